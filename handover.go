@@ -1,0 +1,66 @@
+package autorestart
+
+import (
+	"os"
+	"strconv"
+	"strings"
+)
+
+// handoverEnv names what one image tells the next. It is set for the exec alone
+// and taken out of the environment before main runs, so that no child sees it.
+// Its value is "pid=N" and, when there are any, "inotify=FD" for each inotify
+// descriptor that crossed the exec, separated by commas.
+const handoverEnv = "AUTORESTART_HANDOVER"
+
+// handover is what crosses the exec beside arguments, environment and files.
+type handover struct {
+	pid     int
+	inotify []int // descriptors, owned by the image that parses this
+}
+
+func (h handover) String() string {
+	b := append([]byte("pid="), strconv.Itoa(h.pid)...)
+	for _, fd := range h.inotify {
+		b = append(b, ",inotify="...)
+		b = strconv.AppendInt(b, int64(fd), 10)
+	}
+	return string(b)
+}
+
+// parseHandover reports false for anything that the given process was not
+// handed by its own earlier image: a child can have inherited the variable, and
+// anyone can set it. Fields that it does not know are passed over, since the
+// image before may have had another version of this library.
+func parseHandover(s string, pid int) (h handover, ok bool) {
+	for field := range strings.SplitSeq(s, ",") {
+		key, value, _ := strings.Cut(field, "=")
+		switch key {
+		case "pid", "inotify":
+		default:
+			continue
+		}
+		n, err := strconv.Atoi(value)
+		if err != nil || n < 0 {
+			return handover{}, false
+		}
+		if key == "pid" {
+			h.pid = n
+		} else if n > 2 { // never one of the standard streams
+			h.inotify = append(h.inotify, n)
+		}
+	}
+	return h, h.pid == pid && pid > 0
+}
+
+// inherited is what the image before this one, in this same process, left for
+// it; restarted tells whether there was one.
+var inherited, restarted = takeHandover()
+
+func takeHandover() (handover, bool) {
+	value, ok := os.LookupEnv(handoverEnv)
+	if !ok {
+		return handover{}, false
+	}
+	os.Unsetenv(handoverEnv)
+	return parseHandover(value, os.Getpid())
+}
