@@ -53,7 +53,7 @@ import (
 func RestartOnChange() {
 	logger := newStderrLogger()
 	r := Restarter{Logger: logger}
-	err := r.Run(context.Background())
+	err := r.run(nil, nil)
 	logger.Error("watching ended", "reason", err)
 	blockForever()
 }
@@ -73,7 +73,7 @@ func NotifyOnChange(usePolling bool) chan bool {
 	changes := make(chan bool, 1)
 	go func() {
 		for {
-			if _, err := w.Next(context.Background()); err != nil {
+			if _, err := w.next(nil); err != nil {
 				logger.Error("watching ended", "reason", err)
 				return
 			}
@@ -97,7 +97,7 @@ func RestartViaExec() {
 	retry := newRetry()
 	var refusals refusalLog
 	for {
-		refusals.final(logger, r.Restart(context.Background()))
+		refusals.final(logger, r.restart(nil, nil))
 		time.Sleep(retry.next())
 	}
 }
@@ -169,15 +169,29 @@ type Restarter struct {
 // A version that can't be executed is logged and left alone until the file
 // changes; this one goes on running.
 func (r *Restarter) Run(ctx context.Context) error {
+	return causeOf(ctx, r.run(ctx.Done(), r.beforeExec(ctx)))
+}
+
+func (r *Restarter) run(done <-chan struct{}, before func() error) error {
 	w := Watcher{
 		Path:         r.Path,
 		PollInterval: r.PollInterval,
 		Logger:       r.Logger,
-		accept:       r.replace,
+		accept: func(done <-chan struct{}, c *candidate) error {
+			return r.replace(done, before, c)
+		},
 	}
 	defer w.Close()
-	_, err := w.Next(ctx) // every version that it could report has been executed
+	_, err := w.next(done) // no version is reported: each has been executed, or refused
 	return err
+}
+
+// beforeExec is BeforeExec with its context, or nil.
+func (r *Restarter) beforeExec(ctx context.Context) func() error {
+	if r.BeforeExec == nil {
+		return nil
+	}
+	return func() error { return r.BeforeExec(ctx) }
 }
 
 // Restart restarts now, from the file that is at the path, be it a new version
@@ -188,9 +202,21 @@ func (r *Restarter) Run(ctx context.Context) error {
 //     [errors.ErrUnsupported] on systems that have no such call.
 //
 // What may pass by itself, as a file that is missing for a moment or still
-// being written, is tried again until ctx ends; the last failure is then joined
-// with the cause of that.
+// being written, is tried again until ctx ends. The error then tells both that and
+// what it was waiting for.
 func (r *Restarter) Restart(ctx context.Context) error {
+	err := r.restart(ctx.Done(), r.beforeExec(ctx))
+	switch {
+	case ctx.Err() == nil:
+		return err
+	case err == errDone:
+		return context.Cause(ctx)
+	default:
+		return errors.Join(context.Cause(ctx), err)
+	}
+}
+
+func (r *Restarter) restart(done <-chan struct{}, before func() error) error {
 	path, err := executablePath(r.Path)
 	if err != nil {
 		return err
@@ -200,18 +226,18 @@ func (r *Restarter) Restart(ctx context.Context) error {
 	retry := newRetry()
 	var refusals refusalLog
 	for {
-		err := r.restartOnce(ctx, path, like)
+		err := r.restartOnce(done, before, path, like)
 		if !isNotYet(err) {
 			return err
 		}
 		refusals.pending(logger, err)
-		if ended := sleep(ctx, retry.next()); ended != nil {
-			return errors.Join(ended, err)
+		if sleep(done, retry.next()) != nil {
+			return err
 		}
 	}
 }
 
-func (r *Restarter) restartOnce(ctx context.Context, path string, like imageKind) error {
+func (r *Restarter) restartOnce(done <-chan struct{}, before func() error, path string, like imageKind) error {
 	c, err := openRegular(path)
 	if err != nil {
 		return err
@@ -220,7 +246,7 @@ func (r *Restarter) restartOnce(ctx context.Context, path string, like imageKind
 	if err := c.judge(like); err != nil {
 		return err
 	}
-	return r.replace(ctx, c)
+	return r.replace(done, before, c)
 }
 
 // execPatience is how long an exec that fails for a passing reason is tried
@@ -231,23 +257,23 @@ const execPatience = 2 * time.Second
 // for at once the second finds out whether the first has failed.
 var restarting = make(chan struct{}, 1)
 
-// replace executes c. It returns only if that failed.
-func (r *Restarter) replace(ctx context.Context, c *candidate) error {
+// replace executes c, after before. It returns only if that failed.
+func (r *Restarter) replace(done <-chan struct{}, before func() error, c *candidate) error {
 	select {
 	case restarting <- struct{}{}:
 		defer func() { <-restarting }()
-	case <-ctx.Done():
-		return context.Cause(ctx)
+	case <-done:
+		return errDone
 	}
-	if r.BeforeExec != nil {
-		if err := r.BeforeExec(ctx); err != nil {
+	if before != nil {
+		if err := before(); err != nil {
 			return err
 		}
 	}
 	orSilent(r.Logger).Info("restarting", "path", c.path)
 	retry := newRetry()
 	for start := time.Now(); ; {
-		// Draining may have taken long.
+		// Whatever came before may have taken long.
 		if err := c.stillThere(); err != nil {
 			return err
 		}
@@ -257,11 +283,14 @@ func (r *Restarter) replace(ctx context.Context, c *candidate) error {
 		}
 		if time.Since(start) >= execPatience {
 			return &UnfitError{
-				Path: c.path, Found: "a file that execve refuses (" + rootCause(err).Error() + ")", Expected: "an execve that succeeds",
-				NotYet: true, Err: err,
+				Path:     c.path,
+				Found:    "a file that execve refuses (" + rootCause(err).Error() + ")",
+				Expected: "an execve that succeeds",
+				NotYet:   true,
+				Err:      err,
 			}
 		}
-		if err := sleep(ctx, retry.next()); err != nil {
+		if err := sleep(done, retry.next()); err != nil {
 			return err
 		}
 	}

@@ -220,7 +220,7 @@ func compareKinds(found, like imageKind) error {
 
 func (k imageKind) String() string {
 	if k.elf == nil {
-		return "a file that starts with " + strconv.QuoteToASCII(k.magic)
+		return "a file that starts with " + string(appendQuoted(nil, k.magic))
 	}
 	return k.elf.platform().String()
 }

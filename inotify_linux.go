@@ -10,7 +10,6 @@ package autorestart
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"iter"
 	"os"
@@ -117,7 +116,7 @@ func (n *inotify) dropAllBut(steps []watchedStep) {
 	}
 }
 
-func (n *inotify) wait(ctx context.Context, d time.Duration) (event bool, err error) {
+func (n *inotify) wait(done <-chan struct{}, d time.Duration) (event bool, err error) {
 	var deadline time.Time
 	if d > 0 {
 		deadline = time.Now().Add(d)
@@ -125,18 +124,39 @@ func (n *inotify) wait(ctx context.Context, d time.Duration) (event bool, err er
 	if err := n.file.SetReadDeadline(deadline); err != nil {
 		return false, err
 	}
-	// Registered after the deadline was set, so that it is not overwritten.
-	defer context.AfterFunc(ctx, func() { n.file.SetReadDeadline(time.Unix(1, 0)) })()
+	if done != nil {
+		// Started after the deadline was set, so that its own is not overwritten.
+		defer n.interruptOn(done)()
+	}
 	for !event && err == nil {
 		event, err = n.read()
 	}
 	switch {
-	case ctx.Err() != nil:
-		return false, context.Cause(ctx)
+	case isDone(done):
+		return false, errDone
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return false, nil
 	}
 	return event, err
+}
+
+// interruptOn ends the read in progress when done is closed, until the function
+// that it returns is called.
+func (n *inotify) interruptOn(done <-chan struct{}) (release func()) {
+	released := make(chan struct{})
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		select {
+		case <-done:
+			n.file.SetReadDeadline(time.Unix(1, 0))
+		case <-released:
+		}
+	}()
+	return func() {
+		close(released)
+		<-ended
+	}
 }
 
 // read waits for events, takes what is queued, and reports whether any of it

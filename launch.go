@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"slices"
+	"syscall"
 )
 
 // launch is how this process was started. It is taken at package
@@ -45,7 +46,7 @@ func absolute(path string) string {
 	if path == "" || os.IsPathSeparator(path[0]) {
 		return path
 	}
-	dir, err := os.Getwd()
+	dir, err := syscall.Getwd()
 	if err != nil {
 		return ""
 	}

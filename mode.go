@@ -50,8 +50,8 @@ func (b *modeBox) set(mode Mode, logger Logger, path string) {
 	b.mu.Unlock()
 	switch {
 	case mode.Reason != nil && (old.Reason == nil || old.Reason.Error() != mode.Reason.Error()):
-		logger.Warn("watching without relying on events", "path", path, "mode", mode)
+		logger.Warn("watching without relying on events", "path", path, "mode", mode.String())
 	case mode.Reason == nil && old.Reason != nil:
-		logger.Info("watching by events again", "path", path, "mode", mode)
+		logger.Info("watching by events again", "path", path, "mode", mode.String())
 	}
 }

@@ -2,7 +2,6 @@ package autorestart
 
 import (
 	"os"
-	"path"
 	"strings"
 )
 
@@ -30,11 +29,11 @@ func pathSteps(abs string, link func(string) (string, error)) []pathStep {
 		case "", ".":
 			continue
 		case "..":
-			dir = path.Dir(dir)
+			dir = parent(dir)
 			continue
 		}
 		steps = append(steps, pathStep{dir, name})
-		full := path.Join(dir, name)
+		full := join(dir, name)
 		target, err := link(full)
 		switch {
 		case err != nil:
@@ -48,7 +47,7 @@ func pathSteps(abs string, link func(string) (string, error)) []pathStep {
 			if links++; links > maxSymlinks {
 				return steps
 			}
-			if path.IsAbs(target) {
+			if target[0] == '/' {
 				dir = "/"
 			}
 			if rest = target; more {
@@ -66,4 +65,17 @@ func readLink(name string) (string, error) {
 		return target, err
 	}
 	return "", nil // EINVAL: not a symbolic link; whatever else, the look-up itself will tell
+}
+
+// join and parent stand for those of package path: what they are given needs
+// no cleaning.
+func join(dir, name string) string {
+	if dir == "/" {
+		return dir + name
+	}
+	return dir + "/" + name
+}
+
+func parent(dir string) string {
+	return dir[:max(1, strings.LastIndexByte(dir, '/'))]
 }

@@ -2,6 +2,7 @@ package autorestart
 
 import (
 	"context"
+	"errors"
 	"time"
 )
 
@@ -9,20 +10,44 @@ import (
 // had or trusted. Such a look costs one stat.
 const defaultPollInterval = time.Second
 
-// sleep returns nil after d, unless that is zero, or the cause of ctx's end if
-// that comes first.
-func sleep(ctx context.Context, d time.Duration) error {
-	var expired <-chan time.Time
+// errDone is how the inside of this package says that its caller's context has
+// ended. Contexts stop at the public methods: with package context come the
+// formatting of times and the time zones, 80 KB that [RestartOnChange] has no
+// use for.
+var errDone = errors.New("autorestart: context ended")
+
+// causeOf puts the cause of ctx's end in the place of errDone.
+func causeOf(ctx context.Context, err error) error {
+	if err == errDone {
+		return context.Cause(ctx)
+	}
+	return err
+}
+
+// isDone reports whether done is closed; nil never is.
+func isDone(done <-chan struct{}) bool {
+	select {
+	case <-done:
+		return true
+	default:
+		return false
+	}
+}
+
+// sleep returns nil after d, unless that is zero, or errDone if done is closed
+// before.
+func sleep(done <-chan struct{}, d time.Duration) error {
+	var expired chan struct{}
 	if d > 0 {
-		timer := time.NewTimer(d)
-		defer timer.Stop()
-		expired = timer.C
+		// Not NewTimer: its chan time.Time brings in what errDone keeps out.
+		expired = make(chan struct{})
+		defer time.AfterFunc(d, func() { close(expired) }).Stop()
 	}
 	select {
 	case <-expired:
 		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
+	case <-done:
+		return errDone
 	}
 }
 

@@ -29,7 +29,7 @@ type Watcher struct {
 
 	// accept has the last word on a candidate that is ready. It is asked again
 	// about one that it refuses with an *UnfitError that is NotYet.
-	accept func(context.Context, *candidate) error
+	accept func(done <-chan struct{}, c *candidate) error
 
 	path     string     // absolute; empty before the first call of Next
 	like     imageKind  // what a candidate has to be
@@ -50,9 +50,9 @@ type events interface {
 	// happened unseen before it. An error says that events don't tell everything.
 	arm(path string) (changed bool, err error)
 
-	// wait returns after an event; after d, unless that is zero; or when ctx
-	// ends, with its cause. It reports whether there was an event.
-	wait(ctx context.Context, d time.Duration) (event bool, err error)
+	// wait returns after an event; after d, unless that is zero; or when done is
+	// closed, with errDone. It reports whether there was an event.
+	wait(done <-chan struct{}, d time.Duration) (event bool, err error)
 
 	close() error
 }
@@ -78,13 +78,18 @@ const rearmInterval = 15 * time.Second
 // and a file that can't be executed is passed over, see Logger. Next must not
 // be called by two goroutines at a time.
 func (w *Watcher) Next(ctx context.Context) (Change, error) {
+	change, err := w.next(ctx.Done())
+	return change, causeOf(ctx, err)
+}
+
+func (w *Watcher) next(done <-chan struct{}) (Change, error) {
 	if err := w.start(); err != nil {
 		return Change{}, err
 	}
 	w.settleReported()
 	retry := newRetry()
 	for armed := false; ; {
-		change, again, err := w.look(ctx)
+		change, again, err := w.look(done)
 		if err != nil || change != (Change{}) {
 			return change, err
 		}
@@ -101,7 +106,7 @@ func (w *Watcher) Next(ctx context.Context) (Change, error) {
 		} else if d := retry.next(); delay == 0 || d < delay {
 			delay = d
 		}
-		event, err := w.wait(ctx, delay)
+		event, err := w.wait(done, delay)
 		if err != nil {
 			return Change{}, err
 		}
@@ -163,9 +168,8 @@ func (w *Watcher) settleReported() {
 var errSameVersion = errors.New("autorestart: the same version")
 
 // look looks at the path once. It returns a Change if there is a new version,
-// again if there may be one soon with no event to tell, and an error only if
-// ctx ended.
-func (w *Watcher) look(ctx context.Context) (change Change, again bool, err error) {
+// again if there may be one soon with no event to tell, and no error but errDone.
+func (w *Watcher) look(done <-chan struct{}) (change Change, again bool, err error) {
 	id, err := statPath(w.path)
 	if err != nil || id == w.settled {
 		return Change{}, false, nil // nothing there; whatever comes is an event
@@ -173,7 +177,7 @@ func (w *Watcher) look(ctx context.Context) (change Change, again bool, err erro
 	c, err := openRegular(w.path)
 	if err == nil {
 		id = c.id
-		if err = w.consider(ctx, c); err == nil {
+		if err = w.consider(done, c); err == nil {
 			w.reported = c
 			w.settled = id
 			w.refusals.clear()
@@ -182,8 +186,8 @@ func (w *Watcher) look(ctx context.Context) (change Change, again bool, err erro
 		c.close()
 	}
 	switch {
-	case ctx.Err() != nil:
-		return Change{}, false, context.Cause(ctx)
+	case err == errDone:
+		return Change{}, false, err
 	case isNotYet(err):
 		w.refusals.pending(w.Logger, err)
 		return Change{}, true, nil
@@ -197,7 +201,7 @@ func (w *Watcher) look(ctx context.Context) (change Change, again bool, err erro
 }
 
 // consider returns nil if c is a new version that is ready.
-func (w *Watcher) consider(ctx context.Context, c *candidate) error {
+func (w *Watcher) consider(done <-chan struct{}, c *candidate) error {
 	same, err := w.base.sameContent(c.file, c.id)
 	if err != nil {
 		return asUnfit(w.path, err)
@@ -220,7 +224,7 @@ func (w *Watcher) consider(ctx context.Context, c *candidate) error {
 		return err
 	}
 	if w.accept != nil {
-		return w.accept(ctx, c)
+		return w.accept(done, c)
 	}
 	return nil
 }
@@ -249,13 +253,13 @@ func (w *Watcher) arm() (missed bool) {
 	return missed
 }
 
-func (w *Watcher) wait(ctx context.Context, d time.Duration) (event bool, err error) {
+func (w *Watcher) wait(done <-chan struct{}, d time.Duration) (event bool, err error) {
 	if w.events == nil {
-		return false, sleep(ctx, d)
+		return false, sleep(done, d)
 	}
-	event, err = w.events.wait(ctx, d)
-	if err != nil && ctx.Err() == nil {
-		// Nobody but us can have closed the descriptor; whatever it is, start again.
+	event, err = w.events.wait(done, d)
+	if err != nil && err != errDone {
+		// Somebody closed our descriptor. Start again with another.
 		w.events.close()
 		w.events = nil
 		return true, nil
