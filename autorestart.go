@@ -42,6 +42,7 @@ import (
 	"errors"
 	"os"
 	"os/signal"
+	"sync"
 	"syscall"
 	"time"
 )
@@ -256,6 +257,10 @@ const execPatience = 2 * time.Second
 // restarting is held from BeforeExec to the exec, so that of two restarts asked
 // for at once the second finds out whether the first has failed.
 var restarting = make(chan struct{}, 1)
+
+// execMu has one exec at a time: each changes, for its moment, what the whole
+// process shares.
+var execMu sync.Mutex
 
 // replace executes c, after before. It returns only if that failed.
 func (r *Restarter) replace(done <-chan struct{}, before func() error, c *candidate) error {

@@ -186,16 +186,8 @@ func magicOf(head []byte) string {
 	return string(head[:min(2, len(head))])
 }
 
-// runningKind is the kind of this process's own image; zero if it can't be read.
-func runningKind() imageKind {
-	f, err := openRunning()
-	if err != nil {
-		f, err = openCandidate(launch.path)
-	}
-	if err != nil {
-		return imageKind{}
-	}
-	defer f.Close()
+// kindOf reads the kind of the file that f is; zero if it can't be told.
+func kindOf(f *os.File) imageKind {
 	id, err := statFile(f)
 	if err != nil {
 		return imageKind{}

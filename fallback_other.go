@@ -25,6 +25,19 @@ func openRunning() (*os.File, error) {
 	return nil, errors.ErrUnsupported
 }
 
+// launchKind is read at package initialisation, from what is at the path then.
+var launchKind = func() imageKind {
+	f, err := openCandidate(launch.path)
+	if err != nil {
+		return imageKind{}
+	}
+	defer f.Close()
+	return kindOf(f)
+}()
+
+// runningKind is the kind of this process's own image; zero if it can't be told.
+func runningKind() imageKind { return launchKind }
+
 // openForWriting can't tell.
 func openForWriting(*os.File) bool { return false }
 
@@ -66,6 +79,9 @@ func searchPath(name string) string {
 // only if that failed; where there is no exec, with an error that wraps
 // [errors.ErrUnsupported].
 func execImage(path string, args, env []string) error {
+	execMu.Lock()
+	defer execMu.Unlock()
+	defer lowerOpenFilesLimit()()
 	h := handover{pid: os.Getpid()}
 	err := syscall.Exec(path, args, append(env, handoverEnv+"="+h.String()))
 	return &os.PathError{Op: "execve", Path: path, Err: err}

@@ -52,3 +52,13 @@ func execFn() string {
 func openRunning() (*os.File, error) {
 	return os.Open(selfExe)
 }
+
+// runningKind is the kind of this process's own image; zero if it can't be told.
+func runningKind() imageKind {
+	f, err := openRunning()
+	if err != nil {
+		return imageKind{}
+	}
+	defer f.Close()
+	return kindOf(f)
+}
