@@ -140,6 +140,16 @@ func (n *inotify) wait(done <-chan struct{}, d time.Duration) (event bool, err e
 	return event, err
 }
 
+// isDone reports whether done is closed; nil never is.
+func isDone(done <-chan struct{}) bool {
+	select {
+	case <-done:
+		return true
+	default:
+		return false
+	}
+}
+
 // interruptOn ends the read in progress when done is closed, until the function
 // that it returns is called.
 func (n *inotify) interruptOn(done <-chan struct{}) (release func()) {
