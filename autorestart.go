@@ -141,7 +141,7 @@ func blockForever() {
 type Restarter struct {
 	// Path is the executable to watch and to execute. If empty, it is the path
 	// that this program was started by, with its symbolic links: flipping one
-	// deploys.
+	// deploys. If relative, it starts from the working directory of the call.
 	Path string
 
 	// BeforeExec is called when a new version is ready, right before the exec:
@@ -165,7 +165,8 @@ type Restarter struct {
 // ready. A restart does not return: the new version starts from its main. Run
 // returns
 //   - when ctx ends, with its cause
-//   - when Path is empty and the program's own path can't be told.
+//   - when Path is empty and the program's own path can't be told, or when it is
+//     relative and the working directory can't.
 //
 // A version that can't be executed is logged and left alone until the file
 // changes; this one goes on running.

@@ -1,6 +1,7 @@
 package autorestart
 
 import (
+	"bytes"
 	"errors"
 	"io"
 	"strconv"
@@ -234,5 +235,7 @@ func readInterp(r io.ReaderAt, size int64, off, n uint64) (string, error) {
 	if b[n-1] != 0 {
 		return "", errELF("a loader path without an end")
 	}
-	return string(b[:n-1]), nil
+	// Who sets a shorter path in place leaves several NULs.
+	path, _, _ := bytes.Cut(b, []byte{0})
+	return string(path), nil
 }

@@ -50,7 +50,10 @@ func parseHandover(s string, pid int) (h handover, ok bool) {
 			h.inotify = append(h.inotify, n)
 		}
 	}
-	return h, h.pid == pid && pid > 0
+	if h.pid != pid || pid <= 0 {
+		return handover{}, false // its descriptors are not ours
+	}
+	return h, true
 }
 
 // parseInt parses a non-negative decimal number that fits a C int.

@@ -3,6 +3,7 @@ package autorestart
 import (
 	"errors"
 	"os"
+	"path/filepath"
 	"slices"
 	"syscall"
 )
@@ -29,13 +30,20 @@ func takeLaunch() launchInfo {
 // from a memfd.
 var errNoPath = errors.New("autorestart: the path of this program's executable can't be told; set Path")
 
-// executablePath returns path, or where that is empty the launch path.
+// errNoDirectory answers for a relative path in a working directory that is gone.
+var errNoDirectory = errors.New("autorestart: the working directory can't be told; set Path to an absolute one")
+
+// executablePath returns path, made absolute, or where that is empty the launch
+// path.
 func executablePath(path string) (string, error) {
 	if path == "" {
-		path = launch.path
+		if launch.path == "" {
+			return "", errNoPath
+		}
+		return launch.path, nil
 	}
-	if path == "" {
-		return "", errNoPath
+	if path = absolute(path); path == "" {
+		return "", errNoDirectory
 	}
 	return path, nil
 }
@@ -43,7 +51,7 @@ func executablePath(path string) (string, error) {
 // absolute makes path absolute without cleaning it: in "link/../app" the dots
 // belong to what the link leads to. It returns "" without a working directory.
 func absolute(path string) string {
-	if path == "" || os.IsPathSeparator(path[0]) {
+	if path == "" || os.IsPathSeparator(path[0]) || filepath.IsAbs(path) {
 		return path
 	}
 	dir, err := syscall.Getwd()

@@ -125,7 +125,7 @@ func appendLogValue(b []byte, v any) []byte {
 // appendLogString quotes what would not stand as one word on one line: paths
 // and process names come from outside.
 func appendLogString(b []byte, s string) []byte {
-	plain := s != ""
+	plain := s != "" && utf8.ValidString(s)
 	for i := range len(s) {
 		if c := s[i]; c <= ' ' || c == '"' || c == '=' || c == 0x7f {
 			plain = false

@@ -72,7 +72,8 @@ const rearmInterval = 15 * time.Second
 //
 // It fails
 //   - when ctx ends, with its cause
-//   - when Path is empty and the program's own path can't be told.
+//   - when Path is empty and the program's own path can't be told, or when it is
+//     relative and the working directory can't.
 //
 // Everything else is no reason to give up: without events it polls, see Mode,
 // and a file that can't be executed is passed over, see Logger. Next must not
