@@ -7,8 +7,6 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
-
-	"golang.org/x/sys/unix"
 )
 
 // maxProbed is the largest PID that children are looked for at: pid_max of
@@ -69,7 +67,7 @@ func wait4(pid int, e *Exit) (int, waitState) {
 	for {
 		var status syscall.WaitStatus
 		var usage syscall.Rusage
-		got, err := syscall.Wait4(pid, &status, unix.WNOHANG, &usage)
+		got, err := syscall.Wait4(pid, &status, wnohang, &usage)
 		switch {
 		case err == syscall.EINTR:
 			continue
