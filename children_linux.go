@@ -5,6 +5,7 @@ package autorestart
 import (
 	"errors"
 	"os"
+	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 )
@@ -79,7 +80,8 @@ const (
 // that count has begun again since this process was started.
 func probeChildren() ([]int, error) {
 	var pids []int
-	for pid := 1; pid < probeLimit(unix.Getpid(), latestPID()); pid++ {
+	limit := probeLimit(unix.Getpid(), latestPID())
+	for pid := 1; pid < limit; pid++ {
 		if peekChild(pid) != waitNotOurs {
 			pids = append(pids, pid)
 		}
@@ -125,9 +127,42 @@ func mayBeReused(listed uint64) bool { return startTick() != listed }
 // whether the process is known to have been started after the given tick.
 func identify(pid int, listed uint64) (command string, later bool) {
 	var buf [statSize]byte
-	s, err := readStat(pid, buf[:])
+	s, err := ourStat(pid, buf[:])
 	if err != nil {
 		return "", false
 	}
 	return string(s.command), s.start > listed
 }
+
+// mayBeStopped reports whether the process is not known to be running: one that
+// is stopped won't see a signal before it is continued.
+func mayBeStopped(pid int) bool {
+	var buf [statSize]byte
+	s, err := ourStat(pid, buf[:])
+	return err != nil || s.state == 'T'
+}
+
+// describe tells what can be known of a process.
+func describe(pid int) Child {
+	c := Child{PID: pid}
+	var buf [statSize]byte
+	if s, err := ourStat(pid, buf[:]); err == nil {
+		c.Command, c.Started = string(s.command), startTime(s.start)
+		c.Args, _ = readArgs(pid)
+	}
+	return c
+}
+
+// ourStat is readStat if /proc shows our PIDs. A yes is remembered; a no is not,
+// because process 1 may mount it later.
+func ourStat(pid int, buf []byte) (stat, error) {
+	if !procChecked.Load() {
+		if !procIsOurs() {
+			return stat{}, unix.ENOENT
+		}
+		procChecked.Store(true)
+	}
+	return readStat(pid, buf)
+}
+
+var procChecked atomic.Bool

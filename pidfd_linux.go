@@ -177,23 +177,4 @@ func signalChild(c *child, sig syscall.Signal) error {
 	return os.NewSyscallError("kill", unix.Kill(c.pid, sig))
 }
 
-// isStopped reports whether the process is known to be stopped, so that it
-// won't see a signal before it is continued.
-func isStopped(pid int) bool {
-	var buf [statSize]byte
-	s, err := readStat(pid, buf[:])
-	return err == nil && s.state == 'T'
-}
-
-// describe tells what can be known of a process.
-func describe(pid int) Child {
-	c := Child{PID: pid}
-	var buf [statSize]byte
-	if s, err := readStat(pid, buf[:]); err == nil {
-		c.Command, c.Started = string(s.command), startTime(s.start)
-	}
-	c.Args, _ = readArgs(pid)
-	return c
-}
-
 const sigcont = unix.SIGCONT

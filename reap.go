@@ -20,8 +20,9 @@ import (
 // reused, and run more than once at a time.
 type Reaper struct {
 	// Escalation is what is done to children that go on living, in turn. After
-	// the last step the Reaper goes on waiting. A child that is stopped is
-	// continued (SIGCONT) after each signal, or it would not see it.
+	// the last step the Reaper goes on waiting. A child that is stopped, or may
+	// be where that can't be seen, is continued (SIGCONT) after each signal, or it
+	// would not notice.
 	// If nil, DefaultEscalation is followed. If empty but not nil, no signal is
 	// sent.
 	Escalation []Step

@@ -99,9 +99,9 @@ func signalChild(c *child, sig syscall.Signal) error {
 	return os.NewSyscallError("kill", err)
 }
 
-// isStopped can't tell, so that every child is continued: for one that runs,
-// SIGCONT does nothing, unless it asked for it.
-func isStopped(int) bool { return true }
+// mayBeStopped can't tell, so that every child is continued: for one that runs,
+// SIGCONT does nothing, unless it has a handler for it.
+func mayBeStopped(int) bool { return true }
 
 // notifyExits has c told of every exit of a child.
 func notifyExits(c chan<- os.Signal) { signal.Notify(c, syscall.SIGCHLD) }

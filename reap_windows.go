@@ -17,7 +17,7 @@ func peekChild(int) waitState      { return waitNotOurs }
 func signalChild(*child, syscall.Signal) error {
 	return os.NewSyscallError("kill", errors.ErrUnsupported)
 }
-func isStopped(int) bool           { return false }
+func mayBeStopped(int) bool        { return false }
 func notifyExits(chan<- os.Signal) {}
 
 const sigcont = syscall.Signal(0)

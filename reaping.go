@@ -215,7 +215,7 @@ func (g *reaping) send(c *child, sig syscall.Signal) {
 	}
 	if err == nil {
 		c.sent = append(c.sent, sig)
-		if sig != syscall.SIGKILL && isStopped(c.pid) && signalChild(c, sigcont) == nil {
+		if sig != syscall.SIGKILL && mayBeStopped(c.pid) && signalChild(c, sigcont) == nil {
 			c.sent = append(c.sent, sigcont)
 		}
 	}
