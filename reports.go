@@ -93,7 +93,7 @@ func (r *reports) began(living, byPID int) {
 
 func (r *reports) reaped(e Exit) {
 	r.add(func() {
-		r.logger.Info("child reaped", "pid", e.PID, "command", e.Command, "status", e)
+		r.logger.Info("child reaped", "pid", e.PID, "command", e.Command, "status", e.String())
 		if r.tell != nil {
 			r.tell(e)
 		}
@@ -103,9 +103,9 @@ func (r *reports) reaped(e Exit) {
 func (r *reports) signalled(pid int, sig syscall.Signal, err error) {
 	r.add(func() {
 		if err != nil {
-			r.logger.Warn("cannot signal child", "pid", pid, "signal", sig, "error", err)
+			r.logger.Warn("cannot signal child", "pid", pid, "signal", sig.String(), "error", err)
 		} else {
-			r.logger.Info("signal sent to child", "pid", pid, "signal", sig)
+			r.logger.Info("signal sent to child", "pid", pid, "signal", sig.String())
 		}
 	})
 }
