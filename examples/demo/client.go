@@ -16,6 +16,8 @@ type answer struct {
 	pid     int
 }
 
+func (a answer) String() string { return fmt.Sprintf("%s as PID %d", a.version, a.pid) }
+
 // change is the first answer that differs from the one before.
 type change struct {
 	answer

@@ -33,12 +33,12 @@ func (s site) rename(version string) deploy {
 // copyForce has the executable unlinked and written anew: the old one can't be
 // written while it runs.
 func (s site) copyForce(version string) deploy {
-	return s.tool(s.overwrite(version), "cp", "-f", "builds/"+version, executable)
+	return s.tool(s.overwrite(version, 0o755), "cp", "-f", "builds/"+version, executable)
 }
 
 // install writes the file first and makes it executable after that.
 func (s site) install(version string) deploy {
-	return s.tool(s.overwrite(version), "install", "-m755", "builds/"+version, executable)
+	return s.tool(s.overwrite(version, 0o600), "install", "-m755", "builds/"+version, executable)
 }
 
 // rsync writes a hidden file and renames it. Two builds have the same size and,
@@ -100,7 +100,7 @@ func (s site) breakOff(version string) deploy {
 			if err != nil {
 				return err
 			}
-			return s.replace(first)
+			return s.replace(first, 0o755)
 		},
 	}
 }
@@ -129,7 +129,7 @@ func (s site) errorPage() deploy {
 	return deploy{
 		what: "an error page in place of the program",
 		do: func(context.Context) error {
-			return s.replace([]byte("<html>404 Not Found</html>\n"))
+			return s.replace([]byte("<html>404 Not Found</html>\n"), 0o755)
 		},
 	}
 }
@@ -151,23 +151,27 @@ func (s site) tool(byHand func() error, name string, args ...string) deploy {
 	return d
 }
 
-// overwrite does by hand what cp -f does.
-func (s site) overwrite(version string) func() error {
+// overwrite does by hand what cp -f and install do.
+func (s site) overwrite(version string, mode os.FileMode) func() error {
 	return func() error {
 		content, err := os.ReadFile(s.buildOf(version))
 		if err != nil {
 			return err
 		}
-		return s.replace(content)
+		return s.replace(content, mode)
 	}
 }
 
-// replace puts a new file in the executable's place.
-func (s site) replace(content []byte) error {
+// replace puts a new file in the executable's place, written with the given mode
+// and executable in the end.
+func (s site) replace(content []byte, mode os.FileMode) error {
 	if err := os.Remove(s.path(executable)); err != nil {
 		return err
 	}
-	return os.WriteFile(s.path(executable), content, 0o755)
+	if err := os.WriteFile(s.path(executable), content, mode); err != nil {
+		return err
+	}
+	return os.Chmod(s.path(executable), 0o755)
 }
 
 func (s site) halves(version string) (first, second []byte, err error) {

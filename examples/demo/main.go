@@ -56,10 +56,16 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(),
 		syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGPIPE)
 	defer stop()
-	if err := run(ctx); err != nil {
-		fmt.Fprintln(os.Stderr, "\ndemo:", err)
-		os.Exit(1)
+	err := run(ctx)
+	switch {
+	case err == nil:
+		return
+	case ctx.Err() != nil:
+		fmt.Fprintf(os.Stderr, "\ndemo: %v; nothing is left of it\n", context.Cause(ctx))
+	default:
+		fmt.Fprintln(os.Stderr, "\ndemo: failed:", err)
 	}
+	os.Exit(1)
 }
 
 func run(ctx context.Context) error {

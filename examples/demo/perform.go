@@ -42,7 +42,7 @@ func perform(ctx context.Context, s site) (err error) {
 		}
 	}()
 	url := "http://" + address + "/version"
-	printRunning(s.path(executable), url)
+	printRunning(s, url)
 
 	p := &performance{daemon: d}
 	if err := p.awaitStart(running, versions[0]); err != nil {
@@ -120,12 +120,12 @@ func (p *performance) awaitChange(ctx context.Context, version string) (at time.
 	select {
 	case heard := <-p.client.changes:
 		if heard.answer != want {
-			return at, fmt.Errorf("%v answers, not %v", heard.answer, want)
+			return at, fmt.Errorf("the answer comes from %v, not %v", heard.answer, want)
 		}
 		p.now = want
 		return heard.at, nil
 	case <-ctx.Done():
-		return at, fmt.Errorf("%v does not answer: %w", want, context.Cause(ctx))
+		return at, fmt.Errorf("no answer from %v: %w", want, context.Cause(ctx))
 	}
 }
 
@@ -145,7 +145,7 @@ func (p *performance) awaitStart(ctx context.Context, version string) error {
 func (p *performance) checkUnchanged(ctx context.Context) error {
 	heard, err := p.client.askOnce(ctx)
 	if err == nil && (heard != p.now || len(p.client.changes) > 0) {
-		err = fmt.Errorf("%v does not answer any more", p.now)
+		err = fmt.Errorf("the answer does not come from %v any more", p.now)
 	}
 	return err
 }

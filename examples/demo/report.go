@@ -21,8 +21,9 @@ func printBuilt(version string) { fmt.Print(version, " ") }
 
 func printAllBuilt(took time.Duration) { fmt.Printf("(%.1f s)\n", took.Seconds()) }
 
-func printRunning(path, url string) {
-	fmt.Printf("  running    %s\n  asking     %s, every millisecond\n", path, url)
+func printRunning(s site, url string) {
+	fmt.Printf("  in         %s\n  running    %s, current -> releases/1\n  asking     %s, every millisecond\n",
+		s, executable, url)
 }
 
 const row = "  %-42s %8s %8s %7v  %s\n"
