@@ -96,16 +96,17 @@ func (c *client) run(ctx context.Context) error {
 func (c *client) ask(ctx context.Context) (answer, error) {
 	ctx, cancel := within(ctx)
 	defer cancel()
-	for try := 0; ; try++ {
+	var last error
+	for {
 		a, err := c.askOnce(ctx)
 		switch {
 		case err == nil:
-			if try > 0 {
+			if last != nil {
 				c.retried++
 			}
 			return a, nil
 		case ctx.Err() != nil:
-			return answer{}, context.Cause(ctx)
+			return answer{}, errors.Join(context.Cause(ctx), last)
 		case errors.As(err, new(wrongAnswer)):
 			return answer{}, err
 		case errors.Is(err, syscall.ECONNREFUSED):
@@ -113,6 +114,7 @@ func (c *client) ask(ctx context.Context) (answer, error) {
 		default:
 			c.cutOff++
 		}
+		last = err
 		time.Sleep(retryPause)
 	}
 }

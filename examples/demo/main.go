@@ -10,6 +10,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/signal"
@@ -50,33 +51,34 @@ func (s site) story() []step {
 }
 
 func main() {
-	runtime.LockOSThread() // see setApart: the main thread lives as long as the demo
+	// What this thread starts is killed when the thread ends, see setApart: keep it
+	// for as long as the demo lives.
+	runtime.LockOSThread()
 
 	// SIGPIPE is what "| head" ends in.
 	ctx, stop := signal.NotifyContext(context.Background(),
 		syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGPIPE)
 	defer stop()
-	err := run(ctx)
-	switch {
-	case err == nil:
-		return
-	case ctx.Err() != nil:
-		fmt.Fprintf(os.Stderr, "\ndemo: %v; nothing is left of it\n", context.Cause(ctx))
-	default:
-		fmt.Fprintln(os.Stderr, "\ndemo: failed:", err)
+	if err := run(ctx); err != nil {
+		outcome := "failed"
+		if ctx.Err() != nil {
+			outcome = "stopped"
+		}
+		fmt.Fprintf(os.Stderr, "\ndemo %s: %v\n", outcome, err)
+		os.Exit(1)
 	}
-	os.Exit(1)
 }
 
-func run(ctx context.Context) error {
+func run(ctx context.Context) (err error) {
 	if err := checkSystem(); err != nil {
 		return err
 	}
-	dir, err := os.MkdirTemp("", "autorestart-demo-")
+	// Where go run can execute what it builds, so can the demo.
+	dir, err := os.MkdirTemp(os.Getenv("GOTMPDIR"), "autorestart-demo-")
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(dir)
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	s := site(dir)
 
 	printOpening()

@@ -45,15 +45,10 @@ func perform(ctx context.Context, s site) (err error) {
 	printRunning(s, url)
 
 	p := &performance{daemon: d}
-	if err := p.awaitStart(running, versions[0]); err != nil {
+	if err := p.begin(running, url, fail); err != nil {
 		return err
 	}
-	p.client = startClient(running, url, fail)
 	defer p.client.stop()
-	if _, err := p.awaitChange(running, versions[0]); err != nil {
-		return err
-	}
-	printFirst(p.now)
 	for _, step := range s.story() {
 		if err := p.take(running, step); err != nil {
 			return fmt.Errorf("%s: %w", step.what, err)
@@ -66,6 +61,22 @@ func perform(ctx context.Context, s site) (err error) {
 		return fmt.Errorf("%d starts after %d deploys", len(starts), len(p.serving))
 	}
 	printSummary(p)
+	return nil
+}
+
+// begin starts the client once the daemon serves, and waits for its first answer.
+func (p *performance) begin(ctx context.Context, url string, fail func(error)) error {
+	soon, cancel := within(ctx)
+	defer cancel()
+	if err := p.awaitStart(soon, versions[0]); err != nil {
+		return err
+	}
+	p.client = startClient(ctx, url, fail)
+	if _, err := p.awaitChange(soon, versions[0]); err != nil {
+		p.client.stop()
+		return err
+	}
+	printFirst(p.now)
 	return nil
 }
 

@@ -73,7 +73,7 @@ func printSummary(p *performance) {
   answer     after %s (median), %s (slowest)
   requests   %d, all answered, the slowest after %s
              %d had to be put again: %d connections were refused and %d cut off
-             while one version had gone and the next did not listen yet
+             between two versions: a listener does not survive the restart
 `, n, p.now.pid, p.idle, milliseconds(p.serving[n/2]), milliseconds(p.serving[n-1]),
 		c.answered, milliseconds(c.longest), c.retried, c.refused, c.cutOff)
 }
