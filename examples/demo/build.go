@@ -25,7 +25,7 @@ func (s site) build(ctx context.Context, done func(version string)) error {
 		// Whatever go leaves behind when it is killed goes with the site.
 		cmd.Env = append(os.Environ(), "GOTMPDIR="+string(s))
 		if err := output(ctx, cmd); err != nil {
-			return fmt.Errorf("building the daemon, inside a checkout of autorestart: %w", err)
+			return fmt.Errorf("building the daemon: %w", err)
 		}
 		done(version)
 	}
