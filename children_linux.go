@@ -5,6 +5,7 @@ package autorestart
 import (
 	"errors"
 	"os"
+	"slices"
 	"sync/atomic"
 
 	"golang.org/x/sys/unix"
@@ -122,6 +123,37 @@ func latestPID() int {
 // mayBeReused reports whether that could show: start times are counted in ticks
 // of 10 ms, and within one of them the kernel doesn't get through all PIDs.
 func mayBeReused(listed uint64) bool { return startTick() != listed }
+
+// notReused returns those of the given PIDs, all from one listing, that are
+// certain still to be the processes listed, as far as that can be said without
+// looking at each one: a look at a stat file costs four times what waiting for a
+// zombie does.
+//
+// The kernel appends to the list of children, so that in the leader's list the
+// inherited ones come first. If the last one there that has a PID of the listing
+// was started before it, so was everything in front of it.
+func notReused(pids []int, listed uint64) map[int]bool {
+	present, err := readChildren(unix.Getpid())
+	if err != nil {
+		return nil
+	}
+	sure := make(map[int]bool, len(pids))
+	for _, pid := range pids {
+		sure[pid] = false
+	}
+	certain := false
+	for _, pid := range slices.Backward(present) {
+		if _, ok := sure[pid]; !ok {
+			continue
+		}
+		if !certain {
+			s, err := ourStat(pid, make([]byte, statSize))
+			certain = err == nil && s.start <= listed
+		}
+		sure[pid] = certain
+	}
+	return sure
+}
 
 // identify returns the kernel's name for a process, "" if it can't be had, and
 // whether the process is known to have been started after the given tick.

@@ -69,9 +69,12 @@ func (r *Reaper) reap(ctx context.Context, h *inheritance, pids []int) error {
 func (g *reaping) take(pids []int) {
 	// A PID can't come back before its process has been waited for, which nobody
 	// should have done. Whether it did is worth a look only if there was time.
-	g.late = mayBeReused(g.from.since)
+	var sure map[int]bool
+	if g.late = mayBeReused(g.from.since); g.late {
+		sure = notReused(pids, g.from.since)
+	}
 	for _, pid := range pids {
-		if c := (&child{pid: pid, fd: noPidfd}); !g.ask(c) {
+		if c := (&child{pid: pid, fd: noPidfd}); !g.ask(c, !g.late || sure[pid]) {
 			g.children[pid] = c
 		}
 	}
@@ -86,7 +89,7 @@ func (g *reaping) take(pids []int) {
 		// The PID may have come back as somebody else's process before the pidfd
 		// was opened, which waitid on the pidfd tells, or long ago as a child of
 		// our own, which its start time tells.
-		if !g.exited(c) && g.isReused(c) {
+		if !g.exited(c) && !sure[pid] && g.isReused(c) {
 			g.lost(c)
 			g.forget(c)
 		}
@@ -144,6 +147,7 @@ func (g *reaping) loop(ctx context.Context) error {
 			g.lookAgain = g.lookNext
 		case <-timer.C:
 		}
+		g.late = true
 		g.onTime(time.Now())
 	}
 	return nil
@@ -202,7 +206,6 @@ func (g *reaping) signalSome() {
 }
 
 func (g *reaping) send(c *child, sig syscall.Signal) {
-	g.late = true
 	if c.fd == noPidfd && g.isReused(c) {
 		g.lost(c)
 		g.forget(c)
@@ -258,7 +261,7 @@ func (g *reaping) announced(pid int) {
 
 // exited asks the child, and forgets it if it is gone.
 func (g *reaping) exited(c *child) bool {
-	if g.ask(c) {
+	if g.ask(c, c.fd != noPidfd || !g.late) {
 		g.forget(c)
 		return true
 	}
@@ -273,21 +276,20 @@ func (g *reaping) forget(c *child) {
 }
 
 // ask asks the child once whether it has exited, and reports it if it is gone.
-func (g *reaping) ask(c *child) (gone bool) {
+// If it is not sure that the PID is still the child's, it makes sure before it
+// waits.
+func (g *reaping) ask(c *child, sure bool) (gone bool) {
 	e := Exit{PID: c.pid, Sent: c.sent}
-	pinned := c.fd != noPidfd
-	if !pinned || g.wanted {
+	if g.wanted || !sure {
 		if peekChild(c.pid) == waitRunning {
 			return false
 		}
-		if g.wanted || g.late {
-			command, later := identify(c.pid, g.from.since)
-			if later && !pinned {
-				g.lost(c)
-				return true
-			}
-			e.Command = command // there is no name after the wait
+		command, later := identify(c.pid, g.from.since)
+		if later && !sure {
+			g.lost(c)
+			return true
 		}
+		e.Command = command // there is no name after the wait
 	}
 	switch g.from.wait(c, &e) {
 	case waitRunning:
