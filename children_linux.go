@@ -124,33 +124,34 @@ func latestPID() int {
 // of 10 ms, and within one of them the kernel doesn't get through all PIDs.
 func mayBeReused(listed uint64) bool { return startTick() != listed }
 
-// notReused returns those of the given PIDs, all from one listing, that are
-// certain still to be the processes listed, as far as that can be said without
-// looking at each one: a look at a stat file costs four times what waiting for a
-// zombie does.
+// notReused tells for each PID of a listing, in its order, whether it is certain
+// still to be the process listed, as far as that can be said without looking at
+// each one: a look at a stat file costs four times what waiting for a zombie does.
 //
 // The kernel appends to the list of children, so that in the leader's list the
-// inherited ones come first. If the last one there that has a PID of the listing
-// was started before it, so was everything in front of it.
-func notReused(pids []int, listed uint64) map[int]bool {
+// inherited ones come first, in the order of the listing. If the last one there
+// was started before the listing, so was everything in front of it.
+func notReused(pids []int, listed uint64) []bool {
 	present, err := readChildren(unix.Getpid())
 	if err != nil {
 		return nil
 	}
-	sure := make(map[int]bool, len(pids))
-	for _, pid := range pids {
-		sure[pid] = false
+	sure := make([]bool, len(pids))
+	for i, pid := range pids {
+		if len(present) > 0 && present[0] == pid {
+			present = present[1:]
+			sure[i] = true
+		}
 	}
-	certain := false
-	for _, pid := range slices.Backward(present) {
-		if _, ok := sure[pid]; !ok {
+	var buf [statSize]byte
+	for i, pid := range slices.Backward(pids) {
+		if !sure[i] {
 			continue
 		}
-		if !certain {
-			s, err := ourStat(pid, make([]byte, statSize))
-			certain = err == nil && s.start <= listed
+		if s, err := ourStat(pid, buf[:]); err == nil && s.start <= listed {
+			break
 		}
-		sure[pid] = certain
+		sure[i] = false
 	}
 	return sure
 }

@@ -108,7 +108,7 @@ func TestReportsAreBounded(t *testing.T) {
 	r := startReports(func(Exit) { <-hold; told.Add(1) }, countWarnings{&warned})
 	const n = 3 * maxReports
 	for range n {
-		r.reaped(Exit{})
+		r.reaped(&Exit{})
 	}
 	close(hold)
 	r.close()

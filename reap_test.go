@@ -186,7 +186,7 @@ func TestCleanUpLogs(t *testing.T) {
 			if err != nil || err2 != nil {
 				t.Fatal(err, err2)
 			}
-			if string(quiet) != "passed\n" {
+			if strings.Contains(string(quiet), "autorestart") { // the race detector may have its say
 				t.Errorf("not quiet: %s", quiet)
 			}
 			if !strings.Contains(string(noisy), `[autorestart] child reaped pid=`) ||

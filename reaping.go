@@ -15,6 +15,7 @@ type child struct {
 	pid  int
 	fd   int              // its pidfd, which child owns, or noPidfd
 	sent []syscall.Signal // what it was sent
+	sure bool             // whether its PID was certainly still its own at the beginning
 }
 
 const noPidfd = -1
@@ -69,13 +70,14 @@ func (r *Reaper) reap(ctx context.Context, h *inheritance, pids []int) error {
 func (g *reaping) take(pids []int) {
 	// A PID can't come back before its process has been waited for, which nobody
 	// should have done. Whether it did is worth a look only if there was time.
-	var sure map[int]bool
+	var sure []bool
 	if g.late = mayBeReused(g.from.since); g.late {
 		sure = notReused(pids, g.from.since)
 	}
-	for _, pid := range pids {
-		if c := (&child{pid: pid, fd: noPidfd}); !g.ask(c, !g.late || sure[pid]) {
-			g.children[pid] = c
+	for i, pid := range pids {
+		isSure := !g.late || sure != nil && sure[i]
+		if c := (child{pid: pid, fd: noPidfd}); !g.ask(&c, isSure) {
+			g.children[pid] = &child{pid: pid, fd: noPidfd, sure: isSure}
 		}
 	}
 	if len(g.children) == 0 {
@@ -89,7 +91,7 @@ func (g *reaping) take(pids []int) {
 		// The PID may have come back as somebody else's process before the pidfd
 		// was opened, which waitid on the pidfd tells, or long ago as a child of
 		// our own, which its start time tells.
-		if !g.exited(c) && !sure[pid] && g.isReused(c) {
+		if !g.exited(c) && !c.sure && g.isReused(c) {
 			g.lost(c)
 			g.forget(c)
 		}
@@ -297,11 +299,11 @@ func (g *reaping) ask(c *child, sure bool) (gone bool) {
 	case waitNotOurs:
 		g.lost(c)
 	case waitExited:
-		g.reaped(e)
+		g.reaped(&e)
 	}
 	return true
 }
 
 func (g *reaping) lost(c *child) {
-	g.reaped(Exit{PID: c.pid, Code: -1, Sent: c.sent, Lost: true})
+	g.reaped(&Exit{PID: c.pid, Code: -1, Sent: c.sent, Lost: true})
 }
