@@ -1,6 +1,7 @@
 package autorestart
 
 import (
+	"math"
 	"os"
 	"strconv"
 	"strings"
@@ -39,8 +40,8 @@ func parseHandover(s string, pid int) (h handover, ok bool) {
 		default:
 			continue
 		}
-		n, err := strconv.Atoi(value)
-		if err != nil || n < 0 {
+		n, ok := parseInt(value)
+		if !ok {
 			return handover{}, false
 		}
 		if key == "pid" {
@@ -49,7 +50,21 @@ func parseHandover(s string, pid int) (h handover, ok bool) {
 			h.inotify = append(h.inotify, n)
 		}
 	}
-	return h, h.pid == pid && pid > 0
+	if h.pid != pid || pid <= 0 {
+		return handover{}, false // its descriptors are not ours
+	}
+	return h, true
+}
+
+// parseInt parses a non-negative decimal number that fits a C int.
+func parseInt(s string) (n int, ok bool) {
+	for _, c := range []byte(s) {
+		if c < '0' || c > '9' || n > (math.MaxInt32-9)/10 {
+			return 0, false
+		}
+		n = 10*n + int(c-'0')
+	}
+	return n, s != ""
 }
 
 // inherited is what the image before this one, in this same process, left for

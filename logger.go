@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"sync"
 	"time"
+	"unicode/utf8"
 )
 
 // Logger is what this package needs of a logger: [*slog.Logger] has these
@@ -35,8 +36,10 @@ func (silent) Info(string, ...any)  {}
 func (silent) Warn(string, ...any)  {}
 func (silent) Error(string, ...any) {}
 
-// stderrLogger writes in the manner of the standard library's log package,
-// without what that package's use of fmt adds to a binary.
+// stderrLogger writes lines like "2026-01-31T23:59:59Z [autorestart] message
+// key=value". They are in UTC because local time would load the time zones, and
+// put together by hand because fmt would: both into each program, and the zones
+// in each restart.
 type stderrLogger struct {
 	prefix string
 
@@ -56,16 +59,12 @@ func (l *stderrLogger) write(msg string, args []any) {
 }
 
 func appendLogLine(b []byte, now time.Time, prefix, msg string, args []any) []byte {
-	b = now.AppendFormat(b, "2006/01/02 15:04:05 ")
+	b = appendTime(b, now.Unix())
+	b = append(b, ' ')
 	b = append(b, prefix...)
 	b = append(b, msg...)
-	for i := 0; i < len(args); i += 2 {
+	for i := 0; i+1 < len(args); i += 2 {
 		b = append(b, ' ')
-		if i+1 == len(args) {
-			b = append(b, "!BADKEY="...)
-			b = appendLogValue(b, args[i])
-			break
-		}
 		key, _ := args[i].(string)
 		b = append(b, key...)
 		b = append(b, '=')
@@ -74,22 +73,50 @@ func appendLogLine(b []byte, now time.Time, prefix, msg string, args []any) []by
 	return append(b, '\n')
 }
 
+// appendTime appends a time in seconds since 1970 as RFC 3339 has it. The
+// methods of [time.Time] would do, were it not for the zones.
+func appendTime(b []byte, unix int64) []byte {
+	days, second := int(unix/86400), int(unix%86400)
+	// Eras of 400 years that begin in March, so that the leap day ends a year.
+	days += 719468
+	era, day := days/146097, days%146097
+	year := (day - day/1460 + day/36524 - day/146096) / 365
+	day -= 365*year + year/4 - year/100
+	month := (5*day + 2) / 153
+	day -= (153*month + 2) / 5
+	year += 400 * era
+	if month >= 10 {
+		year, month = year+1, month-12
+	}
+	b = strconv.AppendInt(b, int64(year), 10)
+	b = append(b, '-')
+	b = appendTwoDigits(b, month+3)
+	b = append(b, '-')
+	b = appendTwoDigits(b, day+1)
+	b = append(b, 'T')
+	b = appendTwoDigits(b, second/3600)
+	b = append(b, ':')
+	b = appendTwoDigits(b, second/60%60)
+	b = append(b, ':')
+	b = appendTwoDigits(b, second%60)
+	return append(b, 'Z')
+}
+
+func appendTwoDigits(b []byte, n int) []byte {
+	return append(b, byte('0'+n/10), byte('0'+n%10))
+}
+
+// appendLogValue knows the kinds of values that this package logs.
 func appendLogValue(b []byte, v any) []byte {
 	switch v := v.(type) {
-	case nil:
-		return append(b, "<nil>"...)
 	case string:
 		return appendLogString(b, v)
 	case error:
 		return appendLogString(b, v.Error())
-	case interface{ String() string }:
-		return appendLogString(b, v.String())
 	case int:
 		return strconv.AppendInt(b, int64(v), 10)
-	case int64:
-		return strconv.AppendInt(b, v, 10)
-	case bool:
-		return strconv.AppendBool(b, v)
+	case nil:
+		return append(b, "<nil>"...)
 	default:
 		return append(b, '?')
 	}
@@ -98,13 +125,31 @@ func appendLogValue(b []byte, v any) []byte {
 // appendLogString quotes what would not stand as one word on one line: paths
 // and process names come from outside.
 func appendLogString(b []byte, s string) []byte {
-	if s == "" {
-		return append(b, `""`...)
-	}
-	for _, r := range s {
-		if r <= ' ' || r == '"' || r == '=' || !strconv.IsPrint(r) {
-			return strconv.AppendQuote(b, s)
+	plain := s != "" && utf8.ValidString(s)
+	for i := range len(s) {
+		if c := s[i]; c <= ' ' || c == '"' || c == '=' || c == 0x7f {
+			plain = false
 		}
 	}
-	return append(b, s...)
+	if plain {
+		return append(b, s...)
+	}
+	return appendQuoted(b, s)
+}
+
+func appendQuoted(b []byte, s string) []byte {
+	const hex = "0123456789abcdef"
+	valid := utf8.ValidString(s)
+	b = append(b, '"')
+	for i := range len(s) {
+		switch c := s[i]; {
+		case c == '"' || c == '\\':
+			b = append(b, '\\', c)
+		case c < ' ' || c == 0x7f || c > 0x7f && !valid:
+			b = append(b, '\\', 'x', hex[c>>4], hex[c&15])
+		default:
+			b = append(b, c)
+		}
+	}
+	return append(b, '"')
 }

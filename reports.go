@@ -97,7 +97,7 @@ func (r *reports) reaped(e *Exit) {
 	}
 	exit := *e
 	r.add(func() {
-		r.logger.Info("child reaped", "pid", exit.PID, "command", exit.Command, "status", exit)
+		r.logger.Info("child reaped", "pid", exit.PID, "command", exit.Command, "status", exit.String())
 		if r.tell != nil {
 			r.tell(exit)
 		}
@@ -107,9 +107,9 @@ func (r *reports) reaped(e *Exit) {
 func (r *reports) signalled(pid int, sig syscall.Signal, err error) {
 	r.add(func() {
 		if err != nil {
-			r.logger.Warn("cannot signal child", "pid", pid, "signal", sig, "error", err)
+			r.logger.Warn("cannot signal child", "pid", pid, "signal", sig.String(), "error", err)
 		} else {
-			r.logger.Info("signal sent to child", "pid", pid, "signal", sig)
+			r.logger.Info("signal sent to child", "pid", pid, "signal", sig.String())
 		}
 	})
 }

@@ -1,0 +1,303 @@
+// Package autorestart restarts a daemon in place as soon as a new version of its
+// executable is on disk, and cleans up the child processes that this leaves
+// behind.
+//
+//	func main() {
+//		go autorestart.RestartOnChange()
+//		autorestart.CleanUpChildZombies()
+//		...
+//	}
+//
+// A restart is an execve(2): PID, arguments, environment, working directory,
+// standard streams and resource limits stay, and no supervisor needs to know.
+// What the program holds in memory is gone, and so are descriptors that are
+// close-on-exec, as all are that Go opens.
+//
+// # What counts as a new version
+//
+// Events only say when to look. A restart happens when the file that the path
+// leads to differs in content from the image that runs, and is ready: a regular
+// file, complete by its ELF headers, for this machine, executable, open for
+// writing nowhere that can be told. Touching the executable or copying the same
+// bytes over it restarts nothing; a file that is half written or broken is never
+// executed.
+//
+// # Choosing an interface
+//
+// The seven functions need no set-up; they have the names and signatures of
+// github.com/tillberg/autorestart, and log to standard error where that one
+// does. [Restarter], [Watcher] and [Reaper] are what they are made of, for
+// programs that want a context, errors, a logger of their own or a say in when
+// to restart; these are silent unless told otherwise.
+//
+// # Systems
+//
+// On Linux changes are noticed by inotify(7) in every directory that the path
+// passes through; without inotify, and on other Unix systems, the path is looked
+// at once a second. Systems without an exec can watch, not restart.
+package autorestart
+
+import (
+	"context"
+	"errors"
+	"os"
+	"os/signal"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// RestartOnChange watches this program's executable and executes the new version
+// as soon as it is ready: same PID, arguments, environment and working
+// directory. It blocks and does not return. What it does is logged to standard
+// error.
+func RestartOnChange() {
+	logger := newStderrLogger()
+	r := Restarter{Logger: logger}
+	err := r.run(nil, nil)
+	logger.Error("watching ended", "reason", err)
+	blockForever()
+}
+
+// NotifyOnChange returns a channel that receives true for each new version of
+// this program's executable. They don't pile up: a receiver that is late finds
+// one. The program goes on running; call [RestartViaExec] to restart it.
+//
+// With usePolling the path is looked at once a second beside the events. Where
+// events can't be had that is done anyway, and logged to standard error.
+func NotifyOnChange(usePolling bool) chan bool {
+	logger := newStderrLogger()
+	w := &Watcher{Logger: logger}
+	if usePolling {
+		w.PollInterval = defaultPollInterval
+	}
+	changes := make(chan bool, 1)
+	go func() {
+		for {
+			if _, err := w.next(nil); err != nil {
+				logger.Error("watching ended", "reason", err)
+				return
+			}
+			select {
+			case changes <- true:
+			default: // one is pending, and tells this receiver the same
+			}
+		}
+	}()
+	return changes
+}
+
+// RestartViaExec executes the file that is at the path of this program's
+// executable, new version or not: same PID, arguments, environment and working
+// directory. It does not return. As long as the exec fails the program goes on
+// running, the reason is logged to standard error whenever it changes, and the
+// exec is tried again.
+func RestartViaExec() {
+	logger := newStderrLogger()
+	r := Restarter{Logger: logger}
+	retry := newRetry()
+	var refusals refusalLog
+	for {
+		refusals.final(logger, r.restart(nil, nil))
+		time.Sleep(retry.next())
+	}
+}
+
+// NotifyOnSighup returns a channel that receives SIGHUP. A signal that comes
+// while one is waiting to be received is dropped.
+func NotifyOnSighup() chan os.Signal {
+	return notifyOn(syscall.SIGHUP)
+}
+
+// NotifyOnSigterm is [NotifyOnSighup] for SIGTERM.
+func NotifyOnSigterm() chan os.Signal {
+	return notifyOn(syscall.SIGTERM)
+}
+
+func notifyOn(sig os.Signal) chan os.Signal {
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, sig)
+	return signals
+}
+
+func newStderrLogger() Logger {
+	return &stderrLogger{prefix: "[autorestart] "}
+}
+
+// blockForever is not select{}, which the runtime takes for a deadlock in a
+// program that has nothing else to do.
+func blockForever() {
+	for {
+		time.Sleep(time.Hour)
+	}
+}
+
+// A Restarter replaces this process's image by a new version of its
+// executable: execve(2), so that PID, arguments, environment and working
+// directory stay.
+//
+// The zero value restarts this program from the path that it was started by,
+// silently. Set the fields before the first call.
+type Restarter struct {
+	// Path is the executable to watch and to execute. If empty, it is the path
+	// that this program was started by, with its symbolic links: flipping one
+	// deploys. If relative, it starts from the working directory of the call.
+	Path string
+
+	// BeforeExec is called when a new version is ready, right before the exec:
+	// finish here what must not be cut off. An error calls the restart off; the
+	// version is then left alone until the file changes. If nil, nothing is
+	// waited for.
+	//
+	// After a nil return the exec is all but certain. Should it fail even so, the
+	// program goes on running, and BeforeExec is called again with the next try.
+	BeforeExec func(context.Context) error
+
+	// PollInterval is as in [Watcher].
+	PollInterval time.Duration
+
+	// Logger hears of restarts, and why a new version is not executed. If nil,
+	// the Restarter is silent.
+	Logger Logger
+}
+
+// Run watches the executable and restarts as soon as a new version of it is
+// ready. A restart does not return: the new version starts from its main. Run
+// returns
+//   - when ctx ends, with its cause
+//   - when Path is empty and the program's own path can't be told, or when it is
+//     relative and the working directory can't.
+//
+// A version that can't be executed is logged and left alone until the file
+// changes; this one goes on running.
+func (r *Restarter) Run(ctx context.Context) error {
+	return causeOf(ctx, r.run(ctx.Done(), r.beforeExec(ctx)))
+}
+
+func (r *Restarter) run(done <-chan struct{}, before func() error) error {
+	w := Watcher{
+		Path:         r.Path,
+		PollInterval: r.PollInterval,
+		Logger:       r.Logger,
+		accept: func(done <-chan struct{}, c *candidate) error {
+			return r.replace(done, before, c)
+		},
+	}
+	defer w.Close()
+	_, err := w.next(done) // no version is reported: each has been executed, or refused
+	return err
+}
+
+// beforeExec is BeforeExec with its context, or nil.
+func (r *Restarter) beforeExec(ctx context.Context) func() error {
+	if r.BeforeExec == nil {
+		return nil
+	}
+	return func() error { return r.BeforeExec(ctx) }
+}
+
+// Restart restarts now, from the file that is at the path, be it a new version
+// or the same. It returns only if that failed:
+//   - with an [*UnfitError] if the file can't be executed
+//   - with what BeforeExec returned
+//   - with an [*os.PathError] if execve(2) failed; it wraps
+//     [errors.ErrUnsupported] on systems that have no such call.
+//
+// What may pass by itself, as a file that is missing for a moment or still
+// being written, is tried again until ctx ends. The error then tells both that and
+// what it was waiting for.
+func (r *Restarter) Restart(ctx context.Context) error {
+	err := r.restart(ctx.Done(), r.beforeExec(ctx))
+	switch {
+	case ctx.Err() == nil:
+		return err
+	case err == errDone:
+		return context.Cause(ctx)
+	default:
+		return errors.Join(context.Cause(ctx), err)
+	}
+}
+
+func (r *Restarter) restart(done <-chan struct{}, before func() error) error {
+	path, err := executablePath(r.Path)
+	if err != nil {
+		return err
+	}
+	like := runningKind()
+	logger := orSilent(r.Logger)
+	retry := newRetry()
+	var refusals refusalLog
+	for {
+		err := r.restartOnce(done, before, path, like)
+		if !isNotYet(err) {
+			return err
+		}
+		refusals.pending(logger, err)
+		if sleep(done, retry.next()) != nil {
+			return err
+		}
+	}
+}
+
+func (r *Restarter) restartOnce(done <-chan struct{}, before func() error, path string, like imageKind) error {
+	c, err := openRegular(path)
+	if err != nil {
+		return err
+	}
+	defer c.close()
+	if err := c.judge(like); err != nil {
+		return err
+	}
+	return r.replace(done, before, c)
+}
+
+// execPatience is how long an exec that fails for a passing reason is tried
+// again before the candidate is judged anew.
+const execPatience = 2 * time.Second
+
+// restarting is held from BeforeExec to the exec, so that of two restarts asked
+// for at once the second finds out whether the first has failed.
+var restarting = make(chan struct{}, 1)
+
+// execMu has one exec at a time: each changes, for its moment, what the whole
+// process shares.
+var execMu sync.Mutex
+
+// replace executes c, after before. It returns only if that failed.
+func (r *Restarter) replace(done <-chan struct{}, before func() error, c *candidate) error {
+	select {
+	case restarting <- struct{}{}:
+		defer func() { <-restarting }()
+	case <-done:
+		return errDone
+	}
+	if before != nil {
+		if err := before(); err != nil {
+			return err
+		}
+	}
+	orSilent(r.Logger).Info("restarting", "path", c.path)
+	retry := newRetry()
+	for start := time.Now(); ; {
+		// Whatever came before may have taken long.
+		if err := c.stillThere(); err != nil {
+			return err
+		}
+		err := execImage(c.path, launch.args, os.Environ())
+		if !execTransient(err) {
+			return err
+		}
+		if time.Since(start) >= execPatience {
+			return &UnfitError{
+				Path:     c.path,
+				Found:    "a file that execve refuses (" + rootCause(err).Error() + ")",
+				Expected: "an execve that succeeds",
+				NotYet:   true,
+				Err:      err,
+			}
+		}
+		if err := sleep(done, retry.next()); err != nil {
+			return err
+		}
+	}
+}

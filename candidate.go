@@ -1,0 +1,276 @@
+package autorestart
+
+import (
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"strconv"
+	"syscall"
+)
+
+// UnfitError tells why a file that appeared at the path is not executed. What
+// runs goes on running.
+type UnfitError struct {
+	Path     string
+	Found    string // what the file is
+	Expected string // what it would have to be
+
+	// NotYet: the file may become fit as it is, because it is still being
+	// written or its mode still being set. It is looked at again soon; otherwise
+	// it is left alone until it changes.
+	NotYet bool
+
+	Err error // the cause, where it is an error of its own
+}
+
+func (e *UnfitError) Error() string {
+	return "autorestart: " + e.Path + ": found " + e.Found + ", expected " + e.Expected
+}
+
+func (e *UnfitError) Unwrap() error { return e.Err }
+
+// candidate is a file that may be the next image. It owns file.
+type candidate struct {
+	path string
+	file *os.File
+	id   fileID
+	kind imageKind // set by judge
+}
+
+func (c *candidate) close() { c.file.Close() }
+
+// openCandidate opens what path leads to, without waiting for the writer of a
+// named pipe.
+func openCandidate(path string) (*os.File, error) {
+	return os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+}
+
+// openRegular opens the regular file that path leads to. Every error is an
+// *UnfitError.
+func openRegular(path string) (*candidate, error) {
+	f, err := openCandidate(path)
+	if err != nil {
+		return nil, &UnfitError{
+			Path: path, Found: rootCause(err).Error(), Expected: "a readable file",
+			NotYet: true, Err: err,
+		}
+	}
+	id, err := statFile(f)
+	if err == nil && !id.regular {
+		err = &UnfitError{Path: path, Found: "something that is not a regular file", Expected: "an executable file"}
+	}
+	if err != nil {
+		f.Close()
+		return nil, asUnfit(path, err)
+	}
+	return &candidate{path: path, file: f, id: id}, nil
+}
+
+// judge decides whether c can be executed in the place of an image like like.
+// It returns nil or an *UnfitError. Permission and writers come last: they are
+// what changes without the content changing.
+func (c *candidate) judge(like imageKind) error {
+	kind, err := readKind(c.file, c.id.size)
+	if err == nil {
+		err = compareKinds(kind, like)
+	}
+	if err == nil && kind.elf != nil && kind.elf.interp != "" {
+		err = loaderThere(kind.elf.interp)
+	}
+	if err == nil {
+		err = executable(c.path)
+	}
+	if err == nil && openForWriting(c.file) {
+		err = &UnfitError{Found: "a file open for writing", Expected: "a file that has been closed", NotYet: true}
+	}
+	c.kind = kind
+	return asUnfit(c.path, err)
+}
+
+// stillThere returns nil if the path leads to c, unchanged since it was opened.
+func (c *candidate) stillThere() error {
+	now, err := statPath(c.path)
+	if err == nil && now == c.id {
+		return nil
+	}
+	return &UnfitError{
+		Path: c.path, Found: "a file that was changed while it was looked at", Expected: "no change",
+		NotYet: true, Err: err,
+	}
+}
+
+func isNotYet(err error) bool {
+	var unfit *UnfitError
+	return errors.As(err, &unfit) && unfit.NotYet
+}
+
+// asUnfit makes every error that came up while looking at path an *UnfitError.
+func asUnfit(path string, err error) error {
+	if err == nil {
+		return nil
+	}
+	var unfit *UnfitError
+	if errors.As(err, &unfit) {
+		unfit.Path = path
+		return unfit
+	}
+	// It became shorter while it was read, or the file system has a fault that
+	// may pass.
+	return &UnfitError{Path: path, Found: rootCause(err).Error(), Expected: "a readable file", NotYet: true, Err: err}
+}
+
+func loaderThere(interp string) error {
+	if _, err := statPath(interp); err != nil {
+		return &UnfitError{
+			Found:    "a program that needs the dynamic loader " + interp + " (" + rootCause(err).Error() + ")",
+			Expected: "a program whose loader is installed",
+			NotYet:   true, // it may come with the same package
+			Err:      err,
+		}
+	}
+	return nil
+}
+
+// imageKind is what kind of program a file is: for which machine, in which
+// format.
+type imageKind struct {
+	elf   *elfImage // nil for any other format
+	magic string    // how a file of any other format starts
+}
+
+// readKind reads the kind of a file, and whether it is complete as far as its
+// format tells. Its errors are *UnfitErrors without a path, or what r answers.
+func readKind(r io.ReaderAt, size int64) (imageKind, error) {
+	if size == 0 {
+		return imageKind{}, &UnfitError{Found: "an empty file", Expected: "an executable", NotYet: true}
+	}
+	img, err := parseELF(r, size)
+	switch {
+	case err == nil:
+		return imageKind{elf: &img}, nil
+	case errors.Is(err, errNotELF):
+		var head [8]byte
+		n := min(size, int64(len(head)))
+		if err := readFull(r, head[:n], 0); err != nil {
+			return imageKind{}, err
+		}
+		return imageKind{magic: magicOf(head[:n])}, nil
+	case errors.Is(err, errELFShort):
+		unfit := &UnfitError{
+			Found:    errELFShort.Error() + " (" + strconv.FormatInt(size, 10) + " bytes)",
+			Expected: "one with its headers and all that they tell of",
+			NotYet:   true,
+		}
+		if img.extent > size {
+			unfit.Expected = strconv.FormatInt(img.extent, 10) + " bytes by its headers"
+		}
+		return imageKind{}, unfit
+	default:
+		if bad, ok := err.(errELF); ok {
+			return imageKind{}, &UnfitError{Found: bad.Error(), Expected: "an executable"}
+		}
+		return imageKind{}, err
+	}
+}
+
+// magicOf returns the bytes that a file shares with every other program of its
+// format and machine: eight in Mach-O (magic and CPU type), two elsewhere.
+func magicOf(head []byte) string {
+	if len(head) >= 8 {
+		switch string(head[:4]) {
+		case "\xfe\xed\xfa\xce", "\xfe\xed\xfa\xcf", "\xce\xfa\xed\xfe", "\xcf\xfa\xed\xfe":
+			return string(head[:8])
+		}
+	}
+	return string(head[:min(2, len(head))])
+}
+
+// kindOf reads the kind of the file that f is; zero if it can't be told.
+func kindOf(f *os.File) imageKind {
+	id, err := statFile(f)
+	if err != nil {
+		return imageKind{}
+	}
+	kind, err := readKind(f, id.size)
+	if err != nil {
+		return imageKind{}
+	}
+	return kind
+}
+
+// compareKinds returns nil if found can run where like runs, as far as like is
+// known.
+func compareKinds(found, like imageKind) error {
+	if like == (imageKind{}) ||
+		like.elf == nil && found.elf == nil && found.magic == like.magic ||
+		like.elf != nil && found.elf != nil && found.elf.platform() == like.elf.platform() {
+		return nil
+	}
+	return &UnfitError{Found: found.String(), Expected: like.String() + ", as the running image is"}
+}
+
+func (k imageKind) String() string {
+	if k.elf == nil {
+		return "a file that starts with " + string(appendQuoted(nil, k.magic))
+	}
+	return k.elf.platform().String()
+}
+
+// elfPlatform is what a kernel goes by when it decides whether it can run an
+// ELF file.
+type elfPlatform struct {
+	class, data byte
+	machine     uint16
+}
+
+func (img *elfImage) platform() elfPlatform {
+	return elfPlatform{img.class, img.data, img.machine}
+}
+
+func (p elfPlatform) String() string {
+	bits, order := "32", "little"
+	if p.class == 2 {
+		bits = "64"
+	}
+	if p.data == 2 {
+		order = "big"
+	}
+	return "an ELF executable for " + elfMachine(p.machine) + " (" + bits + " bit, " + order + "-endian)"
+}
+
+// elfMachine names the machines that Go runs on.
+func elfMachine(m uint16) string {
+	switch m {
+	case 3:
+		return "386"
+	case 8:
+		return "mips"
+	case 21:
+		return "ppc64"
+	case 22:
+		return "s390x"
+	case 40:
+		return "arm"
+	case 43:
+		return "sparc64"
+	case 62:
+		return "amd64"
+	case 183:
+		return "arm64"
+	case 243:
+		return "riscv"
+	case 258:
+		return "loong64"
+	}
+	return "machine " + strconv.Itoa(int(m))
+}
+
+// rootCause takes off what the caller says anyway: operation and path.
+func rootCause(err error) error {
+	var p *fs.PathError
+	if errors.As(err, &p) {
+		return p.Err
+	}
+	return err
+}

@@ -1,0 +1,45 @@
+//go:build !autorestart_portable
+
+// Replacing the image.
+//
+//	call                  since    without it
+//	execve(2)             ever     -
+//
+// What execve keeps is told in its man page. What needs care beside it: the soft
+// RLIMIT_NOFILE, see lowerOpenFilesLimit; the inotify descriptors, which cross
+// on purpose, see inotifyFDs; and a fork in another goroutine, which must not
+// pick them up on the way.
+
+package autorestart
+
+import (
+	"errors"
+	"os"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// execImage replaces the image of this process by the file at path. It returns
+// only if that failed, and then everything is as it was.
+func execImage(path string, args, env []string) error {
+	execMu.Lock()
+	defer execMu.Unlock()
+	defer lowerOpenFilesLimit()()
+
+	// Forks wait for readers of ForkLock: none copies what is about to cross.
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
+	h := handover{pid: os.Getpid(), inotify: inotifyFDs.beginHandover()}
+	defer inotifyFDs.cancelHandover()
+	err := syscall.Exec(path, args, append(env, handoverEnv+"="+h.String()))
+	return &os.PathError{Op: "execve", Path: path, Err: err}
+}
+
+// execTransient reports whether an exec that failed so may succeed soon, with
+// nothing changed: somebody is still writing, memory or processes are short,
+// the file is missing for a moment.
+func execTransient(err error) bool {
+	return errors.Is(err, unix.ETXTBSY) || errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.ENOMEM) ||
+		errors.Is(err, unix.ENFILE) || errors.Is(err, unix.ENOENT)
+}

@@ -1,0 +1,97 @@
+//go:build !linux || autorestart_portable
+
+// Everything for systems that are not Linux, in terms of the standard library.
+// The build tag autorestart_portable selects it on Linux too, which is how it
+// is tested.
+
+package autorestart
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+)
+
+// newEvents has nothing to offer: the watcher polls.
+func newEvents() (events, error) {
+	return nil, errors.ErrUnsupported
+}
+
+// openRunning fails: there is no handle on the image of a process here once its
+// path leads elsewhere.
+func openRunning() (*os.File, error) {
+	return nil, errors.ErrUnsupported
+}
+
+// launchKind is read at package initialisation, from what is at the path then.
+var launchKind = func() imageKind {
+	f, err := openCandidate(launch.path)
+	if err != nil {
+		return imageKind{}
+	}
+	defer f.Close()
+	return kindOf(f)
+}()
+
+// runningKind is the kind of this process's own image; zero if it can't be told.
+func runningKind() imageKind { return launchKind }
+
+// openForWriting can't tell.
+func openForWriting(*os.File) bool { return false }
+
+// launchPath returns what argv[0] says, as long as it leads to the same file as
+// what the system says: only argv[0] keeps a symbolic link.
+func launchPath() string {
+	exe, exeErr := os.Executable()
+	if len(os.Args) == 0 {
+		return exe
+	}
+	byArgs := searchPath(os.Args[0])
+	if byArgs == "" || exeErr != nil {
+		return exe
+	}
+	a, errA := os.Stat(byArgs)
+	b, errB := os.Stat(exe)
+	if errA != nil || errB != nil || !os.SameFile(a, b) {
+		return exe
+	}
+	return byArgs
+}
+
+// searchPath finds a program by name as a shell would, and returns an absolute
+// path, or "".
+func searchPath(name string) string {
+	if strings.ContainsRune(name, '/') || strings.ContainsRune(name, os.PathSeparator) {
+		return absolute(name)
+	}
+	for _, dir := range filepath.SplitList(os.Getenv("PATH")) {
+		file := filepath.Join(dir, name)
+		if info, err := os.Stat(file); err == nil && !info.IsDir() && info.Mode()&0o111 != 0 {
+			return absolute(file)
+		}
+	}
+	return ""
+}
+
+// execImage replaces the image of this process by the file at path. It returns
+// only if that failed; where there is no exec, with an error that wraps
+// [errors.ErrUnsupported].
+func execImage(path string, args, env []string) error {
+	execMu.Lock()
+	defer execMu.Unlock()
+	defer lowerOpenFilesLimit()()
+	h := handover{pid: os.Getpid()}
+	err := syscall.Exec(path, args, append(env, handoverEnv+"="+h.String()))
+	return &os.PathError{Op: "execve", Path: path, Err: err}
+}
+
+// execTransient reports whether an exec that failed so may succeed soon, with
+// nothing changed.
+func execTransient(err error) bool {
+	return errors.Is(err, syscall.EAGAIN) || errors.Is(err, syscall.ENOMEM) || errors.Is(err, os.ErrNotExist)
+}
+
+// accessFlags is 0: not every system's faccessat(2) can go by the effective IDs.
+const accessFlags = 0

@@ -1,0 +1,175 @@
+package autorestart
+
+import (
+	"math"
+	"os"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+func TestHandoverRoundTrip(t *testing.T) {
+	for _, h := range []handover{
+		{pid: 1},
+		{pid: 1 << 22}, // the kernel's PID_MAX_LIMIT
+		{pid: 42, inotify: []int{3}},
+		{pid: 42, inotify: []int{7, 3, 1048575}},
+	} {
+		got, ok := parseHandover(h.String(), h.pid)
+		if !ok || !reflect.DeepEqual(got, h) {
+			t.Errorf("%q: got %+v, %t; want %+v", h.String(), got, ok, h)
+		}
+	}
+}
+
+func TestParseHandover(t *testing.T) {
+	tests := []struct {
+		value string
+		want  []int
+		ok    bool
+	}{
+		{"pid=42", nil, true},
+		{"pid=42,inotify=3,inotify=4", []int{3, 4}, true},
+		{"inotify=3,pid=42", []int{3}, true},
+		{"pid=0042", nil, true},
+
+		// From another version of this library.
+		{"pid=42,listener=5", nil, true},
+		{"pid=42,drain", nil, true},
+		{"pid=42,future=x=y,inotify=9", []int{9}, true},
+		{"pid=42,", nil, true},
+		{"pid=42,,inotify=9", []int{9}, true},
+		{"pid=42,PID=43", nil, true},
+
+		// Never a standard stream.
+		{"pid=42,inotify=0,inotify=1,inotify=2", nil, true},
+		{"pid=42,inotify=2,inotify=3", []int{3}, true},
+
+		// Meant for somebody else.
+		{"", nil, false},
+		{"inotify=3", nil, false},
+		{"pid=43,inotify=3", nil, false},
+		{"pid=4", nil, false},
+		{"pid=420", nil, false},
+		{"pid=0", nil, false},
+
+		// Nonsense.
+		{"pid", nil, false},
+		{"pid=", nil, false},
+		{"pid=-42", nil, false},
+		{"pid=+42", nil, false},
+		{"pid= 42", nil, false},
+		{"pid=42 ", nil, false},
+		{"pid=0x2a", nil, false},
+		{"pid=42=42", nil, false},
+		{"pid=٤٢", nil, false},
+		{"pid=42\x00", nil, false},
+		{"pid=42;inotify=3", nil, false},
+		{"pid=42,inotify", nil, false},
+		{"pid=42,inotify=", nil, false},
+		{"pid=42,inotify=-1", nil, false},
+		{"pid=42,inotify=3x", nil, false},
+		{"pid=42,inotify=3,inotify=x", nil, false},
+		{"pid=42,inotify=2147483648", nil, false},
+		{"pid=42,inotify=18446744073709551619", nil, false}, // 3, were it cut to 64 bits
+		{"pid=4294967338", nil, false},                      // 42, were it cut to 32 bits
+		{"pid=" + strings.Repeat("9", 1000), nil, false},
+	}
+	for _, test := range tests {
+		got, ok := parseHandover(test.value, 42)
+		want := handover{}
+		if test.ok {
+			want = handover{pid: 42, inotify: test.want}
+		}
+		if ok != test.ok || !reflect.DeepEqual(got, want) {
+			t.Errorf("%q: got %+v, %t; want %+v, %t", test.value, got, ok, want, test.ok)
+		}
+	}
+	for _, pid := range []int{0, -1} {
+		if _, ok := parseHandover("pid="+strconv.Itoa(pid), pid); ok {
+			t.Errorf("accepted for process %d", pid)
+		}
+	}
+}
+
+func TestParseInt(t *testing.T) {
+	for _, test := range []struct {
+		s    string
+		want int
+		ok   bool
+	}{
+		{"0", 0, true},
+		{"00", 0, true},
+		{"9", 9, true},
+		{"10", 10, true},
+		{"2147483639", 2147483639, true},
+		{"2147483648", 0, false},
+		{"21474836470", 0, false},
+		{"", 0, false},
+		{"-0", 0, false},
+		{"1e3", 0, false},
+		{"1_000", 0, false},
+	} {
+		if n, ok := parseInt(test.s); ok != test.ok || ok && n != test.want {
+			t.Errorf("%q: got %d, %t; want %d, %t", test.s, n, ok, test.want, test.ok)
+		}
+	}
+}
+
+// TestTakeHandover: the variable is taken out of the environment, whoever set
+// it.
+func TestTakeHandover(t *testing.T) {
+	own := strconv.Itoa(os.Getpid())
+	for _, test := range []struct {
+		value string
+		want  handover
+		ok    bool
+	}{
+		{"pid=" + own, handover{pid: os.Getpid()}, true},
+		{"pid=" + own + ",inotify=1000", handover{pid: os.Getpid(), inotify: []int{1000}}, true},
+		{"pid=" + own + "0,inotify=1000", handover{}, false},
+		{"garbage", handover{}, false},
+	} {
+		t.Setenv(handoverEnv, test.value)
+		got, ok := takeHandover()
+		if ok != test.ok || !reflect.DeepEqual(got, test.want) {
+			t.Errorf("%q: got %+v, %t; want %+v, %t", test.value, got, ok, test.want, test.ok)
+		}
+		if value, ok := os.LookupEnv(handoverEnv); ok {
+			t.Errorf("%s=%s is left", handoverEnv, value)
+		}
+	}
+	if got, ok := takeHandover(); ok || !reflect.DeepEqual(got, handover{}) {
+		t.Errorf("without the variable: %+v, %t", got, ok)
+	}
+}
+
+func FuzzParseHandover(f *testing.F) {
+	f.Add("pid=42,inotify=3,inotify=4", 42)
+	f.Add("pid=43,inotify=3", 42)
+	f.Add("pid=42,pid=43,unknown=,inotify=2", 42)
+	f.Add("pid=42,inotify=99999999999999999999", 42)
+	f.Add(",,=,==", 1)
+	f.Add("", 0)
+	f.Fuzz(func(t *testing.T, s string, pid int) {
+		h, ok := parseHandover(s, pid)
+		if !ok {
+			if !reflect.DeepEqual(h, handover{}) {
+				t.Errorf("%q was refused and left %+v", s, h)
+			}
+			return
+		}
+		if h.pid != pid || pid <= 0 || pid > math.MaxInt32 {
+			t.Errorf("%q: process %d taken for %d", s, h.pid, pid)
+		}
+		if slices.ContainsFunc(h.inotify, func(fd int) bool { return fd <= 2 || fd > math.MaxInt32 }) {
+			t.Errorf("%q: descriptors %v", s, h.inotify)
+		}
+		again, ok := parseHandover(h.String(), pid)
+		if !ok || !reflect.DeepEqual(again, h) {
+			t.Errorf("%q: %+v became %+v, %t", s, h, again, ok)
+		}
+	})
+}

@@ -1,0 +1,70 @@
+//go:build unix
+
+package autorestart
+
+import (
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// statPath wraps stat(2).
+func statPath(path string) (fileID, error) {
+	var st unix.Stat_t
+	for {
+		err := unix.Stat(path, &st)
+		switch err {
+		case nil:
+			return fileIDOf(&st), nil
+		case unix.EINTR:
+		default:
+			return fileID{}, &os.PathError{Op: "stat", Path: path, Err: err}
+		}
+	}
+}
+
+// statFile wraps fstat(2).
+func statFile(f *os.File) (fileID, error) {
+	conn, err := f.SyscallConn()
+	if err != nil {
+		return fileID{}, err
+	}
+	var st unix.Stat_t
+	var statErr error
+	err = conn.Control(func(fd uintptr) {
+		statErr = unix.Fstat(int(fd), &st)
+	})
+	if err == nil {
+		err = statErr
+	}
+	if err != nil {
+		return fileID{}, &os.PathError{Op: "fstat", Path: f.Name(), Err: err}
+	}
+	return fileIDOf(&st), nil
+}
+
+func fileIDOf(st *unix.Stat_t) fileID {
+	return fileID{
+		dev:     uint64(st.Dev),
+		ino:     uint64(st.Ino),
+		size:    int64(st.Size),
+		mtime:   st.Mtim.Nano(),
+		ctime:   st.Ctim.Nano(),
+		regular: st.Mode&unix.S_IFMT == unix.S_IFREG,
+	}
+}
+
+// executable reports whether this process may execute
+// path. It wraps faccessat(2).
+func executable(path string) error {
+	err := unix.Faccessat(unix.AT_FDCWD, path, unix.X_OK, accessFlags)
+	if err == nil {
+		return nil
+	}
+	return &UnfitError{
+		Found:    "a file that may not be executed (" + err.Error() + ")",
+		Expected: "execute permission for this user, on a file system without noexec",
+		NotYet:   true,
+		Err:      err,
+	}
+}

@@ -1,0 +1,134 @@
+package autorestart
+
+import (
+	"bytes"
+	"hash/maphash"
+	"io"
+	"os"
+)
+
+// fileID tells one state of one file from every other: a file that has been
+// replaced, written, touched or chmod-ed has another one.
+type fileID struct {
+	dev, ino     uint64
+	size         int64 // bytes
+	mtime, ctime int64 // nanoseconds since 1970
+	regular      bool
+}
+
+// version is the content that a candidate is compared with. Events and time
+// stamps only say that there may be something new; whether there is, the bytes
+// decide.
+type version struct {
+	id   fileID
+	file *os.File // the content, where nobody can write it; owned
+	sum  uint64   // of the content, where file is nil and summed is true
+
+	summed bool
+}
+
+// runningVersion is the version of this process's own image.
+func runningVersion() version {
+	if f, err := openRunning(); err == nil {
+		if id, err := statFile(f); err == nil {
+			return version{id: id, file: f}
+		}
+		f.Close()
+	}
+	// All that is left to tell is the file that was at the launch path when the
+	// process started, for as long as it is there.
+	v := version{id: launch.id}
+	if f, err := openCandidate(launch.path); err == nil {
+		v.sum, v.summed = sumIfStill(f, launch.id)
+		f.Close()
+	}
+	return v
+}
+
+func (v *version) close() {
+	if v.file != nil {
+		v.file.Close()
+		v.file = nil
+	}
+}
+
+// sameContent reports whether f, which has the given identity, holds the same
+// bytes as v.
+func (v *version) sameContent(f *os.File, id fileID) (bool, error) {
+	switch {
+	case id.size != v.id.size:
+		return false, nil
+	case v.file != nil:
+		return equalContent(f, v.file, id.size)
+	case v.summed:
+		sum, err := contentSum(f, id.size)
+		return err == nil && sum == v.sum, err
+	default:
+		return id == v.id, nil
+	}
+}
+
+// equalContent compares the first size bytes. The first piece is small: two
+// builds of one program differ in their build ID, a few hundred bytes in.
+func equalContent(a, b io.ReaderAt, size int64) (bool, error) {
+	buf := make([]byte, 2*4096)
+	for off := int64(0); off < size; {
+		half := len(buf) / 2
+		n := int(min(int64(half), size-off))
+		x, y := buf[:n], buf[half:half+n]
+		if err := readFull(a, x, off); err != nil {
+			return false, err
+		}
+		if err := readFull(b, y, off); err != nil {
+			return false, err
+		}
+		if !bytes.Equal(x, y) {
+			return false, nil
+		}
+		off += int64(n)
+		if len(buf) < 2*64<<10 {
+			buf = make([]byte, 2*64<<10)
+		}
+	}
+	return true, nil
+}
+
+var sumSeed = maphash.MakeSeed()
+
+func contentSum(r io.ReaderAt, size int64) (uint64, error) {
+	var h maphash.Hash
+	h.SetSeed(sumSeed)
+	buf := make([]byte, 64<<10)
+	for off := int64(0); off < size; {
+		piece := buf[:min(int64(len(buf)), size-off)]
+		if err := readFull(r, piece, off); err != nil {
+			return 0, err
+		}
+		h.Write(piece)
+		off += int64(len(piece))
+	}
+	return h.Sum64(), nil
+}
+
+// sumIfStill sums f, unless f is not, or by the end no longer, in the state id.
+func sumIfStill(f *os.File, id fileID) (sum uint64, ok bool) {
+	sum, err := contentSum(f, id.size)
+	if err != nil {
+		return 0, false
+	}
+	now, err := statFile(f)
+	return sum, err == nil && now == id
+}
+
+// readFull fills b from offset off; a file that has become shorter meanwhile is
+// [io.ErrUnexpectedEOF].
+func readFull(r io.ReaderAt, b []byte, off int64) error {
+	n, err := r.ReadAt(b, off)
+	if n == len(b) {
+		return nil
+	}
+	if err == io.EOF {
+		err = io.ErrUnexpectedEOF
+	}
+	return err
+}

@@ -1,0 +1,269 @@
+package autorestart
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+// A Watcher reports new versions of an executable: files at its path that are
+// ready to be executed and differ in content from the version before.
+//
+// The zero value watches this program's own executable. Set the fields before
+// the first call of Next, and call Close when Next is not called any more.
+type Watcher struct {
+	// Path is the executable to watch. Symbolic links in it are followed anew
+	// whenever one changes. If empty, it is the path that this program was
+	// started by; if relative, it starts from the working directory of the first
+	// call of Next.
+	Path string
+
+	// PollInterval is how often the path is looked at beside what events tell.
+	// If zero, that is once a second where events can't be had, and otherwise
+	// only after events.
+	PollInterval time.Duration
+
+	// Logger hears why a file at the path is not executed, and of changes of the
+	// mode. If nil, the watcher is silent.
+	Logger Logger
+
+	// accept has the last word on a candidate that is ready. It is asked again
+	// about one that it refuses with an *UnfitError that is NotYet.
+	accept func(done <-chan struct{}, c *candidate) error
+
+	path     string     // absolute; empty before the first call of Next
+	like     imageKind  // what a candidate has to be
+	base     version    // what a candidate has to differ from
+	reported *candidate // the last Change, until base is made of it
+	settled  fileID     // the state of a file about which nothing is left to say
+	unsteady fileID     // the state of a file that is ready once it stays like that
+	refusals refusalLog
+
+	events events    // nil while there are none
+	rearm  time.Time // when to try again for events; zero if there is no need or no use
+	mode   modeBox
+}
+
+// events tell when to look at a path again.
+type events interface {
+	// arm prepares for the next wait, and reports whether something may have
+	// happened unseen before it. An error says that events don't tell everything.
+	arm(path string) (changed bool, err error)
+
+	// wait returns after an event; after d, unless that is zero; or when done is
+	// closed, with errDone. It reports whether there was an event.
+	wait(done <-chan struct{}, d time.Duration) (event bool, err error)
+
+	close() error
+}
+
+// A Change is a new version of an executable.
+type Change struct {
+	Path string    // absolute
+	Size int64     // bytes
+	Seen time.Time // when it was found ready
+}
+
+// rearmInterval is how long polling goes on before events are tried again.
+const rearmInterval = 15 * time.Second
+
+// Next waits for the next new version and returns it. A version that was there
+// before the call and has not been reported counts.
+//
+// It fails
+//   - when ctx ends, with its cause
+//   - when Path is empty and the program's own path can't be told, or when it is
+//     relative and the working directory can't.
+//
+// Everything else is no reason to give up: without events it polls, see Mode,
+// and a file that can't be executed is passed over, see Logger. Next must not
+// be called by two goroutines at a time.
+func (w *Watcher) Next(ctx context.Context) (Change, error) {
+	change, err := w.next(ctx.Done())
+	return change, causeOf(ctx, err)
+}
+
+func (w *Watcher) next(done <-chan struct{}) (Change, error) {
+	if err := w.start(); err != nil {
+		return Change{}, err
+	}
+	w.settleReported()
+	retry := newRetry()
+	for armed := false; ; {
+		change, again, err := w.look(done)
+		if err != nil || change != (Change{}) {
+			return change, err
+		}
+		// The look comes first: when there is a new version, nothing else matters.
+		// What it can't have seen, arm reports.
+		if !armed {
+			if armed = true; w.arm() {
+				continue
+			}
+		}
+		delay := w.mode.get().Poll
+		if !again {
+			retry.reset()
+		} else if d := retry.next(); delay == 0 || d < delay {
+			delay = d
+		}
+		event, err := w.wait(done, delay)
+		if err != nil {
+			return Change{}, err
+		}
+		armed = !event && (w.rearm.IsZero() || time.Now().Before(w.rearm))
+	}
+}
+
+// Mode tells how changes are noticed at the moment. Any goroutine may call it.
+func (w *Watcher) Mode() Mode { return w.mode.get() }
+
+// Close frees what the watcher holds. No call of Next may be running: end its
+// context first.
+func (w *Watcher) Close() error {
+	w.base.close()
+	if w.reported != nil {
+		w.reported.close()
+		w.reported = nil
+	}
+	if w.events == nil {
+		return nil
+	}
+	err := w.events.close()
+	w.events = nil
+	return err
+}
+
+// start makes base and like at the first call.
+func (w *Watcher) start() error {
+	if w.path != "" {
+		return nil
+	}
+	path, err := executablePath(w.Path)
+	if err != nil {
+		return err
+	}
+	w.Logger = orSilent(w.Logger)
+	w.like = runningKind()
+	w.base = runningVersion()
+	w.path = path
+	return nil
+}
+
+// settleReported makes the version that was reported last the one to differ
+// from. Its file may be written in place later, so its content is summed, now
+// that nobody waits for the report any more.
+func (w *Watcher) settleReported() {
+	c := w.reported
+	if c == nil {
+		return
+	}
+	w.reported = nil
+	w.base.close()
+	w.base = version{id: c.id}
+	w.base.sum, w.base.summed = sumIfStill(c.file, c.id)
+	c.close()
+}
+
+// errSameVersion is the one refusal that nobody needs to hear of.
+var errSameVersion = errors.New("autorestart: the same version")
+
+// look looks at the path once. It returns a Change if there is a new version,
+// again if there may be one soon with no event to tell, and no error but errDone.
+func (w *Watcher) look(done <-chan struct{}) (change Change, again bool, err error) {
+	id, err := statPath(w.path)
+	if err != nil || id == w.settled {
+		return Change{}, false, nil // nothing there; whatever comes is an event
+	}
+	c, err := openRegular(w.path)
+	if err == nil {
+		id = c.id
+		if err = w.consider(done, c); err == nil {
+			w.reported = c
+			w.settled = id
+			w.refusals.clear()
+			return Change{Path: w.path, Size: id.size, Seen: time.Now()}, false, nil
+		}
+		c.close()
+	}
+	switch {
+	case err == errDone:
+		return Change{}, false, err
+	case isNotYet(err):
+		w.refusals.pending(w.Logger, err)
+		return Change{}, true, nil
+	case err == errSameVersion:
+		w.refusals.clear()
+	default:
+		w.refusals.final(w.Logger, err)
+	}
+	w.settled = id
+	return Change{}, false, nil
+}
+
+// consider returns nil if c is a new version that is ready.
+func (w *Watcher) consider(done <-chan struct{}, c *candidate) error {
+	same, err := w.base.sameContent(c.file, c.id)
+	if err != nil {
+		return asUnfit(w.path, err)
+	}
+	if same {
+		return errSameVersion
+	}
+	if err := c.judge(w.like); err != nil {
+		return err
+	}
+	if c.kind.elf == nil && c.id != w.unsteady {
+		w.unsteady = c.id
+		return &UnfitError{
+			Path:  w.path,
+			Found: "a format that does not tell when it is complete", Expected: "no change at the next look",
+			NotYet: true,
+		}
+	}
+	if err := c.stillThere(); err != nil {
+		return err
+	}
+	if w.accept != nil {
+		return w.accept(done, c)
+	}
+	return nil
+}
+
+// arm asks for events, and reports whether something may have happened that no
+// event will tell. What the answer means for polling is in the mode.
+func (w *Watcher) arm() (missed bool) {
+	var err error
+	if w.events == nil {
+		w.events, err = newEvents()
+	}
+	if err == nil {
+		missed, err = w.events.arm(w.path)
+	}
+	mode := Mode{Events: w.events != nil, Poll: w.PollInterval, Reason: err}
+	w.rearm = time.Time{}
+	if err != nil {
+		if mode.Poll == 0 {
+			mode.Poll = defaultPollInterval
+		}
+		if !errors.Is(err, errors.ErrUnsupported) {
+			w.rearm = time.Now().Add(rearmInterval)
+		}
+	}
+	w.mode.set(mode, w.Logger, w.path)
+	return missed
+}
+
+func (w *Watcher) wait(done <-chan struct{}, d time.Duration) (event bool, err error) {
+	if w.events == nil {
+		return false, sleep(done, d)
+	}
+	event, err = w.events.wait(done, d)
+	if err != nil && err != errDone {
+		// Somebody closed our descriptor. Start again with another.
+		w.events.close()
+		w.events = nil
+		return true, nil
+	}
+	return event, err
+}
