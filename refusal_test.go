@@ -77,11 +77,14 @@ func TestRefusalLog(t *testing.T) {
 			{0, pending(growing), nil},
 			{time.Hour, pending(growing), nil},
 		}},
-		{"another reason begins anew", []step{
+		{"another reason is another line, less and less often", []step{
 			{0, pending(growing), nil},
 			{refusalPatience - 1, pending(broken), nil},
-			{refusalPatience - 1, pending(broken), nil},
 			{1, pending(broken), []string{notReadyBroken}},
+			{1, pending(growing), nil},
+			{refusalPatience, pending(growing), []string{notReadyGrowing}},
+			{refusalPatience, pending(broken), nil},
+			{refusalPatience, pending(broken), []string{notReadyBroken}},
 		}},
 		{"pending, then for good", []step{
 			{0, pending(growing), nil},
