@@ -96,5 +96,6 @@ func execImage(c *candidate, exact bool, args, env []string) error {
 // execTransient reports whether an exec that failed so may succeed soon, with
 // nothing changed.
 func execTransient(err error) bool {
-	return errors.Is(err, syscall.EAGAIN) || errors.Is(err, syscall.ENOMEM) || errors.Is(err, os.ErrNotExist)
+	return errors.Is(err, syscall.ETXTBSY) || errors.Is(err, syscall.EAGAIN) || errors.Is(err, syscall.ENOMEM) ||
+		errors.Is(err, os.ErrNotExist)
 }

@@ -14,6 +14,7 @@ import (
 	"iter"
 	"os"
 	"slices"
+	"strconv"
 	"sync"
 	"time"
 	"unsafe"
@@ -40,6 +41,10 @@ type inotify struct {
 	steps  []watchedStep
 	silent error // why events don't tell everything, although all is watched
 	buf    [16 << 10]byte
+
+	// inherited: the image before this one may have left watches that it had no
+	// more time to remove.
+	inherited bool
 }
 
 // watchedStep is a path step and the watch on its directory.
@@ -55,7 +60,11 @@ func newEvents() (events, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &inotify{fd: fd, file: os.NewFile(uintptr(fd), "inotify")}, nil
+	return &inotify{
+		fd:        fd,
+		file:      os.NewFile(uintptr(fd), "inotify"),
+		inherited: slices.Contains(inherited.inotify, fd),
+	}, nil
 }
 
 func (n *inotify) close() error {
@@ -72,6 +81,10 @@ func (n *inotify) arm(path string) (changed bool, err error) {
 	for range 100 {
 		steps, err := n.watchSteps(pathSteps(path, readLink))
 		if err == nil && slices.Equal(steps, n.steps) {
+			if n.inherited {
+				n.inherited = false
+				n.dropOthers()
+			}
 			return changed, n.silent
 		}
 		changed = true
@@ -120,8 +133,34 @@ func (n *inotify) watchSteps(steps []pathStep) ([]watchedStep, error) {
 // dropAllBut removes the watches that the given steps no longer need.
 func (n *inotify) dropAllBut(steps []watchedStep) {
 	for _, old := range n.steps {
-		if !slices.ContainsFunc(steps, func(s watchedStep) bool { return s.wd == old.wd }) {
+		if !watches(steps, old.wd) {
 			unix.InotifyRmWatch(n.fd, uint32(old.wd)) // EINVAL: the kernel was first
+		}
+	}
+}
+
+func watches(steps []watchedStep, wd int32) bool {
+	return slices.ContainsFunc(steps, func(s watchedStep) bool { return s.wd == wd })
+}
+
+// dropOthers removes the watches of the image before this one on directories
+// that have left the path: with a directory for each release there would be one
+// more after each restart. Without /proc they stay until they tell of something,
+// see concerns.
+func (n *inotify) dropOthers() {
+	info, err := os.ReadFile("/proc/self/fdinfo/" + strconv.Itoa(n.fd))
+	if err != nil {
+		return
+	}
+	for line := range bytes.Lines(info) {
+		rest, ok := bytes.CutPrefix(line, []byte("inotify wd:"))
+		if !ok {
+			continue
+		}
+		hex, _, _ := bytes.Cut(rest, []byte(" "))
+		wd, err := strconv.ParseInt(string(hex), 16, 32)
+		if err == nil && !watches(n.steps, int32(wd)) {
+			unix.InotifyRmWatch(n.fd, uint32(wd))
 		}
 	}
 }
