@@ -231,6 +231,8 @@ func TestParseELFSpoiled(t *testing.T) {
 			"", errELFShort.Error()}, // 0 and 0 in 32 bits
 		{"section one byte too long", func(p *elfParts) { p.sections[1].off, p.sections[1].size = p.shoff, 4*uint64(p.shentsize)+1 },
 			errELFShort.Error(), errELFShort.Error()},
+		{"section of one byte behind the end", func(p *elfParts) { p.sections[1].off, p.sections[1].size = p.shoff+4*uint64(p.shentsize), 1 },
+			errELFShort.Error(), errELFShort.Error()},
 		{"section offset absurd", func(p *elfParts) { p.sections[1].off = math.MaxUint64 }, errELFShort.Error(), beyond},
 		{"sections that end elsewhere, without content", func(p *elfParts) { p.sections[1].off, p.sections[1].size = 1<<20, 0 }, "", ""},
 

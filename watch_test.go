@@ -81,6 +81,14 @@ func (e *scriptedEvents) close() error {
 	return nil
 }
 
+// failingEvents are of no use once they are waited for.
+type failingEvents struct {
+	*scriptedEvents
+	err error
+}
+
+func (e *failingEvents) wait(<-chan struct{}, time.Duration) (bool, error) { return false, e.err }
+
 // program is an ELF image for the kind that the watchers of these tests run as;
 // version makes the difference.
 func program(version byte) []byte {
@@ -453,4 +461,38 @@ func TestWatcherUnsupported(t *testing.T) {
 		time.Sleep(defaultPollInterval)
 		wantChange(t, "by polling", next)
 	})
+}
+
+// TestWatcherReplacesEvents: an event source that fails is closed, and after a
+// moment another one made.
+func TestWatcherReplacesEvents(t *testing.T) {
+	w, e, _ := newTestWatcher(t)
+	defer w.Close()
+	w.PollInterval = time.Millisecond // where there are no events, this takes over
+	w.events = &failingEvents{e, errors.New("bad file descriptor")}
+	w.arm()
+	start := time.Now()
+	event, err := w.wait(nil, time.Minute)
+	if !event || err != nil || !e.closed || w.events != nil {
+		t.Fatalf("event %t, %v; closed: %t, left: %v", event, err, e.closed, w.events)
+	}
+	if took := time.Since(start); took < replaceDelay {
+		t.Errorf("at once: after %v", took)
+	}
+	w.events = &failingEvents{e, errors.New("bad file descriptor")}
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	deploy(t, w.path+".new", program(2), 0o755)
+	go os.Rename(w.path+".new", w.path)
+	if change, err := w.Next(ctx); err != nil {
+		t.Errorf("got %+v, %v", change, err)
+	}
+
+	// The end of the context does not wait for that moment.
+	w.events = &failingEvents{e, errors.New("bad file descriptor")}
+	closed := make(chan struct{})
+	close(closed)
+	if _, err := w.wait(closed, time.Minute); err != errDone {
+		t.Errorf("got %v, want %v", err, errDone)
+	}
 }
