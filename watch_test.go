@@ -301,6 +301,17 @@ func TestWatcherNotReady(t *testing.T) {
 		if waits[0] > 10*time.Millisecond || slices.Max(waits) != time.Second || !slices.IsSorted(waits) {
 			t.Errorf("looked again after %v", waits)
 		}
+		// The pace starts anew with the next candidate.
+		deploy(t, w.path, program(1), 0o755)
+		e.happen <- struct{}{}
+		synctest.Wait()
+		_, before := e.seen()
+		deploy(t, w.path, program(3), 0o644)
+		e.happen <- struct{}{}
+		synctest.Wait()
+		if _, after := e.seen(); len(after) != len(before)+1 || after[len(before)] != waits[0] {
+			t.Errorf("another candidate: looks again after %v, want %v", after[len(before):], waits[0])
+		}
 		if err := os.Chmod(w.path, 0o755); err != nil {
 			t.Fatal(err)
 		}
@@ -333,6 +344,16 @@ func TestWatcherRefused(t *testing.T) {
 			}
 			if _, waits := e.seen(); waits[len(waits)-1] != 0 {
 				t.Errorf("%s: waited %v", name, waits)
+			}
+			// It is worth another line when there was something good in between.
+			deploy(t, w.path, program(1), 0o755)
+			e.happen <- struct{}{}
+			synctest.Wait()
+			deploy(t, w.path, content, 0o755)
+			e.happen <- struct{}{}
+			wantNone(t, name+" again", next)
+			if lines := log.take(); len(lines) != 1 {
+				t.Errorf("%s again: logged %q", name, lines)
 			}
 			deploy(t, w.path, program(2), 0o755)
 			e.happen <- struct{}{}
