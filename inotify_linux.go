@@ -35,10 +35,11 @@ const (
 
 // inotify tells when to look at a path again. It owns its descriptor.
 type inotify struct {
-	fd    int
-	file  *os.File // nonblocking: Go's poller does the waiting
-	steps []watchedStep
-	buf   [16 << 10]byte
+	fd     int
+	file   *os.File // nonblocking: Go's poller does the waiting
+	steps  []watchedStep
+	silent error // why events don't tell everything, although all is watched
+	buf    [16 << 10]byte
 }
 
 // watchedStep is a path step and the watch on its directory.
@@ -71,11 +72,11 @@ func (n *inotify) arm(path string) (changed bool, err error) {
 	for range 100 {
 		steps, err := n.watchSteps(pathSteps(path, readLink))
 		if err == nil && slices.Equal(steps, n.steps) {
-			return changed, nil
+			return changed, n.silent
 		}
 		changed = true
 		n.dropAllBut(steps)
-		n.steps = steps
+		n.steps, n.silent = steps, silentStep(steps)
 		if err != nil {
 			return true, err
 		}
@@ -84,6 +85,15 @@ func (n *inotify) arm(path string) (changed bool, err error) {
 }
 
 var errUnsteady = errors.New("autorestart: the directories of the path keep changing")
+
+func silentStep(steps []watchedStep) error {
+	for _, step := range steps {
+		if err := silentFileSystem(step.dir); err != nil {
+			return err
+		}
+	}
+	return nil
+}
 
 // watchSteps adds the watches. A directory that is watched already keeps its
 // watch descriptor; the mask only grows, for two steps may share a directory.
@@ -138,6 +148,16 @@ func (n *inotify) wait(done <-chan struct{}, d time.Duration) (event bool, err e
 		return false, nil
 	}
 	return event, err
+}
+
+// isDone reports whether done is closed; nil never is.
+func isDone(done <-chan struct{}) bool {
+	select {
+	case <-done:
+		return true
+	default:
+		return false
+	}
 }
 
 // interruptOn ends the read in progress when done is closed, until the function

@@ -699,3 +699,14 @@ func TestInotifyAdopted(t *testing.T) {
 	}
 	checkWatches(t, n, path)
 }
+
+func TestIsDone(t *testing.T) {
+	done := make(chan struct{})
+	if isDone(nil) || isDone(done) {
+		t.Error("done before it was")
+	}
+	close(done)
+	if !isDone(done) {
+		t.Error("not done")
+	}
+}

@@ -24,16 +24,6 @@ func causeOf(ctx context.Context, err error) error {
 	return err
 }
 
-// isDone reports whether done is closed; nil never is.
-func isDone(done <-chan struct{}) bool {
-	select {
-	case <-done:
-		return true
-	default:
-		return false
-	}
-}
-
 // sleep returns nil after d, unless that is zero, or errDone if done is closed
 // before.
 func sleep(done <-chan struct{}, d time.Duration) error {

@@ -50,17 +50,6 @@ func TestSleep(t *testing.T) {
 	}
 }
 
-func TestIsDone(t *testing.T) {
-	done := make(chan struct{})
-	if isDone(nil) || isDone(done) {
-		t.Error("done before it was")
-	}
-	close(done)
-	if !isDone(done) {
-		t.Error("not done")
-	}
-}
-
 func TestCauseOf(t *testing.T) {
 	cause := errors.New("shutting down")
 	ctx, cancel := context.WithCancelCause(context.Background())

@@ -13,6 +13,8 @@ type fileID struct {
 	dev, ino     uint64
 	size         int64 // bytes
 	mtime, ctime int64 // nanoseconds since 1970
+	uid, gid     uint32
+	perm         uint32 // the lower twelve bits of the mode
 	regular      bool
 }
 

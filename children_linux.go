@@ -1,0 +1,168 @@
+//go:build !autorestart_portable
+
+package autorestart
+
+import (
+	"errors"
+	"os"
+	"sync/atomic"
+
+	"golang.org/x/sys/unix"
+)
+
+// How the children of this process are listed. Kinship itself is never taken
+// from a file: waitid(2) says whether a PID is a child of ours, and everything
+// listed is put to that test before it is signalled.
+const (
+	byNobody   = "no children"
+	byChildren = "/proc/self/task/*/children"
+	byParent   = "/proc/*/stat"
+	byProbing  = "waitid"
+)
+
+// listInherited runs before main. A program that has no children pays for one
+// system call, and one that has been executed by its earlier image for four.
+func listInherited() *inheritance {
+	h := &inheritance{by: byNobody}
+	if haveNoChildren() {
+		return h
+	}
+	h.since = startTick()
+	// After an exec all children are listed with the leader, whichever thread
+	// made them, and nobody waits for one of them while this is read. An empty
+	// list contradicts what the kernel has just said.
+	pids, err := readChildren(unix.Getpid())
+	if err == nil && len(pids) > 0 {
+		h.free, h.by = pids, byChildren
+		return h
+	}
+	h.free, h.by, h.err = listWithoutChildrenFile()
+	return h
+}
+
+// listWithoutChildrenFile finds the children among all processes.
+func listWithoutChildrenFile() (pids []int, by string, err error) {
+	if procIsOurs() {
+		if all, err := readNumbered("/proc"); err == nil {
+			return childrenByParent(all), byParent, nil
+		}
+	}
+	pids, err = probeChildren()
+	return pids, byProbing, err
+}
+
+// childrenByParent picks our children out of the given processes. waitid is
+// asked before the stat file is read, at a tenth of the price; the file tells
+// a child from a process that is only traced by us.
+func childrenByParent(all []int) []int {
+	var pids []int
+	buf := make([]byte, statSize)
+	self := unix.Getpid()
+	for _, pid := range all {
+		if peekChild(pid) == waitNotOurs {
+			continue
+		}
+		if s, err := readStat(pid, buf); err == nil && s.parent != self {
+			continue
+		}
+		pids = append(pids, pid)
+	}
+	return pids
+}
+
+const (
+	smallPIDMax = 32768   // the usual pid_max, and the largest on 32-bit kernels
+	largePIDMax = 4194304 // the largest on 64-bit kernels
+)
+
+// probeChildren asks waitid for one PID after the other. That takes 9 ms for
+// the usual range; beyond it only as far as PIDs have been given out, unless
+// that count has begun again since this process was started.
+func probeChildren() ([]int, error) {
+	var pids []int
+	limit := probeLimit(unix.Getpid(), latestPID())
+	for pid := 1; pid < limit; pid++ {
+		if peekChild(pid) != waitNotOurs {
+			pids = append(pids, pid)
+		}
+	}
+	if len(pids) == 0 {
+		// There are children, or nobody would have asked for them.
+		return nil, &os.SyscallError{Syscall: "waitid", Err: errors.ErrUnsupported}
+	}
+	return pids, nil
+}
+
+// probeLimit returns the end of the range in which the children of a process
+// can be: they have been given their PIDs between its own and the latest.
+func probeLimit(self, latest int) int {
+	switch {
+	case self >= smallPIDMax && latest < self: // begun again
+		return largePIDMax
+	case latest >= smallPIDMax:
+		return latest + 1
+	default:
+		return smallPIDMax
+	}
+}
+
+// latestPID returns a PID given out after those of all inherited children: that
+// of a thread which this image has started. During package initialisation no
+// goroutine but the one that runs it is on the main thread.
+func latestPID() int {
+	c := make(chan int)
+	go func() { c <- unix.Gettid() }()
+	return <-c
+}
+
+// The PID of an inherited child can come back as another child of this process
+// if something here has waited for it, as a wait4(-1) would. Then it has been
+// started after the listing.
+
+// mayBeReused reports whether that could show: start times are counted in ticks
+// of 10 ms, and within one of them the kernel doesn't get through all PIDs.
+func mayBeReused(listed uint64) bool { return startTick() != listed }
+
+// identify returns the kernel's name for a process, "" if it can't be had, and
+// whether the process is known to have been started after the given tick.
+func identify(pid int, listed uint64) (command string, later bool) {
+	var buf [statSize]byte
+	s, err := ourStat(pid, buf[:])
+	if err != nil {
+		return "", false
+	}
+	return string(s.command), s.start > listed
+}
+
+// mayBeStopped reports whether the process is not known to be running: one that
+// is stopped won't see a signal before it is continued.
+func mayBeStopped(pid int) bool {
+	var buf [statSize]byte
+	s, err := ourStat(pid, buf[:])
+	return err != nil || s.state == 'T'
+}
+
+// describe tells what can be known of a process.
+func describe(pid int) Child {
+	c := Child{PID: pid}
+	var buf [statSize]byte
+	if s, err := ourStat(pid, buf[:]); err == nil {
+		c.Command, c.Started = string(s.command), startTime(s.start)
+		c.Args, _ = readArgs(pid)
+	}
+	return c
+}
+
+// ourStat is readStat if /proc shows our PIDs. A yes is remembered; a no is not,
+// because process 1 may mount it later.
+func ourStat(pid int, buf []byte) (stat, error) {
+	if !procChecked.Load() {
+		if !procIsOurs() {
+			return stat{}, unix.ENOENT
+		}
+		procChecked.Store(true)
+	}
+	return readStat(pid, buf)
+}
+
+var procChecked atomic.Bool

@@ -1,0 +1,5 @@
+//go:build !linux || autorestart_portable
+
+package autorestart
+
+const haveEvents = false

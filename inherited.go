@@ -1,0 +1,74 @@
+package autorestart
+
+import (
+	"slices"
+	"sync"
+)
+
+// inheritance is what an exec left in this process: the children of the image
+// before. They are listed while this package is initialised, when this image
+// cannot have started a child of its own yet. Everyone who deals with one of
+// them takes it out of here first, so that no two do.
+type inheritance struct {
+	mu    sync.Mutex
+	free  []int        // taken by nobody
+	done  map[int]Exit // of those that the listing itself had to wait for
+	since uint64       // startTick of the listing: what started later is not in it
+	by    string       // how they were listed
+	err   error        // why some may be missing
+}
+
+var inheritedChildren = listInherited()
+
+// takeAll takes every child that is free.
+func (h *inheritance) takeAll() []int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	pids := h.free
+	h.free = nil
+	return pids
+}
+
+// take takes one child if it is free.
+func (h *inheritance) take(pid int) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	i := slices.Index(h.free, pid)
+	if i < 0 {
+		return false
+	}
+	h.free = slices.Delete(h.free, i, i+1)
+	return true
+}
+
+// giveBack makes children free again that were taken and not waited for.
+func (h *inheritance) giveBack(pids ...int) {
+	if len(pids) == 0 {
+		return
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	// Never onto the old array: who took all of it may still be reading.
+	h.free = slices.Concat(h.free, pids)
+}
+
+// list returns the children that are free.
+func (h *inheritance) list() []int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return slices.Clone(h.free)
+}
+
+// wait asks once whether an inherited child has exited, and fills in e if so.
+func (h *inheritance) wait(c *child, e *Exit) waitState {
+	if h.done != nil {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		if exit, ok := h.done[c.pid]; ok {
+			delete(h.done, c.pid)
+			*e = exit
+			return waitExited
+		}
+	}
+	return waitChild(c, e)
+}

@@ -1,0 +1,882 @@
+//go:build linux
+
+package autorestart
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// The daemon of these tests is the test binary itself, copied to where it is
+// deployed. Its versions differ in a line after the end of the ELF file.
+
+// patience is how long a test waits for something that should take milliseconds.
+const patience = 20 * time.Second
+
+const (
+	trailerPrefix = "\nautorestart test version "
+	trailerSize   = len(trailerPrefix) + len("00000000\n")
+
+	generationEnv = "AUTORESTART_TEST_GENERATION" // counted up by each image
+	manualEnv     = "AUTORESTART_TEST_MANUAL"     // set: watch only when told to
+	pollEnv       = "AUTORESTART_TEST_POLL"       // set: poll as RestartOnChange does
+)
+
+func versionTrailer(version int) []byte {
+	return fmt.Appendf(nil, "%s%08d\n", trailerPrefix, version)
+}
+
+// image returns the bytes of a version.
+func image(t testing.TB, version int) []byte {
+	t.Helper()
+	return append(slices.Clip(testBinary(t)), versionTrailer(version)...)
+}
+
+var readTestBinary = sync.OnceValues(func() ([]byte, error) { return os.ReadFile("/proc/self/exe") })
+
+func testBinary(t testing.TB) []byte {
+	t.Helper()
+	b, err := readTestBinary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// report is what the daemon tells of itself, in a line of JSON on its standard
+// output: when it starts and whenever it is asked.
+type report struct {
+	Event      string
+	PID        int
+	Version    int
+	Generation int
+	Args, Env  [][]byte
+	Dir        string
+	Comm       string
+	Umask      int
+	SoftNofile uint64
+	Files      map[string]string // descriptor -> what it leads to
+	Threads    int
+	Goroutines int
+	Text       string
+}
+
+var _ = registerHelper("daemon", daemonMain)
+
+func daemonMain() {
+	generation, _ := strconv.Atoi(os.Getenv(generationEnv))
+	generation++
+	env := os.Environ()
+	os.Setenv(generationEnv, strconv.Itoa(generation))
+	tell := func(event, text string) {
+		r := describeSelf()
+		r.Event, r.Text, r.Generation = event, text, generation
+		for _, kv := range env {
+			if !strings.HasPrefix(kv, generationEnv+"=") {
+				r.Env = append(r.Env, []byte(kv))
+			}
+		}
+		line, err := json.Marshal(r)
+		if err != nil {
+			panic(err)
+		}
+		os.Stdout.Write(append(line, '\n'))
+	}
+	tell("start", "")
+	if os.Getenv(manualEnv) == "" {
+		go watchHere()
+	}
+	var changes chan bool
+	for {
+		command, argument, _ := strings.Cut(readLine(), " ")
+		switch command {
+		case "":
+			return // standard input was closed
+		case "watch":
+			go watchHere()
+		case "exec":
+			go RestartViaExec()
+		case "exec-once":
+			var r Restarter
+			tell("failed", r.Restart(context.Background()).Error())
+		case "setenv":
+			key, value, _ := strings.Cut(argument, " ")
+			os.Setenv(key, value)
+			tell("done", "")
+		case "child":
+			out, err := exec.Command("/bin/sh", "-c", "ulimit -Sn").Output()
+			if err != nil {
+				panic(err)
+			}
+			tell("done", strings.TrimSpace(string(out)))
+		case "chdir":
+			if err := os.Chdir(argument); err != nil {
+				panic(err)
+			}
+			tell("done", "")
+		case "notify":
+			changes = NotifyOnChange(argument == "poll")
+			tell("done", "")
+		case "receive":
+			go func() {
+				<-changes
+				tell("received", "")
+			}()
+		case "pending":
+			time.Sleep(50 * time.Millisecond) // a second one would need to be made first
+			tell("done", strconv.Itoa(len(changes)))
+		case "state":
+			tell("state", "")
+		default:
+			panic("unknown command " + command)
+		}
+	}
+}
+
+// watchHere is RestartOnChange; polling at its pace would take minutes.
+func watchHere() {
+	if haveEvents || os.Getenv(pollEnv) != "" {
+		RestartOnChange()
+	}
+	r := Restarter{Logger: newStderrLogger(), PollInterval: 10 * time.Millisecond}
+	r.Run(context.Background())
+}
+
+// readLine reads no further than the line's end: the rest belongs to whichever
+// image comes to it.
+func readLine() string {
+	var line []byte
+	for b := make([]byte, 1); ; {
+		n, err := os.Stdin.Read(b)
+		switch {
+		case n == 1 && b[0] == '\n':
+			return string(line)
+		case n == 1:
+			line = append(line, b[0])
+		case err != nil:
+			return ""
+		}
+	}
+}
+
+func describeSelf() report {
+	r := report{PID: os.Getpid(), Files: map[string]string{}}
+	if exe, err := os.Open("/proc/self/exe"); err == nil {
+		trailer := make([]byte, trailerSize)
+		if info, err := exe.Stat(); err == nil {
+			exe.ReadAt(trailer, info.Size()-int64(trailerSize))
+		}
+		exe.Close()
+		r.Version, _ = strconv.Atoi(strings.TrimSpace(strings.TrimPrefix(string(trailer), trailerPrefix)))
+	}
+	for _, arg := range os.Args {
+		r.Args = append(r.Args, []byte(arg))
+	}
+	r.Dir, _ = syscall.Getwd()
+	comm, _ := os.ReadFile("/proc/self/comm")
+	r.Comm = strings.TrimSpace(string(comm))
+	r.Umask = unix.Umask(0)
+	unix.Umask(r.Umask)
+	status, _ := os.ReadFile("/proc/self/limits")
+	for line := range strings.Lines(string(status)) {
+		if rest, ok := strings.CutPrefix(line, "Max open files"); ok {
+			r.SoftNofile, _ = strconv.ParseUint(strings.Fields(rest)[0], 10, 64)
+		}
+	}
+	files, _ := os.ReadDir("/proc/self/fd")
+	for _, file := range files {
+		// Gone is the one that ReadDir itself used.
+		if target, err := os.Readlink("/proc/self/fd/" + file.Name()); err == nil {
+			r.Files[file.Name()] = target
+		}
+	}
+	threads, _ := os.ReadDir("/proc/self/task")
+	r.Threads = len(threads)
+	return r
+}
+
+// daemon is a running daemon, as its test sees it.
+type daemon struct {
+	t       *testing.T
+	path    string // where versions are deployed
+	cmd     *exec.Cmd
+	stdin   io.WriteCloser
+	reports chan report
+	stderr  *logBuffer
+	last    report // the start report of the image that runs
+}
+
+// newDaemon prepares a daemon with version 1 in a directory of its own, not
+// started yet.
+func newDaemon(t *testing.T) *daemon {
+	dir := memoryDir(t)
+	if err := os.Chmod(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	d := &daemon{t: t, path: filepath.Join(dir, "app"), reports: make(chan report, 1000), stderr: new(logBuffer)}
+	d.write(d.path, image(t, 1))
+	d.cmd = exec.Command(d.path)
+	d.cmd.Env = append(os.Environ(), helperEnv+"=daemon")
+	return d
+}
+
+func (d *daemon) setenv(kv string) { d.cmd.Env = append(d.cmd.Env, kv) }
+
+// start starts it and waits for its main.
+func (d *daemon) start() report {
+	d.t.Helper()
+	stdin, err := d.cmd.StdinPipe()
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	stdout, err := d.cmd.StdoutPipe()
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	d.stdin, d.cmd.Stderr = stdin, d.stderr
+	if err := d.cmd.Start(); err != nil {
+		d.t.Fatal(err)
+	}
+	go func() {
+		defer close(d.reports)
+		for lines := bufio.NewReader(stdout); ; {
+			line, err := lines.ReadBytes('\n')
+			if err != nil {
+				return
+			}
+			var r report
+			if err := json.Unmarshal(line, &r); err != nil {
+				r = report{Event: "garbage", Text: string(line)}
+			}
+			d.reports <- r
+		}
+	}()
+	d.t.Cleanup(func() {
+		d.cmd.Process.Kill()
+		d.cmd.Wait()
+		if d.t.Failed() {
+			d.t.Logf("standard error of the daemon:\n%s", d.stderr)
+		}
+	})
+	return d.wantStart(1, 1)
+}
+
+// want waits for the next report and returns it.
+func (d *daemon) want(event string) report {
+	d.t.Helper()
+	select {
+	case r, ok := <-d.reports:
+		if !ok {
+			d.t.Fatalf("the daemon has ended, expected %q", event)
+		}
+		if r.Event != event {
+			d.t.Fatalf("the daemon reported %q (version %d, generation %d, %s), expected %q", r.Event, r.Version, r.Generation, r.Text, event)
+		}
+		return r
+	case <-time.After(patience):
+		d.t.Fatalf("no %q from the daemon for %v", event, patience)
+	}
+	panic("unreachable")
+}
+
+// wantStart waits for the start of an image.
+func (d *daemon) wantStart(version, generation int) report {
+	d.t.Helper()
+	r := d.want("start")
+	if r.Version != version || r.Generation != generation || r.PID != d.cmd.Process.Pid {
+		d.t.Fatalf("started version %d, generation %d, PID %d; expected version %d, generation %d, PID %d",
+			r.Version, r.Generation, r.PID, version, generation, d.cmd.Process.Pid)
+	}
+	d.last = r
+	return r
+}
+
+// wantRestart waits for the next image, which must be the given version.
+func (d *daemon) wantRestart(version int) report {
+	d.t.Helper()
+	return d.wantStart(version, d.last.Generation+1)
+}
+
+func (d *daemon) tell(command string) {
+	d.t.Helper()
+	if _, err := io.WriteString(d.stdin, command+"\n"); err != nil {
+		d.t.Fatal(err)
+	}
+}
+
+// ask tells it something and waits for the answer.
+func (d *daemon) ask(command, event string) report {
+	d.t.Helper()
+	d.tell(command)
+	return d.want(event)
+}
+
+// watching waits until the daemon's watches are in place, so that what follows
+// is found by its events; the portable side logs that it polls.
+func (d *daemon) watching() {
+	d.t.Helper()
+	if !haveEvents {
+		waitFor(d.t, "line about polling from each image", func() bool {
+			return strings.Count(d.stderr.String(), "polling every") >= d.last.Generation
+		})
+		return
+	}
+	waitFor(d.t, "inotify watches of the daemon", func() bool {
+		return d.watches(filepath.Dir(d.path))
+	})
+}
+
+// watches reports whether the daemon has an inotify watch on dir.
+func (d *daemon) watches(dir string) bool {
+	var st unix.Stat_t
+	if err := unix.Stat(dir, &st); err != nil {
+		return false
+	}
+	infos, _ := filepath.Glob(fmt.Sprintf("/proc/%d/fdinfo/*", d.cmd.Process.Pid))
+	for _, info := range infos {
+		b, _ := os.ReadFile(info)
+		for line := range bytes.Lines(b) {
+			if bytes.HasPrefix(line, []byte("inotify wd:")) && bytes.Contains(line, fmt.Appendf(nil, " ino:%x ", st.Ino)) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// deploy puts a version in place the way it should be done.
+func (d *daemon) deploy(version int) {
+	d.t.Helper()
+	d.deployBytes(image(d.t, version))
+}
+
+func (d *daemon) deployBytes(content []byte) {
+	d.t.Helper()
+	d.write(d.path+".new", content)
+	d.rename(d.path+".new", d.path)
+}
+
+func (d *daemon) write(name string, content []byte) {
+	d.t.Helper()
+	writeExecutable(d.t, name, content)
+}
+
+func (d *daemon) rename(from, to string) {
+	d.t.Helper()
+	if err := os.Rename(from, to); err != nil {
+		d.t.Fatal(err)
+	}
+}
+
+func waitFor(t testing.TB, what string, done func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(patience); !done(); time.Sleep(2 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("no %s for %v", what, patience)
+		}
+	}
+}
+
+// logBuffer collects what a process writes.
+type logBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *logBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *logBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+func (d *daemon) wantLogged(text string) {
+	d.t.Helper()
+	waitFor(d.t, "log line with "+strconv.Quote(text), func() bool {
+		return strings.Contains(d.stderr.String(), text)
+	})
+}
+
+func TestRestartKeepsTheProcess(t *testing.T) {
+	d := newDaemon(t)
+	dir := t.TempDir()
+	// A shell sets what a parent process would; exec keeps its PID.
+	d.cmd.Path = "/bin/sh"
+	d.cmd.Args = []string{"sh", "-c", `umask 027; ulimit -Sn 777; exec "$0" "$@"`, d.path, "", "a b", "\xff\xfe=\x01", "--", ""}
+	d.cmd.Dir = dir
+	d.setenv("EMPTY=")
+	d.setenv("LINES=one\ntwo\n")
+	d.setenv("BYTES=\xff\x80")
+	before := d.start()
+	if before.SoftNofile == 777 {
+		t.Error("the runtime did not raise RLIMIT_NOFILE: this test proves nothing")
+	}
+	for version := 2; version <= 4; version++ {
+		d.watching()
+		d.deploy(version)
+		after := d.wantRestart(version)
+		for _, c := range []struct {
+			what      string
+			got, want any
+		}{
+			{"arguments", after.Args, before.Args},
+			{"environment", after.Env, before.Env},
+			{"working directory", after.Dir, dir},
+			{"process name", after.Comm, before.Comm},
+			{"umask", after.Umask, 0o027},
+			{"soft RLIMIT_NOFILE after the runtime raised it", after.SoftNofile, before.SoftNofile},
+			{"standard input", after.Files["0"], before.Files["0"]},
+			{"standard output", after.Files["1"], before.Files["1"]},
+			{"standard error", after.Files["2"], before.Files["2"]},
+		} {
+			if got, want := fmt.Sprintf("%q", c.got), fmt.Sprintf("%q", c.want); got != want {
+				t.Errorf("version %d: %s is %s, expected %s", version, c.what, got, want)
+			}
+		}
+	}
+	if got := string(bytes.Join(before.Args, []byte("|"))); got != d.path+"||a b|\xff\xfe=\x01|--|" {
+		t.Errorf("arguments %q", got)
+	}
+}
+
+// The runtime raises the limit for itself; what it found when it started, and
+// its children get, must be the same in each image, even after an exec that
+// failed.
+func TestRestartKeepsOpenFilesLimit(t *testing.T) {
+	d := newDaemon(t)
+	d.cmd.Path = "/bin/sh"
+	d.cmd.Args = []string{"sh", "-c", `ulimit -Sn 777; exec "$0"`, d.path}
+	d.setenv(manualEnv + "=1")
+	raised := d.start().SoftNofile
+	for restart := range 2 {
+		for range 2 {
+			d.ask("setenv BIG "+strings.Repeat("x", 1<<20), "done") // E2BIG
+			d.tell("exec-once")
+			if r := d.want("failed"); r.SoftNofile != raised || !strings.Contains(r.Text, "too long") {
+				t.Fatalf("after an exec that failed (%s) the limit is %d, expected %d", r.Text, r.SoftNofile, raised)
+			}
+		}
+		d.ask("setenv BIG ", "done")
+		d.tell("exec-once")
+		d.wantRestart(1)
+		if limit := d.ask("child", "done").Text; limit != "777" {
+			t.Fatalf("restart %d: a child has the limit %s, expected 777", restart, limit)
+		}
+	}
+}
+
+func TestStartedBy(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		start func(d *daemon)
+	}{
+		{"absolute path", func(d *daemon) {}},
+		{"relative path", func(d *daemon) {
+			d.cmd.Dir = filepath.Dir(d.path)
+			d.cmd.Path = "./app"
+			d.cmd.Args[0] = "./app"
+		}},
+		{"relative path with dots", func(d *daemon) {
+			d.cmd.Dir = filepath.Dir(d.path)
+			d.cmd.Path = "../" + filepath.Base(d.cmd.Dir) + "//app"
+			d.cmd.Args[0] = d.cmd.Path
+		}},
+		{"PATH", func(d *daemon) {
+			d.cmd.Path = "/bin/sh"
+			d.cmd.Args = []string{"sh", "-c", "exec app"}
+			d.setenv("PATH=" + filepath.Dir(d.path) + ":" + os.Getenv("PATH"))
+		}},
+		{"made-up argv[0]", func(d *daemon) { d.cmd.Args[0] = "worker: main" }},
+		{"another program's name", func(d *daemon) { d.cmd.Args[0] = "/bin/sh" }},
+		{"empty argv[0]", func(d *daemon) { d.cmd.Args[0] = "" }},
+		{"descriptor", func(d *daemon) {
+			f, err := os.Open(d.path)
+			if err != nil {
+				d.t.Fatal(err)
+			}
+			d.t.Cleanup(func() { f.Close() })
+			d.cmd.ExtraFiles = []*os.File{f}
+			d.cmd.Path = "/proc/self/fd/3"
+		}},
+	} {
+		for _, chdir := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s/chdir=%t", tt.name, chdir), func(t *testing.T) {
+				d := newDaemon(t)
+				tt.start(d)
+				d.setenv(manualEnv + "=1")
+				d.start()
+				if chdir {
+					d.ask("chdir /", "done")
+				}
+				for version := 2; version <= 3; version++ {
+					d.tell("watch")
+					d.watching()
+					d.deploy(version)
+					d.wantRestart(version)
+				}
+			})
+		}
+	}
+}
+
+func TestSymlinkIsKept(t *testing.T) {
+	d := newDaemon(t)
+	dir := filepath.Dir(d.path)
+	for version := 1; version <= 3; version++ {
+		d.write(filepath.Join(dir, fmt.Sprintf("app-%d", version)), image(t, version))
+	}
+	flip := func(version int) {
+		link := filepath.Join(dir, "link")
+		if err := os.Symlink(fmt.Sprintf("app-%d", version), link+".new"); err != nil {
+			t.Fatal(err)
+		}
+		d.rename(link+".new", link)
+	}
+	flip(1)
+	d.cmd.Path = filepath.Join(dir, "link")
+	d.cmd.Args[0] = d.cmd.Path
+	d.start()
+	for _, version := range []int{2, 3, 1} {
+		d.watching()
+		flip(version)
+		d.wantRestart(version)
+	}
+	d.watching()
+	d.write(filepath.Join(dir, "new"), image(t, 4))
+	d.rename(filepath.Join(dir, "new"), filepath.Join(dir, "app-1"))
+	d.wantRestart(4)
+}
+
+func TestDeployBeforeWatchIsFound(t *testing.T) {
+	d := newDaemon(t)
+	d.setenv(manualEnv + "=1")
+	d.start()
+	d.deploy(2)
+	d.tell("watch")
+	d.wantRestart(2)
+}
+
+func TestSameContentRestartsNothing(t *testing.T) {
+	d := newDaemon(t)
+	d.start()
+	same := []struct {
+		name string
+		do   func()
+	}{
+		{"touch", func() { os.Chtimes(d.path, time.Now(), time.Now()) }},
+		{"chmod", func() { os.Chmod(d.path, 0o700) }},
+		{"chmod -x", func() { os.Chmod(d.path, 0o600) }},
+		{"copy over", func() {
+			os.Remove(d.path)
+			d.write(d.path, image(t, 1))
+		}},
+		{"rename over", func() { d.deploy(1) }},
+	}
+	for i, tt := range same {
+		d.watching()
+		tt.do()
+		d.deploy(i + 2)
+		d.wantRestart(i + 2) // and no restart between: the generations count
+		d.watching()
+		d.deploy(1)
+		d.wantRestart(1)
+	}
+}
+
+func TestLastOfManyVersionsRuns(t *testing.T) {
+	d := newDaemon(t)
+	d.start()
+	const last = 6
+	for version := 2; version <= last; version++ {
+		d.write(fmt.Sprintf("%s.%d", d.path, version), image(t, version))
+	}
+	d.watching()
+	for version := 2; version <= last; version++ {
+		d.rename(fmt.Sprintf("%s.%d", d.path, version), d.path)
+	}
+	seen := map[int]bool{1: true}
+	for {
+		r := d.want("start")
+		if seen[r.Version] {
+			t.Fatalf("version %d restarted twice", r.Version)
+		}
+		seen[r.Version] = true
+		if d.last = r; r.Version == last {
+			break
+		}
+	}
+	d.watching()
+	d.deploy(last + 1)
+	d.wantRestart(last + 1)
+}
+
+// Each bad file is followed by a good one: what counts is that nothing was
+// executed between.
+func TestBadCandidates(t *testing.T) {
+	good := testBinary(t)
+	foreign := slices.Clone(good)
+	foreign[18], foreign[19] = foreign[19]^0x55, foreign[18] // e_machine
+	library := slices.Clone(good)
+	clear(library[24:32]) // e_entry
+	for _, tt := range []struct {
+		name   string
+		make   func(d *daemon)
+		logged string
+	}{
+		{"empty", func(d *daemon) { d.deployBytes(nil) }, "an empty file"},
+		{"first page", func(d *daemon) { d.deployBytes(good[:4096]) }, "not complete"},
+		{"half", func(d *daemon) { d.deployBytes(good[:len(good)/2]) }, "not complete"},
+		{"last byte missing", func(d *daemon) { d.deployBytes(good[:elfExtent(t, good)-1]) }, "not complete"},
+		{"two bytes", func(d *daemon) { d.deployBytes(good[:2]) }, "not complete"},
+		{"garbage", func(d *daemon) { d.deployBytes([]byte("garbage\n")) }, "expected an ELF executable"},
+		{"script", func(d *daemon) { d.deployBytes([]byte("#!/bin/true\n")) }, "expected an ELF executable"},
+		{"other architecture", func(d *daemon) { d.deployBytes(foreign) }, "expected an ELF executable for"},
+		{"shared library", func(d *daemon) { d.deployBytes(library) }, "no entry point"},
+		{"directory", func(d *daemon) {
+			os.Remove(d.path)
+			os.Mkdir(d.path, 0o755)
+		}, "not a regular file"},
+		{"named pipe", func(d *daemon) {
+			os.Remove(d.path)
+			unix.Mkfifo(d.path, 0o755)
+		}, "not a regular file"},
+		{"not executable", func(d *daemon) {
+			d.write(d.path+".new", image(d.t, 2))
+			os.Chmod(d.path+".new", 0o644)
+			d.rename(d.path+".new", d.path)
+		}, "may not be executed"},
+		{"dangling link", func(d *daemon) {
+			os.Remove(d.path)
+			os.Symlink("nowhere", d.path)
+		}, ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			d := newDaemon(t)
+			d.start()
+			d.watching()
+			tt.make(d)
+			d.wantLogged(tt.logged)
+			os.Remove(d.path) // a directory can't be renamed over
+			d.deploy(3)
+			d.wantRestart(3)
+		})
+	}
+}
+
+func elfExtent(t *testing.T, b []byte) int64 {
+	t.Helper()
+	img, err := parseELF(bytes.NewReader(b), int64(len(b)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return img.extent
+}
+
+func TestSlowWriteIsNotExecutedHalf(t *testing.T) {
+	d := newDaemon(t)
+	d.start()
+	d.watching()
+	if err := os.Remove(d.path); err != nil {
+		t.Fatal(err)
+	}
+	content := image(t, 2)
+	piece := len(content)/7 + 1 // the last one ends the ELF file, and more
+	for len(content) > 0 {
+		n := min(len(content), piece)
+		f, err := os.OpenFile(d.path, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o755)
+		if err != nil {
+			t.Fatal(err)
+		}
+		// Closed after each piece: each time there is an event to look at.
+		if _, err := f.Write(content[:n]); err != nil {
+			t.Fatal(err)
+		}
+		f.Close()
+		content = content[n:]
+	}
+	d.wantRestart(2)
+}
+
+func TestRestartViaExec(t *testing.T) {
+	d := newDaemon(t)
+	d.setenv(manualEnv + "=1")
+	d.start()
+	d.tell("exec") // the same version again
+	d.wantRestart(1)
+
+	os.Rename(d.path, d.path+".away") // missing for a moment
+	d.tell("exec")
+	d.wantLogged("no such file")
+	d.ask("state", "state")
+	d.rename(d.path+".away", d.path)
+	d.wantRestart(1)
+
+	before := d.last
+	d.deployBytes([]byte("garbage"))
+	d.tell("exec")
+	d.wantLogged("expected an ELF executable")
+	state := d.ask("state", "state")
+	if state.Generation != before.Generation {
+		t.Fatalf("generation %d, expected %d", state.Generation, before.Generation)
+	}
+	d.deploy(2)
+	d.wantRestart(2)
+	if n := strings.Count(d.stderr.String(), "expected an ELF executable"); n != 1 {
+		t.Errorf("a reason that lasts was logged %d times", n)
+	}
+}
+
+func TestNotifyOnChange(t *testing.T) {
+	for _, mode := range []string{"events", "poll"} {
+		t.Run(mode, func(t *testing.T) {
+			d := newDaemon(t)
+			d.setenv(manualEnv + "=1")
+			d.start()
+			d.ask("notify "+mode, "done")
+			d.tell("receive")
+			d.watching()
+			d.deploy(2)
+			d.want("received")
+			// The program runs on, and takes the next versions when it likes: they
+			// don't pile up.
+			for version := 3; version <= 5; version++ {
+				d.deploy(version)
+				waitFor(t, "pending notification", func() bool { return d.ask("pending", "done").Text == "1" })
+			}
+			d.ask("receive", "received")
+			// Touched, it is still version 5.
+			os.Chtimes(d.path, time.Now(), time.Now())
+			if pending := d.ask("pending", "done").Text; pending != "0" {
+				t.Errorf("%s notifications pending after a touch", pending)
+			}
+			d.tell("exec")
+			d.wantRestart(5)
+		})
+	}
+}
+
+// Whatever one restart leaves behind, a hundred leave behind a hundred times.
+func TestRestartsLeakNothing(t *testing.T) {
+	restarts := 100
+	if n, err := strconv.Atoi(os.Getenv("AUTORESTART_TEST_RESTARTS")); err == nil {
+		restarts = n
+	}
+	d := newDaemon(t)
+	d.start()
+	d.deploy(2)
+	d.wantRestart(2)
+	first := d.settled()
+	for version := 3; version <= restarts+1; version++ {
+		d.deploy(version)
+		d.wantRestart(version)
+	}
+	last := d.settled()
+	if got, want := files(last), files(first); !slices.Equal(got, want) {
+		t.Errorf("descriptors %q after %d restarts, %q after one", got, restarts, want)
+	}
+	if got, want := fmt.Sprintf("%q", last.Env), fmt.Sprintf("%q", first.Env); got != want {
+		t.Errorf("environment %s after %d restarts, %s after one", got, restarts, want)
+	}
+	if last.Threads > first.Threads+2 { // the runtime starts them as they are needed
+		t.Errorf("%d threads after %d restarts, %d after one", last.Threads, restarts, first.Threads)
+	}
+	// One for each directory down to the executable's, the root included.
+	if got, want := d.watchCount(), strings.Count(d.path, "/"); haveEvents && got != want {
+		t.Errorf("%d watches after %d restarts, expected %d", got, restarts, want)
+	}
+}
+
+// settled waits until the watcher waits, and returns the daemon's state.
+func (d *daemon) settled() (state report) {
+	d.t.Helper()
+	waitFor(d.t, "watcher that waits", func() bool {
+		state = d.ask("state", "state")
+		images, instances := 0, 0
+		for _, target := range state.Files {
+			if strings.HasPrefix(target, d.path) {
+				images++
+			}
+			if target == "anon_inode:inotify" {
+				instances++
+			}
+		}
+		if !haveEvents {
+			return images == 0
+		}
+		return images == 1 && instances == 1 && d.watches(filepath.Dir(d.path))
+	})
+	return state
+}
+
+func (d *daemon) watchCount() (n int) {
+	infos, _ := filepath.Glob(fmt.Sprintf("/proc/%d/fdinfo/*", d.cmd.Process.Pid))
+	for _, info := range infos {
+		b, _ := os.ReadFile(info)
+		n += bytes.Count(b, []byte("inotify wd:"))
+	}
+	return n
+}
+
+// files lists what is open; the numbers depend on who came first.
+func files(r report) []string {
+	var list []string
+	for _, target := range r.Files {
+		list = append(list, strings.TrimSuffix(target, " (deleted)"))
+	}
+	slices.Sort(list)
+	return list
+}
+
+func TestPollsWithoutInotify(t *testing.T) {
+	d := newDaemon(t)
+	// In a user namespace of its own the daemon may have no inotify instance.
+	d.cmd.Path = "/bin/sh"
+	d.cmd.Args = []string{"sh", "-c", `echo 0 > /proc/sys/user/max_inotify_instances && exec "$0"`, d.path}
+	d.cmd.SysProcAttr = &syscall.SysProcAttr{
+		Cloneflags:  unix.CLONE_NEWUSER,
+		UidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getuid(), Size: 1}},
+		GidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getgid(), Size: 1}},
+	}
+	if err := userNamespaces(); err != nil {
+		t.Skip("no user namespaces here: ", err)
+	}
+	d.setenv(pollEnv + "=1")
+	d.start()
+	d.wantLogged("polling every 1s")
+	for version := 2; version <= 3; version++ {
+		deployed := time.Now()
+		d.deploy(version)
+		d.wantRestart(version)
+		if took := time.Since(deployed); took > 2*time.Second {
+			t.Errorf("a change was seen after %v", took)
+		}
+	}
+}
+
+func userNamespaces() error {
+	cmd := exec.Command("/bin/true")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWUSER}
+	return cmd.Run()
+}

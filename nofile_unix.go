@@ -1,0 +1,40 @@
+//go:build unix
+
+package autorestart
+
+import "golang.org/x/sys/unix"
+
+// nofile is what an exec that failed has shown: the RLIMIT_NOFILE that this
+// process was started with, and the one that the runtime had raised it to.
+// Guarded by execMu.
+var nofile struct {
+	launch, raised unix.Rlimit
+	known          bool
+}
+
+// lowerOpenFilesLimit prepares RLIMIT_NOFILE for an exec, and returns what is to
+// be done if the exec fails. The runtime raises the soft limit when it starts and
+// [syscall.Exec] puts it back; but when the exec fails it leaves it there, and
+// forgets what it was.
+func lowerOpenFilesLimit() (restore func()) {
+	before, err := openFilesLimit()
+	if err != nil {
+		return func() {}
+	}
+	if nofile.known && before == nofile.raised {
+		unix.Setrlimit(unix.RLIMIT_NOFILE, &nofile.launch)
+	}
+	return func() {
+		after, err := openFilesLimit()
+		if err != nil || after == before {
+			return
+		}
+		nofile.launch, nofile.raised, nofile.known = after, before, true
+		unix.Setrlimit(unix.RLIMIT_NOFILE, &before)
+	}
+}
+
+func openFilesLimit() (limit unix.Rlimit, err error) {
+	err = unix.Getrlimit(unix.RLIMIT_NOFILE, &limit)
+	return limit, err
+}
