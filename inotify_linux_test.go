@@ -368,10 +368,10 @@ func TestInotifyArm(t *testing.T) {
 			root := newTree(t, test.tree...)
 			path := filepath.Join(root, test.path)
 			n := openInotify(t)
-			if changed, err := n.arm(path); err != nil || !changed {
+			if changed, err := n.arm(path); err != n.silent || !changed {
 				t.Fatalf("first arm: %t, %v", changed, err)
 			}
-			if changed, err := n.arm(path); err != nil || changed {
+			if changed, err := n.arm(path); err != n.silent || changed {
 				t.Fatalf("second arm: %t, %v", changed, err)
 			}
 			for _, step := range test.steps {
@@ -383,7 +383,7 @@ func TestInotifyArm(t *testing.T) {
 					t.Errorf("%s: event %t", step.name, event)
 				}
 				changed, err := n.arm(path)
-				if err != nil || changed != step.changed {
+				if err != n.silent || changed != step.changed {
 					t.Errorf("%s: arm: %t, %v", step.name, changed, err)
 				}
 				checkWatches(t, n, path)
@@ -442,7 +442,7 @@ func TestInotifyArmDenied(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 	os.Chmod(filepath.Join(root, "a"), 0o755)
-	if changed, err := n.arm(filepath.Join(root, "a/b/app")); err != nil || !changed {
+	if changed, err := n.arm(filepath.Join(root, "a/b/app")); err != n.silent || !changed {
 		t.Errorf("mended: %t, %v", changed, err)
 	}
 }
@@ -451,7 +451,7 @@ func TestInotifyWait(t *testing.T) {
 	root := newTree(t, "app")
 	path := filepath.Join(root, "app")
 	n := openInotify(t)
-	if _, err := n.arm(path); err != nil {
+	if _, err := n.arm(path); err != n.silent {
 		t.Fatal(err)
 	}
 	closed := make(chan struct{})
@@ -525,7 +525,7 @@ func TestInotifyOverflow(t *testing.T) {
 	}
 	root := newTree(t, "app", "x", "y")
 	n := openInotify(t)
-	if _, err := n.arm(filepath.Join(root, "app")); err != nil {
+	if _, err := n.arm(filepath.Join(root, "app")); err != n.silent {
 		t.Fatal(err)
 	}
 	// Equal events in a row are one.
@@ -549,7 +549,7 @@ func TestInotifyOverflow(t *testing.T) {
 func TestInotifyReadAllocs(t *testing.T) {
 	root := newTree(t, "app", "x", "a-rather-long-name-for-a-file-that-nobody-asks-about")
 	n := openInotify(t)
-	if _, err := n.arm(filepath.Join(root, "app")); err != nil {
+	if _, err := n.arm(filepath.Join(root, "app")); err != n.silent {
 		t.Fatal(err)
 	}
 	var fds []int
@@ -678,17 +678,17 @@ func TestInotifyAdopted(t *testing.T) {
 	root := newTree(t, "app", "old/", "old/app")
 	path := filepath.Join(root, "app")
 	n := openInotify(t)
-	if _, err := n.arm(filepath.Join(root, "old/app")); err != nil {
+	if _, err := n.arm(filepath.Join(root, "old/app")); err != n.silent {
 		t.Fatal(err)
 	}
-	if _, err := n.arm(path); err != nil {
+	if _, err := n.arm(path); err != n.silent {
 		t.Fatal(err)
 	}
 	before := slices.Clone(n.steps)
 	touch(t, path)
 
 	n.steps = nil // what the next image knows
-	if changed, err := n.arm(path); err != nil || !changed {
+	if changed, err := n.arm(path); err != n.silent || !changed {
 		t.Errorf("arm: %t, %v", changed, err)
 	}
 	if !slices.Equal(n.steps, before) {

@@ -126,7 +126,9 @@ func newTestWatcher(t *testing.T) (*Watcher, *scriptedEvents, *capturedLog) {
 	}
 	e := &scriptedEvents{happen: make(chan struct{})}
 	log := new(capturedLog)
-	return &Watcher{path: path, like: kind, base: version{id: id, file: f}, events: e, Logger: log}, e, log
+	w := &Watcher{path: path, rules: rules{kind: kind, running: version{id: id, file: f}}, events: e, Logger: log}
+	w.base = &w.rules.running
+	return w, e, log
 }
 
 // nextResult is what a call of Next returned, and when.
@@ -368,7 +370,7 @@ func TestWatcherUnsteady(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w, e, _ := newTestWatcher(t)
 		defer w.Close()
-		w.like = imageKind{magic: "#!"}
+		w.rules.kind = imageKind{magic: "#!"}
 		next := startNext(t.Context(), w)
 		for i := range 5 {
 			deploy(t, w.path, fmt.Append(nil, "#!/bin/sh\n# ", i, "\n"), 0o755)
