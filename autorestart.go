@@ -225,9 +225,9 @@ func (r *Restarter) run(done <-chan struct{}, h hooks) error {
 		PollInterval:  r.PollInterval,
 		TrustAnyOwner: r.TrustAnyOwner,
 		Logger:        r.Logger,
-		accept: func(done <-chan struct{}, c *candidate) error {
-			return r.replace(done, h, c)
-		},
+	}
+	w.accept = func(done <-chan struct{}, c *candidate) error {
+		return r.replace(done, h, &w.rules.running, c)
 	}
 	defer w.Close()
 	r.watcher.Store(w)
@@ -288,7 +288,7 @@ func (r *Restarter) restartOnce(done <-chan struct{}, h hooks, path string, rule
 	if err := c.judge(rules); err != nil {
 		return err
 	}
-	return r.replace(done, h, c)
+	return r.replace(done, h, &rules.running, c)
 }
 
 // refused makes an error of Verify an *UnfitError.
@@ -314,7 +314,7 @@ var restarting = make(chan struct{}, 1)
 var execMu sync.Mutex
 
 // replace executes c, after the hooks. It returns only if that failed.
-func (r *Restarter) replace(done <-chan struct{}, h hooks, c *candidate) error {
+func (r *Restarter) replace(done <-chan struct{}, h hooks, running *version, c *candidate) error {
 	select {
 	case restarting <- struct{}{}:
 		defer func() { <-restarting }()
@@ -335,7 +335,9 @@ func (r *Restarter) replace(done <-chan struct{}, h hooks, c *candidate) error {
 			return err
 		}
 	}
-	orSilent(r.Logger).Info("restarting", "path", c.path)
+	if r.Logger != nil {
+		r.Logger.Info("restarting", "path", c.path, "from", running.build().String(), "to", readBuild(c.file, c.id.size).String())
+	}
 	retry := newRetry()
 	for start := time.Now(); ; {
 		// Whatever came before may have taken long.

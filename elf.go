@@ -154,7 +154,7 @@ func parseELF(r io.ReaderAt, size int64) (elfImage, error) {
 	}
 	// A file without section headers is complete with its segments.
 	h.b = head[:]
-	sections, err := img.table(r, size, h.uint(at.shoff, at.word), h.uint(at.shnum, 2), h.uint(at.shentsize, 2), at.section)
+	sections, err := img.sections(r, size, h)
 	if err != nil {
 		return img, err
 	}
@@ -171,6 +171,12 @@ func parseELF(r io.ReaderAt, size int64) (elfImage, error) {
 		return img, errELFShort
 	}
 	return img, nil
+}
+
+// sections reads the table of section headers; h is the file's header.
+func (img *elfImage) sections(r io.ReaderAt, size int64, h elfFields) ([]byte, error) {
+	at := &elfLayouts[img.class]
+	return img.table(r, size, h.uint(at.shoff, at.word), h.uint(at.shnum, 2), h.uint(at.shentsize, 2), at.section)
 }
 
 // covers counts n bytes at offset off to the extent.

@@ -27,6 +27,15 @@ type version struct {
 	sum  uint64   // of the content, where file is nil and summed is true
 
 	summed bool
+
+	known Build // where file is nil
+}
+
+func (v *version) build() Build {
+	if v.file != nil {
+		return readBuild(v.file, v.id.size)
+	}
+	return v.known
 }
 
 // runningVersion is the version of this process's own image.
@@ -41,6 +50,7 @@ func runningVersion() version {
 	// process started, for as long as it is there.
 	v := version{id: launch.id}
 	if f, err := openCandidate(launch.path); err == nil {
+		v.known = readBuild(f, launch.id.size)
 		v.sum, v.summed = sumIfStill(f, launch.id)
 		f.Close()
 	}

@@ -67,9 +67,10 @@ type events interface {
 
 // A Change is a new version of an executable.
 type Change struct {
-	Path string    // absolute
-	Size int64     // bytes
-	Seen time.Time // when it was found ready
+	Path     string    // absolute
+	Size     int64     // bytes
+	Seen     time.Time // when it was found ready
+	Old, New Build     // of the version before, as far as its file is still there, and of this one
 }
 
 // rearmInterval is how long polling goes on before events are tried again.
@@ -170,7 +171,7 @@ func (w *Watcher) settleReported() {
 		return
 	}
 	w.reported = nil
-	w.last = version{id: c.id}
+	w.last = version{id: c.id, known: readBuild(c.file, c.id.size)}
 	w.last.sum, w.last.summed = sumIfStill(c.file, c.id)
 	w.base = &w.last
 	c.close()
@@ -190,10 +191,14 @@ func (w *Watcher) look(done <-chan struct{}) (change Change, again bool, err err
 	if err == nil {
 		id = c.id
 		if err = w.consider(done, c); err == nil {
+			change = Change{
+				Path: w.path, Size: id.size, Seen: time.Now(),
+				Old: w.base.build(), New: readBuild(c.file, id.size),
+			}
 			w.reported = c
 			w.settled = id
 			w.refusals.clear()
-			return Change{Path: w.path, Size: id.size, Seen: time.Now()}, false, nil
+			return change, false, nil
 		}
 		c.close()
 	}
