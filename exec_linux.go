@@ -43,7 +43,7 @@ func execImage(c *candidate, exact bool, args, env []string) error {
 	// Forks wait for readers of ForkLock: none copies what is about to cross.
 	syscall.ForkLock.RLock()
 	defer syscall.ForkLock.RUnlock()
-	h.inotify = inotifyFDs.beginHandover()
+	h.inotify, h.watches = inotifyFDs.beginHandover()
 	defer inotifyFDs.cancelHandover()
 	err := syscall.Exec(target, args, append(env, handoverEnv+"="+h.String()))
 	return &os.PathError{Op: "execve", Path: target, Err: err}

@@ -16,6 +16,7 @@ func TestHandoverRoundTrip(t *testing.T) {
 		{pid: 1 << 22}, // the kernel's PID_MAX_LIMIT
 		{pid: 42, inotify: []int{3}},
 		{pid: 42, inotify: []int{7, 3, 1048575}},
+		{pid: 42, inotify: []int{7, 3}, watches: []inotifyWatch{{7, 1}, {7, 0}, {3, 2147483639}}},
 		{pid: 42, path: "/srv/app"},
 		{pid: 42, inotify: []int{3}, path: "/srv/a,b=c,pid=43,path=/x \n\xff"},
 	} {
@@ -71,6 +72,11 @@ func TestParseHandover(t *testing.T) {
 		{"pid=42;inotify=3", nil, false},
 		{"pid=42,inotify", nil, false},
 		{"pid=42,inotify=", nil, false},
+		{"pid=42,watch=3", nil, false},
+		{"pid=42,watch=3/", nil, false},
+		{"pid=42,watch=/3", nil, false},
+		{"pid=42,watch=3/-1", nil, false},
+		{"pid=42,watch=3/1/2", nil, false},
 		{"pid=42,inotify=-1", nil, false},
 		{"pid=42,inotify=3x", nil, false},
 		{"pid=42,inotify=3,inotify=x", nil, false},

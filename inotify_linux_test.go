@@ -604,7 +604,7 @@ func TestAdoptInotifyFDs(t *testing.T) {
 	}
 	unix.Close(gone)
 
-	s := adoptInotifyFDs([]int{file, pipe[0], pipe[1], gone, 1 << 30, good})
+	s := adoptInotifyFDs([]int{file, pipe[0], pipe[1], gone, 1 << 30, good}, []inotifyWatch{{good, 1}})
 	if !slices.Equal(s.spare, []int{good}) || len(s.live) != 0 {
 		t.Fatalf("took over %v of file %d, pipe %v, closed %d, inotify %d", s.spare, file, pipe, gone, good)
 	}
@@ -625,18 +625,19 @@ func TestAdoptInotifyFDs(t *testing.T) {
 	}
 
 	// The spare one is used before another is made.
-	fd, err := s.take()
-	if err != nil || fd != good {
-		t.Fatalf("took %d, %v; want %d", fd, err, good)
+	fd, watches, err := s.take()
+	if err != nil || fd != good || !slices.Equal(watches, []int{1}) {
+		t.Fatalf("took %d with watches %v, %v; want %d with 1", fd, watches, err, good)
 	}
-	second, err := s.take()
-	if err != nil || second == good || !closeOnExec(second) {
+	second, watches, err := s.take()
+	if err != nil || len(watches) > 0 || second == good || !closeOnExec(second) {
 		t.Fatalf("took %d, %v", second, err)
 	}
 	s.closeSpare() // nothing left that nobody asked for
 
 	// Across an exec that fails.
-	if all := s.beginHandover(); !slices.Equal(all, []int{good, second}) {
+	s.note(second, []watchedStep{{wd: 4}, {wd: 5}, {wd: 4}})
+	if all, watches := s.beginHandover(); !slices.Equal(watches, []inotifyWatch{{good, 1}, {second, 4}, {second, 5}}) || !slices.Equal(all, []int{good, second}) {
 		t.Errorf("handed over %v, want %v", all, []int{good, second})
 	}
 	if closeOnExec(good) || closeOnExec(second) {
@@ -650,7 +651,7 @@ func TestAdoptInotifyFDs(t *testing.T) {
 	s.forget(good)
 	s.forget(good)
 	unix.Close(good)
-	if all := s.beginHandover(); !slices.Equal(all, []int{second}) {
+	if all, watches := s.beginHandover(); len(watches) != 2 || !slices.Equal(all, []int{second}) {
 		t.Errorf("handed over %v, want %v", all, []int{second})
 	}
 	s.cancelHandover()
