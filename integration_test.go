@@ -12,11 +12,13 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -1004,5 +1006,151 @@ func TestRootTrustsItsOwn(t *testing.T) {
 			}
 			d.wantRestart(2)
 		})
+	}
+}
+
+// renice and taskset change a process's first thread, and the restart comes from
+// another.
+func TestRestartKeepsScheduling(t *testing.T) {
+	if !haveEvents {
+		t.Skip("threads have their own scheduling only on Linux")
+	}
+	d := newDaemon(t)
+	pid := d.start().PID
+	if err := unix.Setpriority(unix.PRIO_PROCESS, pid, 7); err != nil {
+		t.Fatal(err)
+	}
+	var cpus unix.CPUSet
+	if err := unix.SchedGetaffinity(pid, &cpus); err != nil {
+		t.Fatal(err)
+	}
+	for cpu := range 1024 {
+		if cpus.IsSet(cpu) {
+			cpus.Zero()
+			cpus.Set(cpu)
+		}
+	}
+	if err := unix.SchedSetaffinity(pid, &cpus); err != nil {
+		t.Fatal(err)
+	}
+	for version := 2; version <= 5; version++ {
+		d.deploy(version)
+		d.wantRestart(version)
+		nice, err := unix.Getpriority(unix.PRIO_PROCESS, pid)
+		if err != nil || 20-nice != 7 { // the system call answers 20 less the nice value
+			t.Errorf("version %d: nice value %d (%v), expected 7", version, 20-nice, err)
+		}
+		var now unix.CPUSet
+		if err := unix.SchedGetaffinity(pid, &now); err != nil || now != cpus {
+			t.Errorf("version %d: %d CPUs (%v), expected 1", version, now.Count(), err)
+		}
+	}
+}
+
+// An exec that is called off, or that can't be, leaves nothing behind.
+func TestRestarterGivesUp(t *testing.T) {
+	dir := memoryDir(t)
+	path := filepath.Join(dir, "app")
+	writeExecutable(t, path, image(t, 2))
+	calledOff := errors.New("not now")
+	before := descriptors(t)
+
+	r := Restarter{Path: path, BeforeExec: func(context.Context) error { return calledOff }}
+	if err := r.Restart(context.Background()); err != calledOff {
+		t.Errorf("%v, expected %v", err, calledOff)
+	}
+
+	ctx, cancel := context.WithCancelCause(context.Background())
+	called := make(chan bool, 1)
+	r = Restarter{Path: path, PollInterval: 10 * time.Millisecond, BeforeExec: func(context.Context) error {
+		called <- true
+		return calledOff
+	}}
+	ended := make(chan error)
+	go func() { ended <- r.Run(ctx) }()
+	<-called
+	waitFor(t, "mode", func() bool { return r.Mode() != Mode{} })
+	cancel(calledOff)
+	if err := <-ended; err != calledOff {
+		t.Errorf("Run ended with %v, expected %v", err, calledOff)
+	}
+
+	r = Restarter{Path: filepath.Join(dir, "missing")}
+	ctx, stop := context.WithTimeout(context.Background(), 50*time.Millisecond)
+	defer stop()
+	err := r.Restart(ctx)
+	if unfit, ok := errors.AsType[*UnfitError](err); !ok || !unfit.NotYet || !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("Restart without a file ended with %v", err)
+	}
+	if after := descriptors(t); !slices.Equal(before, after) {
+		t.Errorf("descriptors %q, %q before", after, before)
+	}
+}
+
+// Two restarts at once: the second waits to hear whether the first has failed.
+func TestRestartsTakeTurns(t *testing.T) {
+	path := filepath.Join(memoryDir(t), "app")
+	writeExecutable(t, path, image(t, 2))
+	var inside, most atomic.Int32
+	r := Restarter{Path: path, BeforeExec: func(context.Context) error {
+		most.Store(max(most.Load(), inside.Add(1)))
+		defer inside.Add(-1)
+		time.Sleep(time.Millisecond) // to be found inside
+		return errors.New("called off")
+	}}
+	var all sync.WaitGroup
+	for range 8 {
+		all.Go(func() { r.Restart(context.Background()) })
+	}
+	all.Wait()
+	if most.Load() != 1 {
+		t.Errorf("%d restarts at once", most.Load())
+	}
+}
+
+// descriptors lists what this process has open, but for what the runtime and
+// os.ReadDir open themselves.
+func descriptors(t *testing.T) []string {
+	t.Helper()
+	var list []string
+	for _, target := range describeSelf().Files {
+		if !strings.HasPrefix(target, "anon_inode:[event") && !strings.Contains(target, "/proc/") {
+			list = append(list, target)
+		}
+	}
+	slices.Sort(list)
+	return list
+}
+
+// A program written for the library that this one replaces compiles.
+var (
+	_ func()                = RestartOnChange
+	_ func()                = RestartViaExec
+	_ func(bool) chan bool  = NotifyOnChange
+	_ func() chan os.Signal = NotifyOnSighup
+	_ func() chan os.Signal = NotifyOnSigterm
+	_ func()                = CleanUpChildZombies
+	_ func()                = CleanUpChildZombiesQuietly
+)
+
+func TestNotifyOnSignals(t *testing.T) {
+	for _, c := range []struct {
+		channel chan os.Signal
+		signal  syscall.Signal
+	}{{NotifyOnSighup(), syscall.SIGHUP}, {NotifyOnSigterm(), syscall.SIGTERM}} {
+		for range 3 {
+			if err := syscall.Kill(os.Getpid(), c.signal); err != nil {
+				t.Fatal(err)
+			}
+			select {
+			case got := <-c.channel:
+				if got != c.signal {
+					t.Errorf("received %v, expected %v", got, c.signal)
+				}
+			case <-time.After(patience):
+				t.Fatalf("no %v", c.signal)
+			}
+		}
+		signal.Stop(c.channel)
 	}
 }
