@@ -41,7 +41,7 @@ const (
 	goBuildInfoSize  = 32   // of the header
 	goInlineStrings  = 0x02 // a flag in the header: the strings follow it
 
-	maxBuildSection = 1 << 20
+	maxBuildSection = 1 << 20 // what names hundreds of modules has some ten thousand
 )
 
 // readBuild never fails: what can't be read is not told.
@@ -67,8 +67,7 @@ func readBuild(r io.ReaderAt, size int64) (b Build) {
 		}
 		switch kind {
 		case elfSectionNote:
-			note := make([]byte, n)
-			if readFull(r, note, int64(off)) == nil && b.ID == "" {
+			if note := make([]byte, n); b.ID == "" && readFull(r, note, int64(off)) == nil {
 				b.ID = parseGoNote(elfFields{note, h.bigEndian})
 			}
 		case elfSectionProgBits:

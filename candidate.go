@@ -24,7 +24,11 @@ type UnfitError struct {
 }
 
 func (e *UnfitError) Error() string {
-	return "autorestart: " + e.Path + ": found " + e.Found + ", expected " + e.Expected
+	path := ""
+	if e.Path != "" {
+		path = e.Path + ": "
+	}
+	return "autorestart: " + path + "found " + e.Found + ", expected " + e.Expected
 }
 
 func (e *UnfitError) Unwrap() error { return e.Err }

@@ -5,6 +5,7 @@ package autorestart
 import (
 	"errors"
 	"os"
+	"slices"
 	"sync/atomic"
 
 	"golang.org/x/sys/unix"
@@ -122,6 +123,38 @@ func latestPID() int {
 // mayBeReused reports whether that could show: start times are counted in ticks
 // of 10 ms, and within one of them the kernel doesn't get through all PIDs.
 func mayBeReused(listed uint64) bool { return startTick() != listed }
+
+// notReused tells for each PID of a listing, in its order, whether it is certain
+// still to be the process listed, as far as that can be said without looking at
+// each one: a look at a stat file costs four times what waiting for a zombie does.
+//
+// The kernel appends to the list of children, so that in the leader's list the
+// inherited ones come first, in the order of the listing. If the last one there
+// was started before the listing, so was everything in front of it.
+func notReused(pids []int, listed uint64) []bool {
+	present, err := readChildren(unix.Getpid())
+	if err != nil {
+		return nil
+	}
+	sure := make([]bool, len(pids))
+	for i, pid := range pids {
+		if len(present) > 0 && present[0] == pid {
+			present = present[1:]
+			sure[i] = true
+		}
+	}
+	var buf [statSize]byte
+	for i, pid := range slices.Backward(pids) {
+		if !sure[i] {
+			continue
+		}
+		if s, err := ourStat(pid, buf[:]); err == nil && s.start <= listed {
+			break
+		}
+		sure[i] = false
+	}
+	return sure
+}
 
 // identify returns the kernel's name for a process, "" if it can't be had, and
 // whether the process is known to have been started after the given tick.

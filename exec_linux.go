@@ -6,9 +6,10 @@
 //	execve(2)             ever     -
 //
 // What execve keeps is told in its man page. What needs care beside it: the soft
-// RLIMIT_NOFILE, see lowerOpenFilesLimit; the inotify descriptors, which cross
-// on purpose, see inotifyFDs; and a fork in another goroutine, which must not
-// pick them up on the way.
+// RLIMIT_NOFILE, see lowerOpenFilesLimit; what belongs to the calling thread, see
+// scheduleAsLeader; the inotify descriptors, which cross on purpose, see
+// inotifyFDs; and a fork in another goroutine, which must not pick them up on
+// the way.
 
 package autorestart
 
@@ -28,6 +29,7 @@ func execImage(c *candidate, exact bool, args, env []string) error {
 	execMu.Lock()
 	defer execMu.Unlock()
 	defer lowerOpenFilesLimit()()
+	defer scheduleAsLeader()()
 
 	h := handover{pid: os.Getpid()}
 	target := c.path
@@ -43,7 +45,7 @@ func execImage(c *candidate, exact bool, args, env []string) error {
 	// Forks wait for readers of ForkLock: none copies what is about to cross.
 	syscall.ForkLock.RLock()
 	defer syscall.ForkLock.RUnlock()
-	h.inotify = inotifyFDs.beginHandover()
+	h.inotify, h.watches = inotifyFDs.beginHandover()
 	defer inotifyFDs.cancelHandover()
 	err := syscall.Exec(target, args, append(env, handoverEnv+"="+h.String()))
 	return &os.PathError{Op: "execve", Path: target, Err: err}

@@ -9,23 +9,32 @@ import (
 
 // handoverEnv names what one image tells the next. It is set for the exec alone
 // and taken out of the environment before main runs, so that no child sees it.
-// Its value is "pid=N", "inotify=FD" for each inotify descriptor that crossed the
-// exec, and "path=PATH" if the exec was by descriptor, separated by commas. The
+// Its value are the fields of [handover], as key=value, separated by commas. The
 // path comes last and may contain anything.
 const handoverEnv = "AUTORESTART_HANDOVER"
 
 // handover is what crosses the exec beside arguments, environment and files.
 type handover struct {
 	pid     int
-	inotify []int  // descriptors, owned by the image that parses this
-	path    string // of the executable, where the kernel can't tell; or ""
+	inotify []int          // descriptors, owned by the image that parses this
+	watches []inotifyWatch // what they watch
+	path    string         // of the executable, where the kernel can't tell; or ""
 }
+
+// inotifyWatch is a watch descriptor of an inotify descriptor.
+type inotifyWatch struct{ fd, wd int }
 
 func (h handover) String() string {
 	b := append([]byte("pid="), strconv.Itoa(h.pid)...)
 	for _, fd := range h.inotify {
 		b = append(b, ",inotify="...)
 		b = strconv.AppendInt(b, int64(fd), 10)
+	}
+	for _, w := range h.watches {
+		b = append(b, ",watch="...)
+		b = strconv.AppendInt(b, int64(w.fd), 10)
+		b = append(b, '/')
+		b = strconv.AppendInt(b, int64(w.wd), 10)
 	}
 	if h.path != "" {
 		b = append(b, ",path="...)
@@ -40,10 +49,15 @@ func (h handover) String() string {
 // image before may have had another version of this library.
 func parseHandover(s string, pid int) (h handover, ok bool) {
 	s, h.path, _ = strings.Cut(s, ",path=")
-	for field := range strings.SplitSeq(s, ",") {
+	for s != "" {
+		var field string
+		field, s, _ = strings.Cut(s, ",")
 		key, value, _ := strings.Cut(field, "=")
+		var watch string
 		switch key {
 		case "pid", "inotify":
+		case "watch":
+			value, watch, _ = strings.Cut(value, "/")
 		default:
 			continue
 		}
@@ -51,10 +65,18 @@ func parseHandover(s string, pid int) (h handover, ok bool) {
 		if !ok {
 			return handover{}, false
 		}
-		if key == "pid" {
+		switch {
+		case key == "pid":
 			h.pid = n
-		} else if n > 2 { // never one of the standard streams
+		case n <= 2: // never one of the standard streams
+		case key == "inotify":
 			h.inotify = append(h.inotify, n)
+		default:
+			wd, ok := parseInt(watch)
+			if !ok {
+				return handover{}, false
+			}
+			h.watches = append(h.watches, inotifyWatch{n, wd})
 		}
 	}
 	if h.pid != pid || pid <= 0 {

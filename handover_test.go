@@ -16,6 +16,9 @@ func TestHandoverRoundTrip(t *testing.T) {
 		{pid: 1 << 22}, // the kernel's PID_MAX_LIMIT
 		{pid: 42, inotify: []int{3}},
 		{pid: 42, inotify: []int{7, 3, 1048575}},
+		{pid: 42, inotify: []int{7, 3}, watches: []inotifyWatch{{7, 1}, {7, 0}, {3, 2147483639}}},
+		{pid: 42, path: "/srv/app"},
+		{pid: 42, inotify: []int{3}, path: "/srv/a,b=c,pid=43,path=/x \n\xff"},
 	} {
 		got, ok := parseHandover(h.String(), h.pid)
 		if !ok || !reflect.DeepEqual(got, h) {
@@ -69,6 +72,11 @@ func TestParseHandover(t *testing.T) {
 		{"pid=42;inotify=3", nil, false},
 		{"pid=42,inotify", nil, false},
 		{"pid=42,inotify=", nil, false},
+		{"pid=42,watch=3", nil, false},
+		{"pid=42,watch=3/", nil, false},
+		{"pid=42,watch=/3", nil, false},
+		{"pid=42,watch=3/-1", nil, false},
+		{"pid=42,watch=3/1/2", nil, false},
 		{"pid=42,inotify=-1", nil, false},
 		{"pid=42,inotify=3x", nil, false},
 		{"pid=42,inotify=3,inotify=x", nil, false},
@@ -90,6 +98,29 @@ func TestParseHandover(t *testing.T) {
 	for _, pid := range []int{0, -1} {
 		if _, ok := parseHandover("pid="+strconv.Itoa(pid), pid); ok {
 			t.Errorf("accepted for process %d", pid)
+		}
+	}
+}
+
+// TestParseHandoverPath: the path comes last and may contain anything.
+func TestParseHandoverPath(t *testing.T) {
+	for _, test := range []struct {
+		value string
+		want  string
+		ok    bool
+	}{
+		{"pid=42,path=/srv/app", "/srv/app", true},
+		{"pid=42,inotify=3,path=/srv/app,inotify=4", "/srv/app,inotify=4", true},
+		{"pid=42,path=", "", true},
+		{"pid=42,path=/a,path=/b", "/a,path=/b", true},
+		{"pid=43,path=/srv/app", "", false},
+		{"path=/srv/app,pid=42", "", true}, // no field of ours: it does not come last
+		{",path=/srv/app,pid=42", "", false},
+		{"pid=x,path=/srv/app", "", false},
+	} {
+		got, ok := parseHandover(test.value, 42)
+		if ok != test.ok || got.path != test.want {
+			t.Errorf("%q: got path %q, %t; want %q, %t", test.value, got.path, ok, test.want, test.ok)
 		}
 	}
 }
@@ -152,6 +183,7 @@ func FuzzParseHandover(f *testing.F) {
 	f.Add("pid=42,pid=43,unknown=,inotify=2", 42)
 	f.Add("pid=42,inotify=99999999999999999999", 42)
 	f.Add(",,=,==", 1)
+	f.Add("pid=42,inotify=3,path=/srv/a,path=b", 42)
 	f.Add("", 0)
 	f.Fuzz(func(t *testing.T, s string, pid int) {
 		h, ok := parseHandover(s, pid)

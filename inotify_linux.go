@@ -14,7 +14,6 @@ import (
 	"iter"
 	"os"
 	"slices"
-	"strconv"
 	"sync"
 	"time"
 	"unsafe"
@@ -41,10 +40,6 @@ type inotify struct {
 	steps  []watchedStep
 	silent error // why events don't tell everything, although all is watched
 	buf    [16 << 10]byte
-
-	// inherited: the image before this one may have left watches that it had no
-	// more time to remove.
-	inherited bool
 }
 
 // watchedStep is a path step and the watch on its directory.
@@ -56,15 +51,17 @@ type watchedStep struct {
 // newEvents returns an event source for [Watcher]. The error says why there is
 // none.
 func newEvents() (events, error) {
-	fd, err := inotifyFDs.take()
+	fd, watches, err := inotifyFDs.take()
 	if err != nil {
 		return nil, err
 	}
-	return &inotify{
-		fd:        fd,
-		file:      os.NewFile(uintptr(fd), "inotify"),
-		inherited: slices.Contains(inherited.inotify, fd),
-	}, nil
+	n := &inotify{fd: fd, file: os.NewFile(uintptr(fd), "inotify")}
+	for _, wd := range watches {
+		// Of the image before this one. Whatever of it is still on the path gets
+		// the same watch descriptor again; arm drops the others.
+		n.steps = append(n.steps, watchedStep{wd: int32(wd)})
+	}
+	return n, nil
 }
 
 func (n *inotify) close() error {
@@ -81,15 +78,12 @@ func (n *inotify) arm(path string) (changed bool, err error) {
 	for range 100 {
 		steps, err := n.watchSteps(pathSteps(path, readLink))
 		if err == nil && slices.Equal(steps, n.steps) {
-			if n.inherited {
-				n.inherited = false
-				n.dropOthers()
-			}
 			return changed, n.silent
 		}
 		changed = true
 		n.dropAllBut(steps)
 		n.steps, n.silent = steps, silentStep(steps)
+		inotifyFDs.note(n.fd, steps)
 		if err != nil {
 			return true, err
 		}
@@ -133,34 +127,8 @@ func (n *inotify) watchSteps(steps []pathStep) ([]watchedStep, error) {
 // dropAllBut removes the watches that the given steps no longer need.
 func (n *inotify) dropAllBut(steps []watchedStep) {
 	for _, old := range n.steps {
-		if !watches(steps, old.wd) {
+		if !slices.ContainsFunc(steps, func(s watchedStep) bool { return s.wd == old.wd }) {
 			unix.InotifyRmWatch(n.fd, uint32(old.wd)) // EINVAL: the kernel was first
-		}
-	}
-}
-
-func watches(steps []watchedStep, wd int32) bool {
-	return slices.ContainsFunc(steps, func(s watchedStep) bool { return s.wd == wd })
-}
-
-// dropOthers removes the watches of the image before this one on directories
-// that have left the path: with a directory for each release there would be one
-// more after each restart. Without /proc they stay until they tell of something,
-// see concerns.
-func (n *inotify) dropOthers() {
-	info, err := os.ReadFile("/proc/self/fdinfo/" + strconv.Itoa(n.fd))
-	if err != nil {
-		return
-	}
-	for line := range bytes.Lines(info) {
-		rest, ok := bytes.CutPrefix(line, []byte("inotify wd:"))
-		if !ok {
-			continue
-		}
-		hex, _, _ := bytes.Cut(rest, []byte(" "))
-		wd, err := strconv.ParseInt(string(hex), 16, 32)
-		if err == nil && !watches(n.steps, int32(wd)) {
-			unix.InotifyRmWatch(n.fd, uint32(wd))
 		}
 	}
 }
@@ -282,7 +250,7 @@ func inotifyEvents(b []byte) iter.Seq2[unix.InotifyEvent, []byte] {
 // inotifyFDs are the inotify descriptors of this process. They cross the exec
 // with their watches, for two reasons: the next image need not make its own,
 // and the execve need not wait for the kernel to take the watches down.
-var inotifyFDs = adoptInotifyFDs(inherited.inotify)
+var inotifyFDs = adoptInotifyFDs(inherited.inotify, inherited.watches)
 
 // spareLifetime is how long an image has to ask for the descriptors that it was
 // handed. A version that no longer watches must not keep a queue that fills.
@@ -292,10 +260,12 @@ type inotifyFDSet struct {
 	mu    sync.Mutex
 	live  []int // in use
 	spare []int // handed over and not asked for yet
+
+	watches []inotifyWatch // of all of them
 }
 
-func adoptInotifyFDs(handed []int) *inotifyFDSet {
-	s := new(inotifyFDSet)
+func adoptInotifyFDs(handed []int, watches []inotifyWatch) *inotifyFDSet {
+	s := &inotifyFDSet{watches: watches}
 	for _, fd := range handed {
 		// The empty path is looked at only after the descriptor has been found good.
 		if _, err := unix.InotifyAddWatch(fd, "", stepEvents); err == unix.ENOENT {
@@ -310,29 +280,49 @@ func adoptInotifyFDs(handed []int) *inotifyFDSet {
 }
 
 // take returns a descriptor that the caller owns, and must [inotifyFDSet.forget]
-// before closing it.
-func (s *inotifyFDSet) take() (int, error) {
+// before closing it, and the watches that it has.
+func (s *inotifyFDSet) take() (fd int, watches []int, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	var fd int
 	if last := len(s.spare) - 1; last >= 0 {
 		fd = s.spare[last]
 		s.spare = s.spare[:last]
 	} else {
-		var err error
 		fd, err = unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)
 		if err != nil {
-			return -1, os.NewSyscallError("inotify_init1", err)
+			return -1, nil, os.NewSyscallError("inotify_init1", err)
 		}
 	}
 	s.live = append(s.live, fd)
-	return fd, nil
+	for _, w := range s.watches {
+		if w.fd == fd {
+			watches = append(watches, w.wd)
+		}
+	}
+	return fd, watches, nil
+}
+
+// note notes what a descriptor watches now.
+func (s *inotifyFDSet) note(fd int, steps []watchedStep) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.forgetWatches(fd)
+	for _, step := range steps {
+		if w := (inotifyWatch{fd, int(step.wd)}); !slices.Contains(s.watches, w) {
+			s.watches = append(s.watches, w)
+		}
+	}
+}
+
+func (s *inotifyFDSet) forgetWatches(fd int) {
+	s.watches = slices.DeleteFunc(s.watches, func(w inotifyWatch) bool { return w.fd == fd })
 }
 
 func (s *inotifyFDSet) forget(fd int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.live = slices.DeleteFunc(s.live, func(l int) bool { return l == fd })
+	s.forgetWatches(fd)
 }
 
 func (s *inotifyFDSet) closeSpare() {
@@ -347,13 +337,13 @@ func (s *inotifyFDSet) closeSpare() {
 
 // beginHandover lets every descriptor cross the coming exec. None can be closed
 // until [inotifyFDSet.cancelHandover], which only an exec that failed needs.
-func (s *inotifyFDSet) beginHandover() []int {
+func (s *inotifyFDSet) beginHandover() (fds []int, watches []inotifyWatch) {
 	s.mu.Lock()
 	all := slices.Concat(s.live, s.spare)
 	for _, fd := range all {
 		unix.FcntlInt(uintptr(fd), unix.F_SETFD, 0)
 	}
-	return all
+	return all, s.watches
 }
 
 func (s *inotifyFDSet) cancelHandover() {

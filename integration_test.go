@@ -7,15 +7,18 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -35,6 +38,7 @@ const (
 
 	generationEnv = "AUTORESTART_TEST_GENERATION" // counted up by each image
 	manualEnv     = "AUTORESTART_TEST_MANUAL"     // set: watch only when told to
+	verifyEnv     = "AUTORESTART_TEST_VERIFY"     // set: ask the test about each version; "exact": execute that file
 	pollEnv       = "AUTORESTART_TEST_POLL"       // set: poll as RestartOnChange does
 )
 
@@ -99,7 +103,11 @@ func daemonMain() {
 		os.Stdout.Write(append(line, '\n'))
 	}
 	tell("start", "")
-	if os.Getenv(manualEnv) == "" {
+	answers := make(chan string)
+	switch {
+	case os.Getenv(verifyEnv) != "":
+		go verifyHere(tell, answers)
+	case os.Getenv(manualEnv) == "":
 		go watchHere()
 	}
 	var changes chan bool
@@ -112,6 +120,8 @@ func daemonMain() {
 			go watchHere()
 		case "exec":
 			go RestartViaExec()
+		case "verify":
+			answers <- argument
 		case "exec-once":
 			var r Restarter
 			tell("failed", r.Restart(context.Background()).Error())
@@ -147,6 +157,25 @@ func daemonMain() {
 			panic("unknown command " + command)
 		}
 	}
+}
+
+// verifyHere restarts by a Restarter whose Verify asks the test.
+func verifyHere(tell func(event, text string), answers chan string) {
+	r := Restarter{
+		Logger:    newStderrLogger(),
+		ExactFile: os.Getenv(verifyEnv) == "exact",
+		Verify: func(ctx context.Context, exe *os.File) error {
+			tell("verifying", exe.Name())
+			if answer := <-answers; answer != "" {
+				return errors.New(answer)
+			}
+			return nil
+		},
+	}
+	if !haveEvents {
+		r.PollInterval = 10 * time.Millisecond
+	}
+	r.Run(context.Background())
 }
 
 // watchHere is RestartOnChange; polling at its pace would take minutes.
@@ -882,4 +911,249 @@ func userNamespaces() error {
 	cmd := exec.Command("/bin/true")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWUSER}
 	return cmd.Run()
+}
+
+func TestVerifyHasTheLastWord(t *testing.T) {
+	modes := []string{"by path"}
+	if haveEvents {
+		modes = append(modes, "exact")
+	}
+	for _, mode := range modes {
+		t.Run(mode, func(t *testing.T) {
+			d := newDaemon(t)
+			link := filepath.Join(filepath.Dir(d.path), "current-app")
+			if err := os.Symlink("app", link); err != nil {
+				t.Fatal(err)
+			}
+			d.cmd.Path, d.cmd.Args[0] = link, link
+			if haveEvents { // only the kernel knows the link then
+				d.cmd.Args[0] = "worker"
+			}
+			d.setenv(verifyEnv + "=" + mode)
+			first := d.start()
+
+			d.deploy(2)
+			if r := d.want("verifying"); r.Text != link {
+				t.Errorf("verifying %q, expected %q", r.Text, link)
+			}
+			d.tell("verify too young")
+			d.wantLogged("a file that Verify refuses (too young)")
+
+			d.deploy(3)
+			d.want("verifying")
+			// Replaced after it was opened: what runs is what was accepted.
+			d.deploy(4)
+			d.tell("verify")
+			d.want("verifying")
+			d.tell("verify")
+			after := d.wantRestart(4)
+			if after.Comm != first.Comm || !slices.EqualFunc(after.Args, first.Args, bytes.Equal) {
+				t.Errorf("name %q, arguments %q; before %q, %q", after.Comm, after.Args, first.Comm, first.Args)
+			}
+
+			// The link is still what is watched.
+			d.write(filepath.Join(filepath.Dir(d.path), "app-5"), image(t, 5))
+			if err := os.Symlink("app-5", link+".new"); err != nil {
+				t.Fatal(err)
+			}
+			d.rename(link+".new", link)
+			d.want("verifying")
+			// Written to after it was opened: the same inode, not the same bytes.
+			f, err := os.OpenFile(filepath.Join(filepath.Dir(d.path), "app-5"), os.O_WRONLY, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := f.WriteAt(versionTrailer(6), int64(len(testBinary(t)))); err != nil {
+				t.Fatal(err)
+			}
+			f.Close()
+			d.tell("verify")
+			d.want("verifying")
+			d.tell("verify")
+			d.wantRestart(6)
+		})
+	}
+}
+
+// Whoever can write what root executes is root.
+func TestRootTrustsItsOwn(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("only root can give files away")
+	}
+	const stranger = 12345
+	for _, tt := range []struct {
+		name   string
+		spoil  func(name string) error
+		logged string
+		mend   func(name string) error
+	}{
+		{"owner", func(name string) error { return os.Chown(name, stranger, 0) },
+			"belongs to UID 12345", func(name string) error { return os.Chown(name, 0, 0) }},
+		{"group", func(name string) error { return os.Chmod(name, 0o775) },
+			"GID 0 can write", func(name string) error { return os.Chmod(name, 0o755) }},
+		{"everybody", func(name string) error { return os.Chmod(name, 0o757) },
+			"everybody can write", func(name string) error { return os.Chmod(name, 0o755) }},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			d := newDaemon(t)
+			d.start()
+			d.watching()
+			d.write(d.path+".new", image(t, 2))
+			if err := tt.spoil(d.path + ".new"); err != nil {
+				t.Fatal(err)
+			}
+			d.rename(d.path+".new", d.path)
+			d.wantLogged(tt.logged)
+			if err := tt.mend(d.path); err != nil {
+				t.Fatal(err)
+			}
+			d.wantRestart(2)
+		})
+	}
+}
+
+// renice and taskset change a process's first thread, and the restart comes from
+// another.
+func TestRestartKeepsScheduling(t *testing.T) {
+	if !haveEvents {
+		t.Skip("threads have their own scheduling only on Linux")
+	}
+	d := newDaemon(t)
+	pid := d.start().PID
+	if err := unix.Setpriority(unix.PRIO_PROCESS, pid, 7); err != nil {
+		t.Fatal(err)
+	}
+	var cpus unix.CPUSet
+	if err := unix.SchedGetaffinity(pid, &cpus); err != nil {
+		t.Fatal(err)
+	}
+	for cpu := range 1024 {
+		if cpus.IsSet(cpu) {
+			cpus.Zero()
+			cpus.Set(cpu)
+		}
+	}
+	if err := unix.SchedSetaffinity(pid, &cpus); err != nil {
+		t.Fatal(err)
+	}
+	for version := 2; version <= 5; version++ {
+		d.deploy(version)
+		d.wantRestart(version)
+		nice, err := unix.Getpriority(unix.PRIO_PROCESS, pid)
+		if err != nil || 20-nice != 7 { // the system call answers 20 less the nice value
+			t.Errorf("version %d: nice value %d (%v), expected 7", version, 20-nice, err)
+		}
+		var now unix.CPUSet
+		if err := unix.SchedGetaffinity(pid, &now); err != nil || now != cpus {
+			t.Errorf("version %d: %d CPUs (%v), expected 1", version, now.Count(), err)
+		}
+	}
+}
+
+// An exec that is called off, or that can't be, leaves nothing behind.
+func TestRestarterGivesUp(t *testing.T) {
+	dir := memoryDir(t)
+	path := filepath.Join(dir, "app")
+	writeExecutable(t, path, image(t, 2))
+	calledOff := errors.New("not now")
+	before := descriptors(t)
+
+	r := Restarter{Path: path, BeforeExec: func(context.Context) error { return calledOff }}
+	if err := r.Restart(context.Background()); err != calledOff {
+		t.Errorf("%v, expected %v", err, calledOff)
+	}
+
+	ctx, cancel := context.WithCancelCause(context.Background())
+	called := make(chan bool, 1)
+	r = Restarter{Path: path, PollInterval: 10 * time.Millisecond, BeforeExec: func(context.Context) error {
+		called <- true
+		return calledOff
+	}}
+	ended := make(chan error)
+	go func() { ended <- r.Run(ctx) }()
+	<-called
+	waitFor(t, "mode", func() bool { return r.Mode() != Mode{} })
+	cancel(calledOff)
+	if err := <-ended; err != calledOff {
+		t.Errorf("Run ended with %v, expected %v", err, calledOff)
+	}
+
+	r = Restarter{Path: filepath.Join(dir, "missing")}
+	ctx, stop := context.WithTimeout(context.Background(), 50*time.Millisecond)
+	defer stop()
+	err := r.Restart(ctx)
+	if unfit, ok := errors.AsType[*UnfitError](err); !ok || !unfit.NotYet || !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("Restart without a file ended with %v", err)
+	}
+	if after := descriptors(t); !slices.Equal(before, after) {
+		t.Errorf("descriptors %q, %q before", after, before)
+	}
+}
+
+// Two restarts at once: the second waits to hear whether the first has failed.
+func TestRestartsTakeTurns(t *testing.T) {
+	path := filepath.Join(memoryDir(t), "app")
+	writeExecutable(t, path, image(t, 2))
+	var inside, most atomic.Int32
+	r := Restarter{Path: path, BeforeExec: func(context.Context) error {
+		most.Store(max(most.Load(), inside.Add(1)))
+		defer inside.Add(-1)
+		time.Sleep(time.Millisecond) // to be found inside
+		return errors.New("called off")
+	}}
+	var all sync.WaitGroup
+	for range 8 {
+		all.Go(func() { r.Restart(context.Background()) })
+	}
+	all.Wait()
+	if most.Load() != 1 {
+		t.Errorf("%d restarts at once", most.Load())
+	}
+}
+
+// descriptors lists what this process has open, but for what the runtime and
+// os.ReadDir open themselves.
+func descriptors(t *testing.T) []string {
+	t.Helper()
+	var list []string
+	for _, target := range describeSelf().Files {
+		if !strings.HasPrefix(target, "anon_inode:[event") && !strings.Contains(target, "/proc/") {
+			list = append(list, target)
+		}
+	}
+	slices.Sort(list)
+	return list
+}
+
+// A program written for the library that this one replaces compiles.
+var (
+	_ func()                = RestartOnChange
+	_ func()                = RestartViaExec
+	_ func(bool) chan bool  = NotifyOnChange
+	_ func() chan os.Signal = NotifyOnSighup
+	_ func() chan os.Signal = NotifyOnSigterm
+	_ func()                = CleanUpChildZombies
+	_ func()                = CleanUpChildZombiesQuietly
+)
+
+func TestNotifyOnSignals(t *testing.T) {
+	for _, c := range []struct {
+		channel chan os.Signal
+		signal  syscall.Signal
+	}{{NotifyOnSighup(), syscall.SIGHUP}, {NotifyOnSigterm(), syscall.SIGTERM}} {
+		for range 3 {
+			if err := syscall.Kill(os.Getpid(), c.signal); err != nil {
+				t.Fatal(err)
+			}
+			select {
+			case got := <-c.channel:
+				if got != c.signal {
+					t.Errorf("received %v, expected %v", got, c.signal)
+				}
+			case <-time.After(patience):
+				t.Fatalf("no %v", c.signal)
+			}
+		}
+		signal.Stop(c.channel)
+	}
 }

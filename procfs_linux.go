@@ -79,6 +79,9 @@ func parseStat(b []byte) (s stat, ok bool) {
 		for n < len(rest) && rest[n] != ' ' && rest[n] != '\n' {
 			n++
 		}
+		if n == 0 {
+			return stat{}, false
+		}
 		word := rest[:n]
 		rest = rest[n:]
 

@@ -12,6 +12,7 @@ func newExits() *exits                      { return &exits{} }
 func (*exits) watch(*child) bool            { return false }
 func (*exits) close()                       {}
 func (*child) release()                     {}
+func notReused([]int, uint64) []bool        { return nil }
 func mayBeReused(uint64) bool               { return false }
 func describe(pid int) Child                { return Child{PID: pid} }
 func waitChild(c *child, e *Exit) waitState { return waitPID(c.pid, e) }

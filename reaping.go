@@ -15,6 +15,7 @@ type child struct {
 	pid  int
 	fd   int              // its pidfd, which child owns, or noPidfd
 	sent []syscall.Signal // what it was sent
+	sure bool             // whether its PID was certainly still its own at the beginning
 }
 
 const noPidfd = -1
@@ -69,10 +70,14 @@ func (r *Reaper) reap(ctx context.Context, h *inheritance, pids []int) error {
 func (g *reaping) take(pids []int) {
 	// A PID can't come back before its process has been waited for, which nobody
 	// should have done. Whether it did is worth a look only if there was time.
-	g.late = mayBeReused(g.from.since)
-	for _, pid := range pids {
-		if c := (&child{pid: pid, fd: noPidfd}); !g.ask(c) {
-			g.children[pid] = c
+	var sure []bool
+	if g.late = mayBeReused(g.from.since); g.late {
+		sure = notReused(pids, g.from.since)
+	}
+	for i, pid := range pids {
+		isSure := !g.late || sure != nil && sure[i]
+		if c := (child{pid: pid, fd: noPidfd}); !g.ask(&c, isSure) {
+			g.children[pid] = &child{pid: pid, fd: noPidfd, sure: isSure}
 		}
 	}
 	if len(g.children) == 0 {
@@ -86,7 +91,7 @@ func (g *reaping) take(pids []int) {
 		// The PID may have come back as somebody else's process before the pidfd
 		// was opened, which waitid on the pidfd tells, or long ago as a child of
 		// our own, which its start time tells.
-		if !g.exited(c) && g.isReused(c) {
+		if !g.exited(c) && !c.sure && g.isReused(c) {
 			g.lost(c)
 			g.forget(c)
 		}
@@ -144,6 +149,7 @@ func (g *reaping) loop(ctx context.Context) error {
 			g.lookAgain = g.lookNext
 		case <-timer.C:
 		}
+		g.late = true
 		g.onTime(time.Now())
 	}
 	return nil
@@ -202,7 +208,6 @@ func (g *reaping) signalSome() {
 }
 
 func (g *reaping) send(c *child, sig syscall.Signal) {
-	g.late = true
 	if c.fd == noPidfd && g.isReused(c) {
 		g.lost(c)
 		g.forget(c)
@@ -258,7 +263,7 @@ func (g *reaping) announced(pid int) {
 
 // exited asks the child, and forgets it if it is gone.
 func (g *reaping) exited(c *child) bool {
-	if g.ask(c) {
+	if g.ask(c, c.fd != noPidfd || !g.late) {
 		g.forget(c)
 		return true
 	}
@@ -273,21 +278,20 @@ func (g *reaping) forget(c *child) {
 }
 
 // ask asks the child once whether it has exited, and reports it if it is gone.
-func (g *reaping) ask(c *child) (gone bool) {
+// If it is not sure that the PID is still the child's, it makes sure before it
+// waits.
+func (g *reaping) ask(c *child, sure bool) (gone bool) {
 	e := Exit{PID: c.pid, Sent: c.sent}
-	pinned := c.fd != noPidfd
-	if !pinned || g.wanted {
+	if g.wanted || !sure {
 		if peekChild(c.pid) == waitRunning {
 			return false
 		}
-		if g.wanted || g.late {
-			command, later := identify(c.pid, g.from.since)
-			if later && !pinned {
-				g.lost(c)
-				return true
-			}
-			e.Command = command // there is no name after the wait
+		command, later := identify(c.pid, g.from.since)
+		if later && !sure {
+			g.lost(c)
+			return true
 		}
+		e.Command = command // there is no name after the wait
 	}
 	switch g.from.wait(c, &e) {
 	case waitRunning:
@@ -295,11 +299,11 @@ func (g *reaping) ask(c *child) (gone bool) {
 	case waitNotOurs:
 		g.lost(c)
 	case waitExited:
-		g.reaped(e)
+		g.reaped(&e)
 	}
 	return true
 }
 
 func (g *reaping) lost(c *child) {
-	g.reaped(Exit{PID: c.pid, Code: -1, Sent: c.sent, Lost: true})
+	g.reaped(&Exit{PID: c.pid, Code: -1, Sent: c.sent, Lost: true})
 }

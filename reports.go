@@ -91,11 +91,15 @@ func (r *reports) began(living, byPID int) {
 	r.add(func() { r.logger.Info("inherited children", "living", living, "without_pidfd", byPID) })
 }
 
-func (r *reports) reaped(e Exit) {
+func (r *reports) reaped(e *Exit) {
+	if !r.wanted {
+		return // without a copy of e on the heap
+	}
+	exit := *e
 	r.add(func() {
-		r.logger.Info("child reaped", "pid", e.PID, "command", e.Command, "status", e.String())
+		r.logger.Info("child reaped", "pid", exit.PID, "command", exit.Command, "status", exit.String())
 		if r.tell != nil {
-			r.tell(e)
+			r.tell(exit)
 		}
 	})
 }

@@ -153,3 +153,6 @@ func foreignProc() error {
 	os.Exit(cmd.ProcessState.ExitCode())
 	return nil
 }
+
+// canPeek tells whether peekChild can tell a zombie from the living.
+const canPeek = true

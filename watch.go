@@ -76,6 +76,9 @@ type Change struct {
 // rearmInterval is how long polling goes on before events are tried again.
 const rearmInterval = 15 * time.Second
 
+// replaceDelay goes by before an event source that failed is replaced.
+const replaceDelay = 100 * time.Millisecond
+
 // Next waits for the next new version and returns it. A version that was there
 // before the call and has not been reported counts.
 //
@@ -278,10 +281,11 @@ func (w *Watcher) wait(done <-chan struct{}, d time.Duration) (event bool, err e
 	}
 	event, err = w.events.wait(done, d)
 	if err != nil && err != errDone {
-		// Somebody closed our descriptor. Start again with another.
+		// Somebody closed our descriptor, or Go's poller would not have it. Start
+		// again with another, but not in a loop that spins.
 		w.events.close()
 		w.events = nil
-		return true, nil
+		return true, sleep(done, replaceDelay)
 	}
 	return event, err
 }

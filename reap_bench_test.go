@@ -1,0 +1,218 @@
+//go:build !autorestart_portable
+
+package autorestart
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"runtime"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// These benchmarks need children by the thousand that were there before an exec:
+// each measures in the second image of a helper process, once, and prints what it
+// found as "name value unit" lines, which become the benchmark's metrics.
+
+const countEnv = "AUTORESTART_TEST_COUNT"
+
+func count() int {
+	n, err := strconv.Atoi(os.Getenv(countEnv))
+	check(err == nil, err)
+	return n
+}
+
+// benchmarkScenarios runs the scenarios in turns, with n children each.
+func benchmarkScenarios(b *testing.B, n int, names ...string) {
+	sums := make(map[string]float64)
+	runs := 0
+	for b.Loop() {
+		runs++
+		for _, name := range names {
+			out, err := scenarioOutput(b, name, "", countEnv+"="+strconv.Itoa(n))
+			if err != nil {
+				b.Fatalf("%v\n%s", err, out)
+			}
+			for line := range strings.Lines(string(out)) {
+				var value float64
+				var unit string
+				if n, _ := fmt.Sscan(line, &value, &unit); n == 2 {
+					sums[unit] += value
+				}
+			}
+		}
+	}
+	b.ReportMetric(0, "ns/op") // starting the children is not what is measured
+	for unit, sum := range sums {
+		b.ReportMetric(sum/float64(runs), unit)
+	}
+}
+
+func metric(value float64, unit string) { fmt.Println(value, unit) }
+
+func milliseconds(d time.Duration) float64 { return float64(d) / 1e6 }
+
+func killAll(pids []int) {
+	for _, pid := range pids {
+		syscall.Kill(pid, syscall.SIGKILL)
+	}
+}
+
+func startSleepers() []int { return startMany(count(), "/bin/sleep", "60") }
+
+// The synchronous part of CleanUpChildZombies, with living children.
+var _ = registerScenario("bench clean up", func() { startSleepers() }, func() {
+	pids := inheritedChildren.list()
+	check(len(pids) == count(), "inherited", len(pids))
+	began := time.Now()
+	CleanUpChildZombiesQuietly()
+	metric(float64(time.Since(began))/1e3, "µs/call")
+	began = time.Now()
+	h := listInherited()
+	metric(float64(time.Since(began))/1e3, "µs/listing")
+	check(len(h.free) == count(), "listed", len(h.free))
+	killAll(pids)
+	began = time.Now()
+	eventually("all gone", haveNoChildren)
+	metric(milliseconds(time.Since(began)), "ms/all-gone")
+})
+
+func BenchmarkCleanUpChildZombies(b *testing.B) {
+	for _, n := range []int{1, 100, 5000} {
+		b.Run("children="+strconv.Itoa(n), func(b *testing.B) { benchmarkScenarios(b, n, "bench clean up") })
+	}
+}
+
+// A thousand zombies behind a child that lives.
+var _ = registerScenario("bench behind a living child", func() {
+	startMany(1, "/bin/sleep", "60")
+	zombies := startMany(count(), "/bin/true")
+	eventually("zombies", func() bool { return peekChild(zombies[len(zombies)-1]) == waitExited })
+}, func() {
+	pids := inheritedChildren.list()
+	check(len(pids) == count()+1, "inherited", len(pids))
+	began := time.Now()
+	CleanUpChildZombiesQuietly()
+	eventually("zombies gone", func() bool { return peekZombie() == 0 })
+	metric(milliseconds(time.Since(began)), "ms/all-gone")
+	check(!haveNoChildren(), "the living child is gone")
+	killAll(pids)
+})
+
+func BenchmarkBehindLivingChild(b *testing.B) {
+	benchmarkScenarios(b, 1000, "bench behind a living child")
+}
+
+// Zombies: the Reaper, and in another process a bare wait4 loop.
+var _ = registerScenario("bench zombies", startZombies, func() {
+	inheritedChildren.since-- // as if called late, when a PID could have come back
+	began := time.Now()
+	check(new(Reaper).Run(context.Background()) == nil, "Run")
+	metric(milliseconds(time.Since(began)), "ms/reaper")
+	check(haveNoChildren(), "children are left")
+})
+
+var _ = registerScenario("bench zombies bare", startZombies, func() {
+	began := time.Now()
+	for range count() {
+		var status syscall.WaitStatus
+		_, err := syscall.Wait4(-1, &status, 0, nil)
+		check(err == nil, err)
+	}
+	metric(milliseconds(time.Since(began)), "ms/wait4-loop")
+	check(haveNoChildren(), "children are left")
+})
+
+func startZombies() {
+	for _, pid := range startMany(count(), "/bin/true") {
+		eventually("zombies", func() bool { return peekChild(pid) == waitExited })
+	}
+}
+
+func BenchmarkZombies(b *testing.B) {
+	benchmarkScenarios(b, 10000, "bench zombies", "bench zombies bare")
+}
+
+// Living children: what they cost while they live, and how soon the last of
+// them is gone once they are killed one after the other.
+var _ = registerScenario("bench living", func() { startSleepers() }, func() {
+	warmUp()
+	pids := inheritedChildren.list()
+	check(len(pids) == count(), "inherited", len(pids))
+	threads, memory := countThreads(), memoryInUse()
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	exits := make(chan Exit, len(pids))
+	r := Reaper{Escalation: []Step{}, Reaped: func(e Exit) { exits <- e }}
+	go func() { done <- r.Run(ctx) }()
+	eventually("the Reaper waits", func() bool { return inheritedChildren.isEmpty() && isIdle() })
+	metric(float64(memoryInUse()-memory)/float64(len(pids)), "B/child")
+	metric(float64(countThreads()-threads), "threads")
+
+	// Kill some, wait until they are gone, and so on: the longest that a child has
+	// to wait, its own end included.
+	const some = 10
+	var longest time.Duration
+	for len(pids) > 2000 {
+		began := time.Now()
+		killAll(pids[:some])
+		for _, pid := range pids[:some] {
+			for !gone(pid) {
+				runtime.Gosched()
+			}
+		}
+		longest = max(longest, time.Since(began))
+		pids = pids[some:]
+	}
+	metric(milliseconds(longest), "ms/exit-max")
+	// All the others at once.
+	began := time.Now()
+	killAll(pids)
+	killed := time.Since(began)
+	check(<-done == nil, "Run")
+	metric(milliseconds(time.Since(began)-killed), "ms/after-last-kill")
+	cancel()
+})
+
+func (h *inheritance) isEmpty() bool { return len(h.list()) == 0 }
+
+func countThreads() int {
+	tasks, err := readNumbered("/proc/self/task")
+	check(err == nil, err)
+	return len(tasks)
+}
+
+// memoryInUse is what the kernel says this process occupies.
+func memoryInUse() int {
+	runtime.GC()
+	b, err := os.ReadFile("/proc/self/statm")
+	check(err == nil, err)
+	var size, resident int
+	fmt.Sscan(string(b), &size, &resident)
+	return resident * os.Getpagesize()
+}
+
+// isIdle reports whether this process has used no CPU time for a while.
+func isIdle() bool {
+	var a, b syscall.Rusage
+	syscall.Getrusage(syscall.RUSAGE_SELF, &a)
+	time.Sleep(50 * time.Millisecond)
+	syscall.Getrusage(syscall.RUSAGE_SELF, &b)
+	return b.Utime.Nano()+b.Stime.Nano()-a.Utime.Nano()-a.Stime.Nano() < 5e6
+}
+
+func BenchmarkLiving(b *testing.B) { benchmarkScenarios(b, 10000, "bench living") }
+
+// What the listing adds to the start of a program that has no children.
+func BenchmarkListInherited(b *testing.B) {
+	if !haveNoChildren() {
+		b.Skip("this process has children")
+	}
+	for b.Loop() {
+		listInherited()
+	}
+}
