@@ -1,4 +1,4 @@
-//go:build !autorestart_portable
+//go:build linux && !autorestart_portable
 
 package autorestart
 
@@ -109,7 +109,8 @@ func BenchmarkBehindLivingChild(b *testing.B) {
 
 // Zombies: the Reaper, and in another process a bare wait4 loop.
 var _ = registerScenario("bench zombies", startZombies, func() {
-	inheritedChildren.since-- // as if called late, when a PID could have come back
+	// Late enough for a PID to have come back.
+	eventually("the next tick", func() bool { return startTick() > inheritedChildren.imageStart() })
 	began := time.Now()
 	check(new(Reaper).Run(context.Background()) == nil, "Run")
 	metric(milliseconds(time.Since(began)), "ms/reaper")

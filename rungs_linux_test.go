@@ -156,3 +156,8 @@ func foreignProc() error {
 
 // canPeek tells whether peekChild can tell a zombie from the living.
 const canPeek = true
+
+// seesProcesses tells whether there is anything to be known of processes.
+func seesProcesses() bool { return procIsOurs() }
+
+func uintptrOf(p *int32) uintptr { return uintptr(unsafe.Pointer(p)) }

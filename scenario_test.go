@@ -197,7 +197,8 @@ var _ = registerHelper("child", func() {
 
 func childCommand(kind string) (args, env []string) {
 	env = slices.DeleteFunc(os.Environ(), func(v string) bool {
-		return strings.HasPrefix(v, helperEnv+"=") // of two values, a Go program takes the first
+		// Of two values, a Go program takes the first.
+		return strings.HasPrefix(v, helperEnv+"=") || strings.HasPrefix(v, childEnv+"=")
 	})
 	return os.Args[:1], append(env, helperEnv+"=child", childEnv+"="+kind)
 }
