@@ -43,6 +43,7 @@ import (
 	"os"
 	"os/signal"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -54,7 +55,7 @@ import (
 func RestartOnChange() {
 	logger := newStderrLogger()
 	r := Restarter{Logger: logger}
-	err := r.run(nil, nil)
+	err := r.run(nil, hooks{})
 	logger.Error("watching ended", "reason", err)
 	blockForever()
 }
@@ -98,7 +99,7 @@ func RestartViaExec() {
 	retry := newRetry()
 	var refusals refusalLog
 	for {
-		refusals.final(logger, r.restart(nil, nil))
+		refusals.final(logger, r.restart(nil, hooks{}))
 		time.Sleep(retry.next())
 	}
 }
@@ -144,6 +145,22 @@ type Restarter struct {
 	// deploys. If relative, it starts from the working directory of the call.
 	Path string
 
+	// Verify is called with a new version that is ready, open for reading, and has
+	// the last word on it. What it accepts is what is executed: if the file is
+	// changed or replaced meanwhile, everything begins anew. An error refuses the
+	// version until the file changes; an [*UnfitError] that is NotYet only for
+	// now. Verify must not close the file. If nil, every version that is ready is
+	// accepted.
+	Verify func(ctx context.Context, exe *os.File) error
+
+	// ExactFile executes the file that was verified by its descriptor, so that
+	// nothing can be put in its place between the last look at it and the exec.
+	// It needs Linux and /proc.
+	ExactFile bool
+
+	// TrustAnyOwner is as in [Watcher].
+	TrustAnyOwner bool
+
 	// BeforeExec is called when a new version is ready, right before the exec:
 	// finish here what must not be cut off. An error calls the restart off; the
 	// version is then left alone until the file changes. If nil, nothing is
@@ -159,6 +176,34 @@ type Restarter struct {
 	// Logger hears of restarts, and why a new version is not executed. If nil,
 	// the Restarter is silent.
 	Logger Logger
+
+	watcher atomic.Pointer[Watcher] // of Run
+}
+
+// Mode tells how Run notices changes at the moment. Any goroutine may call it.
+func (r *Restarter) Mode() Mode {
+	if w := r.watcher.Load(); w != nil {
+		return w.Mode()
+	}
+	return Mode{}
+}
+
+// hooks are the functions that a Restarter calls on the way to the exec, with
+// their context in them. Each may be nil.
+type hooks struct {
+	verify     func(exe *os.File) error
+	beforeExec func() error
+}
+
+func (r *Restarter) hooks(ctx context.Context) hooks {
+	var h hooks
+	if r.Verify != nil {
+		h.verify = func(exe *os.File) error { return r.Verify(ctx, exe) }
+	}
+	if r.BeforeExec != nil {
+		h.beforeExec = func() error { return r.BeforeExec(ctx) }
+	}
+	return h
 }
 
 // Run watches the executable and restarts as soon as a new version of it is
@@ -171,29 +216,23 @@ type Restarter struct {
 // A version that can't be executed is logged and left alone until the file
 // changes; this one goes on running.
 func (r *Restarter) Run(ctx context.Context) error {
-	return causeOf(ctx, r.run(ctx.Done(), r.beforeExec(ctx)))
+	return causeOf(ctx, r.run(ctx.Done(), r.hooks(ctx)))
 }
 
-func (r *Restarter) run(done <-chan struct{}, before func() error) error {
-	w := Watcher{
-		Path:         r.Path,
-		PollInterval: r.PollInterval,
-		Logger:       r.Logger,
-		accept: func(done <-chan struct{}, c *candidate) error {
-			return r.replace(done, before, c)
-		},
+func (r *Restarter) run(done <-chan struct{}, h hooks) error {
+	w := &Watcher{
+		Path:          r.Path,
+		PollInterval:  r.PollInterval,
+		TrustAnyOwner: r.TrustAnyOwner,
+		Logger:        r.Logger,
+	}
+	w.accept = func(done <-chan struct{}, c *candidate) error {
+		return r.replace(done, h, &w.rules.running, c)
 	}
 	defer w.Close()
+	r.watcher.Store(w)
 	_, err := w.next(done) // no version is reported: each has been executed, or refused
 	return err
-}
-
-// beforeExec is BeforeExec with its context, or nil.
-func (r *Restarter) beforeExec(ctx context.Context) func() error {
-	if r.BeforeExec == nil {
-		return nil
-	}
-	return func() error { return r.BeforeExec(ctx) }
 }
 
 // Restart restarts now, from the file that is at the path, be it a new version
@@ -207,7 +246,7 @@ func (r *Restarter) beforeExec(ctx context.Context) func() error {
 // being written, is tried again until ctx ends. The error then tells both that and
 // what it was waiting for.
 func (r *Restarter) Restart(ctx context.Context) error {
-	err := r.restart(ctx.Done(), r.beforeExec(ctx))
+	err := r.restart(ctx.Done(), r.hooks(ctx))
 	switch {
 	case ctx.Err() == nil:
 		return err
@@ -218,17 +257,18 @@ func (r *Restarter) Restart(ctx context.Context) error {
 	}
 }
 
-func (r *Restarter) restart(done <-chan struct{}, before func() error) error {
+func (r *Restarter) restart(done <-chan struct{}, h hooks) error {
 	path, err := executablePath(r.Path)
 	if err != nil {
 		return err
 	}
-	like := runningKind()
+	rules := newRules(r.TrustAnyOwner)
+	defer rules.close()
 	logger := orSilent(r.Logger)
 	retry := newRetry()
 	var refusals refusalLog
 	for {
-		err := r.restartOnce(done, before, path, like)
+		err := r.restartOnce(done, h, path, &rules)
 		if !isNotYet(err) {
 			return err
 		}
@@ -239,16 +279,26 @@ func (r *Restarter) restart(done <-chan struct{}, before func() error) error {
 	}
 }
 
-func (r *Restarter) restartOnce(done <-chan struct{}, before func() error, path string, like imageKind) error {
+func (r *Restarter) restartOnce(done <-chan struct{}, h hooks, path string, rules *rules) error {
 	c, err := openRegular(path)
 	if err != nil {
 		return err
 	}
 	defer c.close()
-	if err := c.judge(like); err != nil {
+	if err := c.judge(rules); err != nil {
 		return err
 	}
-	return r.replace(done, before, c)
+	return r.replace(done, h, &rules.running, c)
+}
+
+// refused makes an error of Verify an *UnfitError.
+func refused(path string, err error) error {
+	unfit, ok := errors.AsType[*UnfitError](err)
+	if !ok {
+		unfit = &UnfitError{Found: "a file that Verify refuses (" + err.Error() + ")", Expected: "one that it accepts", Err: err}
+	}
+	unfit.Path = path
+	return unfit
 }
 
 // execPatience is how long an exec that fails for a passing reason is tried
@@ -263,27 +313,38 @@ var restarting = make(chan struct{}, 1)
 // process shares.
 var execMu sync.Mutex
 
-// replace executes c, after before. It returns only if that failed.
-func (r *Restarter) replace(done <-chan struct{}, before func() error, c *candidate) error {
+// replace executes c, after the hooks. It returns only if that failed.
+func (r *Restarter) replace(done <-chan struct{}, h hooks, running *version, c *candidate) error {
 	select {
 	case restarting <- struct{}{}:
 		defer func() { <-restarting }()
 	case <-done:
 		return errDone
 	}
-	if before != nil {
-		if err := before(); err != nil {
+	if h.verify != nil {
+		if err := h.verify(c.file); err != nil {
+			return refused(c.path, err)
+		}
+		// What can't be executed any more is not worth draining for.
+		if err := c.stillThere(); err != nil {
 			return err
 		}
 	}
-	orSilent(r.Logger).Info("restarting", "path", c.path)
+	if h.beforeExec != nil {
+		if err := h.beforeExec(); err != nil {
+			return err
+		}
+	}
+	if r.Logger != nil {
+		r.Logger.Info("restarting", "path", c.path, "from", running.build().String(), "to", readBuild(c.file, c.id.size).String())
+	}
 	retry := newRetry()
 	for start := time.Now(); ; {
 		// Whatever came before may have taken long.
 		if err := c.stillThere(); err != nil {
 			return err
 		}
-		err := execImage(c.path, launch.args, os.Environ())
+		err := execImage(c, r.ExactFile, launch.args, os.Environ())
 		if !execTransient(err) {
 			return err
 		}

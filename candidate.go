@@ -3,7 +3,6 @@ package autorestart
 import (
 	"errors"
 	"io"
-	"io/fs"
 	"os"
 	"strconv"
 	"syscall"
@@ -25,7 +24,11 @@ type UnfitError struct {
 }
 
 func (e *UnfitError) Error() string {
-	return "autorestart: " + e.Path + ": found " + e.Found + ", expected " + e.Expected
+	path := ""
+	if e.Path != "" {
+		path = e.Path + ": "
+	}
+	return "autorestart: " + path + "found " + e.Found + ", expected " + e.Expected
 }
 
 func (e *UnfitError) Unwrap() error { return e.Err }
@@ -67,19 +70,42 @@ func openRegular(path string) (*candidate, error) {
 	return &candidate{path: path, file: f, id: id}, nil
 }
 
-// judge decides whether c can be executed in the place of an image like like.
-// It returns nil or an *UnfitError. Permission and writers come last: they are
+// rules are what a candidate is judged by.
+type rules struct {
+	kind    imageKind // of the running image
+	running version   // the running image; owned
+	trust   bool      // whoever has written the candidate
+}
+
+func newRules(trust bool) rules {
+	return rules{kind: runningKind(), running: runningVersion(), trust: trust}
+}
+
+func (r *rules) close() { r.running.close() }
+
+// judge decides whether c can be executed in the place of the running image. It
+// returns nil or an *UnfitError. Permissions and writers come last: they are
 // what changes without the content changing.
-func (c *candidate) judge(like imageKind) error {
+func (c *candidate) judge(r *rules) error {
 	kind, err := readKind(c.file, c.id.size)
 	if err == nil {
-		err = compareKinds(kind, like)
+		err = compareKinds(kind, r.kind)
 	}
 	if err == nil && kind.elf != nil && kind.elf.interp != "" {
 		err = loaderThere(kind.elf.interp)
 	}
+	if err == nil && !r.trust {
+		err = checkTrust(privileges(), c.id, r.running.id)
+	}
 	if err == nil {
-		err = executable(c.path)
+		err = c.executable()
+	}
+	if err == nil && lacksCapabilities(c.file, r.running.file) {
+		err = &UnfitError{
+			Found:    "a file without capabilities",
+			Expected: "some, as the running image has: setcap it",
+			NotYet:   true,
+		}
 	}
 	if err == nil && openForWriting(c.file) {
 		err = &UnfitError{Found: "a file open for writing", Expected: "a file that has been closed", NotYet: true}
@@ -88,7 +114,21 @@ func (c *candidate) judge(like imageKind) error {
 	return asUnfit(c.path, err)
 }
 
-// stillThere returns nil if the path leads to c, unchanged since it was opened.
+func (c *candidate) executable() error {
+	err := mayExecute(c.path, c.id)
+	if err == nil {
+		return nil
+	}
+	return &UnfitError{
+		Found:    "a file that may not be executed (" + err.Error() + ")",
+		Expected: "execute permission for this user, on a file system without noexec",
+		NotYet:   true,
+		Err:      err,
+	}
+}
+
+// stillThere returns nil if the path leads to c, unchanged since it was opened:
+// the same inode, size, owner, mode, mtime and ctime.
 func (c *candidate) stillThere() error {
 	now, err := statPath(c.path)
 	if err == nil && now == c.id {
@@ -101,8 +141,8 @@ func (c *candidate) stillThere() error {
 }
 
 func isNotYet(err error) bool {
-	var unfit *UnfitError
-	return errors.As(err, &unfit) && unfit.NotYet
+	unfit, ok := errors.AsType[*UnfitError](err)
+	return ok && unfit.NotYet
 }
 
 // asUnfit makes every error that came up while looking at path an *UnfitError.
@@ -110,8 +150,7 @@ func asUnfit(path string, err error) error {
 	if err == nil {
 		return nil
 	}
-	var unfit *UnfitError
-	if errors.As(err, &unfit) {
+	if unfit, ok := errors.AsType[*UnfitError](err); ok {
 		unfit.Path = path
 		return unfit
 	}
@@ -268,8 +307,7 @@ func elfMachine(m uint16) string {
 
 // rootCause takes off what the caller says anyway: operation and path.
 func rootCause(err error) error {
-	var p *fs.PathError
-	if errors.As(err, &p) {
+	if p, ok := errors.AsType[*os.PathError](err); ok {
 		return p.Err
 	}
 	return err

@@ -28,6 +28,49 @@ func openForWriting(f *os.File) bool {
 	return writer
 }
 
-// accessFlags has faccessat(2) go by the effective IDs, as execve does: since
-// Linux 5.8; before that x/sys works it out of the mode.
-const accessFlags = unix.AT_EACCESS
+// mayExecute asks with the effective IDs, as execve does: faccessat2(2), Linux
+// 5.8. Without it the mode tells whether anybody may, and execve who.
+func mayExecute(path string, id fileID) error {
+	err := unix.Faccessat2(unix.AT_FDCWD, path, unix.X_OK, unix.AT_EACCESS)
+	if err != unix.ENOSYS && err != unix.EPERM {
+		return err
+	}
+	if id.perm&0o111 == 0 {
+		return unix.EACCES
+	}
+	return nil
+}
+
+// lacksCapabilities reports whether f has no file capabilities while the running
+// image was given some, see capabilities(7): they go with the inode, and whoever
+// deploys has to set them again.
+func lacksCapabilities(f, running *os.File) bool {
+	return running != nil && hasCapabilities(running) && !hasCapabilities(f)
+}
+
+func hasCapabilities(f *os.File) bool {
+	conn, err := f.SyscallConn()
+	if err != nil {
+		return false
+	}
+	size := 0
+	conn.Control(func(fd uintptr) {
+		size, _ = unix.Fgetxattr(int(fd), "security.capability", nil)
+	})
+	return size > 0
+}
+
+// privileges returns what this process may do beyond what its user may.
+func privileges() credentials {
+	c := credentials{euid: uint32(unix.Geteuid())}
+	c.privileged = c.euid == 0 || unix.Getuid() != unix.Geteuid() || unix.Getgid() != unix.Getegid()
+	if c.privileged {
+		return c
+	}
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var data [2]unix.CapUserData
+	if err := unix.Capget(&header, &data[0]); err == nil {
+		c.privileged = data[0].Permitted|data[1].Permitted != 0
+	}
+	return c
+}

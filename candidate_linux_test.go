@@ -28,14 +28,14 @@ func TestJudgeOpenForWriting(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		err = c.judge(imageKind{})
+		err = c.judge(&rules{})
 		if unfit, ok := err.(*UnfitError); !ok || !unfit.NotYet || unfit.Found != "a file open for writing" {
 			t.Errorf("open with %#x: %v", flag, err)
 		}
 		writer.Close()
 		// A child that is just being forked may hold the writer a moment longer.
 		for deadline := time.Now().Add(10 * time.Second); ; {
-			if err = c.judge(imageKind{}); err == nil || time.Now().After(deadline) {
+			if err = c.judge(&rules{}); err == nil || time.Now().After(deadline) {
 				break
 			}
 		}
@@ -52,7 +52,7 @@ func TestJudgeOpenForWriting(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer reader.Close()
-	if err := c.judge(imageKind{}); err != nil {
+	if err := c.judge(&rules{}); err != nil {
 		t.Errorf("open for reading elsewhere: %v", err)
 	}
 }

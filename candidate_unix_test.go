@@ -168,7 +168,7 @@ func TestJudge(t *testing.T) {
 	}
 	for _, test := range tests {
 		c := writeCandidate(t, test.parts, test.mode)
-		err := c.judge(like)
+		err := c.judge(&rules{kind: like})
 		if test.found == "" {
 			if err != nil {
 				t.Errorf("%s: %v", test.name, err)
@@ -193,13 +193,13 @@ func TestJudgeLater(t *testing.T) {
 	static := newELF(elf.ELFCLASS64, elf.ELFDATA2LSB, elf.EM_X86_64)
 	static.interp = ""
 	c := writeCandidate(t, static, 0o600)
-	if err := c.judge(imageKind{}); !isNotYet(err) {
+	if err := c.judge(&rules{}); !isNotYet(err) {
 		t.Fatalf("without the mode: %v", err)
 	}
 	if err := os.Chmod(c.path, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if err := c.judge(imageKind{}); err != nil {
+	if err := c.judge(&rules{}); err != nil {
 		t.Errorf("with the mode: %v", err)
 	}
 	if err := c.stillThere(); !isNotYet(err) {

@@ -44,9 +44,8 @@ const (
 
 	elfSectionNoBits = 8
 
-	elfMaxInterp  = 4096 // PATH_MAX, which the kernel applies too
-	elfMaxHeaders = 1 << 16
-	elfMaxExtent  = 1 << 48
+	elfMaxInterp = 4096 // PATH_MAX, which the kernel applies too
+	elfMaxExtent = 1 << 48
 )
 
 // elfLayout is where the fields lie; 32 and 64 bit files differ in nothing else.
@@ -75,13 +74,15 @@ var elfLayouts = [3]elfLayout{
 	},
 }
 
-// elfFields reads numbers out of a header.
+// elfFields reads numbers out of a header. Nobody waits for it, so it is small
+// rather than fast.
 type elfFields struct {
 	b         []byte
 	bigEndian bool
 }
 
-func (f elfFields) uint(off, size int) uint64 {
+//go:noinline
+func (f *elfFields) uint(off, size int) uint64 {
 	var n uint64
 	for i := range size {
 		at := off + i
@@ -128,49 +129,54 @@ func parseELF(r io.ReaderAt, size int64) (elfImage, error) {
 		return img, errELF("no entry point, not an executable")
 	}
 	img.extent = int64(at.header)
-	segments, err := img.table(r, size, h.bigEndian,
-		h.uint(at.phoff, at.word), h.uint(at.phnum, 2), h.uint(at.phentsize, 2), uint64(at.segment))
+	segments, err := img.table(r, size, h.uint(at.phoff, at.word), h.uint(at.phnum, 2), h.uint(at.phentsize, 2), at.segment)
 	if err != nil {
 		return img, err
 	}
-	loads := 0
-	for b := range segments.rows(at.segment) {
-		kind, off, n := b.uint(at.segType, 4), b.uint(at.segOff, at.word), b.uint(at.segSize, at.word)
+	loads := false
+	for b := segments; len(b) > 0; b = b[at.segment:] {
+		h.b = b
+		off, n := h.uint(at.segOff, at.word), h.uint(at.segSize, at.word)
 		if err := img.covers(off, n); err != nil {
 			return img, err
 		}
-		switch kind {
+		switch h.uint(at.segType, 4) {
 		case elfSegmentLoad:
-			loads++
+			loads = true
 		case elfSegmentInterp:
 			if img.interp, err = readInterp(r, size, off, n); err != nil {
 				return img, err
 			}
 		}
 	}
-	if loads == 0 {
+	if !loads {
 		return img, errELF("nothing to load")
 	}
 	// A file without section headers is complete with its segments.
-	if shoff := h.uint(at.shoff, at.word); shoff != 0 {
-		sections, err := img.table(r, size, h.bigEndian,
-			shoff, h.uint(at.shnum, 2), h.uint(at.shentsize, 2), uint64(at.section))
-		if err != nil {
-			return img, err
+	h.b = head[:]
+	sections, err := img.sections(r, size, h)
+	if err != nil {
+		return img, err
+	}
+	for b := sections; len(b) > 0; b = b[at.section:] {
+		h.b = b
+		if h.uint(at.secType, 4) == elfSectionNoBits {
+			continue
 		}
-		for b := range sections.rows(at.section) {
-			if b.uint(at.secType, 4) == elfSectionNoBits {
-				continue
-			}
-			if err := img.covers(b.uint(at.secOff, at.word), b.uint(at.secSize, at.word)); err != nil {
-				return img, err
-			}
+		if err := img.covers(h.uint(at.secOff, at.word), h.uint(at.secSize, at.word)); err != nil {
+			return img, err
 		}
 	}
 	if size < img.extent {
 		return img, errELFShort
 	}
 	return img, nil
+}
+
+// sections reads the table of section headers; h is the file's header.
+func (img *elfImage) sections(r io.ReaderAt, size int64, h elfFields) ([]byte, error) {
+	at := &elfLayouts[img.class]
+	return img.table(r, size, h.uint(at.shoff, at.word), h.uint(at.shnum, 2), h.uint(at.shentsize, 2), at.section)
 }
 
 // covers counts n bytes at offset off to the extent.
@@ -184,40 +190,23 @@ func (img *elfImage) covers(off, n uint64) error {
 	return nil
 }
 
-// elfTable is a table of headers, entirely in memory.
-type elfTable struct {
-	elfFields
-}
-
-// table reads a header table, and counts it to the extent.
-func (img *elfImage) table(r io.ReaderAt, size int64, bigEndian bool, off, rows, rowSize, want uint64) (elfTable, error) {
-	if rows == 0 {
-		return elfTable{}, nil
+// table reads a table of headers and counts it to the extent. Its length is a
+// multiple of the size of a row.
+func (img *elfImage) table(r io.ReaderAt, size int64, off, rows, rowSize uint64, want int) ([]byte, error) {
+	if off == 0 || rows == 0 {
+		return nil, nil
 	}
-	if rowSize != want || rows > elfMaxHeaders {
-		return elfTable{}, errELF("header tables of an unknown form")
+	if rowSize != uint64(want) {
+		return nil, errELF("header tables of an unknown form")
 	}
 	if err := img.covers(off, rows*rowSize); err != nil {
-		return elfTable{}, err
+		return nil, err
 	}
 	if int64(off+rows*rowSize) > size {
-		return elfTable{}, errELFShort
+		return nil, errELFShort
 	}
 	b := make([]byte, rows*rowSize)
-	if err := readFull(r, b, int64(off)); err != nil {
-		return elfTable{}, err
-	}
-	return elfTable{elfFields{b, bigEndian}}, nil
-}
-
-func (t elfTable) rows(size int) func(yield func(elfFields) bool) {
-	return func(yield func(elfFields) bool) {
-		for b := t.b; len(b) >= size; b = b[size:] {
-			if !yield(elfFields{b[:size], t.bigEndian}) {
-				return
-			}
-		}
-	}
+	return b, readFull(r, b, int64(off))
 }
 
 // readInterp reads the NUL-terminated path of the dynamic loader.

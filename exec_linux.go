@@ -15,25 +15,47 @@ package autorestart
 import (
 	"errors"
 	"os"
+	"strconv"
 	"syscall"
 
 	"golang.org/x/sys/unix"
 )
 
-// execImage replaces the image of this process by the file at path. It returns
-// only if that failed, and then everything is as it was.
-func execImage(path string, args, env []string) error {
+// execImage replaces the image of this process by the candidate: by its path, or
+// if exact by its descriptor, which needs /proc. It returns only if that failed,
+// and then everything is as it was.
+func execImage(c *candidate, exact bool, args, env []string) error {
 	execMu.Lock()
 	defer execMu.Unlock()
 	defer lowerOpenFilesLimit()()
 
+	h := handover{pid: os.Getpid()}
+	target := c.path
+	if exact {
+		// Not execveat(2): only syscall.Exec keeps the runtime from starting threads.
+		fd, err := fileDescriptor(c.file)
+		if err != nil {
+			return err
+		}
+		target = "/proc/self/fd/" + strconv.Itoa(fd)
+		h.path = c.path
+	}
 	// Forks wait for readers of ForkLock: none copies what is about to cross.
 	syscall.ForkLock.RLock()
 	defer syscall.ForkLock.RUnlock()
-	h := handover{pid: os.Getpid(), inotify: inotifyFDs.beginHandover()}
+	h.inotify = inotifyFDs.beginHandover()
 	defer inotifyFDs.cancelHandover()
-	err := syscall.Exec(path, args, append(env, handoverEnv+"="+h.String()))
-	return &os.PathError{Op: "execve", Path: path, Err: err}
+	err := syscall.Exec(target, args, append(env, handoverEnv+"="+h.String()))
+	return &os.PathError{Op: "execve", Path: target, Err: err}
+}
+
+// fileDescriptor returns the number of f's descriptor, which f keeps.
+func fileDescriptor(f *os.File) (n int, err error) {
+	conn, err := f.SyscallConn()
+	if err == nil {
+		err = conn.Control(func(fd uintptr) { n = int(fd) })
+	}
+	return n, err
 }
 
 // execTransient reports whether an exec that failed so may succeed soon, with

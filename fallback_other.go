@@ -41,6 +41,9 @@ func runningKind() imageKind { return launchKind }
 // openForWriting can't tell.
 func openForWriting(*os.File) bool { return false }
 
+// lacksCapabilities: there are none.
+func lacksCapabilities(_, _ *os.File) bool { return false }
+
 // launchPath returns what argv[0] says, as long as it leads to the same file as
 // what the system says: only argv[0] keeps a symbolic link.
 func launchPath() string {
@@ -75,23 +78,24 @@ func searchPath(name string) string {
 	return ""
 }
 
-// execImage replaces the image of this process by the file at path. It returns
-// only if that failed; where there is no exec, with an error that wraps
-// [errors.ErrUnsupported].
-func execImage(path string, args, env []string) error {
+// execImage replaces the image of this process by the candidate. It returns only
+// if that failed; where there is no exec, or no exact one, with an error that
+// wraps [errors.ErrUnsupported].
+func execImage(c *candidate, exact bool, args, env []string) error {
+	if exact {
+		return &os.PathError{Op: "execve by descriptor", Path: c.path, Err: errors.ErrUnsupported}
+	}
 	execMu.Lock()
 	defer execMu.Unlock()
 	defer lowerOpenFilesLimit()()
 	h := handover{pid: os.Getpid()}
-	err := syscall.Exec(path, args, append(env, handoverEnv+"="+h.String()))
-	return &os.PathError{Op: "execve", Path: path, Err: err}
+	err := syscall.Exec(c.path, args, append(env, handoverEnv+"="+h.String()))
+	return &os.PathError{Op: "execve", Path: c.path, Err: err}
 }
 
 // execTransient reports whether an exec that failed so may succeed soon, with
 // nothing changed.
 func execTransient(err error) bool {
-	return errors.Is(err, syscall.EAGAIN) || errors.Is(err, syscall.ENOMEM) || errors.Is(err, os.ErrNotExist)
+	return errors.Is(err, syscall.ETXTBSY) || errors.Is(err, syscall.EAGAIN) || errors.Is(err, syscall.ENOMEM) ||
+		errors.Is(err, os.ErrNotExist)
 }
-
-// accessFlags is 0: not every system's faccessat(2) can go by the effective IDs.
-const accessFlags = 0

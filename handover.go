@@ -9,14 +9,16 @@ import (
 
 // handoverEnv names what one image tells the next. It is set for the exec alone
 // and taken out of the environment before main runs, so that no child sees it.
-// Its value is "pid=N" and, when there are any, "inotify=FD" for each inotify
-// descriptor that crossed the exec, separated by commas.
+// Its value is "pid=N", "inotify=FD" for each inotify descriptor that crossed the
+// exec, and "path=PATH" if the exec was by descriptor, separated by commas. The
+// path comes last and may contain anything.
 const handoverEnv = "AUTORESTART_HANDOVER"
 
 // handover is what crosses the exec beside arguments, environment and files.
 type handover struct {
 	pid     int
-	inotify []int // descriptors, owned by the image that parses this
+	inotify []int  // descriptors, owned by the image that parses this
+	path    string // of the executable, where the kernel can't tell; or ""
 }
 
 func (h handover) String() string {
@@ -24,6 +26,10 @@ func (h handover) String() string {
 	for _, fd := range h.inotify {
 		b = append(b, ",inotify="...)
 		b = strconv.AppendInt(b, int64(fd), 10)
+	}
+	if h.path != "" {
+		b = append(b, ",path="...)
+		b = append(b, h.path...)
 	}
 	return string(b)
 }
@@ -33,6 +39,7 @@ func (h handover) String() string {
 // anyone can set it. Fields that it does not know are passed over, since the
 // image before may have had another version of this library.
 func parseHandover(s string, pid int) (h handover, ok bool) {
+	s, h.path, _ = strings.Cut(s, ",path=")
 	for field := range strings.SplitSeq(s, ",") {
 		key, value, _ := strings.Cut(field, "=")
 		switch key {

@@ -16,6 +16,8 @@ func TestHandoverRoundTrip(t *testing.T) {
 		{pid: 1 << 22}, // the kernel's PID_MAX_LIMIT
 		{pid: 42, inotify: []int{3}},
 		{pid: 42, inotify: []int{7, 3, 1048575}},
+		{pid: 42, path: "/srv/app"},
+		{pid: 42, inotify: []int{3}, path: "/srv/a,b=c,pid=43,path=/x \n\xff"},
 	} {
 		got, ok := parseHandover(h.String(), h.pid)
 		if !ok || !reflect.DeepEqual(got, h) {
@@ -94,6 +96,29 @@ func TestParseHandover(t *testing.T) {
 	}
 }
 
+// TestParseHandoverPath: the path comes last and may contain anything.
+func TestParseHandoverPath(t *testing.T) {
+	for _, test := range []struct {
+		value string
+		want  string
+		ok    bool
+	}{
+		{"pid=42,path=/srv/app", "/srv/app", true},
+		{"pid=42,inotify=3,path=/srv/app,inotify=4", "/srv/app,inotify=4", true},
+		{"pid=42,path=", "", true},
+		{"pid=42,path=/a,path=/b", "/a,path=/b", true},
+		{"pid=43,path=/srv/app", "", false},
+		{"path=/srv/app,pid=42", "", true}, // no field of ours: it does not come last
+		{",path=/srv/app,pid=42", "", false},
+		{"pid=x,path=/srv/app", "", false},
+	} {
+		got, ok := parseHandover(test.value, 42)
+		if ok != test.ok || got.path != test.want {
+			t.Errorf("%q: got path %q, %t; want %q, %t", test.value, got.path, ok, test.want, test.ok)
+		}
+	}
+}
+
 func TestParseInt(t *testing.T) {
 	for _, test := range []struct {
 		s    string
@@ -152,6 +177,7 @@ func FuzzParseHandover(f *testing.F) {
 	f.Add("pid=42,pid=43,unknown=,inotify=2", 42)
 	f.Add("pid=42,inotify=99999999999999999999", 42)
 	f.Add(",,=,==", 1)
+	f.Add("pid=42,inotify=3,path=/srv/a,path=b", 42)
 	f.Add("", 0)
 	f.Fuzz(func(t *testing.T, s string, pid int) {
 		h, ok := parseHandover(s, pid)

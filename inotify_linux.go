@@ -14,6 +14,7 @@ import (
 	"iter"
 	"os"
 	"slices"
+	"strconv"
 	"sync"
 	"time"
 	"unsafe"
@@ -35,10 +36,15 @@ const (
 
 // inotify tells when to look at a path again. It owns its descriptor.
 type inotify struct {
-	fd    int
-	file  *os.File // nonblocking: Go's poller does the waiting
-	steps []watchedStep
-	buf   [16 << 10]byte
+	fd     int
+	file   *os.File // nonblocking: Go's poller does the waiting
+	steps  []watchedStep
+	silent error // why events don't tell everything, although all is watched
+	buf    [16 << 10]byte
+
+	// inherited: the image before this one may have left watches that it had no
+	// more time to remove.
+	inherited bool
 }
 
 // watchedStep is a path step and the watch on its directory.
@@ -54,7 +60,11 @@ func newEvents() (events, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &inotify{fd: fd, file: os.NewFile(uintptr(fd), "inotify")}, nil
+	return &inotify{
+		fd:        fd,
+		file:      os.NewFile(uintptr(fd), "inotify"),
+		inherited: slices.Contains(inherited.inotify, fd),
+	}, nil
 }
 
 func (n *inotify) close() error {
@@ -71,11 +81,15 @@ func (n *inotify) arm(path string) (changed bool, err error) {
 	for range 100 {
 		steps, err := n.watchSteps(pathSteps(path, readLink))
 		if err == nil && slices.Equal(steps, n.steps) {
-			return changed, nil
+			if n.inherited {
+				n.inherited = false
+				n.dropOthers()
+			}
+			return changed, n.silent
 		}
 		changed = true
 		n.dropAllBut(steps)
-		n.steps = steps
+		n.steps, n.silent = steps, silentStep(steps)
 		if err != nil {
 			return true, err
 		}
@@ -84,6 +98,15 @@ func (n *inotify) arm(path string) (changed bool, err error) {
 }
 
 var errUnsteady = errors.New("autorestart: the directories of the path keep changing")
+
+func silentStep(steps []watchedStep) error {
+	for _, step := range steps {
+		if err := silentFileSystem(step.dir); err != nil {
+			return err
+		}
+	}
+	return nil
+}
 
 // watchSteps adds the watches. A directory that is watched already keeps its
 // watch descriptor; the mask only grows, for two steps may share a directory.
@@ -110,8 +133,34 @@ func (n *inotify) watchSteps(steps []pathStep) ([]watchedStep, error) {
 // dropAllBut removes the watches that the given steps no longer need.
 func (n *inotify) dropAllBut(steps []watchedStep) {
 	for _, old := range n.steps {
-		if !slices.ContainsFunc(steps, func(s watchedStep) bool { return s.wd == old.wd }) {
+		if !watches(steps, old.wd) {
 			unix.InotifyRmWatch(n.fd, uint32(old.wd)) // EINVAL: the kernel was first
+		}
+	}
+}
+
+func watches(steps []watchedStep, wd int32) bool {
+	return slices.ContainsFunc(steps, func(s watchedStep) bool { return s.wd == wd })
+}
+
+// dropOthers removes the watches of the image before this one on directories
+// that have left the path: with a directory for each release there would be one
+// more after each restart. Without /proc they stay until they tell of something,
+// see concerns.
+func (n *inotify) dropOthers() {
+	info, err := os.ReadFile("/proc/self/fdinfo/" + strconv.Itoa(n.fd))
+	if err != nil {
+		return
+	}
+	for line := range bytes.Lines(info) {
+		rest, ok := bytes.CutPrefix(line, []byte("inotify wd:"))
+		if !ok {
+			continue
+		}
+		hex, _, _ := bytes.Cut(rest, []byte(" "))
+		wd, err := strconv.ParseInt(string(hex), 16, 32)
+		if err == nil && !watches(n.steps, int32(wd)) {
+			unix.InotifyRmWatch(n.fd, uint32(wd))
 		}
 	}
 }

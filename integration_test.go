@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -35,6 +36,7 @@ const (
 
 	generationEnv = "AUTORESTART_TEST_GENERATION" // counted up by each image
 	manualEnv     = "AUTORESTART_TEST_MANUAL"     // set: watch only when told to
+	verifyEnv     = "AUTORESTART_TEST_VERIFY"     // set: ask the test about each version; "exact": execute that file
 	pollEnv       = "AUTORESTART_TEST_POLL"       // set: poll as RestartOnChange does
 )
 
@@ -99,7 +101,11 @@ func daemonMain() {
 		os.Stdout.Write(append(line, '\n'))
 	}
 	tell("start", "")
-	if os.Getenv(manualEnv) == "" {
+	answers := make(chan string)
+	switch {
+	case os.Getenv(verifyEnv) != "":
+		go verifyHere(tell, answers)
+	case os.Getenv(manualEnv) == "":
 		go watchHere()
 	}
 	var changes chan bool
@@ -112,6 +118,8 @@ func daemonMain() {
 			go watchHere()
 		case "exec":
 			go RestartViaExec()
+		case "verify":
+			answers <- argument
 		case "exec-once":
 			var r Restarter
 			tell("failed", r.Restart(context.Background()).Error())
@@ -147,6 +155,25 @@ func daemonMain() {
 			panic("unknown command " + command)
 		}
 	}
+}
+
+// verifyHere restarts by a Restarter whose Verify asks the test.
+func verifyHere(tell func(event, text string), answers chan string) {
+	r := Restarter{
+		Logger:    newStderrLogger(),
+		ExactFile: os.Getenv(verifyEnv) == "exact",
+		Verify: func(ctx context.Context, exe *os.File) error {
+			tell("verifying", exe.Name())
+			if answer := <-answers; answer != "" {
+				return errors.New(answer)
+			}
+			return nil
+		},
+	}
+	if !haveEvents {
+		r.PollInterval = 10 * time.Millisecond
+	}
+	r.Run(context.Background())
 }
 
 // watchHere is RestartOnChange; polling at its pace would take minutes.
@@ -879,4 +906,103 @@ func userNamespaces() error {
 	cmd := exec.Command("/bin/true")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWUSER}
 	return cmd.Run()
+}
+
+func TestVerifyHasTheLastWord(t *testing.T) {
+	modes := []string{"by path"}
+	if haveEvents {
+		modes = append(modes, "exact")
+	}
+	for _, mode := range modes {
+		t.Run(mode, func(t *testing.T) {
+			d := newDaemon(t)
+			link := filepath.Join(filepath.Dir(d.path), "current-app")
+			if err := os.Symlink("app", link); err != nil {
+				t.Fatal(err)
+			}
+			d.cmd.Path, d.cmd.Args[0] = link, link
+			if haveEvents { // only the kernel knows the link then
+				d.cmd.Args[0] = "worker"
+			}
+			d.setenv(verifyEnv + "=" + mode)
+			first := d.start()
+
+			d.deploy(2)
+			if r := d.want("verifying"); r.Text != link {
+				t.Errorf("verifying %q, expected %q", r.Text, link)
+			}
+			d.tell("verify too young")
+			d.wantLogged("a file that Verify refuses (too young)")
+
+			d.deploy(3)
+			d.want("verifying")
+			// Replaced after it was opened: what runs is what was accepted.
+			d.deploy(4)
+			d.tell("verify")
+			d.want("verifying")
+			d.tell("verify")
+			after := d.wantRestart(4)
+			if after.Comm != first.Comm || !slices.EqualFunc(after.Args, first.Args, bytes.Equal) {
+				t.Errorf("name %q, arguments %q; before %q, %q", after.Comm, after.Args, first.Comm, first.Args)
+			}
+
+			// The link is still what is watched.
+			d.write(filepath.Join(filepath.Dir(d.path), "app-5"), image(t, 5))
+			if err := os.Symlink("app-5", link+".new"); err != nil {
+				t.Fatal(err)
+			}
+			d.rename(link+".new", link)
+			d.want("verifying")
+			// Written to after it was opened: the same inode, not the same bytes.
+			f, err := os.OpenFile(filepath.Join(filepath.Dir(d.path), "app-5"), os.O_WRONLY, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := f.WriteAt(versionTrailer(6), int64(len(testBinary(t)))); err != nil {
+				t.Fatal(err)
+			}
+			f.Close()
+			d.tell("verify")
+			d.want("verifying")
+			d.tell("verify")
+			d.wantRestart(6)
+		})
+	}
+}
+
+// Whoever can write what root executes is root.
+func TestRootTrustsItsOwn(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("only root can give files away")
+	}
+	const stranger = 12345
+	for _, tt := range []struct {
+		name   string
+		spoil  func(name string) error
+		logged string
+		mend   func(name string) error
+	}{
+		{"owner", func(name string) error { return os.Chown(name, stranger, 0) },
+			"belongs to UID 12345", func(name string) error { return os.Chown(name, 0, 0) }},
+		{"group", func(name string) error { return os.Chmod(name, 0o775) },
+			"GID 0 can write", func(name string) error { return os.Chmod(name, 0o755) }},
+		{"everybody", func(name string) error { return os.Chmod(name, 0o757) },
+			"everybody can write", func(name string) error { return os.Chmod(name, 0o755) }},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			d := newDaemon(t)
+			d.start()
+			d.watching()
+			d.write(d.path+".new", image(t, 2))
+			if err := tt.spoil(d.path + ".new"); err != nil {
+				t.Fatal(err)
+			}
+			d.rename(d.path+".new", d.path)
+			d.wantLogged(tt.logged)
+			if err := tt.mend(d.path); err != nil {
+				t.Fatal(err)
+			}
+			d.wantRestart(2)
+		})
+	}
 }

@@ -12,19 +12,39 @@ import (
 
 const selfExe = "/proc/self/exe"
 
-// AT_EXECFN of getauxval(3): the path that execve was called with.
-const atExecFn = 31
+// Of getauxval(3).
+const (
+	atExecFn = 31 // the path that execve was called with
+	atSecure = 23 // not 0: the caller of execve had fewer rights than this image
+)
 
 // launchPath returns the path that this image was executed by. The kernel's own
 // word for it, AT_EXECFN, holds for every way of starting a program: relative,
-// by PATH look-up, through a symbolic link, with a made-up argv[0]. Only an
-// exec through a descriptor or through /proc has no path of its own; then the
-// link /proc/self/exe tells which file it was.
+// by PATH look-up, through a symbolic link, with a made-up argv[0]. Only an exec
+// through a descriptor or through /proc has no path of its own. Then it is what
+// the image before says, unless that could be anybody, or else where the link
+// /proc/self/exe leads.
 func launchPath() string {
-	if path := execFn(); path != "" && !strings.HasPrefix(path, "/dev/fd/") && !strings.HasPrefix(path, "/proc/") {
+	var path string
+	var secure bool
+	auxv, _ := unix.Auxv()
+	for _, entry := range auxv {
+		switch entry[0] {
+		case atExecFn:
+			// The string lies above the stack, where the kernel put it for good.
+			path = unix.BytePtrToString(*(**byte)(unsafe.Pointer(&entry[1])))
+		case atSecure:
+			secure = entry[1] != 0
+		}
+	}
+	if path != "" && !strings.HasPrefix(path, "/dev/fd/") && !strings.HasPrefix(path, "/proc/") {
 		if path = absolute(path); path != "" {
 			return path
 		}
+	}
+	if inherited.path != "" && !secure {
+		setProcessName(inherited.path)
+		return inherited.path
 	}
 	path, err := os.Readlink(selfExe)
 	if err != nil || strings.HasPrefix(path, "/memfd:") {
@@ -33,18 +53,15 @@ func launchPath() string {
 	return strings.TrimSuffix(path, " (deleted)")
 }
 
-func execFn() string {
-	auxv, err := unix.Auxv()
-	if err != nil {
-		return ""
+// setProcessName gives the process the name that an exec of path would have
+// given it. An exec by descriptor names it after the number. Package
+// initialisation runs on the main thread, whose name that is: PR_SET_NAME in
+// prctl(2).
+func setProcessName(path string) {
+	name, err := unix.BytePtrFromString(path[strings.LastIndexByte(path, '/')+1:])
+	if err == nil {
+		unix.Prctl(unix.PR_SET_NAME, uintptr(unsafe.Pointer(name)), 0, 0, 0)
 	}
-	for _, entry := range auxv {
-		if entry[0] == atExecFn {
-			// The string lies above the stack, where the kernel put it for good.
-			return unix.BytePtrToString(*(**byte)(unsafe.Pointer(&entry[1])))
-		}
-	}
-	return ""
 }
 
 // openRunning opens the image that this process runs, whatever has become of

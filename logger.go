@@ -89,21 +89,13 @@ func appendTime(b []byte, unix int64) []byte {
 		year, month = year+1, month-12
 	}
 	b = strconv.AppendInt(b, int64(year), 10)
-	b = append(b, '-')
-	b = appendTwoDigits(b, month+3)
-	b = append(b, '-')
-	b = appendTwoDigits(b, day+1)
-	b = append(b, 'T')
-	b = appendTwoDigits(b, second/3600)
-	b = append(b, ':')
-	b = appendTwoDigits(b, second/60%60)
-	b = append(b, ':')
-	b = appendTwoDigits(b, second%60)
+	for _, field := range [...]struct {
+		separator byte
+		value     int
+	}{{'-', month + 3}, {'-', day + 1}, {'T', second / 3600}, {':', second / 60 % 60}, {':', second % 60}} {
+		b = append(b, field.separator, byte('0'+field.value/10), byte('0'+field.value%10))
+	}
 	return append(b, 'Z')
-}
-
-func appendTwoDigits(b []byte, n int) []byte {
-	return append(b, byte('0'+n/10), byte('0'+n%10))
 }
 
 // appendLogValue knows the kinds of values that this package logs.

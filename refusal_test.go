@@ -3,13 +3,17 @@ package autorestart
 import (
 	"errors"
 	"slices"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 )
 
 // capturedLog keeps what it is told, without the time.
-type capturedLog struct{ lines []string }
+type capturedLog struct {
+	mu    sync.Mutex
+	lines []string
+}
 
 func (l *capturedLog) Info(msg string, args ...any)  { l.add("INFO ", msg, args) }
 func (l *capturedLog) Warn(msg string, args ...any)  { l.add("WARN ", msg, args) }
@@ -18,11 +22,15 @@ func (l *capturedLog) Error(msg string, args ...any) { l.add("ERROR ", msg, args
 func (l *capturedLog) add(level, msg string, args []any) {
 	const zero = "1970-01-01T00:00:00Z "
 	line := string(appendLogLine(nil, time.Unix(0, 0), "", level+msg, args))
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	l.lines = append(l.lines, line[len(zero):len(line)-1])
 }
 
 // take returns the lines since the last call.
 func (l *capturedLog) take() []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	lines := l.lines
 	l.lines = nil
 	return lines
@@ -77,11 +85,14 @@ func TestRefusalLog(t *testing.T) {
 			{0, pending(growing), nil},
 			{time.Hour, pending(growing), nil},
 		}},
-		{"another reason begins anew", []step{
+		{"another reason is another line, less and less often", []step{
 			{0, pending(growing), nil},
 			{refusalPatience - 1, pending(broken), nil},
-			{refusalPatience - 1, pending(broken), nil},
 			{1, pending(broken), []string{notReadyBroken}},
+			{1, pending(growing), nil},
+			{refusalPatience, pending(growing), []string{notReadyGrowing}},
+			{refusalPatience, pending(broken), nil},
+			{refusalPatience, pending(broken), []string{notReadyBroken}},
 		}},
 		{"pending, then for good", []step{
 			{0, pending(growing), nil},

@@ -50,21 +50,9 @@ func fileIDOf(st *unix.Stat_t) fileID {
 		size:    int64(st.Size),
 		mtime:   st.Mtim.Nano(),
 		ctime:   st.Ctim.Nano(),
+		uid:     uint32(st.Uid),
+		gid:     uint32(st.Gid),
+		perm:    uint32(st.Mode) & 0o7777,
 		regular: st.Mode&unix.S_IFMT == unix.S_IFREG,
-	}
-}
-
-// executable reports whether this process may execute
-// path. It wraps faccessat(2).
-func executable(path string) error {
-	err := unix.Faccessat(unix.AT_FDCWD, path, unix.X_OK, accessFlags)
-	if err == nil {
-		return nil
-	}
-	return &UnfitError{
-		Found:    "a file that may not be executed (" + err.Error() + ")",
-		Expected: "execute permission for this user, on a file system without noexec",
-		NotYet:   true,
-		Err:      err,
 	}
 }

@@ -174,7 +174,7 @@ func TestSameContent(t *testing.T) {
 	for _, name := range []string{"file", "sum"} {
 		v := versions[name]
 		v.id.size++
-		id := baseID
+		id := copyID
 		id.size++
 		if same, err := v.sameContent(copied, id); err != io.ErrUnexpectedEOF || same {
 			t.Errorf("shrunk, by %s: %t, %v; want %v", name, same, err, io.ErrUnexpectedEOF)

@@ -7,7 +7,8 @@ import (
 )
 
 // A Watcher reports new versions of an executable: files at its path that are
-// ready to be executed and differ in content from the version before.
+// ready to be executed and differ in content from the version before, which is
+// at first the image that this process runs.
 //
 // The zero value watches this program's own executable. Set the fields before
 // the first call of Next, and call Close when Next is not called any more.
@@ -23,6 +24,12 @@ type Watcher struct {
 	// only after events.
 	PollInterval time.Duration
 
+	// TrustAnyOwner lifts the rule that a process with more rights than its user
+	// (root, setuid, capabilities) takes no new version that belongs to somebody
+	// other than root, itself or the owner of the running image, or that others
+	// can write who couldn't write the running image.
+	TrustAnyOwner bool
+
 	// Logger hears why a file at the path is not executed, and of changes of the
 	// mode. If nil, the watcher is silent.
 	Logger Logger
@@ -32,9 +39,10 @@ type Watcher struct {
 	accept func(done <-chan struct{}, c *candidate) error
 
 	path     string     // absolute; empty before the first call of Next
-	like     imageKind  // what a candidate has to be
-	base     version    // what a candidate has to differ from
-	reported *candidate // the last Change, until base is made of it
+	rules    rules      // what a candidate is judged by
+	base     *version   // what a candidate has to differ from: the running image, or last
+	last     version    // the last Change
+	reported *candidate // the last Change, until last is made of it
 	settled  fileID     // the state of a file about which nothing is left to say
 	unsteady fileID     // the state of a file that is ready once it stays like that
 	refusals refusalLog
@@ -59,13 +67,17 @@ type events interface {
 
 // A Change is a new version of an executable.
 type Change struct {
-	Path string    // absolute
-	Size int64     // bytes
-	Seen time.Time // when it was found ready
+	Path     string    // absolute
+	Size     int64     // bytes
+	Seen     time.Time // when it was found ready
+	Old, New Build     // of the version before, as far as its file is still there, and of this one
 }
 
 // rearmInterval is how long polling goes on before events are tried again.
 const rearmInterval = 15 * time.Second
+
+// replaceDelay goes by before an event source that failed is replaced.
+const replaceDelay = 100 * time.Millisecond
 
 // Next waits for the next new version and returns it. A version that was there
 // before the call and has not been reported counts.
@@ -121,7 +133,7 @@ func (w *Watcher) Mode() Mode { return w.mode.get() }
 // Close frees what the watcher holds. No call of Next may be running: end its
 // context first.
 func (w *Watcher) Close() error {
-	w.base.close()
+	w.rules.close()
 	if w.reported != nil {
 		w.reported.close()
 		w.reported = nil
@@ -134,7 +146,7 @@ func (w *Watcher) Close() error {
 	return err
 }
 
-// start makes base and like at the first call.
+// start does what is due at the first call.
 func (w *Watcher) start() error {
 	if w.path != "" {
 		return nil
@@ -144,8 +156,8 @@ func (w *Watcher) start() error {
 		return err
 	}
 	w.Logger = orSilent(w.Logger)
-	w.like = runningKind()
-	w.base = runningVersion()
+	w.rules = newRules(w.TrustAnyOwner)
+	w.base = &w.rules.running
 	w.path = path
 	return nil
 }
@@ -159,9 +171,9 @@ func (w *Watcher) settleReported() {
 		return
 	}
 	w.reported = nil
-	w.base.close()
-	w.base = version{id: c.id}
-	w.base.sum, w.base.summed = sumIfStill(c.file, c.id)
+	w.last = version{id: c.id, known: readBuild(c.file, c.id.size)}
+	w.last.sum, w.last.summed = sumIfStill(c.file, c.id)
+	w.base = &w.last
 	c.close()
 }
 
@@ -179,10 +191,14 @@ func (w *Watcher) look(done <-chan struct{}) (change Change, again bool, err err
 	if err == nil {
 		id = c.id
 		if err = w.consider(done, c); err == nil {
+			change = Change{
+				Path: w.path, Size: id.size, Seen: time.Now(),
+				Old: w.base.build(), New: readBuild(c.file, id.size),
+			}
 			w.reported = c
 			w.settled = id
 			w.refusals.clear()
-			return Change{Path: w.path, Size: id.size, Seen: time.Now()}, false, nil
+			return change, false, nil
 		}
 		c.close()
 	}
@@ -210,7 +226,7 @@ func (w *Watcher) consider(done <-chan struct{}, c *candidate) error {
 	if same {
 		return errSameVersion
 	}
-	if err := c.judge(w.like); err != nil {
+	if err := c.judge(&w.rules); err != nil {
 		return err
 	}
 	if c.kind.elf == nil && c.id != w.unsteady {
@@ -260,10 +276,11 @@ func (w *Watcher) wait(done <-chan struct{}, d time.Duration) (event bool, err e
 	}
 	event, err = w.events.wait(done, d)
 	if err != nil && err != errDone {
-		// Somebody closed our descriptor. Start again with another.
+		// Somebody closed our descriptor, or Go's poller would not have it. Start
+		// again with another, but not in a loop that spins.
 		w.events.close()
 		w.events = nil
-		return true, nil
+		return true, sleep(done, replaceDelay)
 	}
 	return event, err
 }

@@ -1,0 +1,127 @@
+package autorestart
+
+import (
+	"bytes"
+	"encoding/binary"
+	"io"
+	"strings"
+)
+
+// Build tells how a Go program was built, as far as the file says: all of it is
+// empty for other programs, and for files without ELF sections.
+//
+// It is read here and not by debug/buildinfo, because importing that would add
+// 200 kB to each program. Of Go programs built before Go 1.18 only the ID is
+// found.
+type Build struct {
+	ID      string // the Go build ID, which differs between any two builds
+	Module  string // the path of the main module
+	Version string // its version; "(devel)" if the go command didn't know it
+}
+
+// String returns the version, or the last part of the ID where the version
+// doesn't tell one build from another, or "unknown".
+func (b Build) String() string {
+	switch {
+	case b.Version != "" && b.Version != "(devel)":
+		return b.Version
+	case b.ID != "":
+		return b.ID[strings.LastIndexByte(b.ID, '/')+1:]
+	default:
+		return "unknown"
+	}
+}
+
+const (
+	elfSectionProgBits = 1
+	elfSectionNote     = 7
+
+	goBuildIDNote    = 4 // the type of the note, under the name "Go"
+	goBuildInfoMagic = "\xff Go buildinf:"
+	goBuildInfoSize  = 32   // of the header
+	goInlineStrings  = 0x02 // a flag in the header: the strings follow it
+
+	maxBuildSection = 1 << 20
+)
+
+// readBuild never fails: what can't be read is not told.
+func readBuild(r io.ReaderAt, size int64) (b Build) {
+	img, err := parseELF(r, size)
+	if err != nil {
+		return b
+	}
+	at := &elfLayouts[img.class]
+	h := elfFields{make([]byte, at.header), img.data == 2}
+	if readFull(r, h.b, 0) != nil {
+		return b
+	}
+	sections, err := img.sections(r, size, h)
+	if err != nil {
+		return b
+	}
+	for row := sections; len(row) > 0; row = row[at.section:] {
+		h.b = row
+		kind, off, n := h.uint(at.secType, 4), h.uint(at.secOff, at.word), h.uint(at.secSize, at.word)
+		if n < goBuildInfoSize || n > maxBuildSection {
+			continue
+		}
+		switch kind {
+		case elfSectionNote:
+			note := make([]byte, n)
+			if readFull(r, note, int64(off)) == nil && b.ID == "" {
+				b.ID = parseGoNote(elfFields{note, h.bigEndian})
+			}
+		case elfSectionProgBits:
+			var head [goBuildInfoSize]byte
+			if readFull(r, head[:], int64(off)) != nil || !bytes.HasPrefix(head[:], []byte(goBuildInfoMagic)) {
+				continue
+			}
+			info := make([]byte, n)
+			if readFull(r, info, int64(off)) == nil {
+				b.Module, b.Version = parseBuildInfo(info)
+			}
+		}
+	}
+	return b
+}
+
+// parseGoNote returns the build ID in an ELF note of Go's, or "".
+func parseGoNote(f elfFields) string {
+	const header = 12 // sizes of name and content, type
+	if len(f.b) < header+4 {
+		return ""
+	}
+	size := f.uint(4, 4)
+	if f.uint(0, 4) != 4 || f.uint(8, 4) != goBuildIDNote || string(f.b[header:header+4]) != "Go\x00\x00" ||
+		size > uint64(len(f.b)-header-4) {
+		return ""
+	}
+	return string(f.b[header+4:][:size])
+}
+
+// parseBuildInfo returns path and version of the main module from what the
+// linker writes: after the header come the Go version and the module
+// information, each with its length before it. The latter stands between two
+// markers of 16 bytes and has a line "mod<TAB>path<TAB>version<TAB>sum".
+func parseBuildInfo(b []byte) (module, version string) {
+	if b[15]&goInlineStrings == 0 {
+		return "", ""
+	}
+	b = b[goBuildInfoSize:]
+	var info string
+	for range 2 {
+		n, size := binary.Uvarint(b)
+		if size <= 0 || n > uint64(len(b)-size) {
+			return "", ""
+		}
+		info, b = string(b[size:][:n]), b[size+int(n):]
+	}
+	_, line, found := strings.Cut(info, "\nmod\t")
+	if !found {
+		return "", ""
+	}
+	line, _, _ = strings.Cut(line, "\n")
+	module, line, _ = strings.Cut(line, "\t")
+	version, _, _ = strings.Cut(line, "\t")
+	return module, version
+}

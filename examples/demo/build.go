@@ -1,0 +1,33 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+)
+
+const daemonPackage = "github.com/autorestart-go/autorestart/examples/demo/daemon"
+
+// versions are what the demo deploys, in this order.
+var versions = []string{"v1.0.0", "v1.1.0", "v1.2.0", "v1.3.0", "v1.4.0", "v1.5.0", "v1.6.0"}
+
+// build builds every version of the daemon into builds/, under its version's
+// name, and tells of each that is done.
+func (s site) build(ctx context.Context, done func(version string)) error {
+	if err := os.Mkdir(s.path("builds"), 0o755); err != nil {
+		return err
+	}
+	for _, version := range versions {
+		cmd := command(ctx, "go", "build",
+			"-buildvcs=false", // a checkout may belong to another user, which git minds
+			"-ldflags", "-X main.version="+version,
+			"-o", s.buildOf(version), daemonPackage)
+		// Whatever go leaves behind when it is killed goes with the site.
+		cmd.Env = append(os.Environ(), "GOTMPDIR="+string(s))
+		if err := output(ctx, cmd); err != nil {
+			return fmt.Errorf("building the daemon: %w", err)
+		}
+		done(version)
+	}
+	return nil
+}

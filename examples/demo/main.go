@@ -1,0 +1,94 @@
+// Demo deploys new versions of a running HTTP daemon in the ways that people
+// deploy, while a client keeps asking it for its version. The daemon restarts
+// itself; nothing else does. Run it with
+//
+//	go run ./examples/demo
+//
+// It needs nothing but Go on Linux, and leaves nothing behind. Its exit status is
+// 0 only if everything went as it should.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"runtime"
+	"syscall"
+	"time"
+)
+
+// step is a deploy and what must come of it.
+type step struct {
+	deploy
+	version string // answers afterwards
+	outcome outcome
+}
+
+type outcome int
+
+const (
+	served  outcome = iota // one restart, then the version answers
+	ignored                // nothing happens
+	refused                // nothing happens, and the daemon logs why
+)
+
+// story is what the demo does, in this order.
+func (s site) story() []step {
+	return []step{
+		{s.rename("v1.1.0"), "v1.1.0", served},
+		{s.copyForce("v1.2.0"), "v1.2.0", served},
+		{s.install("v1.3.0"), "v1.3.0", served},
+		{s.release("v1.4.0", "releases/2"), "v1.4.0", served},
+		{s.rsync("v1.5.0"), "v1.5.0", served},
+		{s.touch(), "v1.5.0", ignored},
+		{s.breakOff("v1.6.0"), "v1.5.0", refused},
+		{s.resume("v1.6.0"), "v1.6.0", served},
+		{s.errorPage(), "v1.6.0", refused},
+		{s.rollBack("releases/1"), "v1.3.0", served},
+	}
+}
+
+func main() {
+	// What this thread starts is killed when the thread ends, see setApart: keep it
+	// for as long as the demo lives.
+	runtime.LockOSThread()
+
+	// SIGPIPE is what "| head" ends in.
+	ctx, stop := signal.NotifyContext(context.Background(),
+		syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGPIPE)
+	defer stop()
+	if err := run(ctx); err != nil {
+		outcome := "failed"
+		if ctx.Err() != nil {
+			outcome = "stopped"
+		}
+		fmt.Fprintf(os.Stderr, "\ndemo %s: %v\n", outcome, err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context) (err error) {
+	if err := checkSystem(); err != nil {
+		return err
+	}
+	// Where go run can execute what it builds, so can the demo.
+	dir, err := os.MkdirTemp(os.Getenv("GOTMPDIR"), "autorestart-demo-")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	s := site(dir)
+
+	printOpening()
+	start := time.Now()
+	if err := s.build(ctx, printBuilt); err != nil {
+		return err
+	}
+	printAllBuilt(time.Since(start))
+	if err := s.lay(); err != nil {
+		return err
+	}
+	return perform(ctx, s)
+}

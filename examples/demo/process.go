@@ -1,0 +1,104 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"os/exec"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// daemon is the process that is deployed to: one from beginning to end, whatever
+// version it runs.
+type daemon struct {
+	cmd   *exec.Cmd
+	log   log
+	ended chan struct{}
+}
+
+// What the daemon's log has in each line of a kind.
+const (
+	startMark   = " serves http://"
+	refusalMark = "[autorestart] new version "
+)
+
+// startDaemon starts the daemon. When it ends, ended is called with the reason.
+func startDaemon(path, address string, ended func(error)) (*daemon, error) {
+	d := &daemon{
+		cmd:   exec.Command(path, "-listen", address),
+		log:   log{grown: make(chan struct{})},
+		ended: make(chan struct{}),
+	}
+	setApart(d.cmd)
+	d.cmd.Stderr = &d.log
+	if err := d.cmd.Start(); err != nil {
+		return nil, err
+	}
+	go func() {
+		defer close(d.ended)
+		d.cmd.Wait()
+		ended(errors.New("the daemon has ended: " + d.cmd.ProcessState.String()))
+	}()
+	return d, nil
+}
+
+func (d *daemon) pid() int { return d.cmd.Process.Pid }
+
+// stop ends the daemon, and returns when it is gone and its log complete.
+func (d *daemon) stop() {
+	d.cmd.Process.Signal(syscall.SIGTERM)
+	select {
+	case <-d.ended:
+	case <-time.After(5 * time.Second):
+		d.cmd.Process.Kill()
+		<-d.ended
+	}
+}
+
+// log is what the daemon has written to standard error.
+type log struct {
+	mu    sync.Mutex
+	text  []byte
+	grown chan struct{} // closed when there is more
+}
+
+func (l *log) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.text = append(l.text, b...)
+	close(l.grown)
+	l.grown = make(chan struct{})
+	return len(b), nil
+}
+
+// lines returns the lines that contain mark so far, and a channel that is closed
+// when there may be more.
+func (l *log) lines(mark string) (lines []string, more <-chan struct{}) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for line := range bytes.Lines(l.text) {
+		if s, whole := strings.CutSuffix(string(line), "\n"); whole && strings.Contains(s, mark) {
+			lines = append(lines, s)
+		}
+	}
+	return lines, l.grown
+}
+
+// await returns the nth line that contains mark, counted from 1, as soon as it
+// is there.
+func (l *log) await(ctx context.Context, mark string, n int) (string, error) {
+	for {
+		lines, more := l.lines(mark)
+		if len(lines) >= n {
+			return lines[n-1], nil
+		}
+		select {
+		case <-more:
+		case <-ctx.Done():
+			return "", context.Cause(ctx)
+		}
+	}
+}

@@ -1,0 +1,69 @@
+package verify_test
+
+import (
+	"context"
+	"crypto/ed25519"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/autorestart-go/autorestart"
+	"github.com/autorestart-go/autorestart/verify"
+)
+
+// A new version of this daemon has to find its configuration good, and to be
+// signed.
+func Example() {
+	publicKey := make(ed25519.PublicKey, ed25519.PublicKeySize) // from your build system
+	r := autorestart.Restarter{
+		Verify: verify.All(
+			verify.Signature(publicKey),
+			verify.Run(10*time.Second, "-check-config"),
+		),
+		ExactFile: true,
+	}
+	go r.Run(context.Background())
+}
+
+func ExampleRun() {
+	exe, err := os.Open("/bin/sh")
+	if err != nil {
+		panic(err)
+	}
+	defer exe.Close()
+	check := verify.Run(10*time.Second, "-c", "exit 0")
+	fmt.Println(check(context.Background(), exe))
+	check = verify.Run(10*time.Second, "-c", "echo port 0: out of range; exit 3")
+	fmt.Println(check(context.Background(), exe))
+	// Output:
+	// <nil>
+	// autorestart: found /bin/sh -c echo port 0: out of range; exit 3 that ends with exit status 3 and the output "port 0: out of range", expected exit status 0 within 10s
+}
+
+func ExampleSignature() {
+	dir, err := os.MkdirTemp("", "")
+	if err != nil {
+		panic(err)
+	}
+	defer os.RemoveAll(dir)
+	name, content := filepath.Join(dir, "app"), []byte("the executable")
+	os.WriteFile(name, content, 0o755)
+	exe, err := os.Open(name)
+	if err != nil {
+		panic(err)
+	}
+	defer exe.Close()
+
+	public, private, err := ed25519.GenerateKey(nil)
+	if err != nil {
+		panic(err)
+	}
+	check := verify.Signature(public)
+	fmt.Println("unsigned is accepted:", check(context.Background(), exe) == nil)
+	os.WriteFile(name+verify.SignatureSuffix, ed25519.Sign(private, content), 0o644)
+	fmt.Println("signed is accepted:", check(context.Background(), exe) == nil)
+	// Output:
+	// unsigned is accepted: false
+	// signed is accepted: true
+}
