@@ -58,7 +58,7 @@ type Adopted struct {
 func Adopt(pid int) (*Adopted, error) { return inheritedChildren.adopt(pid) }
 
 func (h *inheritance) adopt(pid int) (*Adopted, error) {
-	if !h.take(pid) {
+	if !h.lists(pid) || !h.take(pid) {
 		return nil, ErrNotInherited
 	}
 	c := &child{pid: pid, fd: noPidfd}

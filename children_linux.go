@@ -30,9 +30,10 @@ func listInherited() *inheritance {
 	}
 	// After an exec all children are listed with the leader, whichever thread
 	// made them, and nobody waits for one of them while this is read. An empty
-	// list contradicts what the kernel has just said.
+	// list contradicts what the kernel has just said, and one that begins or ends
+	// with a stranger is not to be believed either.
 	pids, err := readChildren(unix.Getpid())
-	if err == nil && len(pids) > 0 {
+	if err == nil && len(pids) > 0 && isOurs(pids[0]) && isOurs(pids[len(pids)-1]) {
 		h.free, h.by = pids, byChildren
 	} else {
 		h.free, h.by, h.err = listWithoutChildrenFile()
@@ -40,6 +41,8 @@ func listInherited() *inheritance {
 	h.all = slices.Clip(h.free)
 	return h
 }
+
+func isOurs(pid int) bool { return peekChild(pid) != waitNotOurs }
 
 // listWithoutChildrenFile finds the children among all processes.
 func listWithoutChildrenFile() (pids []int, by string, err error) {

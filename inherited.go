@@ -47,6 +47,9 @@ func (h *inheritance) takeAll() []int {
 	return pids
 }
 
+// lists reports whether the PID was that of an inherited child, free or not.
+func (h *inheritance) lists(pid int) bool { return slices.Contains(h.all, pid) }
+
 // take takes one child if it is free.
 func (h *inheritance) take(pid int) bool {
 	h.mu.Lock()

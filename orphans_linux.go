@@ -213,7 +213,7 @@ func (g *orphanage) look(now time.Time) {
 
 // meet is called for a zombie not seen before, and reports whether it is gone.
 func (g *orphanage) meet(pid int, now time.Time) bool {
-	if !slices.Contains(g.from.all, pid) && whose(session(pid)) == ofNobody {
+	if !g.from.lists(pid) && whose(session(pid)) == ofNobody {
 		return g.reap(&child{pid: pid, fd: noPidfd})
 	}
 	g.pending[pid] = &zombie{ask: now.Add(settle), again: believeFirst, fresh: true}
@@ -226,7 +226,7 @@ func (g *orphanage) decide(pid int, z *zombie, now time.Time) {
 	z.fresh = false
 	z.ask = now.Add(z.again)
 	z.again = min(2*z.again, believeLast)
-	if slices.Contains(g.from.all, pid) {
+	if g.from.lists(pid) {
 		if _, later := identify(pid, g.since); !later {
 			if g.from.take(pid) { // or it is a Reaper's, or adopted
 				g.reap(&child{pid: pid, fd: noPidfd})

@@ -62,6 +62,20 @@ func killAll(pids []int) {
 	}
 }
 
+// startMany starts n children that nobody keeps anything of.
+func startMany(n int, path string, args ...string) []int {
+	pids := make([]int, n)
+	null, err := os.Open(os.DevNull)
+	check(err == nil, err)
+	defer null.Close()
+	argv := append([]string{path}, args...)
+	for i := range pids {
+		pids[i], err = syscall.ForkExec(path, argv, &syscall.ProcAttr{Files: []uintptr{null.Fd(), null.Fd(), null.Fd()}})
+		check(err == nil, "starting", path, err)
+	}
+	return pids
+}
+
 func startSleepers() []int { return startMany(count(), "/bin/sleep", "60") }
 
 // The synchronous part of CleanUpChildZombies, with living children.

@@ -99,7 +99,7 @@ func (g *reaping) take(pids []int) {
 			g.forget(c)
 		}
 	}
-	g.began(len(g.children), len(g.byPID))
+	g.began(len(g.children), len(g.byPID), g.from.by)
 	if len(g.byPID) > 0 {
 		g.sigchld = make(chan os.Signal, 1)
 		notifyExits(g.sigchld)
