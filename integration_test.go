@@ -377,11 +377,14 @@ func (d *daemon) watches(dir string) bool {
 	if err := unix.Stat(dir, &st); err != nil {
 		return false
 	}
+	// The kernel's own form of a device number, not the one that stat(2) has.
+	dev := uint64(unix.Major(st.Dev))<<20 | uint64(unix.Minor(st.Dev))
+	inode := fmt.Appendf(nil, " ino:%x sdev:%x ", st.Ino, dev)
 	infos, _ := filepath.Glob(fmt.Sprintf("/proc/%d/fdinfo/*", d.cmd.Process.Pid))
 	for _, info := range infos {
 		b, _ := os.ReadFile(info)
 		for line := range bytes.Lines(b) {
-			if bytes.HasPrefix(line, []byte("inotify wd:")) && bytes.Contains(line, fmt.Appendf(nil, " ino:%x ", st.Ino)) {
+			if bytes.HasPrefix(line, []byte("inotify wd:")) && bytes.Contains(line, inode) {
 				return true
 			}
 		}

@@ -123,7 +123,9 @@ func (w *Watcher) next(done <-chan struct{}) (Change, error) {
 		if err != nil {
 			return Change{}, err
 		}
-		armed = !event && (w.rearm.IsZero() || time.Now().Before(w.rearm))
+		// What is waited for may be mounted, and no event tells of that: the watches
+		// are then on the directory below.
+		armed = !event && !again && (w.rearm.IsZero() || time.Now().Before(w.rearm))
 	}
 }
 
@@ -184,8 +186,11 @@ var errSameVersion = errors.New("autorestart: the same version")
 // again if there may be one soon with no event to tell, and no error but errDone.
 func (w *Watcher) look(done <-chan struct{}) (change Change, again bool, err error) {
 	id, err := statPath(w.path)
-	if err != nil || id == w.settled {
-		return Change{}, false, nil // nothing there; whatever comes is an event
+	if err != nil {
+		return Change{}, true, nil // whatever comes is an event, unless it is mounted
+	}
+	if id == w.settled {
+		return Change{}, false, nil
 	}
 	c, err := openRegular(w.path)
 	if err == nil {
