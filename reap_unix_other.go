@@ -22,7 +22,7 @@ const maxProbed = 99999
 // exited with is kept for whoever will ask.
 func listInherited() *inheritance {
 	h := &inheritance{by: "wait4"}
-	if !restarted {
+	if inherited.pid == 0 {
 		return h
 	}
 	h.done = make(map[int]Exit)
