@@ -21,25 +21,28 @@ const (
 	byProbing  = "waitid"
 )
 
-// listInherited runs before main. A program that has no children pays for one
-// system call, and one that has been executed by its earlier image for four.
+// listInherited runs before main. A program that has no children pays for two
+// system calls, and one that has been executed by its earlier image for five.
 func listInherited() *inheritance {
-	h := &inheritance{by: byNobody}
+	h := &inheritance{by: byNobody, since: startTick()}
 	if haveNoChildren() {
 		return h
 	}
-	h.since = startTick()
 	// After an exec all children are listed with the leader, whichever thread
 	// made them, and nobody waits for one of them while this is read. An empty
-	// list contradicts what the kernel has just said.
+	// list contradicts what the kernel has just said, and one that begins or ends
+	// with a stranger is not to be believed either.
 	pids, err := readChildren(unix.Getpid())
-	if err == nil && len(pids) > 0 {
+	if err == nil && len(pids) > 0 && isOurs(pids[0]) && isOurs(pids[len(pids)-1]) {
 		h.free, h.by = pids, byChildren
-		return h
+	} else {
+		h.free, h.by, h.err = listWithoutChildrenFile()
 	}
-	h.free, h.by, h.err = listWithoutChildrenFile()
+	h.all = slices.Clip(h.free)
 	return h
 }
+
+func isOurs(pid int) bool { return peekChild(pid) != waitNotOurs }
 
 // listWithoutChildrenFile finds the children among all processes.
 func listWithoutChildrenFile() (pids []int, by string, err error) {
@@ -117,12 +120,12 @@ func latestPID() int {
 }
 
 // The PID of an inherited child can come back as another child of this process
-// if something here has waited for it, as a wait4(-1) would. Then it has been
-// started after the listing.
+// if something here has waited for it, as a wait4(-1) would. Then it is younger
+// than this image.
 
-// mayBeReused reports whether that could show: start times are counted in ticks
-// of 10 ms, and within one of them the kernel doesn't get through all PIDs.
-func mayBeReused(listed uint64) bool { return startTick() != listed }
+// mayBeReused reports whether that could show, for an image started at the given
+// tick: within one, of 10 ms, the kernel doesn't get through all PIDs.
+func mayBeReused(start uint64) bool { return startTick() != start }
 
 // notReused tells for each PID of a listing, in its order, whether it is certain
 // still to be the process listed, as far as that can be said without looking at
@@ -130,8 +133,8 @@ func mayBeReused(listed uint64) bool { return startTick() != listed }
 //
 // The kernel appends to the list of children, so that in the leader's list the
 // inherited ones come first, in the order of the listing. If the last one there
-// was started before the listing, so was everything in front of it.
-func notReused(pids []int, listed uint64) []bool {
+// is older than this image, so is everything in front of it.
+func notReused(pids []int, image uint64) []bool {
 	present, err := readChildren(unix.Getpid())
 	if err != nil {
 		return nil
@@ -148,7 +151,7 @@ func notReused(pids []int, listed uint64) []bool {
 		if !sure[i] {
 			continue
 		}
-		if s, err := ourStat(pid, buf[:]); err == nil && s.start <= listed {
+		if s, err := ourStat(pid, buf[:]); err == nil && s.start <= image {
 			break
 		}
 		sure[i] = false
@@ -157,14 +160,15 @@ func notReused(pids []int, listed uint64) []bool {
 }
 
 // identify returns the kernel's name for a process, "" if it can't be had, and
-// whether the process is known to have been started after the given tick.
-func identify(pid int, listed uint64) (command string, later bool) {
+// whether the process is known to be younger than an image started at the given
+// tick.
+func identify(pid int, image uint64) (command string, later bool) {
 	var buf [statSize]byte
 	s, err := ourStat(pid, buf[:])
 	if err != nil {
 		return "", false
 	}
-	return string(s.command), s.start > listed
+	return string(s.command), s.start > image
 }
 
 // mayBeStopped reports whether the process is not known to be running: one that

@@ -102,7 +102,7 @@ func watchMask(tb testing.TB, pid int, dir string) (mask uint64) {
 		for line := range bytes.Lines(b) {
 			var wd, ino, dev, m uint64
 			_, err := fmt.Sscanf(string(line), "inotify wd:%x ino:%x sdev:%x mask:%x", &wd, &ino, &dev, &m)
-			if err == nil && ino == st.Ino && dev == uint64(unix.Major(st.Dev))<<20|uint64(unix.Minor(st.Dev)) {
+			if err == nil && ino == st.Ino && dev == uint64(unix.Major(uint64(st.Dev)))<<20|uint64(unix.Minor(uint64(st.Dev))) {
 				mask = m
 			}
 		}

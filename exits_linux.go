@@ -3,6 +3,7 @@
 package autorestart
 
 import (
+	"errors"
 	"os"
 	"os/signal"
 	"syscall"
@@ -42,32 +43,37 @@ func pidfdRoom(limit uint64) (count, below int) {
 	return int(limit / 2), int(limit - limit/4)
 }
 
-// watch has the child's exit announced. It reports false if that child has to be
-// asked by its PID, whenever SIGCHLD says that some child has exited.
+// watch has the child's exit announced, once it has a pidfd. It reports false if
+// it can't have one: that child has to be asked by its PID, whenever SIGCHLD says
+// that some child has exited.
 func (x *exits) watch(c *child) bool {
-	if x.room == 0 || !x.start() {
-		return false
-	}
-	fd, err := openPidfd(c.pid)
-	if err != nil {
-		// ESRCH comes from a child that is gone, the next look at it will tell.
-		// Anything else won't be better for the next child.
-		if pe, ok := err.(*os.SyscallError); !ok || pe.Err != unix.ESRCH {
-			x.room = 0
-		}
+	if c.fd == noPidfd && !x.open(c) || !x.start() {
 		return false
 	}
 	// Edge-triggered, because a zombie that is traced is ready for long before
 	// it can be waited for.
 	event := unix.EpollEvent{Events: unix.EPOLLIN | epollET, Fd: int32(c.pid)}
-	if fd >= x.limit || unix.EpollCtl(x.fd, unix.EPOLL_CTL_ADD, fd, &event) != nil {
-		unix.Close(fd)
-		x.room = 0
+	return unix.EpollCtl(x.fd, unix.EPOLL_CTL_ADD, c.fd, &event) == nil
+}
+
+// open gives the child a pidfd if there is room for one.
+func (x *exits) open(c *child) bool {
+	if x.room == 0 {
 		return false
 	}
-	x.room--
-	c.fd = fd
-	return true
+	fd, err := openPidfd(c.pid)
+	switch {
+	case err == nil && fd < x.limit:
+		c.fd = fd
+		x.room--
+		return true
+	case err == nil:
+		unix.Close(fd)
+	case errors.Is(err, unix.ESRCH): // gone, as the next look at it will tell
+		return false
+	}
+	x.room = 0 // it won't be better for the next child
+	return false
 }
 
 const epollET = 1 << 31 // unix.EPOLLET is negative on some architectures
@@ -79,12 +85,10 @@ func (x *exits) start() bool {
 	}
 	fd, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
 	if err != nil {
-		x.room = 0
 		return false
 	}
 	if err := unix.SetNonblock(fd, true); err != nil {
 		unix.Close(fd)
-		x.room = 0
 		return false
 	}
 	// NewFile gives a nonblocking descriptor to the runtime's poller.

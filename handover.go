@@ -105,14 +105,15 @@ func parseInt(s string) (n int, ok bool) {
 }
 
 // inherited is what the image before this one, in this same process, left for
-// it; restarted tells whether there was one.
-var inherited, restarted = takeHandover()
+// it; its pid is 0 if there was none.
+var inherited = takeHandover()
 
-func takeHandover() (handover, bool) {
+func takeHandover() handover {
 	value, ok := os.LookupEnv(handoverEnv)
 	if !ok {
-		return handover{}, false
+		return handover{}
 	}
 	os.Unsetenv(handoverEnv)
-	return parseHandover(value, os.Getpid())
+	h, _ := parseHandover(value, os.Getpid())
+	return h
 }

@@ -156,24 +156,22 @@ func TestTakeHandover(t *testing.T) {
 	for _, test := range []struct {
 		value string
 		want  handover
-		ok    bool
 	}{
-		{"pid=" + own, handover{pid: os.Getpid()}, true},
-		{"pid=" + own + ",inotify=1000", handover{pid: os.Getpid(), inotify: []int{1000}}, true},
-		{"pid=" + own + "0,inotify=1000", handover{}, false},
-		{"garbage", handover{}, false},
+		{"pid=" + own, handover{pid: os.Getpid()}},
+		{"pid=" + own + ",inotify=1000", handover{pid: os.Getpid(), inotify: []int{1000}}},
+		{"pid=" + own + "0,inotify=1000", handover{}},
+		{"garbage", handover{}},
 	} {
 		t.Setenv(handoverEnv, test.value)
-		got, ok := takeHandover()
-		if ok != test.ok || !reflect.DeepEqual(got, test.want) {
-			t.Errorf("%q: got %+v, %t; want %+v, %t", test.value, got, ok, test.want, test.ok)
+		if got := takeHandover(); !reflect.DeepEqual(got, test.want) {
+			t.Errorf("%q: got %+v; want %+v", test.value, got, test.want)
 		}
 		if value, ok := os.LookupEnv(handoverEnv); ok {
 			t.Errorf("%s=%s is left", handoverEnv, value)
 		}
 	}
-	if got, ok := takeHandover(); ok || !reflect.DeepEqual(got, handover{}) {
-		t.Errorf("without the variable: %+v, %t", got, ok)
+	if got := takeHandover(); !reflect.DeepEqual(got, handover{}) {
+		t.Errorf("without the variable: %+v", got)
 	}
 }
 

@@ -12,13 +12,31 @@ import (
 type inheritance struct {
 	mu    sync.Mutex
 	free  []int        // taken by nobody
+	all   []int        // as listed, never written to
 	done  map[int]Exit // of those that the listing itself had to wait for
-	since uint64       // startTick of the listing: what started later is not in it
-	by    string       // how they were listed
-	err   error        // why some may be missing
+	since uint64       // startTick of the listing: what was started later is not in it
+
+	image     sync.Once
+	startedAt uint64
+	by        string // how they were listed
+	err       error  // why some may be missing
 }
 
 var inheritedChildren = listInherited()
+
+// imageStart is when this image was started, or the listing made where only
+// that is known: nothing that it has started is older, and nothing that it has
+// inherited is younger. The listing itself comes later, after the initialisation
+// of other packages, which may have started something.
+func (h *inheritance) imageStart() uint64 {
+	h.image.Do(func() {
+		h.startedAt = h.since
+		if ticks, ok := earliestThread(); ok {
+			h.startedAt = min(ticks, h.since)
+		}
+	})
+	return h.startedAt
+}
 
 // takeAll takes every child that is free.
 func (h *inheritance) takeAll() []int {
@@ -28,6 +46,9 @@ func (h *inheritance) takeAll() []int {
 	h.free = nil
 	return pids
 }
+
+// lists reports whether the PID was that of an inherited child, free or not.
+func (h *inheritance) lists(pid int) bool { return slices.Contains(h.all, pid) }
 
 // take takes one child if it is free.
 func (h *inheritance) take(pid int) bool {
@@ -71,4 +92,12 @@ func (h *inheritance) wait(c *child, e *Exit) waitState {
 		}
 	}
 	return waitChild(c, e)
+}
+
+// isDone reports whether the listing itself had to wait for the child.
+func (h *inheritance) isDone(pid int) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	_, ok := h.done[pid]
+	return ok
 }

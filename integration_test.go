@@ -378,7 +378,7 @@ func (d *daemon) watches(dir string) bool {
 		return false
 	}
 	// The kernel's own form of a device number, not the one that stat(2) has.
-	dev := uint64(unix.Major(st.Dev))<<20 | uint64(unix.Minor(st.Dev))
+	dev := uint64(unix.Major(uint64(st.Dev)))<<20 | uint64(unix.Minor(uint64(st.Dev)))
 	inode := fmt.Appendf(nil, " ino:%x sdev:%x ", st.Ino, dev)
 	infos, _ := filepath.Glob(fmt.Sprintf("/proc/%d/fdinfo/*", d.cmd.Process.Pid))
 	for _, info := range infos {

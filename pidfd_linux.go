@@ -178,3 +178,25 @@ func signalChild(c *child, sig syscall.Signal) error {
 }
 
 const sigcont = unix.SIGCONT
+
+// hold gives the child a pidfd, if one can be had.
+func hold(c *child) {
+	if fd, err := openPidfd(c.pid); err == nil {
+		c.fd = fd
+	}
+}
+
+// isForeign reports whether what the child's pidfd, or its PID, stands for is not
+// a child of this process.
+func isForeign(c *child) bool {
+	if c.fd != noPidfd {
+		var info unix.Siginfo
+		switch waitid(unix.P_PIDFD, c.fd, &info, unix.WEXITED|unix.WNOHANG|unix.WNOWAIT, nil) {
+		case nil:
+			return false
+		case unix.ECHILD:
+			return true
+		}
+	}
+	return peekChild(c.pid) == waitNotOurs
+}

@@ -338,3 +338,51 @@ func procIsOurs() bool {
 	pid, ok := parseDecimal(buf[:n])
 	return ok && int(pid) == unix.Getpid()
 }
+
+// parseFDSize finds the size of the table of descriptors in a /proc/PID/status
+// file: no open descriptor has a number as high.
+func parseFDSize(b []byte) (int, bool) {
+	const key = "\nFDSize:\t"
+	for i := 0; i+len(key) < len(b); i++ {
+		if string(b[i:i+len(key)]) != key {
+			continue
+		}
+		b = b[i+len(key):]
+		for n, c := range b {
+			if c == '\n' {
+				size, ok := parseDecimal(b[:n])
+				return int(size), ok && size < 1<<31
+			}
+		}
+		break
+	}
+	return 0, false
+}
+
+// earliestThread returns the start time of the oldest thread of this process but
+// the main one, which is as old as the process.
+func earliestThread() (ticks uint64, ok bool) {
+	self := unix.Getpid()
+	tasks, err := readNumbered("/proc/self/task")
+	if err != nil || !procIsOurs() {
+		return 0, false
+	}
+	var path [64]byte
+	var buf [statSize]byte
+	for _, tid := range tasks {
+		if tid == self {
+			continue
+		}
+		name := append(path[:0], "/proc/self/task/"...)
+		name = strconv.AppendInt(name, int64(tid), 10)
+		name = append(name, "/stat"...)
+		b, err := readSmall(string(name), buf[:])
+		if err != nil {
+			continue
+		}
+		if s, valid := parseStat(b); valid && s.pid == tid && (!ok || s.start < ticks) {
+			ticks, ok = s.start, true
+		}
+	}
+	return ticks, ok
+}

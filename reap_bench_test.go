@@ -1,4 +1,4 @@
-//go:build !autorestart_portable
+//go:build linux && !autorestart_portable
 
 package autorestart
 
@@ -62,6 +62,20 @@ func killAll(pids []int) {
 	}
 }
 
+// startMany starts n children that nobody keeps anything of.
+func startMany(n int, path string, args ...string) []int {
+	pids := make([]int, n)
+	null, err := os.Open(os.DevNull)
+	check(err == nil, err)
+	defer null.Close()
+	argv := append([]string{path}, args...)
+	for i := range pids {
+		pids[i], err = syscall.ForkExec(path, argv, &syscall.ProcAttr{Files: []uintptr{null.Fd(), null.Fd(), null.Fd()}})
+		check(err == nil, "starting", path, err)
+	}
+	return pids
+}
+
 func startSleepers() []int { return startMany(count(), "/bin/sleep", "60") }
 
 // The synchronous part of CleanUpChildZombies, with living children.
@@ -109,7 +123,8 @@ func BenchmarkBehindLivingChild(b *testing.B) {
 
 // Zombies: the Reaper, and in another process a bare wait4 loop.
 var _ = registerScenario("bench zombies", startZombies, func() {
-	inheritedChildren.since-- // as if called late, when a PID could have come back
+	// Late enough for a PID to have come back.
+	eventually("the next tick", func() bool { return startTick() > inheritedChildren.imageStart() })
 	began := time.Now()
 	check(new(Reaper).Run(context.Background()) == nil, "Run")
 	metric(milliseconds(time.Since(began)), "ms/reaper")

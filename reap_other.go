@@ -2,6 +2,12 @@
 
 package autorestart
 
+import (
+	"context"
+	"errors"
+	"os"
+)
+
 // Systems without pidfds and a list of children, as far as they are alike:
 // a child is known by its PID, and SIGCHLD says that some child has exited.
 
@@ -23,3 +29,12 @@ func identify(int, uint64) (command string, later bool) { return "", false }
 
 // peekZombie can't look without taking.
 func peekZombie() int { return -1 }
+
+func earliestThread() (ticks uint64, ok bool) { return 0, false }
+
+func hold(*child)           {}
+func isForeign(*child) bool { return false }
+
+func (o *Orphans) run(context.Context) error {
+	return os.NewSyscallError("prctl", errors.ErrUnsupported)
+}

@@ -23,7 +23,7 @@ func quick() []Step {
 	return []Step{
 		{syscall.SIGHUP, 10 * time.Millisecond},
 		{syscall.SIGTERM, 10 * time.Millisecond},
-		{syscall.SIGKILL, 50 * time.Millisecond},
+		{syscall.SIGKILL, time.Second},
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"os"
 	"os/signal"
+	"slices"
 	"syscall"
 )
 
@@ -20,8 +21,8 @@ const maxProbed = 99999
 // of this image can be among them, since it has not started any yet. What they
 // exited with is kept for whoever will ask.
 func listInherited() *inheritance {
-	h := &inheritance{}
-	if !restarted {
+	h := &inheritance{by: "wait4"}
+	if inherited.pid == 0 {
 		return h
 	}
 	h.done = make(map[int]Exit)
@@ -36,6 +37,7 @@ func listInherited() *inheritance {
 			h.free = append(h.free, pid)
 		}
 	}
+	h.all = slices.Clip(h.free)
 	if living && len(h.free) == len(h.done) {
 		h.err = os.NewSyscallError("wait4", errors.ErrUnsupported)
 	}

@@ -28,7 +28,8 @@ type reaping struct {
 	children map[int]*child // by PID
 	byPID    map[int]*child // of those, the ones that have to be asked one by one
 	stuck    map[int]*child // and those whose pidfd says that they have exited, and waitid not yet
-	late     bool           // whether a PID of the listing can have come back
+	since    uint64         // when this image was started: its own children are younger
+	late     bool           // whether one of those can have come by a PID of the listing
 	exits    *exits         // nil if no child was left alive
 	sigchld  chan os.Signal // nil while every child has a pidfd
 
@@ -71,8 +72,9 @@ func (g *reaping) take(pids []int) {
 	// A PID can't come back before its process has been waited for, which nobody
 	// should have done. Whether it did is worth a look only if there was time.
 	var sure []bool
-	if g.late = mayBeReused(g.from.since); g.late {
-		sure = notReused(pids, g.from.since)
+	g.since = g.from.imageStart()
+	if g.late = mayBeReused(g.since); g.late {
+		sure = notReused(pids, g.since)
 	}
 	for i, pid := range pids {
 		isSure := !g.late || sure != nil && sure[i]
@@ -86,17 +88,18 @@ func (g *reaping) take(pids []int) {
 	g.exits = newExits()
 	for pid, c := range g.children {
 		if !g.exits.watch(c) {
+			c.release()
 			g.byPID[pid] = c
 		}
 		// The PID may have come back as somebody else's process before the pidfd
 		// was opened, which waitid on the pidfd tells, or long ago as a child of
 		// our own, which its start time tells.
-		if !g.exited(c) && !c.sure && g.isReused(c) {
+		if isForeign(c) || !c.sure && g.isReused(c) {
 			g.lost(c)
 			g.forget(c)
 		}
 	}
-	g.began(len(g.children), len(g.byPID))
+	g.began(len(g.children), len(g.byPID), g.from.by)
 	if len(g.byPID) > 0 {
 		g.sigchld = make(chan os.Signal, 1)
 		notifyExits(g.sigchld)
@@ -108,7 +111,7 @@ func (g *reaping) isReused(c *child) bool {
 	if !g.late {
 		return false
 	}
-	_, later := identify(c.pid, g.from.since)
+	_, later := identify(c.pid, g.since)
 	return later
 }
 
@@ -283,10 +286,10 @@ func (g *reaping) forget(c *child) {
 func (g *reaping) ask(c *child, sure bool) (gone bool) {
 	e := Exit{PID: c.pid, Sent: c.sent}
 	if g.wanted || !sure {
-		if peekChild(c.pid) == waitRunning {
+		if c.fd == noPidfd && peekChild(c.pid) == waitRunning {
 			return false
 		}
-		command, later := identify(c.pid, g.from.since)
+		command, later := identify(c.pid, g.since)
 		if later && !sure {
 			g.lost(c)
 			return true

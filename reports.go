@@ -87,8 +87,10 @@ func (r *reports) add(f func()) {
 	r.filled.Signal()
 }
 
-func (r *reports) began(living, byPID int) {
-	r.add(func() { r.logger.Info("inherited children", "living", living, "without_pidfd", byPID) })
+func (r *reports) began(living, byPID int, listedBy string) {
+	r.add(func() {
+		r.logger.Info("inherited children", "living", living, "without_pidfd", byPID, "listed_by", listedBy)
+	})
 }
 
 func (r *reports) reaped(e *Exit) {

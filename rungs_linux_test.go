@@ -138,14 +138,17 @@ func seccompFilter(denials ...denial) error {
 
 // foreignProc goes on in a new PID namespace, whose processes the mounted /proc
 // shows under the numbers that they have outside.
-func foreignProc() error {
+func foreignProc() error { return newPIDNamespace(0) }
+
+// newPIDNamespace goes on as process 1 of a new PID namespace.
+func newPIDNamespace(flags uintptr) error {
 	if os.Geteuid() != 0 {
 		return errors.New("needs root for a PID namespace")
 	}
 	cmd := exec.Command(os.Args[0])
 	cmd.Env = append(os.Environ(), rungEnv+"=")
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
-	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWPID}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWPID | flags}
 	if err := cmd.Start(); err != nil {
 		return err
 	}
@@ -156,3 +159,8 @@ func foreignProc() error {
 
 // canPeek tells whether peekChild can tell a zombie from the living.
 const canPeek = true
+
+// seesProcesses tells whether there is anything to be known of processes.
+func seesProcesses() bool { return procIsOurs() }
+
+func uintptrOf(p *int32) uintptr { return uintptr(unsafe.Pointer(p)) }

@@ -77,7 +77,10 @@ var _ = registerHelper("scenario", func() {
 // runScenario runs the scenario once on every rung that can be forced here.
 func runScenario(t *testing.T, name string) {
 	for rung := range rungs {
-		t.Run("rung="+rung, func(t *testing.T) { runScenarioOn(t, name, rung) })
+		t.Run("rung="+rung, func(t *testing.T) {
+			t.Parallel()
+			runScenarioOn(t, name, rung)
+		})
 	}
 }
 
@@ -197,7 +200,8 @@ var _ = registerHelper("child", func() {
 
 func childCommand(kind string) (args, env []string) {
 	env = slices.DeleteFunc(os.Environ(), func(v string) bool {
-		return strings.HasPrefix(v, helperEnv+"=") // of two values, a Go program takes the first
+		// Of two values, a Go program takes the first.
+		return strings.HasPrefix(v, helperEnv+"=") || strings.HasPrefix(v, childEnv+"=")
 	})
 	return os.Args[:1], append(env, helperEnv+"=child", childEnv+"="+kind)
 }
@@ -242,20 +246,6 @@ func startOwn(kind string) *exec.Cmd {
 	check(err == nil, "child", kind, "did not get ready:", err)
 	r.Close()
 	return cmd
-}
-
-// startTrue starts n children that exit at once.
-func startMany(n int, path string, args ...string) []int {
-	pids := make([]int, n)
-	null, err := os.Open(os.DevNull)
-	check(err == nil, err)
-	defer null.Close()
-	argv := append([]string{path}, args...)
-	for i := range pids {
-		pids[i], err = syscall.ForkExec(path, argv, &syscall.ProcAttr{Files: []uintptr{null.Fd(), null.Fd(), null.Fd()}})
-		check(err == nil, "starting", path, err)
-	}
-	return pids
 }
 
 // gone reports whether no process has the PID, not even as a zombie.

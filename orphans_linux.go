@@ -1,0 +1,404 @@
+//go:build !autorestart_portable
+
+package autorestart
+
+import (
+	"context"
+	"errors"
+	"os"
+	"os/signal"
+	"slices"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// evidence is what is known of a zombie child of this process.
+type evidence struct {
+	pid     int
+	older   bool   // it was started before this image
+	session int    // 0 also for one outside of our PID namespace, -1 if not known
+	ours    [2]int // the sessions that this process has been in since it started children
+	listed  bool   // the list of the main thread's children is known
+	main    bool   // and it is in there
+}
+
+// verdict says whose a zombie is.
+type verdict int
+
+const (
+	ofNobody verdict = iota // an orphan; nobody here waits for it
+	ofOurs                  // a child that this image has started
+	unless                  // an orphan, unless somebody here holds a pidfd for it
+)
+
+// whose decides without looking at descriptors if it can.
+//
+// A process begins in its parent's session, and the only other one that it can
+// ever get into is its own, which has its PID for a number. So a zombie of a
+// third session was started by somebody else. And the kernel hands orphans to
+// the first living thread, the main thread in a Go program, whose list they come
+// into; in another thread's list are only those that this thread has started.
+func whose(e evidence) verdict {
+	switch {
+	case e.older:
+		return ofNobody
+	case e.session >= 0 && e.session != e.pid && !slices.Contains(e.ours[:], e.session):
+		return ofNobody
+	case e.listed && !e.main:
+		return ofOurs
+	default:
+		return unless
+	}
+}
+
+// sessionAtStart is the session in which this image began. It can change once,
+// by setsid(2).
+var sessionAtStart = ownSession()
+
+func ownSession() int {
+	sid, err := unix.Getsid(0)
+	if err != nil {
+		return -1
+	}
+	return sid
+}
+
+// orphanage is one run of Orphans.
+type orphanage struct {
+	*reports
+	from    *inheritance
+	left    func(Child)
+	pidfds  bool // whether os/exec's children can be told by their pidfds
+	pending map[int]*zombie
+	since   uint64    // when this image was started, in ticks
+	next    time.Time // when the zombies may be looked at again
+	list    time.Time // when all of them may be
+	sweep   time.Time // when the descriptors may be looked at again
+}
+
+// zombie is one that is not an orphan beyond doubt.
+type zombie struct {
+	ask   time.Time     // when to look at it again; zero for never
+	again time.Duration // and if that changes nothing, how long after that
+	fresh bool          // nothing but its session has been looked at yet
+	fds   bool          // what is left to look at are the descriptors
+}
+
+const (
+	// A zombie that os/exec waits for is gone in no time. Only one that stays is
+	// worth a look that costs something.
+	settle = 10 * time.Millisecond
+	// Whoever holds a pidfd may release it without waiting.
+	believeFirst, believeLast = time.Second, time.Minute
+)
+
+func (o *Orphans) run(ctx context.Context) error {
+	undo, err := o.becomeReaper()
+	if err != nil {
+		return err
+	}
+	defer undo()
+
+	tell := o.Reaped
+	if tell == nil && o.Left != nil {
+		tell = func(Exit) {}
+	}
+	g := &orphanage{
+		reports: startReports(tell, o.Logger),
+		from:    inheritedChildren,
+		left:    o.Left,
+		since:   inheritedChildren.imageStart(),
+		pidfds:  processesHavePidfds(),
+		pending: make(map[int]*zombie),
+	}
+	defer g.reports.close()
+	if !g.pidfds {
+		g.add(func() {
+			g.logger.Warn("no pidfds: some orphans will be left, because they can't be told from children")
+		})
+	}
+
+	sigchld := make(chan os.Signal, 1)
+	notifyExits(sigchld)
+	defer signal.Stop(sigchld)
+	timer := time.NewTimer(0) // what died before
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-sigchld:
+			if wait := time.Until(g.next); wait > 0 {
+				timer.Reset(wait)
+				continue
+			}
+		case <-timer.C:
+		}
+		began := time.Now()
+		g.look(began)
+		now := time.Now()
+		g.next = now.Add(scanPause(now.Sub(began)))
+		if at, ok := g.wakeUp(); ok {
+			timer.Reset(max(time.Until(at), time.Until(g.next)))
+		} else {
+			timer.Stop()
+		}
+	}
+}
+
+// becomeReaper makes sure that orphans come to this process.
+func (o *Orphans) becomeReaper() (undo func(), err error) {
+	var already int32
+	unix.Prctl(unix.PR_GET_CHILD_SUBREAPER, uintptr(unsafe.Pointer(&already)), 0, 0, 0)
+	switch {
+	case already != 0 || !o.Subreaper && unix.Getpid() == 1:
+		return func() {}, nil
+	case !o.Subreaper:
+		return nil, &os.SyscallError{Syscall: "neither process 1 nor a child subreaper", Err: errors.ErrUnsupported}
+	}
+	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
+		return nil, os.NewSyscallError("prctl", err)
+	}
+	return func() { unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0) }, nil
+}
+
+// processesHavePidfds reports whether package os keeps a pidfd for every process
+// that it starts.
+func processesHavePidfds() bool {
+	p, err := os.FindProcess(unix.Getpid())
+	if err != nil {
+		return false
+	}
+	defer p.Release()
+	return p.WithHandle(func(uintptr) {}) == nil
+}
+
+// look reaps what can be reaped now.
+func (g *orphanage) look(now time.Time) {
+	// The kernel shows one zombie at a time, the same until it is gone. As long as
+	// those are orphans, or there are none, no list has to be read.
+	for {
+		pid := peekZombie()
+		if pid == 0 {
+			clear(g.pending)
+			return
+		}
+		if z := g.pending[pid]; pid < 0 || z != nil && !z.fresh {
+			break
+		} else if z != nil || !g.meet(pid, now) {
+			if now.Before(g.list) {
+				return // others can wait until this one is looked at
+			}
+			break
+		}
+	}
+	g.list = now.Add(settle)
+	for _, pid := range possibleOrphans() {
+		if g.pending[pid] == nil && peekChild(pid) == waitExited {
+			g.meet(pid, now)
+		}
+	}
+	for pid, z := range g.pending {
+		switch {
+		case peekChild(pid) != waitExited:
+			delete(g.pending, pid)
+		case !z.fds && !z.ask.IsZero() && !now.Before(z.ask):
+			g.decide(pid, z, now)
+		}
+	}
+	g.lookAtDescriptors(now)
+}
+
+// meet is called for a zombie not seen before, and reports whether it is gone.
+func (g *orphanage) meet(pid int, now time.Time) bool {
+	if !g.from.lists(pid) && whose(session(pid)) == ofNobody {
+		return g.reap(&child{pid: pid, fd: noPidfd})
+	}
+	g.pending[pid] = &zombie{ask: now.Add(settle), again: believeFirst, fresh: true}
+	return false
+}
+
+// decide reaps a zombie that has stayed if it is nobody's. If that takes a look
+// at the descriptors it only says so.
+func (g *orphanage) decide(pid int, z *zombie, now time.Time) {
+	z.fresh = false
+	z.ask = now.Add(z.again)
+	z.again = min(2*z.again, believeLast)
+	if g.from.lists(pid) {
+		if _, later := identify(pid, g.since); !later {
+			if g.from.take(pid) { // or it is a Reaper's, or adopted
+				g.reap(&child{pid: pid, fd: noPidfd})
+			}
+			return
+		}
+	}
+	switch whose(g.examine(pid)) {
+	case ofNobody:
+		g.reap(&child{pid: pid, fd: noPidfd})
+	case unless:
+		if g.pidfds {
+			z.fds, z.ask, z.again = true, now, believeFirst
+		} else {
+			z.ask = time.Time{}
+			g.leave(pid)
+		}
+	}
+}
+
+// session is the evidence that costs next to nothing.
+func session(pid int) evidence {
+	e := evidence{pid: pid, session: -1, ours: [2]int{sessionAtStart, ownSession()}}
+	if sid, err := unix.Getsid(pid); err == nil {
+		e.session = sid
+	}
+	return e
+}
+
+// examine is all the evidence but that of the descriptors.
+func (g *orphanage) examine(pid int) evidence {
+	e := session(pid)
+	var buf [statSize]byte
+	if s, err := ourStat(pid, buf[:]); err == nil {
+		e.older = s.start < g.since
+	}
+	// It can be missed in the list if another is waited for meanwhile. Then it is
+	// taken for ours, until it is looked at again.
+	if list, err := readChildren(unix.Getpid()); err == nil {
+		e.listed, e.main = true, slices.Contains(list, pid)
+	}
+	return e
+}
+
+// lookAtDescriptors settles what is pending and due, all with one look.
+func (g *orphanage) lookAtDescriptors(now time.Time) {
+	if now.Before(g.sweep) {
+		return
+	}
+	var due []*child
+	for pid, z := range g.pending {
+		if !z.fds || now.Before(z.ask) {
+			continue
+		}
+		// Held by us, it can't become another process during the look.
+		c := &child{pid: pid, fd: noPidfd}
+		if hold(c); c.fd == noPidfd {
+			z.ask = now.Add(believeFirst) // the table of descriptors is full
+			continue
+		}
+		due = append(due, c)
+	}
+	if len(due) == 0 {
+		return
+	}
+	held, ok := pidfdsHeld(due)
+	took := time.Since(now)
+	for _, c := range due {
+		z := g.pending[c.pid]
+		switch {
+		case ok && !held[c.pid]:
+			g.reap(c)
+			delete(g.pending, c.pid)
+		default:
+			z.ask = now.Add(z.again)
+			z.again = min(2*z.again, believeLast)
+		}
+		c.release()
+	}
+	g.sweep = time.Now().Add(scanPause(took))
+}
+
+// pidfdsHeld returns the PIDs of those zombie children of this process for which
+// it has a pidfd, other than the given ones. waitid tells a pidfd from any other
+// descriptor, and whose it is, at a tenth of the price of reading /proc/self/fd.
+func pidfdsHeld(except []*child) (held map[int]bool, ok bool) {
+	end, ok := descriptorsEnd()
+	if !ok {
+		return nil, false
+	}
+	own := make(map[int]bool)
+	for _, c := range except {
+		own[c.fd] = true
+	}
+	held = make(map[int]bool)
+	for fd := range end {
+		var info unix.Siginfo
+		if own[fd] || waitid(unix.P_PIDFD, fd, &info, unix.WEXITED|unix.WNOHANG|unix.WNOWAIT, nil) != nil {
+			continue
+		}
+		if pid, _ := childInfo(&info); pid != 0 {
+			held[pid] = true
+		}
+	}
+	return held, true
+}
+
+// descriptorsEnd returns a number above those of all open descriptors.
+func descriptorsEnd() (int, bool) {
+	if b, err := readAll("/proc/self/status", make([]byte, 0, 4096)); err == nil {
+		if n, ok := parseFDSize(b); ok {
+			return n, true
+		}
+	}
+	// Without /proc, all that there can be, unless the limit has been lowered
+	// after they were opened: then the highest stay out of sight.
+	var limit unix.Rlimit
+	if unix.Getrlimit(unix.RLIMIT_NOFILE, &limit) != nil {
+		return 0, false
+	}
+	return int(min(limit.Max, 1<<20)), true
+}
+
+// reap waits for the zombie and reports it.
+func (g *orphanage) reap(c *child) bool {
+	e := Exit{PID: c.pid}
+	if g.wanted {
+		e.Command, _ = identify(c.pid, 0)
+	}
+	switch g.from.wait(c, &e) {
+	case waitExited:
+		g.reaped(&e)
+		return true
+	case waitRunning: // traced
+		return false
+	default:
+		return true
+	}
+}
+
+// leave reports a zombie of which it can't be said whose it is.
+func (g *orphanage) leave(pid int) {
+	if !g.wanted {
+		return
+	}
+	c := describe(pid)
+	g.add(func() {
+		g.logger.Warn("zombie left: an orphan, or a child that somebody will wait for", "pid", c.PID, "command", c.Command)
+		if g.left != nil {
+			g.left(c)
+		}
+	})
+}
+
+// wakeUp tells when there is something to do even if no child exits.
+func (g *orphanage) wakeUp() (at time.Time, ok bool) {
+	for _, z := range g.pending {
+		if !z.ask.IsZero() && (!ok || z.ask.Before(at)) {
+			at, ok = z.ask, true
+		}
+	}
+	if ok && at.Before(g.sweep) {
+		at = g.sweep
+	}
+	return at, ok
+}
+
+// possibleOrphans lists the children among which orphans can be.
+func possibleOrphans() []int {
+	pids, err := readChildren(unix.Getpid())
+	if err != nil {
+		pids, _, _ = listWithoutChildrenFile()
+	}
+	return pids
+}

@@ -1,0 +1,268 @@
+//go:build !autorestart_portable
+
+package autorestart
+
+import (
+	"context"
+	"errors"
+	"os"
+	"os/exec"
+	"slices"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+func TestWhoseZombie(t *testing.T) {
+	ours := [2]int{10, 20}
+	for _, tt := range []struct {
+		name string
+		e    evidence
+		want verdict
+	}{
+		{"nothing known", evidence{pid: 99, session: -1, ours: ours}, unless},
+		{"older than this image", evidence{pid: 99, session: 20, ours: ours, older: true}, ofNobody},
+		{"our session", evidence{pid: 99, session: 20, ours: ours}, unless},
+		{"our session at the start", evidence{pid: 99, session: 10, ours: ours}, unless},
+		{"its own session", evidence{pid: 99, session: 99, ours: ours}, unless},
+		{"a third session", evidence{pid: 99, session: 50, ours: ours}, ofNobody},
+		{"a session outside of the PID namespace", evidence{pid: 99, session: 0, ours: ours}, ofNobody},
+		{"ours is outside, too", evidence{pid: 99, session: 0, ours: [2]int{0, 1}}, unless},
+		{"another thread's child", evidence{pid: 99, session: 20, ours: ours, listed: true}, ofOurs},
+		{"the main thread's child", evidence{pid: 99, session: 20, ours: ours, listed: true, main: true}, unless},
+	} {
+		if got := whose(tt.e); got != tt.want {
+			t.Errorf("%s: %v, want %v", tt.name, got, tt.want)
+		}
+	}
+}
+
+func TestParseFDSize(t *testing.T) {
+	for in, want := range map[string]int{
+		"Name:\tx\nFDSize:\t64\nGroups:\t\n": 64,
+		"Name:\tFDSize:\t1\nFDSize:\t256\n":  256,
+		"Name:\tx\nFDSize:\t64":              0,
+		"FDSize:\t64\n":                      0, // never the first line
+		"Name:\tx\nFDSize:\t-1\n":            0,
+		"":                                   0,
+	} {
+		if got, ok := parseFDSize([]byte(in)); got != want || ok != (want > 0) {
+			t.Errorf("parseFDSize(%q) = %d, %v", in, got, ok)
+		}
+	}
+}
+
+func TestOrphansNeedARole(t *testing.T) {
+	if os.Getpid() == 1 {
+		t.Skip("this is process 1")
+	}
+	if err := new(Orphans).Run(t.Context()); !errors.Is(err, errors.ErrUnsupported) {
+		t.Errorf("Run: %v", err)
+	}
+}
+
+func init() {
+	// exits with 5 as soon as its parent is gone
+	children["orphan"] = func(ready func()) {
+		parent := os.Getppid()
+		ready()
+		for os.Getppid() == parent {
+			time.Sleep(time.Millisecond)
+		}
+		os.Exit(5)
+	}
+	// leaves two orphans, one of them in a session of which it is not the leader
+	children["parent"] = func(ready func()) {
+		startChild("orphan")
+		startChildAttr("session leader", &syscall.SysProcAttr{Setsid: true})
+		ready()
+		os.Exit(6)
+	}
+	children["session leader"] = func(ready func()) {
+		startChild("orphan")
+		ready()
+		select {}
+	}
+}
+
+// startOrphans starts Orphans and returns how to end it.
+func startOrphans(o *Orphans) (end func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error)
+	go func() { done <- o.Run(ctx) }()
+	return func() {
+		cancel()
+		err := <-done
+		check(errors.Is(err, context.Canceled), "Orphans:", err)
+	}
+}
+
+// runOrphan has a child start an orphan and end, and waits for that child.
+func runParent() {
+	own := startOwn("parent")
+	err := own.Wait()
+	check(own.ProcessState.ExitCode() == 6, "the parent:", err)
+}
+
+var _ = registerScenario("orphans", func() {
+	noteChild("inherited", "polite")
+	noteChild("reapers", "polite")
+}, func() {
+	warmUp()
+	start := held()
+	pidfds := processesHavePidfds()
+
+	// A Reaper and an adopter have their children to themselves.
+	var reaped exitLog
+	r := Reaper{Escalation: []Step{}, Reaped: reaped.add, Spare: func(c Child) bool { return c.PID == notedPID("inherited") }}
+	reaping := make(chan error)
+	go func() { reaping <- r.Run(context.Background()) }()
+	eventually("the Reaper takes its child", func() bool { return len(inheritedChildren.list()) == 1 })
+	adopted, err := Adopt(notedPID("inherited"))
+	check(err == nil, err)
+
+	var log, left exitLog
+	o := &Orphans{
+		Subreaper: true,
+		Reaped:    log.add,
+		Left:      func(c Child) { left.add(Exit{PID: c.PID}) },
+	}
+	end := startOrphans(o)
+	eventually("subreaper", func() bool {
+		var on int32
+		return unix.Prctl(unix.PR_GET_CHILD_SUBREAPER, uintptrOf(&on), 0, 0, 0) == nil && on == 1 || os.Getpid() == 1
+	})
+
+	// Our own, which nobody waits for yet.
+	own := make([]*exec.Cmd, 5)
+	for i := range own {
+		own[i] = startOwn("exit 3")
+	}
+	for range 3 {
+		runParent()
+	}
+	// Every parent leaves an orphan and a session leader with a child.
+	eventually("orphans are reaped, or left and reported", func() bool { return log.len()+left.len() >= 3 })
+	check(pidfds || left.len() >= 3, "left:", left.exits, "reaped:", log.exits)
+	for _, e := range log.exits {
+		check(e.Code == 5, e)
+	}
+	// The session leaders are orphans that live. What they leave was born in
+	// their sessions, which says enough whatever the kernel can do.
+	leaders := unwaited(own, adopted.PID(), notedPID("reapers"))
+	check(len(leaders) == 3, "session leaders:", leaders)
+	before := log.len()
+	killAll(leaders)
+	eventually("their children are reaped", func() bool {
+		n := 0
+		for _, e := range log.copy() {
+			if e.Code == 5 {
+				n++
+			}
+		}
+		return n >= 3+before || n >= 3 && !pidfds
+	})
+
+	check(syscall.Kill(adopted.PID(), syscall.SIGTERM) == nil, "kill")
+	check(syscall.Kill(notedPID("reapers"), syscall.SIGTERM) == nil, "kill")
+	e, err := adopted.Wait(context.Background())
+	check(err == nil && e.Code == 7 && !e.Lost, e, err)
+	check(<-reaping == nil && reaped.of("reapers").Code == 7, reaped.exits)
+
+	for _, cmd := range own {
+		err := cmd.Wait()
+		check(cmd.ProcessState != nil && cmd.ProcessState.ExitCode() == 3, "stolen:", err)
+	}
+	if pidfds {
+		eventually("nothing is left", haveNoChildren)
+	}
+	end()
+	start.check()
+	var on int32
+	unix.Prctl(unix.PR_GET_CHILD_SUBREAPER, uintptrOf(&on), 0, 0, 0)
+	check(on == 0, "still a subreaper")
+})
+
+func (l *exitLog) copy() []Exit {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var all []Exit
+	for _, e := range l.exits {
+		all = append(all, e)
+	}
+	return all
+}
+
+// unwaited lists the living children but for the given ones.
+func unwaited(own []*exec.Cmd, but ...int) []int {
+	for _, cmd := range own {
+		but = append(but, cmd.Process.Pid)
+	}
+	var pids []int
+	for _, pid := range possibleOrphans() {
+		if peekChild(pid) == waitRunning && !slices.Contains(but, pid) {
+			pids = append(pids, pid)
+		}
+	}
+	return pids
+}
+
+func TestOrphans(t *testing.T) { runScenario(t, "orphans") }
+
+// A process that was released belongs to nobody any more.
+var _ = registerScenario("released", func() {}, func() {
+	if !processesHavePidfds() {
+		return
+	}
+	var log exitLog
+	end := startOrphans(&Orphans{Subreaper: true, Reaped: log.add})
+	own := startOwn("exit 3")
+	pid := own.Process.Pid
+	eventually("it exits", func() bool { return peekChild(pid) == waitExited })
+	runParent()
+	eventually("orphans are looked after", func() bool { return log.len() > 0 })
+	check(peekChild(pid) == waitExited, "stolen before it was released")
+	check(own.Process.Release() == nil, "Release")
+	eventually("it is reaped", func() bool { return gone(pid) })
+	end()
+})
+
+func TestOrphansReleased(t *testing.T) { runScenario(t, "released") }
+
+// Thousands of os/exec's children come and go beside orphans: none is stolen.
+var _ = registerScenario("orphans and exec", func() {}, func() {
+	var log exitLog
+	end := startOrphans(&Orphans{Subreaper: true, Reaped: log.add})
+	var wg sync.WaitGroup
+	var wrong atomic.Int64
+	workers := 4
+	if os.Getenv(rungEnv) == "few-descriptors" {
+		workers = 1 // os/exec needs some, too
+	}
+	for w := range workers {
+		wg.Go(func() {
+			for i := range 50 {
+				want := (w*50 + i) % 256
+				cmd := exec.Command("/bin/sh", "-c", "sleep 0 & exit "+strconv.Itoa(want))
+				cmd.Run()
+				if cmd.ProcessState == nil || cmd.ProcessState.ExitCode() != want {
+					wrong.Add(1)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	check(wrong.Load() == 0, "wrong statuses:", wrong.Load())
+	if processesHavePidfds() {
+		eventually("all orphans are reaped", haveNoChildren)
+		check(log.len() > 0, "no orphans")
+	}
+	end()
+})
+
+func TestOrphansAndExec(t *testing.T) { runScenario(t, "orphans and exec") }
