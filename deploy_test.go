@@ -657,70 +657,98 @@ func TestSymlinkedDirectories(t *testing.T) {
 	d.wantRestart(6)
 }
 
-// The file system of a directory on the way is unmounted, and mounted again.
+// The file system of a directory on the way is unmounted: the path leads to the
+// directory below, and later to whatever is mounted there. No event tells of a
+// mount.
 func TestUnmounted(t *testing.T) {
-	t.Parallel()
+	t.Run("deployed below", func(t *testing.T) {
+		t.Parallel()
+		d := newMountedDaemon(t)
+		d.start()
+		d.watchingMount()
+		d.inside(`umount "$1"`, d.mnt)
+		d.watchingMount()
+		d.symlink(d.target(2), d.path)
+		d.wantRestart(2)
+	})
+	t.Run("mounted again", func(t *testing.T) {
+		t.Parallel()
+		d := newMountedDaemon(t)
+		d.start()
+		d.watchingMount()
+		d.inside(`umount "$1"`, d.mnt)
+		d.watchingMount()
+		d.inside(mountWith, d.mnt, d.target(2))
+		d.wantRestart(2)
+	})
+	t.Run("mounted again with the same version", func(t *testing.T) {
+		t.Parallel()
+		d := newMountedDaemon(t)
+		d.start()
+		d.watchingMount()
+		d.inside(`umount "$1"`, d.mnt)
+		d.watchingMount()
+		d.inside(mountWith, d.mnt, d.target(1))
+		d.watchingMount()
+		d.inside(`ln -sfn "$2" "$1/app"`, d.mnt, d.target(2))
+		d.wantRestart(2)
+	})
+}
+
+// mountWith mounts a file system with a link to an executable. The image itself
+// must not keep the file system busy.
+const mountWith = `mount -t tmpfs tmpfs "$1"; ln -s "$2" "$1/app"`
+
+// mountedDaemon is started by a link on a file system of its own, which it alone
+// sees.
+type mountedDaemon struct {
+	*daemon
+	dir, mnt string
+}
+
+func newMountedDaemon(t *testing.T) *mountedDaemon {
 	for _, tool := range []string{"mount", "umount", "nsenter"} {
 		needTool(t, tool)
 	}
 	d := newDaemon(t)
 	dir := filepath.Dir(d.path)
-	for _, name := range []string{"real", "mnt"} {
-		d.mkdir(filepath.Join(dir, name))
-	}
-	d.at(filepath.Join(dir, "real", "1"))
-	first := d.path
-	d.startedAs(filepath.Join(dir, "mnt", "app"))
-	// The image itself must not keep the file system busy.
+	m := &mountedDaemon{d, dir, filepath.Join(dir, "mnt")}
+	d.mkdir(m.mnt)
+	d.startedAs(filepath.Join(m.mnt, "app"))
 	d.cmd.Path = "/bin/sh"
-	d.cmd.Args = []string{"sh", "-euc", `mount -t tmpfs tmpfs "$1"; ln -s "$2" "$1/app"; exec "$1/app"`, "sh", filepath.Join(dir, "mnt"), first}
+	d.cmd.Args = []string{"sh", "-euc", mountWith + `; exec "$1/app"`, "sh", m.mnt, m.target(1)}
 	d.cmd.SysProcAttr = ownMounts(t)
-	d.start()
-	inside := func(script string, args ...string) {
-		t.Helper()
-		enter := []string{"-t", strconv.Itoa(d.cmd.Process.Pid), "-m"}
-		if d.cmd.SysProcAttr.Cloneflags&unix.CLONE_NEWUSER != 0 {
-			enter = append(enter, "-U", "--preserve-credentials")
-		}
-		run(t, "nsenter", append(append(enter, "sh", "-euc", script, "sh"), args...)...)
-	}
-	mnt := filepath.Dir(d.path)
-	watching := func() {
-		t.Helper()
-		if haveEvents {
-			// What the daemon sees is below its root.
-			waitFor(t, "watch on "+mnt, func() bool { return d.watches(fmt.Sprintf("/proc/%d/root%s", d.cmd.Process.Pid, mnt)) })
-		}
-	}
-	version := func(n int) string {
-		t.Helper()
-		path := filepath.Join(dir, "real", strconv.Itoa(n))
-		d.write(path, image(t, n))
-		return path
-	}
+	return m
+}
 
-	watching()
-	inside(`umount "$1"`, mnt)
-	watching() // the directory below
-	d.symlink(version(2), d.path)
-	d.wantRestart(2)
-
-	watching()
-	if err := os.Remove(d.path); err != nil {
-		t.Fatal(err)
+// target returns the path of a version beside the mount.
+func (m *mountedDaemon) target(version int) string {
+	m.t.Helper()
+	path := filepath.Join(m.dir, strconv.Itoa(version))
+	if _, err := os.Stat(path); err != nil {
+		m.write(path, image(m.t, version))
 	}
-	mountWith := `mount -t tmpfs tmpfs "$1"; ln -s "$2" "$1/app"`
-	inside(mountWith, mnt, version(3))
-	d.wantRestart(3)
+	return path
+}
 
-	// The same version comes back, and the next one a while later.
-	watching()
-	inside(`umount "$1"`, mnt)
-	watching()
-	inside(mountWith, mnt, filepath.Join(dir, "real", "3"))
-	watching()
-	inside(`ln -sfn "$2" "$1/app"`, mnt, version(4))
-	d.wantRestart(4)
+// inside runs a script where the daemon's mounts are.
+func (m *mountedDaemon) inside(script string, args ...string) {
+	m.t.Helper()
+	enter := []string{"-t", strconv.Itoa(m.cmd.Process.Pid), "-m"}
+	if m.cmd.SysProcAttr.Cloneflags&unix.CLONE_NEWUSER != 0 {
+		enter = append(enter, "-U", "--preserve-credentials")
+	}
+	run(m.t, "nsenter", append(append(enter, "sh", "-euc", script, "sh"), args...)...)
+}
+
+// watchingMount waits for the watch on the directory that the daemon sees.
+func (m *mountedDaemon) watchingMount() {
+	m.t.Helper()
+	if haveEvents {
+		waitFor(m.t, "watch on "+m.mnt, func() bool {
+			return m.watches(fmt.Sprintf("/proc/%d/root%s", m.cmd.Process.Pid, m.mnt))
+		})
+	}
 }
 
 // ownMounts gives a process mounts of its own, and the right to make them.
