@@ -26,8 +26,8 @@ import "context"
 // Orphans is a set of options, useful as its zero value.
 type Orphans struct {
 	// Subreaper makes this process a child subreaper for as long as Run runs, with
-	// prctl(2)'s PR_SET_CHILD_SUBREAPER.
-	// If false, this process must be one already, or process 1.
+	// prctl(2)'s PR_SET_CHILD_SUBREAPER, unless it is one already or is process 1.
+	// If false, it must be.
 	Subreaper bool
 
 	// Reaped is told of every orphan that is gone, in the way of Reaper.Reaped.
