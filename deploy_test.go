@@ -409,7 +409,7 @@ func TestFiveVersionsInFiveMilliseconds(t *testing.T) {
 			t.Fatalf("version %d in process %d after version %d in process %d", d.last.Version, d.last.PID, before, d.cmd.Process.Pid)
 		}
 	}
-	d.watching()
+	d.ask("state", "state")
 	d.deploy(last + 1)
 	d.wantRestart(last + 1)
 }

@@ -25,13 +25,17 @@ func openRunning() (*os.File, error) {
 	return nil, errors.ErrUnsupported
 }
 
-// launchKind is read at package initialisation, from what is at the path then.
+// launchKind is read at package initialisation, if the image is still at the path
+// then.
 var launchKind = func() imageKind {
 	f, err := openCandidate(launch.path)
 	if err != nil {
 		return imageKind{}
 	}
 	defer f.Close()
+	if id, err := statFile(f); err != nil || id != launch.id {
+		return imageKind{}
+	}
 	return kindOf(f)
 }()
 
@@ -44,9 +48,13 @@ func openForWriting(*os.File) bool { return false }
 // lacksCapabilities: there are none.
 func lacksCapabilities(_, _ *os.File) bool { return false }
 
-// launchPath returns what argv[0] says, as long as it leads to the same file as
+// launchPath returns what the image before says, unless that could be anybody.
+// Otherwise it is what argv[0] says, as long as that leads to the same file as
 // what the system says: only argv[0] keeps a symbolic link.
 func launchPath() string {
+	if inherited.path != "" && os.Getuid() == os.Geteuid() && os.Getgid() == os.Getegid() {
+		return inherited.path
+	}
 	exe, exeErr := os.Executable()
 	if len(os.Args) == 0 {
 		return exe
@@ -88,7 +96,7 @@ func execImage(c *candidate, exact bool, args, env []string) error {
 	execMu.Lock()
 	defer execMu.Unlock()
 	defer lowerOpenFilesLimit()()
-	h := handover{pid: os.Getpid()}
+	h := handover{pid: os.Getpid(), image: c.id, path: c.path}
 	err := syscall.Exec(c.path, args, append(env, handoverEnv+"="+h.String()))
 	return &os.PathError{Op: "execve", Path: c.path, Err: err}
 }

@@ -18,6 +18,7 @@ type handover struct {
 	pid     int
 	inotify []int          // descriptors, owned by the image that parses this
 	watches []inotifyWatch // what they watch
+	image   fileID         // the file that was executed
 	path    string         // of the executable, where the kernel can't tell; or ""
 }
 
@@ -35,6 +36,10 @@ func (h handover) String() string {
 		b = strconv.AppendInt(b, int64(w.fd), 10)
 		b = append(b, '/')
 		b = strconv.AppendInt(b, int64(w.wd), 10)
+	}
+	if h.image != (fileID{}) {
+		b = append(b, ",image="...)
+		b = h.image.appendTo(b)
 	}
 	if h.path != "" {
 		b = append(b, ",path="...)
@@ -55,6 +60,9 @@ func parseHandover(s string, pid int) (h handover, ok bool) {
 		key, value, _ := strings.Cut(field, "=")
 		var watch string
 		switch key {
+		case "image":
+			h.image = parseFileID(value)
+			continue
 		case "pid", "inotify":
 		case "watch":
 			value, watch, _ = strings.Cut(value, "/")

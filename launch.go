@@ -15,12 +15,13 @@ var launch = takeLaunch()
 type launchInfo struct {
 	path string // absolute, symbolic links kept; "" if it can't be told
 	args []string
-	id   fileID // the file at path when this process started; zero if there was none
+	id   fileID // the file that this image was executed from; zero if it can't be told
 }
 
 func takeLaunch() launchInfo {
-	l := launchInfo{path: launchPath(), args: slices.Clone(os.Args)}
-	if l.path != "" {
+	l := launchInfo{path: launchPath(), args: slices.Clone(os.Args), id: inherited.image}
+	if l.id == (fileID{}) && l.path != "" {
+		// For all that can be told: it may have been replaced since the exec.
 		l.id, _ = statPath(l.path)
 	}
 	return l
