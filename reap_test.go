@@ -16,6 +16,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // quick is a schedule for tests: it ends a child that ignores everything, too.
@@ -300,7 +302,7 @@ var _ = registerScenario("stopped", func() {
 	note("stopped", strconv.Itoa(pid))
 	check(syscall.Kill(pid, syscall.SIGSTOP) == nil, "stop")
 	var status syscall.WaitStatus
-	_, err := syscall.Wait4(pid, &status, syscall.WUNTRACED, nil)
+	_, err := syscall.Wait4(pid, &status, unix.WUNTRACED, nil)
 	check(err == nil && status.Stopped(), "not stopped:", err)
 }, func() {
 	var log exitLog
