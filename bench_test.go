@@ -266,8 +266,14 @@ func quantile(took []time.Duration, q float64) time.Duration {
 
 func us(d time.Duration) float64 { return float64(d) / float64(time.Microsecond) }
 
-// memoryDir returns a directory on tmpfs where there is one.
+// memoryDir returns a directory on tmpfs where there is one of some size that
+// programs can be executed on.
 func memoryDir(tb testing.TB) string {
+	var fs unix.Statfs_t
+	err := unix.Statfs("/dev/shm", &fs)
+	if err != nil || fs.Flags&unix.ST_NOEXEC != 0 || uint64(fs.Bavail)*uint64(fs.Bsize) < 1<<30 {
+		return tb.TempDir()
+	}
 	dir, err := os.MkdirTemp("/dev/shm", "autorestart")
 	if err != nil {
 		return tb.TempDir()

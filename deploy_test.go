@@ -300,6 +300,9 @@ func TestDeployed(t *testing.T) {
 
 func TestDeployedByGoBuild(t *testing.T) {
 	needTool(t, "go")
+	if _, err := os.Stat("autorestart.go"); err != nil {
+		t.Skip("nothing to build from: ", err)
+	}
 	for _, tmp := range []string{"same file system", "temporary directory"} {
 		t.Run(tmp, func(t *testing.T) {
 			t.Parallel()
@@ -386,6 +389,50 @@ func TestDeployedByDpkg(t *testing.T) {
 	d.watching()
 	d.deploy(4)
 	d.wantRestart(4)
+}
+
+// Capabilities go with the file that is replaced. A new version that has not got
+// them yet is not executed without.
+func TestDeployedWithCapabilities(t *testing.T) {
+	if !haveEvents {
+		t.Skip("capabilities are Linux's")
+	}
+	needTool(t, "setcap")
+	if os.Getuid() != 0 {
+		t.Skip("setcap is for root alone")
+	}
+	setcap := func(t *testing.T, name string) {
+		t.Helper()
+		run(t, "setcap", "cap_net_bind_service=+ep", name)
+	}
+	t.Run("at once", func(t *testing.T) {
+		t.Parallel()
+		d := newDaemon(t)
+		setcap(t, d.path)
+		d.start()
+		staged := d.stage(2)
+		d.watching()
+		run(t, "install", "-m755", staged, d.path)
+		setcap(t, d.path)
+		d.wantRestart(2)
+		d.watching()
+		d.write(d.path+".new", image(t, 3))
+		setcap(t, d.path+".new")
+		d.rename(d.path+".new", d.path)
+		d.wantRestart(3)
+	})
+	t.Run("long afterwards", func(t *testing.T) {
+		t.Parallel()
+		d := newDaemon(t)
+		setcap(t, d.path)
+		d.start()
+		d.watching()
+		d.deploy(2)
+		d.wantLogged("without capabilities")
+		d.ask("state", "state")
+		setcap(t, d.path)
+		d.wantRestart(2)
+	})
 }
 
 // Which of them run, and for how long, is a matter of chance: each at most

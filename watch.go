@@ -123,6 +123,9 @@ func (w *Watcher) next(done <-chan struct{}) (Change, error) {
 		if err != nil {
 			return Change{}, err
 		}
+		if event {
+			retry.reset() // it may be all that was missing, but for a moment
+		}
 		// What is waited for may be mounted, and no event tells of that: the watches
 		// are then on the directory below.
 		armed = !event && !again && (w.rearm.IsZero() || time.Now().Before(w.rearm))

@@ -238,6 +238,33 @@ func TestWatcherVersions(t *testing.T) {
 	})
 }
 
+// What is not ready is looked at again at a growing delay, and after an event
+// soon: a close may be told of a moment before the writer has gone.
+func TestWatcherLooksSoonAfterEvent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w, e, _ := newTestWatcher(t)
+		defer w.Close()
+		next := startNext(t.Context(), w)
+		deploy(t, w.path, program(2), 0o644)
+		e.happen <- struct{}{}
+		time.Sleep(time.Minute)
+		wantNone(t, "not executable", next)
+		if _, waits := e.seen(); waits[len(waits)-1] != time.Second {
+			t.Errorf("waits for %v after a minute", waits[len(waits)-1])
+		}
+		e.happen <- struct{}{}
+		wantNone(t, "not executable yet", next)
+		if _, waits := e.seen(); waits[len(waits)-1] != 2*time.Millisecond {
+			t.Errorf("waits for %v after an event", waits[len(waits)-1])
+		}
+		if err := os.Chmod(w.path, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(2 * time.Millisecond)
+		wantChange(t, "version 2", next)
+	})
+}
+
 func TestWatcherContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w, _, _ := newTestWatcher(t)
