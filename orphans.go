@@ -13,8 +13,9 @@ import "context"
 // be and nobody in this process holds a pidfd for it. Package os holds one for
 // every os.Process, from birth until Wait or Release, if the kernel can (Linux
 // 5.4). What was started in some other way and has no pidfd, as by
-// [syscall.ForkExec], is protected only as far as the kernel lists it elsewhere,
-// so that programs that do that had better not run Orphans.
+// [syscall.ForkExec], is safe only if the kernel lists it with another thread
+// than the main one, so that programs that do that had better not run Orphans.
+// And a process that was released without Wait may stay a zombie there.
 //
 // Where the kernel has no pidfds, or this process may not use them, the last of
 // those proofs is missing; what can't be decided then is left, and reported by

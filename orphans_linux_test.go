@@ -228,14 +228,24 @@ func unwaited(own []*exec.Cmd, but ...int) []int {
 
 func TestOrphans(t *testing.T) { runScenario(t, "orphans") }
 
-// A process that was released belongs to nobody any more.
+// A process that was released belongs to nobody any more, if it is where orphans
+// are. In another thread's list it is ours for good.
 var _ = registerScenario("released", needSubreaper, func() {
 	if !processesHavePidfds() {
 		return
 	}
 	var log exitLog
 	end := startOrphans(&Orphans{Subreaper: true, Reaped: log.add})
-	own := startOwn("exit 3")
+	var own *exec.Cmd
+	eventually("a child of the main thread", func() bool {
+		own = startOwn("exit 3")
+		list, err := readChildren(os.Getpid())
+		if err != nil || slices.Contains(list, own.Process.Pid) {
+			return true
+		}
+		own.Wait()
+		return false
+	})
 	pid := own.Process.Pid
 	eventually("it exits", func() bool { return peekChild(pid) == waitExited })
 	runParent()

@@ -22,7 +22,7 @@ import (
 func quick() []Step {
 	return []Step{
 		{syscall.SIGHUP, 10 * time.Millisecond},
-		{syscall.SIGTERM, 10 * time.Millisecond},
+		{syscall.SIGTERM, time.Second},
 		{syscall.SIGKILL, time.Second},
 	}
 }
