@@ -31,7 +31,7 @@ func execImage(c *candidate, exact bool, args, env []string) error {
 	defer lowerOpenFilesLimit()()
 	defer scheduleAsLeader()()
 
-	h := handover{pid: os.Getpid(), image: c.id}
+	h := handover{pid: os.Getpid()}
 	target := c.path
 	if exact {
 		// Not execveat(2): only syscall.Exec keeps the runtime from starting threads.

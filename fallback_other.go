@@ -10,6 +10,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 )
@@ -47,6 +48,48 @@ func openForWriting(*os.File) bool { return false }
 
 // lacksCapabilities: there are none.
 func lacksCapabilities(_, _ *os.File) bool { return false }
+
+// launchID is the file that this image was executed from, by the word of the image
+// before it. Without that it is what is at the path now, for all that can be
+// told: it may have been replaced since the exec.
+func launchID(path string) fileID {
+	if id := parseFileID(inherited.image); id != (fileID{}) {
+		return id
+	}
+	id, _ := statPath(path)
+	return id
+}
+
+// formatFileID formats what [parseFileID] parses.
+func formatFileID(id fileID) string {
+	var b []byte
+	for _, n := range [...]uint64{
+		id.dev, id.ino, uint64(id.size), uint64(id.mtime), uint64(id.ctime),
+		uint64(id.uid), uint64(id.gid), uint64(id.perm),
+	} {
+		b = strconv.AppendUint(b, n, 16)
+		b = append(b, '/')
+	}
+	return string(b)
+}
+
+// parseFileID returns the identity of a regular file, or zero for anything that
+// is none.
+func parseFileID(s string) fileID {
+	var n [8]uint64
+	for i := range n {
+		field, rest, _ := strings.Cut(s, "/")
+		var err error
+		if n[i], err = strconv.ParseUint(field, 16, 64); err != nil {
+			return fileID{}
+		}
+		s = rest
+	}
+	return fileID{
+		dev: n[0], ino: n[1], size: int64(n[2]), mtime: int64(n[3]), ctime: int64(n[4]),
+		uid: uint32(n[5]), gid: uint32(n[6]), perm: uint32(n[7]), regular: true,
+	}
+}
 
 // launchPath returns what the image before says, unless that could be anybody.
 // Otherwise it is what argv[0] says, as long as that leads to the same file as
@@ -96,7 +139,7 @@ func execImage(c *candidate, exact bool, args, env []string) error {
 	execMu.Lock()
 	defer execMu.Unlock()
 	defer lowerOpenFilesLimit()()
-	h := handover{pid: os.Getpid(), image: c.id, path: c.path}
+	h := handover{pid: os.Getpid(), image: formatFileID(c.id), path: c.path}
 	err := syscall.Exec(c.path, args, append(env, handoverEnv+"="+h.String()))
 	return &os.PathError{Op: "execve", Path: c.path, Err: err}
 }

@@ -18,7 +18,7 @@ type handover struct {
 	pid     int
 	inotify []int          // descriptors, owned by the image that parses this
 	watches []inotifyWatch // what they watch
-	image   fileID         // the file that was executed
+	image   string         // which file was executed, where the kernel can't tell; or ""
 	path    string         // of the executable, where the kernel can't tell; or ""
 }
 
@@ -37,9 +37,9 @@ func (h handover) String() string {
 		b = append(b, '/')
 		b = strconv.AppendInt(b, int64(w.wd), 10)
 	}
-	if h.image != (fileID{}) {
+	if h.image != "" {
 		b = append(b, ",image="...)
-		b = h.image.appendTo(b)
+		b = append(b, h.image...)
 	}
 	if h.path != "" {
 		b = append(b, ",path="...)
@@ -61,7 +61,7 @@ func parseHandover(s string, pid int) (h handover, ok bool) {
 		var watch string
 		switch key {
 		case "image":
-			h.image = parseFileID(value)
+			h.image = value
 			continue
 		case "pid", "inotify":
 		case "watch":

@@ -894,32 +894,6 @@ func files(r report) []string {
 	return list
 }
 
-func TestPollsWithoutInotify(t *testing.T) {
-	d := newDaemon(t)
-	// In a user namespace of its own the daemon may have no inotify instance.
-	d.cmd.Path = "/bin/sh"
-	d.cmd.Args = []string{"sh", "-c", `echo 0 > /proc/sys/user/max_inotify_instances && exec "$0"`, d.path}
-	d.cmd.SysProcAttr = &syscall.SysProcAttr{
-		Cloneflags:  unix.CLONE_NEWUSER,
-		UidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getuid(), Size: 1}},
-		GidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getgid(), Size: 1}},
-	}
-	if err := userNamespaces(); err != nil {
-		t.Skip("no user namespaces here: ", err)
-	}
-	d.setenv(pollEnv + "=1")
-	d.start()
-	d.wantLogged("polling every 1s")
-	for version := 2; version <= 3; version++ {
-		deployed := time.Now()
-		d.deploy(version)
-		d.wantRestart(version)
-		if took := time.Since(deployed); took > 2*time.Second {
-			t.Errorf("a change was seen after %v", took)
-		}
-	}
-}
-
 func userNamespaces() error {
 	cmd := exec.Command("/bin/true")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWUSER}

@@ -19,12 +19,8 @@ type launchInfo struct {
 }
 
 func takeLaunch() launchInfo {
-	l := launchInfo{path: launchPath(), args: slices.Clone(os.Args), id: inherited.image}
-	if l.id == (fileID{}) && l.path != "" {
-		// For all that can be told: it may have been replaced since the exec.
-		l.id, _ = statPath(l.path)
-	}
-	return l
+	path := launchPath()
+	return launchInfo{path: path, args: slices.Clone(os.Args), id: launchID(path)}
 }
 
 // errNoPath answers for a program without a file name, as one that was executed

@@ -64,6 +64,13 @@ func setProcessName(path string) {
 	}
 }
 
+// launchID is what is at the path when the process starts. It is only used where
+// /proc/self/exe can't be opened.
+func launchID(path string) fileID {
+	id, _ := statPath(path)
+	return id
+}
+
 // openRunning opens the image that this process runs, whatever has become of
 // its path.
 func openRunning() (*os.File, error) {

@@ -13,8 +13,9 @@ import "context"
 // be and nobody in this process holds a pidfd for it. Package os holds one for
 // every os.Process, from birth until Wait or Release, if the kernel can (Linux
 // 5.4). What was started in some other way and has no pidfd, as by
-// [syscall.ForkExec], is protected only as far as the kernel lists it elsewhere,
-// so that programs that do that had better not run Orphans.
+// [syscall.ForkExec], is safe only if the kernel lists it with another thread
+// than the main one, so that programs that do that had better not run Orphans.
+// And a process that was released without Wait may stay a zombie there.
 //
 // Where the kernel has no pidfds, or this process may not use them, the last of
 // those proofs is missing; what can't be decided then is left, and reported by
@@ -26,8 +27,8 @@ import "context"
 // Orphans is a set of options, useful as its zero value.
 type Orphans struct {
 	// Subreaper makes this process a child subreaper for as long as Run runs, with
-	// prctl(2)'s PR_SET_CHILD_SUBREAPER.
-	// If false, this process must be one already, or process 1.
+	// prctl(2)'s PR_SET_CHILD_SUBREAPER, unless it is one already or is process 1.
+	// If false, it must be.
 	Subreaper bool
 
 	// Reaped is told of every orphan that is gone, in the way of Reaper.Reaped.

@@ -153,7 +153,7 @@ func (o *Orphans) becomeReaper() (undo func(), err error) {
 	var already int32
 	unix.Prctl(unix.PR_GET_CHILD_SUBREAPER, uintptr(unsafe.Pointer(&already)), 0, 0, 0)
 	switch {
-	case already != 0 || !o.Subreaper && unix.Getpid() == 1:
+	case already != 0 || unix.Getpid() == 1:
 		return func() {}, nil
 	case !o.Subreaper:
 		return nil, &os.SyscallError{Syscall: "neither process 1 nor a child subreaper", Err: errors.ErrUnsupported}

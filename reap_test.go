@@ -22,7 +22,7 @@ import (
 func quick() []Step {
 	return []Step{
 		{syscall.SIGHUP, 10 * time.Millisecond},
-		{syscall.SIGTERM, 10 * time.Millisecond},
+		{syscall.SIGTERM, time.Second},
 		{syscall.SIGKILL, time.Second},
 	}
 }
@@ -295,12 +295,15 @@ var _ = registerScenario("no children", func() {}, func() {
 
 func TestNoChildren(t *testing.T) { runScenario(t, "no children") }
 
+// wuntraced is WUNTRACED, which package syscall lacks for AIX.
+const wuntraced = 2
+
 var _ = registerScenario("stopped", func() {
 	pid := startChild("polite")
 	note("stopped", strconv.Itoa(pid))
 	check(syscall.Kill(pid, syscall.SIGSTOP) == nil, "stop")
 	var status syscall.WaitStatus
-	_, err := syscall.Wait4(pid, &status, syscall.WUNTRACED, nil)
+	_, err := syscall.Wait4(pid, &status, wuntraced, nil)
 	check(err == nil && status.Stopped(), "not stopped:", err)
 }, func() {
 	var log exitLog

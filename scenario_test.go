@@ -55,6 +55,7 @@ var _ = registerHelper("scenario", func() {
 	if os.Getenv(imageEnv) == "2" {
 		s.after()
 		fmt.Println("passed")
+		nextInChain()
 		return
 	}
 	runtime.LockOSThread() // a rung may be a matter of this thread, see exec below
@@ -73,6 +74,23 @@ var _ = registerHelper("scenario", func() {
 	}
 	fail("exec:", err)
 })
+
+// chainEnv names more scenarios, separated by commas, that the same process goes
+// on with.
+const chainEnv = "AUTORESTART_TEST_CHAIN"
+
+func nextInChain() {
+	name, rest, _ := strings.Cut(os.Getenv(chainEnv), ",")
+	if name == "" {
+		return
+	}
+	os.Setenv(scenarioEnv, name)
+	os.Setenv(chainEnv, rest)
+	os.Unsetenv(imageEnv)
+	fmt.Println(name + ":")
+	err := syscall.Exec(os.Args[0], os.Args, os.Environ())
+	fail("exec:", err)
+}
 
 // runScenario runs the scenario once on every rung that can be forced here.
 func runScenario(t *testing.T, name string) {

@@ -5,8 +5,6 @@ import (
 	"hash/maphash"
 	"io"
 	"os"
-	"strconv"
-	"strings"
 )
 
 // fileID tells one state of one file from every other: a file that has been
@@ -18,36 +16,6 @@ type fileID struct {
 	uid, gid     uint32
 	perm         uint32 // the lower twelve bits of the mode
 	regular      bool
-}
-
-// appendTo appends what [parseFileID] parses.
-func (id fileID) appendTo(b []byte) []byte {
-	for _, n := range [...]uint64{
-		id.dev, id.ino, uint64(id.size), uint64(id.mtime), uint64(id.ctime),
-		uint64(id.uid), uint64(id.gid), uint64(id.perm),
-	} {
-		b = strconv.AppendUint(b, n, 16)
-		b = append(b, '/')
-	}
-	return b
-}
-
-// parseFileID returns the identity of a regular file, or zero for anything that
-// is none.
-func parseFileID(s string) fileID {
-	var n [8]uint64
-	for i := range n {
-		field, rest, _ := strings.Cut(s, "/")
-		var err error
-		if n[i], err = strconv.ParseUint(field, 16, 64); err != nil {
-			return fileID{}
-		}
-		s = rest
-	}
-	return fileID{
-		dev: n[0], ino: n[1], size: int64(n[2]), mtime: int64(n[3]), ctime: int64(n[4]),
-		uid: uint32(n[5]), gid: uint32(n[6]), perm: uint32(n[7]), regular: true,
-	}
 }
 
 // version is the content that a candidate is compared with. Events and time
