@@ -6,12 +6,17 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"os/exec"
 	"runtime"
 	"strconv"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // These benchmarks need children by the thousand that were there before an exec:
@@ -230,5 +235,80 @@ func BenchmarkListInherited(b *testing.B) {
 	}
 	for b.Loop() {
 		listInherited()
+	}
+}
+
+// exec.Command from eight goroutines, beside Orphans and without it in turns, and
+// with so many sockets open that a look at every descriptor would show.
+
+const socketsEnv = "AUTORESTART_TEST_SOCKETS"
+
+var _ = registerScenario("bench exec", func() {}, func() {
+	sockets, _ := strconv.Atoi(os.Getenv(socketsEnv))
+	for range sockets / 2 {
+		_, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+		check(err == nil, "socketpair:", err)
+	}
+	const turns = 20
+	var with, without time.Duration
+	var errs atomic.Int64
+	for turn := range 2 * turns {
+		if turn%4 == 0 || turn%4 == 3 { // neither is always the first
+			without += runTrue(count()/turns, &errs)
+			continue
+		}
+		end := startOrphans(&Orphans{Subreaper: true})
+		with += runTrue(count()/turns, &errs)
+		end()
+	}
+	metric(float64(count())/without.Seconds(), "runs/s-without")
+	metric(float64(count())/with.Seconds(), "runs/s-with")
+	metric(float64(without)/float64(with), "ratio")
+	metric(float64(errs.Load()), "errors")
+
+	// How long it takes to be rid of the last of many orphans.
+	const orphans = 200
+	end := startOrphans(&Orphans{Subreaper: true})
+	defer end()
+	for range orphans {
+		check(exec.Command("/bin/sh", "-c", "/bin/true &").Run() == nil, "sh")
+	}
+	began := time.Now()
+	eventually("all orphans are reaped", haveNoChildren)
+	metric(milliseconds(time.Since(began)), "ms/last-orphans")
+	began = time.Now()
+	pidfdsHeld(nil)
+	metric(milliseconds(time.Since(began)), "ms/look-at-descriptors")
+})
+
+// runTrue runs n children from eight goroutines and returns how long that took.
+func runTrue(n int, errs *atomic.Int64) time.Duration {
+	var wg sync.WaitGroup
+	began := time.Now()
+	for range 8 {
+		wg.Go(func() {
+			for range n / 8 {
+				cmd := exec.Command("/bin/true")
+				if cmd.Run() != nil || cmd.ProcessState.ExitCode() != 0 {
+					errs.Add(1)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	return time.Since(began)
+}
+
+// With AUTORESTART_TEST_FULL=1, a hundred thousand runs each.
+func BenchmarkExecBesideOrphans(b *testing.B) {
+	n := 4000
+	if os.Getenv("AUTORESTART_TEST_FULL") != "" {
+		n = 100_000
+	}
+	for _, sockets := range []string{"0", "10000"} {
+		b.Run("sockets="+sockets, func(b *testing.B) {
+			b.Setenv(socketsEnv, sockets)
+			benchmarkScenarios(b, n, "bench exec")
+		})
 	}
 }
