@@ -1,7 +1,6 @@
 package autorestart
 
 import (
-	"os"
 	"strconv"
 	"sync"
 	"time"
@@ -55,7 +54,7 @@ func (l *stderrLogger) write(msg string, args []any) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.buf = appendLogLine(l.buf[:0], time.Now(), l.prefix, msg, args)
-	os.Stderr.Write(l.buf)
+	writeStderr(l.buf)
 }
 
 func appendLogLine(b []byte, now time.Time, prefix, msg string, args []any) []byte {
