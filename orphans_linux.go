@@ -153,7 +153,8 @@ func (o *Orphans) run(ctx context.Context) error {
 		began := time.Now()
 		g.look(began)
 		now := time.Now()
-		g.next = now.Add(scanPause(now.Sub(began)))
+		took := now.Sub(began)
+		g.next = now.Add(max(scanPause(took), 20*took)) // nobody waits for an orphan
 		if at, ok := g.wakeUp(); ok {
 			timer.Reset(max(time.Until(at), time.Until(g.next)))
 		} else {
@@ -431,7 +432,12 @@ func (l *threadLists) possibleOrphans() map[int]bool {
 	if l.main != nil {
 		return l.main
 	}
-	pids, _, _ := listWithoutChildrenFile()
+	pids, _, _ := listWithoutChildrenFile(func() int {
+		if max(unix.Getpid(), peekZombie()) < smallPIDMax {
+			return smallPIDMax
+		}
+		return largePIDMax
+	})
 	all := make(map[int]bool, len(pids))
 	for _, pid := range pids {
 		all[pid] = true
