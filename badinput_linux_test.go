@@ -375,3 +375,30 @@ var _ = registerScenario("many at once", func() {
 })
 
 func TestManyAtOnce(t *testing.T) { runScenarioByBoth(t, "many at once") }
+
+// However late and of however many children it is asked, one look vouches for all.
+var _ = registerScenario("certain", func() {
+	noteChild("first", "live")
+	noteZombie("zombie")
+	noteChild("last", "live")
+}, func() {
+	if _, err := readChildren(os.Getpid()); err != nil {
+		return // without the list it can't be done
+	}
+	own := startOwn("live")
+	eventually("a tick later", func() bool { return startTick() > inheritedChildren.imageStart()+1 })
+	all := inheritedChildren.list()
+	check(len(all) == 3, all)
+	for _, some := range [][]int{all, all[:1], all[1:], {all[2], all[0], all[1]}} {
+		sure := inheritedChildren.certain(some)
+		for i := range some {
+			check(sure(i), "not certain of", some[i], "among", all)
+		}
+	}
+	check(!inheritedChildren.certain([]int{own.Process.Pid})(0), "certain of our own")
+	own.Process.Kill()
+	own.Wait()
+	killAll(all)
+})
+
+func TestCertain(t *testing.T) { runScenarioByBoth(t, "certain") }

@@ -36,7 +36,7 @@ func listInherited() *inheritance {
 	if err == nil && len(pids) > 0 && isOurs(pids[0]) && isOurs(pids[len(pids)-1]) {
 		h.free, h.by = pids, byChildren
 	} else {
-		h.free, h.by, h.err = listWithoutChildrenFile()
+		h.free, h.by, h.err = listWithoutChildrenFile(func() int { return probeLimit(unix.Getpid(), latestPID()) })
 	}
 	h.all = slices.Clip(h.free)
 	return h
@@ -44,14 +44,15 @@ func listInherited() *inheritance {
 
 func isOurs(pid int) bool { return peekChild(pid) != waitNotOurs }
 
-// listWithoutChildrenFile finds the children among all processes.
-func listWithoutChildrenFile() (pids []int, by string, err error) {
+// listWithoutChildrenFile finds the children among all processes or, if even those
+// can't be listed, among the PIDs below a limit.
+func listWithoutChildrenFile(limit func() int) (pids []int, by string, err error) {
 	if procIsOurs() {
 		if all, err := readNumbered("/proc"); err == nil {
 			return childrenByParent(all), byParent, nil
 		}
 	}
-	pids, err = probeChildren()
+	pids, err = probeChildren(limit())
 	return pids, byProbing, err
 }
 
@@ -79,12 +80,10 @@ const (
 	largePIDMax = 4194304 // the largest on 64-bit kernels
 )
 
-// probeChildren asks waitid for one PID after the other. That takes 9 ms for
-// the usual range; beyond it only as far as PIDs have been given out, unless
-// that count has begun again since this process was started.
-func probeChildren() ([]int, error) {
+// probeChildren asks waitid for one PID after the other. That takes 10 ms for
+// the usual range, and over a second for the largest.
+func probeChildren(limit int) ([]int, error) {
 	var pids []int
-	limit := probeLimit(unix.Getpid(), latestPID())
 	for pid := 1; pid < limit; pid++ {
 		if peekChild(pid) != waitNotOurs {
 			pids = append(pids, pid)
@@ -98,7 +97,8 @@ func probeChildren() ([]int, error) {
 }
 
 // probeLimit returns the end of the range in which the children of a process
-// can be: they have been given their PIDs between its own and the latest.
+// can be: they have been given their PIDs between its own and the latest. That
+// PIDs have begun again shows only if the latest is below its own.
 func probeLimit(self, latest int) int {
 	switch {
 	case self >= smallPIDMax && latest < self: // begun again

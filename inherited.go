@@ -94,6 +94,23 @@ func (h *inheritance) wait(c *child, e *Exit) waitState {
 	return waitChild(c, e)
 }
 
+// certain tells for each of the given children, by its index, whether its PID is
+// certainly still its own.
+func (h *inheritance) certain(pids []int) func(i int) bool {
+	sure := notReused(h.all, h.imageStart())
+	switch {
+	case sure == nil:
+		return func(int) bool { return false }
+	case slices.Equal(pids, h.all): // nearly always
+		return func(i int) bool { return sure[i] }
+	}
+	byPID := make(map[int]bool, len(sure))
+	for i, pid := range h.all {
+		byPID[pid] = sure[i]
+	}
+	return func(i int) bool { return byPID[pids[i]] }
+}
+
 // isDone reports whether the listing itself had to wait for the child.
 func (h *inheritance) isDone(pid int) bool {
 	h.mu.Lock()

@@ -20,9 +20,18 @@ type evidence struct {
 	older   bool   // it was started before this image
 	session int    // 0 also for one outside of our PID namespace, -1 if not known
 	ours    [2]int // the sessions that this process has been in since it started children
-	listed  bool   // the list of the main thread's children is known
-	main    bool   // and it is in there
+	place   place
 }
+
+// place is where the kernel lists a child.
+type place int
+
+const (
+	placeUnknown place = iota // there are no lists
+	placeMain                 // with the main thread
+	placeOther                // with another thread
+	placeMissed               // nowhere: the lists have changed while they were read
+)
 
 // verdict says whose a zombie is.
 type verdict int
@@ -31,6 +40,7 @@ const (
 	ofNobody verdict = iota // an orphan; nobody here waits for it
 	ofOurs                  // a child that this image has started
 	unless                  // an orphan, unless somebody here holds a pidfd for it
+	again                   // can't be said now
 )
 
 // whose decides without looking at descriptors if it can.
@@ -46,8 +56,10 @@ func whose(e evidence) verdict {
 		return ofNobody
 	case e.session >= 0 && e.session != e.pid && !slices.Contains(e.ours[:], e.session):
 		return ofNobody
-	case e.listed && !e.main:
+	case e.place == placeOther:
 		return ofOurs
+	case e.place == placeMissed:
+		return again
 	default:
 		return unless
 	}
@@ -92,6 +104,8 @@ const (
 	settle = 10 * time.Millisecond
 	// Whoever holds a pidfd may release it without waiting.
 	believeFirst, believeLast = time.Second, time.Minute
+	// How many zombies to hold by pidfd at a time.
+	maxHeld = 256
 )
 
 func (o *Orphans) run(ctx context.Context) error {
@@ -139,7 +153,8 @@ func (o *Orphans) run(ctx context.Context) error {
 		began := time.Now()
 		g.look(began)
 		now := time.Now()
-		g.next = now.Add(scanPause(now.Sub(began)))
+		took := now.Sub(began)
+		g.next = now.Add(max(scanPause(took), 20*took)) // nobody waits for an orphan
 		if at, ok := g.wakeUp(); ok {
 			timer.Reset(max(time.Until(at), time.Until(g.next)))
 		} else {
@@ -195,7 +210,8 @@ func (g *orphanage) look(now time.Time) {
 		}
 	}
 	g.list = now.Add(settle)
-	for _, pid := range possibleOrphans() {
+	lists := listThreads() // after all that is pending had come into one of them
+	for pid := range lists.possibleOrphans() {
 		if g.pending[pid] == nil && peekChild(pid) == waitExited {
 			g.meet(pid, now)
 		}
@@ -205,7 +221,7 @@ func (g *orphanage) look(now time.Time) {
 		case peekChild(pid) != waitExited:
 			delete(g.pending, pid)
 		case !z.fds && !z.ask.IsZero() && !now.Before(z.ask):
-			g.decide(pid, z, now)
+			g.decide(pid, z, lists, now)
 		}
 	}
 	g.lookAtDescriptors(now)
@@ -222,7 +238,7 @@ func (g *orphanage) meet(pid int, now time.Time) bool {
 
 // decide reaps a zombie that has stayed if it is nobody's. If that takes a look
 // at the descriptors it only says so.
-func (g *orphanage) decide(pid int, z *zombie, now time.Time) {
+func (g *orphanage) decide(pid int, z *zombie, lists *threadLists, now time.Time) {
 	z.fresh = false
 	z.ask = now.Add(z.again)
 	z.again = min(2*z.again, believeLast)
@@ -234,9 +250,19 @@ func (g *orphanage) decide(pid int, z *zombie, now time.Time) {
 			return
 		}
 	}
-	switch whose(g.examine(pid)) {
+	e := session(pid)
+	e.place = lists.place(pid)
+	var buf [statSize]byte
+	if g.pidfds {
+		// The descriptors will tell at less cost than this.
+	} else if s, err := ourStat(pid, buf[:]); err == nil {
+		e.older = s.start < g.since
+	}
+	switch whose(e) {
 	case ofNobody:
 		g.reap(&child{pid: pid, fd: noPidfd})
+	case again:
+		z.ask, z.again = now.Add(settle), believeFirst
 	case unless:
 		if g.pidfds {
 			z.fds, z.ask, z.again = true, now, believeFirst
@@ -256,21 +282,6 @@ func session(pid int) evidence {
 	return e
 }
 
-// examine is all the evidence but that of the descriptors.
-func (g *orphanage) examine(pid int) evidence {
-	e := session(pid)
-	var buf [statSize]byte
-	if s, err := ourStat(pid, buf[:]); err == nil {
-		e.older = s.start < g.since
-	}
-	// It can be missed in the list if another is waited for meanwhile. Then it is
-	// taken for ours, until it is looked at again.
-	if list, err := readChildren(unix.Getpid()); err == nil {
-		e.listed, e.main = true, slices.Contains(list, pid)
-	}
-	return e
-}
-
 // lookAtDescriptors settles what is pending and due, all with one look.
 func (g *orphanage) lookAtDescriptors(now time.Time) {
 	if now.Before(g.sweep) {
@@ -280,6 +291,9 @@ func (g *orphanage) lookAtDescriptors(now time.Time) {
 	for pid, z := range g.pending {
 		if !z.fds || now.Before(z.ask) {
 			continue
+		}
+		if len(due) == maxHeld {
+			break
 		}
 		// Held by us, it can't become another process during the look.
 		c := &child{pid: pid, fd: noPidfd}
@@ -394,11 +408,68 @@ func (g *orphanage) wakeUp() (at time.Time, ok bool) {
 	return at, ok
 }
 
-// possibleOrphans lists the children among which orphans can be.
-func possibleOrphans() []int {
+// threadLists says with which thread the kernel lists a child.
+type threadLists struct {
+	main   map[int]bool // nil if there are no lists
+	others map[int]bool // nil before they are needed
+}
+
+// listThreads reads the main thread's list.
+func listThreads() *threadLists {
 	pids, err := readChildren(unix.Getpid())
 	if err != nil {
-		pids, _, _ = listWithoutChildrenFile()
+		return &threadLists{}
 	}
-	return pids
+	l := &threadLists{main: make(map[int]bool, len(pids))}
+	for _, pid := range pids {
+		l.main[pid] = true
+	}
+	return l
+}
+
+// possibleOrphans returns the children among which orphans can be.
+func (l *threadLists) possibleOrphans() map[int]bool {
+	if l.main != nil {
+		return l.main
+	}
+	pids, _, _ := listWithoutChildrenFile(func() int {
+		if max(unix.Getpid(), peekZombie()) < smallPIDMax {
+			return smallPIDMax
+		}
+		return largePIDMax
+	})
+	all := make(map[int]bool, len(pids))
+	for _, pid := range pids {
+		all[pid] = true
+	}
+	return all
+}
+
+// place tells where the child is. That it is missing from one list does not say
+// that it is in another: whatever is waited for while a list is read can make the
+// kernel leave out a neighbour.
+func (l *threadLists) place(pid int) place {
+	switch {
+	case l.main == nil:
+		return placeUnknown
+	case l.main[pid]:
+		return placeMain
+	}
+	if l.others == nil {
+		l.others = make(map[int]bool)
+		tasks, _ := readNumbered("/proc/self/task")
+		for _, task := range tasks {
+			if task == unix.Getpid() {
+				continue
+			}
+			pids, _ := readChildren(task)
+			for _, pid := range pids {
+				l.others[pid] = true
+			}
+		}
+	}
+	if l.others[pid] {
+		return placeOther
+	}
+	return placeMissed
 }

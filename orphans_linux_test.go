@@ -34,8 +34,10 @@ func TestWhoseZombie(t *testing.T) {
 		{"a third session", evidence{pid: 99, session: 50, ours: ours}, ofNobody},
 		{"a session outside of the PID namespace", evidence{pid: 99, session: 0, ours: ours}, ofNobody},
 		{"ours is outside, too", evidence{pid: 99, session: 0, ours: [2]int{0, 1}}, unless},
-		{"another thread's child", evidence{pid: 99, session: 20, ours: ours, listed: true}, ofOurs},
-		{"the main thread's child", evidence{pid: 99, session: 20, ours: ours, listed: true, main: true}, unless},
+		{"another thread's child", evidence{pid: 99, session: 20, ours: ours, place: placeOther}, ofOurs},
+		{"the main thread's child", evidence{pid: 99, session: 20, ours: ours, place: placeMain}, unless},
+		{"missed in the lists", evidence{pid: 99, session: 20, ours: ours, place: placeMissed}, again},
+		{"a third session, missed", evidence{pid: 99, session: 50, ours: ours, place: placeMissed}, ofNobody},
 	} {
 		if got := whose(tt.e); got != tt.want {
 			t.Errorf("%s: %v, want %v", tt.name, got, tt.want)
@@ -218,7 +220,7 @@ func unwaited(own []*exec.Cmd, but ...int) []int {
 		but = append(but, cmd.Process.Pid)
 	}
 	var pids []int
-	for _, pid := range possibleOrphans() {
+	for pid := range listThreads().possibleOrphans() {
 		if peekChild(pid) == waitRunning && !slices.Contains(but, pid) {
 			pids = append(pids, pid)
 		}
@@ -290,3 +292,22 @@ var _ = registerScenario("orphans and exec", needSubreaper, func() {
 })
 
 func TestOrphansAndExec(t *testing.T) { runScenario(t, "orphans and exec") }
+
+// Hundreds of orphans in one moment, all zombies already.
+var _ = registerScenario("many orphans", needSubreaper, func() {
+	const many = 500
+	var log exitLog
+	end := startOrphans(&Orphans{Subreaper: true, Reaped: log.add})
+	out, err := exec.Command("/bin/sh", "-c", "i=0; while [ $i -lt "+strconv.Itoa(many)+" ]; do /bin/true & i=$((i+1)); done").CombinedOutput()
+	check(err == nil, err, string(out))
+	if processesHavePidfds() {
+		eventually("all orphans are reaped", haveNoChildren)
+	}
+	end()
+})
+
+func TestManyOrphans(t *testing.T) {
+	for _, rung := range byBoth {
+		t.Run("rung="+rung, func(t *testing.T) { runScenarioOn(t, "many orphans", rung) })
+	}
+}

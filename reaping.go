@@ -71,15 +71,14 @@ func (r *Reaper) reap(ctx context.Context, h *inheritance, pids []int) error {
 func (g *reaping) take(pids []int) {
 	// A PID can't come back before its process has been waited for, which nobody
 	// should have done. Whether it did is worth a look only if there was time.
-	var sure []bool
+	sure := func(int) bool { return true }
 	g.since = g.from.imageStart()
 	if g.late = mayBeReused(g.since); g.late {
-		sure = notReused(pids, g.since)
+		sure = g.from.certain(pids)
 	}
 	for i, pid := range pids {
-		isSure := !g.late || sure != nil && sure[i]
-		if c := (child{pid: pid, fd: noPidfd}); !g.ask(&c, isSure) {
-			g.children[pid] = &child{pid: pid, fd: noPidfd, sure: isSure}
+		if c := (child{pid: pid, fd: noPidfd}); !g.ask(&c, sure(i)) {
+			g.children[pid] = &child{pid: pid, fd: noPidfd, sure: sure(i)}
 		}
 	}
 	if len(g.children) == 0 {
