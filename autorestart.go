@@ -8,9 +8,10 @@
 //		...
 //	}
 //
-// A restart is an execve(2): PID, arguments, environment, working directory,
-// standard streams and resource limits stay, and no supervisor needs to know.
-// What the program holds in memory is gone, and so are descriptors that are
+// A restart is an execve(2): PID, standard streams and resource limits stay, and
+// no supervisor needs to know. The arguments are those that the program was
+// started with, environment and working directory those that it has by then. What
+// the program holds in memory is gone, and so are descriptors that are
 // close-on-exec, as all are that Go opens.
 //
 // # What counts as a new version

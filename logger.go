@@ -11,6 +11,9 @@ import (
 // methods. It is an interface because importing log/slog would add half a
 // megabyte to programs that have no other use for it.
 //
+// A Logger that is nil is silent; an interface that holds a nil *slog.Logger is
+// not nil, and will panic.
+//
 // The arguments after the message alternate between keys, which are strings,
 // and values, as in log/slog.
 //
