@@ -1067,10 +1067,31 @@ func TestRestartKeepsThreadAttributes(t *testing.T) {
 // A version that doesn't have this library, as after rolling back, gets nothing
 // that it could not know what to do with.
 func TestForeignVersionInheritsNothing(t *testing.T) {
+	d := newDaemon(t)
+	foreign := buildForeign(t)
+	d.start()
+	d.watching()
+	d.deployBytes(readFile(t, foreign))
+	proc := fmt.Sprintf("/proc/%d/", d.cmd.Process.Pid)
+	waitFor(t, "version without the library", func() bool {
+		command, _ := os.ReadFile(proc + "cmdline")
+		exe, _ := os.Stat(proc + "exe")
+		return len(command) > 0 && exe != nil && exe.Size() != int64(len(image(t, 1)))
+	})
+	if env := readFile(t, proc+"environ"); bytes.Contains(env, []byte(handoverEnv)) {
+		t.Errorf("%s is in its environment", handoverEnv)
+	}
+	if n := inotifyInstances(t, d.cmd.Process.Pid); n > 0 {
+		t.Errorf("it has %d inotify instances", n)
+	}
+}
+
+// buildForeign builds a program without this library.
+func buildForeign(t *testing.T) string {
+	t.Helper()
 	if testing.Short() {
 		t.Skip("builds a program")
 	}
-	d := newDaemon(t)
 	source := t.TempDir() // a module of its own: in ours it would count as ours
 	for name, content := range map[string]string{
 		"go.mod":  "module example.com/foreign\n",
@@ -1087,20 +1108,41 @@ func TestForeignVersionInheritsNothing(t *testing.T) {
 	if output, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, output)
 	}
-	d.start()
-	d.watching()
-	d.deployBytes(readFile(t, foreign))
-	proc := fmt.Sprintf("/proc/%d/", d.cmd.Process.Pid)
-	waitFor(t, "version without the library", func() bool {
-		command, _ := os.ReadFile(proc + "cmdline")
-		exe, _ := os.Stat(proc + "exe")
-		return len(command) > 0 && exe != nil && exe.Size() != int64(len(image(t, 1)))
-	})
-	if env := readFile(t, proc+"environ"); bytes.Contains(env, []byte(handoverEnv)) {
-		t.Errorf("%s is in its environment", handoverEnv)
+	return foreign
+}
+
+// What the watcher hands out tells one build from the other.
+func TestChangeTellsBuilds(t *testing.T) {
+	w := Watcher{Path: filepath.Join(memoryDir(t), "app")}
+	defer w.Close()
+	writeExecutable(t, w.Path, image(t, 2))
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	before := time.Now()
+	own := readBuild(bytes.NewReader(testBinary(t)), int64(len(testBinary(t))))
+	first, err := w.Next(ctx)
+	if err != nil {
+		t.Fatal(err)
 	}
-	if n := inotifyInstances(t, d.cmd.Process.Pid); n > 0 {
-		t.Errorf("it has %d inotify instances", n)
+	if first.Path != w.Path || first.Size != int64(len(image(t, 2))) || first.Seen.Before(before) || first.New != own || own.ID == "" {
+		t.Errorf("got %+v, of the build %+v", first, own)
+	}
+	if haveEvents && first.Old != own {
+		t.Errorf("got the old build %+v, expected %+v", first.Old, own)
+	}
+
+	foreign := buildForeign(t)
+	content := readFile(t, foreign)
+	writeExecutable(t, w.Path+".new", content)
+	if err := os.Rename(w.Path+".new", w.Path); err != nil {
+		t.Fatal(err)
+	}
+	second, err := w.Next(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if second.Old != own || second.New.Module != "example.com/foreign" || second.New.ID == own.ID {
+		t.Errorf("got %+v", second)
 	}
 }
 
