@@ -8,9 +8,10 @@
 //		...
 //	}
 //
-// A restart is an execve(2): PID, arguments, environment, working directory,
-// standard streams and resource limits stay, and no supervisor needs to know.
-// What the program holds in memory is gone, and so are descriptors that are
+// A restart is an execve(2): PID, standard streams and resource limits stay, and
+// no supervisor needs to know. The arguments are those that the program was
+// started with, environment and working directory those that it has by then. What
+// the program holds in memory is gone, and so are descriptors that are
 // close-on-exec, as all are that Go opens.
 //
 // # What counts as a new version
@@ -229,8 +230,11 @@ func (r *Restarter) run(done <-chan struct{}, h hooks) error {
 	w.accept = func(done <-chan struct{}, c *candidate) error {
 		return r.replace(done, h, &w.rules.running, c)
 	}
-	defer w.Close()
 	r.watcher.Store(w)
+	defer func() {
+		r.watcher.Store(nil)
+		w.Close()
+	}()
 	_, err := w.next(done) // no version is reported: each has been executed, or refused
 	return err
 }
@@ -293,12 +297,10 @@ func (r *Restarter) restartOnce(done <-chan struct{}, h hooks, path string, rule
 
 // refused makes an error of Verify an *UnfitError.
 func refused(path string, err error) error {
-	unfit, ok := errors.AsType[*UnfitError](err)
-	if !ok {
-		unfit = &UnfitError{Found: "a file that Verify refuses (" + err.Error() + ")", Expected: "one that it accepts", Err: err}
+	if _, ok := errors.AsType[*UnfitError](err); !ok {
+		err = &UnfitError{Found: "a file that Verify refuses (" + err.Error() + ")", Expected: "one that it accepts", Err: err}
 	}
-	unfit.Path = path
-	return unfit
+	return asUnfit(path, err)
 }
 
 // execPatience is how long an exec that fails for a passing reason is tried
@@ -335,17 +337,19 @@ func (r *Restarter) replace(done <-chan struct{}, h hooks, running *version, c *
 			return err
 		}
 	}
-	if r.Logger != nil {
-		r.Logger.Info("restarting", "path", c.path, "from", running.build().String(), "to", readBuild(c.file, c.id.size).String())
-	}
+	c.build = readBuild(c.file, c.id.size)
 	retry := newRetry()
 	for start := time.Now(); ; {
 		// Whatever came before may have taken long.
 		if err := c.stillThere(); err != nil {
 			return err
 		}
+		if r.Logger != nil && retry.current == 0 {
+			r.Logger.Info("restarting", "path", c.path, "from", running.build().String(), "to", c.build.String())
+		}
 		err := execImage(c, r.ExactFile, launch.args, os.Environ())
-		if !execTransient(err) {
+		// By its descriptor, what is missing is /proc.
+		if !execTransient(err) || r.ExactFile && errors.Is(err, os.ErrNotExist) {
 			return err
 		}
 		if time.Since(start) >= execPatience {

@@ -17,6 +17,8 @@ type Build struct {
 	ID      string // the Go build ID, which differs between any two builds
 	Module  string // the path of the main module
 	Version string // its version; "(devel)" if the go command didn't know it
+
+	foreign bool // it is known that this package is not in it
 }
 
 // String returns the version, or the last part of the ID where the version
@@ -31,6 +33,8 @@ func (b Build) String() string {
 		return "unknown"
 	}
 }
+
+const modulePath = "github.com/autorestart-go/autorestart"
 
 const (
 	elfSectionProgBits = 1
@@ -77,7 +81,7 @@ func readBuild(r io.ReaderAt, size int64) (b Build) {
 			}
 			info := make([]byte, n)
 			if readFull(r, info, int64(off)) == nil {
-				b.Module, b.Version = parseBuildInfo(info)
+				b.Module, b.Version, b.foreign = parseBuildInfo(info)
 			}
 		}
 	}
@@ -98,29 +102,29 @@ func parseGoNote(f elfFields) string {
 	return string(f.b[header+4:][:size])
 }
 
-// parseBuildInfo returns path and version of the main module from what the
-// linker writes: after the header come the Go version and the module
-// information, each with its length before it. The latter stands between two
-// markers of 16 bytes and has a line "mod<TAB>path<TAB>version<TAB>sum".
-func parseBuildInfo(b []byte) (module, version string) {
+// parseBuildInfo returns path and version of the main module, and whether this
+// module is not among those that the program was built from. After the header of
+// what the linker writes come the Go version and the module information, each
+// with its length before it. The latter stands between two markers of 16 bytes
+// and has lines like "mod<TAB>path<TAB>version<TAB>sum", and "dep" likewise.
+func parseBuildInfo(b []byte) (module, version string, foreign bool) {
 	if b[15]&goInlineStrings == 0 {
-		return "", ""
+		return "", "", false
 	}
 	b = b[goBuildInfoSize:]
 	var info string
 	for range 2 {
 		n, size := binary.Uvarint(b)
 		if size <= 0 || n > uint64(len(b)-size) {
-			return "", ""
+			return "", "", false
 		}
 		info, b = string(b[size:][:n]), b[size+int(n):]
 	}
-	_, line, found := strings.Cut(info, "\nmod\t")
-	if !found {
-		return "", ""
+	foreign = info != "" && !strings.Contains(info, "\t"+modulePath)
+	if _, line, found := strings.Cut(info, "\nmod\t"); found {
+		line, _, _ = strings.Cut(line, "\n")
+		module, line, _ = strings.Cut(line, "\t")
+		version, _, _ = strings.Cut(line, "\t")
 	}
-	line, _, _ = strings.Cut(line, "\n")
-	module, line, _ = strings.Cut(line, "\t")
-	version, _, _ = strings.Cut(line, "\t")
-	return module, version
+	return module, version, foreign
 }

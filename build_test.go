@@ -45,11 +45,32 @@ func TestReadBuild(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			want := Build{ID: strings.TrimSpace(string(id)), Module: info.Main.Path, Version: info.Main.Version}
+			want := Build{ID: strings.TrimSpace(string(id)), Module: info.Main.Path, Version: info.Main.Version, foreign: true}
 			if got != want || want.ID == "" || want.Module != "example.com/program" {
-				t.Errorf("got %+v, want %+v", got, want)
+				t.Errorf("got %#v, want %#v", got, want)
 			}
 		})
+	}
+}
+
+// This program has the library, which must not be taken for a foreign one: it
+// would lose what is handed over.
+func TestReadOwnBuild(t *testing.T) {
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.Open(exe)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	id, err := statFile(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if b := readBuild(f, id.size); b.foreign || b.Module != "" && b.Module != modulePath {
+		t.Errorf("%#v", b)
 	}
 }
 

@@ -4,8 +4,11 @@ import (
 	"errors"
 	"io"
 	"os"
+	"runtime"
 	"strconv"
+	"strings"
 	"syscall"
+	"unsafe"
 )
 
 // UnfitError tells why a file that appeared at the path is not executed. What
@@ -39,6 +42,8 @@ type candidate struct {
 	file *os.File
 	id   fileID
 	kind imageKind // set by judge
+
+	build Build // set before it is executed
 }
 
 func (c *candidate) close() { c.file.Close() }
@@ -54,10 +59,7 @@ func openCandidate(path string) (*os.File, error) {
 func openRegular(path string) (*candidate, error) {
 	f, err := openCandidate(path)
 	if err != nil {
-		return nil, &UnfitError{
-			Path: path, Found: rootCause(err).Error(), Expected: "a readable file",
-			NotYet: true, Err: err,
-		}
+		return nil, unreachable(path, err)
 	}
 	id, err := statFile(f)
 	if err == nil && !id.regular {
@@ -82,6 +84,15 @@ func newRules(trust bool) rules {
 }
 
 func (r *rules) close() { r.running.close() }
+
+// unreachable is why nothing can be said of what is at path: it is not there, or
+// not for us, or we are short of something.
+func unreachable(path string, err error) error {
+	return &UnfitError{
+		Path: path, Found: rootCause(err).Error(), Expected: "a file that can be read",
+		NotYet: true, Err: err,
+	}
+}
 
 // judge decides whether c can be executed in the place of the running image. It
 // returns nil or an *UnfitError. Permissions and writers come last: they are
@@ -151,12 +162,13 @@ func asUnfit(path string, err error) error {
 		return nil
 	}
 	if unfit, ok := errors.AsType[*UnfitError](err); ok {
-		unfit.Path = path
-		return unfit
+		at := *unfit // it may be the caller's
+		at.Path = path
+		return &at
 	}
 	// It became shorter while it was read, or the file system has a fault that
 	// may pass.
-	return &UnfitError{Path: path, Found: rootCause(err).Error(), Expected: "a readable file", NotYet: true, Err: err}
+	return unreachable(path, err)
 }
 
 func loaderThere(interp string) error {
@@ -225,19 +237,6 @@ func magicOf(head []byte) string {
 	return string(head[:min(2, len(head))])
 }
 
-// kindOf reads the kind of the file that f is; zero if it can't be told.
-func kindOf(f *os.File) imageKind {
-	id, err := statFile(f)
-	if err != nil {
-		return imageKind{}
-	}
-	kind, err := readKind(f, id.size)
-	if err != nil {
-		return imageKind{}
-	}
-	return kind
-}
-
 // compareKinds returns nil if found can run where like runs, as far as like is
 // known.
 func compareKinds(found, like imageKind) error {
@@ -278,31 +277,41 @@ func (p elfPlatform) String() string {
 	return "an ELF executable for " + elfMachine(p.machine) + " (" + bits + " bit, " + order + "-endian)"
 }
 
-// elfMachine names the machines that Go runs on.
-func elfMachine(m uint16) string {
-	switch m {
-	case 3:
-		return "386"
-	case 8:
-		return "mips"
-	case 21:
-		return "ppc64"
-	case 22:
-		return "s390x"
-	case 40:
-		return "arm"
-	case 43:
-		return "sparc64"
-	case 62:
-		return "amd64"
-	case 183:
-		return "arm64"
-	case 243:
-		return "riscv"
-	case 258:
-		return "loong64"
+// elfMachines are the machines that Go runs on, each by the beginning of its
+// GOARCH values.
+var elfMachines = [...]struct {
+	machine uint16
+	name    string
+}{
+	{3, "386"}, {62, "amd64"}, {183, "arm64"}, {40, "arm"}, {243, "riscv"}, {258, "loong64"},
+	{8, "mips"}, {21, "ppc64"}, {22, "s390x"}, {43, "sparc64"},
+}
+
+func elfMachine(machine uint16) string {
+	for _, m := range elfMachines {
+		if m.machine == machine {
+			return m.name
+		}
 	}
-	return "machine " + strconv.Itoa(int(m))
+	return "machine " + strconv.Itoa(int(machine))
+}
+
+// builtFor is the kind of ELF file that this program was built as.
+func builtFor() imageKind {
+	img := elfImage{class: 1, data: 1}
+	if unsafe.Sizeof(uintptr(0)) == 8 {
+		img.class = 2
+	}
+	if one := uint16(1); *(*byte)(unsafe.Pointer(&one)) == 0 {
+		img.data = 2
+	}
+	for _, m := range elfMachines {
+		if strings.HasPrefix(runtime.GOARCH, m.name) {
+			img.machine = m.machine
+			return imageKind{elf: &img}
+		}
+	}
+	return imageKind{} // not known here: execve has the last word
 }
 
 // rootCause takes off what the caller says anyway: operation and path.

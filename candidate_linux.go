@@ -4,28 +4,40 @@ package autorestart
 
 import (
 	"os"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
 
 // openForWriting reports whether anybody is known to have f open for writing.
 // The kernel grants a read lease, F_SETLEASE in fcntl(2), only on a file that
-// nobody has; to whom it grants none at all (the file is another user's, the
-// file system has no leases), exec itself still answers ETXTBSY.
+// nobody has. To whom it grants none at all, because the file is another user's
+// or the file system has no leases, AT_EXECVE_CHECK of execveat(2) says what
+// execve would: since Linux 6.14. Otherwise execve itself answers ETXTBSY.
 func openForWriting(f *os.File) bool {
-	conn, err := f.SyscallConn()
+	fd, err := fileDescriptor(f)
 	if err != nil {
 		return false
 	}
-	writer := false
-	conn.Control(func(fd uintptr) {
-		_, err := unix.FcntlInt(fd, unix.F_SETLEASE, unix.F_RDLCK)
-		if err == nil {
-			unix.FcntlInt(fd, unix.F_SETLEASE, unix.F_UNLCK)
-		}
-		writer = err == unix.EAGAIN
-	})
-	return writer
+	switch _, err := unix.FcntlInt(uintptr(fd), unix.F_SETLEASE, unix.F_RDLCK); err {
+	case nil:
+		unix.FcntlInt(uintptr(fd), unix.F_SETLEASE, unix.F_UNLCK)
+		return false
+	case unix.EAGAIN:
+		return true
+	}
+	return execveCheck(fd) == unix.ETXTBSY
+}
+
+// execveCheck asks whether the kernel would execute the file, without doing so.
+// A kernel that can't be asked refuses the flag.
+func execveCheck(fd int) unix.Errno {
+	const atExecveCheck = 0x10000
+	var empty [1]byte
+	var none [1]*byte
+	_, _, errno := unix.Syscall6(unix.SYS_EXECVEAT, uintptr(fd), uintptr(unsafe.Pointer(&empty)),
+		uintptr(unsafe.Pointer(&none)), uintptr(unsafe.Pointer(&none)), unix.AT_EMPTY_PATH|atExecveCheck, 0)
+	return errno
 }
 
 // mayExecute asks with the effective IDs, as execve does: faccessat2(2), Linux
@@ -49,14 +61,11 @@ func lacksCapabilities(f, running *os.File) bool {
 }
 
 func hasCapabilities(f *os.File) bool {
-	conn, err := f.SyscallConn()
+	fd, err := fileDescriptor(f)
 	if err != nil {
 		return false
 	}
-	size := 0
-	conn.Control(func(fd uintptr) {
-		size, _ = unix.Fgetxattr(int(fd), "security.capability", nil)
-	})
+	size, _ := unix.Fgetxattr(fd, "security.capability", nil)
 	return size > 0
 }
 

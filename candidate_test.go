@@ -183,7 +183,7 @@ func TestAsUnfit(t *testing.T) {
 	}
 	fault := &fs.PathError{Op: "read", Path: "/srv/app", Err: errors.New("input/output error")}
 	err := asUnfit("/srv/app", fault)
-	if want := "autorestart: /srv/app: found input/output error, expected a readable file"; err.Error() != want {
+	if want := "autorestart: /srv/app: found input/output error, expected a file that can be read"; err.Error() != want {
 		t.Errorf("got %q, want %q", err, want)
 	}
 	if !isNotYet(err) || !errors.Is(err, fault) {

@@ -7,7 +7,7 @@
 //
 // What execve keeps is told in its man page. What needs care beside it: the soft
 // RLIMIT_NOFILE, see lowerOpenFilesLimit; what belongs to the calling thread, see
-// scheduleAsLeader; the inotify descriptors, which cross on purpose, see
+// becomeLeader; the inotify descriptors, which cross on purpose, see
 // inotifyFDs; and a fork in another goroutine, which must not pick them up on
 // the way.
 
@@ -29,7 +29,7 @@ func execImage(c *candidate, exact bool, args, env []string) error {
 	execMu.Lock()
 	defer execMu.Unlock()
 	defer lowerOpenFilesLimit()()
-	defer scheduleAsLeader()()
+	defer becomeLeader()()
 
 	h := handover{pid: os.Getpid()}
 	target := c.path
@@ -45,19 +45,15 @@ func execImage(c *candidate, exact bool, args, env []string) error {
 	// Forks wait for readers of ForkLock: none copies what is about to cross.
 	syscall.ForkLock.RLock()
 	defer syscall.ForkLock.RUnlock()
+	if c.build.foreign {
+		// It would leave the descriptors open, and the variable to its children.
+		err := syscall.Exec(target, args, env)
+		return &os.PathError{Op: "execve", Path: target, Err: err}
+	}
 	h.inotify, h.watches = inotifyFDs.beginHandover()
 	defer inotifyFDs.cancelHandover()
 	err := syscall.Exec(target, args, append(env, handoverEnv+"="+h.String()))
 	return &os.PathError{Op: "execve", Path: target, Err: err}
-}
-
-// fileDescriptor returns the number of f's descriptor, which f keeps.
-func fileDescriptor(f *os.File) (n int, err error) {
-	conn, err := f.SyscallConn()
-	if err == nil {
-		err = conn.Control(func(fd uintptr) { n = int(fd) })
-	}
-	return n, err
 }
 
 // execTransient reports whether an exec that failed so may succeed soon, with

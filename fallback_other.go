@@ -20,10 +20,26 @@ func newEvents() (events, error) {
 	return nil, errors.ErrUnsupported
 }
 
+// executablesAreBusy: not every system keeps writers away from what is executed.
+const executablesAreBusy = false
+
 // openRunning fails: there is no handle on the image of a process here once its
 // path leads elsewhere.
 func openRunning() (*os.File, error) {
 	return nil, errors.ErrUnsupported
+}
+
+// kindOf reads the kind of the file that f is; zero if it can't be told.
+func kindOf(f *os.File) imageKind {
+	id, err := statFile(f)
+	if err != nil {
+		return imageKind{}
+	}
+	kind, err := readKind(f, id.size)
+	if err != nil {
+		return imageKind{}
+	}
+	return kind
 }
 
 // launchKind is read at package initialisation, if the image is still at the path
@@ -139,8 +155,11 @@ func execImage(c *candidate, exact bool, args, env []string) error {
 	execMu.Lock()
 	defer execMu.Unlock()
 	defer lowerOpenFilesLimit()()
-	h := handover{pid: os.Getpid(), image: formatFileID(c.id), path: c.path}
-	err := syscall.Exec(c.path, args, append(env, handoverEnv+"="+h.String()))
+	if !c.build.foreign { // its children would have the variable
+		h := handover{pid: os.Getpid(), image: formatFileID(c.id), path: c.path}
+		env = append(env, handoverEnv+"="+h.String())
+	}
+	err := syscall.Exec(c.path, args, env)
 	return &os.PathError{Op: "execve", Path: c.path, Err: err}
 }
 

@@ -29,34 +29,32 @@ func (e errSilent) Error() string {
 	return "not every change is told of on " + string(e)
 }
 
-// silentType names the types of file systems, as in statfs(2), that can change
-// behind the kernel's back.
-func silentType(t uint32) string {
-	switch t {
-	case 0x6969:
-		return "nfs"
-	case 0x517b, 0xff534d42, 0xfe534d42:
-		return "smb"
-	case 0x01021997:
-		return "9p"
-	case 0x65735546:
-		return "fuse"
-	case 0x794c7630:
-		return "overlay"
-	case 0x00c36400:
-		return "ceph"
-	case 0x5346414f, 0x6b414653:
-		return "afs"
-	case 0x0bd00bd0:
-		return "lustre"
-	case 0x01161970:
-		return "gfs2"
-	case 0x7461636f:
-		return "ocfs2"
-	case 0x73757245:
-		return "coda"
-	case 0x786f4256:
-		return "vboxsf"
+// silentTypes are the file systems, by their types as in statfs(2), that can
+// change behind the kernel's back.
+var silentTypes = [...]struct {
+	magic uint32
+	name  string
+}{
+	{0x6969, "nfs"},
+	{0x517b, "smb"}, {0xff534d42, "smb"}, {0xfe534d42, "smb"},
+	{0x01021997, "9p"},
+	{0x65735546, "fuse"},
+	{0x794c7630, "overlay"},
+	{0x00c36400, "ceph"},
+	{0x5346414f, "afs"}, {0x6b414653, "afs"},
+	{0x0bd00bd0, "lustre"},
+	{0x01161970, "gfs2"},
+	{0x7461636f, "ocfs2"},
+	{0x73757245, "coda"},
+	{0x786f4256, "vboxsf"},
+}
+
+// silentType returns the name of such a type, "" of any other.
+func silentType(magic uint32) string {
+	for _, t := range silentTypes {
+		if t.magic == magic {
+			return t.name
+		}
 	}
 	return ""
 }

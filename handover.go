@@ -26,26 +26,20 @@ type handover struct {
 type inotifyWatch struct{ fd, wd int }
 
 func (h handover) String() string {
-	b := append([]byte("pid="), strconv.Itoa(h.pid)...)
+	s := "pid=" + strconv.Itoa(h.pid)
 	for _, fd := range h.inotify {
-		b = append(b, ",inotify="...)
-		b = strconv.AppendInt(b, int64(fd), 10)
+		s += ",inotify=" + strconv.Itoa(fd)
 	}
 	for _, w := range h.watches {
-		b = append(b, ",watch="...)
-		b = strconv.AppendInt(b, int64(w.fd), 10)
-		b = append(b, '/')
-		b = strconv.AppendInt(b, int64(w.wd), 10)
+		s += ",watch=" + strconv.Itoa(w.fd) + "/" + strconv.Itoa(w.wd)
 	}
 	if h.image != "" {
-		b = append(b, ",image="...)
-		b = append(b, h.image...)
+		s += ",image=" + h.image
 	}
 	if h.path != "" {
-		b = append(b, ",path="...)
-		b = append(b, h.path...)
+		s += ",path=" + h.path
 	}
-	return string(b)
+	return s
 }
 
 // parseHandover reports false for anything that the given process was not

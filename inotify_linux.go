@@ -331,6 +331,7 @@ func (s *inotifyFDSet) closeSpare() {
 	s.spare = nil
 	s.mu.Unlock()
 	for _, fd := range spare {
+		s.forget(fd)
 		unix.Close(fd)
 	}
 }

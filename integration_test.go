@@ -14,6 +14,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -22,6 +23,7 @@ import (
 	"syscall"
 	"testing"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -66,19 +68,20 @@ func testBinary(t testing.TB) []byte {
 // report is what the daemon tells of itself, in a line of JSON on its standard
 // output: when it starts and whenever it is asked.
 type report struct {
-	Event      string
-	PID        int
-	Version    int
-	Generation int
-	Args, Env  [][]byte
-	Dir        string
-	Comm       string
-	Umask      int
-	SoftNofile uint64
-	Files      map[string]string // descriptor -> what it leads to
-	Threads    int
-	Goroutines int
-	Text       string
+	Event       string
+	PID         int
+	Version     int
+	Generation  int
+	Args, Env   [][]byte
+	Dir         string
+	Comm        string
+	Umask       int
+	SoftNofile  uint64
+	ParentDeath int               // the signal for it
+	Files       map[string]string // descriptor -> what it leads to
+	Threads     int
+	Goroutines  int
+	Text        string
 }
 
 var _ = registerHelper("daemon", daemonMain)
@@ -205,8 +208,12 @@ func readLine() string {
 }
 
 func describeSelf() report {
-	r := report{PID: os.Getpid(), Files: map[string]string{}}
-	if exe, err := os.Open("/proc/self/exe"); err == nil {
+	r := report{PID: os.Getpid(), Files: map[string]string{}, ParentDeath: parentDeathAtStart}
+	exe, err := os.Open("/proc/self/exe")
+	if err != nil {
+		exe, err = os.Open(os.Args[0])
+	}
+	if err == nil {
 		trailer := make([]byte, trailerSize)
 		if info, err := exe.Stat(); err == nil {
 			exe.ReadAt(trailer, info.Size()-int64(trailerSize))
@@ -239,6 +246,13 @@ func describeSelf() report {
 	r.Threads = len(threads)
 	return r
 }
+
+// parentDeathAtStart is asked by the first thread.
+var parentDeathAtStart = func() int {
+	var sig int32
+	unix.Prctl(unix.PR_GET_PDEATHSIG, uintptr(unsafe.Pointer(&sig)), 0, 0, 0)
+	return int(sig)
+}()
 
 // daemon is a running daemon, as its test sees it.
 type daemon struct {
@@ -701,7 +715,7 @@ func TestBadCandidates(t *testing.T) {
 		{"dangling link", func(d *daemon) {
 			os.Remove(d.path)
 			os.Symlink("nowhere", d.path)
-		}, ""},
+		}, "no such file"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
@@ -999,16 +1013,24 @@ func TestRootTrustsItsOwn(t *testing.T) {
 	}
 }
 
-// renice and taskset change a process's first thread, and the restart comes from
-// another.
-func TestRestartKeepsScheduling(t *testing.T) {
+// renice, ionice and taskset change a process's first thread, the parent-death
+// signal is set for it, and the restart comes from another.
+func TestRestartKeepsThreadAttributes(t *testing.T) {
 	if !haveEvents {
-		t.Skip("threads have their own scheduling only on Linux")
+		t.Skip("threads have their own only on Linux")
 	}
+	// The parent is the thread that forks.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
 	d := newDaemon(t)
+	d.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
 	pid := d.start().PID
 	if err := unix.Setpriority(unix.PRIO_PROCESS, pid, 7); err != nil {
 		t.Fatal(err)
+	}
+	const whoProcess, idle = 1, 3 << 13
+	if _, _, errno := unix.Syscall(unix.SYS_IOPRIO_SET, whoProcess, uintptr(pid), idle); errno != 0 {
+		t.Fatal(errno)
 	}
 	var cpus unix.CPUSet
 	if err := unix.SchedGetaffinity(pid, &cpus); err != nil {
@@ -1025,15 +1047,60 @@ func TestRestartKeepsScheduling(t *testing.T) {
 	}
 	for version := 2; version <= 5; version++ {
 		d.deploy(version)
-		d.wantRestart(version)
+		if sig := d.wantRestart(version).ParentDeath; sig != int(syscall.SIGTERM) {
+			t.Errorf("version %d: parent-death signal %d, expected %d", version, sig, syscall.SIGTERM)
+		}
 		nice, err := unix.Getpriority(unix.PRIO_PROCESS, pid)
 		if err != nil || 20-nice != 7 { // the system call answers 20 less the nice value
 			t.Errorf("version %d: nice value %d (%v), expected 7", version, 20-nice, err)
+		}
+		if io, _, errno := unix.Syscall(unix.SYS_IOPRIO_GET, whoProcess, uintptr(pid), 0); errno != 0 || io != idle {
+			t.Errorf("version %d: I/O priority %#x (%v), expected %#x", version, io, errno, idle)
 		}
 		var now unix.CPUSet
 		if err := unix.SchedGetaffinity(pid, &now); err != nil || now != cpus {
 			t.Errorf("version %d: %d CPUs (%v), expected 1", version, now.Count(), err)
 		}
+	}
+}
+
+// A version that doesn't have this library, as after rolling back, gets nothing
+// that it could not know what to do with.
+func TestForeignVersionInheritsNothing(t *testing.T) {
+	if testing.Short() {
+		t.Skip("builds a program")
+	}
+	d := newDaemon(t)
+	source := t.TempDir() // a module of its own: in ours it would count as ours
+	for name, content := range map[string]string{
+		"go.mod":  "module example.com/foreign\n",
+		"main.go": "package main\nimport \"time\"\nfunc main() { time.Sleep(time.Hour) }\n",
+	} {
+		if err := os.WriteFile(filepath.Join(source, name), []byte(content), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	foreign := filepath.Join(memoryDir(t), "foreign")
+	build := exec.Command("go", "build", "-o", foreign, ".")
+	build.Dir = source
+	build.Env = append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=-mod=mod")
+	if output, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, output)
+	}
+	d.start()
+	d.watching()
+	d.deployBytes(readFile(t, foreign))
+	proc := fmt.Sprintf("/proc/%d/", d.cmd.Process.Pid)
+	waitFor(t, "version without the library", func() bool {
+		command, _ := os.ReadFile(proc + "cmdline")
+		exe, _ := os.Stat(proc + "exe")
+		return len(command) > 0 && exe != nil && exe.Size() != int64(len(image(t, 1)))
+	})
+	if env := readFile(t, proc+"environ"); bytes.Contains(env, []byte(handoverEnv)) {
+		t.Errorf("%s is in its environment", handoverEnv)
+	}
+	if n := inotifyInstances(t, d.cmd.Process.Pid); n > 0 {
+		t.Errorf("it has %d inotify instances", n)
 	}
 }
 

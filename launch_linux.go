@@ -64,12 +64,21 @@ func setProcessName(path string) {
 	}
 }
 
-// launchID is what is at the path when the process starts. It is only used where
-// /proc/self/exe can't be opened.
+// launchID is the file that this image was executed from. Without /proc it is
+// what is at the path when the process starts. It is only used where
+// /proc/self/exe can't be opened, as for want of permission to read it.
 func launchID(path string) fileID {
-	id, _ := statPath(path)
+	id, err := statPath(selfExe)
+	if err != nil {
+		id, _ = statPath(path)
+	}
 	return id
 }
+
+// executablesAreBusy: who opens for writing what is being executed gets ETXTBSY.
+// Some file systems, as that of NFS clients, can't keep others from it; in Linux
+// 6.11 it was left out.
+const executablesAreBusy = true
 
 // openRunning opens the image that this process runs, whatever has become of
 // its path.
@@ -77,12 +86,6 @@ func openRunning() (*os.File, error) {
 	return os.Open(selfExe)
 }
 
-// runningKind is the kind of this process's own image; zero if it can't be told.
-func runningKind() imageKind {
-	f, err := openRunning()
-	if err != nil {
-		return imageKind{}
-	}
-	defer f.Close()
-	return kindOf(f)
-}
+// runningKind is the kind of this process's own image, whether that can be read
+// or not.
+func runningKind() imageKind { return builtFor() }

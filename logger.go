@@ -1,7 +1,6 @@
 package autorestart
 
 import (
-	"os"
 	"strconv"
 	"sync"
 	"time"
@@ -11,6 +10,9 @@ import (
 // Logger is what this package needs of a logger: [*slog.Logger] has these
 // methods. It is an interface because importing log/slog would add half a
 // megabyte to programs that have no other use for it.
+//
+// A Logger that is nil is silent; an interface that holds a nil *slog.Logger is
+// not nil, and will panic.
 //
 // The arguments after the message alternate between keys, which are strings,
 // and values, as in log/slog.
@@ -55,7 +57,7 @@ func (l *stderrLogger) write(msg string, args []any) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.buf = appendLogLine(l.buf[:0], time.Now(), l.prefix, msg, args)
-	os.Stderr.Write(l.buf)
+	writeStderr(l.buf)
 }
 
 func appendLogLine(b []byte, now time.Time, prefix, msg string, args []any) []byte {

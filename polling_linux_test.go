@@ -73,6 +73,31 @@ func TestPollsWithoutEvents(t *testing.T) {
 	}
 }
 
+// Without /proc there is no looking at the running image. What is foreign is
+// refused all the same.
+func TestWithoutProc(t *testing.T) {
+	t.Parallel()
+	if os.Geteuid() != 0 {
+		t.Skip("needs root for a mount namespace")
+	}
+	d := newDaemon(t)
+	d.setenv(helperEnv + "=without proc")
+	d.start()
+	d.watching()
+	foreign := image(t, 2)
+	foreign[18] ^= 0x55 // e_machine
+	d.deployBytes(foreign)
+	d.wantLogged("expected an ELF executable for")
+	d.deployBytes([]byte("#!/bin/true\n"))
+	d.wantLogged("found a file that starts with")
+	d.deploy(3)
+	d.wantRestart(3)
+	d.watching()
+	os.Chtimes(d.path, time.Now(), time.Now())
+	d.deploy(4)
+	d.wantRestart(4)
+}
+
 // limitInotify starts the daemon in a user namespace of its own, which has its
 // own limits.
 func limitInotify(what string, n int) func(*testing.T, *daemon) func() {
@@ -111,21 +136,32 @@ func unreadableDirectory(t *testing.T, d *daemon) func() {
 	return nil
 }
 
-var _ = registerHelper("without inotify", func() {
-	runtime.LockOSThread()
-	if err := seccompFilter(denial{nr: unix.SYS_INOTIFY_INIT1, arg: -1, errno: unix.ENOSYS}); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-	env := os.Environ()
-	for i, kv := range env {
-		if strings.HasPrefix(kv, helperEnv+"=") {
-			env[i] = helperEnv + "=daemon"
+var (
+	_ = registerHelper("without inotify", func() {
+		runtime.LockOSThread()
+		executeDaemon(seccompFilter(denial{nr: unix.SYS_INOTIFY_INIT1, arg: -1, errno: unix.ENOSYS}))
+	})
+	_ = registerHelper("without proc", func() {
+		runtime.LockOSThread()
+		executeDaemon(noProc())
+	})
+)
+
+// executeDaemon goes on as the daemon, with what has been done to this thread,
+// unless there was an error.
+func executeDaemon(err error) {
+	if err == nil {
+		env := os.Environ()
+		for i, kv := range env {
+			if strings.HasPrefix(kv, helperEnv+"=") {
+				env[i] = helperEnv + "=daemon"
+			}
 		}
+		err = syscall.Exec(os.Args[0], os.Args, env)
 	}
-	fmt.Fprintln(os.Stderr, syscall.Exec(os.Args[0], os.Args, env))
+	fmt.Fprintln(os.Stderr, err)
 	os.Exit(1)
-})
+}
 
 // onOverlay mounts an overlay for the daemon alone, and deploys through it. What
 // is changed in a layer directly, the kernel promises to nobody.

@@ -25,22 +25,25 @@ func statPath(path string) (fileID, error) {
 
 // statFile wraps fstat(2).
 func statFile(f *os.File) (fileID, error) {
-	conn, err := f.SyscallConn()
+	fd, err := fileDescriptor(f)
 	if err != nil {
 		return fileID{}, err
 	}
 	var st unix.Stat_t
-	var statErr error
-	err = conn.Control(func(fd uintptr) {
-		statErr = unix.Fstat(int(fd), &st)
-	})
-	if err == nil {
-		err = statErr
-	}
-	if err != nil {
+	if err := unix.Fstat(fd, &st); err != nil {
 		return fileID{}, &os.PathError{Op: "fstat", Path: f.Name(), Err: err}
 	}
 	return fileIDOf(&st), nil
+}
+
+// fileDescriptor returns the number of f's descriptor, which f keeps: the caller
+// must not let go of f while using it. Unlike Fd it leaves the mode of f alone.
+func fileDescriptor(f *os.File) (n int, err error) {
+	conn, err := f.SyscallConn()
+	if err == nil {
+		err = conn.Control(func(fd uintptr) { n = int(fd) })
+	}
+	return n, err
 }
 
 func fileIDOf(st *unix.Stat_t) fileID {
@@ -54,5 +57,13 @@ func fileIDOf(st *unix.Stat_t) fileID {
 		gid:     uint32(st.Gid),
 		perm:    uint32(st.Mode) & 0o7777,
 		regular: st.Mode&unix.S_IFMT == unix.S_IFREG,
+	}
+}
+
+// writeStderr is os.Stderr.Write, but that a reader who is gone does not end the
+// process by SIGPIPE: that would be a restart of the wrong kind.
+func writeStderr(b []byte) {
+	if fd, err := fileDescriptor(os.Stderr); err == nil {
+		unix.Write(fd, b)
 	}
 }

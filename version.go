@@ -29,6 +29,10 @@ type version struct {
 	summed bool
 
 	known Build // where file is nil
+
+	// runs: it is the file that this process executes, and as long as it does
+	// nobody can write that.
+	runs bool
 }
 
 func (v *version) build() Build {
@@ -40,21 +44,36 @@ func (v *version) build() Build {
 
 // runningVersion is the version of this process's own image.
 func runningVersion() version {
-	if f, err := openRunning(); err == nil {
-		if id, err := statFile(f); err == nil {
-			return version{id: id, file: f}
-		}
-		f.Close()
+	v := version{id: launch.id, runs: executablesAreBusy}
+	if v.reopen(); v.file != nil {
+		return v
 	}
 	// All that is left to tell is the file that was at the launch path when the
 	// process started, for as long as it is there.
-	v := version{id: launch.id}
 	if f, err := openCandidate(launch.path); err == nil {
 		v.known = readBuild(f, launch.id.size)
 		v.sum, v.summed = sumIfStill(f, launch.id)
 		f.Close()
 	}
 	return v
+}
+
+// reopen opens the running image if that has not succeeded yet: at the first
+// attempt the table of descriptors may have been full.
+func (v *version) reopen() {
+	if v.file != nil {
+		return
+	}
+	f, err := openRunning()
+	if err != nil {
+		return
+	}
+	id, err := statFile(f)
+	if err != nil {
+		f.Close()
+		return
+	}
+	v.id, v.file = id, f
 }
 
 func (v *version) close() {
@@ -68,8 +87,8 @@ func (v *version) close() {
 // bytes as v.
 func (v *version) sameContent(f *os.File, id fileID) (bool, error) {
 	switch {
-	case id == v.id, v.file != nil && id.dev == v.id.dev && id.ino == v.id.ino && id.ino != 0:
-		return true, nil // one file, and nobody can write what v.file is
+	case id == v.id, v.runs && id.dev == v.id.dev && id.ino == v.id.ino && id.ino != 0:
+		return true, nil
 	case id.size != v.id.size:
 		return false, nil
 	case v.file != nil:

@@ -190,6 +190,7 @@ var errSameVersion = errors.New("autorestart: the same version")
 func (w *Watcher) look(done <-chan struct{}) (change Change, again bool, err error) {
 	id, err := statPath(w.path)
 	if err != nil {
+		w.refusals.pending(w.Logger, unreachable(w.path, err))
 		return Change{}, true, nil // whatever comes is an event, unless it is mounted
 	}
 	if id == w.settled {
@@ -227,6 +228,7 @@ func (w *Watcher) look(done <-chan struct{}) (change Change, again bool, err err
 
 // consider returns nil if c is a new version that is ready.
 func (w *Watcher) consider(done <-chan struct{}, c *candidate) error {
+	w.rules.running.reopen()
 	same, err := w.base.sameContent(c.file, c.id)
 	if err != nil {
 		return asUnfit(w.path, err)

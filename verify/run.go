@@ -78,13 +78,9 @@ func run(ctx context.Context, exe *os.File, args []string) error {
 	}
 	kill := func() { syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	release := context.AfterFunc(ctx, kill)
-	// As long as it has not been waited for, the number of its group is its own.
-	awaitExit(cmd.Process.Pid)
-	inTime := release()
-	kill()
-	err := cmd.Wait()
+	err := waitAndKill(cmd, kill)
 	switch {
-	case !inTime:
+	case !release():
 		return &runError{context.Cause(ctx), output.bytes()}
 	case err != nil:
 		return &runError{err, output.bytes()}

@@ -1,11 +1,19 @@
-//go:build unix && !linux
+//go:build unix && (!linux || autorestart_portable)
 
 package verify
 
-import "os"
+import (
+	"os"
+	"os/exec"
+)
 
 // openPath is the path of exe, for want of one that leads to what is open.
 func openPath(exe *os.File) string { return exe.Name() }
 
-// awaitExit can't wait without taking the child away.
-func awaitExit(int) {}
+// waitAndKill waits for the command and then calls kill. The number of its
+// process group is still its own if there is anybody left in it to be killed.
+func waitAndKill(cmd *exec.Cmd, kill func()) error {
+	err := cmd.Wait()
+	kill()
+	return err
+}

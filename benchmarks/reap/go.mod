@@ -7,7 +7,7 @@ replace github.com/autorestart-go/autorestart => ../..
 require (
 	github.com/autorestart-go/autorestart v0.0.0-00010101000000-000000000000
 	github.com/hashicorp/go-reap v0.0.0-20170704170343-bf58d8a43e7b
-	github.com/ramr/go-reaper v0.2.3
+	github.com/ramr/go-reaper v0.2.1
 	github.com/tillberg/autorestart v0.0.0-20220524165049-22c3f5bc7fce
 )
 
