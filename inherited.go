@@ -80,14 +80,17 @@ func (h *inheritance) list() []int {
 	return slices.Clone(h.free)
 }
 
-// wait asks once whether an inherited child has exited, and fills in e if so.
+// wait asks once whether an inherited child has exited, and fills in e unless it
+// is nil.
 func (h *inheritance) wait(c *child, e *Exit) waitState {
 	if h.done != nil {
 		h.mu.Lock()
 		defer h.mu.Unlock()
 		if exit, ok := h.done[c.pid]; ok {
 			delete(h.done, c.pid)
-			*e = exit
+			if e != nil {
+				*e = exit
+			}
 			return waitExited
 		}
 	}

@@ -43,15 +43,14 @@ func openPidfd(pid int) (int, error) {
 	return fd, nil
 }
 
-// waitChild asks once whether the child has exited, and fills in e if it has,
-// which takes the zombie away.
+// waitChild asks once whether the child has exited, which takes the zombie away,
+// and fills in e unless it is nil.
 func waitChild(c *child, e *Exit) waitState {
 	if c.fd == noPidfd {
 		return waitPID(c.pid, e)
 	}
 	var info unix.Siginfo
-	var usage unix.Rusage
-	err := waitid(unix.P_PIDFD, c.fd, &info, unix.WEXITED|unix.WNOHANG, &usage)
+	err := waitid(unix.P_PIDFD, c.fd, &info, unix.WEXITED|unix.WNOHANG, e.usage())
 	switch err {
 	case nil:
 	case unix.ECHILD:
@@ -63,9 +62,9 @@ func waitChild(c *child, e *Exit) waitState {
 	if pid == 0 {
 		return waitRunning
 	}
-	e.setUsage(&usage)
-	switch info.Code {
-	case cldExited:
+	switch {
+	case e == nil:
+	case info.Code == cldExited:
 		e.Code = status
 	default:
 		e.Code, e.Signal, e.CoreDump = -1, syscall.Signal(status), info.Code == cldDumped
@@ -76,9 +75,8 @@ func waitChild(c *child, e *Exit) waitState {
 // waitPID is waitChild for a PID.
 func waitPID(pid int, e *Exit) waitState {
 	var status unix.WaitStatus
-	var usage unix.Rusage
 	got, err := ignoringEINTR(func() (int, error) {
-		return unix.Wait4(pid, &status, unix.WNOHANG|unix.WALL, &usage)
+		return unix.Wait4(pid, &status, unix.WNOHANG|unix.WALL, e.usage())
 	})
 	if err != nil {
 		return waitNotOurs
@@ -86,7 +84,9 @@ func waitPID(pid int, e *Exit) waitState {
 	if got != pid {
 		return waitRunning
 	}
-	e.setUsage(&usage)
+	if e == nil {
+		return waitExited
+	}
 	e.Code = status.ExitStatus() // -1 if a signal ended it
 	if status.Signaled() {
 		e.Signal, e.CoreDump = status.Signal(), status.CoreDump()
@@ -94,8 +94,14 @@ func waitPID(pid int, e *Exit) waitState {
 	return waitExited
 }
 
-// setUsage copies: the two types have one layout.
-func (e *Exit) setUsage(u *unix.Rusage) { e.Usage = *(*syscall.Rusage)(unsafe.Pointer(u)) }
+// usage is where the kernel can put what the child has used: the two types have
+// one layout. Nothing is asked of it if nobody wants to know.
+func (e *Exit) usage() *unix.Rusage {
+	if e == nil {
+		return nil
+	}
+	return (*unix.Rusage)(unsafe.Pointer(&e.Usage))
+}
 
 // peekChild tells what waitPID would, and leaves a zombie where it is.
 func peekChild(pid int) waitState {

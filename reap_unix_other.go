@@ -59,8 +59,11 @@ func (h *inheritance) takeZombies() (living bool) {
 	}
 }
 
-// waitPID asks once whether a child has exited, and fills in e if it has.
+// waitPID asks once whether a child has exited, and fills in e unless it is nil.
 func waitPID(pid int, e *Exit) waitState {
+	if e == nil {
+		e = new(Exit)
+	}
 	_, state := wait4(pid, e)
 	return state
 }

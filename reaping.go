@@ -283,7 +283,7 @@ func (g *reaping) forget(c *child) {
 // If it is not sure that the PID is still the child's, it makes sure before it
 // waits.
 func (g *reaping) ask(c *child, sure bool) (gone bool) {
-	e := Exit{PID: c.pid, Sent: c.sent}
+	var e *Exit
 	if g.wanted || !sure {
 		if c.fd == noPidfd && peekChild(c.pid) == waitRunning {
 			return false
@@ -293,15 +293,16 @@ func (g *reaping) ask(c *child, sure bool) (gone bool) {
 			g.lost(c)
 			return true
 		}
-		e.Command = command // there is no name after the wait
+		// There is no name after the wait.
+		e = &Exit{PID: c.pid, Command: command, Sent: c.sent}
 	}
-	switch g.from.wait(c, &e) {
+	switch g.from.wait(c, e) {
 	case waitRunning:
 		return false
 	case waitNotOurs:
 		g.lost(c)
 	case waitExited:
-		g.reaped(&e)
+		g.reaped(e)
 	}
 	return true
 }

@@ -93,15 +93,12 @@ func (r *reports) began(living, byPID int, listedBy string) {
 	})
 }
 
+// reaped reports e, which may be nil if nobody listens.
 func (r *reports) reaped(e *Exit) {
-	if !r.wanted {
-		return // without a copy of e on the heap
-	}
-	exit := *e
 	r.add(func() {
-		r.logger.Info("child reaped", "pid", exit.PID, "command", exit.Command, "status", exit.String())
+		r.logger.Info("child reaped", "pid", e.PID, "command", e.Command, "status", e.String())
 		if r.tell != nil {
-			r.tell(exit)
+			r.tell(*e)
 		}
 	})
 }
