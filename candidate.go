@@ -4,11 +4,8 @@ import (
 	"errors"
 	"io"
 	"os"
-	"runtime"
 	"strconv"
-	"strings"
 	"syscall"
-	"unsafe"
 )
 
 // UnfitError tells why a file that appeared at the path is not executed. What
@@ -294,24 +291,6 @@ func elfMachine(machine uint16) string {
 		}
 	}
 	return "machine " + strconv.Itoa(int(machine))
-}
-
-// builtFor is the kind of ELF file that this program was built as.
-func builtFor() imageKind {
-	img := elfImage{class: 1, data: 1}
-	if unsafe.Sizeof(uintptr(0)) == 8 {
-		img.class = 2
-	}
-	if one := uint16(1); *(*byte)(unsafe.Pointer(&one)) == 0 {
-		img.data = 2
-	}
-	for _, m := range elfMachines {
-		if strings.HasPrefix(runtime.GOARCH, m.name) {
-			img.machine = m.machine
-			return imageKind{elf: &img}
-		}
-	}
-	return imageKind{} // not known here: execve has the last word
 }
 
 // rootCause takes off what the caller says anyway: operation and path.

@@ -4,6 +4,7 @@ package autorestart
 
 import (
 	"os"
+	"runtime"
 	"strings"
 	"unsafe"
 
@@ -86,6 +87,21 @@ func openRunning() (*os.File, error) {
 	return os.Open(selfExe)
 }
 
-// runningKind is the kind of this process's own image, whether that can be read
-// or not.
-func runningKind() imageKind { return builtFor() }
+// runningKind is the kind of ELF file that this program was built as, which can
+// be told without reading it.
+func runningKind() imageKind {
+	img := elfImage{class: 1, data: 1}
+	if unsafe.Sizeof(uintptr(0)) == 8 {
+		img.class = 2
+	}
+	if one := uint16(1); *(*byte)(unsafe.Pointer(&one)) == 0 {
+		img.data = 2
+	}
+	for _, m := range elfMachines {
+		if strings.HasPrefix(runtime.GOARCH, m.name) {
+			img.machine = m.machine
+			return imageKind{elf: &img}
+		}
+	}
+	return imageKind{} // not known here: execve has the last word
+}
