@@ -3,6 +3,7 @@
 package verify
 
 import (
+	"errors"
 	"os"
 	"os/exec"
 )
@@ -15,5 +16,8 @@ func openPath(exe *os.File) string { return exe.Name() }
 func waitAndKill(cmd *exec.Cmd, kill func()) error {
 	err := cmd.Wait()
 	kill()
+	if errors.Is(err, exec.ErrWaitDelay) {
+		return nil // it exited well, and who still held the pipe has just been killed
+	}
 	return err
 }
