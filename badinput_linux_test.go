@@ -13,6 +13,7 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -50,8 +51,22 @@ func enterPIDNamespace() {
 	os.Exit(0)
 }
 
+// startThreads has the runtime start all the threads that it will need, because a
+// new one could get the PID that is meant for a child, and keep it.
+func startThreads() {
+	var wg sync.WaitGroup
+	for range 16 {
+		wg.Go(func() {
+			pause := unix.NsecToTimespec(int64(20 * time.Millisecond))
+			unix.Nanosleep(&pause, nil) // all at once, so that each has its thread
+		})
+	}
+	wg.Wait()
+}
+
 // reusePID steals the status of the child and starts another with its PID.
 func reusePID(pid int, start func() int) {
+	startThreads()
 	syscall.Kill(pid, syscall.SIGKILL)
 	got, err := syscall.Wait4(pid, nil, 0, nil)
 	check(got == pid || err == syscall.ECHILD, "wait4:", err) // a Reaper may have been first
