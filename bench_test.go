@@ -23,7 +23,10 @@ import (
 // version to the first line of its main: for a daemon that calls
 // RestartOnChange, for a bare inotify loop that execs at once, and for the same
 // loop with a descriptor that crosses the exec. They take turns. Limits hold
-// from 100 rounds on.
+// from 100 rounds on; the one beside the first loop only if that had to wait for
+// the kernel to take its watch down, which some kernels at some times do in
+// microseconds and others in milliseconds: without that wait the two loops are
+// one.
 func BenchmarkRenameToMain(b *testing.B) {
 	dir := memoryDir(b)
 	library := startLatencyDaemon(b, dir, "library")
@@ -38,12 +41,14 @@ func BenchmarkRenameToMain(b *testing.B) {
 	b.ReportMetric(us(quantile(library.took, 0.50)), "library-p50-us")
 	b.ReportMetric(us(quantile(library.took, 0.99)), "library-p99-us")
 	b.ReportMetric(us(quantile(bare.took, 0.50)), "bare-p50-us")
+	b.ReportMetric(us(quantile(bare.took, 0.99)), "bare-p99-us")
 	b.ReportMetric(us(quantile(kept.took, 0.50)), "kept-p50-us")
 	toBare := float64(quantile(library.took, 0.50)) / float64(quantile(bare.took, 0.50))
 	toKept := float64(quantile(library.took, 0.50)) / float64(quantile(kept.took, 0.50))
 	b.ReportMetric(toBare, "of-bare")
 	b.ReportMetric(toKept, "of-kept")
-	if len(library.took) >= 100 && (toBare > 0.70 || toKept > 1.25) {
+	waited := quantile(bare.took, 0.50) > 2*quantile(kept.took, 0.50)
+	if len(library.took) >= 100 && (waited && toBare > 0.70 || toKept > 1.25) {
 		b.Errorf("rename to main takes %.2f of a bare loop (limit 0.70), %.2f of one that keeps its descriptor (limit 1.25)", toBare, toKept)
 	}
 }

@@ -40,6 +40,9 @@ const (
 	elfSectionProgBits = 1
 	elfSectionNote     = 7
 
+	elfSectionFlags    = 8 // where they lie in a header
+	elfSectionWritable = 1
+
 	goBuildIDNote    = 4 // the type of the note, under the name "Go"
 	goBuildInfoMagic = "\xff Go buildinf:"
 	goBuildInfoSize  = 32   // of the header
@@ -66,7 +69,8 @@ func readBuild(r io.ReaderAt, size int64) (b Build) {
 	for row := sections; len(row) > 0; row = row[at.section:] {
 		h.b = row
 		kind, off, n := h.uint(at.secType, 4), h.uint(at.secOff, at.word), h.uint(at.secSize, at.word)
-		if n < goBuildInfoSize || n > maxBuildSection {
+		writable := h.uint(elfSectionFlags, at.word)&elfSectionWritable != 0
+		if n < goBuildInfoSize || n > maxBuildSection || writable != (kind == elfSectionProgBits) {
 			continue
 		}
 		switch kind {
@@ -83,6 +87,7 @@ func readBuild(r io.ReaderAt, size int64) (b Build) {
 			if readFull(r, info, int64(off)) == nil {
 				b.Module, b.Version, b.foreign = parseBuildInfo(info)
 			}
+			return b // the notes come before the data
 		}
 	}
 	return b

@@ -20,6 +20,9 @@ func newEvents() (events, error) {
 	return nil, errors.ErrUnsupported
 }
 
+// runningID is the file that this image was executed from.
+func runningID() fileID { return launch.id }
+
 // executablesAreBusy: not every system keeps writers away from what is executed.
 const executablesAreBusy = false
 

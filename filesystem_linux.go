@@ -13,7 +13,10 @@ import (
 // a process that serves it, or in a layer below.
 func silentFileSystem(dir string) error {
 	var st unix.Statfs_t
-	_, err := ignoringEINTR(func() (struct{}, error) { return struct{}{}, unix.Statfs(dir, &st) })
+	err := unix.Statfs(dir, &st)
+	for err == unix.EINTR {
+		err = unix.Statfs(dir, &st)
+	}
 	if err != nil {
 		return nil // gone meanwhile; arm finds out
 	}

@@ -65,15 +65,20 @@ func setProcessName(path string) {
 	}
 }
 
-// launchID is the file that this image was executed from. Without /proc it is
-// what is at the path when the process starts. It is only used where
-// /proc/self/exe can't be opened, as for want of permission to read it.
+// launchID is what is at the path when the process starts. It is only used where
+// /proc/self/exe can't be asked.
 func launchID(path string) fileID {
-	id, err := statPath(selfExe)
-	if err != nil {
-		id, _ = statPath(path)
-	}
+	id, _ := statPath(path)
 	return id
+}
+
+// runningID is the file that this image was executed from. It needs no permission
+// to read it, unlike openRunning.
+func runningID() fileID {
+	if id, err := statPath(selfExe); err == nil {
+		return id
+	}
+	return launch.id
 }
 
 // executablesAreBusy: who opens for writing what is being executed gets ETXTBSY.

@@ -28,7 +28,7 @@ type version struct {
 
 	summed bool
 
-	known Build // where file is nil
+	known Build // empty until it is asked for, where there is a file to ask
 
 	// runs: it is the file that this process executes, and as long as it does
 	// nobody can write that.
@@ -36,23 +36,24 @@ type version struct {
 }
 
 func (v *version) build() Build {
-	if v.file != nil {
-		return readBuild(v.file, v.id.size)
+	if v.known == (Build{}) && v.file != nil {
+		v.known = readBuild(v.file, v.id.size)
 	}
 	return v.known
 }
 
 // runningVersion is the version of this process's own image.
 func runningVersion() version {
-	v := version{id: launch.id, runs: executablesAreBusy}
+	v := version{runs: executablesAreBusy}
 	if v.reopen(); v.file != nil {
 		return v
 	}
+	v.id = runningID()
 	// All that is left to tell is the file that was at the launch path when the
 	// process started, for as long as it is there.
 	if f, err := openCandidate(launch.path); err == nil {
-		v.known = readBuild(f, launch.id.size)
-		v.sum, v.summed = sumIfStill(f, launch.id)
+		v.known = readBuild(f, v.id.size)
+		v.sum, v.summed = sumIfStill(f, v.id)
 		f.Close()
 	}
 	return v
@@ -64,16 +65,10 @@ func (v *version) reopen() {
 	if v.file != nil {
 		return
 	}
-	f, err := openRunning()
-	if err != nil {
-		return
+	if f, err := openRunning(); err == nil {
+		v.file = f
+		v.id = runningID()
 	}
-	id, err := statFile(f)
-	if err != nil {
-		f.Close()
-		return
-	}
-	v.id, v.file = id, f
 }
 
 func (v *version) close() {

@@ -47,6 +47,8 @@ type Watcher struct {
 	unsteady fileID     // the state of a file that is ready once it stays like that
 	refusals refusalLog
 
+	rehearsed bool
+
 	events events    // nil while there are none
 	rearm  time.Time // when to try again for events; zero if there is no need or no use
 	mode   modeBox
@@ -112,6 +114,7 @@ func (w *Watcher) next(done <-chan struct{}) (Change, error) {
 			if armed = true; w.arm() {
 				continue
 			}
+			w.rehearse()
 		}
 		delay := w.mode.get().Poll
 		if !again {
@@ -254,6 +257,21 @@ func (w *Watcher) consider(done <-chan struct{}, c *candidate) error {
 		return w.accept(done, c)
 	}
 	return nil
+}
+
+// rehearse judges the running image, while there is time: what is learnt of it
+// needn't be then, and the code is in memory. When it counts, each page of it
+// that is not would cost as much as the rest.
+func (w *Watcher) rehearse() {
+	if w.rehearsed {
+		return
+	}
+	w.rehearsed = true
+	if running := &w.rules.running; running.file != nil {
+		running.build()
+		c := candidate{path: w.path, file: running.file, id: running.id}
+		c.judge(&w.rules)
+	}
 }
 
 // arm asks for events, and reports whether something may have happened that no
