@@ -287,17 +287,21 @@ func (g *orphanage) lookAtDescriptors(now time.Time) {
 	if now.Before(g.sweep) {
 		return
 	}
+	most, below := heldRoom()
 	var due []*child
 	for pid, z := range g.pending {
 		if !z.fds || now.Before(z.ask) {
 			continue
 		}
-		if len(due) == maxHeld {
+		if len(due) == most {
 			break
 		}
 		// Held by us, it can't become another process during the look.
 		c := &child{pid: pid, fd: noPidfd}
-		if hold(c); c.fd == noPidfd {
+		if hold(c); c.fd >= below {
+			c.release()
+		}
+		if c.fd == noPidfd {
 			z.ask = now.Add(believeFirst) // the table of descriptors is full
 			continue
 		}
@@ -321,6 +325,18 @@ func (g *orphanage) lookAtDescriptors(now time.Time) {
 		c.release()
 	}
 	g.sweep = time.Now().Add(scanPause(took))
+}
+
+// heldRoom says how many pidfds a look may hold at a time, and from which number
+// on descriptors are left to the program: it must not run out of them because of
+// us, not even for a moment.
+func heldRoom() (most, below int) {
+	var limit unix.Rlimit
+	if unix.Getrlimit(unix.RLIMIT_NOFILE, &limit) != nil {
+		return 1, maxHeld
+	}
+	count, below := pidfdRoom(limit.Cur)
+	return min(maxHeld, max(count/4, 1)), below
 }
 
 // pidfdsHeld returns the PIDs of those zombie children of this process for which

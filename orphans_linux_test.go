@@ -275,9 +275,10 @@ var _ = registerScenario("orphans and exec", needSubreaper, func() {
 			for i := range 50 {
 				want := (w*50 + i) % 256
 				cmd := exec.Command("/bin/sh", "-c", "sleep 0 & exit "+strconv.Itoa(want))
-				cmd.Run()
+				err := cmd.Run()
 				if cmd.ProcessState == nil || cmd.ProcessState.ExitCode() != want {
 					wrong.Add(1)
+					fmt.Fprintln(os.Stderr, "want", want, "got", err, cmd.ProcessState)
 				}
 			}
 		})
