@@ -12,7 +12,7 @@ import "context"
 // Children that this image has started itself are not touched, whether they
 // were started before the call or after it. A second call finds nothing left to
 // do. See [Reaper] for other schedules, reports, and a way to stop it.
-func CleanUpChildZombies() { cleanUp(&Reaper{Logger: &stderrLogger{prefix: "[autorestart] "}}) }
+func CleanUpChildZombies() { cleanUp(&Reaper{Logger: newStderrLogger()}) }
 
 // CleanUpChildZombiesQuietly is [CleanUpChildZombies] without the logging.
 func CleanUpChildZombiesQuietly() { cleanUp(&Reaper{}) }

@@ -759,9 +759,7 @@ func ownMounts(t *testing.T) *syscall.SysProcAttr {
 		if err := userNamespaces(); err != nil {
 			t.Skip("no user namespaces here: ", err)
 		}
-		attr.Cloneflags |= unix.CLONE_NEWUSER
-		attr.UidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getuid(), Size: 1}}
-		attr.GidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getgid(), Size: 1}}
+		inOwnUserNamespace(attr)
 	}
 	cmd := exec.Command("/bin/mount", "-t", "tmpfs", "tmpfs", t.TempDir())
 	cmd.SysProcAttr = attr

@@ -45,14 +45,14 @@ func execImage(c *candidate, exact bool, args, env []string) error {
 	// Forks wait for readers of ForkLock: none copies what is about to cross.
 	syscall.ForkLock.RLock()
 	defer syscall.ForkLock.RUnlock()
-	if c.build.foreign {
-		// It would leave the descriptors open, and the variable to its children.
-		err := syscall.Exec(target, args, env)
-		return &os.PathError{Op: "execve", Path: target, Err: err}
+	// A version without this library would leave the descriptors open, and the
+	// variable to its children.
+	if !c.build.foreign {
+		h.inotify, h.watches = inotifyFDs.beginHandover()
+		defer inotifyFDs.cancelHandover()
+		env = append(env, handoverEnv+"="+h.String())
 	}
-	h.inotify, h.watches = inotifyFDs.beginHandover()
-	defer inotifyFDs.cancelHandover()
-	err := syscall.Exec(target, args, append(env, handoverEnv+"="+h.String()))
+	err := syscall.Exec(target, args, env)
 	return &os.PathError{Op: "execve", Path: target, Err: err}
 }
 

@@ -107,11 +107,8 @@ func limitInotify(what string, n int) func(*testing.T, *daemon) func() {
 		}
 		d.cmd.Path = "/bin/sh"
 		d.cmd.Args = []string{"sh", "-c", fmt.Sprintf(`echo %d > /proc/sys/user/max_inotify_%s && exec "$0"`, n, what), d.path}
-		d.cmd.SysProcAttr = &syscall.SysProcAttr{
-			Cloneflags:  unix.CLONE_NEWUSER,
-			UidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getuid(), Size: 1}},
-			GidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getgid(), Size: 1}},
-		}
+		d.cmd.SysProcAttr = new(syscall.SysProcAttr)
+		inOwnUserNamespace(d.cmd.SysProcAttr)
 		return nil
 	}
 }
