@@ -425,6 +425,9 @@ func (r *Restarter) drainTimeout() time.Duration {
 func (r *Restarter) exec(c *candidate, h hooks) error {
 	c.times.executed = now()
 	if c.build.foreign {
+		if succession.estate != nil {
+			notices.add("the new version is without this library: it gets no file and no state", "path", c.path)
+		}
 		return execImage(c, r.ExactFile, nil)
 	}
 	estate, err := newHandover(c, h.wayBack)

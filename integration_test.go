@@ -44,6 +44,7 @@ const (
 	manualEnv     = "AUTORESTART_TEST_MANUAL"     // set: watch only when told to
 	verifyEnv     = "AUTORESTART_TEST_VERIFY"     // set: ask the test about each version; "exact": execute that file
 	pollEnv       = "AUTORESTART_TEST_POLL"       // set: poll as RestartOnChange does
+	readyEnv      = "AUTORESTART_TEST_READY"      // a ReadyTimeout
 )
 
 func versionTrailer(version int) []byte {
@@ -107,6 +108,10 @@ func daemonMain() {
 		}
 		os.Stdout.Write(append(line, '\n'))
 	}
+	defer Guard()
+	if misbehave(describeSelf().Version) {
+		return
+	}
 	tell("start", "")
 	answers := make(chan string)
 	switch {
@@ -159,7 +164,11 @@ func daemonMain() {
 		case "state":
 			tell("state", "")
 		default:
-			panic("unknown command " + command)
+			answer, ok := daemonCommands[command]
+			if !ok {
+				panic("unknown command " + command)
+			}
+			tell("done", answer(argument))
 		}
 	}
 }
@@ -185,11 +194,17 @@ func verifyHere(tell func(event, text string), answers chan string) {
 
 // watchHere is RestartOnChange; polling at its pace would take minutes.
 func watchHere() {
-	if haveEvents || os.Getenv(pollEnv) != "" {
+	ready, _ := time.ParseDuration(os.Getenv(readyEnv))
+	if ready == 0 && (haveEvents || os.Getenv(pollEnv) != "") {
 		RestartOnChange()
 	}
-	r := Restarter{Logger: newStderrLogger(), PollInterval: 10 * time.Millisecond}
-	r.Run(context.Background())
+	r := Restarter{Logger: newStderrLogger(), ReadyTimeout: ready}
+	if !haveEvents {
+		r.PollInterval = 10 * time.Millisecond
+	}
+	if err := r.Run(context.Background()); err != nil {
+		panic(err)
+	}
 }
 
 // readLine reads no further than the line's end: the rest belongs to whichever
@@ -1098,26 +1113,37 @@ func TestForeignVersionInheritsNothing(t *testing.T) {
 // buildForeign builds a program without this library.
 func buildForeign(t *testing.T) string {
 	t.Helper()
+	return buildModule(t, map[string]string{
+		"go.mod":  "module example.com/foreign\n",
+		"main.go": "package main\nimport \"time\"\nfunc main() { time.Sleep(time.Hour) }\n",
+	})
+}
+
+// buildModule builds a program in a module of its own: in ours it would count as
+// ours.
+func buildModule(t *testing.T, files map[string]string, flags ...string) string {
+	t.Helper()
 	if testing.Short() {
 		t.Skip("builds a program")
 	}
-	source := t.TempDir() // a module of its own: in ours it would count as ours
-	for name, content := range map[string]string{
-		"go.mod":  "module example.com/foreign\n",
-		"main.go": "package main\nimport \"time\"\nfunc main() { time.Sleep(time.Hour) }\n",
-	} {
-		if err := os.WriteFile(filepath.Join(source, name), []byte(content), 0o644); err != nil {
+	source := t.TempDir()
+	for name, content := range files {
+		name = filepath.Join(source, name)
+		if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(name, []byte(content), 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}
-	foreign := filepath.Join(memoryDir(t), "foreign")
-	build := exec.Command("go", "build", "-o", foreign, ".")
+	program := filepath.Join(memoryDir(t), "program")
+	build := exec.Command("go", append(append([]string{"build", "-o", program}, flags...), ".")...)
 	build.Dir = source
 	build.Env = append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=-mod=mod")
 	if output, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, output)
 	}
-	return foreign
+	return program
 }
 
 // What the watcher hands out tells one build from the other.

@@ -45,7 +45,7 @@ func appendFileRecord(b []byte, name string, fd int) []byte {
 // fd returns the descriptor of a manifestFile, or -1.
 func (r record) fd() int {
 	n, size := binary.Uvarint(r.value)
-	if size != len(r.value) || n > 1<<30 {
+	if size <= 0 || size != len(r.value) || n > 1<<30 {
 		return -1
 	}
 	return int(n)

@@ -18,7 +18,7 @@ type Drainer interface {
 	// returns an error that tells what is left; the exec cuts that off.
 	Drain(ctx context.Context) error
 
-	// Resume takes on work again: there was no exec.
+	// Resume takes on work again: there was no exec. Drain has returned by then.
 	Resume()
 }
 
@@ -26,7 +26,7 @@ type Drainer interface {
 const defaultDrainTimeout = 10 * time.Second
 
 // drainBeforeReturn is what a version that failed has left for its work.
-const drainBeforeReturn = 20 * time.Millisecond
+const drainBeforeReturn = 10 * time.Millisecond
 
 // RegisterDrainer has d brought to rest before each exec, at the same time as all
 // others, until unregister is called. After [Restarter.DrainTimeout] the exec takes
@@ -92,16 +92,22 @@ func (r *rest) begin(done <-chan struct{}, timeout time.Duration, t *restartTime
 	for _, d := range all {
 		go func() { ended <- d.Drain(ctx) }()
 	}
-	for range all {
+	calledOff := false
+	for left := len(all); left > 0; {
 		select {
 		case err := <-ended:
-			if err != nil {
+			left--
+			if err != nil && !calledOff {
 				notices.add("cutting off what is not done", "reason", err)
 			}
 		case <-done:
-			r.resume()
-			return nil, errDone
+			calledOff, done = true, nil
+			cancel()
 		}
+	}
+	if calledOff {
+		r.resume()
+		return nil, errDone
 	}
 	t.drained = now()
 	return r.resume, nil

@@ -1,15 +1,15 @@
 // Package handover is what one image of a process tells the next, and the way
 // back to the one before.
 //
-// It imports next to nothing, so that it is initialised before almost every other
-// package of a program: the version that it means to take back may hang before
-// its main.
+// A version that is to be taken back may hang before its main, in the
+// initialisation of a package. So this one has to be initialised before almost
+// every other, and packages are in the order of their paths, each after its
+// imports. All that it imports comes before package os; package strings would not.
 package handover
 
 import (
 	"math"
 	"strconv"
-	"strings"
 	"syscall"
 )
 
@@ -150,7 +150,7 @@ func (h *Handover) String() string {
 func Parse(s string, pid int) (h Handover, ignored string) {
 	const damaged = "it is cut or damaged"
 	for s != "" {
-		key, value, ok := strings.Cut(s, "=")
+		key, value, ok := cut(s, '=')
 		n, rest, isNumber := leadingInt(value)
 		kind, text := index(numberKeys[:], key), index(textKeys[:], key)
 		switch {
@@ -170,7 +170,7 @@ func Parse(s string, pid int) (h Handover, ignored string) {
 			}
 			h.Numbers[kind] = append(h.Numbers[kind], n)
 		}
-		if _, s, ok = strings.Cut(value, ","); !ok {
+		if _, s, ok = cut(value, ','); !ok {
 			return Handover{}, damaged
 		}
 	}
@@ -187,6 +187,16 @@ func index(keys []string, key string) int {
 		}
 	}
 	return -1
+}
+
+// cut is [strings.Cut].
+func cut(s string, separator byte) (before, after string, found bool) {
+	for i := range len(s) {
+		if s[i] == separator {
+			return s[:i], s[i+1:], true
+		}
+	}
+	return s, "", false
 }
 
 // leadingInt parses a non-negative decimal number that fits a C int.

@@ -9,7 +9,6 @@ package handover
 import (
 	"errors"
 	"strconv"
-	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -126,7 +125,7 @@ func commandLine() (args []string) {
 	syscall.Close(fd)
 	for line := string(b[:max(n, 0)]); line != ""; {
 		var arg string
-		arg, line, _ = strings.Cut(line, "\x00")
+		arg, line, _ = cut(line, 0)
 		args = append(args, arg)
 	}
 	return args
