@@ -247,7 +247,7 @@ func compareKinds(found, like imageKind) error {
 
 func (k imageKind) String() string {
 	if k.elf == nil {
-		return "a file that starts with " + string(appendQuoted(nil, k.magic))
+		return "a file that starts with " + quote(k.magic)
 	}
 	return k.elf.platform().String()
 }
