@@ -11,7 +11,6 @@ package autorestart
 import (
 	"bytes"
 	"errors"
-	"iter"
 	"os"
 	"slices"
 	"sync"
@@ -173,12 +172,12 @@ func (n *inotify) interruptOn(done <-chan struct{}) (release func()) {
 	released := make(chan struct{})
 	ended := make(chan struct{})
 	go func() {
-		defer close(ended)
 		select {
 		case <-done:
 			n.file.SetReadDeadline(time.Unix(1, 0))
 		case <-released:
 		}
+		close(ended)
 	}()
 	return func() {
 		close(released)
@@ -193,12 +192,16 @@ func (n *inotify) read() (relevant bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	for event, name := range inotifyEvents(n.buf[:got]) {
+	for b := n.buf[:got]; ; {
+		event, name, rest, ok := cutEvent(b)
+		if !ok {
+			return false, nil
+		}
 		if n.concerns(event, name) {
 			return true, nil
 		}
+		b = rest
 	}
-	return false, nil
 }
 
 // concerns reports whether the event is a reason to look again. Without the
@@ -224,27 +227,22 @@ func (n *inotify) concerns(event unix.InotifyEvent, name []byte) bool {
 	return false
 }
 
-// inotifyEvents yields the records of inotify(7) in b, with the names' padding
-// taken off. The name is only valid until the next one.
-func inotifyEvents(b []byte) iter.Seq2[unix.InotifyEvent, []byte] {
-	return func(yield func(unix.InotifyEvent, []byte) bool) {
-		for len(b) >= unix.SizeofInotifyEvent {
-			var event unix.InotifyEvent
-			copy(unsafe.Slice((*byte)(unsafe.Pointer(&event)), unix.SizeofInotifyEvent), b)
-			b = b[unix.SizeofInotifyEvent:]
-			if uint64(event.Len) > uint64(len(b)) {
-				return // the kernel never cuts a record
-			}
-			name := b[:event.Len]
-			b = b[event.Len:]
-			if i := bytes.IndexByte(name, 0); i >= 0 {
-				name = name[:i]
-			}
-			if !yield(event, name) {
-				return
-			}
-		}
+// cutEvent takes the first record of inotify(7) off b, and the padding off its
+// name. ok is false if there is none.
+func cutEvent(b []byte) (event unix.InotifyEvent, name, rest []byte, ok bool) {
+	if len(b) < unix.SizeofInotifyEvent {
+		return event, nil, nil, false
 	}
+	copy(unsafe.Slice((*byte)(unsafe.Pointer(&event)), unix.SizeofInotifyEvent), b)
+	b = b[unix.SizeofInotifyEvent:]
+	if uint64(event.Len) > uint64(len(b)) {
+		return event, nil, nil, false // the kernel never cuts a record
+	}
+	name, rest = b[:event.Len], b[event.Len:]
+	if i := bytes.IndexByte(name, 0); i >= 0 {
+		name = name[:i]
+	}
+	return event, name, rest, true
 }
 
 // inotifyFDs are the inotify descriptors of this process. They cross the exec
@@ -257,20 +255,24 @@ var inotifyFDs = adoptInotifyFDs(inherited.inotify, inherited.watches)
 const spareLifetime = 10 * time.Second
 
 type inotifyFDSet struct {
-	mu    sync.Mutex
-	live  []int // in use
-	spare []int // handed over and not asked for yet
-
-	watches []inotifyWatch // of all of them
+	mu      sync.Mutex
+	watches map[int][]int // of each descriptor, in use or not
+	spare   []int         // handed over and not asked for yet
 }
 
 func adoptInotifyFDs(handed []int, watches []inotifyWatch) *inotifyFDSet {
-	s := &inotifyFDSet{watches: watches}
+	s := &inotifyFDSet{watches: make(map[int][]int)}
 	for _, fd := range handed {
 		// The empty path is looked at only after the descriptor has been found good.
 		if _, err := unix.InotifyAddWatch(fd, "", stepEvents); err == unix.ENOENT {
 			unix.CloseOnExec(fd)
 			s.spare = append(s.spare, fd)
+			s.watches[fd] = nil
+			for _, w := range watches {
+				if w.fd == fd {
+					s.watches[fd] = append(s.watches[fd], w.wd)
+				}
+			}
 		}
 	}
 	if len(s.spare) > 0 {
@@ -287,68 +289,61 @@ func (s *inotifyFDSet) take() (fd int, watches []int, err error) {
 	if last := len(s.spare) - 1; last >= 0 {
 		fd = s.spare[last]
 		s.spare = s.spare[:last]
-	} else {
-		fd, err = unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)
-		if err != nil {
-			return -1, nil, os.NewSyscallError("inotify_init1", err)
-		}
+		return fd, s.watches[fd], nil
 	}
-	s.live = append(s.live, fd)
-	for _, w := range s.watches {
-		if w.fd == fd {
-			watches = append(watches, w.wd)
-		}
+	fd, err = unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)
+	if err != nil {
+		return -1, nil, os.NewSyscallError("inotify_init1", err)
 	}
-	return fd, watches, nil
+	s.watches[fd] = nil
+	return fd, nil, nil
 }
 
 // note notes what a descriptor watches now.
 func (s *inotifyFDSet) note(fd int, steps []watchedStep) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.forgetWatches(fd)
+	var watches []int
 	for _, step := range steps {
-		if w := (inotifyWatch{fd, int(step.wd)}); !slices.Contains(s.watches, w) {
-			s.watches = append(s.watches, w)
+		if wd := int(step.wd); !slices.Contains(watches, wd) {
+			watches = append(watches, wd)
 		}
 	}
-}
-
-func (s *inotifyFDSet) forgetWatches(fd int) {
-	s.watches = slices.DeleteFunc(s.watches, func(w inotifyWatch) bool { return w.fd == fd })
+	s.mu.Lock()
+	s.watches[fd] = watches
+	s.mu.Unlock()
 }
 
 func (s *inotifyFDSet) forget(fd int) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.live = slices.DeleteFunc(s.live, func(l int) bool { return l == fd })
-	s.forgetWatches(fd)
+	delete(s.watches, fd)
+	s.mu.Unlock()
 }
 
 func (s *inotifyFDSet) closeSpare() {
 	s.mu.Lock()
-	spare := s.spare
-	s.spare = nil
-	s.mu.Unlock()
-	for _, fd := range spare {
-		s.forget(fd)
+	for _, fd := range s.spare {
+		delete(s.watches, fd)
 		unix.Close(fd)
 	}
+	s.spare = nil
+	s.mu.Unlock()
 }
 
 // beginHandover lets every descriptor cross the coming exec. None can be closed
 // until [inotifyFDSet.cancelHandover], which only an exec that failed needs.
 func (s *inotifyFDSet) beginHandover() (fds []int, watches []inotifyWatch) {
 	s.mu.Lock()
-	all := slices.Concat(s.live, s.spare)
-	for _, fd := range all {
+	for fd, wds := range s.watches {
 		unix.FcntlInt(uintptr(fd), unix.F_SETFD, 0)
+		fds = append(fds, fd)
+		for _, wd := range wds {
+			watches = append(watches, inotifyWatch{fd, wd})
+		}
 	}
-	return all, s.watches
+	return fds, watches
 }
 
 func (s *inotifyFDSet) cancelHandover() {
-	for _, fd := range slices.Concat(s.live, s.spare) {
+	for fd := range s.watches {
 		unix.CloseOnExec(fd)
 	}
 	s.mu.Unlock()
