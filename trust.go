@@ -35,10 +35,7 @@ func checkTrust(self credentials, candidate, running fileID) error {
 }
 
 func distrust(found, expected string) error {
-	return &UnfitError{
-		Found:    found,
-		Expected: expected + ", or set TrustAnyOwner (this process has more rights than its user)",
-	}
+	return unfit(found, expected+", or set TrustAnyOwner (this process has more rights than its user)")
 }
 
 func formatID(id uint32) string { return strconv.FormatUint(uint64(id), 10) }

@@ -244,11 +244,7 @@ func (w *Watcher) consider(done <-chan struct{}, c *candidate) error {
 	}
 	if c.kind.elf == nil && c.id != w.unsteady {
 		w.unsteady = c.id
-		return &UnfitError{
-			Path:  w.path,
-			Found: "a format that does not tell when it is complete", Expected: "no change at the next look",
-			NotYet: true,
-		}
+		return asUnfit(w.path, notYet("a format that does not tell when it is complete", "no change at the next look", nil))
 	}
 	if err := c.stillThere(); err != nil {
 		return err
