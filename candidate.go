@@ -89,8 +89,11 @@ type rules struct {
 	trust   bool      // whoever has written the candidate
 }
 
-func newRules(trust bool) rules {
-	return rules{kind: runningKind(), running: runningVersion(), trust: trust}
+func newRules(trust bool) (r rules) {
+	r.kind = runningKind()
+	r.running.setRunning()
+	r.trust = trust
+	return r
 }
 
 func (r *rules) close() { r.running.close() }

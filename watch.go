@@ -94,18 +94,21 @@ const replaceDelay = 100 * time.Millisecond
 // be called by two goroutines at a time.
 func (w *Watcher) Next(ctx context.Context) (Change, error) {
 	change, err := w.next(ctx.Done())
-	return change, causeOf(ctx, err)
+	if err != nil {
+		return Change{}, causeOf(ctx, err)
+	}
+	return *change, nil
 }
 
-func (w *Watcher) next(done <-chan struct{}) (Change, error) {
+func (w *Watcher) next(done <-chan struct{}) (*Change, error) {
 	if err := w.start(); err != nil {
-		return Change{}, err
+		return nil, err
 	}
 	w.settleReported()
 	retry := newRetry()
 	for armed := false; ; {
 		change, again, err := w.look(done)
-		if err != nil || change != (Change{}) {
+		if err != nil || change != nil {
 			return change, err
 		}
 		// The look comes first: when there is a new version, nothing else matters.
@@ -124,7 +127,7 @@ func (w *Watcher) next(done <-chan struct{}) (Change, error) {
 		}
 		event, err := w.wait(done, delay)
 		if err != nil {
-			return Change{}, err
+			return nil, err
 		}
 		if event {
 			retry.reset() // it may be all that was missing, but for a moment
@@ -179,8 +182,8 @@ func (w *Watcher) settleReported() {
 		return
 	}
 	w.reported = nil
-	w.last = version{id: c.id, known: readBuild(c.file, c.id.size)}
-	w.last.sum, w.last.summed = sumIfStill(c.file, c.id)
+	w.last.id = c.id
+	w.last.remember(c.file)
 	w.base = &w.last
 	c.close()
 }
@@ -188,22 +191,22 @@ func (w *Watcher) settleReported() {
 // errSameVersion is the one refusal that nobody needs to hear of.
 var errSameVersion = errors.New("autorestart: the same version")
 
-// look looks at the path once. It returns a Change if there is a new version,
+// look looks at the path once. It returns a change if there is a new version,
 // again if there may be one soon with no event to tell, and no error but errDone.
-func (w *Watcher) look(done <-chan struct{}) (change Change, again bool, err error) {
+func (w *Watcher) look(done <-chan struct{}) (change *Change, again bool, err error) {
 	id, err := statPath(w.path)
 	if err != nil {
 		w.refusals.pending(w.Logger, unreachable(w.path, err))
-		return Change{}, true, nil // whatever comes is an event, unless it is mounted
+		return nil, true, nil // whatever comes is an event, unless it is mounted
 	}
 	if id == w.settled {
-		return Change{}, false, nil
+		return nil, false, nil
 	}
 	c, err := openRegular(w.path)
 	if err == nil {
 		id = c.id
 		if err = w.consider(done, c); err == nil {
-			change = Change{
+			change = &Change{
 				Path: w.path, Size: id.size, Seen: time.Now(),
 				Old: w.base.build(), New: readBuild(c.file, id.size),
 			}
@@ -216,17 +219,17 @@ func (w *Watcher) look(done <-chan struct{}) (change Change, again bool, err err
 	}
 	switch {
 	case err == errDone:
-		return Change{}, false, err
+		return nil, false, err
 	case isNotYet(err):
 		w.refusals.pending(w.Logger, err)
-		return Change{}, true, nil
+		return nil, true, nil
 	case err == errSameVersion:
 		w.refusals.clear()
 	default:
 		w.refusals.final(w.Logger, err)
 	}
 	w.settled = id
-	return Change{}, false, nil
+	return nil, false, nil
 }
 
 // consider returns nil if c is a new version that is ready.
