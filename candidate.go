@@ -90,10 +90,14 @@ type rules struct {
 }
 
 func newRules(trust bool) (r rules) {
+	r.set(trust)
+	return r
+}
+
+func (r *rules) set(trust bool) {
 	r.kind = runningKind()
 	r.running.setRunning()
 	r.trust = trust
-	return r
 }
 
 func (r *rules) close() { r.running.close() }

@@ -42,7 +42,7 @@ type Watcher struct {
 	rules    rules      // what a candidate is judged by
 	base     *version   // what a candidate has to differ from: the running image, or last
 	last     version    // the last Change
-	reported *candidate // the last Change, until last is made of it
+	reported *candidate // the last Change, until last is made of it; owned
 	settled  fileID     // the state of a file about which nothing is left to say
 	unsteady fileID     // the state of a file that is ready once it stays like that
 	refusals refusalLog
@@ -93,23 +93,28 @@ const replaceDelay = 100 * time.Millisecond
 // and a file that can't be executed is passed over, see Logger. Next must not
 // be called by two goroutines at a time.
 func (w *Watcher) Next(ctx context.Context) (Change, error) {
-	change, err := w.next(ctx.Done())
+	c, err := w.next(ctx.Done())
 	if err != nil {
 		return Change{}, causeOf(ctx, err)
 	}
-	return *change, nil
+	return Change{
+		Path: w.path, Size: c.id.size, Seen: time.Now(),
+		Old: w.base.build(), New: readBuild(c.file, c.id.size),
+	}, nil
 }
 
-func (w *Watcher) next(done <-chan struct{}) (*Change, error) {
+// next returns the next new version, which the watcher keeps.
+func (w *Watcher) next(done <-chan struct{}) (*candidate, error) {
 	if err := w.start(); err != nil {
 		return nil, err
 	}
 	w.settleReported()
 	retry := newRetry()
 	for armed := false; ; {
-		change, again, err := w.look(done)
-		if err != nil || change != nil {
-			return change, err
+		c, again, err := w.look(done)
+		if err != nil || c != nil {
+			w.reported = c
+			return c, err
 		}
 		// The look comes first: when there is a new version, nothing else matters.
 		// What it can't have seen, arm reports.
@@ -167,7 +172,7 @@ func (w *Watcher) start() error {
 		return err
 	}
 	w.Logger = orSilent(w.Logger)
-	w.rules = newRules(w.TrustAnyOwner)
+	w.rules.set(w.TrustAnyOwner)
 	w.base = &w.rules.running
 	w.path = path
 	return nil
@@ -191,9 +196,9 @@ func (w *Watcher) settleReported() {
 // errSameVersion is the one refusal that nobody needs to hear of.
 var errSameVersion = errors.New("autorestart: the same version")
 
-// look looks at the path once. It returns a change if there is a new version,
-// again if there may be one soon with no event to tell, and no error but errDone.
-func (w *Watcher) look(done <-chan struct{}) (change *Change, again bool, err error) {
+// look looks at the path once. It returns a new version if there is one, again if
+// there may be one soon with no event to tell, and no error but errDone.
+func (w *Watcher) look(done <-chan struct{}) (c *candidate, again bool, err error) {
 	id, err := statPath(w.path)
 	if err != nil {
 		w.refusals.pending(w.Logger, unreachable(w.path, err))
@@ -202,20 +207,12 @@ func (w *Watcher) look(done <-chan struct{}) (change *Change, again bool, err er
 	if id == w.settled {
 		return nil, false, nil
 	}
-	c, err := openRegular(w.path)
-	if err == nil {
+	if c, err = openRegular(w.path); err == nil {
 		id = c.id
-		if err = w.consider(done, c); err == nil {
-			change = &Change{
-				Path: w.path, Size: id.size, Seen: time.Now(),
-				Old: w.base.build(), New: readBuild(c.file, id.size),
-			}
-			w.reported = c
-			w.settled = id
-			w.refusals.clear()
-			return change, false, nil
+		if err = w.consider(done, c); err != nil {
+			c.close()
+			c = nil
 		}
-		c.close()
 	}
 	switch {
 	case err == errDone:
@@ -223,13 +220,13 @@ func (w *Watcher) look(done <-chan struct{}) (change *Change, again bool, err er
 	case isNotYet(err):
 		w.refusals.pending(w.Logger, err)
 		return nil, true, nil
-	case err == errSameVersion:
+	case err == nil, err == errSameVersion:
 		w.refusals.clear()
 	default:
 		w.refusals.final(w.Logger, err)
 	}
 	w.settled = id
-	return nil, false, nil
+	return c, false, nil
 }
 
 // consider returns nil if c is a new version that is ready.
