@@ -12,11 +12,11 @@ import (
 // statPath wraps stat(2).
 func statPath(path string) (fileID, error) {
 	var st unix.Stat_t
-	err := unix.Stat(path, &st)
-	for err == unix.EINTR {
-		err = unix.Stat(path, &st)
+	for {
+		if err := unix.Stat(path, &st); err != unix.EINTR {
+			return fileIDOf(&st, "stat", path, err)
+		}
 	}
-	return fileIDOf(&st, "stat", path, err)
 }
 
 // statFile wraps fstat(2).
