@@ -267,12 +267,13 @@ func adoptInotifyFDs(handed []int, watches []inotifyWatch) *inotifyFDSet {
 		if _, err := unix.InotifyAddWatch(fd, "", stepEvents); err == unix.ENOENT {
 			unix.CloseOnExec(fd)
 			s.spare = append(s.spare, fd)
-			s.watches[fd] = nil
+			var wds []int
 			for _, w := range watches {
 				if w.fd == fd {
-					s.watches[fd] = append(s.watches[fd], w.wd)
+					wds = append(wds, w.wd)
 				}
 			}
+			s.watches[fd] = wds
 		}
 	}
 	if len(s.spare) > 0 {
@@ -285,18 +286,15 @@ func adoptInotifyFDs(handed []int, watches []inotifyWatch) *inotifyFDSet {
 // before closing it, and the watches that it has.
 func (s *inotifyFDSet) take() (fd int, watches []int, err error) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	if last := len(s.spare) - 1; last >= 0 {
 		fd = s.spare[last]
 		s.spare = s.spare[:last]
-		return fd, s.watches[fd], nil
+		watches = s.watches[fd]
+	} else if fd, err = unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK); err == nil {
+		s.watches[fd] = nil
 	}
-	fd, err = unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)
-	if err != nil {
-		return -1, nil, os.NewSyscallError("inotify_init1", err)
-	}
-	s.watches[fd] = nil
-	return fd, nil, nil
+	s.mu.Unlock()
+	return fd, watches, os.NewSyscallError("inotify_init1", err)
 }
 
 // note notes what a descriptor watches now.
