@@ -48,6 +48,7 @@ func notYet(found, expected string, err error) error {
 
 // candidate is a file that may be the next image. It owns file.
 type candidate struct {
+	_    notComparable
 	path string
 	file *os.File
 	id   fileID

@@ -39,6 +39,7 @@ func (m *Mode) reason() string {
 
 // modeBox holds the mode for readers in other goroutines.
 type modeBox struct {
+	_    notComparable
 	mu   sync.Mutex
 	mode Mode
 }
