@@ -36,15 +36,9 @@ const (
 type inotify struct {
 	fd     int
 	file   *os.File // nonblocking: Go's poller does the waiting
-	steps  []watchedStep
+	steps  []pathStep
 	silent error // why events don't tell everything, although all is watched
 	buf    [16 << 10]byte
-}
-
-// watchedStep is a path step and the watch on its directory.
-type watchedStep struct {
-	pathStep
-	wd int32
 }
 
 // newEvents returns an event source for [Watcher]. The error says why there is
@@ -58,7 +52,7 @@ func newEvents() (events, error) {
 	for _, wd := range watches {
 		// Of the image before this one. Whatever of it is still on the path gets
 		// the same watch descriptor again; arm drops the others.
-		n.steps = append(n.steps, watchedStep{wd: int32(wd)})
+		n.steps = append(n.steps, pathStep{wd: wd})
 	}
 	return n, nil
 }
@@ -92,7 +86,7 @@ func (n *inotify) arm(path string) (changed bool, err error) {
 
 var errUnsteady = errors.New("autorestart: the directories of the path keep changing")
 
-func silentStep(steps []watchedStep) error {
+func silentStep(steps []pathStep) error {
 	for _, step := range steps {
 		if err := silentFileSystem(step.dir); err != nil {
 			return err
@@ -101,10 +95,10 @@ func silentStep(steps []watchedStep) error {
 	return nil
 }
 
-// watchSteps adds the watches. A directory that is watched already keeps its
-// watch descriptor; the mask only grows, for two steps may share a directory.
-func (n *inotify) watchSteps(steps []pathStep) ([]watchedStep, error) {
-	watched := make([]watchedStep, 0, len(steps))
+// watchSteps adds the watches, and returns the steps that have one. A directory
+// that is watched already keeps its watch descriptor; the mask only grows, for two
+// steps may share a directory.
+func (n *inotify) watchSteps(steps []pathStep) ([]pathStep, error) {
 	for i, step := range steps {
 		mask := uint32(stepEvents)
 		if i == len(steps)-1 {
@@ -112,21 +106,22 @@ func (n *inotify) watchSteps(steps []pathStep) ([]watchedStep, error) {
 		}
 		mask |= unix.IN_DELETE_SELF | unix.IN_MOVE_SELF | unix.IN_ONLYDIR | unix.IN_MASK_ADD
 		wd, err := unix.InotifyAddWatch(n.fd, step.dir, mask)
-		if err == unix.ENOENT || err == unix.ENOTDIR {
-			break // gone since the walk: the watch on its parent tells when it is back
+		switch err {
+		case nil:
+			steps[i].wd = wd
+		case unix.ENOENT, unix.ENOTDIR:
+			return steps[:i], nil // gone since the walk: the watch on its parent tells when it is back
+		default:
+			return steps[:i], &os.PathError{Op: "inotify_add_watch", Path: step.dir, Err: err}
 		}
-		if err != nil {
-			return watched, &os.PathError{Op: "inotify_add_watch", Path: step.dir, Err: err}
-		}
-		watched = append(watched, watchedStep{step, int32(wd)})
 	}
-	return watched, nil
+	return steps, nil
 }
 
 // dropAllBut removes the watches that the given steps no longer need.
-func (n *inotify) dropAllBut(steps []watchedStep) {
+func (n *inotify) dropAllBut(steps []pathStep) {
 	for _, old := range n.steps {
-		if !slices.ContainsFunc(steps, func(s watchedStep) bool { return s.wd == old.wd }) {
+		if !slices.ContainsFunc(steps, func(s pathStep) bool { return s.wd == old.wd }) {
 			unix.InotifyRmWatch(n.fd, uint32(old.wd)) // EINVAL: the kernel was first
 		}
 	}
@@ -212,7 +207,7 @@ func (n *inotify) concerns(event unix.InotifyEvent, name []byte) bool {
 	}
 	known := false
 	for i := range n.steps {
-		if n.steps[i].wd != event.Wd {
+		if n.steps[i].wd != int(event.Wd) {
 			continue
 		}
 		if event.Mask&selfEvents != 0 || n.steps[i].name == string(name) {
@@ -298,11 +293,11 @@ func (s *inotifyFDSet) take() (fd int, watches []int, err error) {
 }
 
 // note notes what a descriptor watches now.
-func (s *inotifyFDSet) note(fd int, steps []watchedStep) {
+func (s *inotifyFDSet) note(fd int, steps []pathStep) {
 	var watches []int
 	for _, step := range steps {
-		if wd := int(step.wd); !slices.Contains(watches, wd) {
-			watches = append(watches, wd)
+		if !slices.Contains(watches, step.wd) {
+			watches = append(watches, step.wd)
 		}
 	}
 	s.mu.Lock()

@@ -134,12 +134,12 @@ func openInotify(t *testing.T) *inotify {
 
 func TestInotifyConcerns(t *testing.T) {
 	n := openInotify(t)
-	n.steps = []watchedStep{
-		{pathStep{"/", "srv"}, 1},
-		{pathStep{"/srv", "current"}, 2},
-		{pathStep{"/srv", "releases"}, 2}, // two steps in one directory
-		{pathStep{"/srv/releases", "1"}, 3},
-		{pathStep{"/srv/releases/1", "app"}, 4},
+	n.steps = []pathStep{
+		{"/", "srv", 1},
+		{"/srv", "current", 2},
+		{"/srv", "releases", 2}, // two steps in one directory
+		{"/srv/releases", "1", 3},
+		{"/srv/releases/1", "app", 4},
 	}
 	tests := []struct {
 		name  string
@@ -401,7 +401,7 @@ func checkWatches(t *testing.T, n *inotify, path string) {
 			}
 			continue
 		}
-		if !slices.ContainsFunc(n.steps, func(s watchedStep) bool { return s.pathStep == step && s.wd == int32(wd) }) {
+		if !slices.ContainsFunc(n.steps, func(s pathStep) bool { return s.dir == step.dir && s.name == step.name && s.wd == wd }) {
 			// A file on the way is a step's directory here, and not there.
 			if info, err := os.Stat(step.dir); err == nil && info.IsDir() {
 				t.Errorf("%s is not watched for %s", step.dir, step.name)
@@ -632,7 +632,7 @@ func TestAdoptInotifyFDs(t *testing.T) {
 	s.closeSpare() // nothing left that nobody asked for
 
 	// Across an exec that fails.
-	s.note(second, []watchedStep{{wd: 4}, {wd: 5}, {wd: 4}})
+	s.note(second, []pathStep{{wd: 4}, {wd: 5}, {wd: 4}})
 	all, handed := s.beginHandover()
 	slices.Sort(all)
 	slices.SortFunc(handed, func(a, b inotifyWatch) int { return cmp.Or(a.fd-b.fd, a.wd-b.wd) })
