@@ -57,7 +57,7 @@ func newEvents() (events, error) {
 	return n, nil
 }
 
-func (n *inotify) close() error {
+func (n *inotify) release() error {
 	inotifyFDs.forget(n.fd)
 	return n.file.Close()
 }

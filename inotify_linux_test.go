@@ -128,7 +128,7 @@ func openInotify(t *testing.T) *inotify {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { e.close() })
+	t.Cleanup(func() { e.release() })
 	return e.(*inotify)
 }
 

@@ -64,7 +64,9 @@ type events interface {
 	// closed, with errDone. It reports whether there was an event.
 	wait(done <-chan struct{}, d time.Duration) (event bool, err error)
 
-	close() error
+	// release is not called close because the linker would then keep the methods
+	// of that name in the standard library.
+	release() error
 }
 
 // A Change is a new version of an executable.
@@ -157,7 +159,7 @@ func (w *Watcher) Close() error {
 	if w.events == nil {
 		return nil
 	}
-	err := w.events.close()
+	err := w.events.release()
 	w.events = nil
 	return err
 }
@@ -302,7 +304,7 @@ func (w *Watcher) wait(done <-chan struct{}, d time.Duration) (event bool, err e
 	if err != nil && err != errDone {
 		// Somebody closed our descriptor, or Go's poller would not have it. Start
 		// again with another, but not in a loop that spins.
-		w.events.close()
+		w.events.release()
 		w.events = nil
 		return true, sleep(done, replaceDelay)
 	}
