@@ -28,7 +28,10 @@ var (
 	errNotELF   = errors.New("not an ELF file")
 )
 
-// badELF is an ELF file that no kernel would execute.
+// badELF is an ELF file that no kernel would execute. Like [unfit] it is not
+// inlined.
+//
+//go:noinline
 func badELF(what string) error { return unfit("an ELF file with "+what, "an executable") }
 
 const (
