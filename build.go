@@ -1,7 +1,6 @@
 package autorestart
 
 import (
-	"bytes"
 	"encoding/binary"
 	"io"
 	"strings"
@@ -53,38 +52,32 @@ const (
 
 // readBuild never fails: what can't be read is not told.
 func readBuild(r io.ReaderAt, size int64) (b Build) {
-	img, err := parseELF(r, size)
+	f := elfFile{r: r, size: size}
+	if f.parse() != nil {
+		return b
+	}
+	t := &f.at.sections
+	rows, err := f.table(t)
 	if err != nil {
 		return b
 	}
-	at := &elfLayouts[img.class]
-	h := elfFields{make([]byte, at.header), img.data == 2}
-	if readFull(r, h.b, 0) != nil {
-		return b
-	}
-	sections, err := img.sections(r, size, h)
-	if err != nil {
-		return b
-	}
-	for row := sections; len(row) > 0; row = row[at.section:] {
-		h.b = row
-		kind, off, n := h.uint(at.secType, 4), h.uint(at.secOff, at.word), h.uint(at.secSize, at.word)
-		writable := h.uint(elfSectionFlags, at.word)&elfSectionWritable != 0
+	for ; len(rows) > 0; rows = rows[t.row:] {
+		kind, off, n := f.row(t, rows)
+		writable := f.word(rows, elfSectionFlags)&elfSectionWritable != 0
 		if n < goBuildInfoSize || n > maxBuildSection || writable != (kind == elfSectionProgBits) {
 			continue
 		}
 		switch kind {
 		case elfSectionNote:
-			if note := make([]byte, n); b.ID == "" && readFull(r, note, int64(off)) == nil {
-				b.ID = parseGoNote(elfFields{note, h.bigEndian})
+			if note, err := f.read(off, n); err == nil && b.ID == "" {
+				b.ID = f.goBuildID(note)
 			}
 		case elfSectionProgBits:
-			var head [goBuildInfoSize]byte
-			if readFull(r, head[:], int64(off)) != nil || !bytes.HasPrefix(head[:], []byte(goBuildInfoMagic)) {
+			head, err := f.read(off, goBuildInfoSize)
+			if err != nil || !strings.HasPrefix(string(head), goBuildInfoMagic) {
 				continue
 			}
-			info := make([]byte, n)
-			if readFull(r, info, int64(off)) == nil {
+			if info, err := f.read(off, n); err == nil {
 				b.Module, b.Version, b.foreign = parseBuildInfo(info)
 			}
 			return b // the notes come before the data
@@ -93,18 +86,17 @@ func readBuild(r io.ReaderAt, size int64) (b Build) {
 	return b
 }
 
-// parseGoNote returns the build ID in an ELF note of Go's, or "".
-func parseGoNote(f elfFields) string {
+// goBuildID returns the build ID in an ELF note of Go's, or "".
+func (f *elfFile) goBuildID(note []byte) string {
 	const header = 12 // sizes of name and content, type
-	if len(f.b) < header+4 {
+	const name = "Go\x00\x00"
+	size := f.uint(note, 4, 4)
+	content := note[header+len(name):]
+	if f.uint(note, 0, 4) != uint64(len(name)) || f.uint(note, 8, 4) != goBuildIDNote ||
+		string(note[header:][:len(name)]) != name || size > uint64(len(content)) {
 		return ""
 	}
-	size := f.uint(4, 4)
-	if f.uint(0, 4) != 4 || f.uint(8, 4) != goBuildIDNote || string(f.b[header:header+4]) != "Go\x00\x00" ||
-		size > uint64(len(f.b)-header-4) {
-		return ""
-	}
-	return string(f.b[header+4:][:size])
+	return string(content[:size])
 }
 
 // parseBuildInfo returns path and version of the main module, and whether this

@@ -33,8 +33,22 @@ func (e *UnfitError) Error() string {
 
 func (e *UnfitError) Unwrap() error { return e.Err }
 
+// unfit and notYet return an *UnfitError without a path. They are not inlined
+// because there are many of them, and none is in a hurry.
+//
+//go:noinline
+func unfit(found, expected string) error {
+	return &UnfitError{Found: found, Expected: expected}
+}
+
+//go:noinline
+func notYet(found, expected string, err error) error {
+	return &UnfitError{Found: found, Expected: expected, NotYet: true, Err: err}
+}
+
 // candidate is a file that may be the next image. It owns file.
 type candidate struct {
+	_    notComparable
 	path string
 	file *os.File
 	id   fileID
@@ -61,7 +75,7 @@ func openRegular(path string) (*candidate, error) {
 	}
 	id, err := statFile(f)
 	if err == nil && !id.regular {
-		err = &UnfitError{Path: path, Found: "something that is not a regular file", Expected: "an executable file"}
+		err = unfit("something that is not a regular file", "an executable file")
 	}
 	if err != nil {
 		f.Close()
@@ -77,8 +91,15 @@ type rules struct {
 	trust   bool      // whoever has written the candidate
 }
 
-func newRules(trust bool) rules {
-	return rules{kind: runningKind(), running: runningVersion(), trust: trust}
+func newRules(trust bool) (r rules) {
+	r.set(trust)
+	return r
+}
+
+func (r *rules) set(trust bool) {
+	r.kind = runningKind()
+	r.running.setRunning()
+	r.trust = trust
 }
 
 func (r *rules) close() { r.running.close() }
@@ -86,10 +107,7 @@ func (r *rules) close() { r.running.close() }
 // unreachable is why nothing can be said of what is at path: it is not there, or
 // not for us, or we are short of something.
 func unreachable(path string, err error) error {
-	return &UnfitError{
-		Path: path, Found: rootCause(err).Error(), Expected: "a file that can be read",
-		NotYet: true, Err: err,
-	}
+	return asUnfit(path, notYet(rootCause(err).Error(), "a file that can be read", err))
 }
 
 // judge decides whether c can be executed in the place of the running image. It
@@ -110,14 +128,10 @@ func (c *candidate) judge(r *rules) error {
 		err = c.executable()
 	}
 	if err == nil && lacksCapabilities(c.file, r.running.file) {
-		err = &UnfitError{
-			Found:    "a file without capabilities",
-			Expected: "some, as the running image has: setcap it",
-			NotYet:   true,
-		}
+		err = notYet("a file without capabilities", "some, as the running image has: setcap it", nil)
 	}
 	if err == nil && openForWriting(c.file) {
-		err = &UnfitError{Found: "a file open for writing", Expected: "a file that has been closed", NotYet: true}
+		err = notYet("a file open for writing", "a file that has been closed", nil)
 	}
 	c.kind = kind
 	return asUnfit(c.path, err)
@@ -128,12 +142,8 @@ func (c *candidate) executable() error {
 	if err == nil {
 		return nil
 	}
-	return &UnfitError{
-		Found:    "a file that may not be executed (" + err.Error() + ")",
-		Expected: "execute permission for this user, on a file system without noexec",
-		NotYet:   true,
-		Err:      err,
-	}
+	return notYet("a file that may not be executed ("+err.Error()+")",
+		"execute permission for this user, on a file system without noexec", err)
 }
 
 // stillThere returns nil if the path leads to c, unchanged since it was opened:
@@ -143,10 +153,7 @@ func (c *candidate) stillThere() error {
 	if err == nil && now == c.id {
 		return nil
 	}
-	return &UnfitError{
-		Path: c.path, Found: "a file that was changed while it was looked at", Expected: "no change",
-		NotYet: true, Err: err,
-	}
+	return asUnfit(c.path, notYet("a file that was changed while it was looked at", "no change", err))
 }
 
 func isNotYet(err error) bool {
@@ -170,15 +177,13 @@ func asUnfit(path string, err error) error {
 }
 
 func loaderThere(interp string) error {
-	if _, err := statPath(interp); err != nil {
-		return &UnfitError{
-			Found:    "a program that needs the dynamic loader " + interp + " (" + rootCause(err).Error() + ")",
-			Expected: "a program whose loader is installed",
-			NotYet:   true, // it may come with the same package
-			Err:      err,
-		}
+	_, err := statPath(interp)
+	if err == nil {
+		return nil
 	}
-	return nil
+	// It may come with the same package.
+	return notYet("a program that needs the dynamic loader "+interp+" ("+rootCause(err).Error()+")",
+		"a program whose loader is installed", err)
 }
 
 // imageKind is what kind of program a file is: for which machine, in which
@@ -191,36 +196,25 @@ type imageKind struct {
 // readKind reads the kind of a file, and whether it is complete as far as its
 // format tells. Its errors are *UnfitErrors without a path, or what r answers.
 func readKind(r io.ReaderAt, size int64) (imageKind, error) {
-	if size == 0 {
-		return imageKind{}, &UnfitError{Found: "an empty file", Expected: "an executable", NotYet: true}
-	}
-	img, err := parseELF(r, size)
-	switch {
-	case err == nil:
+	f := elfFile{r: r, size: size}
+	err := f.parse()
+	switch err {
+	case nil:
+		img := f.elfImage
 		return imageKind{elf: &img}, nil
-	case errors.Is(err, errNotELF):
-		var head [8]byte
-		n := min(size, int64(len(head)))
-		if err := readFull(r, head[:n], 0); err != nil {
-			return imageKind{}, err
+	case errNotELF:
+		return imageKind{magic: magicOf(f.header)}, nil
+	case errELFShort:
+		if size == 0 {
+			return imageKind{}, notYet("an empty file", "an executable", nil)
 		}
-		return imageKind{magic: magicOf(head[:n])}, nil
-	case errors.Is(err, errELFShort):
-		unfit := &UnfitError{
-			Found:    errELFShort.Error() + " (" + strconv.FormatInt(size, 10) + " bytes)",
-			Expected: "one with its headers and all that they tell of",
-			NotYet:   true,
+		expected := "one with its headers and all that they tell of"
+		if f.extent > size {
+			expected = strconv.FormatInt(f.extent, 10) + " bytes by its headers"
 		}
-		if img.extent > size {
-			unfit.Expected = strconv.FormatInt(img.extent, 10) + " bytes by its headers"
-		}
-		return imageKind{}, unfit
-	default:
-		if bad, ok := err.(errELF); ok {
-			return imageKind{}, &UnfitError{Found: bad.Error(), Expected: "an executable"}
-		}
-		return imageKind{}, err
+		err = notYet(err.Error()+" ("+strconv.FormatInt(size, 10)+" bytes)", expected, nil)
 	}
+	return imageKind{}, err
 }
 
 // magicOf returns the bytes that a file shares with every other program of its
@@ -238,41 +232,26 @@ func magicOf(head []byte) string {
 // compareKinds returns nil if found can run where like runs, as far as like is
 // known.
 func compareKinds(found, like imageKind) error {
-	if like == (imageKind{}) ||
-		like.elf == nil && found.elf == nil && found.magic == like.magic ||
-		like.elf != nil && found.elf != nil && found.elf.platform() == like.elf.platform() {
+	if like == (imageKind{}) || found.String() == like.String() {
 		return nil
 	}
-	return &UnfitError{Found: found.String(), Expected: like.String() + ", as the running image is"}
+	return unfit(found.String(), like.String()+", as the running image is")
 }
 
+// String tells everything that a kernel goes by when it decides whether it can
+// run a file.
 func (k imageKind) String() string {
 	if k.elf == nil {
-		return "a file that starts with " + string(appendQuoted(nil, k.magic))
+		return "a file that starts with " + quote(k.magic)
 	}
-	return k.elf.platform().String()
-}
-
-// elfPlatform is what a kernel goes by when it decides whether it can run an
-// ELF file.
-type elfPlatform struct {
-	class, data byte
-	machine     uint16
-}
-
-func (img *elfImage) platform() elfPlatform {
-	return elfPlatform{img.class, img.data, img.machine}
-}
-
-func (p elfPlatform) String() string {
 	bits, order := "32", "little"
-	if p.class == 2 {
+	if k.elf.class == 2 {
 		bits = "64"
 	}
-	if p.data == 2 {
+	if k.elf.data == 2 {
 		order = "big"
 	}
-	return "an ELF executable for " + elfMachine(p.machine) + " (" + bits + " bit, " + order + "-endian)"
+	return "an ELF executable for " + elfMachine(k.elf.machine) + " (" + bits + " bit, " + order + "-endian)"
 }
 
 // elfMachines are the machines that Go runs on, each by the beginning of its
@@ -296,7 +275,7 @@ func elfMachine(machine uint16) string {
 
 // rootCause takes off what the caller says anyway: operation and path.
 func rootCause(err error) error {
-	if p, ok := errors.AsType[*os.PathError](err); ok {
+	if p, ok := err.(*os.PathError); ok {
 		return p.Err
 	}
 	return err

@@ -15,10 +15,7 @@ import (
 // or the file system has no leases, AT_EXECVE_CHECK of execveat(2) says what
 // execve would: since Linux 6.14. Otherwise execve itself answers ETXTBSY.
 func openForWriting(f *os.File) bool {
-	fd, err := fileDescriptor(f)
-	if err != nil {
-		return false
-	}
+	fd := int(f.Fd())
 	switch _, err := unix.FcntlInt(uintptr(fd), unix.F_SETLEASE, unix.F_RDLCK); err {
 	case nil:
 		unix.FcntlInt(uintptr(fd), unix.F_SETLEASE, unix.F_UNLCK)
@@ -61,11 +58,7 @@ func lacksCapabilities(f, running *os.File) bool {
 }
 
 func hasCapabilities(f *os.File) bool {
-	fd, err := fileDescriptor(f)
-	if err != nil {
-		return false
-	}
-	size, _ := unix.Fgetxattr(fd, "security.capability", nil)
+	size, _ := unix.Fgetxattr(int(f.Fd()), "security.capability", nil)
 	return size > 0
 }
 

@@ -176,7 +176,7 @@ func BenchmarkJudge(b *testing.B) {
 	if rules.running.id.size != info.Size() {
 		b.Fatalf("builds of %d and %d bytes: a difference in size proves nothing", rules.running.id.size, info.Size())
 	}
-	w := Watcher{Logger: silent{}, rules: rules, path: next}
+	w := Watcher{Logger: silent, rules: rules, path: next}
 	w.base = &w.rules.running
 	var took []time.Duration
 	for b.Loop() {

@@ -28,10 +28,11 @@ var (
 	errNotELF   = errors.New("not an ELF file")
 )
 
-// errELF is an ELF file that no kernel would execute.
-type errELF string
-
-func (e errELF) Error() string { return "an ELF file with " + string(e) }
+// badELF is an ELF file that no kernel would execute. Like [unfit] it is not
+// inlined.
+//
+//go:noinline
+func badELF(what string) error { return unfit("an ELF file with "+what, "an executable") }
 
 const (
 	elfMagic = "\x7fELF"
@@ -50,181 +51,188 @@ const (
 
 // elfLayout is where the fields lie; 32 and 64 bit files differ in nothing else.
 type elfLayout struct {
-	header, word                       int
-	entry, phoff, shoff                int
-	phentsize, phnum, shentsize, shnum int
-	segment                            int // size of a program header
-	segType, segOff, segSize           int
-	section                            int // size of a section header
-	secType, secOff, secSize           int
+	header, word       int // sizes
+	entry              int
+	segments, sections elfTable
+}
+
+// elfTable is where the header tells of a table, and the layout of its rows.
+type elfTable struct {
+	off, rowSize, rows            int // in the header
+	row, kindAt, offsetAt, sizeAt int // size of a row, and fields in it
 }
 
 var elfLayouts = [3]elfLayout{
 	1: {
-		header: 52, word: 4, entry: 24, phoff: 28, shoff: 32,
-		phentsize: 42, phnum: 44, shentsize: 46, shnum: 48,
-		segment: 32, segType: 0, segOff: 4, segSize: 16,
-		section: 40, secType: 4, secOff: 16, secSize: 20,
+		header: 52, word: 4, entry: 24,
+		segments: elfTable{off: 28, rowSize: 42, rows: 44, row: 32, kindAt: 0, offsetAt: 4, sizeAt: 16},
+		sections: elfTable{off: 32, rowSize: 46, rows: 48, row: 40, kindAt: 4, offsetAt: 16, sizeAt: 20},
 	},
 	2: {
-		header: 64, word: 8, entry: 24, phoff: 32, shoff: 40,
-		phentsize: 54, phnum: 56, shentsize: 58, shnum: 60,
-		segment: 56, segType: 0, segOff: 8, segSize: 32,
-		section: 64, secType: 4, secOff: 24, secSize: 32,
+		header: 64, word: 8, entry: 24,
+		segments: elfTable{off: 32, rowSize: 54, rows: 56, row: 56, kindAt: 0, offsetAt: 8, sizeAt: 32},
+		sections: elfTable{off: 40, rowSize: 58, rows: 60, row: 64, kindAt: 4, offsetAt: 24, sizeAt: 32},
 	},
 }
 
-// elfFields reads numbers out of a header. Nobody waits for it, so it is small
-// rather than fast.
-type elfFields struct {
-	b         []byte
-	bigEndian bool
+// elfFile is a file whose headers are read: r and size have to be set.
+type elfFile struct {
+	elfImage // what has been read, also if there was an error then
+	r        io.ReaderAt
+	size     int64 // bytes
+
+	at     *elfLayout
+	header []byte // the first bytes of any file
 }
 
-//go:noinline
-func (f *elfFields) uint(off, size int) uint64 {
-	var n uint64
-	for i := range size {
-		at := off + i
-		if !f.bigEndian {
-			at = off + size - 1 - i
-		}
-		n = n<<8 | uint64(f.b[at])
+// parse reads the headers. Its errors are [errNotELF], [errELFShort], an
+// *UnfitError without a path, or what r answers.
+func (f *elfFile) parse() error {
+	head := make([]byte, min(f.size, 64))
+	f.header = head
+	if err := readFull(f.r, head, 0); err != nil {
+		return err
 	}
-	return n
-}
-
-// parseELF reads the headers of a file of the given size. Its errors are
-// [errNotELF], [errELFShort], an errELF, or what r answers.
-func parseELF(r io.ReaderAt, size int64) (elfImage, error) {
-	var img elfImage
-	var head [64]byte
-	have := min(size, int64(len(head)))
-	if err := readFull(r, head[:have], 0); err != nil {
-		return img, err
+	if n := min(len(head), len(elfMagic)); string(head[:n]) != elfMagic[:n] {
+		return errNotELF
 	}
-	if n := min(have, int64(len(elfMagic))); string(head[:n]) != elfMagic[:n] {
-		return img, errNotELF
+	if len(head) < 16 {
+		return errELFShort
 	}
-	if have < 16 {
-		return img, errELFShort
+	f.class, f.data = head[4], head[5]
+	if f.class != 1 && f.class != 2 {
+		return badELF("class " + strconv.Itoa(int(f.class)))
 	}
-	img.class, img.data = head[4], head[5]
-	if img.class != 1 && img.class != 2 {
-		return img, errELF("class " + strconv.Itoa(int(img.class)))
+	if f.data != 1 && f.data != 2 {
+		return badELF("data encoding " + strconv.Itoa(int(f.data)))
 	}
-	if img.data != 1 && img.data != 2 {
-		return img, errELF("data encoding " + strconv.Itoa(int(img.data)))
+	f.at = &elfLayouts[f.class]
+	if len(head) < f.at.header {
+		return errELFShort
 	}
-	at := &elfLayouts[img.class]
-	if have < int64(at.header) {
-		return img, errELFShort
+	f.machine = uint16(f.uint(head, 18, 2))
+	if t := f.uint(head, 16, 2); t != elfTypeExec && t != elfTypeDyn {
+		return badELF("type " + strconv.Itoa(int(t)) + ", not an executable")
 	}
-	h := elfFields{head[:], img.data == 2}
-	img.machine = uint16(h.uint(18, 2))
-	if t := h.uint(16, 2); t != elfTypeExec && t != elfTypeDyn {
-		return img, errELF("type " + strconv.FormatUint(t, 10) + ", not an executable")
+	if f.word(head, f.at.entry) == 0 {
+		return badELF("no entry point, not an executable")
 	}
-	if h.uint(at.entry, at.word) == 0 {
-		return img, errELF("no entry point, not an executable")
-	}
-	img.extent = int64(at.header)
-	segments, err := img.table(r, size, h.uint(at.phoff, at.word), h.uint(at.phnum, 2), h.uint(at.phentsize, 2), at.segment)
+	f.extent = int64(f.at.header)
+	segments, err := f.table(&f.at.segments)
 	if err != nil {
-		return img, err
+		return err
 	}
 	loads := false
-	for b := segments; len(b) > 0; b = b[at.segment:] {
-		h.b = b
-		off, n := h.uint(at.segOff, at.word), h.uint(at.segSize, at.word)
-		if err := img.covers(off, n); err != nil {
-			return img, err
+	for ; len(segments) > 0; segments = segments[f.at.segments.row:] {
+		kind, off, n := f.row(&f.at.segments, segments)
+		if err := f.covers(off, n); err != nil {
+			return err
 		}
-		switch h.uint(at.segType, 4) {
+		switch kind {
 		case elfSegmentLoad:
 			loads = true
 		case elfSegmentInterp:
-			if img.interp, err = readInterp(r, size, off, n); err != nil {
-				return img, err
+			if err := f.readInterp(off, n); err != nil {
+				return err
 			}
 		}
 	}
 	if !loads {
-		return img, errELF("nothing to load")
+		return badELF("nothing to load")
 	}
 	// A file without section headers is complete with its segments.
-	h.b = head[:]
-	sections, err := img.sections(r, size, h)
+	sections, err := f.table(&f.at.sections)
 	if err != nil {
-		return img, err
+		return err
 	}
-	for b := sections; len(b) > 0; b = b[at.section:] {
-		h.b = b
-		if h.uint(at.secType, 4) == elfSectionNoBits {
+	for ; len(sections) > 0; sections = sections[f.at.sections.row:] {
+		kind, off, n := f.row(&f.at.sections, sections)
+		if kind == elfSectionNoBits {
 			continue
 		}
-		if err := img.covers(h.uint(at.secOff, at.word), h.uint(at.secSize, at.word)); err != nil {
-			return img, err
+		if err := f.covers(off, n); err != nil {
+			return err
 		}
 	}
-	if size < img.extent {
-		return img, errELFShort
-	}
-	return img, nil
-}
-
-// sections reads the table of section headers; h is the file's header.
-func (img *elfImage) sections(r io.ReaderAt, size int64, h elfFields) ([]byte, error) {
-	at := &elfLayouts[img.class]
-	return img.table(r, size, h.uint(at.shoff, at.word), h.uint(at.shnum, 2), h.uint(at.shentsize, 2), at.section)
-}
-
-// covers counts n bytes at offset off to the extent.
-func (img *elfImage) covers(off, n uint64) error {
-	if off > elfMaxExtent || n > elfMaxExtent {
-		return errELF("headers that point beyond any file")
-	}
-	if n > 0 {
-		img.extent = max(img.extent, int64(off+n))
+	if f.size < f.extent {
+		return errELFShort
 	}
 	return nil
 }
 
+// uint returns a number in a header. Nobody waits for it, so it is small rather
+// than fast.
+//
+//go:noinline
+func (f *elfFile) uint(b []byte, off, size int) uint64 {
+	var n uint64
+	for i := range size {
+		at := off + i
+		if f.data == 1 {
+			at = off + size - 1 - i
+		}
+		n = n<<8 | uint64(b[at])
+	}
+	return n
+}
+
+func (f *elfFile) word(b []byte, off int) uint64 { return f.uint(b, off, f.at.word) }
+
 // table reads a table of headers and counts it to the extent. Its length is a
 // multiple of the size of a row.
-func (img *elfImage) table(r io.ReaderAt, size int64, off, rows, rowSize uint64, want int) ([]byte, error) {
+func (f *elfFile) table(t *elfTable) ([]byte, error) {
+	off, rows, rowSize := f.word(f.header, t.off), f.uint(f.header, t.rows, 2), f.uint(f.header, t.rowSize, 2)
 	if off == 0 || rows == 0 {
 		return nil, nil
 	}
-	if rowSize != uint64(want) {
-		return nil, errELF("header tables of an unknown form")
+	if rowSize != uint64(t.row) {
+		return nil, badELF("header tables of an unknown form")
 	}
-	if err := img.covers(off, rows*rowSize); err != nil {
+	if err := f.covers(off, rows*rowSize); err != nil {
 		return nil, err
 	}
-	if int64(off+rows*rowSize) > size {
+	return f.read(off, rows*rowSize)
+}
+
+// row returns what the first row of a table tells: a type, and the place and the
+// length of what it describes.
+func (f *elfFile) row(t *elfTable, b []byte) (kind, off, n uint64) {
+	return f.uint(b, t.kindAt, 4), f.word(b, t.offsetAt), f.word(b, t.sizeAt)
+}
+
+// covers counts n bytes at offset off to the extent.
+func (f *elfFile) covers(off, n uint64) error {
+	if off > elfMaxExtent || n > elfMaxExtent {
+		return badELF("headers that point beyond any file")
+	}
+	if n > 0 {
+		f.extent = max(f.extent, int64(off+n))
+	}
+	return nil
+}
+
+// read reads n bytes at offset off, which have been found small enough to add.
+func (f *elfFile) read(off, n uint64) ([]byte, error) {
+	if int64(off+n) > f.size {
 		return nil, errELFShort
 	}
-	b := make([]byte, rows*rowSize)
-	return b, readFull(r, b, int64(off))
+	b := make([]byte, n)
+	return b, readFull(f.r, b, int64(off))
 }
 
 // readInterp reads the NUL-terminated path of the dynamic loader.
-func readInterp(r io.ReaderAt, size int64, off, n uint64) (string, error) {
+func (f *elfFile) readInterp(off, n uint64) error {
 	if n < 2 || n > elfMaxInterp {
-		return "", errELF("a loader path of " + strconv.FormatUint(n, 10) + " bytes")
+		return badELF("a loader path of " + strconv.Itoa(int(n)) + " bytes")
 	}
-	if int64(off+n) > size {
-		return "", errELFShort
-	}
-	b := make([]byte, n)
-	if err := readFull(r, b, int64(off)); err != nil {
-		return "", err
+	b, err := f.read(off, n)
+	if err != nil {
+		return err
 	}
 	if b[n-1] != 0 {
-		return "", errELF("a loader path without an end")
+		return badELF("a loader path without an end")
 	}
 	// Who sets a shorter path in place leaves several NULs.
-	path, _, _ := bytes.Cut(b, []byte{0})
-	return string(path), nil
+	f.interp = string(b[:bytes.IndexByte(b, 0)])
+	return nil
 }

@@ -10,13 +10,14 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"reflect"
 	"strconv"
 	"strings"
 	"testing"
 	"testing/iotest"
 )
 
-// elfRange is a program header or a section header, as far as parseELF reads it.
+// elfRange is a program header or a section header, as far as elfFile reads it.
 type elfRange struct {
 	kind      uint32
 	off, size uint64
@@ -145,9 +146,10 @@ func (p elfParts) build(edit func(*elfParts)) []byte {
 	return b.Bytes()
 }
 
-// sameImage compares what the headers decide.
-func sameImage(a, b elfImage) bool {
-	return a.platform() == b.platform() && a.interp == b.interp && a.extent == b.extent
+func parseELF(r io.ReaderAt, size int64) (elfImage, error) {
+	f := elfFile{r: r, size: size}
+	err := f.parse()
+	return f.elfImage, err
 }
 
 // sampleELFs is one image for each class, byte order and layout.
@@ -176,12 +178,12 @@ func TestParseELF(t *testing.T) {
 				class: byte(parts.class), data: byte(parts.data), machine: uint16(parts.machine),
 				interp: strings.TrimRight(parts.interp, "\x00"), extent: int64(len(b)),
 			}
-			if got, err := parseELF(bytes.NewReader(b), int64(len(b))); err != nil || !sameImage(got, want) {
+			if got, err := parseELF(bytes.NewReader(b), int64(len(b))); err != nil || got != want {
 				t.Errorf("got %+v, %v; want %+v", got, err, want)
 			}
 			// What is appended to an executable is nobody's business here.
 			longer := append(bytes.Clone(b), "payload"...)
-			if got, err := parseELF(bytes.NewReader(longer), int64(len(longer))); err != nil || !sameImage(got, want) {
+			if got, err := parseELF(bytes.NewReader(longer), int64(len(longer))); err != nil || got != want {
 				t.Errorf("with a payload: got %+v, %v; want %+v", got, err, want)
 			}
 			for n := range b {
@@ -262,7 +264,9 @@ func TestParseELFSpoiled(t *testing.T) {
 				b := newELF(class, data, elf.EM_NONE).build(test.edit)
 				var got string
 				img, err := parseELF(bytes.NewReader(b), int64(len(b)))
-				if err != nil {
+				if unfit, ok := err.(*UnfitError); ok {
+					got = unfit.Found
+				} else if err != nil {
 					got = err.Error()
 				}
 				if got != want {
@@ -286,15 +290,15 @@ func TestParseELFHead(t *testing.T) {
 		{0, 0, errNotELF},
 		{1, 'e', errNotELF},
 		{3, 'G', errNotELF},
-		{elf.EI_CLASS, 0, errELF("class 0")},
-		{elf.EI_CLASS, 3, errELF("class 3")},
-		{elf.EI_CLASS, 255, errELF("class 255")},
+		{elf.EI_CLASS, 0, badELF("class 0")},
+		{elf.EI_CLASS, 3, badELF("class 3")},
+		{elf.EI_CLASS, 255, badELF("class 255")},
 		{elf.EI_VERSION, 9, nil}, // the kernel doesn't look
 		{elf.EI_OSABI, 9, nil},   // FreeBSD's; Linux doesn't look
 	} {
 		head := bytes.Clone(b)
 		head[test.at] = test.to
-		if _, err := parseELF(bytes.NewReader(head), int64(len(head))); err != test.want {
+		if _, err := parseELF(bytes.NewReader(head), int64(len(head))); !reflect.DeepEqual(err, test.want) {
 			t.Errorf("byte %d = %d: %v, want %v", test.at, test.to, err, test.want)
 		}
 	}
@@ -436,7 +440,7 @@ func checkAgainstDebugELF(t *testing.T, path string, b []byte) {
 		want.extent = max(want.extent, int64(order.Uint32(b[32:]))+40*int64(len(f.Sections)))
 	}
 	got, err := parseELF(bytes.NewReader(b), int64(len(b)))
-	if err != nil || !sameImage(got, want) {
+	if err != nil || got != want {
 		t.Errorf("%s: got %+v, %v; want %+v", path, got, err, want)
 		return
 	}
@@ -518,8 +522,7 @@ func FuzzParseELF(f *testing.F) {
 			t.Errorf("%d bytes read of a file of %d", m.total, size)
 		}
 		if err != nil {
-			var bad errELF
-			if err != errELFShort && err != errNotELF && !errors.As(err, &bad) {
+			if _, bad := err.(*UnfitError); err != errELFShort && err != errNotELF && !bad {
 				t.Errorf("unexpected error %v", err)
 			}
 			if err == errNotELF && bytes.HasPrefix(data, []byte(elfMagic)) {
@@ -535,7 +538,7 @@ func FuzzParseELF(f *testing.F) {
 		}
 		// The extent is exact: nothing behind it counts, and all before it does.
 		again, err := parseELF(bytes.NewReader(data[:img.extent]), img.extent)
-		if err != nil || !sameImage(again, img) {
+		if err != nil || again != img {
 			t.Errorf("cut to its extent: %+v, %v; before %+v", again, err, img)
 		}
 		if _, err := parseELF(bytes.NewReader(data[:img.extent-1]), img.extent-1); err != errELFShort {

@@ -3,6 +3,7 @@
 package autorestart
 
 import (
+	"errors"
 	"os"
 
 	"golang.org/x/sys/unix"
@@ -20,16 +21,11 @@ func silentFileSystem(dir string) error {
 	if err != nil {
 		return nil // gone meanwhile; arm finds out
 	}
-	if name := silentType(uint32(st.Type)); name != "" {
-		return &os.PathError{Op: "inotify", Path: dir, Err: errSilent(name)}
+	name := silentType(uint32(st.Type))
+	if name == "" {
+		return nil
 	}
-	return nil
-}
-
-type errSilent string
-
-func (e errSilent) Error() string {
-	return "not every change is told of on " + string(e)
+	return &os.PathError{Op: "inotify", Path: dir, Err: errors.New("not every change is told of on " + name)}
 }
 
 // silentTypes are the file systems, by their types as in statfs(2), that can

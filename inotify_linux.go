@@ -11,7 +11,6 @@ package autorestart
 import (
 	"bytes"
 	"errors"
-	"iter"
 	"os"
 	"slices"
 	"sync"
@@ -39,15 +38,9 @@ const (
 type inotify struct {
 	fd     int
 	file   *os.File // nonblocking: Go's poller does the waiting
-	steps  []watchedStep
+	steps  []pathStep
 	silent error // why events don't tell everything, although all is watched
 	buf    [16 << 10]byte
-}
-
-// watchedStep is a path step and the watch on its directory.
-type watchedStep struct {
-	pathStep
-	wd int32
 }
 
 // newEvents returns an event source for [Watcher]. The error says why there is
@@ -61,12 +54,12 @@ func newEvents() (events, error) {
 	for _, wd := range watches {
 		// Of the image before this one. Whatever of it is still on the path gets
 		// the same watch descriptor again; arm drops the others.
-		n.steps = append(n.steps, watchedStep{wd: int32(wd)})
+		n.steps = append(n.steps, pathStep{wd: wd})
 	}
 	return n, nil
 }
 
-func (n *inotify) close() error {
+func (n *inotify) release() error {
 	inotifyFDs.forget(n.fd)
 	return n.file.Close()
 }
@@ -95,7 +88,7 @@ func (n *inotify) arm(path string) (changed bool, err error) {
 
 var errUnsteady = errors.New("autorestart: the directories of the path keep changing")
 
-func silentStep(steps []watchedStep) error {
+func silentStep(steps []pathStep) error {
 	for _, step := range steps {
 		if err := silentFileSystem(step.dir); err != nil {
 			return err
@@ -104,10 +97,10 @@ func silentStep(steps []watchedStep) error {
 	return nil
 }
 
-// watchSteps adds the watches. A directory that is watched already keeps its
-// watch descriptor; the mask only grows, for two steps may share a directory.
-func (n *inotify) watchSteps(steps []pathStep) ([]watchedStep, error) {
-	watched := make([]watchedStep, 0, len(steps))
+// watchSteps adds the watches, and returns the steps that have one. A directory
+// that is watched already keeps its watch descriptor; the mask only grows, for two
+// steps may share a directory.
+func (n *inotify) watchSteps(steps []pathStep) ([]pathStep, error) {
 	for i, step := range steps {
 		mask := uint32(stepEvents)
 		if i == len(steps)-1 {
@@ -115,21 +108,22 @@ func (n *inotify) watchSteps(steps []pathStep) ([]watchedStep, error) {
 		}
 		mask |= unix.IN_DELETE_SELF | unix.IN_MOVE_SELF | unix.IN_ONLYDIR | unix.IN_MASK_ADD
 		wd, err := unix.InotifyAddWatch(n.fd, step.dir, mask)
-		if err == unix.ENOENT || err == unix.ENOTDIR {
-			break // gone since the walk: the watch on its parent tells when it is back
+		switch err {
+		case nil:
+			steps[i].wd = wd
+		case unix.ENOENT, unix.ENOTDIR:
+			return steps[:i], nil // gone since the walk: the watch on its parent tells when it is back
+		default:
+			return steps[:i], &os.PathError{Op: "inotify_add_watch", Path: step.dir, Err: err}
 		}
-		if err != nil {
-			return watched, &os.PathError{Op: "inotify_add_watch", Path: step.dir, Err: err}
-		}
-		watched = append(watched, watchedStep{step, int32(wd)})
 	}
-	return watched, nil
+	return steps, nil
 }
 
 // dropAllBut removes the watches that the given steps no longer need.
-func (n *inotify) dropAllBut(steps []watchedStep) {
+func (n *inotify) dropAllBut(steps []pathStep) {
 	for _, old := range n.steps {
-		if !slices.ContainsFunc(steps, func(s watchedStep) bool { return s.wd == old.wd }) {
+		if !slices.ContainsFunc(steps, func(s pathStep) bool { return s.wd == old.wd }) {
 			unix.InotifyRmWatch(n.fd, uint32(old.wd)) // EINVAL: the kernel was first
 		}
 	}
@@ -175,12 +169,12 @@ func (n *inotify) interruptOn(done <-chan struct{}) (release func()) {
 	released := make(chan struct{})
 	ended := make(chan struct{})
 	go func() {
-		defer close(ended)
 		select {
 		case <-done:
 			n.file.SetReadDeadline(time.Unix(1, 0))
 		case <-released:
 		}
+		close(ended)
 	}()
 	return func() {
 		close(released)
@@ -195,12 +189,16 @@ func (n *inotify) read() (relevant bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	for event, name := range inotifyEvents(n.buf[:got]) {
+	for b := n.buf[:got]; ; {
+		event, name, rest, ok := cutEvent(b)
+		if !ok {
+			return false, nil
+		}
 		if n.concerns(event, name) {
 			return true, nil
 		}
+		b = rest
 	}
-	return false, nil
 }
 
 // concerns reports whether the event is a reason to look again. Without the
@@ -211,7 +209,7 @@ func (n *inotify) concerns(event unix.InotifyEvent, name []byte) bool {
 	}
 	known := false
 	for i := range n.steps {
-		if n.steps[i].wd != event.Wd {
+		if n.steps[i].wd != int(event.Wd) {
 			continue
 		}
 		if event.Mask&selfEvents != 0 || n.steps[i].name == string(name) {
@@ -226,27 +224,22 @@ func (n *inotify) concerns(event unix.InotifyEvent, name []byte) bool {
 	return false
 }
 
-// inotifyEvents yields the records of inotify(7) in b, with the names' padding
-// taken off. The name is only valid until the next one.
-func inotifyEvents(b []byte) iter.Seq2[unix.InotifyEvent, []byte] {
-	return func(yield func(unix.InotifyEvent, []byte) bool) {
-		for len(b) >= unix.SizeofInotifyEvent {
-			var event unix.InotifyEvent
-			copy(unsafe.Slice((*byte)(unsafe.Pointer(&event)), unix.SizeofInotifyEvent), b)
-			b = b[unix.SizeofInotifyEvent:]
-			if uint64(event.Len) > uint64(len(b)) {
-				return // the kernel never cuts a record
-			}
-			name := b[:event.Len]
-			b = b[event.Len:]
-			if i := bytes.IndexByte(name, 0); i >= 0 {
-				name = name[:i]
-			}
-			if !yield(event, name) {
-				return
-			}
-		}
+// cutEvent takes the first record of inotify(7) off b, and the padding off its
+// name. ok is false if there is none.
+func cutEvent(b []byte) (event unix.InotifyEvent, name, rest []byte, ok bool) {
+	if len(b) < unix.SizeofInotifyEvent {
+		return event, nil, nil, false
 	}
+	copy(unsafe.Slice((*byte)(unsafe.Pointer(&event)), unix.SizeofInotifyEvent), b)
+	b = b[unix.SizeofInotifyEvent:]
+	if uint64(event.Len) > uint64(len(b)) {
+		return event, nil, nil, false // the kernel never cuts a record
+	}
+	name, rest = b[:event.Len], b[event.Len:]
+	if i := bytes.IndexByte(name, 0); i >= 0 {
+		name = name[:i]
+	}
+	return event, name, rest, true
 }
 
 // inotifyFDs are the inotify descriptors of this process. They cross the exec
@@ -259,26 +252,25 @@ var inotifyFDs = adoptInotifyFDs(inherited.Numbers[handover.Inotify], inherited.
 const spareLifetime = 10 * time.Second
 
 type inotifyFDSet struct {
-	mu    sync.Mutex
-	live  []int // in use
-	spare []int // handed over and not asked for yet
-
-	watches []inotifyWatch // of all of them
+	mu      sync.Mutex
+	watches map[int][]int // of each descriptor, in use or not
+	spare   []int         // handed over and not asked for yet
 }
 
-// inotifyWatch is a watch descriptor of an inotify descriptor.
-type inotifyWatch struct{ fd, wd int }
-
 func adoptInotifyFDs(handed, watches []int) *inotifyFDSet {
-	s := new(inotifyFDSet)
-	for ; len(watches) > 1; watches = watches[2:] {
-		s.watches = append(s.watches, inotifyWatch{watches[0], watches[1]})
-	}
+	s := &inotifyFDSet{watches: make(map[int][]int)}
 	for _, fd := range handed {
 		// The empty path is looked at only after the descriptor has been found good.
 		if _, err := unix.InotifyAddWatch(fd, "", stepEvents); err == unix.ENOENT {
 			unix.CloseOnExec(fd)
 			s.spare = append(s.spare, fd)
+			var wds []int
+			for rest := watches; len(rest) > 1; rest = rest[2:] {
+				if rest[0] == fd {
+					wds = append(wds, rest[1])
+				}
+			}
+			s.watches[fd] = wds
 		}
 	}
 	if len(s.spare) > 0 {
@@ -291,57 +283,44 @@ func adoptInotifyFDs(handed, watches []int) *inotifyFDSet {
 // before closing it, and the watches that it has.
 func (s *inotifyFDSet) take() (fd int, watches []int, err error) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	if last := len(s.spare) - 1; last >= 0 {
 		fd = s.spare[last]
 		s.spare = s.spare[:last]
-	} else {
-		fd, err = unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)
-		if err != nil {
-			return -1, nil, os.NewSyscallError("inotify_init1", err)
-		}
+		watches = s.watches[fd]
+	} else if fd, err = unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK); err == nil {
+		s.watches[fd] = nil
 	}
-	s.live = append(s.live, fd)
-	for _, w := range s.watches {
-		if w.fd == fd {
-			watches = append(watches, w.wd)
-		}
-	}
-	return fd, watches, nil
+	s.mu.Unlock()
+	return fd, watches, os.NewSyscallError("inotify_init1", err)
 }
 
 // note notes what a descriptor watches now.
-func (s *inotifyFDSet) note(fd int, steps []watchedStep) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.forgetWatches(fd)
+func (s *inotifyFDSet) note(fd int, steps []pathStep) {
+	var watches []int
 	for _, step := range steps {
-		if w := (inotifyWatch{fd, int(step.wd)}); !slices.Contains(s.watches, w) {
-			s.watches = append(s.watches, w)
+		if !slices.Contains(watches, step.wd) {
+			watches = append(watches, step.wd)
 		}
 	}
-}
-
-func (s *inotifyFDSet) forgetWatches(fd int) {
-	s.watches = slices.DeleteFunc(s.watches, func(w inotifyWatch) bool { return w.fd == fd })
+	s.mu.Lock()
+	s.watches[fd] = watches
+	s.mu.Unlock()
 }
 
 func (s *inotifyFDSet) forget(fd int) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.live = slices.DeleteFunc(s.live, func(l int) bool { return l == fd })
-	s.forgetWatches(fd)
+	delete(s.watches, fd)
+	s.mu.Unlock()
 }
 
 func (s *inotifyFDSet) closeSpare() {
 	s.mu.Lock()
-	spare := s.spare
-	s.spare = nil
-	s.mu.Unlock()
-	for _, fd := range spare {
-		s.forget(fd)
+	for _, fd := range s.spare {
+		delete(s.watches, fd)
 		unix.Close(fd)
 	}
+	s.spare = nil
+	s.mu.Unlock()
 }
 
 // beginHandover returns what is to cross the coming exec: descriptors, and what
@@ -349,14 +328,17 @@ func (s *inotifyFDSet) closeSpare() {
 // which only an exec that failed needs.
 func (s *inotifyFDSet) beginHandover() (fds, watches []int) {
 	s.mu.Lock()
-	for _, w := range s.watches {
-		watches = append(watches, w.fd, w.wd)
+	for fd, wds := range s.watches {
+		fds = append(fds, fd)
+		for _, wd := range wds {
+			watches = append(watches, fd, wd)
+		}
 	}
-	return slices.Concat(s.live, s.spare), watches
+	return fds, watches
 }
 
 func (s *inotifyFDSet) cancelHandover() {
-	for _, fd := range slices.Concat(s.live, s.spare) {
+	for fd := range s.watches {
 		unix.CloseOnExec(fd)
 	}
 	s.mu.Unlock()

@@ -2,7 +2,6 @@ package autorestart
 
 import (
 	"strconv"
-	"sync"
 	"time"
 	"unicode/utf8"
 )
@@ -27,57 +26,42 @@ type Logger interface {
 // orSilent spares the rest of the package the question whether there is a logger.
 func orSilent(l Logger) Logger {
 	if l == nil {
-		return silent{}
+		return silent
 	}
 	return l
 }
 
-type silent struct{}
-
-func (silent) Info(string, ...any)  {}
-func (silent) Warn(string, ...any)  {}
-func (silent) Error(string, ...any) {}
+var silent Logger = (*stderrLogger)(nil)
 
 // stderrLogger writes lines like "2026-01-31T23:59:59Z [autorestart] message
-// key=value". They are in UTC because local time would load the time zones, and
-// put together by hand because fmt would: both into each program, and the zones
-// in each restart.
-type stderrLogger struct {
-	prefix string
-
-	mu  sync.Mutex
-	buf []byte
-}
+// key=value"; a nil one writes nothing. The lines are in UTC because local time
+// would load the time zones, and put together by hand because fmt would: both
+// into each program, and the zones in each restart.
+type stderrLogger struct{ prefix string }
 
 func (l *stderrLogger) Info(msg string, args ...any)  { l.write(msg, args) }
 func (l *stderrLogger) Warn(msg string, args ...any)  { l.write(msg, args) }
 func (l *stderrLogger) Error(msg string, args ...any) { l.write(msg, args) }
 
+// write writes a line at once, so that no two mix.
 func (l *stderrLogger) write(msg string, args []any) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.buf = appendLogLine(l.buf[:0], time.Now(), l.prefix, msg, args)
-	writeStderr(l.buf)
-}
-
-func appendLogLine(b []byte, now time.Time, prefix, msg string, args []any) []byte {
-	b = appendTime(b, now.Unix())
-	b = append(b, ' ')
-	b = append(b, prefix...)
-	b = append(b, msg...)
-	for i := 0; i+1 < len(args); i += 2 {
-		b = append(b, ' ')
-		key, _ := args[i].(string)
-		b = append(b, key...)
-		b = append(b, '=')
-		b = appendLogValue(b, args[i+1])
+	if l != nil {
+		writeStderr([]byte(logLine(time.Now(), l.prefix+msg, args)))
 	}
-	return append(b, '\n')
 }
 
-// appendTime appends a time in seconds since 1970 as RFC 3339 has it. The
-// methods of [time.Time] would do, were it not for the zones.
-func appendTime(b []byte, unix int64) []byte {
+func logLine(now time.Time, msg string, args []any) string {
+	s := formatTime(now.Unix()) + " " + msg
+	for i := 0; i+1 < len(args); i += 2 {
+		key, _ := args[i].(string)
+		s += " " + key + "=" + logValue(args[i+1])
+	}
+	return s + "\n"
+}
+
+// formatTime formats a time in seconds since 1970 as RFC 3339 has it. The methods
+// of [time.Time] would do, were it not for the zones.
+func formatTime(unix int64) string {
 	days, second := int(unix/86400), int(unix%86400)
 	// Eras of 400 years that begin in March, so that the leap day ends a year.
 	days += 719468
@@ -90,35 +74,33 @@ func appendTime(b []byte, unix int64) []byte {
 	if month >= 10 {
 		year, month = year+1, month-12
 	}
-	b = strconv.AppendInt(b, int64(year), 10)
-	for _, field := range [...]struct {
-		separator byte
-		value     int
-	}{{'-', month + 3}, {'-', day + 1}, {'T', second / 3600}, {':', second / 60 % 60}, {':', second % 60}} {
-		b = append(b, field.separator, byte('0'+field.value/10), byte('0'+field.value%10))
+	b := []byte("YYYY-MM-DDThh:mm:ssZ")
+	for i, n := range [...]int{year / 100, year % 100, month + 3, day + 1, second / 3600, second / 60 % 60, second % 60} {
+		at := max(0, 3*i-1) // only between the first two there is nothing
+		b[at], b[at+1] = byte('0'+n/10), byte('0'+n%10)
 	}
-	return append(b, 'Z')
+	return string(b)
 }
 
-// appendLogValue knows the kinds of values that this package logs.
-func appendLogValue(b []byte, v any) []byte {
+// logValue knows the kinds of values that this package logs.
+func logValue(v any) string {
 	switch v := v.(type) {
 	case string:
-		return appendLogString(b, v)
+		return logWord(v)
 	case error:
-		return appendLogString(b, v.Error())
+		return logWord(v.Error())
 	case int:
-		return strconv.AppendInt(b, int64(v), 10)
+		return strconv.Itoa(v)
 	case nil:
-		return append(b, "<nil>"...)
+		return "<nil>"
 	default:
-		return append(b, '?')
+		return "?"
 	}
 }
 
-// appendLogString quotes what would not stand as one word on one line: paths
-// and process names come from outside.
-func appendLogString(b []byte, s string) []byte {
+// logWord quotes what would not stand as one word on one line: paths and process
+// names come from outside.
+func logWord(s string) string {
 	plain := s != "" && utf8.ValidString(s)
 	for i := range len(s) {
 		if c := s[i]; c <= ' ' || c == '"' || c == '=' || c == 0x7f {
@@ -126,24 +108,25 @@ func appendLogString(b []byte, s string) []byte {
 		}
 	}
 	if plain {
-		return append(b, s...)
+		return s
 	}
-	return appendQuoted(b, s)
+	return quote(s)
 }
 
-func appendQuoted(b []byte, s string) []byte {
+func quote(s string) string {
 	const hex = "0123456789abcdef"
 	valid := utf8.ValidString(s)
-	b = append(b, '"')
+	b := []byte{'"'}
 	for i := range len(s) {
-		switch c := s[i]; {
+		c := s[i]
+		switch {
 		case c == '"' || c == '\\':
-			b = append(b, '\\', c)
+			b = append(b, '\\')
 		case c < ' ' || c == 0x7f || c > 0x7f && !valid:
-			b = append(b, '\\', 'x', hex[c>>4], hex[c&15])
-		default:
-			b = append(b, c)
+			b = append(b, '\\', 'x', hex[c>>4])
+			c = hex[c&15]
 		}
+		b = append(b, c)
 	}
-	return append(b, '"')
+	return string(append(b, '"'))
 }

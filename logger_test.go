@@ -17,14 +17,13 @@ import (
 var (
 	_ Logger = (*slog.Logger)(nil)
 	_ Logger = (*stderrLogger)(nil)
-	_ Logger = silent{}
 )
 
-func TestAppendTime(t *testing.T) {
+func TestFormatTime(t *testing.T) {
 	check := func(unix int64) {
 		t.Helper()
 		want := time.Unix(unix, 0).UTC().Format(time.RFC3339)
-		if got := string(appendTime(nil, unix)); got != want {
+		if got := formatTime(unix); got != want {
 			t.Fatalf("%d: got %s, want %s", unix, got, want)
 		}
 	}
@@ -45,7 +44,7 @@ func TestAppendTime(t *testing.T) {
 	}
 }
 
-func TestAppendLogLine(t *testing.T) {
+func TestLogLine(t *testing.T) {
 	var noError error
 	now := time.Date(2024, 2, 29, 23, 59, 58, 999999999, time.FixedZone("", 0))
 	tests := []struct {
@@ -74,13 +73,13 @@ func TestAppendLogLine(t *testing.T) {
 	}
 	for _, test := range tests {
 		want := "2024-02-29T23:59:58Z [autorestart] restarting" + test.want + "\n"
-		if got := string(appendLogLine(nil, now, "[autorestart] ", "restarting", test.args)); got != want {
+		if got := logLine(now, "[autorestart] restarting", test.args); got != want {
 			t.Errorf("%v: got %q, want %q", test.args, got, want)
 		}
 	}
 }
 
-func TestAppendLogString(t *testing.T) {
+func TestLogWord(t *testing.T) {
 	tests := []struct{ s, want string }{
 		{``, `""`},
 		{`app`, `app`},
@@ -104,20 +103,17 @@ func TestAppendLogString(t *testing.T) {
 		{"ö\xff", `"\xc3\xb6\xff"`},
 	}
 	for _, test := range tests {
-		if got := string(appendLogString(nil, test.s)); got != test.want {
+		if got := logWord(test.s); got != test.want {
 			t.Errorf("%q: got %s, want %s", test.s, got, test.want)
-		}
-		if got := string(appendLogString([]byte("x="), test.s)); got != "x="+test.want {
-			t.Errorf("%q: got %s after x=", test.s, got)
 		}
 	}
 }
 
-// TestAppendQuoted: what is quoted is one line that can be read back.
-func TestAppendQuoted(t *testing.T) {
+// TestQuote: what is quoted is one line that can be read back.
+func TestQuote(t *testing.T) {
 	check := func(s string) {
 		t.Helper()
-		quoted := string(appendQuoted(nil, s))
+		quoted := quote(s)
 		if strings.ContainsAny(quoted, "\n\r\x1b\x00\x7f") {
 			t.Errorf("%q: control characters in %q", s, quoted)
 		}

@@ -24,22 +24,31 @@ func (m Mode) String() string {
 	default:
 		s = "polling every " + m.Poll.String()
 	}
-	if m.Reason != nil {
-		s += ": " + m.Reason.Error()
+	if reason := m.reason(); reason != "" {
+		s += ": " + reason
 	}
 	return s
 }
 
+func (m *Mode) reason() string {
+	if m.Reason == nil {
+		return ""
+	}
+	return m.Reason.Error()
+}
+
 // modeBox holds the mode for readers in other goroutines.
 type modeBox struct {
+	_    notComparable
 	mu   sync.Mutex
 	mode Mode
 }
 
 func (b *modeBox) get() Mode {
 	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.mode
+	mode := b.mode
+	b.mu.Unlock()
+	return mode
 }
 
 // set notes the mode, and logs it if events have ceased to do or do again.
@@ -48,10 +57,13 @@ func (b *modeBox) set(mode Mode, logger Logger, path string) {
 	old := b.mode
 	b.mode = mode
 	b.mu.Unlock()
-	switch {
-	case mode.Reason != nil && (old.Reason == nil || old.Reason.Error() != mode.Reason.Error()):
-		logger.Warn("watching without relying on events", "path", path, "mode", mode.String())
-	case mode.Reason == nil && old.Reason != nil:
-		logger.Info("watching by events again", "path", path, "mode", mode.String())
+	if old.reason() == mode.reason() {
+		return
+	}
+	args := []any{"path", path, "mode", mode.String()}
+	if mode.Reason != nil {
+		logger.Warn("watching without relying on events", args...)
+	} else {
+		logger.Info("watching by events again", args...)
 	}
 }

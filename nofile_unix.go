@@ -2,13 +2,13 @@
 
 package autorestart
 
-import "golang.org/x/sys/unix"
+import "syscall"
 
 // nofile is what an exec that failed has shown: the RLIMIT_NOFILE that this
 // process was started with, and the one that the runtime had raised it to.
 // Guarded by execMu.
 var nofile struct {
-	launch, raised unix.Rlimit
+	launch, raised syscall.Rlimit
 	known          bool
 }
 
@@ -22,7 +22,7 @@ func lowerOpenFilesLimit() (restore func()) {
 		return func() {}
 	}
 	if nofile.known && before == nofile.raised {
-		unix.Setrlimit(unix.RLIMIT_NOFILE, &nofile.launch)
+		syscall.Setrlimit(syscall.RLIMIT_NOFILE, &nofile.launch)
 	}
 	return func() {
 		after, err := openFilesLimit()
@@ -30,11 +30,11 @@ func lowerOpenFilesLimit() (restore func()) {
 			return
 		}
 		nofile.launch, nofile.raised, nofile.known = after, before, true
-		unix.Setrlimit(unix.RLIMIT_NOFILE, &before)
+		syscall.Setrlimit(syscall.RLIMIT_NOFILE, &before)
 	}
 }
 
-func openFilesLimit() (limit unix.Rlimit, err error) {
-	err = unix.Getrlimit(unix.RLIMIT_NOFILE, &limit)
+func openFilesLimit() (limit syscall.Rlimit, err error) {
+	err = syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit)
 	return limit, err
 }

@@ -11,6 +11,7 @@ import (
 // dir, which is free of symbolic links.
 type pathStep struct {
 	dir, name string
+	wd        int // of the watch on dir, see [inotify]; 0 if there is none
 }
 
 // maxSymlinks is what Linux follows in one path, path_resolution(7).
@@ -34,7 +35,7 @@ func pathSteps(abs string, link func(string) (string, error)) []pathStep {
 			dir = parent(dir)
 			continue
 		}
-		steps = append(steps, pathStep{dir, name})
+		steps = append(steps, pathStep{dir: dir, name: name})
 		full := join(dir, name)
 		target, err := link(full)
 		switch {

@@ -117,7 +117,7 @@ func TestPathStepsLinkLimit(t *testing.T) {
 	}
 	for n, want := range map[int]string{maxSymlinks: "0", maxSymlinks + 1: "1"} {
 		steps := pathSteps("/"+strconv.Itoa(n), files.link)
-		if last := steps[len(steps)-1]; last != (pathStep{"/", want}) {
+		if last := steps[len(steps)-1]; last != (pathStep{dir: "/", name: want}) {
 			t.Errorf("%d links: the last step is %v, want %s", n, last, want)
 		}
 	}

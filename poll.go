@@ -27,18 +27,21 @@ func causeOf(ctx context.Context, err error) error {
 // sleep returns nil after d, unless that is zero, or errDone if done is closed
 // before.
 func sleep(done <-chan struct{}, d time.Duration) error {
-	var expired chan struct{}
-	if d > 0 {
-		// Not NewTimer: its chan time.Time brings in what errDone keeps out.
-		expired = make(chan struct{})
-		defer time.AfterFunc(d, func() { close(expired) }).Stop()
-	}
-	select {
-	case <-expired:
-		return nil
-	case <-done:
+	if d == 0 {
+		<-done
 		return errDone
 	}
+	// Not NewTimer: its chan time.Time brings in what errDone keeps out.
+	expired := make(chan struct{})
+	timer := time.AfterFunc(d, func() { close(expired) })
+	var err error
+	select {
+	case <-expired:
+	case <-done:
+		err = errDone
+	}
+	timer.Stop()
+	return err
 }
 
 // newRetry is the pace at which something is tried again that may succeed soon.

@@ -5,6 +5,7 @@ import "time"
 // refusalLog says why a candidate is not executed: once for each reason, and
 // not at all about what passes by itself while a file is being written.
 type refusalLog struct {
+	_        notComparable
 	reason   string        // the last that was logged
 	since    time.Time     // when the candidate was first not ready
 	patience time.Duration // how long after that there is a line

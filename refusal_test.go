@@ -21,7 +21,7 @@ func (l *capturedLog) Error(msg string, args ...any) { l.add("ERROR ", msg, args
 
 func (l *capturedLog) add(level, msg string, args []any) {
 	const zero = "1970-01-01T00:00:00Z "
-	line := string(appendLogLine(nil, time.Unix(0, 0), "", level+msg, args))
+	line := logLine(time.Unix(0, 0), level+msg, args)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.lines = append(l.lines, line[len(zero):len(line)-1])

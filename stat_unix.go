@@ -4,6 +4,7 @@ package autorestart
 
 import (
 	"os"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -12,58 +13,48 @@ import (
 func statPath(path string) (fileID, error) {
 	var st unix.Stat_t
 	for {
-		err := unix.Stat(path, &st)
-		switch err {
-		case nil:
-			return fileIDOf(&st), nil
-		case unix.EINTR:
-		default:
-			return fileID{}, &os.PathError{Op: "stat", Path: path, Err: err}
+		if err := unix.Stat(path, &st); err != unix.EINTR {
+			return fileIDOf(&st, "stat", path, err)
 		}
 	}
 }
 
 // statFile wraps fstat(2).
 func statFile(f *os.File) (fileID, error) {
-	fd, err := fileDescriptor(f)
-	if err != nil {
-		return fileID{}, err
-	}
 	var st unix.Stat_t
-	if err := unix.Fstat(fd, &st); err != nil {
-		return fileID{}, &os.PathError{Op: "fstat", Path: f.Name(), Err: err}
+	err := unix.Fstat(int(f.Fd()), &st)
+	return fileIDOf(&st, "fstat", f.Name(), err)
+}
+
+// fileIDOf returns what st tells, unless the call that was to fill it in failed.
+func fileIDOf(st *unix.Stat_t, call, path string, err error) (id fileID, _ error) {
+	if err != nil {
+		return id, &os.PathError{Op: call, Path: path, Err: err}
 	}
-	return fileIDOf(&st), nil
+	id.dev = uint64(st.Dev)
+	id.ino = uint64(st.Ino)
+	id.size = int64(st.Size)
+	id.mtime = st.Mtim.Nano()
+	id.ctime = st.Ctim.Nano()
+	id.uid = uint32(st.Uid)
+	id.gid = uint32(st.Gid)
+	id.perm = uint32(st.Mode) & 0o7777
+	id.regular = st.Mode&unix.S_IFMT == unix.S_IFREG
+	return id, nil
 }
 
 // fileDescriptor returns the number of f's descriptor, which f keeps: the caller
-// must not let go of f while using it. Unlike Fd it leaves the mode of f alone.
-func fileDescriptor(f *os.File) (n int, err error) {
-	conn, err := f.SyscallConn()
-	if err == nil {
-		err = conn.Control(func(fd uintptr) { n = int(fd) })
+// must not let go of f while using it. Fd leaves the mode of a regular file alone.
+func fileDescriptor(f *os.File) (int, error) {
+	fd := int(f.Fd())
+	if fd < 0 {
+		return fd, os.ErrClosed
 	}
-	return n, err
-}
-
-func fileIDOf(st *unix.Stat_t) fileID {
-	return fileID{
-		dev:     uint64(st.Dev),
-		ino:     uint64(st.Ino),
-		size:    int64(st.Size),
-		mtime:   st.Mtim.Nano(),
-		ctime:   st.Ctim.Nano(),
-		uid:     uint32(st.Uid),
-		gid:     uint32(st.Gid),
-		perm:    uint32(st.Mode) & 0o7777,
-		regular: st.Mode&unix.S_IFMT == unix.S_IFREG,
-	}
+	return fd, nil
 }
 
 // writeStderr is os.Stderr.Write, but that a reader who is gone does not end the
 // process by SIGPIPE: that would be a restart of the wrong kind.
 func writeStderr(b []byte) {
-	if fd, err := fileDescriptor(os.Stderr); err == nil {
-		unix.Write(fd, b)
-	}
+	syscall.Write(int(os.Stderr.Fd()), b)
 }

@@ -17,28 +17,27 @@ type credentials struct {
 // running image is not held against the candidate.
 func checkTrust(self credentials, candidate, running fileID) error {
 	const groupWrite, otherWrite = 0o020, 0o002
+	var found, expected string
 	switch {
 	case !self.privileged:
 		return nil
 	case candidate.uid != 0 && candidate.uid != self.euid && candidate.uid != running.uid:
-		expected := "root"
+		expected = "one that belongs to root"
 		if running.uid != 0 {
 			expected += " or UID " + formatID(running.uid) + ", the owner of the running image"
 		}
-		return distrust("a file that belongs to UID "+formatID(candidate.uid), "one that belongs to "+expected+": chown it")
+		found = "a file that belongs to UID " + formatID(candidate.uid)
+		expected += ": chown it"
 	case candidate.perm&otherWrite != 0 && running.perm&otherWrite == 0:
-		return distrust("a file that everybody can write", "one that only its owner can write: chmod o-w it")
+		found = "a file that everybody can write"
+		expected = "one that only its owner can write: chmod o-w it"
 	case candidate.perm&groupWrite != 0 && (running.perm&groupWrite == 0 || candidate.gid != running.gid):
-		return distrust("a file that GID "+formatID(candidate.gid)+" can write", "one that only its owner can write: chmod g-w it")
+		found = "a file that GID " + formatID(candidate.gid) + " can write"
+		expected = "one that only its owner can write: chmod g-w it"
+	default:
+		return nil
 	}
-	return nil
-}
-
-func distrust(found, expected string) error {
-	return &UnfitError{
-		Found:    found,
-		Expected: expected + ", or set TrustAnyOwner (this process has more rights than its user)",
-	}
+	return unfit(found, expected+", or set TrustAnyOwner (this process has more rights than its user)")
 }
 
 func formatID(id uint32) string { return strconv.FormatUint(uint64(id), 10) }

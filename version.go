@@ -19,10 +19,15 @@ type fileID struct {
 	regular      bool
 }
 
+// notComparable, as a field, spares a struct that nobody compares the function
+// for it, which the compiler otherwise adds to each program: 300 bytes.
+type notComparable [0]func()
+
 // version is the content that a candidate is compared with. Events and time
 // stamps only say that there may be something new; whether there is, the bytes
 // decide.
 type version struct {
+	_    notComparable
 	id   fileID
 	file *os.File // the content, where nobody can write it; owned
 	sum  uint64   // of the content, where file is nil and summed is true
@@ -37,27 +42,31 @@ type version struct {
 }
 
 func (v *version) build() Build {
-	if v.known == (Build{}) && v.file != nil {
+	if v.known.ID == "" && v.file != nil {
 		v.known = readBuild(v.file, v.id.size)
 	}
 	return v.known
 }
 
-// runningVersion is the version of this process's own image.
-func runningVersion() version {
-	v := version{runs: executablesAreBusy}
+// setRunning makes v the version of this process's own image.
+func (v *version) setRunning() {
+	v.runs = executablesAreBusy
 	if v.reopen(); v.file != nil {
-		return v
+		return
 	}
-	v.id = runningID()
 	// All that is left to tell is the file that was at the launch path when the
 	// process started, for as long as it is there.
 	if f, err := openCandidate(launch.path); err == nil {
-		v.known = readBuild(f, v.id.size)
-		v.sum, v.summed = sumIfStill(f, v.id)
+		v.remember(f)
 		f.Close()
 	}
-	return v
+}
+
+// remember takes from f, which has to be in the state v.id, what will be asked
+// for when f is gone.
+func (v *version) remember(f *os.File) {
+	v.known = readBuild(f, v.id.size)
+	v.sum, v.summed = sumIfStill(f, v.id)
 }
 
 // reopen opens the running image if that has not succeeded yet: at the first
@@ -66,9 +75,9 @@ func (v *version) reopen() {
 	if v.file != nil {
 		return
 	}
+	v.id = runningID()
 	if f, err := openRunning(); err == nil {
 		v.file = f
-		v.id = runningID()
 	}
 }
 
@@ -125,18 +134,17 @@ func equalContent(a, b io.ReaderAt, size int64) (bool, error) {
 var sumSeed = maphash.MakeSeed()
 
 func contentSum(r io.ReaderAt, size int64) (uint64, error) {
-	var h maphash.Hash
-	h.SetSeed(sumSeed)
+	var sum uint64
 	buf := make([]byte, 64<<10)
 	for off := int64(0); off < size; {
 		piece := buf[:min(int64(len(buf)), size-off)]
 		if err := readFull(r, piece, off); err != nil {
 			return 0, err
 		}
-		h.Write(piece)
+		sum = 31*sum + maphash.Bytes(sumSeed, piece)
 		off += int64(len(piece))
 	}
-	return h.Sum64(), nil
+	return sum, nil
 }
 
 // sumIfStill sums f, unless f is not, or by the end no longer, in the state id.

@@ -226,7 +226,8 @@ func TestRunningVersion(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	v := runningVersion()
+	var v version
+	v.setRunning()
 	if same, err := v.sameContent(f, id); err != nil || !same {
 		t.Errorf("this program's own file: %t, %v", same, err)
 	}

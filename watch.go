@@ -45,7 +45,7 @@ type Watcher struct {
 	rules    rules      // what a candidate is judged by
 	base     *version   // what a candidate has to differ from: the running image, or last
 	last     version    // the last Change
-	reported *candidate // the last Change, until last is made of it
+	reported *candidate // the last Change, until last is made of it; owned
 	settled  fileID     // the state of a file about which nothing is left to say
 	unsteady fileID     // the state of a file that is ready once it stays like that
 	refusals refusalLog
@@ -67,7 +67,9 @@ type events interface {
 	// closed, with errDone. It reports whether there was an event.
 	wait(done <-chan struct{}, d time.Duration) (event bool, err error)
 
-	close() error
+	// release is not called close because the linker would then keep the methods
+	// of that name in the standard library.
+	release() error
 }
 
 // A Change is a new version of an executable.
@@ -96,20 +98,28 @@ const replaceDelay = 100 * time.Millisecond
 // and a file that can't be executed is passed over, see Logger. Next must not
 // be called by two goroutines at a time.
 func (w *Watcher) Next(ctx context.Context) (Change, error) {
-	change, err := w.next(ctx.Done())
-	return change, causeOf(ctx, err)
+	c, err := w.next(ctx.Done())
+	if err != nil {
+		return Change{}, causeOf(ctx, err)
+	}
+	return Change{
+		Path: w.path, Size: c.id.size, Seen: time.Now(),
+		Old: w.base.build(), New: readBuild(c.file, c.id.size),
+	}, nil
 }
 
-func (w *Watcher) next(done <-chan struct{}) (Change, error) {
+// next returns the next new version, which the watcher keeps.
+func (w *Watcher) next(done <-chan struct{}) (*candidate, error) {
 	if err := w.start(); err != nil {
-		return Change{}, err
+		return nil, err
 	}
 	w.settleReported()
 	retry := newRetry()
 	for armed := false; ; {
-		change, again, err := w.look(done)
-		if err != nil || change != (Change{}) {
-			return change, err
+		c, again, err := w.look(done)
+		if err != nil || c != nil {
+			w.reported = c
+			return c, err
 		}
 		// The look comes first: when there is a new version, nothing else matters.
 		// What it can't have seen, arm reports.
@@ -127,7 +137,7 @@ func (w *Watcher) next(done <-chan struct{}) (Change, error) {
 		}
 		event, err := w.wait(done, delay)
 		if err != nil {
-			return Change{}, err
+			return nil, err
 		}
 		if event {
 			retry.reset() // it may be all that was missing, but for a moment
@@ -152,7 +162,7 @@ func (w *Watcher) Close() error {
 	if w.events == nil {
 		return nil
 	}
-	err := w.events.close()
+	err := w.events.release()
 	w.events = nil
 	return err
 }
@@ -167,7 +177,7 @@ func (w *Watcher) start() error {
 		return err
 	}
 	w.Logger = orSilent(w.Logger)
-	w.rules = newRules(w.TrustAnyOwner)
+	w.rules.set(w.TrustAnyOwner)
 	w.base = &w.rules.running
 	w.path = path
 	return nil
@@ -182,8 +192,8 @@ func (w *Watcher) settleReported() {
 		return
 	}
 	w.reported = nil
-	w.last = version{id: c.id, known: readBuild(c.file, c.id.size)}
-	w.last.sum, w.last.summed = sumIfStill(c.file, c.id)
+	w.last.id = c.id
+	w.last.remember(c.file)
 	w.base = &w.last
 	c.close()
 }
@@ -191,46 +201,38 @@ func (w *Watcher) settleReported() {
 // errSameVersion is the one refusal that nobody needs to hear of.
 var errSameVersion = errors.New("autorestart: the same version")
 
-// look looks at the path once. It returns a Change if there is a new version,
-// again if there may be one soon with no event to tell, and no error but errDone.
-func (w *Watcher) look(done <-chan struct{}) (change Change, again bool, err error) {
+// look looks at the path once. It returns a new version if there is one, again if
+// there may be one soon with no event to tell, and no error but errDone.
+func (w *Watcher) look(done <-chan struct{}) (c *candidate, again bool, err error) {
 	seen := now()
 	id, err := statPath(w.path)
 	if err != nil {
 		w.refusals.pending(w.Logger, unreachable(w.path, err))
-		return Change{}, true, nil // whatever comes is an event, unless it is mounted
+		return nil, true, nil // whatever comes is an event, unless it is mounted
 	}
 	if id == w.settled {
-		return Change{}, false, nil
+		return nil, false, nil
 	}
-	c, err := openRegular(w.path)
-	if err == nil {
+	if c, err = openRegular(w.path); err == nil {
 		id, c.times.seen = c.id, seen
-		if err = w.consider(done, c); err == nil {
-			change = Change{
-				Path: w.path, Size: id.size, Seen: time.Now(),
-				Old: w.base.build(), New: readBuild(c.file, id.size),
-			}
-			w.reported = c
-			w.settled = id
-			w.refusals.clear()
-			return change, false, nil
+		if err = w.consider(done, c); err != nil {
+			c.close()
+			c = nil
 		}
-		c.close()
 	}
 	switch {
 	case err == errDone:
-		return Change{}, false, err
+		return nil, false, err
 	case isNotYet(err):
 		w.refusals.pending(w.Logger, err)
-		return Change{}, true, nil
-	case err == errSameVersion:
+		return nil, true, nil
+	case err == nil, err == errSameVersion:
 		w.refusals.clear()
 	default:
 		w.refusals.final(w.Logger, err)
 	}
 	w.settled = id
-	return Change{}, false, nil
+	return c, false, nil
 }
 
 // consider returns nil if c is a new version that is ready.
@@ -253,11 +255,7 @@ func (w *Watcher) consider(done <-chan struct{}, c *candidate) error {
 	}
 	if c.kind.elf == nil && c.id != w.unsteady {
 		w.unsteady = c.id
-		return &UnfitError{
-			Path:  w.path,
-			Found: "a format that does not tell when it is complete", Expected: "no change at the next look",
-			NotYet: true,
-		}
+		return asUnfit(w.path, notYet("a format that does not tell when it is complete", "no change at the next look", nil))
 	}
 	if err := c.stillThere(); err != nil {
 		return err
@@ -315,7 +313,7 @@ func (w *Watcher) wait(done <-chan struct{}, d time.Duration) (event bool, err e
 	if err != nil && err != errDone {
 		// Somebody closed our descriptor, or Go's poller would not have it. Start
 		// again with another, but not in a loop that spins.
-		w.events.close()
+		w.events.release()
 		w.events = nil
 		return true, sleep(done, replaceDelay)
 	}

@@ -76,7 +76,7 @@ func (e *scriptedEvents) wait(done <-chan struct{}, d time.Duration) (bool, erro
 	}
 }
 
-func (e *scriptedEvents) close() error {
+func (e *scriptedEvents) release() error {
 	e.closed = true
 	return nil
 }
