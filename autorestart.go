@@ -424,6 +424,9 @@ func (r *Restarter) drainTimeout() time.Duration {
 // failed.
 func (r *Restarter) exec(c *candidate, h hooks) error {
 	c.times.executed = now()
+	if handover.Elevated() {
+		return execImage(c, r.ExactFile, nil)
+	}
 	if c.build.foreign {
 		if succession.estate != nil {
 			notices.add("the new version is without this library: it gets no file and no state", "path", c.path)

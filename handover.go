@@ -31,8 +31,8 @@ var succession struct {
 }
 
 // settleTime is how long a version that never calls [Ready] has to ask for what
-// was handed over.
-const settleTime = time.Minute
+// was handed over. Only tests change it.
+var settleTime = time.Minute
 
 // started is when this image was.
 var started = time.Now()

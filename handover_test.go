@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
@@ -222,6 +223,47 @@ func TestUnusedHandoverIsPassedOn(t *testing.T) {
 	}
 	d.answers("inherit pipe", "one, <nil>")
 	d.answers("get-state counter", "1, true")
+}
+
+// settleEnv is how long an image has to ask for what it was handed.
+const settleEnv = "AUTORESTART_TEST_SETTLE"
+
+var _ = func() error { // before the timer is started, in an init function
+	d, err := time.ParseDuration(os.Getenv(settleEnv))
+	if err == nil {
+		settleTime = d
+	}
+	return err
+}()
+
+// TestNeverReady: a version that doesn't call Ready has a minute to ask for what
+// it was handed.
+func TestNeverReady(t *testing.T) {
+	for _, asks := range []bool{false, true} {
+		t.Run(fmt.Sprint("asks=", asks), func(t *testing.T) {
+			d := newDaemon(t)
+			d.setenv(settleEnv + "=200ms")
+			d.start()
+			d.answers("pass pipe one", "<nil>")
+			d.answers("pass dropped two", "<nil>")
+			d.answers("set-state counter 1", "")
+			d.answers("subscribe 1", "<nil>")
+			d.deploy(2)
+			d.wantRestart(2)
+			if asks {
+				d.answers("inherit pipe", "one, <nil>")
+			}
+			d.wantLogged("closed what the version before has handed over")
+			if asks {
+				d.answers("names", "pipe")
+			} else {
+				d.answers("names", "")
+			}
+			d.answers("get-state counter", ", false")
+			d.deploy(3)
+			d.wantRestart(3)
+		})
+	}
 }
 
 // probation returns a daemon that puts new versions on probation.
@@ -451,6 +493,42 @@ func TestDamagedHandover(t *testing.T) {
 			d.answers("inherit pipe", "two, <nil>")
 		})
 	}
+}
+
+// TestElevatedTakesNothing: who starts a setuid program can set the variable.
+func TestElevatedTakesNothing(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("needs root to make a setuid program")
+	}
+	dir, err := os.MkdirTemp("", "autorestart") // not memory, which may be mounted nosuid
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	d := newDaemon(t)
+	d.path = filepath.Join(dir, "app")
+	d.cmd.Path = d.path
+	d.write(d.path, image(t, 1))
+	for name, mode := range map[string]os.FileMode{dir: 0o755, d.path: 0o755 | os.ModeSetuid} {
+		if err := os.Chmod(name, mode); err != nil {
+			t.Fatal(err)
+		}
+	}
+	d.cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+	d.start()
+	d.answers("pass pipe one", "<nil>")
+	d.tell("exec-with pid=PID,manifest=MANIFEST,previous=MANIFEST,ready=1,")
+	d.wantRestart(1)
+	d.wantLogged("other rights than who started it")
+	d.answers("generation", "0")
+	// Nor does it hand anything over.
+	d.write(d.path+".new", image(t, 2))
+	if err := os.Chmod(d.path+".new", 0o755|os.ModeSetuid); err != nil {
+		t.Fatal(err)
+	}
+	d.rename(d.path+".new", d.path)
+	d.wantRestart(2)
+	d.answers("names", "")
 }
 
 // TestSignalsDuringRestart sends SIGHUP as fast as it can while versions that

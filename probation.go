@@ -137,7 +137,7 @@ func (r *Restarter) putOnProbation(h *handover.Handover, c *candidate) error {
 // returnable returns nil if c can be taken back.
 func returnable(c *candidate) error {
 	switch {
-	case !handover.CanReturn:
+	case !handover.CanReturn || handover.Elevated():
 		return &os.PathError{Op: "restart with ReadyTimeout", Path: c.path, Err: errors.ErrUnsupported}
 	case c.build.foreign:
 		return &UnfitError{

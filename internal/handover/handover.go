@@ -86,12 +86,22 @@ func take() (h Handover, ignored string) {
 		return Handover{}, ""
 	}
 	syscall.Unsetenv(Env)
+	if Elevated() {
+		return Handover{}, "this process has other rights than who started it"
+	}
 	h, ignored = Parse(value, syscall.Getpid())
 	if ignored == "" {
 		h.KeepFromChildren()
 		h.startProbation()
 	}
 	return h, ignored
+}
+
+// Elevated reports whether this process has another user's rights, as by setuid.
+// Then anybody can have set the variable, and what it says to execute would have
+// those rights. File capabilities are no such danger: an exec takes them away.
+func Elevated() bool {
+	return syscall.Getuid() != syscall.Geteuid() || syscall.Getgid() != syscall.Getegid()
 }
 
 // KeepFromChildren makes the descriptors close-on-exec. Those of inotify have an
