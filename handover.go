@@ -38,7 +38,7 @@ var settleTime = time.Minute
 var started = time.Now()
 
 func init() {
-	handover.Back = execBack
+	handover.Back, handover.Notice = execBack, notices.add
 	if handover.Ignored != "" {
 		notices.add("what the environment says of a restart is ignored", "reason", handover.Ignored)
 	}
@@ -49,11 +49,18 @@ func init() {
 
 // settleHandover lets go of what was handed over and nobody has asked for.
 func settleHandover() {
+	if settleOnce() && handover.Settled != nil {
+		handover.Settled()
+	}
+}
+
+// settleOnce reports whether this was the first call.
+func settleOnce() bool {
 	s := &succession
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.settled {
-		return
+		return false
 	}
 	s.settled = true
 	if s.dissolve != nil {
@@ -66,6 +73,7 @@ func settleHandover() {
 	for _, sig := range inherited.Numbers[handover.Signal] {
 		stopIgnoring(sig)
 	}
+	return true
 }
 
 func closeAll(fds []int) {
