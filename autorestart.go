@@ -12,7 +12,7 @@
 // no supervisor needs to know. The arguments are those that the program was
 // started with, environment and working directory those that it has by then. What
 // the program holds in memory is gone, and so are descriptors that are
-// close-on-exec, as all are that Go opens.
+// close-on-exec, as all are that Go opens, unless they are handed over.
 //
 // # What counts as a new version
 //
@@ -22,6 +22,17 @@
 // writing nowhere that can be told. Touching the executable or copying the same
 // bytes over it restarts nothing; a file that is half written or broken is never
 // executed.
+//
+// # What is handed over
+//
+// Packages [github.com/autorestart-go/autorestart/sockets] and
+// [github.com/autorestart-go/autorestart/httpserve] keep sockets open and drain
+// servers, so that no client notices a restart. [Pass] hands on any other open
+// file, [SetState] a few bytes, [RegisterDrainer] brings to rest what else takes on
+// work. A new version tells by [Ready] that it has what it needs.
+//
+// With [Restarter.ReadyTimeout] it is on probation until then: should it fail, the
+// version before is executed again, with everything that was handed over.
 //
 // # Choosing an interface
 //
@@ -373,7 +384,7 @@ func (r *Restarter) replace(done <-chan struct{}, h hooks, running *version, c *
 	t.judged = now()
 	t.quiesced, t.drained = t.judged, t.judged
 	if bringToRest != nil {
-		resume, err := bringToRest(done, r.drainTimeout(), t)
+		resume, err := bringToRest(done, r.DrainTimeout, t)
 		if err != nil {
 			return err
 		}
@@ -413,24 +424,14 @@ func (r *Restarter) replace(done <-chan struct{}, h hooks, running *version, c *
 	}
 }
 
-func (r *Restarter) drainTimeout() time.Duration {
-	if r.DrainTimeout == 0 {
-		return defaultDrainTimeout
-	}
-	return r.DrainTimeout
-}
-
 // exec executes c, and hands over what it can take. It returns only if that
 // failed.
 func (r *Restarter) exec(c *candidate, h hooks) error {
 	c.times.executed = now()
-	if handover.Elevated() {
-		return execImage(c, r.ExactFile, nil)
+	if c.build.foreign && succession.estate != nil {
+		notices.add("the new version is without this library: it gets no file and no state", "path", c.path)
 	}
-	if c.build.foreign {
-		if succession.estate != nil {
-			notices.add("the new version is without this library: it gets no file and no state", "path", c.path)
-		}
+	if c.build.foreign || handover.Elevated() {
 		return execImage(c, r.ExactFile, nil)
 	}
 	estate, err := newHandover(c, h.wayBack)

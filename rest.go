@@ -84,6 +84,9 @@ func useRest() *rest {
 }
 
 func (r *rest) begin(done <-chan struct{}, timeout time.Duration, t *restartTimes) (resume func(), err error) {
+	if timeout == 0 {
+		timeout = defaultDrainTimeout
+	}
 	all := r.quiesce()
 	t.quiesced = now()
 	ctx, cancel := context.WithTimeout(context.Background(), timeout)
