@@ -22,7 +22,11 @@ func obtain[S socket](ctx context.Context, network, address, name string,
 ) (s S, k, then key, err error) {
 	fail := func(err error) (S, key, key, error) {
 		var none S
-		if _, ok := errors.AsType[*net.OpError](err); !ok {
+		op, ok := errors.AsType[*net.OpError](err)
+		if ok && op.Op != "listen" {
+			err, ok = op.Err, false
+		}
+		if !ok {
 			err = &net.OpError{Op: "listen", Net: network, Addr: asked{network, address}, Err: err}
 		}
 		return none, key{}, key{}, err
