@@ -31,9 +31,11 @@ func obtain[S socket](ctx context.Context, network, address, name string,
 		}
 		return none, key{}, key{}, err
 	}
-	req, err := newRequest(ctx, network, address, name)
-	if err != nil {
-		return fail(err)
+	req := &request{network: network, address: address, name: name}
+	if !isUnix(network) && anyInherited(network) {
+		if err := req.resolve(ctx); err != nil {
+			return fail(err)
+		}
 	}
 	for {
 		old, ok := claim(req)
