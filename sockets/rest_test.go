@@ -65,16 +65,14 @@ func ask(conn net.Conn, client, n int) error {
 		return err
 	}
 	b := make([]byte, 100)
-	for {
-		size, err := conn.Read(b)
-		if err != nil {
-			return err
-		}
-		if _, answer, _ := strings.Cut(string(b[:size]), " "); answer != question {
-			return fmt.Errorf("answer %q", b[:size])
-		}
-		return nil
+	size, err := conn.Read(b)
+	if err != nil {
+		return err
 	}
+	if _, answer, _ := strings.Cut(string(b[:size]), " "); answer != question {
+		return fmt.Errorf("answer %q", b[:size])
+	}
+	return nil
 }
 
 func TestNoConnectionIsLost(t *testing.T) {
