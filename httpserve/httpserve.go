@@ -1,5 +1,42 @@
 // Package httpserve serves net/http so that a restart by package autorestart loses
-// no request.
+// no request, not even one that a client can't repeat.
+//
+//	srv := &http.Server{Addr: ":8080", Handler: handler}
+//	ln, err := sockets.Listen("tcp", srv.Addr)
+//	...
+//	autorestart.Ready()
+//	err = httpserve.Serve(srv, ln)
+//
+// # What a client notices
+//
+// Before the exec requests that have begun are answered by the version that they
+// reached. Newcomers wait in the kernel and are answered by the next one.
+//   - Plain HTTP/1.1: nothing. Idle connections cross the exec, and so do those that
+//     have just been made; a client may send its next request at any time.
+//   - HTTP/1.1 over TLS: a response under way ends its connection (Connection: close). An
+//     idle connection is closed when nothing has come for 10 ms. A request that is on the
+//     way at that very moment fails, as whenever a server closes an idle connection.
+//   - HTTP/2: GOAWAY. Requests that were not taken on any more are repeated by the
+//     client, elsewhere and safely; for Go's client that takes a body that can be read
+//     again (GetBody).
+//
+// A server for HTTP/2 without TLS, [http.Protocols], closes all idle connections like
+// that. So does one whose listener is not from package sockets, or wrapped; then
+// newcomers are also kept waiting only if the listener below is from there.
+//
+// A connection over TLS on which no request has begun is closed after 50 ms; a browser
+// may have made it to be prepared, and makes another.
+//
+// # Long requests
+//
+// The exec waits for responses that are under way, up to
+// [autorestart.Restarter.DrainTimeout], and newcomers wait with it. So a handler whose
+// response goes on for long, as server-sent events do, should end it when
+// [autorestart.Draining] says so. The same goes for connections that it has taken over,
+// as for WebSocket.
+//
+// If the restart is called off, everything is as before, but for idle connections over
+// TLS, which are closed.
 package httpserve
 
 import (
@@ -36,11 +73,16 @@ func orDefault(addr, def string) string {
 	return addr
 }
 
-// Serve is like [http.Server.Serve].
+// Serve is like [http.Server.Serve]: it returns what that returns, and closes the
+// listener. Shutdown and Close of srv work as ever.
+//
+// The first call for a server replaces its Handler, ConnState and ConnContext by others
+// that call those, and sets TLSNextProto if that is nil. So set the fields before,
+// and leave them alone from then on.
 func Serve(srv *http.Server, ln net.Listener) error {
+	defer ln.Close()
 	s, err := attach(srv)
 	if err != nil {
-		ln.Close()
 		return err
 	}
 	defer s.begin()()
@@ -50,15 +92,14 @@ func Serve(srv *http.Server, ln net.Listener) error {
 	return srv.Serve(ln)
 }
 
-// ServeTLS is like [http.Server.ServeTLS], see [Serve].
+// ServeTLS is like [http.Server.ServeTLS], see [Serve]. It always closes the
+// listener.
 func ServeTLS(srv *http.Server, ln net.Listener, certFile, keyFile string) error {
+	defer ln.Close()
 	s, err := attach(srv)
 	if err != nil {
-		ln.Close()
 		return err
 	}
 	defer s.begin()()
-	// Unlike Serve, it leaves the listener open if the certificate can't be read.
-	defer ln.Close()
 	return srv.ServeTLS(ln, certFile, keyFile)
 }

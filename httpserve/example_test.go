@@ -1,0 +1,82 @@
+package httpserve_test
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"log"
+	"net/http"
+	"time"
+
+	"github.com/autorestart-go/autorestart"
+	"github.com/autorestart-go/autorestart/httpserve"
+	"github.com/autorestart-go/autorestart/sockets"
+)
+
+func Example() {
+	srv := &http.Server{Addr: ":8080", Handler: http.FileServer(http.Dir("/srv"))}
+	ln, err := sockets.Listen("tcp", srv.Addr)
+	if err != nil {
+		log.Fatal(err)
+	}
+	autorestart.Ready()
+	go new(autorestart.Restarter).Run(context.Background())
+	log.Fatal(httpserve.Serve(srv, ln))
+}
+
+// Server-sent events end when a restart begins. The client asks again, and waits in
+// the kernel's queue for the next version.
+func Example_events() {
+	http.HandleFunc("/events", func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "text/event-stream")
+		ticker := time.NewTicker(time.Second)
+		defer ticker.Stop()
+		for {
+			select {
+			case now := <-ticker.C:
+				fmt.Fprintf(w, "data: %v\n\n", now)
+				http.NewResponseController(w).Flush()
+			case <-autorestart.Draining():
+				return
+			case <-r.Context().Done():
+				return
+			}
+		}
+	})
+	log.Fatal(httpserve.ListenAndServe(&http.Server{Addr: ":8080"}))
+}
+
+// A handler that takes its connection over, as for WebSocket, has to end it, too.
+func Example_webSocketish() {
+	http.HandleFunc("/talk", func(w http.ResponseWriter, r *http.Request) {
+		conn, rw, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusInternalServerError)
+			return
+		}
+		defer conn.Close()
+		lines := make(chan string)
+		go func() {
+			defer close(lines)
+			for s := bufio.NewScanner(rw); s.Scan(); {
+				lines <- s.Text()
+			}
+		}()
+		for {
+			select {
+			case line, ok := <-lines:
+				if !ok {
+					return
+				}
+				fmt.Fprintf(conn, "you said %s\n", line)
+			case <-autorestart.Draining():
+				fmt.Fprint(conn, "come back in a moment\n")
+				conn.Close()
+				for range lines { // until it notices
+				}
+				return
+			}
+		}
+	})
+	log.Fatal(httpserve.ListenAndServe(&http.Server{Addr: ":8080"}))
+}

@@ -1,0 +1,104 @@
+package httpserve
+
+import (
+	"bufio"
+	"context"
+	"io"
+	"net"
+	"net/http"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/autorestart-go/autorestart/sockets"
+)
+
+func TestUsersHooksAndShutdown(t *testing.T) {
+	var mu sync.Mutex
+	var states []http.ConnState
+	type ctxKey struct{}
+	srv := &http.Server{
+		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			io.WriteString(w, r.Context().Value(ctxKey{}).(string))
+		}),
+		ConnState: func(_ net.Conn, state http.ConnState) {
+			mu.Lock()
+			defer mu.Unlock()
+			states = append(states, state)
+		},
+		ConnContext: func(ctx context.Context, _ net.Conn) context.Context {
+			return context.WithValue(ctx, ctxKey{}, "from the context")
+		},
+	}
+	result := make(chan error, 2)
+	var addresses []string
+	for range 2 { // one server, two listeners
+		ln, err := sockets.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		addresses = append(addresses, ln.Addr().String())
+		go func() { result <- Serve(srv, ln) }()
+	}
+	for _, address := range addresses {
+		conn, err := net.Dial("tcp", address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		io.WriteString(conn, "GET / HTTP/1.1\r\nHost: example\r\n\r\n")
+		resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if b, err := io.ReadAll(resp.Body); string(b) != "from the context" || err != nil {
+			t.Errorf("%q, %v", b, err)
+		}
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	if err := srv.Shutdown(ctx); err != nil {
+		t.Fatal(err)
+	}
+	for range addresses {
+		if err := <-result; err != http.ErrServerClosed {
+			t.Error(err)
+		}
+	}
+	s := srv.Handler.(*server)
+	if s.serving != 0 {
+		t.Fatalf("%d calls of Serve are counted", s.serving)
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	for _, state := range []http.ConnState{http.StateNew, http.StateActive, http.StateIdle} {
+		if n := len(slices.DeleteFunc(slices.Clone(states), func(s http.ConnState) bool { return s != state })); n != 2 {
+			t.Errorf("the user heard %d times of state %v", n, state)
+		}
+	}
+	if err := Serve(srv, mustListen(t)); err != http.ErrServerClosed {
+		t.Errorf("Serve after Shutdown: %v", err)
+	}
+}
+
+func mustListen(t *testing.T) net.Listener {
+	t.Helper()
+	ln, err := sockets.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ln
+}
+
+func TestNoCertificate(t *testing.T) {
+	ln := mustListen(t)
+	if err := ServeTLS(new(http.Server), ln, "no such file", "nor that"); err == nil {
+		t.Error("no error")
+	}
+	if again, err := net.Listen("tcp", ln.Addr().String()); err != nil {
+		t.Errorf("the listener is still open: %v", err)
+	} else {
+		again.Close()
+	}
+}
