@@ -6,6 +6,7 @@ import (
 	"bufio"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -73,6 +74,18 @@ func (c *client) wantOneOf(bodies ...string) (resp *http.Response, body string) 
 		c.t.Fatalf("%q, %v, expected %q", b, err, bodies)
 	}
 	return resp, string(b)
+}
+
+// wantAny wants a response.
+func (c *client) wantAny() {
+	c.t.Helper()
+	resp, err := http.ReadResponse(c.r, nil)
+	if err == nil {
+		_, err = io.Copy(io.Discard, resp.Body)
+	}
+	if err != nil {
+		c.t.Fatal(err)
+	}
 }
 
 // wantEnd wants the connection to have ended.
@@ -244,5 +257,39 @@ func TestLongResponsesAreTold(t *testing.T) {
 		d.Want("start")
 		d.Want("ready")
 		quickly(t, d)
+	}
+}
+
+func TestNothingLeaks(t *testing.T) {
+	for _, env := range []string{"", certEnv + "=" + writeCertificate(t)} {
+		d, address := startWeb(t, env)
+		files := func() int {
+			entries, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", d.Cmd.Process.Pid))
+			if err != nil {
+				t.Fatal(err)
+			}
+			return len(entries)
+		}
+		var conns []*client
+		for range 5 {
+			conns = append(conns, connect(t, address))
+		}
+		d.Restart()
+		d.Want("ready")
+		before := files()
+		for range 20 {
+			for _, c := range conns {
+				if env == "" {
+					c.send(askGeneration)
+					c.wantAny()
+				}
+			}
+			d.Restart()
+			d.Want("ready")
+		}
+		for _, c := range conns {
+			c.Close()
+		}
+		WaitFor(t, "descriptors as before", func() bool { return files() <= before })
 	}
 }

@@ -37,6 +37,7 @@ func TestNoRequestIsLost(t *testing.T) {
 
 func testLoad(t *testing.T, network string, secure, keepAlive bool) {
 	const restarts, clients = 20, 4
+	deploy := network == "unix" // by rename, or be told to restart
 	env := []string{networkEnv + "=" + network}
 	if network == "unix" {
 		env = append(env, addressEnv+"="+filepath.Join(t.TempDir(), "socket"))
@@ -88,7 +89,13 @@ func testLoad(t *testing.T, network string, secure, keepAlive bool) {
 	for range restarts {
 		before := done.Load()
 		WaitFor(t, "request", func() bool { return done.Load() > before+20 })
-		d.Restart()
+		if deploy {
+			d.Tell("watch")
+			d.Deploy()
+			d.Want("start")
+		} else {
+			d.Restart()
+		}
 		d.Want("ready")
 		drain, err := time.ParseDuration(d.Ask("drain", "drain"))
 		if err != nil {

@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"os"
 	"testing"
+	"time"
 
 	"github.com/autorestart-go/autorestart"
 	"github.com/autorestart-go/autorestart/httpserve"
@@ -72,7 +73,7 @@ func webMain() {
 	Say("ready", address)
 	calledOff := errors.New("called off")
 	goOn := make(chan bool)
-	Obey(&autorestart.Restarter{Logger: slog.Default()}, map[string]func(string){
+	Obey(&autorestart.Restarter{Logger: slog.Default(), PollInterval: 10 * time.Millisecond}, map[string]func(string){
 		"drain": func(string) {
 			t := autorestart.LastRestart()
 			Say("drain", t.Drained.Sub(t.Quiesced))
