@@ -54,6 +54,19 @@ func Inherited(name string) (*os.File, error) {
 	return os.NewFile(uintptr(fd), name), nil
 }
 
+// takeFile is [handover.TakeFile].
+func takeFile(name string) (fd int, ok bool) {
+	unlock := lockEstate()
+	own := succession.estate.files[name]
+	delete(succession.estate.files, name)
+	unlock()
+	if own == nil {
+		return -1, false
+	}
+	handover.Forget(handover.File, own.fd)
+	return own.fd, true
+}
+
 // InheritedNames returns the names of the files that were passed to this image and
 // are still open, asked for or not, sorted.
 func InheritedNames() []string {
@@ -117,6 +130,7 @@ func lockEstate() (unlock func()) {
 			e.take(inherited.Number(handover.Manifest), inherited.Numbers[handover.File])
 		}
 		s.estate, s.bequeath, s.dissolve = e, e.bequeath, e.dissolve
+		handover.TakeFile = takeFile
 	}
 	return s.mu.Unlock
 }

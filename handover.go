@@ -18,7 +18,9 @@ func Generation() int { return inherited.Number(handover.Generation) }
 
 // succession is what this image does about what it was handed, and hands on. What
 // few programs use, they put in here; it is linked into no others.
-var succession struct {
+var succession successionState
+
+type successionState struct {
 	mu      sync.Mutex
 	settled bool // what nobody has asked for is gone
 
@@ -38,7 +40,7 @@ var settleTime = time.Minute
 var started = time.Now()
 
 func init() {
-	handover.Back = execBack
+	handover.Back, handover.Notice = execBack, notices.add
 	if handover.Ignored != "" {
 		notices.add("what the environment says of a restart is ignored", "reason", handover.Ignored)
 	}
@@ -49,11 +51,18 @@ func init() {
 
 // settleHandover lets go of what was handed over and nobody has asked for.
 func settleHandover() {
+	if settleOnce() && handover.Settled != nil {
+		handover.Settled()
+	}
+}
+
+// settleOnce reports whether this was the first call.
+func settleOnce() bool {
 	s := &succession
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.settled {
-		return
+		return false
 	}
 	s.settled = true
 	if s.dissolve != nil {
@@ -66,6 +75,7 @@ func settleHandover() {
 	for _, sig := range inherited.Numbers[handover.Signal] {
 		stopIgnoring(sig)
 	}
+	return true
 }
 
 func closeAll(fds []int) {
@@ -83,7 +93,19 @@ func newHandover(c *candidate, wayBack func(*handover.Handover, *candidate) erro
 	h.Set(handover.PID, os.Getpid())
 	h.Set(handover.Generation, Generation()+1)
 
-	s := &succession
+	err = succession.addTo(h)
+	// Unlocked: who goes back at this moment waits for drainers, and these may pass
+	// files on.
+	if wayBack != nil && err == nil {
+		err = wayBack(h, c)
+	} else {
+		h.KeepWayBack()
+	}
+	return h, err
+}
+
+// addTo adds to h what the program hands on.
+func (s *successionState) addTo(h *handover.Handover) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.settled {
@@ -92,14 +114,9 @@ func newHandover(c *candidate, wayBack func(*handover.Handover, *candidate) erro
 		}
 	}
 	if s.bequeath != nil {
-		err = s.bequeath(h)
+		return s.bequeath(h)
 	}
-	if wayBack != nil && err == nil {
-		err = wayBack(h, c)
-	} else {
-		h.KeepWayBack()
-	}
-	return h, err
+	return nil
 }
 
 // execBack executes the image before this one.

@@ -76,6 +76,20 @@ func (h *Handover) KeepWayBack() bool {
 	return p.on
 }
 
+// Forget has n not go back to the image before.
+func Forget(kind, n int) {
+	p := &probation
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var kept []int
+	for _, other := range p.handed.Numbers[kind] {
+		if other != n {
+			kept = append(kept, other)
+		}
+	}
+	p.handed.Numbers[kind] = kept
+}
+
 // EndProbation says that this image works.
 func EndProbation() {
 	p := &probation

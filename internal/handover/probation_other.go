@@ -23,6 +23,9 @@ func OnProbation() bool { return false }
 // KeepWayBack has none to keep.
 func (h *Handover) KeepWayBack() bool { return false }
 
+// Forget has nothing to forget.
+func Forget(kind, n int) {}
+
 // EndProbation says that this image works.
 func EndProbation() {}
 

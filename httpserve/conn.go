@@ -1,0 +1,112 @@
+package httpserve
+
+import (
+	"crypto/tls"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+)
+
+// conn is a connection of a server, as far as is known of it.
+type conn struct {
+	net.Conn
+	tls       *tls.Conn // nil: plain
+	transport net.Conn  // below TLS
+	socket    socketConn
+
+	mu          sync.Mutex
+	state       http.ConnState
+	since       time.Time // it has been in that state
+	protocol    protocol
+	handshaking bool // as far as is known
+	asked       bool // whether it is
+	closing     bool
+	changed     func()
+}
+
+type protocol int
+
+const (
+	unknown protocol = iota
+	http1
+	http2
+)
+
+// socketConn is a connection of package sockets.
+type socketConn interface {
+	// AtBoundary says that what is read from now on is the next request.
+	AtBoundary()
+
+	// Heard returns when something was read, and whether that was since the last
+	// boundary.
+	Heard() (last time.Time, since bool)
+}
+
+func newConn(nc net.Conn, changed func()) *conn {
+	c := &conn{Conn: nc, transport: nc, since: time.Now(), changed: changed}
+	if t, ok := nc.(*tls.Conn); ok {
+		c.tls, c.transport, c.handshaking = t, t.NetConn(), true
+	}
+	if s, ok := c.transport.(socketConn); ok {
+		c.socket = s
+		s.AtBoundary()
+	}
+	return c
+}
+
+// set reports whether this is the first that is heard of a connection of HTTP/2.
+func (c *conn) set(state http.ConnState) (newHTTP2 bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.protocol == unknown {
+		c.protocol = http1
+		if c.tls != nil && c.tls.ConnectionState().NegotiatedProtocol == "h2" {
+			c.protocol, newHTTP2 = http2, true
+		}
+	}
+	c.state, c.since = state, time.Now()
+	if state == http.StateIdle && c.socket != nil {
+		c.socket.AtBoundary()
+	}
+	return newHTTP2
+}
+
+func (c *conn) view(drain time.Time) view {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	v := view{state: c.state, tls: c.tls != nil, protocol: c.protocol, since: c.since, drain: drain, handshaking: c.handshaking}
+	if c.socket != nil {
+		v.heard, v.underWay = c.socket.Heard()
+	}
+	if v.underWay && c.state == http.StateNew && c.tls != nil && !c.asked {
+		c.asked = true
+		go c.awaitHandshake()
+	}
+	return v
+}
+
+// awaitHandshake finds out that the handshake is over: what asks for the outcome
+// waits for it.
+func (c *conn) awaitHandshake() {
+	done := c.tls.ConnectionState().HandshakeComplete
+	c.mu.Lock()
+	c.handshaking, c.asked = !done, done
+	c.mu.Unlock()
+	c.changed()
+}
+
+// closeIfQuiet closes the connection unless there is something to read.
+func (c *conn) closeIfQuiet() bool {
+	if unread(c.transport) {
+		return false
+	}
+	c.mu.Lock()
+	first := !c.closing
+	c.closing = true
+	c.mu.Unlock()
+	if first {
+		go c.Close() // TLS has something to say before, and may wait
+	}
+	return true
+}

@@ -1,0 +1,183 @@
+package httpserve
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/autorestart-go/autorestart"
+)
+
+// server follows the connections of an [http.Server]. It is in the place of its
+// handler.
+type server struct {
+	handler   http.Handler                   // the user's
+	connState func(net.Conn, http.ConnState) // likewise; may be nil
+	goAway    func()                         // tells clients of HTTP/2 to go elsewhere
+
+	conns    sync.Map // net.Conn -> *conn
+	draining atomic.Bool
+	changed  bell // rung while draining
+
+	stopSweeping func() // set while draining
+
+	mu         sync.Mutex
+	serving    int // calls of Serve
+	unregister func()
+}
+
+// attaching is held by who changes an http.Server.
+var attaching sync.Mutex
+
+// attach returns what follows the connections of srv, from now on at the latest.
+func attach(srv *http.Server) (*server, error) {
+	attaching.Lock()
+	defer attaching.Unlock()
+	if s, ok := srv.Handler.(*server); ok {
+		return s, nil
+	}
+	goAway, err := separateHTTP2(srv)
+	if err != nil {
+		return nil, err
+	}
+	s := &server{
+		handler:   srv.Handler,
+		connState: srv.ConnState,
+		goAway:    goAway,
+	}
+	if s.handler == nil {
+		s.handler = http.DefaultServeMux
+	}
+	srv.Handler, srv.ConnState = s, s.stateChanged
+	return s, nil
+}
+
+// begin has the server take part in restarts until the end of a call of Serve.
+func (s *server) begin() (end func()) {
+	s.mu.Lock()
+	s.serving++
+	first := s.serving == 1
+	s.mu.Unlock()
+	if first {
+		unregister := autorestart.RegisterDrainer(s)
+		s.mu.Lock()
+		s.unregister = unregister
+		s.mu.Unlock()
+	}
+	return func() {
+		s.mu.Lock()
+		s.serving--
+		last := s.serving == 0
+		unregister := s.unregister
+		s.mu.Unlock()
+		if last {
+			unregister()
+		}
+	}
+}
+
+func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if s.draining.Load() {
+		// HTTP/2 has another way to say the same, and package net/http takes it.
+		w.Header().Set("Connection", "close")
+	}
+	s.handler.ServeHTTP(w, r)
+}
+
+func (s *server) stateChanged(c net.Conn, state http.ConnState) {
+	switch state {
+	case http.StateNew:
+		s.conns.Store(c, newConn(c, s.changed.ring))
+	case http.StateActive, http.StateIdle:
+		// Who has hijacked a connection may go on to report.
+		if v, ok := s.conns.Load(c); ok {
+			c := v.(*conn)
+			if c.set(state) && s.draining.Load() {
+				s.goAway()
+			}
+		}
+	case http.StateHijacked, http.StateClosed:
+		s.conns.Delete(c)
+	}
+	if s.draining.Load() {
+		s.changed.ring()
+	}
+	if s.connState != nil {
+		s.connState(c, state)
+	}
+}
+
+// Quiesce closes what is idle from now on, until Resume.
+func (s *server) Quiesce() {
+	s.draining.Store(true)
+	s.goAway()
+	stop, stopped := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(stopped)
+		s.sweepUntil(stop, time.Now())
+	}()
+	s.stopSweeping = func() {
+		close(stop)
+		<-stopped
+	}
+}
+
+// Drain waits until there is no connection left.
+func (s *server) Drain(ctx context.Context) error {
+	for {
+		changed := s.changed.next()
+		n := 0
+		for range s.conns.Range {
+			n++
+		}
+		if n == 0 {
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return fmt.Errorf("%d HTTP connections are at work: %w", n, context.Cause(ctx))
+		}
+	}
+}
+
+func (s *server) Resume() {
+	s.stopSweeping()
+	s.draining.Store(false)
+}
+
+// sweepUntil closes connections whose time has come.
+func (s *server) sweepUntil(stop <-chan struct{}, start time.Time) {
+	for {
+		changed := s.changed.next()
+		timer := time.NewTimer(s.sweep(start))
+		select {
+		case <-timer.C:
+		case <-changed:
+		case <-stop:
+			timer.Stop()
+			return
+		}
+		timer.Stop()
+	}
+}
+
+// sweep returns when to look again.
+func (s *server) sweep(start time.Time) time.Duration {
+	wait := busy
+	for _, v := range s.conns.Range {
+		c := v.(*conn)
+		patience := c.view(start).patience(time.Now())
+		if patience == 0 && !c.closeIfQuiet() {
+			patience = unreadPatience
+		}
+		if patience > 0 {
+			wait = min(wait, patience)
+		}
+	}
+	return wait
+}

@@ -1,0 +1,78 @@
+package sockets
+
+import (
+	"fmt"
+	"net"
+	"strconv"
+	"strings"
+)
+
+// A key is the name that a socket crosses the exec under, see [autorestart.Pass].
+// It holds all that is known of the socket, so that the next image finds what it is
+// asked for without opening any.
+type key struct {
+	kind    kind
+	network string // as it was asked for
+	address string // likewise
+	number  int    // tells sockets of the same network and address apart
+	local   string // the address that it got
+	name    string // that systemd gave it
+}
+
+type kind string
+
+const (
+	opened    kind = "socket"
+	activated kind = "systemd-socket"       // by systemd, which owns its path
+	unasked   kind = "systemd-socket-spare" // and nobody has asked for it yet; network is what it is
+)
+
+// String is what parseKey parses.
+func (k key) String() string {
+	return fmt.Sprintf("%s %s/%d %q %q %q", k.kind, k.network, k.number, k.address, k.local, k.name)
+}
+
+// parseKey reports false for a name that is none of ours.
+func parseKey(s string) (k key, ok bool) {
+	word, s, _ := strings.Cut(s, " ")
+	k.kind = kind(word)
+	if k.kind != opened && k.kind != activated && k.kind != unasked {
+		return key{}, false
+	}
+	word, s, _ = strings.Cut(s, " ")
+	network, number, _ := strings.Cut(word, "/")
+	n, err := strconv.Atoi(number)
+	if err != nil {
+		return key{}, false
+	}
+	k.network, k.number = network, n
+	for i, field := range []*string{&k.address, &k.local, &k.name} {
+		if i > 0 {
+			if s, ok = strings.CutPrefix(s, " "); !ok {
+				return key{}, false
+			}
+		}
+		quoted, err := strconv.QuotedPrefix(s)
+		if err != nil {
+			return key{}, false
+		}
+		s = s[len(quoted):]
+		if *field, err = strconv.Unquote(quoted); err != nil {
+			return key{}, false
+		}
+	}
+	return k, s == ""
+}
+
+// localAddress is a's for a key; not every socket has one.
+func localAddress(a net.Addr) string {
+	if a == nil {
+		return ""
+	}
+	return a.String()
+}
+
+// ownsPath reports whether the socket has a path that goes with it.
+func (k key) ownsPath() bool {
+	return k.kind == opened && (k.network == "unix" || k.network == "unixpacket") && !isAbstract(k.local)
+}
