@@ -14,6 +14,7 @@ type conn struct {
 	tls       *tls.Conn // nil: plain
 	transport net.Conn  // below TLS
 	socket    socketConn
+	mayRest   bool // between requests, instead of being closed
 
 	mu          sync.Mutex
 	state       http.ConnState
@@ -35,22 +36,26 @@ const (
 
 // socketConn is a connection of package sockets.
 type socketConn interface {
-	// AtBoundary says that what is read from now on is the next request.
-	AtBoundary()
+	// AtBoundary says that what is read from now on is the next request, and whether
+	// the connection may rest there.
+	AtBoundary(mayRest bool)
 
 	// Heard returns when something was read, and whether that was since the last
 	// boundary.
 	Heard() (last time.Time, since bool)
+
+	// Linger has Close wait until the client has closed, without waiting itself.
+	Linger()
 }
 
-func newConn(nc net.Conn, changed func()) *conn {
+func newConn(nc net.Conn, mayRest bool, changed func()) *conn {
 	c := &conn{Conn: nc, transport: nc, since: time.Now(), changed: changed}
 	if t, ok := nc.(*tls.Conn); ok {
 		c.tls, c.transport, c.handshaking = t, t.NetConn(), true
 	}
 	if s, ok := c.transport.(socketConn); ok {
-		c.socket = s
-		s.AtBoundary()
+		c.socket, c.mayRest = s, mayRest && c.tls == nil
+		s.AtBoundary(c.mayRest)
 	}
 	return c
 }
@@ -67,7 +72,7 @@ func (c *conn) set(state http.ConnState) (newHTTP2 bool) {
 	}
 	c.state, c.since = state, time.Now()
 	if state == http.StateIdle && c.socket != nil {
-		c.socket.AtBoundary()
+		c.socket.AtBoundary(c.mayRest)
 	}
 	return newHTTP2
 }
@@ -75,7 +80,7 @@ func (c *conn) set(state http.ConnState) (newHTTP2 bool) {
 func (c *conn) view(drain time.Time) view {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	v := view{state: c.state, tls: c.tls != nil, protocol: c.protocol, since: c.since, drain: drain, handshaking: c.handshaking}
+	v := view{state: c.state, mayRest: c.mayRest, tls: c.tls != nil, protocol: c.protocol, since: c.since, drain: drain, handshaking: c.handshaking}
 	if c.socket != nil {
 		v.heard, v.underWay = c.socket.Heard()
 	}
@@ -106,6 +111,9 @@ func (c *conn) closeIfQuiet() bool {
 	c.closing = true
 	c.mu.Unlock()
 	if first {
+		if c.socket != nil {
+			c.socket.Linger()
+		}
 		go c.Close() // TLS has something to say before, and may wait
 	}
 	return true

@@ -44,6 +44,9 @@ func Serve(srv *http.Server, ln net.Listener) error {
 		return err
 	}
 	defer s.begin()()
+	if ln, ok := ln.(interface{ GoOn() }); ok {
+		ln.GoOn()
+	}
 	return srv.Serve(ln)
 }
 

@@ -2,6 +2,7 @@ package httpserve
 
 import (
 	"net/http"
+	"slices"
 	"time"
 )
 
@@ -11,6 +12,9 @@ const (
 	// idlePatience is for clients that are busy: their next request comes within that
 	// time, and is answered.
 	idlePatience = 10 * time.Millisecond
+
+	// newPatience is for clients whose first request is on its way.
+	newPatience = 50 * time.Millisecond
 
 	// handshakePatience is from one message of a handshake to the next.
 	handshakePatience = time.Second
@@ -25,6 +29,7 @@ const (
 
 // view is what is known of a connection at a moment.
 type view struct {
+	mayRest     bool
 	state       http.ConnState
 	tls         bool
 	protocol    protocol
@@ -37,24 +42,27 @@ type view struct {
 
 // patience returns how long the connection is to be left open from now on.
 func (v view) patience(now time.Time) time.Duration {
+	if v.mayRest {
+		return busy // or at rest
+	}
 	switch v.state {
 	case http.StateNew:
 		switch {
 		case !v.underWay:
-			return left(now, v.since, idlePatience)
+			return left(now, v.since, newPatience)
 		case !v.tls:
 			return busy
 		case v.handshaking:
 			return left(now, v.heard, handshakePatience)
 		default:
-			return left(now, v.heard, idlePatience)
+			return left(now, v.heard, newPatience)
 		}
 	case http.StateIdle:
-		if v.protocol == http2 {
+		switch {
+		case v.protocol == http2:
 			// It has been told to go away, and may send what it likes.
-			return left(now, later(v.since, v.drain), idlePatience)
-		}
-		if !v.underWay {
+			return left(now, latest(v.since, v.drain, v.heard), idlePatience)
+		case !v.underWay:
 			return left(now, v.since, idlePatience)
 		}
 	}
@@ -65,9 +73,6 @@ func left(now, since time.Time, patience time.Duration) time.Duration {
 	return max(0, patience-now.Sub(since))
 }
 
-func later(a, b time.Time) time.Time {
-	if a.After(b) {
-		return a
-	}
-	return b
+func latest(times ...time.Time) time.Time {
+	return slices.MaxFunc(times, time.Time.Compare)
 }

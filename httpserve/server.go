@@ -52,8 +52,32 @@ func attach(srv *http.Server) (*server, error) {
 	if s.handler == nil {
 		s.handler = http.DefaultServeMux
 	}
-	srv.Handler, srv.ConnState = s, s.stateChanged
+	srv.Handler, srv.ConnState, srv.ConnContext = s, s.stateChanged, s.connAccepted(srv)
 	return s, nil
+}
+
+// connKey is the key of a [*conn] in the context of its requests.
+type connKey struct{}
+
+func mayRest(r *http.Request) bool {
+	c, ok := r.Context().Value(connKey{}).(*conn)
+	return ok && c.mayRest
+}
+
+// connAccepted returns the server's ConnContext.
+func (s *server) connAccepted(srv *http.Server) func(context.Context, net.Conn) context.Context {
+	users := srv.ConnContext
+	// A client that knows may begin with HTTP/2, and what is idle then is not at a boundary.
+	mayRest := srv.Protocols == nil || !srv.Protocols.UnencryptedHTTP2()
+	return func(ctx context.Context, nc net.Conn) context.Context {
+		c := newConn(nc, mayRest, s.changed.ring)
+		s.conns.Store(nc, c)
+		ctx = context.WithValue(ctx, connKey{}, c)
+		if users != nil {
+			ctx = users(ctx, nc)
+		}
+		return ctx
+	}
 }
 
 // begin has the server take part in restarts until the end of a call of Serve.
@@ -81,7 +105,7 @@ func (s *server) begin() (end func()) {
 }
 
 func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if s.draining.Load() {
+	if s.draining.Load() && !mayRest(r) {
 		// HTTP/2 has another way to say the same, and package net/http takes it.
 		w.Header().Set("Connection", "close")
 	}
@@ -90,8 +114,6 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 func (s *server) stateChanged(c net.Conn, state http.ConnState) {
 	switch state {
-	case http.StateNew:
-		s.conns.Store(c, newConn(c, s.changed.ring))
 	case http.StateActive, http.StateIdle:
 		// Who has hijacked a connection may go on to report.
 		if v, ok := s.conns.Load(c); ok {
@@ -126,13 +148,15 @@ func (s *server) Quiesce() {
 	}
 }
 
-// Drain waits until there is no connection left.
+// Drain waits until no connection is left that is waited for nowhere else.
 func (s *server) Drain(ctx context.Context) error {
 	for {
 		changed := s.changed.next()
 		n := 0
-		for range s.conns.Range {
-			n++
+		for _, v := range s.conns.Range {
+			if v.(*conn).socket == nil { // the others have a listener that counts them
+				n++
+			}
 		}
 		if n == 0 {
 			return nil

@@ -17,7 +17,8 @@ func (c *tcpConn) Read(b []byte) (int, error)        { return c.s.read(b) }
 func (c *tcpConn) SetDeadline(t time.Time) error     { return c.s.setDeadline(t) }
 func (c *tcpConn) SetReadDeadline(t time.Time) error { return c.s.gate.setDeadline(t) }
 func (c *tcpConn) Close() error                      { return c.s.close() }
-func (c *tcpConn) AtBoundary()                       { c.s.atBoundary() }
+func (c *tcpConn) Linger()                           { c.s.linger() }
+func (c *tcpConn) AtBoundary(mayRest bool)           { c.s.atBoundary(mayRest) }
 func (c *tcpConn) Heard() (time.Time, bool)          { return c.s.heard() }
 
 type unixConn struct {
@@ -29,7 +30,8 @@ func (c *unixConn) Read(b []byte) (int, error)        { return c.s.read(b) }
 func (c *unixConn) SetDeadline(t time.Time) error     { return c.s.setDeadline(t) }
 func (c *unixConn) SetReadDeadline(t time.Time) error { return c.s.gate.setDeadline(t) }
 func (c *unixConn) Close() error                      { return c.s.close() }
-func (c *unixConn) AtBoundary()                       { c.s.atBoundary() }
+func (c *unixConn) Linger()                           { c.s.linger() }
+func (c *unixConn) AtBoundary(mayRest bool)           { c.s.atBoundary(mayRest) }
 func (c *unixConn) Heard() (time.Time, bool)          { return c.s.heard() }
 
 // keepAlive is what a [net.ListenConfig] says of accepted connections. A listener

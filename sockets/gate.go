@@ -26,13 +26,16 @@ type gate struct {
 	// arm sets the deadline of the calls.
 	arm func(time.Time) error
 
+	// waits, unless nil, is called with g locked when somebody begins to wait here, by
+	// 1, and stops, by -1.
+	waits func(n int)
+
 	mu       sync.Mutex
 	deadline time.Time // the user's
 	held     bool
 	closed   bool
 	epoch    uint // counts the holds
 	inside   int  // may be in the kernel
-	outside  int  // wait here
 	changed  chan struct{}
 }
 
@@ -51,17 +54,20 @@ func (g *gate) enter() (epoch uint) {
 // waitOpen is called with g locked.
 func (g *gate) waitOpen() {
 	for g.held && !g.closed && !expired(g.deadline) {
-		g.outside++
-		g.broadcast()
+		if g.waits != nil {
+			g.waits(+1)
+		}
 		g.wait(nil, g.deadline)
-		g.outside--
+		if g.waits != nil {
+			g.waits(-1)
+		}
 	}
 }
 
 // leave reports whether the call is to be made again. It is called with g locked.
 func (g *gate) leave(epoch uint, err error) (again bool) {
 	g.inside--
-	if g.held {
+	if g.held || g.closed {
 		g.broadcast()
 	}
 	// Without a hold in between the deadline was the user's.

@@ -16,7 +16,7 @@ type key struct {
 	address string // likewise
 	number  int    // tells sockets of the same network and address apart
 	local   string // the address that it got
-	name    string // that systemd gave it
+	name    string // that systemd gave it, as a rule
 }
 
 type kind string
@@ -25,6 +25,8 @@ const (
 	opened    kind = "socket"
 	activated kind = "systemd-socket"       // by systemd, which owns its path
 	unasked   kind = "systemd-socket-spare" // and nobody has asked for it yet; network is what it is
+	accepted  kind = "connection"           // by the listener with the rest of the key; name is a number
+	closing   kind = "closing-connection"   // likewise, that lingers
 )
 
 // String is what parseKey parses.
@@ -36,7 +38,9 @@ func (k key) String() string {
 func parseKey(s string) (k key, ok bool) {
 	word, s, _ := strings.Cut(s, " ")
 	k.kind = kind(word)
-	if k.kind != opened && k.kind != activated && k.kind != unasked {
+	switch k.kind {
+	case opened, activated, unasked, accepted, closing:
+	default:
 		return key{}, false
 	}
 	word, s, _ = strings.Cut(s, " ")

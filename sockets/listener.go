@@ -3,8 +3,12 @@ package sockets
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net"
 	"os"
+	"slices"
+	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -21,15 +25,30 @@ type listener struct {
 	tenure
 	socket    listenerSocket
 	keepAlive keepAlive
-	open      int // connections accepted and not closed
+	open      int              // connections accepted and not closed, without those that rest
+	streams   map[*stream]bool // that may cross the exec
+	resting   atomic.Bool      // they should
+	crossed   int              // counts those that have
+
+	handed []*stream // from the image before, not accepted
+	goesOn bool      // whoever accepts goes on with those
+	asked  sync.Once // for the first connection
 }
 
-func newListener(s listenerSocket, k key, ka keepAlive) *listener {
-	l := &listener{tenure: tenure{gate: gate{arm: s.SetDeadline}, key: k}, socket: s, keepAlive: ka}
+// newListener makes a listener of a socket that had, in the image before, the key
+// then.
+func newListener(s listenerSocket, k, then key, ka keepAlive) *listener {
+	l := &listener{
+		tenure:    tenure{gate: gate{arm: s.SetDeadline}, key: k},
+		socket:    s,
+		keepAlive: ka,
+		streams:   map[*stream]bool{},
+	}
 	if u, ok := s.(*net.UnixListener); ok {
 		u.SetUnlinkOnClose(false) // that is the tenure's
 	}
-	l.begin(resting{l})
+	l.takeOver(then)
+	l.begin(restingListener{l})
 	return l
 }
 
@@ -41,8 +60,19 @@ func (l *listener) SetDeadline(t time.Time) error         { return l.setDeadline
 // Accept waits for the next connection, and for the end of a restart that is under
 // way.
 func (l *listener) Accept() (net.Conn, error) {
+	l.asked.Do(func() {
+		if !l.goesOn {
+			l.dropHanded()
+		}
+	})
 	for {
 		epoch := l.enter()
+		if s := l.nextHanded(); s != nil {
+			l.mu.Lock()
+			l.leave(epoch, nil)
+			l.mu.Unlock()
+			return l.wrap(s), nil
+		}
 		conn, err := l.socket.Accept()
 		l.mu.Lock()
 		again := l.leave(epoch, err)
@@ -51,7 +81,7 @@ func (l *listener) Accept() (net.Conn, error) {
 		}
 		l.mu.Unlock()
 		if err == nil {
-			return l.accepted(conn), nil
+			return l.wrap(newStream(conn.(connSocket), l)), nil
 		}
 		if !again {
 			return nil, err
@@ -59,10 +89,12 @@ func (l *listener) Accept() (net.Conn, error) {
 	}
 }
 
-// accepted wraps a connection so that its end is noticed.
-func (l *listener) accepted(conn net.Conn) net.Conn {
-	s := newStream(conn, l)
-	switch conn := conn.(type) {
+// GoOn says that whoever accepts takes connections from the middle of a conversation,
+// at a boundary: those that rested at the exec.
+func (l *listener) GoOn() { l.goesOn = true }
+
+func (l *listener) wrap(s *stream) net.Conn {
+	switch conn := s.conn.(type) {
 	case *net.TCPConn:
 		l.keepAlive.apply(conn)
 		return &tcpConn{conn, s}
@@ -72,18 +104,39 @@ func (l *listener) accepted(conn net.Conn) net.Conn {
 	panic("unreachable") // package net has no others for these networks
 }
 
-// ended is called once for each connection.
-func (l *listener) ended() {
+func (l *listener) count(n int) {
 	l.mu.Lock()
-	l.open--
+	l.open += n
 	l.broadcast()
 	l.mu.Unlock()
+	if n < 0 {
+		l.mayBeOver()
+	}
+}
+
+func (l *listener) streamAdded(s *stream) {
+	l.mu.Lock()
+	l.streams[s] = true
+	l.mu.Unlock()
+}
+
+func (l *listener) streamEnded(s *stream) {
+	l.mu.Lock()
+	delete(l.streams, s)
+	l.mu.Unlock()
 	l.mayBeOver()
+}
+
+func (l *listener) snapshot() []*stream {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Collect(maps.Keys(l.streams))
 }
 
 // Close closes the listener. Connections that it has accepted stay open.
 func (l *listener) Close() error {
 	err := l.close(l.socket)
+	l.dropHanded()
 	l.mayBeOver()
 	return err
 }
@@ -91,25 +144,30 @@ func (l *listener) Close() error {
 // mayBeOver has the listener wait, if it is closed, for its connections only.
 func (l *listener) mayBeOver() {
 	l.mu.Lock()
-	none := l.open == 0
+	none := l.open == 0 && len(l.streams) == 0
 	l.mu.Unlock()
 	if none {
 		l.over()
 	}
 }
 
-// resting is the listener as an [autorestart.Drainer].
-type resting struct{ l *listener }
+// restingListener is a listener as an [autorestart.Drainer].
+type restingListener struct{ *listener }
 
-func (r resting) Quiesce() {
-	r.l.mu.Lock()
-	r.l.hold()
-	r.l.mu.Unlock()
+func (l restingListener) Quiesce() {
+	l.mu.Lock()
+	l.hold()
+	l.mu.Unlock()
+	l.resting.Store(true)
+	for _, s := range l.snapshot() {
+		s.rest()
+	}
 }
 
-func (r resting) Drain(ctx context.Context) error {
-	l := r.l
-	if err := l.await(ctx, func() bool { return l.inside == 0 && l.open == 0 }); err != nil {
+func (l restingListener) Drain(ctx context.Context) error {
+	err := l.await(ctx, func() bool { return l.inside == 0 && l.open == 0 })
+	l.crossAll()
+	if err != nil {
 		l.mu.Lock()
 		defer l.mu.Unlock()
 		return fmt.Errorf("%d connections of %s %s are open: %w", l.open, l.key.network, l.Addr(), err)
@@ -117,7 +175,11 @@ func (r resting) Drain(ctx context.Context) error {
 	return nil
 }
 
-func (r resting) Resume() {
-	r.l.resume()
-	r.l.mayBeOver()
+func (l restingListener) Resume() {
+	l.resting.Store(false)
+	for _, s := range l.snapshot() {
+		s.resume()
+	}
+	l.resume()
+	l.mayBeOver()
 }

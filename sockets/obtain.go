@@ -15,17 +15,17 @@ type socket interface {
 	File() (*os.File, error)
 }
 
-// obtain returns the inherited socket that is meant, or else one that open opens.
-// It crosses the next exec under the key.
+// obtain returns the inherited socket that is meant, or else one that open opens. It
+// crosses the next exec under the key k; in the image before it had the key then.
 func obtain[S socket](ctx context.Context, network, address, name string,
 	fromFile func(f *os.File, network string) (S, error), open func() (S, error), local func(S) net.Addr,
-) (s S, k key, err error) {
-	fail := func(err error) (S, key, error) {
+) (s S, k, then key, err error) {
+	fail := func(err error) (S, key, key, error) {
 		var none S
 		if _, ok := errors.AsType[*net.OpError](err); !ok {
 			err = &net.OpError{Op: "listen", Net: network, Addr: asked{network, address}, Err: err}
 		}
-		return none, key{}, err
+		return none, key{}, key{}, err
 	}
 	req, err := newRequest(ctx, network, address, name)
 	if err != nil {
@@ -39,7 +39,7 @@ func obtain[S socket](ctx context.Context, network, address, name string,
 		s, k, err := inherit(old, req, fromFile)
 		switch {
 		case err == nil:
-			return s, k, nil
+			return s, k, old, nil
 		case errors.Is(err, os.ErrNotExist):
 			withdraw(old) // by Ready, or its path is gone
 		default:
@@ -56,7 +56,7 @@ func obtain[S socket](ctx context.Context, network, address, name string,
 		s.Close()
 		return fail(err)
 	}
-	return s, k, nil
+	return s, k, key{}, nil
 }
 
 // inherit returns the inherited socket that the key old is of, and what its key is

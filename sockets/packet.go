@@ -78,16 +78,15 @@ func (p *packets) close() error {
 }
 
 // restingPackets are packets as an [autorestart.Drainer].
-type restingPackets struct{ p *packets }
+type restingPackets struct{ *packets }
 
-func (r restingPackets) Quiesce() {
-	r.p.mu.Lock()
-	r.p.hold()
-	r.p.mu.Unlock()
+func (p restingPackets) Quiesce() {
+	p.mu.Lock()
+	p.hold()
+	p.mu.Unlock()
 }
 
-func (r restingPackets) Drain(ctx context.Context) error {
-	p := r.p
+func (p restingPackets) Drain(ctx context.Context) error {
 	if err := p.await(ctx, func() bool { return p.closed || p.inside == 0 && p.handedTo == 0 }); err != nil {
 		p.mu.Lock()
 		defer p.mu.Unlock()
@@ -96,9 +95,9 @@ func (r restingPackets) Drain(ctx context.Context) error {
 	return nil
 }
 
-func (r restingPackets) Resume() {
-	r.p.resume()
-	r.p.over()
+func (p restingPackets) Resume() {
+	p.resume()
+	p.over()
 }
 
 type udpConn struct {

@@ -16,6 +16,7 @@ var registry struct {
 	mu        sync.Mutex
 	loaded    bool
 	inherited []key // nobody has asked for them
+	accepted  []key // connections of those, or of what was closed
 	open      map[slot]bool
 }
 
@@ -34,7 +35,11 @@ func lockRegistry() (unlock func()) {
 		r.loaded = true
 		r.open = map[slot]bool{}
 		for _, name := range autorestart.InheritedNames() {
-			if k, ok := parseKey(name); ok {
+			switch k, ok := parseKey(name); {
+			case !ok:
+			case k.kind == accepted, k.kind == closing:
+				r.accepted = append(r.accepted, k)
+			default:
 				r.inherited = append(r.inherited, k)
 			}
 		}
@@ -66,6 +71,21 @@ func unclaim(k key, req *request) {
 		delete(registry.open, k.slot())
 	}
 	registry.inherited = append(registry.inherited, k)
+}
+
+// claimConnections returns the keys of the connections of the listener with the given
+// key. They are the caller's.
+func claimConnections(listener key) (keys []key) {
+	defer lockRegistry()()
+	r := &registry
+	r.accepted = slices.DeleteFunc(r.accepted, func(k key) bool {
+		if k.slot() != listener.slot() {
+			return false
+		}
+		keys = append(keys, k)
+		return true
+	})
+	return keys
 }
 
 // anyInherited reports whether there is a socket of that network which nobody has

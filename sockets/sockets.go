@@ -93,7 +93,7 @@ func (c *Config) Listen(ctx context.Context, network, address string) (net.Liste
 	default:
 		return nil, unknownNetwork(network, address)
 	}
-	s, k, err := obtain(ctx, network, address, c.Name, fileListener, func() (listenerSocket, error) {
+	s, k, then, err := obtain(ctx, network, address, c.Name, fileListener, func() (listenerSocket, error) {
 		ln, err := c.ListenConfig.Listen(ctx, network, address)
 		if err != nil {
 			return nil, err
@@ -103,7 +103,7 @@ func (c *Config) Listen(ctx context.Context, network, address string) (net.Liste
 	if err != nil {
 		return nil, err
 	}
-	return newListener(s, k, keepAlive{c.KeepAlive, c.KeepAliveConfig}), nil
+	return newListener(s, k, then, keepAlive{c.KeepAlive, c.KeepAliveConfig}), nil
 }
 
 // ListenPacket is like the function of that name.
@@ -113,7 +113,7 @@ func (c *Config) ListenPacket(ctx context.Context, network, address string) (net
 	default:
 		return nil, unknownNetwork(network, address)
 	}
-	s, k, err := obtain(ctx, network, address, c.Name, filePacketConn, func() (packetSocket, error) {
+	s, k, _, err := obtain(ctx, network, address, c.Name, filePacketConn, func() (packetSocket, error) {
 		conn, err := c.ListenConfig.ListenPacket(ctx, network, address)
 		if err != nil {
 			return nil, err

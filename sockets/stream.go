@@ -2,39 +2,156 @@ package sockets
 
 import (
 	"net"
+	"os"
 	"time"
+
+	"github.com/autorestart-go/autorestart"
 )
 
 // stream is an accepted connection, as its listener sees it.
 //
 // Package httpserve, which can tell where a request ends and the next one has not
-// begun, calls that a boundary.
+// begun, calls that a boundary. There a connection may rest: while everything is brought
+// to rest nobody reads from it, it need not be waited for, and crosses the exec. Its
+// client notices nothing.
 type stream struct {
 	gate // read
-	conn net.Conn
+	conn connSocket
 	l    *listener
 
+	mayRest bool
 	atStart bool      // nothing was read since the last boundary
 	lastAt  time.Time // something was read
+	rests   bool      // a reader waits at the gate, and nothing was read
+	lingers bool      // see linger
+	passed  key       // under which it crosses the exec; none if zero
+
+	// buffer is how much the first reader asked for. One that asks for less has
+	// something left from before.
+	buffer int
 }
 
-func newStream(conn net.Conn, l *listener) *stream {
-	return &stream{gate: gate{arm: conn.SetReadDeadline}, conn: conn, l: l}
+// connSocket is a [*net.TCPConn] or a [*net.UnixConn].
+type connSocket interface {
+	net.Conn
+	CloseWrite() error
+	File() (*os.File, error)
+}
+
+func newStream(conn connSocket, l *listener) *stream {
+	s := &stream{conn: conn, l: l}
+	s.arm, s.waits = conn.SetReadDeadline, s.resting
+	return s
 }
 
 func (s *stream) read(b []byte) (n int, err error) {
 	for {
-		epoch := s.enter()
-		n, err = s.conn.Read(b)
+		epoch, err := s.enterWith(len(b))
+		if err == nil {
+			n, err = s.conn.Read(b)
+		}
 		s.mu.Lock()
 		again := s.leave(epoch, err)
 		if n > 0 {
-			s.atStart, s.lastAt = false, time.Now()
+			s.lastAt = time.Now()
+			s.begun()
 		}
 		s.mu.Unlock()
 		if !again {
 			return n, err
 		}
+	}
+}
+
+// enterWith is enter for a reader with a buffer of that size. It fails if the stream
+// is closed.
+func (s *stream) enterWith(size int) (epoch uint, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.buffer == 0 {
+		s.buffer = size
+	}
+	if size != s.buffer {
+		s.begun()
+	}
+	s.waitOpen()
+	s.inside++
+	if s.closed {
+		err = &net.OpError{Op: "read", Net: s.conn.LocalAddr().Network(), Source: s.conn.LocalAddr(), Addr: s.conn.RemoteAddr(), Err: net.ErrClosed}
+	}
+	return s.epoch, err
+}
+
+// begun is called, with s locked, when the next request is.
+func (s *stream) begun() {
+	s.atStart = false
+	s.release()
+}
+
+// resting is called with s locked.
+func (s *stream) resting(n int) {
+	s.rests = n > 0
+	s.l.count(-n)
+}
+
+func (s *stream) atBoundary(mayRest bool) {
+	if mayRest && !s.mayRest { // the first time: nobody else has a say in it
+		s.l.streamAdded(s)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.mayRest, s.atStart = mayRest, true
+	if mayRest && s.l.resting.Load() {
+		s.hold()
+	}
+}
+
+// heard returns when something was read, and whether that was since the last
+// boundary.
+func (s *stream) heard() (last time.Time, since bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.lastAt, !s.atStart
+}
+
+// rest has the stream rest as soon as it may.
+func (s *stream) rest() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.atStart {
+		s.hold()
+	}
+}
+
+func (s *stream) resume() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.stay()
+	s.release()
+}
+
+// cross has the stream cross the exec if it rests.
+func (s *stream) cross(k key) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.lingers {
+		k.kind = closing
+	}
+	if !s.rests && !s.lingers || s.passed != (key{}) {
+		return nil
+	}
+	if err := pass(k, s.conn); err != nil {
+		return err
+	}
+	s.passed = k
+	return nil
+}
+
+// stay undoes cross. It is called with s locked.
+func (s *stream) stay() {
+	if s.passed != (key{}) {
+		autorestart.Pass(s.passed.String(), nil)
+		s.passed = key{}
 	}
 }
 
@@ -49,25 +166,22 @@ func (s *stream) close() error {
 	s.mu.Lock()
 	first := !s.closed
 	s.closed = true
+	s.stay()
 	s.broadcast()
+	lingers := s.lingers
 	s.mu.Unlock()
-	err := s.conn.Close()
-	if first {
-		s.l.ended()
+	if !first {
+		return s.conn.Close()
 	}
+	var err error
+	if lingers {
+		err = s.conn.CloseWrite()
+		s.l.streamAdded(s)
+		go s.discard()
+	} else {
+		err = s.conn.Close()
+		s.l.streamEnded(s)
+	}
+	s.l.count(-1)
 	return err
-}
-
-func (s *stream) atBoundary() {
-	s.mu.Lock()
-	s.atStart = true
-	s.mu.Unlock()
-}
-
-// heard returns when something was read, and whether that was since the last
-// boundary.
-func (s *stream) heard() (last time.Time, since bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.lastAt, !s.atStart
 }
