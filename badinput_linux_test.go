@@ -11,6 +11,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -405,12 +406,13 @@ var _ = registerScenario("certain", func() {
 	all := inheritedChildren.list()
 	check(len(all) == 3, all)
 	for _, some := range [][]int{all, all[:1], all[1:], {all[2], all[0], all[1]}} {
-		sure := inheritedChildren.certain(some)
-		for i := range some {
-			check(sure(i), "not certain of", some[i], "among", all)
+		for _, few := range []bool{true, false} {
+			sure := inheritedChildren.certain(some, few)
+			check(len(sure) == len(some), "not all are looked at")
+			check(!slices.Contains(sure, false), "not certain of", some, "among", all, sure)
 		}
 	}
-	check(!inheritedChildren.certain([]int{own.Process.Pid})(0), "certain of our own")
+	check(!inheritedChildren.certain([]int{own.Process.Pid}, true)[0], "certain of our own")
 	own.Process.Kill()
 	own.Wait()
 	killAll(all)

@@ -130,20 +130,30 @@ func mayBeReused(start uint64) bool { return startTick() != start }
 // notReused tells for each PID of a listing, in its order, whether it is certain
 // still to be the process listed, as far as that can be said without looking at
 // each one: a look at a stat file costs four times what waiting for a zombie does.
+// If begin is true, it reads only the beginning of the kernel's list, and tells
+// of the PIDs that come before the end of that.
 //
 // The kernel appends to the list of children, so that in the leader's list the
 // inherited ones come first, in the order of the listing. If the last one there
 // is older than this image, so is everything in front of it.
-func notReused(pids []int, image uint64) []bool {
-	present, err := readChildren(unix.Getpid())
-	if err != nil {
-		return nil
-	}
+func notReused(pids []int, image uint64, begin bool) []bool {
 	sure := make([]bool, len(pids))
+	var present []int
+	var err error
+	if begin {
+		present, err = firstChildren(unix.Getpid())
+	} else {
+		present, err = readChildren(unix.Getpid())
+	}
+	if err != nil {
+		present = nil
+	}
+	seen := 0
 	for i, pid := range pids {
 		if len(present) > 0 && present[0] == pid {
 			present = present[1:]
 			sure[i] = true
+			seen = i + 1
 		}
 	}
 	var buf [statSize]byte
@@ -156,8 +166,17 @@ func notReused(pids []int, image uint64) []bool {
 		}
 		sure[i] = false
 	}
+	if begin {
+		return sure[:seen]
+	}
 	return sure
 }
+
+// fewLiving is fewer children than there are in what firstChildren returns of a
+// long list. While no more are left of those that have been asked, its beginning
+// shows others each time; to read all of it at once takes longer, because for
+// each page the kernel goes through all that comes before.
+const fewLiving = 200
 
 // identify returns the kernel's name for a process, "" if it can't be had, and
 // whether the process is known to be younger than an image started at the given

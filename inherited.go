@@ -97,21 +97,28 @@ func (h *inheritance) wait(c *child, e *Exit) waitState {
 	return waitChild(c, e)
 }
 
-// certain tells for each of the given children, by its index, whether its PID is
-// certainly still its own.
-func (h *inheritance) certain(pids []int) func(i int) bool {
-	sure := notReused(h.all, h.imageStart())
-	switch {
-	case sure == nil:
-		return func(int) bool { return false }
-	case slices.Equal(pids, h.all): // nearly always
-		return func(i int) bool { return sure[i] }
+// certain tells for the first of the given children, at least one of them, by
+// their index, whether the PID is certainly still their own. If few of those
+// before them are left, it looks no further than it has to.
+func (h *inheritance) certain(pids []int, few bool) []bool {
+	rest := len(h.all) - len(pids)
+	if rest >= 0 && slices.Equal(pids, h.all[rest:]) { // nearly always
+		if few {
+			if sure := notReused(h.all, h.imageStart(), true); len(sure) > rest {
+				return sure[rest:]
+			}
+		}
+		return notReused(h.all, h.imageStart(), false)[rest:]
 	}
-	byPID := make(map[int]bool, len(sure))
-	for i, pid := range h.all {
-		byPID[pid] = sure[i]
+	byPID := make(map[int]bool, len(h.all))
+	for i, sure := range notReused(h.all, h.imageStart(), false) {
+		byPID[h.all[i]] = sure
 	}
-	return func(i int) bool { return byPID[pids[i]] }
+	sure := make([]bool, len(pids))
+	for i, pid := range pids {
+		sure[i] = byPID[pid]
+	}
+	return sure
 }
 
 // isDone reports whether the listing itself had to wait for the child.

@@ -354,7 +354,7 @@ func pidfdsHeld(except []*child) (held map[int]bool, ok bool) {
 	held = make(map[int]bool)
 	for fd := range end {
 		var info unix.Siginfo
-		if own[fd] || waitid(unix.P_PIDFD, fd, &info, unix.WEXITED|unix.WNOHANG|unix.WNOWAIT, nil) != nil {
+		if own[fd] || waitid(unix.P_PIDFD, fd, &info, unix.WEXITED|unix.WNOWAIT, nil) != nil {
 			continue
 		}
 		if pid, _ := childInfo(&info); pid != 0 {

@@ -18,10 +18,14 @@ func newExits() *exits                      { return &exits{} }
 func (*exits) watch(*child) bool            { return false }
 func (*exits) close()                       {}
 func (*child) release()                     {}
-func notReused([]int, uint64) []bool        { return nil }
 func mayBeReused(uint64) bool               { return false }
 func describe(pid int) Child                { return Child{PID: pid} }
 func waitChild(c *child, e *Exit) waitState { return waitPID(c.pid, e) }
+
+// notReused is never asked, because it could not tell.
+func notReused(pids []int, _ uint64, _ bool) []bool { return make([]bool, len(pids)) }
+
+const fewLiving = 0
 
 // identify knows nothing: neither names nor start times can be had in a way that
 // these systems share.
