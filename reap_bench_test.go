@@ -35,9 +35,9 @@ func count() int {
 	return n
 }
 
-// benchmarkScenarios runs the scenarios in turns, with n children each, and
-// returns the medians of what they print, which it reports, too.
-func benchmarkScenarios(b *testing.B, n, rounds int, names ...string) map[string]float64 {
+// scenarioValues runs the scenarios in turns, with n children each, and returns
+// what they print.
+func scenarioValues(b *testing.B, n, rounds int, names ...string) map[string][]float64 {
 	values := make(map[string][]float64)
 	for round := range rounds {
 		for i := range names {
@@ -55,6 +55,10 @@ func benchmarkScenarios(b *testing.B, n, rounds int, names ...string) map[string
 			}
 		}
 	}
+	return values
+}
+
+func reportMedians(b *testing.B, values map[string][]float64) map[string]float64 {
 	b.ReportMetric(0, "ns/op") // starting the children is not what is measured
 	medians := make(map[string]float64)
 	for unit, all := range values {
@@ -63,6 +67,10 @@ func benchmarkScenarios(b *testing.B, n, rounds int, names ...string) map[string
 		b.ReportMetric(medians[unit], unit)
 	}
 	return medians
+}
+
+func benchmarkScenarios(b *testing.B, n, rounds int, names ...string) map[string]float64 {
+	return reportMedians(b, scenarioValues(b, n, rounds, names...))
 }
 
 // someRounds is b.N within reason: thousands of processes are more than enough for
@@ -217,13 +225,19 @@ var _ = registerZombies("reports", func(n int) {
 	check(told == n, "told of", told)
 })
 
+// The fastest run of each is what is compared: what else the machine does, and what
+// the kernel has put off, can only add to it.
 func BenchmarkZombies(b *testing.B) {
-	medians := benchmarkScenarios(b, 10000, max(7, min(b.N, 15)),
+	values := scenarioValues(b, 10000, max(9, min(b.N, 20)),
 		"bench zombies: wait4-loop", "bench zombies: reaper", "bench zombies: reports")
-	medians["ratio"] = medians["cpu-ms/reaper"] / medians["cpu-ms/wait4-loop"]
-	b.ReportMetric(medians["ratio"], "ratio")
-	b.ReportMetric(medians["ms/reaper"]/medians["ms/wait4-loop"], "wall-ratio")
-	atMost(b, medians, "ratio", 1.5)
+	ratio := func(unit string) float64 {
+		return slices.Min(values[unit+"/reaper"]) / slices.Min(values[unit+"/wait4-loop"])
+	}
+	figures := reportMedians(b, values)
+	figures["ratio"], figures["cpu-ratio"] = ratio("ms"), ratio("cpu-ms")
+	b.ReportMetric(figures["ratio"], "ratio")
+	b.ReportMetric(figures["cpu-ratio"], "cpu-ratio")
+	atMost(b, figures, "cpu-ratio", 1.5)
 }
 
 // Living children: what they cost while they live, and how soon the last of
@@ -235,40 +249,45 @@ var _ = registerScenario("bench living", func() { startSleepers() }, func() {
 	memory, threads := memoryInUse(), countThreads() // the collector starts threads, too
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
-	exits := make(chan Exit, len(pids))
-	r := Reaper{Escalation: []Step{}, Reaped: func(e Exit) { exits <- e }}
+	r := Reaper{Escalation: []Step{}}
 	go func() { done <- r.Run(ctx) }()
 	eventually("the Reaper waits", func() bool { return inheritedChildren.isEmpty() && isIdle() })
 	metric(float64(memoryInUse()-memory)/float64(len(pids)), "B/child")
 	metric(float64(countThreads()-threads), "threads")
 
 	// Kill some, wait until they are gone, and so on: the longest that a zombie
-	// has to wait.
-	const some = 10
+	// has to wait. Then all the others at once.
 	var longest time.Duration
-	for len(pids) > 2000 {
-		killAll(pids[:some])
-		for _, pid := range pids[:some] {
-			for peekChild(pid) == waitRunning {
-				time.Sleep(50 * time.Microsecond) // not to be in the Reaper's way
-			}
-			dead := time.Now()
-			for !gone(pid) {
-				time.Sleep(50 * time.Microsecond)
-			}
-			longest = max(longest, time.Since(dead))
-		}
-		pids = pids[some:]
+	for ; len(pids) > count()-2000; pids = pids[10:] {
+		killAll(pids[:10])
+		longest = max(longest, longestZombie(pids[:10]))
 	}
 	metric(milliseconds(longest), "ms/zombie-max")
-	// All the others at once.
-	began := time.Now()
 	killAll(pids)
-	killed := time.Since(began)
+	metric(milliseconds(longestZombie(pids)), "ms/zombie-max-of-8000-at-once")
 	check(<-done == nil, "Run")
-	metric(milliseconds(time.Since(began)-killed), "ms/after-last-kill")
 	cancel()
 })
+
+// longestZombie waits until all of the processes are gone, and returns for how long
+// one of them was seen as a zombie, to the nearest look.
+func longestZombie(pids []int) (longest time.Duration) {
+	dead := make(map[int]time.Time)
+	for pids = slices.Clone(pids); len(pids) > 0; time.Sleep(50 * time.Microsecond) { // not to be in the Reaper's way
+		pids = slices.DeleteFunc(pids, func(pid int) bool {
+			state, now := peekChild(pid), time.Now()
+			since, seen := dead[pid]
+			switch {
+			case state == waitExited && !seen:
+				dead[pid] = now
+			case seen:
+				longest = max(longest, now.Sub(since))
+			}
+			return state == waitNotOurs
+		})
+	}
+	return longest
+}
 
 func (h *inheritance) isEmpty() bool { return len(h.list()) == 0 }
 
@@ -301,7 +320,16 @@ func ownCPUTime() time.Duration {
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
-func BenchmarkLiving(b *testing.B) { benchmarkScenarios(b, 10000, 1, "bench living") }
+func BenchmarkLiving(b *testing.B) {
+	values := scenarioValues(b, 10000, max(3, someRounds(b, 10000)), "bench living")
+	figures := reportMedians(b, values)
+	atMost(b, figures, "threads", 2)
+	atMost(b, figures, "B/child", 2047)
+	atMost(b, figures, "ms/zombie-max", 100)
+	// Here they and the Reaper also wait for a CPU, with all that the machine does.
+	figures["ms/zombie-max-of-8000-at-once"] = slices.Min(values["ms/zombie-max-of-8000-at-once"])
+	atMost(b, figures, "ms/zombie-max-of-8000-at-once", 100)
+}
 
 // What the listing adds to the start of a program that has no children.
 func BenchmarkListInherited(b *testing.B) {
@@ -324,21 +352,25 @@ var _ = registerScenario("bench exec", func() {}, func() {
 		_, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 		check(err == nil, "socketpair:", err)
 	}
-	const turns = 20
-	var with, without time.Duration
+	const turns = 50
+	var with, without []time.Duration
 	var errs atomic.Int64
 	for turn := range 2 * turns {
 		if turn%4 == 0 || turn%4 == 3 { // neither is always the first
-			without += runTrue(count()/turns, &errs)
+			without = append(without, runTrue(count()/turns, &errs))
 			continue
 		}
 		end := startOrphans(&Orphans{Subreaper: true})
-		with += runTrue(count()/turns, &errs)
+		with = append(with, runTrue(count()/turns, &errs))
 		end()
 	}
-	metric(float64(count())/without.Seconds(), "runs/s-without")
-	metric(float64(count())/with.Seconds(), "runs/s-with")
-	metric(float64(without)/float64(with), "ratio")
+	middle := func(all []time.Duration) float64 {
+		slices.Sort(all)
+		return all[len(all)/2].Seconds()
+	}
+	metric(float64(count()/turns)/middle(without), "runs/s-without")
+	metric(float64(count()/turns)/middle(with), "runs/s-with")
+	metric(middle(with)/middle(without), "time-ratio")
 	metric(float64(errs.Load()), "errors")
 
 	// How long it takes to be rid of the last of many orphans.
@@ -364,7 +396,7 @@ func runTrue(n int, errs *atomic.Int64) time.Duration {
 		wg.Go(func() {
 			for range n / 8 {
 				cmd := exec.Command("/bin/true")
-				if cmd.Run() != nil || cmd.ProcessState.ExitCode() != 0 {
+				if cmd.Run() != nil || !cmd.ProcessState.Success() {
 					errs.Add(1)
 				}
 			}
@@ -383,7 +415,11 @@ func BenchmarkExecBesideOrphans(b *testing.B) {
 	for _, sockets := range []string{"0", "10000"} {
 		b.Run("sockets="+sockets, func(b *testing.B) {
 			b.Setenv(socketsEnv, sockets)
-			benchmarkScenarios(b, n, 1, "bench exec")
+			medians := benchmarkScenarios(b, n, 1, "bench exec")
+			atMost(b, medians, "errors", 0)
+			if n >= 100_000 { // with fewer, the machine's whims count for more
+				atMost(b, medians, "time-ratio", 1.05)
+			}
 		})
 	}
 }
