@@ -370,27 +370,70 @@ var _ = registerScenario("full table", func() {
 
 func TestFullTable(t *testing.T) { runScenarioByBoth(t, "full table") }
 
-// A thousand exits in one moment; the benchmark has ten thousand.
-var _ = registerScenario("many at once", func() {
-	os.Setenv(countEnv, "1000")
-	startSleepers()
-}, func() {
+// Ten thousand exits in one moment: before the Reaper runs, while it waits, and by
+// what it sends itself.
+var _ = registerScenario("many at once", func() { startSleepers() }, func() {
 	warmUp()
 	start := held()
 	pids := inheritedChildren.list()
-	check(len(pids) == 1000, "inherited", len(pids))
+	check(len(pids) == count(), "inherited", len(pids))
+	own := startOwn("live")
 	var log exitLog
-	r := Reaper{Escalation: []Step{{syscall.SIGKILL, 0}}, Reaped: log.add}
-	check(r.Run(context.Background()) == nil, "Run")
-	check(log.len() == 1000, "reported", log.len())
-	for _, e := range log.exits {
+	stepped := make(chan struct{})
+	var once sync.Once
+	r := Reaper{Escalation: []Step{}, Reaped: log.add}
+	switch os.Getenv("MOMENT") {
+	case "before":
+		killAll(pids)
+		eventually("zombies", func() bool {
+			return !slices.ContainsFunc(pids, func(pid int) bool { return peekChild(pid) != waitExited })
+		})
+		close(stepped)
+	case "meanwhile":
+		r.Logger = logFunc(func(msg string) {
+			if msg == "inherited children" {
+				once.Do(func() { close(stepped) })
+			}
+		})
+	case "signalled":
+		r.Escalation = []Step{{syscall.SIGKILL, 0}}
+		close(stepped)
+	}
+	done := make(chan error)
+	go func() { done <- r.Run(context.Background()) }()
+	<-stepped
+	if os.Getenv("MOMENT") == "meanwhile" {
+		killAll(pids)
+	}
+	check(<-done == nil, "Run")
+	check(log.len() == count(), "reported", log.len())
+	for _, pid := range pids {
+		e := log.exits[pid]
 		check(e.Signal == syscall.SIGKILL && !e.Lost, e)
 	}
+	check(peekChild(own.Process.Pid) == waitRunning, "our own child was signalled")
+	own.Process.Kill()
+	own.Wait()
 	check(haveNoChildren(), "children are left")
 	start.check()
 })
 
-func TestManyAtOnce(t *testing.T) { runScenarioByBoth(t, "many at once") }
+func TestManyAtOnce(t *testing.T) {
+	for _, rung := range byBoth {
+		for _, moment := range []string{"before", "meanwhile", "signalled"} {
+			t.Run("rung="+rung+" "+moment, func(t *testing.T) {
+				n := 10000
+				if testing.Short() {
+					n = 1000
+				}
+				out, err := scenarioOutput(t, "many at once", rung, countEnv+"="+strconv.Itoa(n), "MOMENT="+moment)
+				if err != nil {
+					t.Fatalf("%v\n%s", err, out)
+				}
+			})
+		}
+	}
+}
 
 // However late and of however many children it is asked, one look vouches for all.
 var _ = registerScenario("certain", func() {
