@@ -370,6 +370,68 @@ var _ = registerScenario("full table", func() {
 
 func TestFullTable(t *testing.T) { runScenarioByBoth(t, "full table") }
 
+// The initialisation of a package before this one has started a child, which then
+// is listed.
+var _ = registerScenario("started before the listing", func() {
+	noteZombie("zombie")
+	noteChild("live", "live")
+}, func() {
+	if inheritedChildren.imageStart(); inheritedChildren.thread == 0 {
+		killAll(inheritedChildren.all)
+		return // nothing tells them apart
+	}
+	own := []int{startChild("live"), startChild("exit 3")}
+	eventually("a zombie", func() bool { return peekChild(own[1]) == waitExited })
+	h := listInherited()
+	for _, pid := range own { // as the main thread would have started it
+		if !slices.Contains(h.all, pid) {
+			h.free = append(slices.Clone(h.free), pid)
+			h.all = h.free
+		}
+	}
+	check(len(h.all) == 4, "listed by", h.by, h.all)
+	list := h.list()
+	check(len(list) == 2 && !slices.Contains(list, own[0]) && !slices.Contains(list, own[1]), list, "own:", own)
+	check(!h.lists(own[0]) && !h.take(own[0]), "taken for an inherited child")
+	for _, pid := range own {
+		_, err := h.adopt(pid)
+		check(errors.Is(err, ErrNotInherited), "adopted our own child:", err)
+	}
+	var log exitLog
+	r := Reaper{Escalation: []Step{{syscall.SIGKILL, 0}}, Reaped: log.add}
+	check(r.reap(context.Background(), h, r.take(h)) == nil, "reap")
+	check(log.len() == 2 && log.of("live").Signal == syscall.SIGKILL && log.of("zombie").Code == 3, log.exits)
+	check(peekChild(own[0]) == waitRunning && peekChild(own[1]) == waitExited, "our own were touched")
+	killAll(own)
+})
+
+func TestStartedBeforeListing(t *testing.T) { runScenario(t, "started before the listing") }
+
+func TestStartedAfter(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		thread int
+		pid    int
+		start  uint64
+		want   bool
+	}{
+		{"a tick before", 100, 101, 999, false},
+		{"a tick after", 100, 99, 1001, true},
+		{"in the same tick, before", 100, 99, 1000, false},
+		{"in the same tick, after", 100, 101, 1000, true},
+		{"in the same tick, before, and PIDs have begun again", 300, 32760, 1000, false},
+		{"in the same tick, after, and PIDs have begun again", 32760, 300, 1000, true},
+		{"the same of many PIDs, before", 300, 4194300, 1000, false},
+		{"the same of many PIDs, after", 4194300, 300, 1000, true},
+		{"in the same tick, no thread known", 0, 101, 1000, false},
+		{"a tick after, no thread known", 0, 101, 1001, true},
+	} {
+		if got := startedAfter(tt.thread, 1000, tt.pid, tt.start); got != tt.want {
+			t.Errorf("%s: %v", tt.name, got)
+		}
+	}
+}
+
 // Ten thousand exits in one moment: before the Reaper runs, while it waits, and by
 // what it sends itself.
 var _ = registerScenario("many at once", func() { startSleepers() }, func() {

@@ -119,6 +119,41 @@ func latestPID() int {
 	return <-c
 }
 
+// own returns those of the listed children that this image has started: before
+// this package was initialised, by the initialisation of another. Without /proc
+// that can't be said of any.
+func (h *inheritance) own() []int {
+	if len(h.all) == 0 || !procIsOurs() {
+		return nil
+	}
+	image := h.imageStart()
+	var own []int
+	var buf [statSize]byte
+	for _, pid := range slices.Backward(h.all) {
+		s, err := readStat(pid, buf[:])
+		switch {
+		case err != nil: // gone
+		case startedAfter(h.thread, image, pid, s.start):
+			own = append(own, pid)
+		case h.by == byChildren: // in the order in which they came to this process
+			return own
+		}
+	}
+	return own
+}
+
+// startedAfter reports whether a process comes after a thread, which was started at
+// the tick image. In that tick, the one whose PID was given out later does: after
+// the other's, or if PIDs have begun again, far below it.
+func startedAfter(thread int, image uint64, pid int, start uint64) bool {
+	if start != image || thread == 0 {
+		return start > image
+	}
+	const inOneTick = smallPIDMax / 4 // more than can be given out
+	after := pid - thread
+	return after > 0 && after < inOneTick || after < -inOneTick
+}
+
 // The PID of an inherited child can come back as another child of this process
 // if something here has waited for it, as a wait4(-1) would. Then it is younger
 // than this image.

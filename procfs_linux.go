@@ -378,13 +378,13 @@ func parseFDSize(b []byte) (int, bool) {
 	return 0, false
 }
 
-// earliestThread returns the start time of the oldest thread of this process but
-// the main one, which is as old as the process.
-func earliestThread() (ticks uint64, ok bool) {
+// earliestThread returns the oldest thread of this process but the main one, which
+// is as old as the process, and when it was started.
+func earliestThread() (ticks uint64, thread int, ok bool) {
 	self := unix.Getpid()
-	tasks, err := readNumbered("/proc/self/task")
+	tasks, err := readNumbered("/proc/self/task") // in the order of their making
 	if err != nil || !procIsOurs() {
-		return 0, false
+		return 0, 0, false
 	}
 	var path [64]byte
 	var buf [statSize]byte
@@ -400,8 +400,8 @@ func earliestThread() (ticks uint64, ok bool) {
 			continue
 		}
 		if s, valid := parseStat(b); valid && s.pid == tid && (!ok || s.start < ticks) {
-			ticks, ok = s.start, true
+			ticks, thread, ok = s.start, tid, true
 		}
 	}
-	return ticks, ok
+	return ticks, thread, ok
 }

@@ -34,7 +34,11 @@ func identify(int, uint64) (command string, later bool) { return "", false }
 // peekZombie can't look without taking.
 func peekZombie() int { return -1 }
 
-func earliestThread() (ticks uint64, ok bool) { return 0, false }
+func earliestThread() (ticks uint64, thread int, ok bool) { return 0, 0, false }
+
+// own knows of none, because start times can't be had in a way that these systems
+// share.
+func (h *inheritance) own() []int { return nil }
 
 func hold(*child)           {}
 func isForeign(*child) bool { return false }
