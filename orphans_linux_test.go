@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"runtime"
 	"slices"
 	"strconv"
 	"sync"
@@ -230,6 +231,13 @@ func unwaited(own []*exec.Cmd, but ...int) []int {
 
 func TestOrphans(t *testing.T) { runScenario(t, "orphans") }
 
+// Package initialisation is on the main thread.
+func init() {
+	if os.Getenv(scenarioEnv) == "released" {
+		runtime.LockOSThread()
+	}
+}
+
 // A process that was released belongs to nobody any more, if it is where orphans
 // are. In another thread's list it is ours for good.
 var _ = registerScenario("released", needSubreaper, func() {
@@ -238,17 +246,10 @@ var _ = registerScenario("released", needSubreaper, func() {
 	}
 	var log exitLog
 	end := startOrphans(&Orphans{Subreaper: true, Reaped: log.add})
-	var own *exec.Cmd
-	eventually("a child of the main thread", func() bool {
-		own = startOwn("exit 3")
-		list, err := readChildren(os.Getpid())
-		if err != nil || slices.Contains(list, own.Process.Pid) {
-			return true
-		}
-		own.Wait()
-		return false
-	})
+	own := startOwn("exit 3")
 	pid := own.Process.Pid
+	list, err := readChildren(os.Getpid())
+	check(err != nil || slices.Contains(list, pid), "not a child of the main thread")
 	eventually("it exits", func() bool { return peekChild(pid) == waitExited })
 	runParent()
 	eventually("orphans are looked after", func() bool { return log.len() > 0 })

@@ -135,9 +135,9 @@ func haveNoChildren() bool {
 	return waitid(unix.P_ALL, 0, &info, unix.WEXITED|unix.WNOWAIT, nil) == unix.ECHILD
 }
 
-// waitid wraps waitid(2) for children of every kind, with WNOHANG. Like wait4 with
-// it, it never blocks and is never interrupted. So neither is announced to the
-// scheduler, which for thousands of zombies costs as much as some hundreds.
+// waitid wraps waitid(2) for children of every kind, with WNOHANG. With that, waitid
+// and wait4 neither block nor are interrupted, and Go's scheduler, which would take
+// its share of a long run of zombies, need not be told of them.
 func waitid(kind, id int, info *unix.Siginfo, options int, usage *unix.Rusage) error {
 	options |= unix.WNOHANG | unix.WALL
 	for {

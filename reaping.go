@@ -158,6 +158,9 @@ func (g *reaping) loop(ctx context.Context) error {
 			g.lookAgain = g.lookNext
 		case <-timer.C:
 		}
+		if err := ctx.Err(); err != nil {
+			return err // and no more signals, even if one was due
+		}
 		g.late = true
 		g.onTime(time.Now())
 	}
