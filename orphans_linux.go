@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/signal"
 	"slices"
+	"sync"
 	"time"
 	"unsafe"
 
@@ -163,20 +164,38 @@ func (o *Orphans) run(ctx context.Context) error {
 	}
 }
 
+// subreaping counts the runs for which this process has become a child subreaper:
+// the last of them that ends is the one that takes it back.
+var subreaping struct {
+	mu   sync.Mutex
+	runs int
+}
+
 // becomeReaper makes sure that orphans come to this process.
 func (o *Orphans) becomeReaper() (undo func(), err error) {
+	subreaping.mu.Lock()
+	defer subreaping.mu.Unlock()
 	var already int32
 	unix.Prctl(unix.PR_GET_CHILD_SUBREAPER, uintptr(unsafe.Pointer(&already)), 0, 0, 0)
 	switch {
+	case o.Subreaper && subreaping.runs > 0:
 	case already != 0 || unix.Getpid() == 1:
 		return func() {}, nil
 	case !o.Subreaper:
 		return nil, &os.SyscallError{Syscall: "neither process 1 nor a child subreaper", Err: errors.ErrUnsupported}
+	default:
+		if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
+			return nil, os.NewSyscallError("prctl", err)
+		}
 	}
-	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
-		return nil, os.NewSyscallError("prctl", err)
-	}
-	return func() { unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0) }, nil
+	subreaping.runs++
+	return func() {
+		subreaping.mu.Lock()
+		defer subreaping.mu.Unlock()
+		if subreaping.runs--; subreaping.runs == 0 {
+			unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0)
+		}
+	}, nil
 }
 
 // processesHavePidfds reports whether package os keeps a pidfd for every process

@@ -148,10 +148,7 @@ var _ = registerScenario("orphans", func() {
 		Left:      func(c Child) { left.add(Exit{PID: c.PID}) },
 	}
 	end := startOrphans(o)
-	eventually("subreaper", func() bool {
-		var on int32
-		return unix.Prctl(unix.PR_GET_CHILD_SUBREAPER, uintptrOf(&on), 0, 0, 0) == nil && on == 1 || os.Getpid() == 1
-	})
+	eventually("subreaper", isSubreaper)
 
 	// Our own, which nobody waits for yet.
 	own := make([]*exec.Cmd, 5)
@@ -204,6 +201,36 @@ var _ = registerScenario("orphans", func() {
 	unix.Prctl(unix.PR_GET_CHILD_SUBREAPER, uintptrOf(&on), 0, 0, 0)
 	check(on == 0, "still a subreaper")
 })
+
+// Of two runs, the second goes on when the first ends, and the last one puts
+// back what was.
+var _ = registerScenario("two orphanages", needSubreaper, func() {
+	var log exitLog
+	o := &Orphans{Subreaper: true, Reaped: log.add}
+	endFirst := startOrphans(o)
+	eventually("subreaper", isSubreaper)
+	endSecond := startOrphans(o)
+	eventually("both run", func() bool {
+		subreaping.mu.Lock()
+		defer subreaping.mu.Unlock()
+		return subreaping.runs == 2
+	})
+	endFirst()
+	check(isSubreaper(), "the first has taken it from the second")
+	runParent()
+	eventually("an orphan is reaped, or left", func() bool { return log.len() > 0 || !processesHavePidfds() })
+	endSecond()
+	check(!isSubreaper(), "still a subreaper")
+	err := (&Orphans{}).Run(context.Background())
+	check(errors.Is(err, errors.ErrUnsupported), err)
+})
+
+func TestTwoOrphanages(t *testing.T) { runScenarioByBoth(t, "two orphanages") }
+
+func isSubreaper() bool {
+	var on int32
+	return unix.Prctl(unix.PR_GET_CHILD_SUBREAPER, uintptrOf(&on), 0, 0, 0) == nil && on == 1 || os.Getpid() == 1
+}
 
 func (l *exitLog) copy() []Exit {
 	l.mu.Lock()
