@@ -336,6 +336,31 @@ var _ = registerScenario("SIGCHLD ignored", func() {
 
 func TestSIGCHLDIgnored(t *testing.T) { runScenario(t, "SIGCHLD ignored") }
 
+// If this image ignores it, the kernel takes the children away as they end. What a
+// Reaper can't know of them it doesn't make up, and it comes to an end.
+var _ = registerScenario("SIGCHLD ignored here", func() {
+	noteZombie("zombie")
+	noteChild("early", "live")
+	noteChild("late", "live")
+}, func() {
+	warmUp()
+	start := held()
+	signal.Ignore(syscall.SIGCHLD)
+	check(syscall.Kill(notedPID("early"), syscall.SIGKILL) == nil, "kill")
+	eventually("it vanishes", func() bool { return gone(notedPID("early")) })
+	var log exitLog
+	r := Reaper{Escalation: []Step{{syscall.SIGKILL, 0}}, Reaped: log.add}
+	check(r.Run(context.Background()) == nil, "Run")
+	check(log.len() == 3 && log.of("zombie").Code == 3, log.exits)
+	early, late := log.of("early"), log.of("late")
+	check(early.Lost && len(early.Sent) == 0, early)
+	check(late.Lost || late.Signal == syscall.SIGKILL, late) // to wait by PID takes SIGCHLD
+	check(haveNoChildren(), "children are left")
+	start.check()
+})
+
+func TestSIGCHLDIgnoredHere(t *testing.T) { runScenario(t, "SIGCHLD ignored here") }
+
 // Not one descriptor is left.
 var _ = registerScenario("full table", func() {
 	noteZombie("zombie")
