@@ -82,6 +82,7 @@ func ownSession() int {
 type orphanage struct {
 	*reports
 	from    *inheritance
+	listed  map[int]bool // what from lists
 	left    func(Child)
 	pidfds  bool // whether os/exec's children can be told by their pidfds
 	pending map[int]*zombie
@@ -123,12 +124,17 @@ func (o *Orphans) run(ctx context.Context) error {
 	g := &orphanage{
 		reports: startReports(tell, o.Logger),
 		from:    inheritedChildren,
+		listed:  make(map[int]bool),
 		left:    o.Left,
 		since:   inheritedChildren.imageStart(),
 		pidfds:  processesHavePidfds(),
 		pending: make(map[int]*zombie),
 	}
 	defer g.reports.close()
+	g.from.settle()
+	for _, pid := range g.from.all {
+		g.listed[pid] = true
+	}
 	if !g.pidfds {
 		g.add(func() {
 			g.logger.Warn("no pidfds: some orphans will be left, because they can't be told from children")
@@ -248,7 +254,7 @@ func (g *orphanage) look(now time.Time) {
 
 // meet is called for a zombie not seen before, and reports whether it is gone.
 func (g *orphanage) meet(pid int, now time.Time) bool {
-	if !g.from.lists(pid) && whose(session(pid)) == ofNobody {
+	if !g.listed[pid] && whose(session(pid)) == ofNobody {
 		return g.reap(&child{pid: pid, fd: noPidfd})
 	}
 	g.pending[pid] = &zombie{ask: now.Add(settle), again: believeFirst, fresh: true}
@@ -261,7 +267,7 @@ func (g *orphanage) decide(pid int, z *zombie, lists *threadLists, now time.Time
 	z.fresh = false
 	z.ask = now.Add(z.again)
 	z.again = min(2*z.again, believeLast)
-	if g.from.lists(pid) {
+	if g.listed[pid] {
 		if _, later := identify(pid, g.since); !later {
 			if g.from.take(pid) { // or it is a Reaper's, or adopted
 				g.reap(&child{pid: pid, fd: noPidfd})
