@@ -258,12 +258,48 @@ func unwaited(own []*exec.Cmd, but ...int) []int {
 
 func TestOrphans(t *testing.T) { runScenario(t, "orphans") }
 
-// Package initialisation is on the main thread.
+// Package initialisation is on the main thread, into whose list orphans come.
 func init() {
-	if os.Getenv(scenarioEnv) == "released" {
+	switch os.Getenv(scenarioEnv) {
+	case "released", "waited for late":
 		runtime.LockOSThread()
 	}
 }
+
+// Children of the main thread, in the midst of orphans, that somebody waits for at
+// his leisure.
+var _ = registerScenario("waited for late", needSubreaper, func() {
+	pidfds := processesHavePidfds()
+	var log, left exitLog
+	end := startOrphans(&Orphans{Subreaper: true, Reaped: log.add, Left: func(c Child) { left.add(Exit{PID: c.PID}) }})
+	eventually("subreaper", isSubreaper)
+	const parents, each = 3, 2
+	var own []*exec.Cmd
+	for range parents {
+		runParent()
+		for range each {
+			own = append(own, startOwn("exit 3"))
+		}
+	}
+	eventually("all have exited", func() bool {
+		return !slices.ContainsFunc(own, func(c *exec.Cmd) bool { return peekChild(c.Process.Pid) == waitRunning })
+	})
+	runParent() // its orphan is found by a look at all of them
+	eventually("orphans are reaped, or left like all that may be ours", func() bool {
+		return log.len() > parents || !pidfds && left.len() >= len(own)
+	})
+	for _, cmd := range own {
+		err := cmd.Wait()
+		check(cmd.ProcessState != nil && cmd.ProcessState.ExitCode() == 3, "stolen:", err)
+	}
+	for _, e := range log.copy() {
+		check(e.Code == 5, "not an orphan:", e)
+	}
+	end()
+	killAll(unwaited(nil)) // session leaders
+})
+
+func TestWaitedForLate(t *testing.T) { runScenario(t, "waited for late") }
 
 // A process that was released belongs to nobody any more, if it is where orphans
 // are. In another thread's list it is ours for good.

@@ -177,7 +177,10 @@ var _ = registerScenario("bench clean up", func() { startSleepers() }, func() {
 
 func BenchmarkCleanUpChildZombies(b *testing.B) {
 	for _, n := range []int{1, 100, 5000} {
-		b.Run("children="+strconv.Itoa(n), func(b *testing.B) { benchmarkScenarios(b, n, someRounds(b, n), "bench clean up") })
+		b.Run("children="+strconv.Itoa(n), func(b *testing.B) {
+			medians := benchmarkScenarios(b, n, someRounds(b, n), "bench clean up")
+			atMost(b, medians, "µs/call", 10_000)
+		})
 	}
 }
 
