@@ -234,20 +234,39 @@ const statSize = 512
 // list is exact only if no child is waited for meanwhile. It needs Linux 3.5
 // and CONFIG_PROC_CHILDREN.
 func readChildren(task int) ([]int, error) {
-	var name [64]byte
-	path := append(name[:0], "/proc/self/task/"...)
-	path = strconv.AppendInt(path, int64(task), 10)
-	path = append(path, "/children"...)
+	path := childrenPath(task)
 	var page [4096]byte // one read returns a page at most
-	b, err := readAll(string(path), page[:0])
+	b, err := readAll(path, page[:0])
 	if err != nil {
 		return nil, err
 	}
 	pids, ok := parseChildren(b, nil)
 	if !ok {
-		return nil, &os.PathError{Op: "parse", Path: string(path), Err: io.ErrUnexpectedEOF}
+		return nil, &os.PathError{Op: "parse", Path: path, Err: io.ErrUnexpectedEOF}
 	}
 	return pids, nil
+}
+
+// firstChildren is readChildren for those that come first: as many as one read
+// returns, some 500 at least if there are more.
+func firstChildren(task int) ([]int, error) {
+	var page [4096]byte
+	b, err := readSmall(childrenPath(task), page[:])
+	if err != nil {
+		return nil, err
+	}
+	for len(b) > 0 && b[len(b)-1] != ' ' { // cut within a number by larger pages
+		b = b[:len(b)-1]
+	}
+	pids, _ := parseChildren(b, nil)
+	return pids, nil
+}
+
+func childrenPath(task int) string {
+	var name [64]byte
+	path := append(name[:0], "/proc/self/task/"...)
+	path = strconv.AppendInt(path, int64(task), 10)
+	return string(append(path, "/children"...))
 }
 
 // readNumbered lists the entries of a directory that are numbers: the processes
@@ -359,13 +378,13 @@ func parseFDSize(b []byte) (int, bool) {
 	return 0, false
 }
 
-// earliestThread returns the start time of the oldest thread of this process but
-// the main one, which is as old as the process.
-func earliestThread() (ticks uint64, ok bool) {
+// earliestThread returns the oldest thread of this process but the main one, which
+// is as old as the process, and when it was started.
+func earliestThread() (ticks uint64, thread int, ok bool) {
 	self := unix.Getpid()
-	tasks, err := readNumbered("/proc/self/task")
+	tasks, err := readNumbered("/proc/self/task") // in the order of their making
 	if err != nil || !procIsOurs() {
-		return 0, false
+		return 0, 0, false
 	}
 	var path [64]byte
 	var buf [statSize]byte
@@ -381,8 +400,8 @@ func earliestThread() (ticks uint64, ok bool) {
 			continue
 		}
 		if s, valid := parseStat(b); valid && s.pid == tid && (!ok || s.start < ticks) {
-			ticks, ok = s.start, true
+			ticks, thread, ok = s.start, tid, true
 		}
 	}
-	return ticks, ok
+	return ticks, thread, ok
 }
