@@ -41,23 +41,33 @@ func execImage(c *candidate, exact bool, h *handover.Handover) error {
 	return execve(target, launch.args, os.Environ(), h)
 }
 
+// execve has no deferred calls: they would be a tenth of what this package adds to
+// a program's exec, and nothing here panics.
 func execve(target string, args, env []string, h *handover.Handover) error {
 	execMu.Lock()
-	defer execMu.Unlock()
-	defer lowerOpenFilesLimit()()
-	defer becomeLeader()()
+	restoreLimit := lowerOpenFilesLimit()
+	follow := becomeLeader()
 	// Forks wait for readers of ForkLock: none copies what is about to cross.
 	syscall.ForkLock.RLock()
-	defer syscall.ForkLock.RUnlock()
+	var listen func()
 	if h != nil {
 		h.Numbers[handover.Inotify], h.Numbers[handover.Watch] = inotifyFDs.beginHandover()
-		defer inotifyFDs.cancelHandover()
 		if s := &succession; s.ignoreForExec != nil {
 			h.Numbers[handover.Signal] = append(h.Numbers[handover.Signal], s.signals...)
-			defer s.ignoreForExec(s.signals)()
+			listen = s.ignoreForExec(s.signals)
 		}
 	}
 	err := handover.Execute(target, args, env, h)
+	if listen != nil {
+		listen()
+	}
+	if h != nil {
+		inotifyFDs.cancelHandover()
+	}
+	syscall.ForkLock.RUnlock()
+	follow()
+	restoreLimit()
+	execMu.Unlock()
 	return &os.PathError{Op: "execve", Path: target, Err: err}
 }
 
