@@ -22,6 +22,8 @@ type Build struct {
 
 // String returns the version, or the last part of the ID where the version
 // doesn't tell one build from another, or "unknown".
+//
+//go:noinline
 func (b Build) String() string {
 	switch {
 	case b.Version != "" && b.Version != "(devel)":

@@ -343,7 +343,7 @@ func (s *inotifyFDSet) closeSpare() {
 	s.mu.Lock()
 	for i := len(s.all) - 1; i >= 0; i-- {
 		if own := &s.all[i]; own.spare {
-			unix.Close(own.fd)
+			closeDescriptor(own.fd)
 			s.remove(own)
 		}
 	}

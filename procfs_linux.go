@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"strconv"
+	"syscall"
 	"time"
 	"unsafe"
 
@@ -161,52 +162,47 @@ func procPath(buf []byte, pid int, name string) string {
 }
 
 // readSmall reads the file into buf and returns what there is of it, at most
-// len(buf) bytes. The files that it is for are made in one piece by one read.
+// cap(buf) bytes. The files that it is for are made in one piece by one read.
 func readSmall(path string, buf []byte) ([]byte, error) {
-	fd, err := openProc(path)
-	if err != nil {
-		return nil, err
-	}
-	defer unix.Close(fd)
-	n, err := ignoringEINTR(func() (int, error) { return unix.Read(fd, buf) })
-	if err != nil {
-		return nil, &os.PathError{Op: "read", Path: path, Err: err}
-	}
-	return buf[:n], nil
+	return readProc(path, buf[:0], false)
 }
 
 // readAll appends the whole file to buf.
 func readAll(path string, buf []byte) ([]byte, error) {
+	return readProc(path, buf, true)
+}
+
+// readProc reads without Go's poller, which has nothing to wait for in /proc. Nor
+// has a signal anything to interrupt. The calls are those of package syscall, which
+// every program has.
+func readProc(path string, buf []byte, whole bool) ([]byte, error) {
 	fd, err := openProc(path)
 	if err != nil {
 		return buf, err
 	}
-	defer unix.Close(fd)
 	for {
 		if len(buf) == cap(buf) {
 			buf = append(buf, 0)[:len(buf)]
 		}
-		n, err := ignoringEINTR(func() (int, error) { return unix.Read(fd, buf[len(buf):cap(buf)]) })
-		if err != nil {
-			return buf, &os.PathError{Op: "read", Path: path, Err: err}
+		n, err := syscall.Read(fd, buf[len(buf):cap(buf)])
+		buf = buf[:len(buf)+max(n, 0)]
+		if n <= 0 || !whole {
+			syscall.Close(fd)
+			return buf, pathError("read", path, err)
 		}
-		if n == 0 {
-			return buf, nil
-		}
-		buf = buf[:len(buf)+n]
 	}
 }
 
-// openProc opens for reading without Go's poller, which has nothing to wait
-// for in /proc.
 func openProc(path string) (int, error) {
-	fd, err := ignoringEINTR(func() (int, error) {
-		return unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NOCTTY, 0)
-	})
-	if err != nil {
-		return -1, &os.PathError{Op: "open", Path: path, Err: err}
+	fd, err := syscall.Open(path, syscall.O_RDONLY|syscall.O_CLOEXEC|syscall.O_NOCTTY, 0)
+	return fd, pathError("open", path, err)
+}
+
+func pathError(op, path string, err error) error {
+	if err == nil {
+		return nil
 	}
-	return fd, nil
+	return &os.PathError{Op: op, Path: path, Err: err}
 }
 
 // readStat reads and parses /proc/PID/stat. Its command aliases buf, which
@@ -271,23 +267,17 @@ func childrenPath(task int) string {
 
 // readNumbered lists the entries of a directory that are numbers: the processes
 // of /proc, the threads of /proc/self/task, the descriptors of /proc/self/fd.
-func readNumbered(path string) ([]int, error) {
-	fd, err := ignoringEINTR(func() (int, error) {
-		return unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC|unix.O_DIRECTORY, 0)
-	})
+func readNumbered(path string) (numbers []int, err error) {
+	fd, err := openProc(path)
 	if err != nil {
-		return nil, &os.PathError{Op: "open", Path: path, Err: err}
+		return nil, err
 	}
-	defer unix.Close(fd)
-	var numbers []int
 	buf := make([]byte, 32<<10)
 	for {
-		n, err := ignoringEINTR(func() (int, error) { return unix.Getdents(fd, buf) })
-		if err != nil {
-			return nil, &os.PathError{Op: "readdirent", Path: path, Err: err}
-		}
-		if n == 0 {
-			return numbers, nil
+		n, err := syscall.ReadDirent(fd, buf)
+		if n <= 0 {
+			syscall.Close(fd)
+			return numbers, pathError("readdirent", path, err)
 		}
 		numbers = parseDirents(buf[:n], numbers)
 	}
@@ -350,7 +340,7 @@ func parseArgs(b []byte) []string {
 // mounted for another PID namespace shows us under another number, or not at all.
 func procIsOurs() bool {
 	var buf [16]byte
-	n, err := unix.Readlink("/proc/self", buf[:])
+	n, err := syscall.Readlink("/proc/self", buf[:])
 	if err != nil || n <= 0 {
 		return false
 	}
