@@ -106,6 +106,8 @@ const (
 	settle = 10 * time.Millisecond
 	// Whoever holds a pidfd may release it without waiting.
 	believeFirst, believeLast = time.Second, time.Minute
+	// For how long to leave zombies alone after a look that took long.
+	longestPause = 2 * time.Second
 	// How many zombies to hold by pidfd at a time.
 	maxHeld = 256
 )
@@ -161,7 +163,8 @@ func (o *Orphans) run(ctx context.Context) error {
 		g.look(began)
 		now := time.Now()
 		took := now.Sub(began)
-		g.next = now.Add(max(scanPause(took), 20*took)) // nobody waits for an orphan
+		// Nobody waits for an orphan. But what took long may have waited for a CPU.
+		g.next = now.Add(max(scanPause(took), min(20*took, longestPause)))
 		if at, ok := g.wakeUp(); ok {
 			timer.Reset(max(time.Until(at), time.Until(g.next)))
 		} else {
