@@ -10,7 +10,7 @@
 // That is 20 deploys for each server and kind of load, and takes a minute.
 // The environment variable AUTORESTART_BENCH_DEPLOYS says how many otherwise:
 //
-//	AUTORESTART_BENCH_DEPLOYS=1000 go test -bench . -benchtime 1x -timeout 3h
+//	AUTORESTART_BENCH_DEPLOYS=1000 go test -bench . -benchtime 1x -timeout 2h
 //
 // Every error and every wrong answer is a lost request; nothing is sent again
 // but what net/http sends again by itself, and that is counted too. Half of the

@@ -29,7 +29,12 @@ func merge(parts []phase, elapsed time.Duration) phase {
 	return all
 }
 
-func (p phase) perSecond() float64 { return float64(len(p.latencies)) / p.elapsed.Seconds() }
+func (p phase) perSecond() float64 {
+	if p.elapsed == 0 { // it never began
+		return 0
+	}
+	return float64(len(p.latencies)) / p.elapsed.Seconds()
+}
 
 func (p phase) slowest() time.Duration {
 	if len(p.latencies) == 0 {

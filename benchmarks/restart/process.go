@@ -146,6 +146,9 @@ func (p *process) await(s *sightings, wanted func(daemon.Identity) bool) error {
 		return fmt.Errorf("%w: %v after the deploy of version %d, version %d is the last that answered", errStuck, limit, p.version, p.current.Version)
 	}
 	p.current = id
+	if p.strict && id.PID != p.cmd.Process.Pid {
+		return fmt.Errorf("PID %d has become %d", p.cmd.Process.Pid, id.PID)
+	}
 	return nil
 }
 
