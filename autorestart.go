@@ -42,11 +42,12 @@ import (
 	"context"
 	"errors"
 	"os"
-	"os/signal"
 	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"github.com/autorestart-go/autorestart/internal/handover"
 )
 
 // RestartOnChange watches this program's executable and executes the new version
@@ -106,7 +107,8 @@ func RestartViaExec() {
 }
 
 // NotifyOnSighup returns a channel that receives SIGHUP. A signal that comes
-// while one is waiting to be received is dropped.
+// while one is waiting to be received is dropped. See [Notify] for what happens
+// to it during a restart.
 func NotifyOnSighup() chan os.Signal {
 	return notifyOn(syscall.SIGHUP)
 }
@@ -118,7 +120,7 @@ func NotifyOnSigterm() chan os.Signal {
 
 func notifyOn(sig os.Signal) chan os.Signal {
 	signals := make(chan os.Signal, 1)
-	signal.Notify(signals, sig)
+	Notify(signals, sig)
 	return signals
 }
 
@@ -167,9 +169,22 @@ type Restarter struct {
 	// version is then left alone until the file changes. If nil, nothing is
 	// waited for.
 	//
-	// After a nil return the exec is all but certain. Should it fail even so, the
-	// program goes on running, and BeforeExec is called again with the next try.
+	// It is called when everything is at rest, see [RegisterDrainer]. After a nil
+	// return the exec is all but certain. Should it fail even so, the program goes
+	// on running, and BeforeExec is called again with the next try.
 	BeforeExec func(context.Context) error
+
+	// DrainTimeout is how long what is registered with [RegisterDrainer], as the
+	// listeners of package sockets are, may take to finish what it has begun. Then
+	// it is cut off. If zero, it is 10 s; if negative, nothing is waited for.
+	DrainTimeout time.Duration
+
+	// ReadyTimeout is how long the new version may take from its start until it
+	// calls [Ready]. If it doesn't, if it calls [Fail], or if its main panics or
+	// returns under [Guard], this image is executed again. A version that does not
+	// contain this library is then refused. If zero, the new version stays
+	// whatever it does. It needs Linux and /proc, and is rounded to milliseconds.
+	ReadyTimeout time.Duration
 
 	// PollInterval is as in [Watcher].
 	PollInterval time.Duration
@@ -192,8 +207,11 @@ func (r *Restarter) Mode() Mode {
 // hooks are the functions that a Restarter calls on the way to the exec, with
 // their context in them. Each may be nil.
 type hooks struct {
+	refuse     func(*candidate) error // whatever was taken back
 	verify     func(exe *os.File) error
+	returnable func(*candidate) error // whether it can be taken back
 	beforeExec func() error
+	wayBack    func(*handover.Handover, *candidate) error // adds to what is handed over
 }
 
 func (r *Restarter) hooks(ctx context.Context) hooks {
@@ -203,6 +221,9 @@ func (r *Restarter) hooks(ctx context.Context) hooks {
 	}
 	if r.BeforeExec != nil {
 		h.beforeExec = func() error { return r.BeforeExec(ctx) }
+	}
+	if r.ReadyTimeout > 0 {
+		h.refuse, h.returnable, h.wayBack = refuseTakenBack, returnable, r.putOnProbation
 	}
 	return h
 }
@@ -221,12 +242,14 @@ func (r *Restarter) Run(ctx context.Context) error {
 }
 
 func (r *Restarter) run(done <-chan struct{}, h hooks) error {
+	notices.attach(r.Logger)
 	w := &Watcher{
 		Path:          r.Path,
 		PollInterval:  r.PollInterval,
 		TrustAnyOwner: r.TrustAnyOwner,
 		Logger:        r.Logger,
 	}
+	w.refuse = h.refuse
 	w.accept = func(done <-chan struct{}, c *candidate) error {
 		return r.replace(done, h, &w.rules.running, c)
 	}
@@ -262,6 +285,7 @@ func (r *Restarter) Restart(ctx context.Context) error {
 }
 
 func (r *Restarter) restart(done <-chan struct{}, h hooks) error {
+	notices.attach(r.Logger)
 	path, err := executablePath(r.Path)
 	if err != nil {
 		return err
@@ -284,11 +308,18 @@ func (r *Restarter) restart(done <-chan struct{}, h hooks) error {
 }
 
 func (r *Restarter) restartOnce(done <-chan struct{}, h hooks, path string, rules *rules) error {
+	seen := now()
 	c, err := openRegular(path)
 	if err != nil {
 		return err
 	}
 	defer c.close()
+	c.times.seen = seen
+	if h.refuse != nil {
+		if err := h.refuse(c); err != nil {
+			return err
+		}
+	}
 	if err := c.judge(rules); err != nil {
 		return err
 	}
@@ -332,12 +363,27 @@ func (r *Restarter) replace(done <-chan struct{}, h hooks, running *version, c *
 			return err
 		}
 	}
+	c.build = readBuild(c.file, c.id.size)
+	if h.returnable != nil {
+		if err := h.returnable(c); err != nil {
+			return err
+		}
+	}
+	t := &c.times
+	t.judged = now()
+	t.quiesced, t.drained = t.judged, t.judged
+	if bringToRest != nil {
+		resume, err := bringToRest(done, r.drainTimeout(), t)
+		if err != nil {
+			return err
+		}
+		defer resume()
+	}
 	if h.beforeExec != nil {
 		if err := h.beforeExec(); err != nil {
 			return err
 		}
 	}
-	c.build = readBuild(c.file, c.id.size)
 	retry := newRetry()
 	for start := time.Now(); ; {
 		// Whatever came before may have taken long.
@@ -347,7 +393,7 @@ func (r *Restarter) replace(done <-chan struct{}, h hooks, running *version, c *
 		if r.Logger != nil && retry.current == 0 {
 			r.Logger.Info("restarting", "path", c.path, "from", running.build().String(), "to", c.build.String())
 		}
-		err := execImage(c, r.ExactFile, launch.args, os.Environ())
+		err := r.exec(c, h)
 		// By its descriptor, what is missing is /proc.
 		if !execTransient(err) || r.ExactFile && errors.Is(err, os.ErrNotExist) {
 			return err
@@ -365,4 +411,26 @@ func (r *Restarter) replace(done <-chan struct{}, h hooks, running *version, c *
 			return err
 		}
 	}
+}
+
+func (r *Restarter) drainTimeout() time.Duration {
+	if r.DrainTimeout == 0 {
+		return defaultDrainTimeout
+	}
+	return r.DrainTimeout
+}
+
+// exec executes c, and hands over what it can take. It returns only if that
+// failed.
+func (r *Restarter) exec(c *candidate, h hooks) error {
+	c.times.executed = now()
+	if c.build.foreign {
+		return execImage(c, r.ExactFile, nil)
+	}
+	estate, err := newHandover(c, h.wayBack)
+	defer func() { closeAll(estate.Temporary) }()
+	if err != nil {
+		return err
+	}
+	return execImage(c, r.ExactFile, estate)
 }

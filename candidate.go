@@ -40,6 +40,7 @@ type candidate struct {
 	id   fileID
 	kind imageKind // set by judge
 
+	times restartTimes
 	build Build // set before it is executed
 }
 

@@ -20,18 +20,15 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/autorestart-go/autorestart/internal/handover"
 )
 
 // execImage replaces the image of this process by the candidate: by its path, or
-// if exact by its descriptor, which needs /proc. It returns only if that failed,
-// and then everything is as it was.
-func execImage(c *candidate, exact bool, args, env []string) error {
-	execMu.Lock()
-	defer execMu.Unlock()
-	defer lowerOpenFilesLimit()()
-	defer becomeLeader()()
-
-	h := handover{pid: os.Getpid()}
+// if exact by its descriptor, which needs /proc. A version without this library
+// would leave open what is handed over, and the variable to its children: for that,
+// h is nil. It returns only if that failed, and then everything is as it was.
+func execImage(c *candidate, exact bool, h *handover.Handover) error {
 	target := c.path
 	if exact {
 		// Not execveat(2): only syscall.Exec keeps the runtime from starting threads.
@@ -40,20 +37,33 @@ func execImage(c *candidate, exact bool, args, env []string) error {
 			return err
 		}
 		target = "/proc/self/fd/" + strconv.Itoa(fd)
-		h.path = c.path
 	}
+	return execve(target, launch.args, os.Environ(), h)
+}
+
+func execve(target string, args, env []string, h *handover.Handover) error {
+	execMu.Lock()
+	defer execMu.Unlock()
+	defer lowerOpenFilesLimit()()
+	defer becomeLeader()()
 	// Forks wait for readers of ForkLock: none copies what is about to cross.
 	syscall.ForkLock.RLock()
 	defer syscall.ForkLock.RUnlock()
-	// A version without this library would leave the descriptors open, and the
-	// variable to its children.
-	if !c.build.foreign {
-		h.inotify, h.watches = inotifyFDs.beginHandover()
+	if h != nil {
+		h.Numbers[handover.Inotify], h.Numbers[handover.Watch] = inotifyFDs.beginHandover()
 		defer inotifyFDs.cancelHandover()
-		env = append(env, handoverEnv+"="+h.String())
+		if s := &succession; s.ignoreForExec != nil {
+			h.Numbers[handover.Signal] = append(h.Numbers[handover.Signal], s.signals...)
+			defer s.ignoreForExec(s.signals)()
+		}
 	}
-	err := syscall.Exec(target, args, env)
+	err := handover.Execute(target, args, env, h)
 	return &os.PathError{Op: "execve", Path: target, Err: err}
+}
+
+// openPathOnly opens a file that needn't be readable, to execute it later.
+func openPathOnly(path string) (fd int, err error) {
+	return ignoringEINTR(func() (int, error) { return unix.Open(path, unix.O_PATH|unix.O_CLOEXEC, 0) })
 }
 
 // execTransient reports whether an exec that failed so may succeed soon, with
@@ -61,5 +71,5 @@ func execImage(c *candidate, exact bool, args, env []string) error {
 // the file is missing for a moment.
 func execTransient(err error) bool {
 	return errors.Is(err, unix.ETXTBSY) || errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.ENOMEM) ||
-		errors.Is(err, unix.ENFILE) || errors.Is(err, unix.ENOENT)
+		errors.Is(err, unix.ENFILE) || errors.Is(err, unix.EMFILE) || errors.Is(err, unix.ENOENT)
 }

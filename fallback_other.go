@@ -13,6 +13,8 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+
+	"github.com/autorestart-go/autorestart/internal/handover"
 )
 
 // newEvents has nothing to offer: the watcher polls.
@@ -72,24 +74,11 @@ func lacksCapabilities(_, _ *os.File) bool { return false }
 // before it. Without that it is what is at the path now, for all that can be
 // told: it may have been replaced since the exec.
 func launchID(path string) fileID {
-	if id := parseFileID(inherited.image); id != (fileID{}) {
+	if id := parseFileID(inherited.Texts[handover.Image]); id != (fileID{}) {
 		return id
 	}
 	id, _ := statPath(path)
 	return id
-}
-
-// formatFileID formats what [parseFileID] parses.
-func formatFileID(id fileID) string {
-	var b []byte
-	for _, n := range [...]uint64{
-		id.dev, id.ino, uint64(id.size), uint64(id.mtime), uint64(id.ctime),
-		uint64(id.uid), uint64(id.gid), uint64(id.perm),
-	} {
-		b = strconv.AppendUint(b, n, 16)
-		b = append(b, '/')
-	}
-	return string(b)
 }
 
 // parseFileID returns the identity of a regular file, or zero for anything that
@@ -114,8 +103,8 @@ func parseFileID(s string) fileID {
 // Otherwise it is what argv[0] says, as long as that leads to the same file as
 // what the system says: only argv[0] keeps a symbolic link.
 func launchPath() string {
-	if inherited.path != "" && os.Getuid() == os.Geteuid() && os.Getgid() == os.Getegid() {
-		return inherited.path
+	if inherited.Texts[handover.Path] != "" && os.Getuid() == os.Geteuid() && os.Getgid() == os.Getegid() {
+		return inherited.Texts[handover.Path]
 	}
 	exe, exeErr := os.Executable()
 	if len(os.Args) == 0 {
@@ -150,21 +139,32 @@ func searchPath(name string) string {
 
 // execImage replaces the image of this process by the candidate. It returns only
 // if that failed; where there is no exec, or no exact one, with an error that
-// wraps [errors.ErrUnsupported].
-func execImage(c *candidate, exact bool, args, env []string) error {
+// wraps [errors.ErrUnsupported]. For a version without this library h is nil: its
+// children would have the variable.
+func execImage(c *candidate, exact bool, h *handover.Handover) error {
 	if exact {
 		return &os.PathError{Op: "execve by descriptor", Path: c.path, Err: errors.ErrUnsupported}
 	}
+	if h != nil {
+		h.Texts[handover.Image] = formatFileID(c.id)
+	}
+	return execve(c.path, launch.args, os.Environ(), h)
+}
+
+func execve(target string, args, env []string, h *handover.Handover) error {
 	execMu.Lock()
 	defer execMu.Unlock()
 	defer lowerOpenFilesLimit()()
-	if !c.build.foreign { // its children would have the variable
-		h := handover{pid: os.Getpid(), image: formatFileID(c.id), path: c.path}
-		env = append(env, handoverEnv+"="+h.String())
-	}
-	err := syscall.Exec(c.path, args, env)
-	return &os.PathError{Op: "execve", Path: c.path, Err: err}
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
+	err := handover.Execute(target, args, env, h)
+	return &os.PathError{Op: "execve", Path: target, Err: err}
 }
+
+const selfExe = "the running image" // has no path
+
+// openPathOnly fails: there is no way back, see openWayBack.
+func openPathOnly(string) (int, error) { return 0, errors.ErrUnsupported }
 
 // execTransient reports whether an exec that failed so may succeed soon, with
 // nothing changed.

@@ -1,113 +1,114 @@
 package autorestart
 
 import (
-	"math"
 	"os"
-	"strconv"
-	"strings"
+	"sync"
+	"time"
+
+	"github.com/autorestart-go/autorestart/internal/handover"
 )
 
-// handoverEnv names what one image tells the next. It is set for the exec alone
-// and taken out of the environment before main runs, so that no child sees it.
-// Its value are the fields of [handover], as key=value, separated by commas. The
-// path comes last and may contain anything.
-const handoverEnv = "AUTORESTART_HANDOVER"
-
-// handover is what crosses the exec beside arguments, environment and files.
-type handover struct {
-	pid     int
-	inotify []int          // descriptors, owned by the image that parses this
-	watches []inotifyWatch // what they watch
-	image   string         // which file was executed, where the kernel can't tell; or ""
-	path    string         // of the executable, where the kernel can't tell; or ""
-}
-
-// inotifyWatch is a watch descriptor of an inotify descriptor.
-type inotifyWatch struct{ fd, wd int }
-
-func (h handover) String() string {
-	s := "pid=" + strconv.Itoa(h.pid)
-	for _, fd := range h.inotify {
-		s += ",inotify=" + strconv.Itoa(fd)
-	}
-	for _, w := range h.watches {
-		s += ",watch=" + strconv.Itoa(w.fd) + "/" + strconv.Itoa(w.wd)
-	}
-	if h.image != "" {
-		s += ",image=" + h.image
-	}
-	if h.path != "" {
-		s += ",path=" + h.path
-	}
-	return s
-}
-
-// parseHandover reports false for anything that the given process was not
-// handed by its own earlier image: a child can have inherited the variable, and
-// anyone can set it. Fields that it does not know are passed over, since the
-// image before may have had another version of this library.
-func parseHandover(s string, pid int) (h handover, ok bool) {
-	s, h.path, _ = strings.Cut(s, ",path=")
-	for s != "" {
-		var field string
-		field, s, _ = strings.Cut(s, ",")
-		key, value, _ := strings.Cut(field, "=")
-		var watch string
-		switch key {
-		case "image":
-			h.image = value
-			continue
-		case "pid", "inotify":
-		case "watch":
-			value, watch, _ = strings.Cut(value, "/")
-		default:
-			continue
-		}
-		n, ok := parseInt(value)
-		if !ok {
-			return handover{}, false
-		}
-		switch {
-		case key == "pid":
-			h.pid = n
-		case n <= 2: // never one of the standard streams
-		case key == "inotify":
-			h.inotify = append(h.inotify, n)
-		default:
-			wd, ok := parseInt(watch)
-			if !ok {
-				return handover{}, false
-			}
-			h.watches = append(h.watches, inotifyWatch{n, wd})
-		}
-	}
-	if h.pid != pid || pid <= 0 {
-		return handover{}, false // its descriptors are not ours
-	}
-	return h, true
-}
-
-// parseInt parses a non-negative decimal number that fits a C int.
-func parseInt(s string) (n int, ok bool) {
-	for _, c := range []byte(s) {
-		if c < '0' || c > '9' || n > (math.MaxInt32-9)/10 {
-			return 0, false
-		}
-		n = 10*n + int(c-'0')
-	}
-	return n, s != ""
-}
-
 // inherited is what the image before this one, in this same process, left for
-// it; its pid is 0 if there was none.
-var inherited = takeHandover()
+// it; its PID is 0 if there was none.
+var inherited = handover.Taken
 
-func takeHandover() handover {
-	value, ok := os.LookupEnv(handoverEnv)
-	if !ok {
-		return handover{}
+// Generation returns how many images this process has had before this one, each
+// of which handed over to the next: 0 in a program that was started afresh.
+func Generation() int { return inherited.Number(handover.Generation) }
+
+// succession is what this image does about what it was handed, and hands on. What
+// few programs use, they put in here; it is linked into no others.
+var succession struct {
+	mu      sync.Mutex
+	settled bool // what nobody has asked for is gone
+
+	estate   *estate // files and states
+	bequeath func(*handover.Handover) error
+	dissolve func()
+
+	signals       []int // that must not end the process during the exec
+	ignoreForExec func(signals []int) (undo func())
+}
+
+// settleTime is how long a version that never calls [Ready] has to ask for what
+// was handed over.
+const settleTime = time.Minute
+
+// started is when this image was.
+var started = time.Now()
+
+func init() {
+	handover.Back = execBack
+	if handover.Ignored != "" {
+		notices.add("what the environment says of a restart is ignored", "reason", handover.Ignored)
 	}
-	os.Unsetenv(handoverEnv)
-	h, _ := parseHandover(value, os.Getpid())
-	return h
+	if !handover.OnProbation() && inherited.Number(handover.PID) != 0 {
+		time.AfterFunc(settleTime, settleHandover)
+	}
+}
+
+// settleHandover lets go of what was handed over and nobody has asked for.
+func settleHandover() {
+	s := &succession
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.settled {
+		return
+	}
+	s.settled = true
+	if s.dissolve != nil {
+		s.dissolve()
+	} else if files := inherited.Numbers[handover.File]; files != nil {
+		notices.add("closed what the version before has handed over and this one has no use for", "files", len(files))
+		closeAll(files)
+	}
+	closeAll(inherited.Numbers[handover.Manifest])
+	for _, sig := range inherited.Numbers[handover.Signal] {
+		stopIgnoring(sig)
+	}
+}
+
+func closeAll(fds []int) {
+	for _, fd := range fds {
+		closeDescriptor(fd)
+	}
+}
+
+// newHandover makes what crosses the exec of c. The caller closes what of it is
+// temporary.
+func newHandover(c *candidate, wayBack func(*handover.Handover, *candidate) error) (h *handover.Handover, err error) {
+	h = new(handover.Handover)
+	h.Texts[handover.Times] = c.times.String()
+	h.Texts[handover.Path] = c.path
+	h.Set(handover.PID, os.Getpid())
+	h.Set(handover.Generation, Generation()+1)
+
+	s := &succession
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.settled {
+		for _, kind := range [...]int{handover.Signal, handover.File, handover.Manifest} {
+			h.Numbers[kind] = inherited.Numbers[kind]
+		}
+	}
+	if s.bequeath != nil {
+		err = s.bequeath(h)
+	}
+	if wayBack != nil && err == nil {
+		err = wayBack(h, c)
+	} else {
+		h.KeepWayBack()
+	}
+	return h, err
+}
+
+// execBack executes the image before this one.
+func execBack(target string, args, env []string, h *handover.Handover) error {
+	notices.add("going back to the version before", "reason", h.Texts[handover.Reason])
+	if bringToRest != nil {
+		if resume, err := bringToRest(nil, drainBeforeReturn, new(restartTimes)); err == nil {
+			defer resume()
+		}
+	}
+	return execve(target, args, env, h)
 }

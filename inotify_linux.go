@@ -19,6 +19,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/autorestart-go/autorestart/internal/handover"
 )
 
 const (
@@ -250,7 +252,7 @@ func inotifyEvents(b []byte) iter.Seq2[unix.InotifyEvent, []byte] {
 // inotifyFDs are the inotify descriptors of this process. They cross the exec
 // with their watches, for two reasons: the next image need not make its own,
 // and the execve need not wait for the kernel to take the watches down.
-var inotifyFDs = adoptInotifyFDs(inherited.inotify, inherited.watches)
+var inotifyFDs = adoptInotifyFDs(inherited.Numbers[handover.Inotify], inherited.Numbers[handover.Watch])
 
 // spareLifetime is how long an image has to ask for the descriptors that it was
 // handed. A version that no longer watches must not keep a queue that fills.
@@ -264,8 +266,14 @@ type inotifyFDSet struct {
 	watches []inotifyWatch // of all of them
 }
 
-func adoptInotifyFDs(handed []int, watches []inotifyWatch) *inotifyFDSet {
-	s := &inotifyFDSet{watches: watches}
+// inotifyWatch is a watch descriptor of an inotify descriptor.
+type inotifyWatch struct{ fd, wd int }
+
+func adoptInotifyFDs(handed, watches []int) *inotifyFDSet {
+	s := new(inotifyFDSet)
+	for ; len(watches) > 1; watches = watches[2:] {
+		s.watches = append(s.watches, inotifyWatch{watches[0], watches[1]})
+	}
 	for _, fd := range handed {
 		// The empty path is looked at only after the descriptor has been found good.
 		if _, err := unix.InotifyAddWatch(fd, "", stepEvents); err == unix.ENOENT {
@@ -336,15 +344,15 @@ func (s *inotifyFDSet) closeSpare() {
 	}
 }
 
-// beginHandover lets every descriptor cross the coming exec. None can be closed
-// until [inotifyFDSet.cancelHandover], which only an exec that failed needs.
-func (s *inotifyFDSet) beginHandover() (fds []int, watches []inotifyWatch) {
+// beginHandover returns what is to cross the coming exec: descriptors, and what
+// they watch, in pairs. None can be closed until [inotifyFDSet.cancelHandover],
+// which only an exec that failed needs.
+func (s *inotifyFDSet) beginHandover() (fds, watches []int) {
 	s.mu.Lock()
-	all := slices.Concat(s.live, s.spare)
-	for _, fd := range all {
-		unix.FcntlInt(uintptr(fd), unix.F_SETFD, 0)
+	for _, w := range s.watches {
+		watches = append(watches, w.fd, w.wd)
 	}
-	return all, s.watches
+	return slices.Concat(s.live, s.spare), watches
 }
 
 func (s *inotifyFDSet) cancelHandover() {

@@ -26,6 +26,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/autorestart-go/autorestart/internal/handover"
 )
 
 // The daemon of these tests is the test binary itself, copied to where it is
@@ -1085,8 +1087,8 @@ func TestForeignVersionInheritsNothing(t *testing.T) {
 		exe, _ := os.Stat(proc + "exe")
 		return len(command) > 0 && exe != nil && exe.Size() != int64(len(image(t, 1)))
 	})
-	if env := readFile(t, proc+"environ"); bytes.Contains(env, []byte(handoverEnv)) {
-		t.Errorf("%s is in its environment", handoverEnv)
+	if env := readFile(t, proc+"environ"); bytes.Contains(env, []byte(handover.Env)) {
+		t.Errorf("%s is in its environment", handover.Env)
 	}
 	if n := inotifyInstances(t, d.cmd.Process.Pid); n > 0 {
 		t.Errorf("it has %d inotify instances", n)

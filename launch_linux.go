@@ -9,6 +9,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/autorestart-go/autorestart/internal/handover"
 )
 
 const selfExe = "/proc/self/exe"
@@ -43,9 +45,9 @@ func launchPath() string {
 			return path
 		}
 	}
-	if inherited.path != "" && !secure {
-		setProcessName(inherited.path)
-		return inherited.path
+	if path = inherited.Texts[handover.Path]; path != "" && !secure {
+		setProcessName(path)
+		return path
 	}
 	path, err := os.Readlink(selfExe)
 	if err != nil || strings.HasPrefix(path, "/memfd:") {

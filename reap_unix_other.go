@@ -8,6 +8,8 @@ import (
 	"os/signal"
 	"slices"
 	"syscall"
+
+	"github.com/autorestart-go/autorestart/internal/handover"
 )
 
 // maxProbed is the largest PID that children are looked for at: pid_max of
@@ -22,7 +24,7 @@ const maxProbed = 99999
 // exited with is kept for whoever will ask.
 func listInherited() *inheritance {
 	h := &inheritance{by: "wait4"}
-	if inherited.pid == 0 {
+	if inherited.Number(handover.PID) == 0 {
 		return h
 	}
 	h.done = make(map[int]Exit)

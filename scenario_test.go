@@ -19,6 +19,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/autorestart-go/autorestart/internal/handover"
 )
 
 // A scenario is a program that executes itself once: the first image starts
@@ -67,7 +69,9 @@ var _ = registerHelper("scenario", func() {
 	}
 	s.before()
 	os.Setenv(imageEnv, "2")
-	os.Setenv(handoverEnv, handover{pid: os.Getpid()}.String())
+	var h handover.Handover
+	h.Set(handover.PID, os.Getpid())
+	os.Setenv(handover.Env, h.String())
 	err := syscall.Exec("/proc/self/exe", os.Args, os.Environ())
 	if err == syscall.ENOENT { // without /proc
 		err = syscall.Exec(os.Args[0], os.Args, os.Environ())

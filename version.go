@@ -5,6 +5,7 @@ import (
 	"hash/maphash"
 	"io"
 	"os"
+	"strconv"
 )
 
 // fileID tells one state of one file from every other: a file that has been
@@ -159,4 +160,17 @@ func readFull(r io.ReaderAt, b []byte, off int64) error {
 		err = io.ErrUnexpectedEOF
 	}
 	return err
+}
+
+// formatFileID formats what [parseFileID] parses. What changes with the content
+// comes first.
+func formatFileID(id fileID) string {
+	var b []byte
+	for _, n := range [...]uint64{
+		id.dev, id.ino, uint64(id.size), uint64(id.mtime),
+		uint64(id.ctime), uint64(id.uid), uint64(id.gid), uint64(id.perm),
+	} {
+		b = append(strconv.AppendUint(b, n, 16), '/')
+	}
+	return string(b)
 }

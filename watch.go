@@ -38,6 +38,9 @@ type Watcher struct {
 	// about one that it refuses with an *UnfitError that is NotYet.
 	accept func(done <-chan struct{}, c *candidate) error
 
+	// refuse has the first word on one that differs; nil refuses none.
+	refuse func(*candidate) error
+
 	path     string     // absolute; empty before the first call of Next
 	rules    rules      // what a candidate is judged by
 	base     *version   // what a candidate has to differ from: the running image, or last
@@ -191,6 +194,7 @@ var errSameVersion = errors.New("autorestart: the same version")
 // look looks at the path once. It returns a Change if there is a new version,
 // again if there may be one soon with no event to tell, and no error but errDone.
 func (w *Watcher) look(done <-chan struct{}) (change Change, again bool, err error) {
+	seen := now()
 	id, err := statPath(w.path)
 	if err != nil {
 		w.refusals.pending(w.Logger, unreachable(w.path, err))
@@ -201,7 +205,7 @@ func (w *Watcher) look(done <-chan struct{}) (change Change, again bool, err err
 	}
 	c, err := openRegular(w.path)
 	if err == nil {
-		id = c.id
+		id, c.times.seen = c.id, seen
 		if err = w.consider(done, c); err == nil {
 			change = Change{
 				Path: w.path, Size: id.size, Seen: time.Now(),
@@ -238,6 +242,11 @@ func (w *Watcher) consider(done <-chan struct{}, c *candidate) error {
 	}
 	if same {
 		return errSameVersion
+	}
+	if w.refuse != nil {
+		if err := w.refuse(c); err != nil {
+			return err
+		}
 	}
 	if err := c.judge(&w.rules); err != nil {
 		return err

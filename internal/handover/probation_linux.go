@@ -1,0 +1,133 @@
+//go:build !autorestart_portable
+
+// The way back: the image that is known to work crosses the exec as a descriptor,
+// and is executed by it, whatever is on the disk by then. Without /proc there is
+// no way back, and nobody is put on probation.
+
+package handover
+
+import (
+	"errors"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// CanReturn says that a version can be taken back on this system.
+const CanReturn = true
+
+// ErrNoProbation answers who wants to go back where there is nothing to go back
+// to, or not any more.
+var ErrNoProbation = errors.New("autorestart: this version is not on probation")
+
+// Back executes target, the image before this one, as [Execute] does. The root
+// package puts a more careful function in its place; what hangs before that is
+// taken back by this one.
+var Back = func(target string, args, env []string, h *Handover) error {
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
+	return Execute(target, args, env, h)
+}
+
+var probation struct {
+	mu     sync.Mutex // held while the previous image is executed
+	on     bool
+	handed Handover
+	timer  *time.Timer
+	env    []string // that this image was executed with
+}
+
+func (h *Handover) startProbation() {
+	ms := h.Number(ReadyWithin)
+	if ms == 0 || h.Number(Previous) == 0 {
+		return
+	}
+	p := &probation
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.on, p.handed, p.env = true, *h, syscall.Environ()
+	p.timer = time.AfterFunc(time.Duration(ms)*time.Millisecond, func() {
+		Return("it was not ready within " + strconv.Itoa(ms) + " ms")
+	})
+}
+
+// OnProbation reports whether this image can still be taken back.
+func OnProbation() bool {
+	p := &probation
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.on
+}
+
+// KeepWayBack has the next image return to the one that this could return to. It
+// reports false if that is none.
+func (h *Handover) KeepWayBack() bool {
+	p := &probation
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.on {
+		for kind := range numNumbers {
+			if kind == ReadyWithin || kind == Previous || kind == Dir {
+				h.Numbers[kind] = p.handed.Numbers[kind]
+			}
+		}
+	}
+	return p.on
+}
+
+// EndProbation says that this image works.
+func EndProbation() {
+	p := &probation
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.on {
+		p.on = false
+		p.timer.Stop()
+		syscall.Close(p.handed.Number(Previous))
+		syscall.Close(p.handed.Number(Dir))
+	}
+}
+
+// Return executes the previous image. It comes back only if that failed, or if
+// this one is not on probation, with [ErrNoProbation].
+func Return(reason string) error {
+	p := &probation
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.on {
+		return ErrNoProbation
+	}
+	h := p.handed
+	h.Texts[Failed], h.Texts[Reason] = h.Texts[Image], reason
+	h.Texts[Image], h.Texts[Times] = "", ""
+	h.Set(Generation, h.Number(Generation)+1)
+	h.Numbers[ReadyWithin], h.Numbers[Previous], h.Numbers[Dir] = nil, nil, nil
+	if here, err := syscall.Open(".", syscall.O_RDONLY|syscall.O_DIRECTORY|syscall.O_CLOEXEC, 0); err == nil {
+		defer func() {
+			syscall.Fchdir(here)
+			syscall.Close(here)
+		}()
+	}
+	syscall.Fchdir(p.handed.Number(Dir))
+	return Back("/proc/self/fd/"+strconv.Itoa(p.handed.Number(Previous)), commandLine(), p.env, &h)
+}
+
+// commandLine returns the arguments of this process. Package os may not be there
+// yet.
+func commandLine() (args []string) {
+	fd, err := syscall.Open("/proc/self/cmdline", syscall.O_RDONLY|syscall.O_CLOEXEC, 0)
+	if err != nil {
+		return nil
+	}
+	b := make([]byte, 8<<20) // more than execve(2) takes
+	n, _ := syscall.Read(fd, b)
+	syscall.Close(fd)
+	for line := string(b[:max(n, 0)]); line != ""; {
+		var arg string
+		arg, line, _ = strings.Cut(line, "\x00")
+		args = append(args, arg)
+	}
+	return args
+}

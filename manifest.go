@@ -1,0 +1,86 @@
+package autorestart
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+)
+
+// A manifest tells the next image the names of the files that cross the exec, and
+// the states. It is a line that names the format, and records: a kind, a name and
+// a value, both preceded by their length as a varint. The last record has no name,
+// so that a manifest that is cut is known for it.
+
+const manifestFormat = "autorestart manifest 1\n"
+
+const (
+	manifestFile  = 'f' // the value is a descriptor, as a varint
+	manifestState = 's'
+	manifestEnd   = 'e'
+)
+
+var (
+	errManifestFormat = errors.New("a manifest of another version of this library")
+	errManifestCut    = errors.New("a manifest that is cut or damaged")
+)
+
+type record struct {
+	kind  byte
+	name  string
+	value []byte
+}
+
+func appendRecord(b []byte, r record) []byte {
+	b = append(b, r.kind)
+	b = binary.AppendUvarint(b, uint64(len(r.name)))
+	b = append(b, r.name...)
+	b = binary.AppendUvarint(b, uint64(len(r.value)))
+	return append(b, r.value...)
+}
+
+func appendFileRecord(b []byte, name string, fd int) []byte {
+	return appendRecord(b, record{manifestFile, name, binary.AppendUvarint(nil, uint64(fd))})
+}
+
+// fd returns the descriptor of a manifestFile, or -1.
+func (r record) fd() int {
+	n, size := binary.Uvarint(r.value)
+	if size != len(r.value) || n > 1<<30 {
+		return -1
+	}
+	return int(n)
+}
+
+// parseManifest returns the records but the last. Their values are parts of b.
+func parseManifest(b []byte) (records []record, err error) {
+	b, ok := bytes.CutPrefix(b, []byte(manifestFormat))
+	if !ok {
+		return nil, errManifestFormat
+	}
+	for len(b) > 0 {
+		r := record{kind: b[0]}
+		var name []byte
+		if name, b, ok = cutCounted(b[1:]); ok {
+			r.value, b, ok = cutCounted(b)
+		}
+		if !ok {
+			break
+		}
+		if r.kind == manifestEnd {
+			return records, nil
+		}
+		r.name = string(name)
+		records = append(records, r)
+	}
+	return nil, errManifestCut
+}
+
+// cutCounted cuts bytes that are preceded by their number off b.
+func cutCounted(b []byte) (counted, rest []byte, ok bool) {
+	n, size := binary.Uvarint(b)
+	if size <= 0 || n > uint64(len(b)-size) {
+		return nil, nil, false
+	}
+	b = b[size:]
+	return b[:n:n], b[n:], true
+}

@@ -1,0 +1,150 @@
+package autorestart
+
+import (
+	"errors"
+	"os"
+	"runtime"
+	"strings"
+	"time"
+
+	"github.com/autorestart-go/autorestart/internal/handover"
+)
+
+// Ready says that this version works: that it has opened and asked for what it
+// needs, and serves. What was handed over and nobody has asked for is closed, a
+// signal that nobody has subscribed to gets its default action again, and the
+// version before can't come back any more, see [Restarter.ReadyTimeout].
+//
+// Every version of a program should call it that listens with package sockets,
+// passes files on, or is executed with a ReadyTimeout. Calls after the first do
+// nothing.
+func Ready() {
+	handover.EndProbation()
+	readySince.CompareAndSwap(0, time.Now().UnixNano())
+	settleHandover()
+}
+
+// ErrNoProbation answers [Fail] in a version that can't be taken back: it was
+// started afresh or without a [Restarter.ReadyTimeout], or it is ready.
+var ErrNoProbation = handover.ErrNoProbation
+
+// Fail says that this version does not work: the one before is executed again, with
+// the same PID, listeners and state, and learns of err from [TakenBack]. The version that
+// failed is not executed again until its file is written or replaced.
+//
+// Fail returns only if that is not possible.
+func Fail(err error) error {
+	reason := "it failed"
+	if err != nil {
+		reason = err.Error()
+	}
+	return handover.Return(reason)
+}
+
+// Guard takes this version back if main panics, or returns, before it has called
+// [Ready]. It is to be deferred, at the top of main:
+//
+//	defer autorestart.Guard()
+//
+// Other goroutines, [os.Exit] and fatal errors of the runtime are beyond its
+// reach.
+func Guard() {
+	panicked := recover()
+	if handover.OnProbation() {
+		reason := "main returned before it was ready"
+		if panicked != nil {
+			reason = "main panicked: " + panicText(panicked)
+			stack := make([]byte, 64<<10)
+			stack = stack[:runtime.Stack(stack, false)]
+			writeStderr(append([]byte("panic: "+panicText(panicked)+"\n\n"), stack...))
+		}
+		handover.Return(reason)
+	}
+	if panicked != nil {
+		panic(panicked)
+	}
+}
+
+func panicText(v any) string {
+	switch v := v.(type) {
+	case error:
+		return v.Error()
+	case string:
+		return v
+	case interface{ String() string }:
+		return v.String()
+	default:
+		return "with a value that is no text"
+	}
+}
+
+// TakenBackError says that this version runs again because a newer one failed.
+type TakenBackError struct {
+	Generation int    // of the version that failed
+	Reason     string // what it passed to Fail, or what else happened
+}
+
+func (e *TakenBackError) Error() string {
+	return "autorestart: the new version was taken back: " + e.Reason
+}
+
+// TakenBack returns a [*TakenBackError] if this version runs again because a newer
+// one failed, and nil otherwise.
+func TakenBack() error {
+	if inherited.Texts[handover.Failed] == "" {
+		return nil
+	}
+	return &TakenBackError{Generation: Generation() - 1, Reason: inherited.Texts[handover.Reason]}
+}
+
+// refuseTakenBack refuses the file that was taken back, until it is written or
+// touched.
+func refuseTakenBack(c *candidate) error {
+	id := c.id
+	id.ctime, id.uid, id.gid, id.perm = 0, 0, 0, 0
+	if f := inherited.Texts[handover.Failed]; f == "" || !strings.HasPrefix(f, strings.TrimSuffix(formatFileID(id), "0/0/0/0/")) {
+		return nil
+	}
+	return &UnfitError{
+		Path:     c.path,
+		Found:    "the version that was taken back (" + inherited.Texts[handover.Reason] + ")",
+		Expected: "another one, or that it is written again",
+	}
+}
+
+// putOnProbation adds to h what going back from c takes: the running image, and the
+// working directory.
+func (r *Restarter) putOnProbation(h *handover.Handover, c *candidate) error {
+	h.Texts[handover.Image] = formatFileID(c.id)
+	// This version may not have shown that it works: then the next goes back further.
+	if !h.KeepWayBack() {
+		for _, f := range [...]struct {
+			kind int
+			path string
+		}{{handover.Previous, selfExe}, {handover.Dir, "."}} {
+			fd, err := openPathOnly(f.path)
+			if err != nil {
+				return &os.PathError{Op: "restart with ReadyTimeout: open", Path: f.path, Err: err}
+			}
+			h.Set(f.kind, fd)
+			h.Temporary = append(h.Temporary, fd)
+		}
+	}
+	h.Set(handover.ReadyWithin, int(max(1, r.ReadyTimeout.Milliseconds())))
+	return nil
+}
+
+// returnable returns nil if c can be taken back.
+func returnable(c *candidate) error {
+	switch {
+	case !handover.CanReturn:
+		return &os.PathError{Op: "restart with ReadyTimeout", Path: c.path, Err: errors.ErrUnsupported}
+	case c.build.foreign:
+		return &UnfitError{
+			Path:     c.path,
+			Found:    "a program without " + modulePath,
+			Expected: "one with it: it could neither be ready in time nor be taken back",
+		}
+	}
+	return nil
+}

@@ -1,0 +1,136 @@
+package autorestart
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"time"
+)
+
+// A Drainer is a part of the program that takes on work from outside, and is
+// brought to rest before an exec: a server, the consumer of a queue.
+type Drainer interface {
+	// Quiesce stops taking on new work, without a trace for those who bring it:
+	// they wait. It returns soon.
+	Quiesce()
+
+	// Drain waits until what was taken on before is done, or ctx ends. Then it
+	// returns an error that tells what is left; the exec cuts that off.
+	Drain(ctx context.Context) error
+
+	// Resume takes on work again: there was no exec.
+	Resume()
+}
+
+// defaultDrainTimeout is for the time that a [Restarter] does not tell.
+const defaultDrainTimeout = 10 * time.Second
+
+// drainBeforeReturn is what a version that failed has left for its work.
+const drainBeforeReturn = 20 * time.Millisecond
+
+// RegisterDrainer has d brought to rest before each exec, at the same time as all
+// others, until unregister is called. After [Restarter.DrainTimeout] the exec takes
+// place even so; if the restart is called off, everything resumes.
+func RegisterDrainer(d Drainer) (unregister func()) {
+	r := useRest()
+	defer r.mu.Unlock()
+	entry := &registered{d}
+	r.all = append(r.all, entry)
+	if r.depth > 0 {
+		d.Quiesce()
+	}
+	return func() {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.all = slices.DeleteFunc(r.all, func(e *registered) bool { return e == entry })
+	}
+}
+
+// Draining returns a channel that is closed while a restart brings the program to
+// rest: who serves something that would go on for long ends it then. If the
+// restart is called off, the next call returns another channel.
+func Draining() <-chan struct{} {
+	r := useRest()
+	defer r.mu.Unlock()
+	if r.draining == nil {
+		r.draining = make(chan struct{})
+		if r.depth > 0 {
+			close(r.draining)
+		}
+	}
+	return r.draining
+}
+
+// bringToRest quiesces and drains; nil as long as there is nothing to bring to
+// rest. Unless it fails, the caller resumes where there is no exec.
+var bringToRest func(done <-chan struct{}, timeout time.Duration, t *restartTimes) (resume func(), err error)
+
+type rest struct {
+	mu       sync.Mutex
+	all      []*registered
+	depth    int           // more than one when a version on its way on is taken back
+	draining chan struct{} // closed while depth is not 0; nil until somebody asks
+}
+
+type registered struct{ Drainer }
+
+var resting rest
+
+// useRest returns resting, locked.
+func useRest() *rest {
+	resting.mu.Lock()
+	bringToRest = resting.begin
+	return &resting
+}
+
+func (r *rest) begin(done <-chan struct{}, timeout time.Duration, t *restartTimes) (resume func(), err error) {
+	all := r.quiesce()
+	t.quiesced = now()
+	ctx, cancel := context.WithTimeout(context.Background(), timeout)
+	defer cancel()
+	ended := make(chan error, len(all))
+	for _, d := range all {
+		go func() { ended <- d.Drain(ctx) }()
+	}
+	for range all {
+		select {
+		case err := <-ended:
+			if err != nil {
+				notices.add("cutting off what is not done", "reason", err)
+			}
+		case <-done:
+			r.resume()
+			return nil, errDone
+		}
+	}
+	t.drained = now()
+	return r.resume, nil
+}
+
+// quiesce returns what is to be drained.
+func (r *rest) quiesce() []*registered {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.depth++
+	if r.depth == 1 {
+		for _, d := range r.all {
+			d.Quiesce()
+		}
+		if r.draining != nil {
+			close(r.draining)
+		}
+	}
+	return slices.Clone(r.all)
+}
+
+func (r *rest) resume() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.depth--
+	if r.depth == 0 {
+		r.draining = nil
+		for _, d := range r.all {
+			d.Resume()
+		}
+	}
+}
