@@ -28,7 +28,11 @@ func BenchmarkRollback(b *testing.B) {
 			b.ReportMetric(milliseconds(slowest), "slowest-ms")
 			b.ReportMetric(milliseconds(slowest-f.after), "slowest-less-timeout-ms")
 			b.ReportMetric(float64(r.load.lost.total()), "lost")
-			rollbacks.add(f.does, len(r.times), slowest, slowest-f.after, r.load.lost.total())
+			if len(r.times) < deploys {
+				rollbacks.add(f.does, len(r.times)+1, "never", "never", r.load.lost.total())
+				return
+			}
+			rollbacks.add(f.does, deploys, slowest, slowest-f.after, r.load.lost.total())
 		})
 	}
 }

@@ -39,21 +39,15 @@ func main() {
 		if err != nil {
 			log.Fatal(err)
 		}
-		ready()
+		autorestart.Ready()
 		log.Fatal(daemon.Echo(conn))
 	}
 	ln, err := sockets.Listen(*daemon.Network, *daemon.Address)
 	if err != nil {
 		log.Fatal(err)
 	}
-	ready()
+	autorestart.Ready()
 	log.Fatal(serve(ln))
-}
-
-func ready() {
-	if err := autorestart.Ready(); err != nil {
-		log.Fatal(err)
-	}
 }
 
 func serve(ln net.Listener) error {

@@ -1,5 +1,6 @@
 // Package hang never gets through its init in the versions that say so: main
-// isn't reached, nor any package that is initialised later.
+// isn't reached, nor any package that is initialised later. It needs little
+// itself, so those are nearly all.
 package hang
 
 import (
