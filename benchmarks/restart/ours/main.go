@@ -39,6 +39,10 @@ func main() {
 		if err != nil {
 			log.Fatal(err)
 		}
+		// What comes during a restart waits in there; the usual size is for 28 ms.
+		if err := conn.(interface{ SetReadBuffer(int) error }).SetReadBuffer(1 << 20); err != nil {
+			log.Fatal(err)
+		}
 		autorestart.Ready()
 		log.Fatal(daemon.Echo(conn))
 	}
