@@ -38,12 +38,13 @@ func execImage(c *candidate, exact bool, h *handover.Handover) error {
 		}
 		target = "/proc/self/fd/" + strconv.Itoa(fd)
 	}
-	return execve(target, launch.args, os.Environ(), h)
+	return execve(target, launch.args, os.Environ(), h, c)
 }
 
-// execve has no deferred calls: they would be a tenth of what this package adds to
-// a program's exec, and nothing here panics.
-func execve(target string, args, env []string, h *handover.Handover) error {
+// execve executes target; if it is the path of c, only as long as that is there. It
+// has no deferred calls, since each costs as much space as the call itself, and
+// nothing here panics.
+func execve(target string, args, env []string, h *handover.Handover, c *candidate) (err error) {
 	execMu.Lock()
 	restoreLimit := lowerOpenFilesLimit()
 	follow := becomeLeader()
@@ -57,7 +58,14 @@ func execve(target string, args, env []string, h *handover.Handover) error {
 			listen = s.ignoreForExec(s.signals)
 		}
 	}
-	err := handover.Execute(target, args, env, h)
+	// Nothing that takes time comes between the last look and the exec.
+	if c != nil {
+		err = c.stillThere()
+	}
+	if err == nil {
+		err = handover.Execute(target, args, env, h)
+		err = &os.PathError{Op: "execve", Path: target, Err: err}
+	}
 	if listen != nil {
 		listen()
 	}
@@ -68,7 +76,7 @@ func execve(target string, args, env []string, h *handover.Handover) error {
 	follow()
 	restoreLimit()
 	execMu.Unlock()
-	return &os.PathError{Op: "execve", Path: target, Err: err}
+	return err
 }
 
 // openPathOnly opens a file that needn't be readable, to execute it later.

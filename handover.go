@@ -121,7 +121,7 @@ func execBack(target string, args, env []string, h *handover.Handover) (err erro
 		resume, err = bringToRest(nil, drainBeforeReturn, new(restartTimes))
 	}
 	if err == nil {
-		err = execve(target, args, env, h)
+		err = execve(target, args, env, h, nil)
 		resume()
 	}
 	return err
