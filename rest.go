@@ -138,7 +138,7 @@ func (r *rest) resume() {
 	r.depth--
 	if r.depth == 0 {
 		r.draining = nil
-		for _, d := range r.all {
+		for _, d := range slices.Backward(r.all) { // a server before its listener
 			d.Resume()
 		}
 	}

@@ -40,6 +40,9 @@ type socketConn interface {
 	// the connection may rest there.
 	AtBoundary(mayRest bool)
 
+	// Begun says that the next request has begun.
+	Begun()
+
 	// Heard returns when something was read, and whether that was since the last
 	// boundary.
 	Heard() (last time.Time, since bool)
@@ -71,8 +74,12 @@ func (c *conn) set(state http.ConnState) (newHTTP2 bool) {
 		}
 	}
 	c.state, c.since = state, time.Now()
-	if state == http.StateIdle && c.socket != nil {
-		c.socket.AtBoundary(c.mayRest)
+	if c.socket != nil {
+		if state == http.StateIdle {
+			c.socket.AtBoundary(c.mayRest)
+		} else {
+			c.socket.Begun()
+		}
 	}
 	return newHTTP2
 }

@@ -13,6 +13,10 @@ const (
 	// time, and is answered.
 	idlePatience = 10 * time.Millisecond
 
+	// restPatience is for clients whose connections may rest, but which are so fast
+	// that the next request is there whenever one is answered.
+	restPatience = 20 * time.Millisecond
+
 	// newPatience is for clients whose first request is on its way.
 	newPatience = 50 * time.Millisecond
 

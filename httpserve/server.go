@@ -19,9 +19,9 @@ type server struct {
 	connState func(net.Conn, http.ConnState) // likewise; may be nil
 	goAway    func()                         // tells clients of HTTP/2 to go elsewhere
 
-	conns    sync.Map // net.Conn -> *conn
-	draining atomic.Bool
-	changed  bell // rung while draining
+	conns    sync.Map                  // net.Conn -> *conn
+	draining atomic.Pointer[time.Time] // since when
+	changed  bell                      // rung while draining
 
 	stopSweeping func() // set while draining
 
@@ -105,7 +105,7 @@ func (s *server) begin() (end func()) {
 }
 
 func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if s.draining.Load() && !mayRest(r) {
+	if start := s.draining.Load(); start != nil && (!mayRest(r) || time.Since(*start) > restPatience) {
 		// HTTP/2 has another way to say the same, and package net/http takes it.
 		w.Header().Set("Connection", "close")
 	}
@@ -118,14 +118,14 @@ func (s *server) stateChanged(c net.Conn, state http.ConnState) {
 		// Who has hijacked a connection may go on to report.
 		if v, ok := s.conns.Load(c); ok {
 			c := v.(*conn)
-			if c.set(state) && s.draining.Load() {
+			if c.set(state) && s.draining.Load() != nil {
 				s.goAway()
 			}
 		}
 	case http.StateHijacked, http.StateClosed:
 		s.conns.Delete(c)
 	}
-	if s.draining.Load() {
+	if s.draining.Load() != nil {
 		s.changed.ring()
 	}
 	if s.connState != nil {
@@ -135,12 +135,13 @@ func (s *server) stateChanged(c net.Conn, state http.ConnState) {
 
 // Quiesce closes what is idle from now on, until Resume.
 func (s *server) Quiesce() {
-	s.draining.Store(true)
+	start := time.Now()
+	s.draining.Store(&start)
 	s.goAway()
 	stop, stopped := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(stopped)
-		s.sweepUntil(stop, time.Now())
+		s.sweepUntil(stop, start)
 	}()
 	s.stopSweeping = func() {
 		close(stop)
@@ -171,7 +172,7 @@ func (s *server) Drain(ctx context.Context) error {
 
 func (s *server) Resume() {
 	s.stopSweeping()
-	s.draining.Store(false)
+	s.draining.Store(nil)
 }
 
 // sweepUntil closes connections whose time has come.

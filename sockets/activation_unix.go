@@ -29,6 +29,8 @@ func takeActivated() {
 	if err != nil {
 		handover.Notice("ignored what the environment says of sockets from systemd", "reason", err)
 	}
+	// All are looked at before one is passed on: that opens descriptors.
+	sockets := make(map[int]string)
 	for i, name := range names {
 		fd := firstActivated + i
 		if _, err := syscall.GetsockoptInt(fd, syscall.SOL_SOCKET, syscall.SO_TYPE); err != nil {
@@ -37,6 +39,9 @@ func takeActivated() {
 			continue
 		}
 		syscall.CloseOnExec(fd)
+		sockets[fd] = name
+	}
+	for fd, name := range sockets {
 		if err := passActivated(fd, name); err != nil {
 			handover.Notice("closed a socket from systemd", "fd", fd, "name", name, "reason", err)
 		}

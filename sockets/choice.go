@@ -18,31 +18,27 @@ type request struct {
 	hosts []netip.Addr // unspecified: all
 }
 
-// newRequest finds out what the address means, if there is anything inherited that
-// could be meant.
-func newRequest(ctx context.Context, network, address, name string) (*request, error) {
-	r := &request{network: network, address: address, name: name}
-	if isUnix(network) || !anyInherited(network) {
-		return r, nil
-	}
-	host, service, err := net.SplitHostPort(address)
+// resolve finds out what the address means. It fails only if ctx ends; what is not an
+// address, package net says better.
+func (r *request) resolve(ctx context.Context) error {
+	host, service, err := net.SplitHostPort(r.address)
 	if err != nil {
-		return r, nil // package net says it better
+		return nil
 	}
-	port, err := net.DefaultResolver.LookupPort(ctx, network, service)
+	port, err := net.DefaultResolver.LookupPort(ctx, r.network, service)
 	if err != nil {
-		return r, nil
+		return ctx.Err()
 	}
 	r.port = uint16(port)
 	if host == "" {
-		r.hosts = []netip.Addr{netip.IPv6Unspecified()}
-		return r, nil
+		host = "::"
 	}
-	r.hosts, err = net.DefaultResolver.LookupNetIP(ctx, "ip", host)
-	if err != nil && ctx.Err() != nil {
-		return nil, err
+	if ip, err := netip.ParseAddr(host); err == nil {
+		r.hosts = []netip.Addr{ip}
+		return nil
 	}
-	return r, nil
+	r.hosts, _ = net.DefaultResolver.LookupNetIP(ctx, "ip", host)
+	return ctx.Err()
 }
 
 // choose returns the index of the inherited socket that fits best, or -1: the one

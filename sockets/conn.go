@@ -19,6 +19,7 @@ func (c *tcpConn) SetReadDeadline(t time.Time) error { return c.s.gate.setDeadli
 func (c *tcpConn) Close() error                      { return c.s.close() }
 func (c *tcpConn) Linger()                           { c.s.linger() }
 func (c *tcpConn) AtBoundary(mayRest bool)           { c.s.atBoundary(mayRest) }
+func (c *tcpConn) Begun()                            { c.s.requestBegun() }
 func (c *tcpConn) Heard() (time.Time, bool)          { return c.s.heard() }
 
 type unixConn struct {
@@ -32,6 +33,7 @@ func (c *unixConn) SetReadDeadline(t time.Time) error { return c.s.gate.setDeadl
 func (c *unixConn) Close() error                      { return c.s.close() }
 func (c *unixConn) Linger()                           { c.s.linger() }
 func (c *unixConn) AtBoundary(mayRest bool)           { c.s.atBoundary(mayRest) }
+func (c *unixConn) Begun()                            { c.s.requestBegun() }
 func (c *unixConn) Heard() (time.Time, bool)          { return c.s.heard() }
 
 // keepAlive is what a [net.ListenConfig] says of accepted connections. A listener

@@ -22,14 +22,20 @@ func obtain[S socket](ctx context.Context, network, address, name string,
 ) (s S, k, then key, err error) {
 	fail := func(err error) (S, key, key, error) {
 		var none S
-		if _, ok := errors.AsType[*net.OpError](err); !ok {
+		op, ok := errors.AsType[*net.OpError](err)
+		if ok && op.Op != "listen" {
+			err, ok = op.Err, false
+		}
+		if !ok {
 			err = &net.OpError{Op: "listen", Net: network, Addr: asked{network, address}, Err: err}
 		}
 		return none, key{}, key{}, err
 	}
-	req, err := newRequest(ctx, network, address, name)
-	if err != nil {
-		return fail(err)
+	req := &request{network: network, address: address, name: name}
+	if !isUnix(network) && anyInherited(network) {
+		if err := req.resolve(ctx); err != nil {
+			return fail(err)
+		}
 	}
 	for {
 		old, ok := claim(req)

@@ -1,6 +1,7 @@
 package sockets
 
 import (
+	"errors"
 	"net"
 	"os"
 	"time"
@@ -26,8 +27,8 @@ type stream struct {
 	lingers bool      // see linger
 	passed  key       // under which it crosses the exec; none if zero
 
-	// buffer is how much the first reader asked for. One that asks for less has
-	// something left from before.
+	// buffer is how much the first reader asked for, if the stream may rest. One that
+	// asks for less has something left from before.
 	buffer int
 }
 
@@ -55,6 +56,8 @@ func (s *stream) read(b []byte) (n int, err error) {
 		if n > 0 {
 			s.lastAt = time.Now()
 			s.begun()
+		} else if s.closed && errors.Is(err, os.ErrDeadlineExceeded) {
+			err = s.errClosed("read")
 		}
 		s.mu.Unlock()
 		if !again {
@@ -68,18 +71,25 @@ func (s *stream) read(b []byte) (n int, err error) {
 func (s *stream) enterWith(size int) (epoch uint, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.buffer == 0 {
-		s.buffer = size
-	}
-	if size != s.buffer {
-		s.begun()
+	if s.mayRest {
+		if s.buffer == 0 {
+			s.buffer = size
+		}
+		if size != s.buffer {
+			s.begun()
+		}
 	}
 	s.waitOpen()
 	s.inside++
 	if s.closed {
-		err = &net.OpError{Op: "read", Net: s.conn.LocalAddr().Network(), Source: s.conn.LocalAddr(), Addr: s.conn.RemoteAddr(), Err: net.ErrClosed}
+		err = s.errClosed("read")
 	}
 	return s.epoch, err
+}
+
+func (s *stream) errClosed(op string) error {
+	local := s.conn.LocalAddr()
+	return &net.OpError{Op: op, Net: local.Network(), Source: local, Addr: s.conn.RemoteAddr(), Err: net.ErrClosed}
 }
 
 // begun is called, with s locked, when the next request is.
@@ -104,6 +114,14 @@ func (s *stream) atBoundary(mayRest bool) {
 	if mayRest && s.l.resting.Load() {
 		s.hold()
 	}
+}
+
+// requestBegun says that the boundary is passed, even if nothing was read: the next
+// request came together with the last.
+func (s *stream) requestBegun() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.begun()
 }
 
 // heard returns when something was read, and whether that was since the last
@@ -171,7 +189,7 @@ func (s *stream) close() error {
 	lingers := s.lingers
 	s.mu.Unlock()
 	if !first {
-		return s.conn.Close()
+		return s.errClosed("close")
 	}
 	var err error
 	if lingers {

@@ -22,15 +22,16 @@ import (
 // Patience is how long a test waits for something that should take milliseconds.
 const Patience = 20 * time.Second
 
-const helperEnv = "AUTORESTART_TEST_HELPER"
+// HelperEnv names the daemon that the test binary is to be.
+const HelperEnv = "AUTORESTART_TEST_HELPER"
 
 // Main is the TestMain of a package. The daemons are programs that the test binary
 // can be beside a test.
 func Main(m *testing.M, daemons map[string]func()) {
-	if name := os.Getenv(helperEnv); name != "" {
+	if name := os.Getenv(HelperEnv); name != "" {
 		main, ok := daemons[name]
 		if !ok {
-			fmt.Fprintf(os.Stderr, "%s=%s: no such daemon\n", helperEnv, name)
+			fmt.Fprintf(os.Stderr, "%s=%s: no such daemon\n", HelperEnv, name)
 			os.Exit(2)
 		}
 		Say("start", autorestart.Generation())
@@ -111,7 +112,7 @@ func New(t testing.TB, name string) *Daemon {
 	d := &Daemon{t: t, Path: filepath.Join(t.TempDir(), "app"), said: make(chan string, 1000)}
 	d.Deploy()
 	d.Cmd = exec.Command(d.Path)
-	d.Cmd.Env = append(os.Environ(), helperEnv+"="+name)
+	d.Cmd.Env = append(os.Environ(), HelperEnv+"="+name)
 	return d
 }
 
@@ -159,27 +160,32 @@ func (d *Daemon) Start() {
 	d.Want("start")
 }
 
-// Want waits for the next event, which must be the given one, and returns what was
-// said.
-func (d *Daemon) Want(event string) string {
+// Next waits for the next event.
+func (d *Daemon) Next() (event, text string) {
 	d.t.Helper()
 	select {
 	case line, ok := <-d.said:
 		if !ok {
-			d.t.Fatalf("the daemon has ended, expected %q", event)
+			d.t.Fatal("the daemon has ended")
 		}
-		var got, text string
-		if _, err := fmt.Sscanf(line, "%s %q", &got, &text); err != nil {
+		if _, err := fmt.Sscanf(line, "%s %q", &event, &text); err != nil {
 			d.t.Fatalf("the daemon said %q: %v", line, err)
 		}
-		if got != event {
-			d.t.Fatalf("the daemon said %s %q, expected %q", got, text, event)
-		}
-		return text
 	case <-time.After(Patience):
-		d.t.Fatalf("no %q from the daemon for %v", event, Patience)
+		d.t.Fatalf("nothing from the daemon for %v", Patience)
 	}
-	panic("unreachable")
+	return event, text
+}
+
+// Want waits for the next event, which must be the given one, and returns what was
+// said.
+func (d *Daemon) Want(event string) string {
+	d.t.Helper()
+	got, text := d.Next()
+	if got != event {
+		d.t.Fatalf("the daemon said %s %q, expected %q", got, text, event)
+	}
+	return text
 }
 
 // Tell gives it a command.

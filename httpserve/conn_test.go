@@ -1,0 +1,248 @@
+//go:build linux
+
+package httpserve_test
+
+import (
+	"bufio"
+	"crypto/tls"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	. "github.com/autorestart-go/autorestart/internal/daemontest"
+)
+
+// client is a client of one connection.
+type client struct {
+	net.Conn
+	t *testing.T
+	r *bufio.Reader
+}
+
+func connect(t *testing.T, address string) *client {
+	t.Helper()
+	conn, err := net.Dial("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	conn.SetDeadline(time.Now().Add(Patience))
+	return &client{conn, t, bufio.NewReader(conn)}
+}
+
+// handshake has the client go on by TLS.
+func (c *client) handshake() *client {
+	c.t.Helper()
+	conn := tls.Client(c.Conn, &tls.Config{InsecureSkipVerify: true})
+	if err := conn.Handshake(); err != nil {
+		c.t.Fatal(err)
+	}
+	return &client{conn, c.t, bufio.NewReader(conn)}
+}
+
+func (c *client) send(text string) {
+	c.t.Helper()
+	if _, err := io.WriteString(c, text); err != nil {
+		c.t.Fatal(err)
+	}
+}
+
+// want wants a response with that body, and returns it.
+func (c *client) want(body string) *http.Response {
+	c.t.Helper()
+	resp, _ := c.wantOneOf(body)
+	return resp
+}
+
+// wantOneOf wants a response with one of the bodies.
+func (c *client) wantOneOf(bodies ...string) (resp *http.Response, body string) {
+	c.t.Helper()
+	resp, err := http.ReadResponse(c.r, nil)
+	if err != nil {
+		c.t.Fatalf("%v, expected %q", err, bodies)
+	}
+	b, err := io.ReadAll(resp.Body)
+	if !slices.Contains(bodies, string(b)) || err != nil {
+		c.t.Fatalf("%q, %v, expected %q", b, err, bodies)
+	}
+	return resp, string(b)
+}
+
+// wantEnd wants the connection to have ended.
+func (c *client) wantEnd() {
+	c.t.Helper()
+	if b, err := c.r.ReadByte(); err != io.EOF && !errors.Is(err, syscall.ECONNRESET) {
+		c.t.Fatalf("read %d, %v, expected the end", b, err)
+	}
+}
+
+const askGeneration = "POST /generation HTTP/1.1\r\nHost: example\r\nContent-Length: 4\r\n\r\nbody"
+
+func startWeb(t *testing.T, env ...string) (d *Daemon, address string) {
+	t.Helper()
+	d = Start(t, "web", append(env, networkEnv+"=tcp", addressEnv+"=127.0.0.1:0")...)
+	return d, d.Want("ready")
+}
+
+// quickly fails the test unless the last drain was far from a timeout.
+func quickly(t *testing.T, d *Daemon) {
+	t.Helper()
+	if drain, err := time.ParseDuration(d.Ask("drain", "drain")); err != nil || drain > 5*time.Second {
+		t.Errorf("it took %v to come to rest, %v", drain, err)
+	}
+}
+
+func TestIdleConnectionCrosses(t *testing.T) {
+	d, address := startWeb(t)
+	used, fresh, later := connect(t, address), connect(t, address), connect(t, address)
+	used.send(askGeneration)
+	used.want("0")
+	for _, generation := range []string{"1", "2", "3"} {
+		d.Restart()
+		used.send(askGeneration) // whoever listens
+		fresh.send(askGeneration)
+		d.Want("ready")
+		if resp := used.want(generation); resp.Close {
+			t.Error("the connection is to be closed")
+		}
+		fresh.want(generation)
+		quickly(t, d)
+	}
+	later.send(askGeneration)
+	later.want("3")
+}
+
+func TestConnectionEndsWhileItCrosses(t *testing.T) {
+	d, address := startWeb(t)
+	conn, other := connect(t, address), connect(t, address)
+	conn.send(askGeneration)
+	conn.want("0")
+	d.Ask("restart-off", "before")
+	conn.Close()
+	d.Ask("go-on", "off")
+	d.Restart()
+	d.Want("ready")
+	other.send(askGeneration)
+	other.want("1")
+}
+
+// What was begun is finished by the version that has begun it.
+func TestHalfARequest(t *testing.T) {
+	for _, split := range []int{1, 3, 4, 10, len(askGeneration) - 1} {
+		d, address := startWeb(t)
+		conn := connect(t, address)
+		conn.send(askGeneration + askGeneration[:split]) // the second, pipelined
+		conn.want("0")
+		d.Tell("tell-rest")
+		d.Ask("restart", "resting")
+		conn.send(askGeneration[split:])
+		first := conn.want("0")
+		if first.Close {
+			t.Error("the connection is to be closed")
+		}
+		// The old version may have seen the beginning of the next one, too.
+		conn.send(askGeneration)
+		if _, body := conn.wantOneOf("0", "1"); body == "0" {
+			conn.send(askGeneration)
+			conn.wantOneOf("0", "1")
+		}
+		d.Want("start")
+		d.Want("ready")
+		conn.send(askGeneration)
+		conn.want("1")
+		quickly(t, d)
+	}
+}
+
+func TestCalledOff(t *testing.T) {
+	d, address := startWeb(t)
+	idle, fresh := connect(t, address), connect(t, address)
+	idle.send(askGeneration)
+	idle.want("0")
+	for range 3 {
+		d.Ask("restart-off", "before")
+		late := connect(t, address)
+		for _, c := range []*client{idle, fresh, late} {
+			c.send(askGeneration)
+			c.SetReadDeadline(time.Now().Add(10 * time.Millisecond))
+			if b, err := c.r.Peek(1); !errors.Is(err, os.ErrDeadlineExceeded) {
+				t.Fatalf("read %q, %v before an exec", b, err)
+			}
+			c.SetReadDeadline(time.Now().Add(Patience))
+		}
+		d.Ask("go-on", "off")
+		for _, c := range []*client{idle, fresh, late} {
+			if c.want("0").Close {
+				t.Error("the connection is to be closed")
+			}
+		}
+	}
+	d.Restart()
+	d.Want("ready")
+	idle.send(askGeneration)
+	idle.want("1")
+}
+
+func TestTLSComesToRest(t *testing.T) {
+	d, address := startWeb(t, certEnv+"="+writeCertificate(t))
+	silent := connect(t, address)
+	unused := connect(t, address).handshake()
+	idle := connect(t, address).handshake()
+	idle.send(askGeneration)
+	idle.want("0")
+	d.Restart()
+	d.Want("ready")
+	quickly(t, d)
+	for _, c := range []*client{silent, unused, idle} {
+		c.wantEnd()
+	}
+	fresh := connect(t, address).handshake()
+	fresh.send(askGeneration)
+	fresh.want("1")
+}
+
+func TestOwnListener(t *testing.T) {
+	d, address := startWeb(t, listenerEnv+"=own")
+	idle := connect(t, address)
+	idle.send(askGeneration)
+	idle.want("0")
+	d.Restart()
+	d.Want("ready")
+	quickly(t, d)
+	fresh := connect(t, address)
+	fresh.send(askGeneration)
+	fresh.want("1")
+}
+
+func TestLongResponsesAreTold(t *testing.T) {
+	for _, path := range []string{"/events", "/hijack"} {
+		d, address := startWeb(t)
+		conn := connect(t, address)
+		conn.send("GET " + path + " HTTP/1.1\r\nHost: example\r\n\r\n")
+		read := func(until string) {
+			t.Helper()
+			for {
+				line, err := conn.r.ReadString('\n')
+				if err != nil {
+					t.Fatalf("%s: %v, expected %q", path, err, until)
+				}
+				if strings.TrimSpace(line) == until {
+					return
+				}
+			}
+		}
+		read("begin")
+		d.Tell("restart")
+		read("end")
+		d.Want("start")
+		d.Want("ready")
+		quickly(t, d)
+	}
+}

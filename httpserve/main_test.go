@@ -1,0 +1,97 @@
+//go:build linux
+
+package httpserve_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"testing"
+
+	"github.com/autorestart-go/autorestart"
+	"github.com/autorestart-go/autorestart/httpserve"
+	. "github.com/autorestart-go/autorestart/internal/daemontest"
+	"github.com/autorestart-go/autorestart/sockets"
+)
+
+func TestMain(m *testing.M) { Main(m, map[string]func(){"web": webMain}) }
+
+const (
+	networkEnv  = "AUTORESTART_TEST_NETWORK"
+	addressEnv  = "AUTORESTART_TEST_ADDRESS"
+	certEnv     = "AUTORESTART_TEST_CERT"     // set: TLS with certificate and key of this name
+	listenerEnv = "AUTORESTART_TEST_LISTENER" // "own": one that is not of package sockets
+)
+
+// ownListener hides what it embeds.
+type ownListener struct{ net.Listener }
+
+func webMain() {
+	http.HandleFunc("/echo", func(w http.ResponseWriter, r *http.Request) {
+		io.Copy(w, r.Body)
+	})
+	http.HandleFunc("/generation", func(w http.ResponseWriter, r *http.Request) {
+		io.Copy(io.Discard, r.Body)
+		fmt.Fprint(w, autorestart.Generation())
+	})
+	http.HandleFunc("/events", func(w http.ResponseWriter, r *http.Request) {
+		fmt.Fprint(w, "begin\n")
+		http.NewResponseController(w).Flush()
+		<-autorestart.Draining()
+		fmt.Fprint(w, "end\n")
+	})
+	http.HandleFunc("/hijack", func(w http.ResponseWriter, r *http.Request) {
+		conn, _, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			panic(err)
+		}
+		defer conn.Close()
+		io.WriteString(conn, "begin\n")
+		<-autorestart.Draining()
+		io.WriteString(conn, "end\n")
+	})
+	slog.SetDefault(slog.New(slog.NewTextHandler(os.Stderr, nil)))
+	ln := Must(sockets.Listen(os.Getenv(networkEnv), os.Getenv(addressEnv)))
+	address := ln.Addr()
+	if os.Getenv(listenerEnv) == "own" {
+		ln = ownListener{ln}
+	}
+	srv := new(http.Server)
+	go func() {
+		if cert := os.Getenv(certEnv); cert != "" {
+			panic(httpserve.ServeTLS(srv, ln, cert+".pem", cert+".key"))
+		}
+		panic(httpserve.Serve(srv, ln))
+	}()
+	autorestart.Ready()
+	Say("ready", address)
+	calledOff := errors.New("called off")
+	goOn := make(chan bool)
+	Obey(&autorestart.Restarter{Logger: slog.Default()}, map[string]func(string){
+		"drain": func(string) {
+			t := autorestart.LastRestart()
+			Say("drain", t.Drained.Sub(t.Quiesced))
+		},
+		"restart-off": func(string) {
+			r := autorestart.Restarter{BeforeExec: func(context.Context) error {
+				Say("before", "")
+				<-goOn
+				return calledOff
+			}}
+			go func() { Say("off", r.Restart(context.Background()) == calledOff) }()
+		},
+		"tell-rest": func(string) {
+			resting := autorestart.Draining()
+			go func() {
+				<-resting
+				Say("resting", "")
+			}()
+		},
+		"go-on": func(string) { goOn <- true },
+	})
+}

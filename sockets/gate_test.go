@@ -1,0 +1,230 @@
+package sockets
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// newHeldListener returns a listener that is brought to rest.
+func newHeldListener(t *testing.T) *listener {
+	t.Helper()
+	ln, err := Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { ln.Close() })
+	l := ln.(*listener)
+	restingListener{l}.Quiesce()
+	return l
+}
+
+func accept(l net.Listener) <-chan error {
+	result := make(chan error, 1)
+	go func() {
+		conn, err := l.Accept()
+		if err == nil {
+			conn.Close()
+		}
+		result <- err
+	}()
+	return result
+}
+
+func wantResult(t *testing.T, result <-chan error, want error) {
+	t.Helper()
+	select {
+	case err := <-result:
+		if !errors.Is(err, want) {
+			t.Errorf("%v, expected %v", err, want)
+		}
+	case <-time.After(20 * time.Second):
+		t.Fatalf("nothing for a long time, expected %v", want)
+	}
+}
+
+func TestUserDeadlineWhileHeld(t *testing.T) {
+	l := newHeldListener(t)
+	result := accept(l)
+	l.SetDeadline(time.Now().Add(20 * time.Millisecond))
+	wantResult(t, result, os.ErrDeadlineExceeded)
+	wantResult(t, accept(l), os.ErrDeadlineExceeded)
+
+	// It stays in force.
+	restingListener{l}.Resume()
+	wantResult(t, accept(l), os.ErrDeadlineExceeded)
+	l.SetDeadline(time.Time{})
+	result = accept(l)
+	if _, err := net.Dial("tcp", l.Addr().String()); err != nil {
+		t.Fatal(err)
+	}
+	wantResult(t, result, nil)
+}
+
+func TestCloseWhileHeld(t *testing.T) {
+	l := newHeldListener(t)
+	result := accept(l)
+	l.Close()
+	wantResult(t, result, net.ErrClosed)
+	wantResult(t, accept(l), net.ErrClosed)
+	if err := l.SetDeadline(time.Now()); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("SetDeadline: %v", err)
+	}
+	if err := l.Close(); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("second Close: %v", err)
+	}
+	restingListener{l}.Resume()
+	again, err := Listen("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	again.Close()
+}
+
+func TestDrainWaitsForConnections(t *testing.T) {
+	ln, err := Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	client, err := net.Dial("tcp", ln.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	conn, err := ln.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := restingListener{ln.(*listener)}
+	l.Quiesce()
+	ended := make(chan error, 1)
+	go func() { ended <- l.Drain(context.Background()) }()
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Millisecond)
+	defer cancel()
+	if err := l.Drain(ctx); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("Drain of an open connection: %v", err)
+	}
+	if len(ended) != 0 {
+		t.Error("drained too early")
+	}
+	conn.Close()
+	conn.Close() // counts once
+	wantResult(t, ended, nil)
+	if l.open != 0 {
+		t.Errorf("%d connections are counted as open", l.open)
+	}
+	l.Resume()
+}
+
+// What package net offers for the bare types works for what embeds them.
+func TestConnectionCanDoWhatItsTypeCan(t *testing.T) {
+	ln, err := Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	go func() {
+		if client, err := net.Dial("tcp", ln.Addr().String()); err == nil {
+			io.Copy(client, client)
+			client.Close()
+		}
+	}()
+	conn, err := ln.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if _, ok := conn.(io.ReaderFrom); !ok {
+		t.Error("no sendfile")
+	}
+	if err := conn.(interface{ SetNoDelay(bool) error }).SetNoDelay(true); err != nil {
+		t.Error(err)
+	}
+	io.WriteString(conn, "text")
+	if err := conn.(interface{ CloseWrite() error }).CloseWrite(); err != nil {
+		t.Error(err)
+	}
+	if b, err := io.ReadAll(conn); string(b) != "text" || err != nil {
+		t.Errorf("read %q, %v", b, err)
+	}
+}
+
+func TestPacketsAreDoneWithWhenTheNextIsAskedFor(t *testing.T) {
+	pc, err := ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer pc.Close()
+	client, err := net.Dial("udp", pc.LocalAddr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	conn := pc.(*udpConn)
+	p := restingPackets{conn.p}
+	b := make([]byte, 10)
+	oob := make([]byte, 10)
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, read := range map[string]func() error{
+		"Read":                 func() error { _, err := conn.Read(b); return err },
+		"ReadFrom":             func() error { _, _, err := conn.ReadFrom(b); return err },
+		"ReadFromUDP":          func() error { _, _, err := conn.ReadFromUDP(b); return err },
+		"ReadFromUDPAddrPort":  func() error { _, _, err := conn.ReadFromUDPAddrPort(b); return err },
+		"ReadMsgUDP":           func() error { _, _, _, _, err := conn.ReadMsgUDP(b, oob); return err },
+		"ReadMsgUDPAddrPort":   func() error { _, _, _, _, err := conn.ReadMsgUDPAddrPort(b, oob); return err },
+		"SyscallConn().Read()": func() error { return raw.Read(func(uintptr) bool { return true }) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			io.WriteString(client, "packet")
+			if err := read(); err != nil {
+				t.Fatal(err)
+			}
+			p.Quiesce()
+			ctx, cancel := context.WithTimeout(context.Background(), 10*time.Millisecond)
+			defer cancel()
+			if err := p.Drain(ctx); err == nil {
+				t.Error("did not wait for the packet that was handed out")
+			}
+			result := make(chan error, 1)
+			go func() { result <- read() }()
+			if err := p.Drain(context.Background()); err != nil {
+				t.Error(err)
+			}
+			conn.SetReadDeadline(time.Now())
+			wantResult(t, result, os.ErrDeadlineExceeded)
+			conn.SetReadDeadline(time.Time{})
+			io.WriteString(client, "packet")
+			go func() { result <- read() }()
+			p.Resume()
+			wantResult(t, result, nil)
+		})
+	}
+}
+
+func TestGateTimes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := &gate{arm: func(time.Time) error { return nil }}
+		g.hold()
+		start := time.Now()
+		g.setDeadline(start.Add(time.Second))
+		entered := make(chan time.Duration)
+		go func() {
+			g.enter()
+			entered <- time.Since(start)
+		}()
+		time.Sleep(time.Second / 2)
+		g.setDeadline(start.Add(3 * time.Second))
+		if after := <-entered; after != 3*time.Second {
+			t.Errorf("waited for %v", after)
+		}
+	})
+}

@@ -1,0 +1,196 @@
+//go:build linux
+
+package sockets_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/autorestart-go/autorestart"
+	. "github.com/autorestart-go/autorestart/internal/daemontest"
+	"github.com/autorestart-go/autorestart/sockets"
+)
+
+func TestMain(m *testing.M) {
+	Main(m, map[string]func(){"echo": echoMain, "activate": activateMain})
+}
+
+// echoMain is a daemon that opens what the test tells it to, and answers whatever it
+// reads with its generation in front.
+func echoMain() {
+	var open []io.Closer
+	calledOff := errors.New("called off")
+	slog.SetDefault(slog.New(slog.NewTextHandler(os.Stderr, nil)))
+	r := &autorestart.Restarter{Logger: slog.Default()}
+	Obey(r, map[string]func(string){
+		"listen": func(arg string) { // network address [name]
+			words := append(strings.SplitN(arg, " ", 3), "")
+			config := sockets.Config{Name: words[2]}
+			if strings.HasPrefix(words[0], "udp") || words[0] == "unixgram" {
+				conn, err := config.ListenPacket(context.Background(), words[0], words[1])
+				if err != nil {
+					Say("error", err)
+					return
+				}
+				open = append(open, conn)
+				go echoPackets(conn)
+				Say("open", conn.LocalAddr())
+				return
+			}
+			ln, err := config.Listen(context.Background(), words[0], words[1])
+			if err != nil {
+				Say("error", err)
+				return
+			}
+			open = append(open, ln)
+			go echoConnections(ln)
+			Say("open", ln.Addr())
+		},
+		"close": func(arg string) {
+			Say("closed", open[Must(strconv.Atoi(arg))].Close())
+		},
+		"ready": func(string) {
+			autorestart.Ready()
+			Say("done", "")
+		},
+		"names": func(string) { Say("names", strings.Join(autorestart.InheritedNames(), "\n")) },
+		"env": func(string) {
+			var listen []string
+			for _, kv := range os.Environ() {
+				if strings.HasPrefix(kv, "LISTEN_") {
+					listen = append(listen, kv)
+				}
+			}
+			Say("env", listen)
+		},
+		"files": func(string) { Say("files", len(Must(os.ReadDir("/proc/self/fd")))) },
+		"nofile": func(arg string) {
+			n := Must(strconv.ParseUint(arg, 10, 64))
+			var limit syscall.Rlimit
+			syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit)
+			limit.Cur = n
+			Say("done", syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit))
+		},
+		"restart-off": func(arg string) { // the restart is called off when the test says so
+			off := autorestart.Restarter{Logger: r.Logger, BeforeExec: func(context.Context) error {
+				if arg == "close" {
+					open[0].Close()
+				}
+				Say("before", "")
+				<-goOn
+				return calledOff
+			}}
+			go func() { Say("off", off.Restart(context.Background()) == calledOff) }()
+		},
+		"restart-close": func(string) { // what is open is closed before the exec
+			r.BeforeExec = func(context.Context) error { return open[0].Close() }
+			go func() { Say("failed", r.Restart(context.Background())) }()
+		},
+		"restart-within": func(arg string) {
+			r.DrainTimeout = Must(time.ParseDuration(arg))
+			go func() { Say("failed", r.Restart(context.Background())) }()
+		},
+		"go-on": func(string) { goOn <- true },
+	})
+}
+
+var goOn = make(chan bool)
+
+func echoConnections(ln net.Listener) {
+	for {
+		conn, err := ln.Accept()
+		if err != nil {
+			if !errors.Is(err, net.ErrClosed) {
+				Say("accept-error", err)
+			}
+			return
+		}
+		go func() {
+			defer conn.Close()
+			b := make([]byte, 1000)
+			for {
+				n, err := conn.Read(b)
+				if err != nil {
+					return
+				}
+				switch text := string(b[:n]); text {
+				case "stay":
+					// Until it is told to end.
+					fmt.Fprint(conn, "staying")
+					<-autorestart.Draining()
+					fmt.Fprint(conn, "draining")
+				case "stay whatever happens":
+					fmt.Fprint(conn, "staying")
+					select {}
+				default:
+					fmt.Fprintf(conn, "%d %s", autorestart.Generation(), text)
+				}
+			}
+		}()
+	}
+}
+
+func echoPackets(conn net.PacketConn) {
+	b := make([]byte, 1000)
+	for {
+		n, addr, err := conn.ReadFrom(b)
+		if err != nil {
+			if !errors.Is(err, net.ErrClosed) {
+				Say("read-error", err)
+			}
+			return
+		}
+		conn.WriteTo(fmt.Appendf(nil, "%d %s", autorestart.Generation(), b[:n]), addr)
+	}
+}
+
+// dial connects to a socket of the daemon.
+func dial(t *testing.T, network, address string) net.Conn {
+	t.Helper()
+	d := net.Dialer{Timeout: Patience}
+	if network == "unixgram" {
+		d.LocalAddr = &net.UnixAddr{Net: network, Name: t.TempDir() + "/client"}
+	}
+	conn, err := d.Dial(network, address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	conn.SetDeadline(time.Now().Add(Patience))
+	return conn
+}
+
+func send(t *testing.T, conn net.Conn, text string) {
+	t.Helper()
+	if _, err := io.WriteString(conn, text); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func want(t *testing.T, conn net.Conn, text string) {
+	t.Helper()
+	b := make([]byte, 1000)
+	n, err := conn.Read(b)
+	if string(b[:n]) != text || err != nil {
+		t.Fatalf("%s %s answered %q, %v; expected %q", conn.RemoteAddr().Network(), conn.RemoteAddr(), b[:n], err, text)
+	}
+}
+
+// wantEcho wants an answer from the generation on a new connection.
+func wantEcho(t *testing.T, network, address string, generation int) {
+	t.Helper()
+	conn := dial(t, network, address)
+	defer conn.Close()
+	send(t, conn, "hello")
+	want(t, conn, fmt.Sprintf("%d hello", generation))
+}

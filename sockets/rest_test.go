@@ -1,0 +1,234 @@
+//go:build linux
+
+package sockets_test
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	. "github.com/autorestart-go/autorestart/internal/daemontest"
+)
+
+// load has clients ask the daemon until stop is called, which returns how many
+// answers they got. Every question must be answered.
+func load(t *testing.T, clients int, ask func(client, n int) error) (asked *atomic.Int64, stop func()) {
+	asked = new(atomic.Int64)
+	done := make(chan struct{})
+	var wg sync.WaitGroup
+	for client := range clients {
+		wg.Go(func() {
+			for n := 0; ; n++ {
+				select {
+				case <-done:
+					return
+				default:
+				}
+				if err := ask(client, n); err != nil {
+					t.Errorf("client %d, question %d: %v", client, n, err)
+					return
+				}
+				asked.Add(1)
+			}
+		})
+	}
+	return asked, func() {
+		close(done)
+		wg.Wait()
+	}
+}
+
+// askOnce asks on a connection of its own.
+func askOnce(network, address string) func(client, n int) error {
+	return func(client, n int) error {
+		conn, err := net.Dial(network, address)
+		if err != nil {
+			return err
+		}
+		defer conn.Close()
+		return ask(conn, client, n)
+	}
+}
+
+func ask(conn net.Conn, client, n int) error {
+	conn.SetDeadline(time.Now().Add(Patience))
+	question := fmt.Sprintf("%d.%d", client, n)
+	if _, err := io.WriteString(conn, question); err != nil {
+		return err
+	}
+	b := make([]byte, 100)
+	size, err := conn.Read(b)
+	if err != nil {
+		return err
+	}
+	if _, answer, _ := strings.Cut(string(b[:size]), " "); answer != question {
+		return fmt.Errorf("answer %q", b[:size])
+	}
+	return nil
+}
+
+func TestNoConnectionIsLost(t *testing.T) {
+	for _, network := range []string{"tcp", "unix", "unixpacket"} {
+		t.Run(network, func(t *testing.T) {
+			address := "127.0.0.1:0"
+			if network != "tcp" {
+				address = filepath.Join(t.TempDir(), "socket")
+			}
+			listen := "listen " + network + " " + address
+			d := Start(t, "echo")
+			asked, stop := load(t, 4, askOnce(network, d.Ask(listen, "open")))
+			for range 20 {
+				before := asked.Load()
+				WaitFor(t, "answers", func() bool { return asked.Load() > before+20 })
+				d.Restart()
+				d.Ask(listen, "open")
+				d.Ask("ready", "done")
+			}
+			stop()
+			t.Logf("%d connections", asked.Load())
+		})
+	}
+}
+
+func TestNoPacketIsLost(t *testing.T) {
+	for _, network := range []string{"udp", "unixgram"} {
+		t.Run(network, func(t *testing.T) {
+			address := "127.0.0.1:0"
+			if network != "udp" {
+				address = filepath.Join(t.TempDir(), "socket")
+			}
+			listen := "listen " + network + " " + address
+			d := Start(t, "echo")
+			address = d.Ask(listen, "open")
+			// Each client has one packet on the way: more could be too many for the
+			// kernel while nobody reads.
+			var conns []net.Conn
+			for range 8 {
+				conns = append(conns, dial(t, network, address))
+			}
+			asked, stop := load(t, len(conns), func(client, n int) error { return ask(conns[client], client, n) })
+			for range 20 {
+				before := asked.Load()
+				WaitFor(t, "answers", func() bool { return asked.Load() > before+50 })
+				d.Restart()
+				d.Ask(listen, "open")
+				d.Ask("ready", "done")
+			}
+			stop()
+			t.Logf("%d packets", asked.Load())
+		})
+	}
+}
+
+func TestCalledOff(t *testing.T) {
+	for _, network := range []string{"tcp", "udp"} {
+		t.Run(network, func(t *testing.T) {
+			d := Start(t, "echo")
+			address := d.Ask("listen "+network+" 127.0.0.1:0", "open")
+			for range 3 {
+				d.Ask("restart-off", "before")
+				// Everything is at rest.
+				conn := dial(t, network, address)
+				send(t, conn, "waiting")
+				conn.SetReadDeadline(time.Now().Add(20 * time.Millisecond))
+				if n, err := conn.Read(make([]byte, 100)); !errors.Is(err, os.ErrDeadlineExceeded) {
+					t.Fatalf("read %d bytes, %v before an exec", n, err)
+				}
+				d.Ask("go-on", "off")
+				conn.SetReadDeadline(time.Now().Add(Patience))
+				want(t, conn, "0 waiting")
+				conn.Close()
+				wantEcho(t, network, address, 0)
+			}
+			d.Restart()
+			d.Ask("listen "+network+" 127.0.0.1:0", "open")
+			wantEcho(t, network, address, 1)
+		})
+	}
+}
+
+func TestConnectionIsWaitedForAndTold(t *testing.T) {
+	d := Start(t, "echo")
+	address := d.Ask("listen tcp 127.0.0.1:0", "open")
+	conn := dial(t, "tcp", address)
+	send(t, conn, "stay")
+	want(t, conn, "staying")
+	d.Tell("restart")
+	want(t, conn, "draining")
+	early := dial(t, "tcp", address)
+	send(t, early, "early")
+	conn.Close() // not before that the daemon goes
+	d.Want("start")
+	d.Ask("listen tcp 127.0.0.1:0", "open")
+	want(t, early, "1 early")
+}
+
+func TestConnectionIsCutOff(t *testing.T) {
+	d := Start(t, "echo")
+	address := d.Ask("listen tcp 127.0.0.1:0", "open")
+	conn := dial(t, "tcp", address)
+	send(t, conn, "stay whatever happens")
+	want(t, conn, "staying")
+	start := time.Now()
+	d.Ask("restart-within 100ms", "start")
+	if took := time.Since(start); took < 100*time.Millisecond {
+		t.Errorf("cut off after %v", took)
+	}
+	if n, err := conn.Read(make([]byte, 100)); n != 0 || err == nil {
+		t.Errorf("read %d bytes, %v from a connection that was cut off", n, err)
+	}
+	if !strings.Contains(d.Log(), "1 connections of tcp "+address+" are open") {
+		t.Errorf("the log does not tell what was cut off: %s", d.Log())
+	}
+}
+
+func TestTwoRestartsAtOnce(t *testing.T) {
+	d := Start(t, "echo")
+	address := d.Ask("listen tcp 127.0.0.1:0", "open")
+	conn := dial(t, "tcp", address)
+	send(t, conn, "stay")
+	want(t, conn, "staying")
+	d.Tell("restart")
+	want(t, conn, "draining")
+	d.Tell("restart")
+	conn.Close()
+	d.Want("start")
+	d.Ask("listen tcp 127.0.0.1:0", "open")
+	wantEcho(t, "tcp", address, 1)
+	d.Restart()
+	d.Ask("listen tcp 127.0.0.1:0", "open")
+	wantEcho(t, "tcp", address, 2)
+}
+
+// To shut a server down before the exec is a habit.
+func TestClosedBeforeTheExec(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "socket")
+	d := Start(t, "echo")
+	d.Ask("listen unix "+path, "open")
+	d.Ask("restart-close", "start")
+	early := dial(t, "unix", path)
+	send(t, early, "early")
+	d.Ask("listen unix "+path, "open")
+	want(t, early, "1 early")
+	early.Close()
+
+	d.Ask("restart-off close", "before")
+	if _, err := os.Lstat(path); err != nil {
+		t.Error(err)
+	}
+	d.Ask("go-on", "off")
+	if _, err := os.Lstat(path); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the path of a closed listener: %v", err)
+	}
+	if names := d.Ask("names", "names"); names != "" {
+		t.Errorf("crosses the exec: %q", names)
+	}
+}

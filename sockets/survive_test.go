@@ -1,0 +1,248 @@
+//go:build linux
+
+package sockets_test
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	. "github.com/autorestart-go/autorestart/internal/daemontest"
+)
+
+func TestEveryNetworkSurvives(t *testing.T) {
+	dir := t.TempDir()
+	abstract := fmt.Sprintf("@autorestart-test-%d", os.Getpid())
+	for _, s := range []struct{ network, address string }{
+		{"tcp", "127.0.0.1:0"},
+		{"tcp", "localhost:0"},
+		{"tcp4", ":0"},
+		{"tcp6", "[::1]:0"},
+		{"unix", filepath.Join(dir, "a stream")},
+		{"unix", abstract},
+		{"unixpacket", filepath.Join(dir, "packets")},
+		{"unixpacket", abstract + "-packets"},
+		{"udp", "127.0.0.1:0"},
+		{"udp4", "127.0.0.1:0"},
+		{"udp6", "[::1]:0"},
+		{"unixgram", filepath.Join(dir, "datagrams")},
+	} {
+		t.Run(s.network+" "+filepath.Base(s.address), func(t *testing.T) {
+			if strings.HasPrefix(s.address, "[::1]") {
+				if ln, err := net.Listen("tcp6", s.address); err != nil {
+					t.Skip(err)
+				} else {
+					ln.Close()
+				}
+			}
+			listen := "listen " + s.network + " " + s.address
+			d := Start(t, "echo")
+			address := d.Ask(listen, "open")
+			wantEcho(t, s.network, address, 0)
+			for generation := range 3 {
+				d.Restart()
+				// Nobody listens yet; the kernel does.
+				early := dial(t, s.network, address)
+				send(t, early, "early")
+				if again := d.Ask(listen, "open"); again != address {
+					t.Fatalf("listens on %s after a restart, on %s before", again, address)
+				}
+				want(t, early, fmt.Sprintf("%d early", generation+1))
+				early.Close()
+				wantEcho(t, s.network, address, generation+1)
+				d.Ask("ready", "done")
+				wantEcho(t, s.network, address, generation+1)
+			}
+		})
+	}
+}
+
+// freePort is one that nobody listens on, in all likelihood.
+func freePort(t *testing.T) string {
+	t.Helper()
+	ln, err := net.Listen("tcp", ":0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	_, port, _ := net.SplitHostPort(ln.Addr().String())
+	return port
+}
+
+func TestSameAddressInOtherWords(t *testing.T) {
+	port := freePort(t)
+	d := Start(t, "echo")
+	for generation, listen := range []string{
+		"tcp :" + port,
+		"tcp 0.0.0.0:" + port,
+		"tcp [::]:" + port,
+		"tcp :" + port,
+	} {
+		if generation > 0 {
+			d.Restart()
+		}
+		early := (net.Conn)(nil)
+		if generation > 0 {
+			early = dial(t, "tcp", "127.0.0.1:"+port)
+			send(t, early, "early")
+		}
+		d.Ask("listen "+listen, "open")
+		if early != nil {
+			want(t, early, fmt.Sprintf("%d early", generation))
+			early.Close()
+		}
+		if names := d.Ask("names", "names"); strings.Count(names, "socket") != 1 {
+			t.Errorf("crosses the exec: %q", names)
+		}
+	}
+}
+
+func TestNewPortForOldAddress(t *testing.T) {
+	d := Start(t, "echo")
+	address := d.Ask("listen tcp 127.0.0.1:0", "open")
+	_, port, _ := net.SplitHostPort(address)
+	d.Restart()
+	if again := d.Ask("listen tcp localhost:"+port, "open"); again != address {
+		t.Errorf("opened %s, expected the inherited %s", again, address)
+	}
+	d.Restart()
+	if again := d.Ask("listen tcp 127.0.0.1:0", "open"); again == address {
+		t.Error("port 0 gave a port that was asked for by its number")
+	}
+}
+
+func TestSeveralWithOneAddress(t *testing.T) {
+	d := Start(t, "echo")
+	first := d.Ask("listen tcp 127.0.0.1:0", "open")
+	second := d.Ask("listen tcp 127.0.0.1:0", "open")
+	third := d.Ask("listen tcp 127.0.0.1:0", "open")
+	d.Ask("close 1", "closed")
+	d.Restart()
+	for i, address := range []string{first, third} {
+		if again := d.Ask("listen tcp 127.0.0.1:0", "open"); again != address {
+			t.Errorf("listener %d is %s, expected %s", i, again, address)
+		}
+	}
+	if fresh := d.Ask("listen tcp 127.0.0.1:0", "open"); fresh == second {
+		t.Errorf("the listener that was closed is back")
+	}
+}
+
+func TestClosedCrossesNothing(t *testing.T) {
+	d := Start(t, "echo")
+	path := filepath.Join(t.TempDir(), "socket")
+	d.Ask("listen unix "+path, "open")
+	d.Restart()
+	d.Ask("listen unix "+path, "open")
+	if _, err := os.Lstat(path); err != nil {
+		t.Error(err)
+	}
+	if text := d.Ask("close 0", "closed"); text != "<nil>" {
+		t.Error(text)
+	}
+	if _, err := os.Lstat(path); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the path of a closed listener: %v", err)
+	}
+	if names := d.Ask("names", "names"); names != "" {
+		t.Errorf("crosses the exec: %q", names)
+	}
+	d.Ask("listen unix "+path, "open")
+	wantEcho(t, "unix", path, 1)
+}
+
+// Programs tend to remove what is in the way.
+func TestPathRemovedBeforeListen(t *testing.T) {
+	d := Start(t, "echo")
+	path := filepath.Join(t.TempDir(), "socket")
+	d.Ask("listen unix "+path, "open")
+	d.Restart()
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	d.Ask("listen unix "+path, "open")
+	wantEcho(t, "unix", path, 1)
+	d.Restart()
+	d.Ask("listen unix "+path, "open")
+	wantEcho(t, "unix", path, 2)
+}
+
+func TestNotAskedForIsClosedByReady(t *testing.T) {
+	d := Start(t, "echo")
+	path := filepath.Join(t.TempDir(), "socket")
+	kept := d.Ask("listen tcp 127.0.0.1:0", "open")
+	gone := d.Ask("listen tcp 127.0.0.2:0", "open")
+	d.Ask("listen unix "+path, "open")
+	d.Restart()
+	d.Ask("listen tcp 127.0.0.1:0", "open")
+	dial(t, "tcp", gone) // still there: it may be asked for
+	d.Ask("ready", "done")
+	if conn, err := net.Dial("tcp", gone); !errors.Is(err, syscall.ECONNREFUSED) {
+		t.Errorf("dial: %v, %v", conn, err)
+	}
+	if _, err := os.Lstat(path); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the path of a listener that nobody asked for: %v", err)
+	}
+	wantEcho(t, "tcp", kept, 1)
+	if fresh := d.Ask("listen tcp 127.0.0.2:0", "open"); fresh == gone {
+		t.Error("what was closed is back")
+	}
+}
+
+func TestAddressTaken(t *testing.T) {
+	d := Start(t, "echo")
+	other, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := other.Addr().String()
+	if text := d.Ask("listen tcp "+address, "error"); !strings.Contains(text, "listen tcp "+address) || !strings.Contains(text, "address already in use") {
+		t.Error(text)
+	}
+	if text := d.Ask("listen carrier pigeon", "error"); text != "listen carrier pigeon: unknown network carrier" {
+		t.Error(text)
+	}
+	if names := d.Ask("names", "names"); names != "" {
+		t.Errorf("crosses the exec: %q", names)
+	}
+	other.Close()
+	d.Ask("listen tcp "+address, "open")
+	wantEcho(t, "tcp", address, 0)
+}
+
+func TestDescriptorsExhausted(t *testing.T) {
+	for _, listen := range []string{"listen tcp 127.0.0.1:0", "listen udp 127.0.0.1:0", "listen unix @autorestart-exhausted"} {
+		t.Run(listen, func(t *testing.T) {
+			d := Start(t, "echo")
+			d.Ask("listen tcp 127.0.0.1:0", "open") // what the runtime needs once
+			files := d.Ask("files", "files")
+			var errs int
+			for limit := 3; ; limit++ {
+				d.Ask(fmt.Sprintf("nofile %d", limit), "done")
+				d.Tell(listen)
+				event, text := d.Next()
+				d.Ask("nofile 1000", "done")
+				if event == "open" {
+					break
+				}
+				errs++
+				if event != "error" || !strings.Contains(text, "too many open files") || !strings.HasPrefix(text, listen) {
+					t.Fatalf("%s: %s", event, text)
+				}
+				if now := d.Ask("files", "files"); now != files {
+					t.Fatalf("%s descriptors after an error, %s before", now, files)
+				}
+				if names := d.Ask("names", "names"); strings.Count(names, "socket") != 1 {
+					t.Fatalf("crosses the exec: %q", names)
+				}
+			}
+			if errs < 3 {
+				t.Errorf("%d errors only", errs)
+			}
+		})
+	}
+}
