@@ -219,7 +219,7 @@ func (r *Restarter) Mode() Mode {
 // their context in them. Each may be nil.
 type hooks struct {
 	refuse     func(*candidate) error // whatever was taken back
-	verify     func(exe *os.File) error
+	verify     func(*candidate) error
 	returnable func(*candidate) error // whether it can be taken back
 	beforeExec func() error
 	wayBack    func(*handover.Handover, *candidate) error // adds to what is handed over
@@ -228,7 +228,7 @@ type hooks struct {
 func (r *Restarter) hooks(ctx context.Context) hooks {
 	var h hooks
 	if r.Verify != nil {
-		h.verify = func(exe *os.File) error { return r.Verify(ctx, exe) }
+		h.verify = func(c *candidate) error { return refused(c.path, r.Verify(ctx, c.file)) }
 	}
 	if r.BeforeExec != nil {
 		h.beforeExec = func() error { return r.BeforeExec(ctx) }
@@ -339,6 +339,9 @@ func (r *Restarter) restartOnce(done <-chan struct{}, h hooks, path string, rule
 
 // refused makes an error of Verify an *UnfitError.
 func refused(path string, err error) error {
+	if err == nil {
+		return nil
+	}
 	if _, ok := errors.AsType[*UnfitError](err); !ok {
 		err = &UnfitError{Found: "a file that Verify refuses (" + err.Error() + ")", Expected: "one that it accepts", Err: err}
 	}
@@ -366,8 +369,8 @@ func (r *Restarter) replace(done <-chan struct{}, h hooks, running *version, c *
 		return errDone
 	}
 	if h.verify != nil {
-		if err := h.verify(c.file); err != nil {
-			return refused(c.path, err)
+		if err := h.verify(c); err != nil {
+			return err
 		}
 		// What can't be executed any more is not worth draining for.
 		if err := c.stillThere(); err != nil {
@@ -410,13 +413,7 @@ func (r *Restarter) replace(done <-chan struct{}, h hooks, running *version, c *
 			return err
 		}
 		if time.Since(start) >= execPatience {
-			return &UnfitError{
-				Path:     c.path,
-				Found:    "a file that execve refuses (" + rootCause(err).Error() + ")",
-				Expected: "an execve that succeeds",
-				NotYet:   true,
-				Err:      err,
-			}
+			return asUnfit(c.path, notYet("a file that execve refuses ("+rootCause(err).Error()+")", "an execve that succeeds", err))
 		}
 		if err := sleep(done, retry.next()); err != nil {
 			return err
@@ -435,9 +432,9 @@ func (r *Restarter) exec(c *candidate, h hooks) error {
 		return execImage(c, r.ExactFile, nil)
 	}
 	estate, err := newHandover(c, h.wayBack)
-	defer func() { closeAll(estate.Temporary) }()
-	if err != nil {
-		return err
+	if err == nil {
+		err = execImage(c, r.ExactFile, estate)
 	}
-	return execImage(c, r.ExactFile, estate)
+	closeAll(estate.Temporary)
+	return err
 }

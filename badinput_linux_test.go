@@ -11,6 +11,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -335,6 +336,31 @@ var _ = registerScenario("SIGCHLD ignored", func() {
 
 func TestSIGCHLDIgnored(t *testing.T) { runScenario(t, "SIGCHLD ignored") }
 
+// If this image ignores it, the kernel takes the children away as they end. What a
+// Reaper can't know of them it doesn't make up, and it comes to an end.
+var _ = registerScenario("SIGCHLD ignored here", func() {
+	noteZombie("zombie")
+	noteChild("early", "live")
+	noteChild("late", "live")
+}, func() {
+	warmUp()
+	start := held()
+	signal.Ignore(syscall.SIGCHLD)
+	check(syscall.Kill(notedPID("early"), syscall.SIGKILL) == nil, "kill")
+	eventually("it vanishes", func() bool { return gone(notedPID("early")) })
+	var log exitLog
+	r := Reaper{Escalation: []Step{{syscall.SIGKILL, 0}}, Reaped: log.add}
+	check(r.Run(context.Background()) == nil, "Run")
+	check(log.len() == 3 && log.of("zombie").Code == 3, log.exits)
+	early, late := log.of("early"), log.of("late")
+	check(early.Lost && len(early.Sent) == 0, early)
+	check(late.Lost || late.Signal == syscall.SIGKILL, late) // to wait by PID takes SIGCHLD
+	check(haveNoChildren(), "children are left")
+	start.check()
+})
+
+func TestSIGCHLDIgnoredHere(t *testing.T) { runScenario(t, "SIGCHLD ignored here") }
+
 // Not one descriptor is left.
 var _ = registerScenario("full table", func() {
 	noteZombie("zombie")
@@ -369,27 +395,132 @@ var _ = registerScenario("full table", func() {
 
 func TestFullTable(t *testing.T) { runScenarioByBoth(t, "full table") }
 
-// A thousand exits in one moment; the benchmark has ten thousand.
-var _ = registerScenario("many at once", func() {
-	os.Setenv(countEnv, "1000")
-	startSleepers()
+// The initialisation of a package before this one has started a child, which then
+// is listed.
+var _ = registerScenario("started before the listing", func() {
+	noteZombie("zombie")
+	noteChild("live", "live")
 }, func() {
+	if inheritedChildren.imageStart(); inheritedChildren.thread == 0 {
+		killAll(inheritedChildren.all)
+		return // nothing tells them apart
+	}
+	own := []int{startChild("live"), startChild("exit 3")}
+	eventually("a zombie", func() bool { return peekChild(own[1]) == waitExited })
+	h := listInherited()
+	for _, pid := range own { // as the main thread would have started it
+		if !slices.Contains(h.all, pid) {
+			h.free = append(slices.Clone(h.free), pid)
+			h.all = h.free
+		}
+	}
+	check(len(h.all) == 4, "listed by", h.by, h.all)
+	list := h.list()
+	check(len(list) == 2 && !slices.Contains(list, own[0]) && !slices.Contains(list, own[1]), list, "own:", own)
+	check(!h.lists(own[0]) && !h.take(own[0]), "taken for an inherited child")
+	for _, pid := range own {
+		_, err := h.adopt(pid)
+		check(errors.Is(err, ErrNotInherited), "adopted our own child:", err)
+	}
+	var log exitLog
+	r := Reaper{Escalation: []Step{{syscall.SIGKILL, 0}}, Reaped: log.add}
+	check(r.reap(context.Background(), h, r.take(h)) == nil, "reap")
+	check(log.len() == 2 && log.of("live").Signal == syscall.SIGKILL && log.of("zombie").Code == 3, log.exits)
+	check(peekChild(own[0]) == waitRunning && peekChild(own[1]) == waitExited, "our own were touched")
+	killAll(own)
+})
+
+func TestStartedBeforeListing(t *testing.T) { runScenario(t, "started before the listing") }
+
+func TestStartedAfter(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		thread int
+		pid    int
+		start  uint64
+		want   bool
+	}{
+		{"a tick before", 100, 101, 999, false},
+		{"a tick after", 100, 99, 1001, true},
+		{"in the same tick, before", 100, 99, 1000, false},
+		{"in the same tick, after", 100, 101, 1000, true},
+		{"in the same tick, before, and PIDs have begun again", 300, 32760, 1000, false},
+		{"in the same tick, after, and PIDs have begun again", 32760, 300, 1000, true},
+		{"the same of many PIDs, before", 300, 4194300, 1000, false},
+		{"the same of many PIDs, after", 4194300, 300, 1000, true},
+		{"in the same tick, no thread known", 0, 101, 1000, false},
+		{"a tick after, no thread known", 0, 101, 1001, true},
+	} {
+		if got := startedAfter(tt.thread, 1000, tt.pid, tt.start); got != tt.want {
+			t.Errorf("%s: %v", tt.name, got)
+		}
+	}
+}
+
+// Ten thousand exits in one moment: before the Reaper runs, while it waits, and by
+// what it sends itself.
+var _ = registerScenario("many at once", func() { startSleepers() }, func() {
 	warmUp()
 	start := held()
 	pids := inheritedChildren.list()
-	check(len(pids) == 1000, "inherited", len(pids))
+	check(len(pids) == count(), "inherited", len(pids))
+	own := startOwn("live")
 	var log exitLog
-	r := Reaper{Escalation: []Step{{syscall.SIGKILL, 0}}, Reaped: log.add}
-	check(r.Run(context.Background()) == nil, "Run")
-	check(log.len() == 1000, "reported", log.len())
-	for _, e := range log.exits {
+	stepped := make(chan struct{})
+	var once sync.Once
+	r := Reaper{Escalation: []Step{}, Reaped: log.add}
+	switch os.Getenv("MOMENT") {
+	case "before":
+		killAll(pids)
+		eventually("zombies", func() bool {
+			return !slices.ContainsFunc(pids, func(pid int) bool { return peekChild(pid) != waitExited })
+		})
+		close(stepped)
+	case "meanwhile":
+		r.Logger = logFunc(func(msg string) {
+			if msg == "inherited children" {
+				once.Do(func() { close(stepped) })
+			}
+		})
+	case "signalled":
+		r.Escalation = []Step{{syscall.SIGKILL, 0}}
+		close(stepped)
+	}
+	done := make(chan error)
+	go func() { done <- r.Run(context.Background()) }()
+	<-stepped
+	if os.Getenv("MOMENT") == "meanwhile" {
+		killAll(pids)
+	}
+	check(<-done == nil, "Run")
+	check(log.len() == count(), "reported", log.len())
+	for _, pid := range pids {
+		e := log.exits[pid]
 		check(e.Signal == syscall.SIGKILL && !e.Lost, e)
 	}
+	check(peekChild(own.Process.Pid) == waitRunning, "our own child was signalled")
+	own.Process.Kill()
+	own.Wait()
 	check(haveNoChildren(), "children are left")
 	start.check()
 })
 
-func TestManyAtOnce(t *testing.T) { runScenarioByBoth(t, "many at once") }
+func TestManyAtOnce(t *testing.T) {
+	for _, rung := range byBoth {
+		for _, moment := range []string{"before", "meanwhile", "signalled"} {
+			t.Run("rung="+rung+" "+moment, func(t *testing.T) {
+				n := 10000
+				if testing.Short() {
+					n = 1000
+				}
+				out, err := scenarioOutput(t, "many at once", rung, countEnv+"="+strconv.Itoa(n), "MOMENT="+moment)
+				if err != nil {
+					t.Fatalf("%v\n%s", err, out)
+				}
+			})
+		}
+	}
+}
 
 // However late and of however many children it is asked, one look vouches for all.
 var _ = registerScenario("certain", func() {
@@ -405,12 +536,13 @@ var _ = registerScenario("certain", func() {
 	all := inheritedChildren.list()
 	check(len(all) == 3, all)
 	for _, some := range [][]int{all, all[:1], all[1:], {all[2], all[0], all[1]}} {
-		sure := inheritedChildren.certain(some)
-		for i := range some {
-			check(sure(i), "not certain of", some[i], "among", all)
+		for _, few := range []bool{true, false} {
+			sure := inheritedChildren.certain(some, few)
+			check(len(sure) == len(some), "not all are looked at")
+			check(!slices.Contains(sure, false), "not certain of", some, "among", all, sure)
 		}
 	}
-	check(!inheritedChildren.certain([]int{own.Process.Pid})(0), "certain of our own")
+	check(!inheritedChildren.certain([]int{own.Process.Pid}, true)[0], "certain of our own")
 	own.Process.Kill()
 	own.Wait()
 	killAll(all)

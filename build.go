@@ -22,6 +22,8 @@ type Build struct {
 
 // String returns the version, or the last part of the ID where the version
 // doesn't tell one build from another, or "unknown".
+//
+//go:noinline
 func (b Build) String() string {
 	switch {
 	case b.Version != "" && b.Version != "(devel)":
@@ -67,12 +69,12 @@ func readBuild(r io.ReaderAt, size int64) (b Build) {
 		if n < goBuildInfoSize || n > maxBuildSection || writable != (kind == elfSectionProgBits) {
 			continue
 		}
-		switch kind {
-		case elfSectionNote:
-			if note, err := f.read(off, n); err == nil && b.ID == "" {
+		switch {
+		case kind == elfSectionNote && b.ID == "":
+			if note, err := f.read(off, n); err == nil {
 				b.ID = f.goBuildID(note)
 			}
-		case elfSectionProgBits:
+		case kind == elfSectionProgBits:
 			head, err := f.read(off, goBuildInfoSize)
 			if err != nil || !strings.HasPrefix(string(head), goBuildInfoMagic) {
 				continue
@@ -86,7 +88,8 @@ func readBuild(r io.ReaderAt, size int64) (b Build) {
 	return b
 }
 
-// goBuildID returns the build ID in an ELF note of Go's, or "".
+// goBuildID returns the build ID in an ELF note of Go's, or "". The note has at
+// least goBuildInfoSize bytes.
 func (f *elfFile) goBuildID(note []byte) string {
 	const header = 12 // sizes of name and content, type
 	const name = "Go\x00\x00"

@@ -26,6 +26,16 @@ func openForWriting(f *os.File) bool {
 	return execveCheck(fd) == unix.ETXTBSY
 }
 
+// fileDescriptor returns the number of f's descriptor, which f keeps: the caller
+// must not let go of f while using it.
+func fileDescriptor(f *os.File) (int, error) {
+	fd := int(f.Fd())
+	if fd < 0 {
+		return fd, os.ErrClosed
+	}
+	return fd, nil
+}
+
 // execveCheck asks whether the kernel would execute the file, without doing so.
 // A kernel that can't be asked refuses the flag.
 func execveCheck(fd int) unix.Errno {

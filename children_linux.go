@@ -119,6 +119,41 @@ func latestPID() int {
 	return <-c
 }
 
+// own returns those of the listed children that this image has started: before
+// this package was initialised, by the initialisation of another. Without /proc
+// that can't be said of any.
+func (h *inheritance) own() []int {
+	if len(h.all) == 0 || !procIsOurs() {
+		return nil
+	}
+	image := h.imageStart()
+	var own []int
+	var buf [statSize]byte
+	for _, pid := range slices.Backward(h.all) {
+		s, err := readStat(pid, buf[:])
+		switch {
+		case err != nil: // gone
+		case startedAfter(h.thread, image, pid, s.start):
+			own = append(own, pid)
+		case h.by == byChildren: // in the order in which they came to this process
+			return own
+		}
+	}
+	return own
+}
+
+// startedAfter reports whether a process comes after a thread, which was started at
+// the tick image. In that tick, the one whose PID was given out later does: after
+// the other's, or if PIDs have begun again, far below it.
+func startedAfter(thread int, image uint64, pid int, start uint64) bool {
+	if start != image || thread == 0 {
+		return start > image
+	}
+	const inOneTick = smallPIDMax / 4 // more than can be given out
+	after := pid - thread
+	return after > 0 && after < inOneTick || after < -inOneTick
+}
+
 // The PID of an inherited child can come back as another child of this process
 // if something here has waited for it, as a wait4(-1) would. Then it is younger
 // than this image.
@@ -130,20 +165,30 @@ func mayBeReused(start uint64) bool { return startTick() != start }
 // notReused tells for each PID of a listing, in its order, whether it is certain
 // still to be the process listed, as far as that can be said without looking at
 // each one: a look at a stat file costs four times what waiting for a zombie does.
+// If begin is true, it reads only the beginning of the kernel's list, and tells
+// of the PIDs that come before the end of that.
 //
 // The kernel appends to the list of children, so that in the leader's list the
 // inherited ones come first, in the order of the listing. If the last one there
 // is older than this image, so is everything in front of it.
-func notReused(pids []int, image uint64) []bool {
-	present, err := readChildren(unix.Getpid())
-	if err != nil {
-		return nil
-	}
+func notReused(pids []int, image uint64, begin bool) []bool {
 	sure := make([]bool, len(pids))
+	var present []int
+	var err error
+	if begin {
+		present, err = firstChildren(unix.Getpid())
+	} else {
+		present, err = readChildren(unix.Getpid())
+	}
+	if err != nil {
+		present = nil
+	}
+	seen := 0
 	for i, pid := range pids {
 		if len(present) > 0 && present[0] == pid {
 			present = present[1:]
 			sure[i] = true
+			seen = i + 1
 		}
 	}
 	var buf [statSize]byte
@@ -156,8 +201,17 @@ func notReused(pids []int, image uint64) []bool {
 		}
 		sure[i] = false
 	}
+	if begin {
+		return sure[:seen]
+	}
 	return sure
 }
+
+// fewLiving is fewer children than there are in what firstChildren returns of a
+// long list. While no more are left of those that have been asked, its beginning
+// shows others each time; to read all of it at once takes longer, because for
+// each page the kernel goes through all that comes before.
+const fewLiving = 200
 
 // identify returns the kernel's name for a process, "" if it can't be had, and
 // whether the process is known to be younger than an image started at the given

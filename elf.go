@@ -223,7 +223,7 @@ func (f *elfFile) read(off, n uint64) ([]byte, error) {
 // readInterp reads the NUL-terminated path of the dynamic loader.
 func (f *elfFile) readInterp(off, n uint64) error {
 	if n < 2 || n > elfMaxInterp {
-		return badELF("a loader path of " + strconv.Itoa(int(n)) + " bytes")
+		return badELF("a loader path of " + strconv.FormatUint(n, 10) + " bytes")
 	}
 	b, err := f.read(off, n)
 	if err != nil {

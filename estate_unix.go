@@ -35,7 +35,7 @@ func duplicateFD(fd int) (int, error) {
 	return dup, nil
 }
 
-func closeDescriptor(fd int) { unix.Close(fd) }
+func closeDescriptor(fd int) { syscall.Close(fd) }
 
 // newUnlinkedFile returns a descriptor, close-on-exec, of a file that has no name
 // any more.

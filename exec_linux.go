@@ -38,27 +38,45 @@ func execImage(c *candidate, exact bool, h *handover.Handover) error {
 		}
 		target = "/proc/self/fd/" + strconv.Itoa(fd)
 	}
-	return execve(target, launch.args, os.Environ(), h)
+	return execve(target, launch.args, os.Environ(), h, c)
 }
 
-func execve(target string, args, env []string, h *handover.Handover) error {
+// execve executes target; if it is the path of c, only as long as that is there. It
+// has no deferred calls, since each costs as much space as the call itself, and
+// nothing here panics.
+func execve(target string, args, env []string, h *handover.Handover, c *candidate) (err error) {
 	execMu.Lock()
-	defer execMu.Unlock()
-	defer lowerOpenFilesLimit()()
-	defer becomeLeader()()
+	restoreLimit := lowerOpenFilesLimit()
+	follow := becomeLeader()
 	// Forks wait for readers of ForkLock: none copies what is about to cross.
 	syscall.ForkLock.RLock()
-	defer syscall.ForkLock.RUnlock()
+	var listen func()
 	if h != nil {
 		h.Numbers[handover.Inotify], h.Numbers[handover.Watch] = inotifyFDs.beginHandover()
-		defer inotifyFDs.cancelHandover()
 		if s := &succession; s.ignoreForExec != nil {
 			h.Numbers[handover.Signal] = append(h.Numbers[handover.Signal], s.signals...)
-			defer s.ignoreForExec(s.signals)()
+			listen = s.ignoreForExec(s.signals)
 		}
 	}
-	err := handover.Execute(target, args, env, h)
-	return &os.PathError{Op: "execve", Path: target, Err: err}
+	// Nothing that takes time comes between the last look and the exec.
+	if c != nil {
+		err = c.stillThere()
+	}
+	if err == nil {
+		err = handover.Execute(target, args, env, h)
+		err = &os.PathError{Op: "execve", Path: target, Err: err}
+	}
+	if listen != nil {
+		listen()
+	}
+	if h != nil {
+		inotifyFDs.cancelHandover()
+	}
+	syscall.ForkLock.RUnlock()
+	follow()
+	restoreLimit()
+	execMu.Unlock()
+	return err
 }
 
 // openPathOnly opens a file that needn't be readable, to execute it later.

@@ -148,15 +148,20 @@ func execImage(c *candidate, exact bool, h *handover.Handover) error {
 	if h != nil {
 		h.Texts[handover.Image] = formatFileID(c.id)
 	}
-	return execve(c.path, launch.args, os.Environ(), h)
+	return execve(c.path, launch.args, os.Environ(), h, c)
 }
 
-func execve(target string, args, env []string, h *handover.Handover) error {
+// execve executes target; if it is the path of c, only as long as that is there.
+func execve(target string, args, env []string, h *handover.Handover, c *candidate) error {
 	execMu.Lock()
 	defer execMu.Unlock()
 	defer lowerOpenFilesLimit()()
 	syscall.ForkLock.RLock()
 	defer syscall.ForkLock.RUnlock()
+	// Nothing that takes time comes between the last look and the exec.
+	if err := c.stillThere(); err != nil {
+		return err
+	}
 	err := handover.Execute(target, args, env, h)
 	return &os.PathError{Op: "execve", Path: target, Err: err}
 }

@@ -51,31 +51,25 @@ func init() {
 
 // settleHandover lets go of what was handed over and nobody has asked for.
 func settleHandover() {
-	if settleOnce() && handover.Settled != nil {
-		handover.Settled()
-	}
-}
-
-// settleOnce reports whether this was the first call.
-func settleOnce() bool {
 	s := &succession
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.settled {
-		return false
+	first := !s.settled
+	if s.settled = true; first {
+		if s.dissolve != nil {
+			s.dissolve()
+		} else if files := inherited.Numbers[handover.File]; files != nil {
+			notices.add("closed what the version before has handed over and this one has no use for", "files", len(files))
+			closeAll(files)
+		}
+		closeAll(inherited.Numbers[handover.Manifest])
+		for _, sig := range inherited.Numbers[handover.Signal] {
+			stopIgnoring(sig)
+		}
 	}
-	s.settled = true
-	if s.dissolve != nil {
-		s.dissolve()
-	} else if files := inherited.Numbers[handover.File]; files != nil {
-		notices.add("closed what the version before has handed over and this one has no use for", "files", len(files))
-		closeAll(files)
+	s.mu.Unlock()
+	if first && handover.Settled != nil {
+		handover.Settled()
 	}
-	closeAll(inherited.Numbers[handover.Manifest])
-	for _, sig := range inherited.Numbers[handover.Signal] {
-		stopIgnoring(sig)
-	}
-	return true
 }
 
 func closeAll(fds []int) {
@@ -120,12 +114,15 @@ func (s *successionState) addTo(h *handover.Handover) error {
 }
 
 // execBack executes the image before this one.
-func execBack(target string, args, env []string, h *handover.Handover) error {
+func execBack(target string, args, env []string, h *handover.Handover) (err error) {
 	notices.add("going back to the version before", "reason", h.Texts[handover.Reason])
+	resume := func() {}
 	if bringToRest != nil {
-		if resume, err := bringToRest(nil, drainBeforeReturn, new(restartTimes)); err == nil {
-			defer resume()
-		}
+		resume, err = bringToRest(nil, drainBeforeReturn, new(restartTimes))
 	}
-	return execve(target, args, env, h)
+	if err == nil {
+		err = execve(target, args, env, h, nil)
+		resume()
+	}
+	return err
 }

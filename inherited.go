@@ -6,10 +6,13 @@ import (
 )
 
 // inheritance is what an exec left in this process: the children of the image
-// before. They are listed while this package is initialised, when this image
-// cannot have started a child of its own yet. Everyone who deals with one of
-// them takes it out of here first, so that no two do.
+// before. They are listed while this package is initialised. What the
+// initialisation of a package before this one has started is then listed, too,
+// and is told apart as soon as anybody asks. Everyone who deals with an inherited
+// child takes it out of here first, so that no two do.
 type inheritance struct {
+	settled sync.Once
+
 	mu    sync.Mutex
 	free  []int        // taken by nobody
 	all   []int        // as listed, never written to
@@ -18,6 +21,7 @@ type inheritance struct {
 
 	image     sync.Once
 	startedAt uint64
+	thread    int    // the TID of the thread that was started then, 0 if not known
 	by        string // how they were listed
 	err       error  // why some may be missing
 }
@@ -31,15 +35,32 @@ var inheritedChildren = listInherited()
 func (h *inheritance) imageStart() uint64 {
 	h.image.Do(func() {
 		h.startedAt = h.since
-		if ticks, ok := earliestThread(); ok {
-			h.startedAt = min(ticks, h.since)
+		if ticks, thread, ok := earliestThread(); ok && ticks <= h.since {
+			h.startedAt, h.thread = ticks, thread
 		}
 	})
 	return h.startedAt
 }
 
+// settle takes what this image has started off the listing. Everyone does it who
+// is about to look there.
+func (h *inheritance) settle() {
+	h.settled.Do(func() {
+		own := h.own()
+		if len(own) == 0 {
+			return
+		}
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		isOwn := func(pid int) bool { return slices.Contains(own, pid) }
+		h.all = slices.DeleteFunc(slices.Clone(h.all), isOwn)
+		h.free = slices.DeleteFunc(slices.Clone(h.free), isOwn)
+	})
+}
+
 // takeAll takes every child that is free.
 func (h *inheritance) takeAll() []int {
+	h.settle()
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	pids := h.free
@@ -48,10 +69,14 @@ func (h *inheritance) takeAll() []int {
 }
 
 // lists reports whether the PID was that of an inherited child, free or not.
-func (h *inheritance) lists(pid int) bool { return slices.Contains(h.all, pid) }
+func (h *inheritance) lists(pid int) bool {
+	h.settle()
+	return slices.Contains(h.all, pid)
+}
 
 // take takes one child if it is free.
 func (h *inheritance) take(pid int) bool {
+	h.settle()
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	i := slices.Index(h.free, pid)
@@ -75,6 +100,7 @@ func (h *inheritance) giveBack(pids ...int) {
 
 // list returns the children that are free.
 func (h *inheritance) list() []int {
+	h.settle()
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return slices.Clone(h.free)
@@ -97,21 +123,28 @@ func (h *inheritance) wait(c *child, e *Exit) waitState {
 	return waitChild(c, e)
 }
 
-// certain tells for each of the given children, by its index, whether its PID is
-// certainly still its own.
-func (h *inheritance) certain(pids []int) func(i int) bool {
-	sure := notReused(h.all, h.imageStart())
-	switch {
-	case sure == nil:
-		return func(int) bool { return false }
-	case slices.Equal(pids, h.all): // nearly always
-		return func(i int) bool { return sure[i] }
+// certain tells for the first of the given children, at least one of them, by
+// their index, whether the PID is certainly still their own. If few of those
+// before them are left, it looks no further than it has to.
+func (h *inheritance) certain(pids []int, few bool) []bool {
+	rest := len(h.all) - len(pids)
+	if rest >= 0 && slices.Equal(pids, h.all[rest:]) { // nearly always
+		if few {
+			if sure := notReused(h.all, h.imageStart(), true); len(sure) > rest {
+				return sure[rest:]
+			}
+		}
+		return notReused(h.all, h.imageStart(), false)[rest:]
 	}
-	byPID := make(map[int]bool, len(sure))
-	for i, pid := range h.all {
-		byPID[pid] = sure[i]
+	byPID := make(map[int]bool, len(h.all))
+	for i, sure := range notReused(h.all, h.imageStart(), false) {
+		byPID[h.all[i]] = sure
 	}
-	return func(i int) bool { return byPID[pids[i]] }
+	sure := make([]bool, len(pids))
+	for i, pid := range pids {
+		sure[i] = byPID[pid]
+	}
+	return sure
 }
 
 // isDone reports whether the listing itself had to wait for the child.

@@ -252,46 +252,70 @@ var inotifyFDs = adoptInotifyFDs(inherited.Numbers[handover.Inotify], inherited.
 const spareLifetime = 10 * time.Second
 
 type inotifyFDSet struct {
-	mu      sync.Mutex
-	watches map[int][]int // of each descriptor, in use or not
-	spare   []int         // handed over and not asked for yet
+	mu  sync.Mutex
+	all []inotifyFD
 }
 
+type inotifyFD struct {
+	fd      int
+	watches []int
+	spare   bool // handed over and not asked for yet
+}
+
+// adoptInotifyFDs takes watches as pairs of a descriptor and a watch descriptor.
 func adoptInotifyFDs(handed, watches []int) *inotifyFDSet {
-	s := &inotifyFDSet{watches: make(map[int][]int)}
+	s := new(inotifyFDSet)
 	for _, fd := range handed {
 		// The empty path is looked at only after the descriptor has been found good.
 		if _, err := unix.InotifyAddWatch(fd, "", stepEvents); err == unix.ENOENT {
 			unix.CloseOnExec(fd)
-			s.spare = append(s.spare, fd)
-			var wds []int
-			for rest := watches; len(rest) > 1; rest = rest[2:] {
-				if rest[0] == fd {
-					wds = append(wds, rest[1])
-				}
-			}
-			s.watches[fd] = wds
+			s.all = append(s.all, inotifyFD{fd: fd, spare: true})
 		}
 	}
-	if len(s.spare) > 0 {
+	for ; len(watches) > 1; watches = watches[2:] {
+		if own := s.find(watches[0]); own != nil {
+			own.watches = append(own.watches, watches[1])
+		}
+	}
+	if s.all != nil {
 		time.AfterFunc(spareLifetime, s.closeSpare)
 	}
 	return s
+}
+
+// find is called with s locked, as remove is.
+func (s *inotifyFDSet) find(fd int) *inotifyFD {
+	for i := range s.all {
+		if s.all[i].fd == fd {
+			return &s.all[i]
+		}
+	}
+	return nil
+}
+
+func (s *inotifyFDSet) remove(own *inotifyFD) {
+	last := len(s.all) - 1
+	*own = s.all[last]
+	s.all = s.all[:last]
 }
 
 // take returns a descriptor that the caller owns, and must [inotifyFDSet.forget]
 // before closing it, and the watches that it has.
 func (s *inotifyFDSet) take() (fd int, watches []int, err error) {
 	s.mu.Lock()
-	if last := len(s.spare) - 1; last >= 0 {
-		fd = s.spare[last]
-		s.spare = s.spare[:last]
-		watches = s.watches[fd]
-	} else if fd, err = unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK); err == nil {
-		s.watches[fd] = nil
+	defer s.mu.Unlock()
+	for i := range s.all {
+		if own := &s.all[i]; own.spare {
+			own.spare = false
+			return own.fd, own.watches, nil
+		}
 	}
-	s.mu.Unlock()
-	return fd, watches, os.NewSyscallError("inotify_init1", err)
+	fd, err = unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)
+	if err != nil {
+		return -1, nil, os.NewSyscallError("inotify_init1", err)
+	}
+	s.all = append(s.all, inotifyFD{fd: fd})
+	return fd, nil, nil
 }
 
 // note notes what a descriptor watches now.
@@ -303,23 +327,26 @@ func (s *inotifyFDSet) note(fd int, steps []pathStep) {
 		}
 	}
 	s.mu.Lock()
-	s.watches[fd] = watches
+	s.find(fd).watches = watches
 	s.mu.Unlock()
 }
 
 func (s *inotifyFDSet) forget(fd int) {
 	s.mu.Lock()
-	delete(s.watches, fd)
+	if own := s.find(fd); own != nil {
+		s.remove(own)
+	}
 	s.mu.Unlock()
 }
 
 func (s *inotifyFDSet) closeSpare() {
 	s.mu.Lock()
-	for _, fd := range s.spare {
-		delete(s.watches, fd)
-		unix.Close(fd)
+	for i := len(s.all) - 1; i >= 0; i-- {
+		if own := &s.all[i]; own.spare {
+			closeDescriptor(own.fd)
+			s.remove(own)
+		}
 	}
-	s.spare = nil
 	s.mu.Unlock()
 }
 
@@ -328,18 +355,19 @@ func (s *inotifyFDSet) closeSpare() {
 // which only an exec that failed needs.
 func (s *inotifyFDSet) beginHandover() (fds, watches []int) {
 	s.mu.Lock()
-	for fd, wds := range s.watches {
-		fds = append(fds, fd)
-		for _, wd := range wds {
-			watches = append(watches, fd, wd)
+	for i := range s.all {
+		own := &s.all[i]
+		fds = append(fds, own.fd)
+		for _, wd := range own.watches {
+			watches = append(watches, own.fd, wd)
 		}
 	}
 	return fds, watches
 }
 
 func (s *inotifyFDSet) cancelHandover() {
-	for fd := range s.watches {
-		unix.CloseOnExec(fd)
+	for i := range s.all {
+		unix.CloseOnExec(s.all[i].fd)
 	}
 	s.mu.Unlock()
 }

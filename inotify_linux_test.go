@@ -600,8 +600,8 @@ func TestAdoptInotifyFDs(t *testing.T) {
 	unix.Close(gone)
 
 	s := adoptInotifyFDs([]int{file, pipe[0], pipe[1], gone, 1 << 30, good}, []int{good, 1})
-	if !slices.Equal(s.spare, []int{good}) || len(s.watches) != 1 {
-		t.Fatalf("took over %v of file %d, pipe %v, closed %d, inotify %d", s.spare, file, pipe, gone, good)
+	if len(s.all) != 1 || s.all[0].fd != good || !s.all[0].spare {
+		t.Fatalf("took over %+v of file %d, pipe %v, closed %d, inotify %d", s.all, file, pipe, gone, good)
 	}
 	closeOnExec := func(fd int) bool {
 		flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0)
@@ -663,7 +663,7 @@ func TestInotifyCloseSpare(t *testing.T) {
 	if err != nil {
 		t.Skip(err)
 	}
-	s := &inotifyFDSet{spare: []int{fd}, watches: map[int][]int{fd: {1}}}
+	s := &inotifyFDSet{all: []inotifyFD{{fd: fd, watches: []int{1}, spare: true}}}
 	s.closeSpare()
 	if _, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); err != unix.EBADF {
 		t.Errorf("descriptor %d: %v, want %v", fd, err, unix.EBADF)

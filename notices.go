@@ -21,24 +21,29 @@ const maxNotices = 64 // waiting
 
 func (n *noticeBoard) add(msg string, args ...any) {
 	n.mu.Lock()
-	defer n.mu.Unlock()
-	if n.logger != nil {
-		n.logger.Warn(msg, args...)
-	} else if len(n.waiting) < maxNotices {
+	if len(n.waiting) < maxNotices {
 		n.waiting = append(n.waiting, notice{msg, args})
 	}
+	n.tell()
+	n.mu.Unlock()
 }
 
 // attach has l hear what waits, and whatever comes.
 func (n *noticeBoard) attach(l Logger) {
-	if l == nil {
+	n.mu.Lock()
+	if l != nil {
+		n.logger = l
+	}
+	n.tell()
+	n.mu.Unlock()
+}
+
+func (n *noticeBoard) tell() {
+	if n.logger == nil {
 		return
 	}
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	n.logger = l
 	for _, w := range n.waiting {
-		l.Warn(w.msg, w.args...)
+		n.logger.Warn(w.msg, w.args...)
 	}
 	n.waiting = nil
 }

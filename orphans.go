@@ -26,8 +26,9 @@ import "context"
 //
 // Orphans is a set of options, useful as its zero value.
 type Orphans struct {
-	// Subreaper makes this process a child subreaper for as long as Run runs, with
-	// prctl(2)'s PR_SET_CHILD_SUBREAPER, unless it is one already or is process 1.
+	// Subreaper makes this process a child subreaper for as long as Run, or another
+	// Run with this option, runs, with prctl(2)'s PR_SET_CHILD_SUBREAPER, unless it
+	// is one already or is process 1.
 	// If false, it must be.
 	Subreaper bool
 

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/signal"
 	"slices"
+	"sync"
 	"time"
 	"unsafe"
 
@@ -81,6 +82,7 @@ func ownSession() int {
 type orphanage struct {
 	*reports
 	from    *inheritance
+	listed  map[int]bool // what from lists
 	left    func(Child)
 	pidfds  bool // whether os/exec's children can be told by their pidfds
 	pending map[int]*zombie
@@ -104,6 +106,8 @@ const (
 	settle = 10 * time.Millisecond
 	// Whoever holds a pidfd may release it without waiting.
 	believeFirst, believeLast = time.Second, time.Minute
+	// For how long to leave zombies alone after a look that took long.
+	longestPause = 2 * time.Second
 	// How many zombies to hold by pidfd at a time.
 	maxHeld = 256
 )
@@ -122,12 +126,17 @@ func (o *Orphans) run(ctx context.Context) error {
 	g := &orphanage{
 		reports: startReports(tell, o.Logger),
 		from:    inheritedChildren,
+		listed:  make(map[int]bool),
 		left:    o.Left,
 		since:   inheritedChildren.imageStart(),
 		pidfds:  processesHavePidfds(),
 		pending: make(map[int]*zombie),
 	}
 	defer g.reports.close()
+	g.from.settle()
+	for _, pid := range g.from.all {
+		g.listed[pid] = true
+	}
 	if !g.pidfds {
 		g.add(func() {
 			g.logger.Warn("no pidfds: some orphans will be left, because they can't be told from children")
@@ -154,7 +163,8 @@ func (o *Orphans) run(ctx context.Context) error {
 		g.look(began)
 		now := time.Now()
 		took := now.Sub(began)
-		g.next = now.Add(max(scanPause(took), 20*took)) // nobody waits for an orphan
+		// Nobody waits for an orphan. But what took long may have waited for a CPU.
+		g.next = now.Add(max(scanPause(took), min(20*took, longestPause)))
 		if at, ok := g.wakeUp(); ok {
 			timer.Reset(max(time.Until(at), time.Until(g.next)))
 		} else {
@@ -163,20 +173,38 @@ func (o *Orphans) run(ctx context.Context) error {
 	}
 }
 
+// subreaping counts the runs for which this process has become a child subreaper:
+// the last of them that ends is the one that takes it back.
+var subreaping struct {
+	mu   sync.Mutex
+	runs int
+}
+
 // becomeReaper makes sure that orphans come to this process.
 func (o *Orphans) becomeReaper() (undo func(), err error) {
+	subreaping.mu.Lock()
+	defer subreaping.mu.Unlock()
 	var already int32
 	unix.Prctl(unix.PR_GET_CHILD_SUBREAPER, uintptr(unsafe.Pointer(&already)), 0, 0, 0)
 	switch {
+	case o.Subreaper && subreaping.runs > 0:
 	case already != 0 || unix.Getpid() == 1:
 		return func() {}, nil
 	case !o.Subreaper:
 		return nil, &os.SyscallError{Syscall: "neither process 1 nor a child subreaper", Err: errors.ErrUnsupported}
+	default:
+		if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
+			return nil, os.NewSyscallError("prctl", err)
+		}
 	}
-	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
-		return nil, os.NewSyscallError("prctl", err)
-	}
-	return func() { unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0) }, nil
+	subreaping.runs++
+	return func() {
+		subreaping.mu.Lock()
+		defer subreaping.mu.Unlock()
+		if subreaping.runs--; subreaping.runs == 0 {
+			unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0)
+		}
+	}, nil
 }
 
 // processesHavePidfds reports whether package os keeps a pidfd for every process
@@ -229,7 +257,7 @@ func (g *orphanage) look(now time.Time) {
 
 // meet is called for a zombie not seen before, and reports whether it is gone.
 func (g *orphanage) meet(pid int, now time.Time) bool {
-	if !g.from.lists(pid) && whose(session(pid)) == ofNobody {
+	if !g.listed[pid] && whose(session(pid)) == ofNobody {
 		return g.reap(&child{pid: pid, fd: noPidfd})
 	}
 	g.pending[pid] = &zombie{ask: now.Add(settle), again: believeFirst, fresh: true}
@@ -242,7 +270,7 @@ func (g *orphanage) decide(pid int, z *zombie, lists *threadLists, now time.Time
 	z.fresh = false
 	z.ask = now.Add(z.again)
 	z.again = min(2*z.again, believeLast)
-	if g.from.lists(pid) {
+	if g.listed[pid] {
 		if _, later := identify(pid, g.since); !later {
 			if g.from.take(pid) { // or it is a Reaper's, or adopted
 				g.reap(&child{pid: pid, fd: noPidfd})
@@ -354,7 +382,7 @@ func pidfdsHeld(except []*child) (held map[int]bool, ok bool) {
 	held = make(map[int]bool)
 	for fd := range end {
 		var info unix.Siginfo
-		if own[fd] || waitid(unix.P_PIDFD, fd, &info, unix.WEXITED|unix.WNOHANG|unix.WNOWAIT, nil) != nil {
+		if own[fd] || waitid(unix.P_PIDFD, fd, &info, unix.WEXITED|unix.WNOWAIT, nil) != nil {
 			continue
 		}
 		if pid, _ := childInfo(&info); pid != 0 {

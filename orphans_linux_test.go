@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"runtime"
 	"slices"
 	"strconv"
 	"sync"
@@ -147,10 +148,7 @@ var _ = registerScenario("orphans", func() {
 		Left:      func(c Child) { left.add(Exit{PID: c.PID}) },
 	}
 	end := startOrphans(o)
-	eventually("subreaper", func() bool {
-		var on int32
-		return unix.Prctl(unix.PR_GET_CHILD_SUBREAPER, uintptrOf(&on), 0, 0, 0) == nil && on == 1 || os.Getpid() == 1
-	})
+	eventually("subreaper", isSubreaper)
 
 	// Our own, which nobody waits for yet.
 	own := make([]*exec.Cmd, 5)
@@ -204,6 +202,36 @@ var _ = registerScenario("orphans", func() {
 	check(on == 0, "still a subreaper")
 })
 
+// Of two runs, the second goes on when the first ends, and the last one puts
+// back what was.
+var _ = registerScenario("two orphanages", needSubreaper, func() {
+	var log exitLog
+	o := &Orphans{Subreaper: true, Reaped: log.add}
+	endFirst := startOrphans(o)
+	eventually("subreaper", isSubreaper)
+	endSecond := startOrphans(o)
+	eventually("both run", func() bool {
+		subreaping.mu.Lock()
+		defer subreaping.mu.Unlock()
+		return subreaping.runs == 2
+	})
+	endFirst()
+	check(isSubreaper(), "the first has taken it from the second")
+	runParent()
+	eventually("an orphan is reaped, or left", func() bool { return log.len() > 0 || !processesHavePidfds() })
+	endSecond()
+	check(!isSubreaper(), "still a subreaper")
+	err := (&Orphans{}).Run(context.Background())
+	check(errors.Is(err, errors.ErrUnsupported), err)
+})
+
+func TestTwoOrphanages(t *testing.T) { runScenarioByBoth(t, "two orphanages") }
+
+func isSubreaper() bool {
+	var on int32
+	return unix.Prctl(unix.PR_GET_CHILD_SUBREAPER, uintptrOf(&on), 0, 0, 0) == nil && on == 1 || os.Getpid() == 1
+}
+
 func (l *exitLog) copy() []Exit {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -230,6 +258,49 @@ func unwaited(own []*exec.Cmd, but ...int) []int {
 
 func TestOrphans(t *testing.T) { runScenario(t, "orphans") }
 
+// Package initialisation is on the main thread, into whose list orphans come.
+func init() {
+	switch os.Getenv(scenarioEnv) {
+	case "released", "waited for late":
+		runtime.LockOSThread()
+	}
+}
+
+// Children of the main thread, in the midst of orphans, that somebody waits for at
+// his leisure.
+var _ = registerScenario("waited for late", needSubreaper, func() {
+	pidfds := processesHavePidfds()
+	var log, left exitLog
+	end := startOrphans(&Orphans{Subreaper: true, Reaped: log.add, Left: func(c Child) { left.add(Exit{PID: c.PID}) }})
+	eventually("subreaper", isSubreaper)
+	const parents, each = 3, 2
+	var own []*exec.Cmd
+	for range parents {
+		runParent()
+		for range each {
+			own = append(own, startOwn("exit 3"))
+		}
+	}
+	eventually("all have exited", func() bool {
+		return !slices.ContainsFunc(own, func(c *exec.Cmd) bool { return peekChild(c.Process.Pid) == waitRunning })
+	})
+	runParent() // its orphan is found by a look at all of them
+	eventually("orphans are reaped, or left like all that may be ours", func() bool {
+		return log.len() > parents || !pidfds && left.len() >= len(own)
+	})
+	for _, cmd := range own {
+		err := cmd.Wait()
+		check(cmd.ProcessState != nil && cmd.ProcessState.ExitCode() == 3, "stolen:", err)
+	}
+	for _, e := range log.copy() {
+		check(e.Code == 5, "not an orphan:", e)
+	}
+	end()
+	killAll(unwaited(nil)) // session leaders
+})
+
+func TestWaitedForLate(t *testing.T) { runScenario(t, "waited for late") }
+
 // A process that was released belongs to nobody any more, if it is where orphans
 // are. In another thread's list it is ours for good.
 var _ = registerScenario("released", needSubreaper, func() {
@@ -238,17 +309,10 @@ var _ = registerScenario("released", needSubreaper, func() {
 	}
 	var log exitLog
 	end := startOrphans(&Orphans{Subreaper: true, Reaped: log.add})
-	var own *exec.Cmd
-	eventually("a child of the main thread", func() bool {
-		own = startOwn("exit 3")
-		list, err := readChildren(os.Getpid())
-		if err != nil || slices.Contains(list, own.Process.Pid) {
-			return true
-		}
-		own.Wait()
-		return false
-	})
+	own := startOwn("exit 3")
 	pid := own.Process.Pid
+	list, err := readChildren(os.Getpid())
+	check(err != nil || slices.Contains(list, pid), "not a child of the main thread")
 	eventually("it exits", func() bool { return peekChild(pid) == waitExited })
 	runParent()
 	eventually("orphans are looked after", func() bool { return log.len() > 0 })

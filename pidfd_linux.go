@@ -50,7 +50,7 @@ func waitChild(c *child, e *Exit) waitState {
 		return waitPID(c.pid, e)
 	}
 	var info unix.Siginfo
-	err := waitid(unix.P_PIDFD, c.fd, &info, unix.WEXITED|unix.WNOHANG, e.usage())
+	err := waitid(unix.P_PIDFD, c.fd, &info, unix.WEXITED, e.usage())
 	switch err {
 	case nil:
 	case unix.ECHILD:
@@ -75,13 +75,12 @@ func waitChild(c *child, e *Exit) waitState {
 // waitPID is waitChild for a PID.
 func waitPID(pid int, e *Exit) waitState {
 	var status unix.WaitStatus
-	got, err := ignoringEINTR(func() (int, error) {
-		return unix.Wait4(pid, &status, unix.WNOHANG|unix.WALL, e.usage())
-	})
-	if err != nil {
+	got, _, errno := unix.RawSyscall6(unix.SYS_WAIT4, uintptr(pid), uintptr(unsafe.Pointer(&status)),
+		unix.WNOHANG|unix.WALL, uintptr(unsafe.Pointer(e.usage())), 0, 0)
+	if errno != 0 {
 		return waitNotOurs
 	}
-	if got != pid {
+	if int(got) != pid {
 		return waitRunning
 	}
 	if e == nil {
@@ -106,7 +105,7 @@ func (e *Exit) usage() *unix.Rusage {
 // peekChild tells what waitPID would, and leaves a zombie where it is.
 func peekChild(pid int) waitState {
 	var info unix.Siginfo
-	if waitid(unix.P_PID, pid, &info, unix.WEXITED|unix.WNOHANG|unix.WNOWAIT, nil) != nil {
+	if waitid(unix.P_PID, pid, &info, unix.WEXITED|unix.WNOWAIT, nil) != nil {
 		return waitNotOurs
 	}
 	if got, _ := childInfo(&info); got == 0 {
@@ -119,7 +118,7 @@ func peekChild(pid int) waitState {
 // been waited for: 0 if there is none, -1 if the kernel doesn't say.
 func peekZombie() int {
 	var info unix.Siginfo
-	switch waitid(unix.P_ALL, 0, &info, unix.WEXITED|unix.WNOHANG|unix.WNOWAIT, nil) {
+	switch waitid(unix.P_ALL, 0, &info, unix.WEXITED|unix.WNOWAIT, nil) {
 	case nil:
 		pid, _ := childInfo(&info)
 		return pid
@@ -133,21 +132,26 @@ func peekZombie() int {
 // haveNoChildren reports whether it is certain that there is none, dead or alive.
 func haveNoChildren() bool {
 	var info unix.Siginfo
-	return waitid(unix.P_ALL, 0, &info, unix.WEXITED|unix.WNOHANG|unix.WNOWAIT, nil) == unix.ECHILD
+	return waitid(unix.P_ALL, 0, &info, unix.WEXITED|unix.WNOWAIT, nil) == unix.ECHILD
 }
 
-// waitid wraps waitid(2) for children of every kind.
+// waitid wraps waitid(2) for children of every kind, with WNOHANG. With that, waitid
+// and wait4 neither block nor are interrupted, and Go's scheduler, which would take
+// its share of a long run of zombies, need not be told of them.
 func waitid(kind, id int, info *unix.Siginfo, options int, usage *unix.Rusage) error {
-	const wall = unix.WALL
-	_, err := ignoringEINTR(func() (struct{}, error) {
-		return struct{}{}, unix.Waitid(kind, id, info, options|wall, usage)
-	})
-	if err == unix.EINVAL && kind != unix.P_PIDFD {
-		_, err = ignoringEINTR(func() (struct{}, error) {
-			return struct{}{}, unix.Waitid(kind, id, info, options, usage)
-		})
+	options |= unix.WNOHANG | unix.WALL
+	for {
+		_, _, errno := unix.RawSyscall6(unix.SYS_WAITID, uintptr(kind), uintptr(id), uintptr(unsafe.Pointer(info)),
+			uintptr(options), uintptr(unsafe.Pointer(usage)), 0)
+		switch {
+		case errno == 0:
+			return nil
+		case errno == unix.EINVAL && kind != unix.P_PIDFD && options&unix.WALL != 0:
+			options &^= unix.WALL
+		default:
+			return errno
+		}
 	}
-	return err
 }
 
 // si_code of a child that has exited, from sigaction(2).
@@ -197,7 +201,7 @@ func hold(c *child) {
 func isForeign(c *child) bool {
 	if c.fd != noPidfd {
 		var info unix.Siginfo
-		switch waitid(unix.P_PIDFD, c.fd, &info, unix.WEXITED|unix.WNOHANG|unix.WNOWAIT, nil) {
+		switch waitid(unix.P_PIDFD, c.fd, &info, unix.WEXITED|unix.WNOWAIT, nil) {
 		case nil:
 			return false
 		case unix.ECHILD:

@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"strconv"
+	"syscall"
 	"time"
 	"unsafe"
 
@@ -161,52 +162,47 @@ func procPath(buf []byte, pid int, name string) string {
 }
 
 // readSmall reads the file into buf and returns what there is of it, at most
-// len(buf) bytes. The files that it is for are made in one piece by one read.
+// cap(buf) bytes. The files that it is for are made in one piece by one read.
 func readSmall(path string, buf []byte) ([]byte, error) {
-	fd, err := openProc(path)
-	if err != nil {
-		return nil, err
-	}
-	defer unix.Close(fd)
-	n, err := ignoringEINTR(func() (int, error) { return unix.Read(fd, buf) })
-	if err != nil {
-		return nil, &os.PathError{Op: "read", Path: path, Err: err}
-	}
-	return buf[:n], nil
+	return readProc(path, buf[:0], false)
 }
 
 // readAll appends the whole file to buf.
 func readAll(path string, buf []byte) ([]byte, error) {
+	return readProc(path, buf, true)
+}
+
+// readProc reads without Go's poller, which has nothing to wait for in /proc. Nor
+// has a signal anything to interrupt. The calls are those of package syscall, which
+// every program has.
+func readProc(path string, buf []byte, whole bool) ([]byte, error) {
 	fd, err := openProc(path)
 	if err != nil {
 		return buf, err
 	}
-	defer unix.Close(fd)
 	for {
 		if len(buf) == cap(buf) {
 			buf = append(buf, 0)[:len(buf)]
 		}
-		n, err := ignoringEINTR(func() (int, error) { return unix.Read(fd, buf[len(buf):cap(buf)]) })
-		if err != nil {
-			return buf, &os.PathError{Op: "read", Path: path, Err: err}
+		n, err := syscall.Read(fd, buf[len(buf):cap(buf)])
+		buf = buf[:len(buf)+max(n, 0)]
+		if n <= 0 || !whole {
+			syscall.Close(fd)
+			return buf, pathError("read", path, err)
 		}
-		if n == 0 {
-			return buf, nil
-		}
-		buf = buf[:len(buf)+n]
 	}
 }
 
-// openProc opens for reading without Go's poller, which has nothing to wait
-// for in /proc.
 func openProc(path string) (int, error) {
-	fd, err := ignoringEINTR(func() (int, error) {
-		return unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NOCTTY, 0)
-	})
-	if err != nil {
-		return -1, &os.PathError{Op: "open", Path: path, Err: err}
+	fd, err := syscall.Open(path, syscall.O_RDONLY|syscall.O_CLOEXEC|syscall.O_NOCTTY, 0)
+	return fd, pathError("open", path, err)
+}
+
+func pathError(op, path string, err error) error {
+	if err == nil {
+		return nil
 	}
-	return fd, nil
+	return &os.PathError{Op: op, Path: path, Err: err}
 }
 
 // readStat reads and parses /proc/PID/stat. Its command aliases buf, which
@@ -234,41 +230,54 @@ const statSize = 512
 // list is exact only if no child is waited for meanwhile. It needs Linux 3.5
 // and CONFIG_PROC_CHILDREN.
 func readChildren(task int) ([]int, error) {
-	var name [64]byte
-	path := append(name[:0], "/proc/self/task/"...)
-	path = strconv.AppendInt(path, int64(task), 10)
-	path = append(path, "/children"...)
+	path := childrenPath(task)
 	var page [4096]byte // one read returns a page at most
-	b, err := readAll(string(path), page[:0])
+	b, err := readAll(path, page[:0])
 	if err != nil {
 		return nil, err
 	}
 	pids, ok := parseChildren(b, nil)
 	if !ok {
-		return nil, &os.PathError{Op: "parse", Path: string(path), Err: io.ErrUnexpectedEOF}
+		return nil, &os.PathError{Op: "parse", Path: path, Err: io.ErrUnexpectedEOF}
 	}
 	return pids, nil
 }
 
+// firstChildren is readChildren for those that come first: as many as one read
+// returns, some 500 at least if there are more.
+func firstChildren(task int) ([]int, error) {
+	var page [4096]byte
+	b, err := readSmall(childrenPath(task), page[:])
+	if err != nil {
+		return nil, err
+	}
+	for len(b) > 0 && b[len(b)-1] != ' ' { // cut within a number by larger pages
+		b = b[:len(b)-1]
+	}
+	pids, _ := parseChildren(b, nil)
+	return pids, nil
+}
+
+func childrenPath(task int) string {
+	var name [64]byte
+	path := append(name[:0], "/proc/self/task/"...)
+	path = strconv.AppendInt(path, int64(task), 10)
+	return string(append(path, "/children"...))
+}
+
 // readNumbered lists the entries of a directory that are numbers: the processes
 // of /proc, the threads of /proc/self/task, the descriptors of /proc/self/fd.
-func readNumbered(path string) ([]int, error) {
-	fd, err := ignoringEINTR(func() (int, error) {
-		return unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC|unix.O_DIRECTORY, 0)
-	})
+func readNumbered(path string) (numbers []int, err error) {
+	fd, err := openProc(path)
 	if err != nil {
-		return nil, &os.PathError{Op: "open", Path: path, Err: err}
+		return nil, err
 	}
-	defer unix.Close(fd)
-	var numbers []int
 	buf := make([]byte, 32<<10)
 	for {
-		n, err := ignoringEINTR(func() (int, error) { return unix.Getdents(fd, buf) })
-		if err != nil {
-			return nil, &os.PathError{Op: "readdirent", Path: path, Err: err}
-		}
-		if n == 0 {
-			return numbers, nil
+		n, err := syscall.ReadDirent(fd, buf)
+		if n <= 0 {
+			syscall.Close(fd)
+			return numbers, pathError("readdirent", path, err)
 		}
 		numbers = parseDirents(buf[:n], numbers)
 	}
@@ -331,7 +340,7 @@ func parseArgs(b []byte) []string {
 // mounted for another PID namespace shows us under another number, or not at all.
 func procIsOurs() bool {
 	var buf [16]byte
-	n, err := unix.Readlink("/proc/self", buf[:])
+	n, err := syscall.Readlink("/proc/self", buf[:])
 	if err != nil || n <= 0 {
 		return false
 	}
@@ -359,13 +368,13 @@ func parseFDSize(b []byte) (int, bool) {
 	return 0, false
 }
 
-// earliestThread returns the start time of the oldest thread of this process but
-// the main one, which is as old as the process.
-func earliestThread() (ticks uint64, ok bool) {
+// earliestThread returns the oldest thread of this process but the main one, which
+// is as old as the process, and when it was started.
+func earliestThread() (ticks uint64, thread int, ok bool) {
 	self := unix.Getpid()
-	tasks, err := readNumbered("/proc/self/task")
+	tasks, err := readNumbered("/proc/self/task") // in the order of their making
 	if err != nil || !procIsOurs() {
-		return 0, false
+		return 0, 0, false
 	}
 	var path [64]byte
 	var buf [statSize]byte
@@ -381,8 +390,8 @@ func earliestThread() (ticks uint64, ok bool) {
 			continue
 		}
 		if s, valid := parseStat(b); valid && s.pid == tid && (!ok || s.start < ticks) {
-			ticks, ok = s.start, true
+			ticks, thread, ok = s.start, tid, true
 		}
 	}
-	return ticks, ok
+	return ticks, thread, ok
 }

@@ -18,10 +18,14 @@ func newExits() *exits                      { return &exits{} }
 func (*exits) watch(*child) bool            { return false }
 func (*exits) close()                       {}
 func (*child) release()                     {}
-func notReused([]int, uint64) []bool        { return nil }
 func mayBeReused(uint64) bool               { return false }
 func describe(pid int) Child                { return Child{PID: pid} }
 func waitChild(c *child, e *Exit) waitState { return waitPID(c.pid, e) }
+
+// notReused is never asked, because it could not tell.
+func notReused(pids []int, _ uint64, _ bool) []bool { return make([]bool, len(pids)) }
+
+const fewLiving = 0
 
 // identify knows nothing: neither names nor start times can be had in a way that
 // these systems share.
@@ -30,7 +34,11 @@ func identify(int, uint64) (command string, later bool) { return "", false }
 // peekZombie can't look without taking.
 func peekZombie() int { return -1 }
 
-func earliestThread() (ticks uint64, ok bool) { return 0, false }
+func earliestThread() (ticks uint64, thread int, ok bool) { return 0, 0, false }
+
+// own knows of none, because start times can't be had in a way that these systems
+// share.
+func (h *inheritance) own() []int { return nil }
 
 func hold(*child)           {}
 func isForeign(*child) bool { return false }

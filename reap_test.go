@@ -233,6 +233,13 @@ var _ = registerScenario("context", func() {
 	check(log.of("polite").Code == 7 && log.len() == 1, log.exits)
 	check(len(log.of("polite").Sent) == 0, "a signal was sent, but none was asked for")
 
+	// No signal is sent for a context that has ended, even if one is due.
+	for range 50 {
+		due := Reaper{Escalation: []Step{{syscall.SIGHUP, 0}}, Reaped: log.add}
+		check(errors.Is(due.Run(ctx), context.Canceled), "Run without a context")
+	}
+	check(log.len() == 1, log.exits)
+
 	// What was left is there for the next.
 	r = Reaper{Escalation: quick(), Reaped: log.add}
 	check(r.Run(context.Background()) == nil, "second Run")

@@ -71,15 +71,22 @@ func (r *Reaper) reap(ctx context.Context, h *inheritance, pids []int) error {
 func (g *reaping) take(pids []int) {
 	// A PID can't come back before its process has been waited for, which nobody
 	// should have done. Whether it did is worth a look only if there was time.
-	sure := func(int) bool { return true }
 	g.since = g.from.imageStart()
-	if g.late = mayBeReused(g.since); g.late {
-		sure = g.from.certain(pids)
-	}
-	for i, pid := range pids {
-		if c := (child{pid: pid, fd: noPidfd}); !g.ask(&c, sure(i)) {
-			g.children[pid] = &child{pid: pid, fd: noPidfd, sure: sure(i)}
+	g.late = mayBeReused(g.since)
+	for len(pids) > 0 {
+		n := len(pids)
+		var sure []bool // of the first n
+		if g.late {
+			sure = g.from.certain(pids, len(g.children) < fewLiving)
+			n = len(sure)
 		}
+		for i, pid := range pids[:n] {
+			certain := !g.late || sure[i]
+			if c := (child{pid: pid, fd: noPidfd}); !g.ask(&c, certain) {
+				g.children[pid] = &child{pid: pid, fd: noPidfd, sure: certain}
+			}
+		}
+		pids = pids[n:]
 	}
 	if len(g.children) == 0 {
 		return
@@ -150,6 +157,9 @@ func (g *reaping) loop(ctx context.Context) error {
 			g.reapFirst()
 			g.lookAgain = g.lookNext
 		case <-timer.C:
+		}
+		if err := ctx.Err(); err != nil {
+			return err // and no more signals, even if one was due
 		}
 		g.late = true
 		g.onTime(time.Now())

@@ -19,7 +19,8 @@ func statPath(path string) (fileID, error) {
 	}
 }
 
-// statFile wraps fstat(2).
+// statFile wraps fstat(2). Fd leaves the mode of a regular file alone, here and
+// elsewhere.
 func statFile(f *os.File) (fileID, error) {
 	var st unix.Stat_t
 	err := unix.Fstat(int(f.Fd()), &st)
@@ -41,16 +42,6 @@ func fileIDOf(st *unix.Stat_t, call, path string, err error) (id fileID, _ error
 	id.perm = uint32(st.Mode) & 0o7777
 	id.regular = st.Mode&unix.S_IFMT == unix.S_IFREG
 	return id, nil
-}
-
-// fileDescriptor returns the number of f's descriptor, which f keeps: the caller
-// must not let go of f while using it. Fd leaves the mode of a regular file alone.
-func fileDescriptor(f *os.File) (int, error) {
-	fd := int(f.Fd())
-	if fd < 0 {
-		return fd, os.ErrClosed
-	}
-	return fd, nil
 }
 
 // writeStderr is os.Stderr.Write, but that a reader who is gone does not end the

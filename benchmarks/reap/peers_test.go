@@ -46,8 +46,9 @@ var peers = []struct {
 }
 
 const (
-	zombies = 1000
-	living  = 5000
+	zombies = 1000  // behind a child that lives
+	alone   = 10000 // zombies, and no other children
+	living  = 10000
 	runs    = 4000
 )
 
@@ -63,22 +64,21 @@ var cases = map[string]struct {
 			fork(zombies, "/bin/true")
 			wait("zombies", func() bool { return count('Z') == zombies })
 		},
-		func(start func() time.Time) {
-			began := start()
-			deadline := began.Add(3 * time.Second)
-			for anyZombie() && time.Now().Before(deadline) {
-				time.Sleep(100 * time.Microsecond)
-			}
-			metric(microseconds(time.Since(began))/1000, "ms/all-gone")
-			metric(float64(count('Z')), "zombies-left")
-			killChildren()
+		waitForZombies,
+	},
+	"alone": {
+		func() {
+			fork(alone, "/bin/true")
+			wait("zombies", func() bool { return count('Z') == alone })
 		},
+		waitForZombies,
 	},
 	// Living children.
 	"living": {
 		func() { fork(living, "/bin/sleep", "60") },
 		func(start func() time.Time) {
-			goroutines, threads, memory := runtime.NumGoroutine(), count('T'), resident()
+			memory := resident() // the collector starts threads, too
+			goroutines, threads := runtime.NumGoroutine(), count('T')
 			start()
 			wait("idleness", idle)
 			metric(float64(runtime.NumGoroutine()-goroutines), "goroutines")
@@ -109,6 +109,18 @@ var cases = map[string]struct {
 			metric(float64(wrong.Load()), "wrong-statuses")
 		},
 	},
+}
+
+// waitForZombies waits until there are none, or not for ever.
+func waitForZombies(start func() time.Time) {
+	began := start()
+	deadline := began.Add(3 * time.Second)
+	for anyZombie() && time.Now().Before(deadline) {
+		time.Sleep(100 * time.Microsecond)
+	}
+	metric(microseconds(time.Since(began))/1000, "ms/all-gone")
+	metric(float64(count('Z')), "zombies-left")
+	killChildren()
 }
 
 const caseEnv, peerEnv, imageEnv = "BENCH_CASE", "BENCH_PEER", "BENCH_IMAGE"
@@ -173,6 +185,7 @@ func benchmark(b *testing.B, name string) {
 }
 
 func BenchmarkZombiesBehindLivingChild(b *testing.B) { benchmark(b, "behind") }
+func BenchmarkZombiesAlone(b *testing.B)             { benchmark(b, "alone") }
 func BenchmarkLivingChildren(b *testing.B)           { benchmark(b, "living") }
 func BenchmarkExecBeside(b *testing.B)               { benchmark(b, "exec") }
 

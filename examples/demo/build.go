@@ -9,7 +9,10 @@ import (
 const daemonPackage = "github.com/autorestart-go/autorestart/examples/demo/daemon"
 
 // versions are what the demo deploys, in this order.
-var versions = []string{"v1.0.0", "v1.1.0", "v1.2.0", "v1.3.0", "v1.4.0", "v1.5.0", "v1.6.0"}
+var versions = []string{"v1.0.0", "v1.1.0", "v1.2.0", "v1.3.0", "v1.4.0", "v1.5.0", "v1.6.0", "v1.7.0", "v1.8.0"}
+
+// faults are what is wrong with some of them.
+var faults = map[string]string{"v1.7.0": "panic", "v1.8.0": "hang"}
 
 // build builds every version of the daemon into builds/, under its version's
 // name, and tells of each that is done.
@@ -20,7 +23,7 @@ func (s site) build(ctx context.Context, done func(version string)) error {
 	for _, version := range versions {
 		cmd := command(ctx, "go", "build",
 			"-buildvcs=false", // a checkout may belong to another user, which git minds
-			"-ldflags", "-X main.version="+version,
+			"-ldflags", "-X main.version="+version+" -X main.fault="+faults[version],
 			"-o", s.buildOf(version), daemonPackage)
 		// Whatever go leaves behind when it is killed goes with the site.
 		cmd.Env = append(os.Environ(), "GOTMPDIR="+string(s))

@@ -2,11 +2,10 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
-	"syscall"
+	"strings"
 	"time"
 )
 
@@ -24,8 +23,8 @@ type change struct {
 	at time.Time
 }
 
-// client asks the daemon for its version, over and over, each time on a new
-// connection.
+// client asks the daemon for its version, over and over. A question without a
+// proper answer is the end of the demo: none is put again.
 type client struct {
 	url     string
 	http    http.Client
@@ -33,27 +32,20 @@ type client struct {
 	cancel  context.CancelFunc
 	ended   chan struct{}
 
-	// To be read when the client has been stopped. Every question but the one
-	// that was being asked then has been answered.
+	// To be read when the client has been stopped.
 	answered int
-	refused  int           // connections, for nobody was listening
-	cutOff   int           // connections, while waiting for the answer
-	retried  int           // questions that took more than one connection
 	longest  time.Duration // from question to answer
 }
 
-const (
-	askPause   = time.Millisecond       // between questions
-	retryPause = 200 * time.Microsecond // before a question is put again
-)
+const askPause = time.Millisecond // between questions
 
-// startClient starts a client. Should a question remain without a proper answer,
-// it calls failed and gives up.
-func startClient(ctx context.Context, url string, failed func(error)) *client {
+// startClient starts a client that asks each time on a new connection, or as long
+// as it can on the same one. When it fails, it calls failed.
+func startClient(ctx context.Context, url string, keep bool, failed func(error)) *client {
 	ctx, cancel := context.WithCancel(ctx)
 	c := &client{
 		url:     url,
-		http:    http.Client{Transport: &http.Transport{DisableKeepAlives: true}},
+		http:    http.Client{Transport: &http.Transport{DisableKeepAlives: !keep}},
 		changes: make(chan change, 100),
 		cancel:  cancel,
 		ended:   make(chan struct{}),
@@ -61,7 +53,7 @@ func startClient(ctx context.Context, url string, failed func(error)) *client {
 	go func() {
 		defer close(c.ended)
 		if err := c.run(ctx); ctx.Err() == nil {
-			failed(err)
+			failed(fmt.Errorf("a request was lost: %w", err))
 		}
 	}()
 	return c
@@ -92,40 +84,17 @@ func (c *client) run(ctx context.Context) error {
 	}
 }
 
-// ask puts one question, again and again until it is answered.
-func (c *client) ask(ctx context.Context) (answer, error) {
-	ctx, cancel := within(ctx)
-	defer cancel()
-	var last error
-	for {
-		a, err := c.askOnce(ctx)
-		switch {
-		case err == nil:
-			if last != nil {
-				c.retried++
-			}
-			return a, nil
-		case ctx.Err() != nil:
-			return answer{}, errors.Join(context.Cause(ctx), last)
-		case errors.As(err, new(wrongAnswer)):
-			return answer{}, err
-		case errors.Is(err, syscall.ECONNREFUSED):
-			c.refused++
-		default:
-			c.cutOff++
-		}
-		last = err
-		time.Sleep(retryPause)
-	}
-}
-
 type wrongAnswer string
 
 func (w wrongAnswer) Error() string { return "the daemon answers " + string(w) }
 
-// askOnce asks on one connection, and counts nothing.
-func (c *client) askOnce(ctx context.Context) (a answer, err error) {
-	request, err := http.NewRequestWithContext(ctx, "GET", c.url, nil)
+func (c *client) ask(ctx context.Context) (a answer, err error) {
+	ctx, cancel := within(ctx)
+	defer cancel()
+	// Of a body that can be read only once the transport can't make a second attempt
+	// behind our back.
+	body := io.MultiReader(strings.NewReader("which version?"))
+	request, err := http.NewRequestWithContext(ctx, "POST", c.url, body)
 	if err != nil {
 		return a, err
 	}
@@ -134,12 +103,12 @@ func (c *client) askOnce(ctx context.Context) (a answer, err error) {
 		return a, err
 	}
 	defer response.Body.Close()
-	body, err := io.ReadAll(response.Body)
+	text, err := io.ReadAll(response.Body)
 	if err != nil {
 		return a, err
 	}
-	if _, err := fmt.Sscan(string(body), &a.version, &a.pid); err != nil || response.StatusCode != http.StatusOK {
-		return a, wrongAnswer(fmt.Sprintf("%s: %q", response.Status, body))
+	if _, err := fmt.Sscan(string(text), &a.version, &a.pid); err != nil || response.StatusCode != http.StatusOK {
+		return a, wrongAnswer(fmt.Sprintf("%s: %q", response.Status, text))
 	}
 	return a, nil
 }

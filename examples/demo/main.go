@@ -1,5 +1,5 @@
 // Demo deploys new versions of a running HTTP daemon in the ways that people
-// deploy, while a client keeps asking it for its version. The daemon restarts
+// deploy, while clients keep asking it for its version. The daemon restarts
 // itself; nothing else does. Run it with
 //
 //	go run ./examples/demo
@@ -29,9 +29,10 @@ type step struct {
 type outcome int
 
 const (
-	served  outcome = iota // one restart, then the version answers
-	ignored                // nothing happens
-	refused                // nothing happens, and the daemon logs why
+	served   outcome = iota // one restart, then the version answers
+	ignored                 // nothing happens
+	refused                 // nothing happens, and the daemon logs why
+	returned                // it is started, taken back, and the daemon logs why
 )
 
 // story is what the demo does, in this order.
@@ -46,6 +47,8 @@ func (s site) story() []step {
 		{s.breakOff("v1.6.0"), "v1.5.0", refused},
 		{s.resume("v1.6.0"), "v1.6.0", served},
 		{s.errorPage(), "v1.6.0", refused},
+		{s.copyForce("v1.7.0"), "v1.6.0", returned},
+		{s.copyForce("v1.8.0"), "v1.6.0", returned},
 		{s.rollBack("releases/1"), "v1.3.0", served},
 	}
 }

@@ -17,9 +17,11 @@ const patience = 15 * time.Second
 type performance struct {
 	daemon  *daemon
 	client  *client
+	keeper  *client         // keeps its connection
 	now     answer          // what the client has to hear until the next deploy
 	serving []time.Duration // of each deploy, from its beginning to the first answer
 	idle    int             // steps that were no deploy
+	returns int             // deploys of a version that was taken back
 }
 
 // perform starts the daemon and the client, and goes through the story.
@@ -48,17 +50,17 @@ func perform(ctx context.Context, s site) (err error) {
 	if err := p.begin(running, url, fail); err != nil {
 		return err
 	}
-	defer p.client.stop()
+	defer p.stopClients()
 	for _, step := range s.story() {
 		if err := p.take(running, step); err != nil {
 			return fmt.Errorf("%s: %w", step.what, err)
 		}
 	}
 
-	p.client.stop()
+	p.stopClients()
 	d.stop()
-	if starts, _ := d.log.lines(startMark); len(starts) != 1+len(p.serving) {
-		return fmt.Errorf("%d starts after %d deploys", len(starts), len(p.serving))
+	if starts, _ := d.log.lines(startMark); len(starts) != p.starts() {
+		return fmt.Errorf("%d starts where %d were due", len(starts), p.starts())
 	}
 	printSummary(p)
 	return nil
@@ -71,14 +73,22 @@ func (p *performance) begin(ctx context.Context, url string, fail func(error)) e
 	if err := p.awaitStart(soon, versions[0]); err != nil {
 		return err
 	}
-	p.client = startClient(ctx, url, fail)
+	p.client, p.keeper = startClient(ctx, url, false, fail), startClient(ctx, url, true, fail)
 	if _, err := p.awaitChange(soon, versions[0]); err != nil {
-		p.client.stop()
+		p.stopClients()
 		return err
 	}
 	printFirst(p.now)
 	return nil
 }
+
+func (p *performance) stopClients() {
+	p.client.stop()
+	p.keeper.stop()
+}
+
+// starts is how often a version has begun to serve.
+func (p *performance) starts() int { return 1 + len(p.serving) + p.returns }
 
 // take takes one step, and prints what came of it if that is what should.
 func (p *performance) take(ctx context.Context, s step) error {
@@ -106,9 +116,18 @@ func (p *performance) take(ctx context.Context, s step) error {
 		return p.awaitStart(ctx, s.version)
 	}
 
-	p.idle++
+	var back time.Duration
+	if s.outcome == returned {
+		p.returns++
+		if err := p.awaitStart(ctx, s.version); err != nil {
+			return err
+		}
+		back = time.Since(start)
+	} else {
+		p.idle++
+	}
 	var refusal string
-	if s.outcome == refused {
+	if s.outcome != ignored {
 		var err error
 		if refusal, err = p.daemon.log.await(ctx, refusalMark, len(refusals)+1); err != nil {
 			return err
@@ -117,7 +136,7 @@ func (p *performance) take(ctx context.Context, s step) error {
 	if err := p.checkUnchanged(ctx); err != nil {
 		return err
 	}
-	printStep(s, took, 0, p.now)
+	printStep(s, took, back, p.now)
 	if refusal != "" {
 		printQuote(refusal)
 	}
@@ -140,11 +159,11 @@ func (p *performance) awaitChange(ctx context.Context, version string) (at time.
 	}
 }
 
-// awaitStart waits until the log tells of a start for each deploy, and checks
+// awaitStart waits until the log tells of each start that was due, and checks
 // that the last one is that of the given version. A restart that nobody asked
 // for would be there in its place.
 func (p *performance) awaitStart(ctx context.Context, version string) error {
-	line, err := p.daemon.log.await(ctx, startMark, 1+len(p.serving))
+	line, err := p.daemon.log.await(ctx, startMark, p.starts())
 	if err == nil && !strings.Contains(line, " "+version+startMark) {
 		err = fmt.Errorf("instead of %s this was started: %s", version, line)
 	}
@@ -154,15 +173,14 @@ func (p *performance) awaitStart(ctx context.Context, version string) error {
 // checkUnchanged checks that the answer is still what it was, and has not been
 // another in between.
 func (p *performance) checkUnchanged(ctx context.Context) error {
-	heard, err := p.client.askOnce(ctx)
+	heard, err := p.client.ask(ctx)
 	if err == nil && (heard != p.now || len(p.client.changes) > 0) {
 		err = fmt.Errorf("the answer does not come from %v any more", p.now)
 	}
 	return err
 }
 
-// freeAddress returns a loopback address that nobody uses. The daemon listens
-// on it again and again, so it can't leave the choice to the kernel.
+// freeAddress returns a loopback address that nobody uses.
 func freeAddress() (string, error) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -22,7 +22,7 @@ type daemon struct {
 // What the daemon's log has in each line of a kind.
 const (
 	startMark   = " serves http://"
-	refusalMark = "[autorestart] new version "
+	refusalMark = " new version "
 )
 
 // startDaemon starts the daemon. When it ends, ended is called with the reason.

@@ -12,7 +12,8 @@ import (
 func printOpening() {
 	fmt.Print(`A small HTTP daemon runs, and new versions of it are deployed in the ways that
 people deploy. Nobody restarts it: it notices that its executable is another
-one, and replaces itself, in the same process. Meanwhile a client keeps asking.
+one, and replaces itself, in the same process. Meanwhile two clients keep asking,
+one on a new connection each time, and one that keeps its own.
 
   building   `)
 }
@@ -22,7 +23,7 @@ func printBuilt(version string) { fmt.Print(version, " ") }
 func printAllBuilt(took time.Duration) { fmt.Printf("(%.1f s)\n", took.Seconds()) }
 
 func printRunning(s site, url string) {
-	fmt.Printf("  in         %s\n  running    %s, current -> releases/1\n  asking     %s, every millisecond\n",
+	fmt.Printf("  in         %s\n  running    %s, current -> releases/1\n  asking     %s, every millisecond or so\n",
 		s, executable, url)
 }
 
@@ -66,16 +67,16 @@ func printQuote(line string) {
 
 func printSummary(p *performance) {
 	slices.Sort(p.serving)
-	n, c := len(p.serving), p.client
+	n := len(p.serving)
 	fmt.Printf(`
   deploys    %d, each followed by exactly one restart; PID %d all the time
+  taken back %d, which were executed and did not work
   others     %d, which left nothing to execute, and nothing was executed
   answer     after %s (median), %s (slowest)
-  requests   %d, all answered, the slowest after %s
-             %d had to be put again: %d connections were refused and %d cut off
-             between two versions: a listener does not survive the restart
-`, n, p.now.pid, p.idle, milliseconds(p.serving[n/2]), milliseconds(p.serving[n-1]),
-		c.answered, milliseconds(c.longest), c.retried, c.refused, c.cutOff)
+  requests   %d on new connections and %d on a kept one: none lost, none put
+             again, the slowest answered after %s
+`, n, p.now.pid, p.returns, p.idle, milliseconds(p.serving[n/2]), milliseconds(p.serving[n-1]),
+		p.client.answered, p.keeper.answered, milliseconds(max(p.client.longest, p.keeper.longest)))
 }
 
 func milliseconds(d time.Duration) string {

@@ -107,8 +107,8 @@ func Elevated() bool {
 // KeepFromChildren makes the descriptors close-on-exec. Those of inotify have an
 // owner who does.
 func (h *Handover) KeepFromChildren() {
-	for kind := File; kind < numNumbers; kind++ {
-		for _, fd := range h.Numbers[kind] {
+	for _, fds := range h.Numbers[File:] {
+		for _, fd := range fds {
 			closeOnExec(fd)
 		}
 	}
@@ -119,16 +119,17 @@ func (h *Handover) KeepFromChildren() {
 // again. It is also the caller who keeps forks away: no child may have what is
 // about to cross.
 func Execute(target string, args, env []string, h *Handover) error {
-	if h != nil {
-		for kind := Inotify; kind < numNumbers; kind++ {
-			for _, fd := range h.Numbers[kind] {
-				keepOnExec(fd)
-			}
-		}
-		defer h.KeepFromChildren()
-		env = append(env, Env+"="+h.String())
+	if h == nil {
+		return syscall.Exec(target, args, env)
 	}
-	return syscall.Exec(target, args, env)
+	for _, fds := range h.Numbers[Inotify:] {
+		for _, fd := range fds {
+			keepOnExec(fd)
+		}
+	}
+	err := syscall.Exec(target, args, append(env, Env+"="+h.String()))
+	h.KeepFromChildren()
+	return err
 }
 
 // String returns what [Parse] parses: fields, as key=value, separated by commas. A

@@ -44,8 +44,6 @@ func (h *Handover) startProbation() {
 		return
 	}
 	p := &probation
-	p.mu.Lock()
-	defer p.mu.Unlock()
 	p.on, p.handed, p.env = true, *h, syscall.Environ()
 	p.timer = time.AfterFunc(time.Duration(ms)*time.Millisecond, func() {
 		Return("it was not ready within " + strconv.Itoa(ms) + " ms")
@@ -56,24 +54,22 @@ func (h *Handover) startProbation() {
 func OnProbation() bool {
 	p := &probation
 	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.on
+	on := p.on
+	p.mu.Unlock()
+	return on
 }
 
 // KeepWayBack has the next image return to the one that this could return to. It
 // reports false if that is none.
 func (h *Handover) KeepWayBack() bool {
-	p := &probation
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.on {
-		for kind := range numNumbers {
-			if kind == ReadyWithin || kind == Previous || kind == Dir {
-				h.Numbers[kind] = p.handed.Numbers[kind]
-			}
-		}
+	on := OnProbation()
+	if on {
+		p := &probation
+		h.Numbers[ReadyWithin] = p.handed.Numbers[ReadyWithin]
+		h.Numbers[Previous] = p.handed.Numbers[Previous]
+		h.Numbers[Dir] = p.handed.Numbers[Dir]
 	}
-	return p.on
+	return on
 }
 
 // Forget has n not go back to the image before.
@@ -117,14 +113,14 @@ func Return(reason string) error {
 	h.Texts[Image], h.Texts[Times] = "", ""
 	h.Set(Generation, h.Number(Generation)+1)
 	h.Numbers[ReadyWithin], h.Numbers[Previous], h.Numbers[Dir] = nil, nil, nil
-	if here, err := syscall.Open(".", syscall.O_RDONLY|syscall.O_DIRECTORY|syscall.O_CLOEXEC, 0); err == nil {
-		defer func() {
-			syscall.Fchdir(here)
-			syscall.Close(here)
-		}()
-	}
+	here, _ := syscall.Open(".", syscall.O_RDONLY|syscall.O_DIRECTORY|syscall.O_CLOEXEC, 0)
 	syscall.Fchdir(p.handed.Number(Dir))
-	return Back("/proc/self/fd/"+strconv.Itoa(p.handed.Number(Previous)), commandLine(), p.env, &h)
+	err := Back("/proc/self/fd/"+strconv.Itoa(p.handed.Number(Previous)), commandLine(), p.env, &h)
+	if here > 0 {
+		syscall.Fchdir(here)
+		syscall.Close(here)
+	}
+	return err
 }
 
 // commandLine returns the arguments of this process. Package os may not be there

@@ -1,36 +1,54 @@
-// Daemon is a small HTTP service that restarts itself, under the same PID, as
-// soon as another version of its executable is deployed. Build one with
+// Daemon is a small HTTP service that restarts itself, under the same PID and
+// without losing a request, as soon as another version of its executable is
+// deployed. A version that does not work is taken back. Build one with
 //
 //	go build -ldflags "-X main.version=v1.2.3"
 package main
 
 import (
+	"context"
 	"flag"
 	"fmt"
 	"log"
-	"net"
+	"log/slog"
 	"net/http"
 	"os"
+	"time"
 
 	"github.com/autorestart-go/autorestart"
+	"github.com/autorestart-go/autorestart/httpserve"
+	"github.com/autorestart-go/autorestart/sockets"
 )
 
-var version = "development"
+// What a build can be given by -ldflags.
+var (
+	version = "development"
+	fault   = "" // "panic", or "hang"
+)
 
 func main() {
+	defer autorestart.Guard()
 	address := flag.String("listen", "127.0.0.1:8080", "serve on `address`")
 	flag.Parse()
 
-	go autorestart.RestartOnChange()
+	restarter := autorestart.Restarter{ReadyTimeout: 300 * time.Millisecond, Logger: slog.Default()}
+	go restarter.Run(context.Background())
 
-	http.HandleFunc("GET /version", func(w http.ResponseWriter, _ *http.Request) {
+	switch fault {
+	case "panic":
+		panic("this version has a fault")
+	case "hang":
+		select {}
+	}
+
+	listener, err := sockets.Listen("tcp", *address)
+	if err != nil {
+		log.Panic(err) // a version that can't listen is taken back, too
+	}
+	http.HandleFunc("/version", func(w http.ResponseWriter, _ *http.Request) {
 		fmt.Fprintln(w, version, os.Getpid())
 	})
-
-	listener, err := net.Listen("tcp", *address)
-	if err != nil {
-		log.Fatal(err)
-	}
+	autorestart.Ready()
 	log.Printf("%s serves http://%s/version, PID %d", version, listener.Addr(), os.Getpid())
-	log.Fatal(http.Serve(listener, nil))
+	log.Panic(httpserve.Serve(new(http.Server), listener))
 }

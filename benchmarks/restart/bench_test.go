@@ -1,0 +1,102 @@
+//go:build linux
+
+package restart
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+)
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	os.Stdout.WriteString("\n")
+	for _, t := range []table{requests, datagrams, rollbacks} {
+		if err := t.print(os.Stdout); err != nil {
+			panic(err)
+		}
+	}
+	os.Exit(code)
+}
+
+func BenchmarkRequests(b *testing.B) {
+	n, err := deployCount()
+	if err != nil {
+		b.Fatal(err)
+	}
+	for _, m := range modes {
+		for _, network := range []string{"tcp", "unix"} {
+			for _, s := range servers {
+				c := &comparison{mode: m, network: network, server: s}
+				b.Run(m.name+"/"+network+"/"+s.name, func(b *testing.B) { c.benchmark(b, n) })
+			}
+		}
+	}
+}
+
+func (c *comparison) benchmark(b *testing.B, n int) {
+	if c.network == "unix" && !c.server.unix {
+		requests.add(c.mode.name, c.network, c.server.name, "n/a", "", "", "", "", "", "", "")
+		b.Skip("n/a")
+	}
+	program := build(b, c.server)
+	for b.Loop() {
+		if err := c.run(program, tempDir(b), n); err != nil {
+			if c.server.strict {
+				b.Error(err)
+			} else {
+				b.Log(err)
+			}
+		}
+	}
+	if c.server.strict {
+		for _, err := range c.broken() {
+			b.Error(err)
+		}
+	}
+	b.ReportMetric(0, "ns/op")
+	b.ReportMetric(float64(len(c.deploys)), "restarts")
+	b.ReportMetric(c.deploying.perSecond(), "requests/s")
+	b.ReportMetric(float64(c.deploying.lost.total()), "lost")
+	b.ReportMetric(float64(c.deploying.resent), "resent")
+	b.ReportMetric(milliseconds(c.deploying.slowest()), "slowest-ms")
+	b.ReportMetric(milliseconds(c.quiet.slowest()), "quiet-slowest-ms")
+	requests.add(c.mode.name, c.network, c.server.name, len(c.deploys), int(c.deploying.perSecond()),
+		c.deploying.lost.total(), c.deploying.resent, c.deploying.slowest(), c.quiet.slowest(),
+		median(c.deploys), c.lostHow())
+}
+
+var programs = make(map[*server][]byte)
+
+// build returns the executable of a server's daemon, which it builds but once.
+func build(b *testing.B, s *server) []byte {
+	b.Helper()
+	if programs[s] == nil {
+		path := filepath.Join(tempDir(b), s.dir)
+		if out, err := exec.Command("go", "build", "-ldflags=-s -w", "-o", path, "./"+s.dir).CombinedOutput(); err != nil {
+			b.Fatalf("%v\n%s", err, out)
+		}
+		program, err := os.ReadFile(path)
+		if err != nil {
+			b.Fatal(err)
+		}
+		programs[s] = program
+	}
+	return programs[s]
+}
+
+// tempDir is like b.TempDir, but short enough for a Unix socket's path.
+func tempDir(b *testing.B) string {
+	b.Helper()
+	dir, err := os.MkdirTemp("", "restart")
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() {
+		if err := os.RemoveAll(dir); err != nil {
+			b.Error(err)
+		}
+	})
+	return dir
+}

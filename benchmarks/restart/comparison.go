@@ -1,0 +1,78 @@
+//go:build linux
+
+package restart
+
+import (
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"time"
+)
+
+// A comparison is one server under one kind of load.
+type comparison struct {
+	mode    mode
+	network string
+	server  *server
+
+	quiet, deploying phase
+	deploys          []time.Duration
+	stuck            bool // no version answers any more
+}
+
+// maxSlower is how much slower than without deploys a request may be with them.
+const maxSlower = 50 * time.Millisecond
+
+// run has a program restart for as long as n deploys take, and leaves it alone
+// for as long before.
+func (c *comparison) run(program []byte, dir string, n int) error {
+	var args []string
+	var roots *x509.CertPool
+	if c.mode.http2 {
+		cert, key := filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
+		var err error
+		if roots, err = certificate(cert, key); err != nil {
+			return err
+		}
+		args = []string{"-cert", cert, "-key", key}
+	}
+	return withProcess(c.server, program, dir, c.network, args, func(p *process, address string) error {
+		l := newLoad(c.mode, c.network, address, roots)
+		defer l.close()
+		if err := l.until(p); err != nil {
+			return err
+		}
+		c.quiet, _ = l.during(func() error {
+			time.Sleep(time.Duration(n) * pace) // nothing but the load
+			return nil
+		})
+		var err error
+		c.deploying, err = l.during(func() (err error) {
+			c.deploys, err = deployTimes(p, &l.sightings, n)
+			return err
+		})
+		c.stuck = errors.Is(err, errStuck)
+		return err
+	})
+}
+
+// lostHow says what became of the requests that were lost.
+func (c *comparison) lostHow() string {
+	s := c.deploying.lost.String()
+	if c.stuck {
+		s += ", then stuck"
+	}
+	return s
+}
+
+// broken returns the limits that were not kept.
+func (c *comparison) broken() (errs []error) {
+	if n := c.quiet.lost.total() + c.deploying.lost.total(); n > 0 {
+		errs = append(errs, fmt.Errorf("lost %d requests: %v; without deploys: %v", n, c.deploying.lost, c.quiet.lost))
+	}
+	if q, d := c.quiet.slowest(), c.deploying.slowest(); d > q+maxSlower {
+		errs = append(errs, fmt.Errorf("the slowest request took %v, and %v without deploys", d, q))
+	}
+	return errs
+}

@@ -1,0 +1,146 @@
+//go:build linux
+
+package restart
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math"
+	"net"
+	"os"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/autorestart-go/autorestart/benchmarks/restart/internal/daemon"
+)
+
+const (
+	datagramsPerSecond = 10_000
+	maxDatagramDeploys = 100
+	burst              = time.Millisecond // as many as this long should have are sent at once
+	echoBuffer         = 1 << 20          // of the client's socket, where no echo may be lost
+	echoTimeout        = 5 * time.Second  // for the last ones
+)
+
+// A stream is numbered datagrams, sent steadily to a daemon that echoes them.
+type stream struct {
+	sightings
+	conn    *net.UDPConn
+	sent    atomic.Int64
+	all     atomic.Int64 // that will have been sent, once that is known
+	echoed  map[int64]bool
+	slowest time.Duration
+}
+
+func newStream(address string) (*stream, error) {
+	addr, err := net.ResolveUDPAddr("udp", address)
+	if err != nil {
+		return nil, err
+	}
+	conn, err := net.DialUDP("udp", nil, addr)
+	if err != nil {
+		return nil, err
+	}
+	if err := conn.SetReadBuffer(echoBuffer); err != nil {
+		conn.Close()
+		return nil, err
+	}
+	return &stream{conn: conn}, nil
+}
+
+func (s *stream) lost() int64 { return s.sent.Load() - int64(len(s.echoed)) }
+
+// during sends until f returns, and then waits for the echoes that are missing.
+func (s *stream) during(f func() error) error {
+	s.sent.Store(0)
+	s.all.Store(math.MaxInt64)
+	s.echoed, s.slowest = make(map[int64]bool), 0
+	if err := s.conn.SetReadDeadline(time.Time{}); err != nil {
+		return err
+	}
+	var over atomic.Bool
+	var wg sync.WaitGroup
+	var sending, receiving error
+	wg.Go(func() { sending = s.send(&over) })
+	wg.Go(func() { receiving = s.receive() })
+	err := f()
+	over.Store(true)
+	wg.Wait()
+	return errors.Join(err, sending, receiving)
+}
+
+// A datagram is its number and the time when it was sent; its echo has the
+// daemon's identity after them.
+const datagramSize = 8 + 8
+
+func (s *stream) send(over *atomic.Bool) error {
+	tick := time.NewTicker(burst)
+	defer tick.Stop()
+	began := time.Now()
+	for !over.Load() {
+		for due := int64(time.Since(began).Seconds() * datagramsPerSecond); s.sent.Load() < due; s.sent.Add(1) {
+			if err := s.write(s.sent.Load()); err != nil {
+				return err
+			}
+		}
+		<-tick.C
+	}
+	s.all.Store(s.sent.Load())
+	if err := s.conn.SetReadDeadline(time.Now().Add(echoTimeout)); err != nil {
+		return err
+	}
+	return s.write(s.all.Load()) // one more, so that receive hears of it
+}
+
+func (s *stream) write(number int64) error {
+	b := binary.BigEndian.AppendUint64(nil, uint64(number))
+	b = binary.BigEndian.AppendUint64(b, uint64(time.Now().UnixNano()))
+	_, err := s.conn.Write(b)
+	if errors.Is(err, syscall.ECONNREFUSED) { // an earlier one was; it counts as lost
+		return nil
+	}
+	return err
+}
+
+func (s *stream) receive() error {
+	buf := make([]byte, 2048)
+	for int64(len(s.echoed)) < s.all.Load() {
+		n, err := s.conn.Read(buf)
+		switch {
+		case errors.Is(err, syscall.ECONNREFUSED):
+			continue
+		case errors.Is(err, os.ErrDeadlineExceeded):
+			return nil // what is missing is lost
+		case err != nil:
+			return err
+		}
+		if err := s.take(buf[:n]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// take takes an echo.
+func (s *stream) take(b []byte) error {
+	if len(b) <= datagramSize {
+		return fmt.Errorf("%w: an echo of %d bytes", errWrong, len(b))
+	}
+	id, err := daemon.ParseIdentity(string(b[datagramSize:]))
+	if err != nil {
+		return fmt.Errorf("%w: %v", errWrong, err)
+	}
+	s.saw(id)
+	number := int64(binary.BigEndian.Uint64(b))
+	if s.echoed[number] {
+		return fmt.Errorf("%w: a second echo of datagram %d", errWrong, number)
+	}
+	if number < s.all.Load() {
+		s.echoed[number] = true
+		s.slowest = max(s.slowest, time.Since(time.Unix(0, int64(binary.BigEndian.Uint64(b[8:])))))
+	}
+	return nil
+}

@@ -1,0 +1,47 @@
+//go:build linux
+
+package restart
+
+import (
+	"fmt"
+	"testing"
+	"time"
+)
+
+// BenchmarkDatagrams has 10,000 datagrams a second echoed.
+func BenchmarkDatagrams(b *testing.B) {
+	n, err := deployCount()
+	if err != nil {
+		b.Fatal(err)
+	}
+	program := build(b, ours)
+	var s *stream
+	var times []time.Duration
+	for b.Loop() {
+		err := withProcess(ours, program, tempDir(b), "udp", nil, func(p *process, address string) (err error) {
+			if s, err = newStream(address); err != nil {
+				return err
+			}
+			defer s.conn.Close()
+			if err := s.during(func() error { return p.await(&s.sightings, anyone) }); err != nil {
+				return err
+			}
+			return s.during(func() (err error) {
+				times, err = deployTimes(p, &s.sightings, min(n, maxDatagramDeploys))
+				return err
+			})
+		})
+		if err != nil {
+			b.Fatal(err)
+		}
+	}
+	if s.lost() > 0 {
+		b.Errorf("lost %d of %d datagrams", s.lost(), s.sent.Load())
+	}
+	b.ReportMetric(0, "ns/op")
+	b.ReportMetric(float64(len(times)), "restarts")
+	b.ReportMetric(float64(s.sent.Load()), "sent")
+	b.ReportMetric(float64(s.lost()), "lost")
+	b.ReportMetric(milliseconds(s.slowest), "slowest-ms")
+	datagrams.add(fmt.Sprintf("%d a second", datagramsPerSecond), len(times), s.sent.Load(), s.lost(), s.slowest, median(times))
+}

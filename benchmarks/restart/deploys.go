@@ -1,0 +1,47 @@
+//go:build linux
+
+package restart
+
+import (
+	"os"
+	"strconv"
+	"time"
+)
+
+const (
+	deploysEnv     = "AUTORESTART_BENCH_DEPLOYS"
+	defaultDeploys = 20
+
+	// pace is the time from one deploy to the next, for daemons that restart
+	// in less.
+	pace = 50 * time.Millisecond
+)
+
+// deployCount returns how many deploys there are to be.
+func deployCount() (int, error) {
+	s, ok := os.LookupEnv(deploysEnv)
+	if !ok {
+		return defaultDeploys, nil
+	}
+	return strconv.Atoi(s)
+}
+
+// deployTimes deploys n versions, one after the other, and returns how long each
+// took until it answered. A server without limits of its own to keep deploys
+// only as many as it can in the time that n should take.
+func deployTimes(p *process, s *sightings, n int) ([]time.Duration, error) {
+	var times []time.Duration
+	tick := time.NewTicker(pace)
+	defer tick.Stop()
+	for end := time.Now().Add(time.Duration(n) * pace); len(times) < n; <-tick.C {
+		began := time.Now()
+		if !p.strict && began.After(end) {
+			break
+		}
+		if err := p.deploy(s); err != nil {
+			return times, err
+		}
+		times = append(times, time.Since(began))
+	}
+	return times, nil
+}

@@ -1,0 +1,18 @@
+package daemon
+
+import "net"
+
+// Echo sends each datagram back, with who does it at its end.
+func Echo(conn net.PacketConn) error {
+	me := Self().String()
+	buf := make([]byte, 2048)
+	for {
+		n, from, err := conn.ReadFrom(buf)
+		if err != nil {
+			return err
+		}
+		if _, err := conn.WriteTo(append(buf[:n], me...), from); err != nil {
+			return err
+		}
+	}
+}

@@ -1,0 +1,66 @@
+//go:build linux
+
+package restart
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"maps"
+	"net"
+	"net/url"
+	"slices"
+	"strings"
+	"syscall"
+)
+
+// errWrong is what a request ends in that was answered, but not rightly.
+var errWrong = errors.New("wrong answer")
+
+// losses counts lost requests, by how.
+type losses map[string]int
+
+func (l losses) add(err error) { l[lossOf(err)]++ }
+
+func (l losses) total() (n int) {
+	for _, count := range l {
+		n += count
+	}
+	return n
+}
+
+func (l losses) String() string {
+	var parts []string
+	for _, kind := range slices.Sorted(maps.Keys(l)) {
+		parts = append(parts, fmt.Sprintf("%d %s", l[kind], kind))
+	}
+	return strings.Join(parts, ", ")
+}
+
+// lossOf says how a client lost a request.
+func lossOf(err error) string {
+	var timeout net.Error
+	switch {
+	case errors.Is(err, errWrong):
+		return "wrong"
+	case errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, fs.ErrNotExist): // no Unix socket there
+		return "refused"
+	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
+		return "reset"
+	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &timeout) && timeout.Timeout():
+		return "timeout"
+	case strings.Contains(err.Error(), "GOAWAY"): // whose errors net/http doesn't export
+		return "goaway"
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, net.ErrClosed),
+		strings.Contains(err.Error(), "server closed idle connection"),
+		strings.Contains(err.Error(), "connection loss"):
+		return "closed"
+	}
+	var whole *url.Error
+	if errors.As(err, &whole) {
+		err = whole.Err
+	}
+	return err.Error()
+}

@@ -1,0 +1,29 @@
+// Original is a server that tillberg/autorestart restarts, on its own.
+package main
+
+import (
+	"errors"
+	"io/fs"
+	"log"
+	"net"
+	"os"
+
+	"github.com/autorestart-go/autorestart/benchmarks/restart/internal/daemon"
+	"github.com/tillberg/autorestart"
+)
+
+func main() {
+	daemon.Start()
+	go autorestart.RestartOnChange()
+	if *daemon.Network == "unix" {
+		// What the image before this one has left.
+		if err := os.Remove(*daemon.Address); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			log.Fatal(err)
+		}
+	}
+	ln, err := net.Listen(*daemon.Network, *daemon.Address)
+	if err != nil {
+		log.Fatal(err)
+	}
+	log.Fatal(daemon.Serve(daemon.Server(), ln))
+}

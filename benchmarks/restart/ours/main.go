@@ -1,0 +1,62 @@
+// Ours is a server that this library restarts, on its own.
+package main
+
+import (
+	"context"
+	"log"
+	"log/slog"
+	"net"
+	"os"
+	"time"
+
+	"github.com/autorestart-go/autorestart"
+	"github.com/autorestart-go/autorestart/benchmarks/restart/internal/daemon"
+	_ "github.com/autorestart-go/autorestart/benchmarks/restart/internal/hang"
+	"github.com/autorestart-go/autorestart/benchmarks/restart/internal/trailer"
+	"github.com/autorestart-go/autorestart/httpserve"
+	"github.com/autorestart-go/autorestart/sockets"
+)
+
+func main() {
+	defer autorestart.Guard()
+	daemon.Start()
+	switch _, fault := trailer.Read(); fault {
+	case trailer.Panics:
+		panic("this version panics")
+	case trailer.Unready:
+		select {} // what it waits for never comes
+	}
+
+	restarter := &autorestart.Restarter{
+		ReadyTimeout: daemon.ReadyTimeout,
+		DrainTimeout: 10 * time.Second,
+		Logger:       slog.New(slog.NewTextHandler(os.Stderr, nil)),
+	}
+	go func() { log.Fatal(restarter.Run(context.Background())) }()
+
+	if *daemon.Network == "udp" {
+		conn, err := sockets.ListenPacket(*daemon.Network, *daemon.Address)
+		if err != nil {
+			log.Fatal(err)
+		}
+		// What comes during a restart waits in there; the usual size is for 28 ms.
+		if err := conn.(interface{ SetReadBuffer(int) error }).SetReadBuffer(1 << 20); err != nil {
+			log.Fatal(err)
+		}
+		autorestart.Ready()
+		log.Fatal(daemon.Echo(conn))
+	}
+	ln, err := sockets.Listen(*daemon.Network, *daemon.Address)
+	if err != nil {
+		log.Fatal(err)
+	}
+	autorestart.Ready()
+	log.Fatal(serve(ln))
+}
+
+func serve(ln net.Listener) error {
+	if *daemon.CertFile == "" {
+		return httpserve.Serve(daemon.Server(), ln)
+	}
+	return httpserve.ServeTLS(daemon.Server(), ln, *daemon.CertFile, *daemon.KeyFile)
+}

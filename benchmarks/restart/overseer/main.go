@@ -1,0 +1,26 @@
+// Overseer is a server that jpillora/overseer restarts, at SIGUSR2.
+package main
+
+import (
+	"log"
+
+	"github.com/autorestart-go/autorestart/benchmarks/restart/internal/daemon"
+	"github.com/jpillora/overseer"
+)
+
+func main() {
+	daemon.Start()
+	overseer.Run(overseer.Config{Required: true, Program: serve, Address: *daemon.Address})
+}
+
+// serve runs in a child of the process that main runs in first.
+func serve(state overseer.State) {
+	server := daemon.Server()
+	go func() {
+		<-state.GracefulShutdown
+		// Not Shutdown: that closes the listener before anything else, which
+		// here waits for the connections that Shutdown would close next.
+		server.SetKeepAlivesEnabled(false)
+	}()
+	log.Print(daemon.Serve(server, state.Listener))
+}

@@ -1,0 +1,44 @@
+//go:build linux
+
+package restart
+
+import (
+	"maps"
+	"slices"
+	"time"
+)
+
+// A phase is a time of load, and what became of its requests.
+type phase struct {
+	elapsed   time.Duration
+	latencies []time.Duration // one for each request, lost ones too
+	lost      losses
+	resent    int // by net/http, without telling the client
+}
+
+// merge makes one phase of what several clients saw of it.
+func merge(parts []phase, elapsed time.Duration) phase {
+	all := phase{elapsed: elapsed, lost: make(losses)}
+	for _, part := range parts {
+		all.latencies = append(all.latencies, part.latencies...)
+		all.resent += part.resent
+		for kind, n := range maps.All(part.lost) {
+			all.lost[kind] += n
+		}
+	}
+	return all
+}
+
+func (p phase) perSecond() float64 {
+	if p.elapsed == 0 { // it never began
+		return 0
+	}
+	return float64(len(p.latencies)) / p.elapsed.Seconds()
+}
+
+func (p phase) slowest() time.Duration {
+	if len(p.latencies) == 0 {
+		return 0
+	}
+	return slices.Max(p.latencies)
+}

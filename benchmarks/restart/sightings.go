@@ -1,0 +1,40 @@
+//go:build linux
+
+package restart
+
+import (
+	"sync/atomic"
+	"time"
+
+	"github.com/autorestart-go/autorestart/benchmarks/restart/internal/daemon"
+)
+
+// sightings tells the one who deploys what the clients see.
+type sightings struct {
+	wanted atomic.Pointer[wanted]
+}
+
+type wanted struct {
+	match func(daemon.Identity) bool
+	found chan daemon.Identity
+}
+
+// saw is called for each answer.
+func (s *sightings) saw(id daemon.Identity) {
+	if w := s.wanted.Load(); w != nil && w.match(id) && s.wanted.CompareAndSwap(w, nil) {
+		w.found <- id
+	}
+}
+
+// await waits for the first answer from now on that matches.
+func (s *sightings) await(match func(daemon.Identity) bool, limit time.Duration) (daemon.Identity, bool) {
+	w := &wanted{match, make(chan daemon.Identity, 1)}
+	s.wanted.Store(w)
+	select {
+	case id := <-w.found:
+		return id, true
+	case <-time.After(limit):
+		s.wanted.Store(nil)
+		return daemon.Identity{}, false
+	}
+}

@@ -1,0 +1,51 @@
+//go:build linux
+
+package restart
+
+import (
+	"fmt"
+	"io"
+	"slices"
+	"text/tabwriter"
+	"time"
+)
+
+// A table is what is printed at the end, a row at a time.
+type table [][]any
+
+// comparisons, and what this library is asked for besides.
+var (
+	requests  = table{{"requests", "socket", "server", "restarts", "requests/s", "lost", "resent", "slowest", "without deploys", "deploy to answer", "lost how"}}
+	datagrams = table{{"datagrams", "restarts", "sent", "lost", "slowest echo", "deploy to echo"}}
+	rollbacks = table{{"a version that", "deploys", "until the one before answers", "less ReadyTimeout", "lost"}}
+)
+
+func (t *table) add(cells ...any) { *t = append(*t, cells) }
+
+func (t table) print(w io.Writer) error {
+	if len(t) == 1 {
+		return nil // was not asked for
+	}
+	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	for _, row := range t {
+		for _, cell := range row {
+			if d, ok := cell.(time.Duration); ok {
+				cell = fmt.Sprintf("%.1f ms", milliseconds(d))
+			}
+			fmt.Fprintf(tw, "%v\t", cell)
+		}
+		fmt.Fprintln(tw)
+	}
+	fmt.Fprintln(tw)
+	return tw.Flush()
+}
+
+func milliseconds(d time.Duration) float64 { return float64(d) / 1e6 }
+
+func median(times []time.Duration) time.Duration {
+	if len(times) == 0 {
+		return 0
+	}
+	times = slices.Sorted(slices.Values(times))
+	return times[len(times)/2]
+}

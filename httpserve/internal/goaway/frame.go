@@ -1,0 +1,103 @@
+package goaway
+
+import "encoding/binary"
+
+// Frames, as in RFC 9113, sections 4.1 and 6.
+const (
+	frameData        = 0x0
+	frameHeaders     = 0x1
+	frameReset       = 0x3
+	frameSettings    = 0x4
+	framePushPromise = 0x5
+	framePing        = 0x6
+	frameGoAway      = 0x7
+
+	flagEndStream = 0x1 // of data and headers
+	flagAck       = 0x1 // of settings and ping
+	flagPadded    = 0x8
+
+	headerLen = 9
+	pingLen   = 8
+
+	maxStream = 1<<31 - 1
+)
+
+// A frame is what we want to know of one that has passed.
+type frame struct {
+	kind, flags byte
+	stream      uint32
+	head        [pingLen]byte // what the payload begins with
+}
+
+func (f *frame) has(flag byte) bool { return f.flags&flag != 0 }
+
+// number returns the stream that a PUSH_PROMISE opens, and the last that a GOAWAY
+// allows.
+func (f *frame) number() uint32 {
+	id := f.head[:]
+	if f.kind == framePushPromise && f.has(flagPadded) {
+		id = id[1:]
+	}
+	return binary.BigEndian.Uint32(id) & maxStream
+}
+
+// A scanner follows the frames in one direction of a connection, in whatever pieces
+// the bytes come.
+type scanner struct {
+	frame  frame // the one that passes, or the last that did
+	header [headerLen]byte
+	seen   int // bytes of the frame that have passed, header included
+	size   int // bytes of the frame, known after its header
+}
+
+// between reports whether what has passed ends with the end of a frame.
+func (s *scanner) between() bool { return s.seen == 0 }
+
+// next takes bytes from p up to the end of the frame. It returns those after it, and
+// whether the frame is complete: s.frame then.
+func (s *scanner) next(p []byte) (rest []byte, complete bool) {
+	if s.seen < headerLen {
+		n := copy(s.header[s.seen:], p)
+		p = p[n:]
+		s.seen += n
+		if s.seen < headerLen {
+			return p, false
+		}
+		s.begin()
+	}
+	if at := s.seen - headerLen; at < pingLen {
+		copy(s.frame.head[at:], p[:min(len(p), s.size-s.seen)])
+	}
+	n := min(len(p), s.size-s.seen)
+	s.seen += n
+	if s.seen < s.size {
+		return p[n:], false
+	}
+	s.seen = 0
+	return p[n:], true
+}
+
+func (s *scanner) begin() {
+	h := &s.header
+	s.size = headerLen + int(h[0])<<16 + int(h[1])<<8 + int(h[2])
+	s.frame = frame{kind: h[3], flags: h[4], stream: binary.BigEndian.Uint32(h[5:]) & maxStream}
+}
+
+// untilEnd returns the part of p up to the end of the frame; all of p if it doesn't
+// end there.
+func (s scanner) untilEnd(p []byte) []byte {
+	rest, _ := s.next(p)
+	return p[:len(p)-len(rest)]
+}
+
+// appendGoAway appends a GOAWAY without an error: streams up to last are served.
+func appendGoAway(b []byte, last uint32) []byte {
+	b = append(b, 0, 0, 8, frameGoAway, 0, 0, 0, 0, 0)
+	b = binary.BigEndian.AppendUint32(b, last)
+	return append(b, 0, 0, 0, 0)
+}
+
+func appendPing(b []byte, payload [pingLen]byte) []byte {
+	b = append(b, 0, 0, pingLen, framePing, 0, 0, 0, 0, 0)
+	return append(b, payload[:]...)
+}

@@ -1,0 +1,292 @@
+package goaway
+
+import (
+	"cmp"
+	"context"
+	"crypto/tls"
+	"errors"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+// What a handler sees is what it sees without us.
+func TestRequest(t *testing.T) {
+	for _, g := range []*Group{nil, {}} {
+		seen := make(chan error, 1)
+		addr := serve(t, &http.Server{
+			Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				seen <- checkRequest(w, r)
+				w.Header().Set("Trailer", "After")
+				io.Copy(w, r.Body)
+				w.Header().Set("After", r.Trailer.Get("Before"))
+			}),
+			ConnContext: func(ctx context.Context, c net.Conn) context.Context {
+				return context.WithValue(ctx, connKey{}, c.RemoteAddr().String())
+			},
+		}, g)
+		body := struct{ io.Reader }{strings.NewReader("hello")}
+		req, _ := http.NewRequest("POST", "https://"+addr+"/path", body)
+		req.Trailer = http.Header{"Before": {"world"}}
+		resp, err := newClient(t).Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := io.ReadAll(resp.Body)
+		if err != nil || string(got) != "hello" || resp.ProtoMajor != 2 || resp.Trailer.Get("After") != "world" {
+			t.Errorf("%q, %v, %s, trailer %v", got, err, resp.Proto, resp.Trailer)
+		}
+		if err := <-seen; err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+type connKey struct{}
+
+func checkRequest(w http.ResponseWriter, r *http.Request) error {
+	_, hijacker := w.(http.Hijacker)
+	_, pusher := w.(http.Pusher)
+	local := r.Context().Value(http.LocalAddrContextKey).(net.Addr).String()
+	switch {
+	case r.TLS == nil || r.TLS.NegotiatedProtocol != "h2" || !r.TLS.HandshakeComplete:
+		return errors.New("no TLS")
+	case !strings.HasPrefix(r.RemoteAddr, "127.0.0.1:"):
+		return errors.New("remote address: " + r.RemoteAddr)
+	case local != r.Host:
+		return errors.New("local address: " + local)
+	case hijacker:
+		return errors.New("a hijacker")
+	case !pusher:
+		return errors.New("not a pusher")
+	case r.Context().Value(connKey{}) != r.RemoteAddr:
+		return errors.New("the context is not that of ConnContext")
+	}
+	return nil
+}
+
+// The hook sees the connection that ConnContext saw, in the states it has without us.
+func TestConnState(t *testing.T) {
+	for _, g := range []*Group{nil, {}} {
+		var accepted net.Conn
+		states := make(chan http.ConnState, 10)
+		srv := &http.Server{
+			Handler:     hello,
+			ConnContext: func(ctx context.Context, c net.Conn) context.Context { accepted = c; return ctx },
+			ConnState: func(c net.Conn, state http.ConnState) {
+				if state != http.StateNew && c != accepted {
+					t.Errorf("%v of another connection, a %T", state, c)
+				}
+				states <- state
+			},
+		}
+		w := dial(t, serve(t, srv, g))
+		w.greet()
+		w.get(1, "/")
+		w.wantResponse(1)
+		w.Close()
+		for _, want := range []http.ConnState{
+			http.StateNew, http.StateActive, http.StateIdle, http.StateActive, http.StateIdle, http.StateClosed,
+		} {
+			if got := <-states; got != want {
+				t.Errorf("%v, want %v", got, want)
+			}
+		}
+	}
+}
+
+func TestTimeouts(t *testing.T) {
+	for _, g := range []*Group{nil, {}} {
+		srv := &http.Server{
+			IdleTimeout: 50 * time.Millisecond,
+			ReadTimeout: 100 * time.Millisecond,
+			Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if _, err := io.Copy(io.Discard, r.Body); err == nil {
+					t.Error("a body that has no end was read")
+				}
+			}),
+		}
+		w := dial(t, serve(t, srv, g))
+		w.greet()
+		w.wantGoAway(0) // IdleTimeout: the server's own
+
+		w = dial(t, serve(t, &http.Server{ReadTimeout: srv.ReadTimeout, Handler: srv.Handler}, g))
+		w.greet()
+		w.send(appendFrame(nil, frameHeaders, 0x4, 1, "\x83\x87\x84\x01\x01x"))
+		w.wantResponse(1) // ReadTimeout
+	}
+}
+
+func TestBogusPreface(t *testing.T) {
+	for _, g := range []*Group{nil, {}} {
+		logged := make(lines, 1)
+		w := dial(t, serve(t, &http.Server{Handler: hello, ErrorLog: log.New(logged, "", 0)}, g))
+		w.send([]byte("GET / HTTP/1.1\r\nHost: x\r\n\r\n"))
+		for {
+			if _, err := w.read(); err != nil {
+				break
+			}
+		}
+		if line := <-logged; !strings.Contains(line, "bogus greeting \"GET / HTTP/1.1") {
+			t.Error(line)
+		}
+	}
+}
+
+type lines chan string
+
+func (l lines) Write(p []byte) (int, error) {
+	l <- string(p)
+	return len(p), nil
+}
+
+func TestShutdown(t *testing.T) {
+	var g Group
+	srv := &http.Server{Handler: hello}
+	w := dial(t, serve(t, srv, &g))
+	w.greet()
+	srv.RegisterOnShutdown(g.Announce) // may come before or after the server's own
+	go srv.Shutdown(context.Background())
+	for told := uint32(maxStream); ; {
+		p, err := w.read()
+		if err != nil {
+			break
+		}
+		switch {
+		case p.kind == framePing:
+			w.answer(p)
+		case p.kind == frameGoAway && p.number() > told:
+			t.Errorf("GOAWAY up to %d, after %d", p.number(), told)
+		case p.kind == frameGoAway:
+			told = p.number()
+		}
+	}
+	waitUntil(t, "the connection is gone", func() bool { return g.Len() == 0 })
+}
+
+// Over and over the server is brought to rest, and goes on. No request is lost,
+// although none can be sent twice.
+func TestNothingIsLost(t *testing.T) {
+	rounds := 60
+	if testing.Short() {
+		rounds = 10
+	}
+	for _, over := range []string{"TLS", "TCP"} {
+		t.Run(over, func(t *testing.T) {
+			var g Group
+			var conns atomic.Int32
+			p := newPosters(t)
+			srv := &http.Server{Handler: p, ConnState: func(_ net.Conn, state http.ConnState) {
+				switch state {
+				case http.StateNew:
+					conns.Add(1)
+				case http.StateClosed:
+					conns.Add(-1)
+				}
+			}}
+			transport := p.client.Transport.(*http.Transport)
+			if over == "TLS" {
+				p.url = "https://" + serve(t, srv, &g)
+			} else {
+				p.url = "http://" + serveUnencrypted(t, srv, &g)
+				transport.Protocols = onlyUnencrypted()
+			}
+			closed := make(chan struct{}, 1) // to new connections, as in a drain
+			transport.DialContext = func(ctx context.Context, network, addr string) (net.Conn, error) {
+				closed <- struct{}{}
+				defer func() { <-closed }()
+				return new(net.Dialer).DialContext(ctx, network, addr)
+			}
+
+			defer p.start()()
+			for range rounds {
+				before := p.served.Load()
+				waitUntil(t, "requests are served", func() bool { return p.served.Load() > before+10 })
+				closed <- struct{}{}
+				g.Announce()
+				waitUntil(t, "all connections are closed", func() bool { return conns.Load() == 0 })
+				g.Resume()
+				<-closed
+			}
+		})
+	}
+}
+
+// Also if new connections are not held back, a client gets on.
+func TestNewConnectionsGoOn(t *testing.T) {
+	var g Group
+	p := newPosters(t)
+	p.url = "https://" + serve(t, &http.Server{Handler: p}, &g)
+	g.Announce()
+	defer p.start()()
+	waitUntil(t, "requests are served", func() bool { return p.served.Load() > 200 })
+}
+
+func onlyUnencrypted() *http.Protocols {
+	var p http.Protocols
+	p.SetUnencryptedHTTP2(true)
+	return &p
+}
+
+func serveUnencrypted(t testing.TB, srv *http.Server, g *Group) (addr string) {
+	t.Helper()
+	srv.Protocols = onlyUnencrypted()
+	if err := g.Configure(srv, false); err != nil {
+		t.Fatal(err)
+	}
+	return listen(t, srv, srv.Serve)
+}
+
+func TestConfigure(t *testing.T) {
+	http1 := new(http.Protocols)
+	http1.SetHTTP1(true)
+	own := func(*http.Server, *tls.Conn, http.Handler) {}
+	type protocols = map[string]func(*http.Server, *tls.Conn, http.Handler)
+	for _, test := range []struct {
+		name  string
+		srv   *http.Server
+		debug string
+		plain bool // for Serve rather than ServeTLS
+		http2 bool // is served
+	}{
+		{name: "by default", http2: true},
+		{name: "no HTTP/2", srv: &http.Server{Protocols: http1}},
+		{name: "no HTTP/2, the old way", srv: &http.Server{TLSNextProto: protocols{}}},
+		{name: "another protocol", srv: &http.Server{TLSNextProto: protocols{"x": own}}},
+		{name: "GODEBUG", debug: "http2server=0"},
+		{name: "Serve", plain: true, http2: true},
+		{name: "Serve without h2", srv: &http.Server{TLSConfig: &tls.Config{}}, plain: true},
+		{name: "Serve with h2", srv: &http.Server{TLSConfig: &tls.Config{NextProtos: []string{"h2"}}}, plain: true, http2: true},
+		{name: "Serve unencrypted", srv: &http.Server{TLSConfig: &tls.Config{}, Protocols: onlyUnencrypted()}, plain: true, http2: true},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Setenv("GODEBUG", test.debug)
+			srv := cmp.Or(test.srv, new(http.Server))
+			srv.BaseContext = func(net.Listener) context.Context {
+				t.Error("the server serves")
+				return context.Background()
+			}
+			before := len(srv.TLSNextProto)
+			if err := new(Group).Configure(srv, !test.plain); err != nil {
+				t.Fatal(err)
+			}
+			if _, http2 := srv.TLSNextProto["h2"]; http2 != test.http2 || !http2 && len(srv.TLSNextProto) != before {
+				t.Errorf("TLSNextProto: %v, want h2: %v", srv.TLSNextProto, test.http2)
+			}
+		})
+	}
+
+	srv := &http.Server{TLSNextProto: protocols{"h2": own}}
+	if err := new(Group).Configure(srv, true); !errors.Is(err, errors.ErrUnsupported) || len(srv.TLSNextProto) != 1 {
+		t.Errorf("an HTTP/2 of the server's own: %v, %v", err, srv.TLSNextProto)
+	}
+	srv = &http.Server{TLSConfig: &tls.Config{CipherSuites: []uint16{tls.TLS_RSA_WITH_AES_128_CBC_SHA}}}
+	if err := new(Group).Configure(srv, true); err == nil {
+		t.Error("cipher suites that HTTP/2 excludes are accepted")
+	}
+}

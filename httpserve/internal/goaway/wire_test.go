@@ -1,0 +1,337 @@
+package goaway
+
+import (
+	"crypto/tls"
+	"encoding/binary"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+const frameWindowUpdate = 0x8
+
+// A wire is a client that knows of frames, and not much else.
+type wire struct {
+	*testing.T
+	net.Conn
+}
+
+func dial(t *testing.T, addr string) *wire {
+	t.Helper()
+	_, trust := identity()
+	config := trust.Clone()
+	config.NextProtos = []string{"h2"}
+	c, err := tls.Dial("tcp", addr, config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	c.SetDeadline(time.Now().Add(10 * time.Second))
+	return &wire{t, c}
+}
+
+func (w *wire) send(b []byte) {
+	w.Helper()
+	if _, err := w.Write(b); err != nil {
+		w.Fatal(err)
+	}
+}
+
+// greet returns when the server has confirmed our SETTINGS.
+func (w *wire) greet() {
+	w.Helper()
+	w.send(appendFrame([]byte(preface), frameSettings, 0, 0, ""))
+	if f := w.next(); f.kind != frameSettings || f.has(flagAck) {
+		w.Fatalf("the server begins with %+v", f)
+	}
+	for {
+		if f := w.next(); f.kind == frameSettings && f.has(flagAck) {
+			return
+		}
+	}
+}
+
+// get asks for a path of one byte after the slash.
+func (w *wire) get(stream uint32, path string) {
+	w.Helper()
+	// GET, https, and the path; the rest is short for what is in the tables of HPACK.
+	block := "\x82\x87\x04" + string(rune(len(path))) + path + "\x01\x01x"
+	w.send(appendFrame(nil, frameHeaders, flagEndStream|0x4, stream, block))
+}
+
+// A packet is a frame with its payload.
+type packet struct {
+	frame
+	payload string
+}
+
+func (w *wire) read() (packet, error) {
+	var h [headerLen]byte
+	if _, err := io.ReadFull(w, h[:]); err != nil {
+		return packet{}, err
+	}
+	payload := make([]byte, int(h[0])<<16|int(h[1])<<8|int(h[2]))
+	if _, err := io.ReadFull(w, payload); err != nil {
+		return packet{}, err
+	}
+	p := packet{frame{kind: h[3], flags: h[4], stream: binary.BigEndian.Uint32(h[5:])}, string(payload)}
+	copy(p.head[:], payload)
+	return p, nil
+}
+
+// next returns the next frame that is about more than flow control.
+func (w *wire) next() packet {
+	w.Helper()
+	for {
+		p, err := w.read()
+		if err != nil {
+			w.Fatal(err)
+		}
+		if p.kind != frameWindowUpdate {
+			return p
+		}
+	}
+}
+
+func (w *wire) wantGoAway(last uint32) {
+	w.Helper()
+	p := w.next()
+	if p.kind != frameGoAway || p.stream != 0 || len(p.payload) != 8 || p.number() != last || p.payload[4:] != "\x00\x00\x00\x00" {
+		w.Fatalf("%+v, want a GOAWAY up to %d", p, last)
+	}
+}
+
+func (w *wire) wantPing() packet {
+	w.Helper()
+	p := w.next()
+	if p.kind != framePing || p.has(flagAck) || p.stream != 0 || len(p.payload) != 8 {
+		w.Fatalf("%+v, want a PING", p)
+	}
+	return p
+}
+
+func (w *wire) answer(ping packet) {
+	w.send(appendFrame(nil, framePing, flagAck, 0, ping.payload))
+}
+
+func (w *wire) wantResponse(stream uint32) {
+	w.Helper()
+	for {
+		p := w.next()
+		if p.stream != stream || p.kind != frameHeaders && p.kind != frameData {
+			w.Fatalf("%+v, want a response on %d", p, stream)
+		}
+		if p.has(flagEndStream) {
+			return
+		}
+	}
+}
+
+func (w *wire) wantEnd() {
+	w.Helper()
+	if p, err := w.read(); err != io.EOF {
+		w.Fatalf("%+v, %v, want the end", p, err)
+	}
+}
+
+var hello = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "hello") })
+
+func TestIdle(t *testing.T) {
+	var g Group
+	w := dial(t, serve(t, &http.Server{Handler: hello}, &g))
+	w.greet()
+	g.Announce()
+	g.Announce() // says nothing that hasn't been said
+	w.wantGoAway(maxStream)
+	w.answer(w.wantPing())
+	w.wantGoAway(0)
+	w.wantEnd()
+	waitUntil(t, "the connection is gone", func() bool { return g.Len() == 0 })
+}
+
+// What was sent before the client could know is served, and what is sent after it
+// also; only then is the connection closed.
+func TestCrossing(t *testing.T) {
+	var g Group
+	begun, end := make(chan bool), make(chan bool)
+	w := dial(t, serve(t, &http.Server{Handler: http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+		begun <- true
+		<-end
+	})}, &g))
+	w.greet()
+	w.get(1, "/")
+	<-begun
+	g.Announce()
+	w.wantGoAway(maxStream)
+	w.get(3, "/")
+	<-begun
+	end <- true
+	end <- true
+	w.next()
+	w.next() // two responses, in any order
+	ping := w.wantPing()
+	w.get(5, "/")
+	<-begun
+	w.answer(ping) // too late to be about how things are
+	end <- true
+	w.wantResponse(5)
+	w.answer(w.wantPing())
+	w.wantGoAway(5)
+	w.wantEnd()
+}
+
+// A client that doesn't answer is waited for, but not for ever.
+func TestPatience(t *testing.T) {
+	g := Group{Patience: 50 * time.Millisecond}
+	w := dial(t, serve(t, &http.Server{Handler: hello}, &g))
+	w.greet()
+	began := time.Now()
+	g.Announce()
+	w.wantGoAway(maxStream)
+	w.wantPing()
+	w.wantGoAway(0)
+	w.wantEnd()
+	if took := time.Since(began); took < g.Patience {
+		t.Errorf("closed after %v", took)
+	}
+}
+
+func TestUnread(t *testing.T) {
+	var asked atomic.Int32
+	g := Group{Unread: func(c net.Conn) bool {
+		if _, ok := c.(*net.TCPConn); !ok {
+			t.Errorf("asked about a %T", c)
+		}
+		return asked.Add(1) < 3
+	}}
+	w := dial(t, serve(t, &http.Server{Handler: hello}, &g))
+	w.greet()
+	g.Announce()
+	w.wantGoAway(maxStream)
+	w.answer(w.wantPing())
+	w.wantGoAway(0)
+	w.wantEnd()
+	if n := asked.Load(); n != 3 {
+		t.Errorf("asked %d times, want 3", n)
+	}
+}
+
+// A new connection has its time to ask for something, and then is told.
+func TestNewWhileAnnounced(t *testing.T) {
+	var g Group
+	addr := serve(t, &http.Server{Handler: hello}, &g)
+	g.Announce()
+	w := dial(t, addr)
+	w.greet()
+	w.get(1, "/")
+	told := false
+	for done := false; !done || !told; {
+		p := w.next()
+		done = done || p.stream == 1 && p.has(flagEndStream)
+		told = told || p.kind == frameGoAway
+	}
+	w.answer(w.wantPing())
+	w.wantGoAway(1)
+	w.wantEnd()
+}
+
+func TestResume(t *testing.T) {
+	var g Group
+	addr := serve(t, &http.Server{Handler: hello}, &g)
+	old := dial(t, addr)
+	old.greet()
+	g.Announce()
+	g.Resume()
+	w := dial(t, addr)
+	w.greet()
+	old.wantGoAway(maxStream)
+	old.answer(old.wantPing())
+	old.wantGoAway(0)
+	old.wantEnd()
+	w.get(1, "/")
+	w.wantResponse(1)
+	waitUntil(t, "only the old connection is gone", func() bool { return g.Len() == 1 })
+}
+
+// From many frames in flight on many streams, none is torn.
+func TestBetweenFrames(t *testing.T) {
+	const streams, size = 8, 7000 // below the windows that we begin with, together
+	var g Group
+	w := dial(t, serve(t, &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		for range size / 100 {
+			io.WriteString(w, strings.Repeat("x", 100))
+			w.(http.Flusher).Flush()
+		}
+	})}, &g))
+	w.greet()
+	for i := range streams {
+		w.get(uint32(2*i+1), "/")
+	}
+	received, ended, told := 0, 0, 0
+	for ended < streams || told == 0 {
+		p := w.next()
+		switch p.kind {
+		case frameData:
+			if received == 0 {
+				g.Announce()
+			}
+			received += len(p.payload)
+			if strings.Trim(p.payload, "x") != "" {
+				t.Fatalf("a body with %q", p.payload)
+			}
+		case frameGoAway:
+			told++
+		case frameHeaders, framePing: // a PING: no stream was open for a moment
+		default:
+			t.Fatalf("unexpected: %+v", p)
+		}
+		if p.stream != 0 && p.has(flagEndStream) {
+			ended++
+		}
+	}
+	if received != streams*size || told != 1 {
+		t.Errorf("%d bytes, %d times GOAWAY, want %d and 1", received, told, streams*size)
+	}
+	w.answer(w.wantPing())
+	w.wantGoAway(2*streams - 1)
+	w.wantEnd()
+}
+
+// What comes when the end is decided is not for the server: the client is told that
+// it was not served.
+func TestDecided(t *testing.T) {
+	here, there := net.Pipe()
+	defer here.Close()
+	defer there.Close()
+	c := &conn{Conn: there, transport: there, group: &Group{}}
+	c.sent(appendFrame(nil, frameSettings, 0, 0, ""))
+	c.farewell.leaving = true
+	c.words()
+	if _, ok := c.decide(true); ok {
+		t.Error("decided before its time")
+	}
+	c.earliest = time.Time{}
+	if _, ok := c.decide(false); ok || c.earliest.IsZero() {
+		t.Error("decided while something is unread, or for ever not")
+	}
+	frame := appendFrame(nil, frameWindowUpdate, 0, 0, "\x00\x00\x00\x01")
+	c.received(frame[:10])
+	c.earliest = time.Time{}
+	if _, ok := c.decide(true); ok || c.earliest.IsZero() {
+		t.Error("decided within a frame, or for ever not")
+	}
+	c.received(frame[10:])
+	c.earliest = time.Time{}
+	if last, ok := c.decide(true); !ok || last != 0 {
+		t.Errorf("%d, %v", last, ok)
+	}
+	go here.Write(appendFrame(nil, frameHeaders, flagEndStream, 1, "x"))
+	if n, err := c.Read(make([]byte, 100)); n != 0 || !errors.Is(err, net.ErrClosed) {
+		t.Errorf("the server reads %d bytes, %v", n, err)
+	}
+}
