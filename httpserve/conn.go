@@ -63,14 +63,13 @@ func newConn(nc net.Conn, mayRest bool, changed func()) *conn {
 	return c
 }
 
-// set reports whether this is the first that is heard of a connection of HTTP/2.
-func (c *conn) set(state http.ConnState) (newHTTP2 bool) {
+func (c *conn) set(state http.ConnState) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.protocol == unknown {
 		c.protocol = http1
 		if c.tls != nil && c.tls.ConnectionState().NegotiatedProtocol == "h2" {
-			c.protocol, newHTTP2 = http2, true
+			c.protocol = http2
 		}
 	}
 	c.state, c.since = state, time.Now()
@@ -81,13 +80,21 @@ func (c *conn) set(state http.ConnState) (newHTTP2 bool) {
 			c.socket.Begun()
 		}
 	}
-	return newHTTP2
 }
 
-func (c *conn) view(drain time.Time) view {
+// isHTTP2 is for clients who need not ask whether it is.
+func (c *conn) isHTTP2() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	v := view{state: c.state, mayRest: c.mayRest, tls: c.tls != nil, protocol: c.protocol, since: c.since, drain: drain, handshaking: c.handshaking}
+	c.protocol = http2
+}
+
+// view tells what is known. Whether connections of HTTP/2 leave by themselves, the
+// caller knows.
+func (c *conn) view(drain time.Time, http2Leaves bool) view {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	v := view{state: c.state, mayRest: c.mayRest, tls: c.tls != nil, protocol: c.protocol, since: c.since, drain: drain, handshaking: c.handshaking, leaves: c.protocol == http2 && http2Leaves}
 	if c.socket != nil {
 		v.heard, v.underWay = c.socket.Heard()
 	}

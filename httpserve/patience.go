@@ -34,6 +34,7 @@ const (
 // view is what is known of a connection at a moment.
 type view struct {
 	mayRest     bool
+	leaves      bool // by itself
 	state       http.ConnState
 	tls         bool
 	protocol    protocol
@@ -46,8 +47,8 @@ type view struct {
 
 // patience returns how long the connection is to be left open from now on.
 func (v view) patience(now time.Time) time.Duration {
-	if v.mayRest {
-		return busy // or at rest
+	if v.mayRest || v.leaves {
+		return busy // or at rest, or on its way out
 	}
 	switch v.state {
 	case http.StateNew:
@@ -64,7 +65,7 @@ func (v view) patience(now time.Time) time.Duration {
 	case http.StateIdle:
 		switch {
 		case v.protocol == http2:
-			// It has been told to go away, and may send what it likes.
+			// It may send what it likes, and is not told to go away but by an answer.
 			return left(now, latest(v.since, v.drain, v.heard), idlePatience)
 		case !v.underWay:
 			return left(now, v.since, idlePatience)

@@ -22,6 +22,7 @@ func TestPatience(t *testing.T) {
 		"HTTP/2, told just now":       {view{state: http.StateIdle, protocol: http2, since: ago(1000), drain: ago(1)}, 9 * time.Millisecond},
 		"HTTP/2, told, still talking": {view{state: http.StateIdle, protocol: http2, since: ago(1000), drain: ago(50), heard: ago(2), underWay: true}, 8 * time.Millisecond},
 		"HTTP/2, told, silent":        {view{state: http.StateIdle, protocol: http2, since: ago(1000), drain: ago(50), heard: ago(20), underWay: true}, 0},
+		"HTTP/2, leaves by itself":    {view{state: http.StateIdle, protocol: http2, since: ago(1000), drain: ago(50), leaves: true}, busy},
 		"new":                         {view{state: http.StateNew, since: ago(10)}, 40 * time.Millisecond},
 		"new for long":                {view{state: http.StateNew, since: ago(100)}, 0},
 		"new, request under way":      {view{state: http.StateNew, since: ago(100), underWay: true, heard: ago(90)}, busy},

@@ -2,6 +2,7 @@ package httpserve
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -10,6 +11,7 @@ import (
 	"time"
 
 	"github.com/autorestart-go/autorestart"
+	"github.com/autorestart-go/autorestart/httpserve/internal/goaway"
 )
 
 // server follows the connections of an [http.Server]. It is in the place of its
@@ -17,7 +19,8 @@ import (
 type server struct {
 	handler   http.Handler                   // the user's
 	connState func(net.Conn, http.ConnState) // likewise; may be nil
-	goAway    func()                         // tells clients of HTTP/2 to go elsewhere
+	http2     goaway.Group                   // whose connections end by themselves
+	graceful  bool                           // all of HTTP/2 is in there
 
 	conns    sync.Map                  // net.Conn -> *conn
 	draining atomic.Pointer[time.Time] // since when
@@ -34,35 +37,33 @@ type server struct {
 var attaching sync.Mutex
 
 // attach returns what follows the connections of srv, from now on at the latest.
-func attach(srv *http.Server) (*server, error) {
+func attach(srv *http.Server, overTLS bool) (*server, error) {
 	attaching.Lock()
 	defer attaching.Unlock()
 	if s, ok := srv.Handler.(*server); ok {
 		return s, nil
 	}
-	goAway, err := separateHTTP2(srv)
-	if err != nil {
-		return nil, err
-	}
 	s := &server{
 		handler:   srv.Handler,
 		connState: srv.ConnState,
-		goAway:    goAway,
+		http2:     goaway.Group{Unread: unread},
 	}
 	if s.handler == nil {
 		s.handler = http.DefaultServeMux
 	}
-	srv.Handler, srv.ConnState, srv.ConnContext = s, s.stateChanged, s.connAccepted(srv)
+	srv.ConnState = s.stateChanged
+	err := s.http2.Configure(srv, overTLS)
+	if err != nil && !errors.Is(err, errors.ErrUnsupported) {
+		srv.ConnState = s.connState
+		return nil, err
+	}
+	s.graceful = err == nil
+	srv.Handler, srv.ConnContext = s, s.connAccepted(srv)
 	return s, nil
 }
 
 // connKey is the key of a [*conn] in the context of its requests.
 type connKey struct{}
-
-func mayRest(r *http.Request) bool {
-	c, ok := r.Context().Value(connKey{}).(*conn)
-	return ok && c.mayRest
-}
 
 // connAccepted returns the server's ConnContext.
 func (s *server) connAccepted(srv *http.Server) func(context.Context, net.Conn) context.Context {
@@ -105,9 +106,15 @@ func (s *server) begin() (end func()) {
 }
 
 func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if start := s.draining.Load(); start != nil && (!mayRest(r) || time.Since(*start) > restPatience) {
-		// HTTP/2 has another way to say the same, and package net/http takes it.
-		w.Header().Set("Connection", "close")
+	c, _ := r.Context().Value(connKey{}).(*conn)
+	if r.ProtoMajor == 2 && c != nil {
+		c.isHTTP2()
+	}
+	if start := s.draining.Load(); start != nil && !(r.ProtoMajor == 2 && s.graceful) {
+		if c == nil || !c.mayRest || time.Since(*start) > restPatience {
+			// HTTP/2 has another way to say the same, and package net/http takes it.
+			w.Header().Set("Connection", "close")
+		}
 	}
 	s.handler.ServeHTTP(w, r)
 }
@@ -117,10 +124,7 @@ func (s *server) stateChanged(c net.Conn, state http.ConnState) {
 	case http.StateActive, http.StateIdle:
 		// Who has hijacked a connection may go on to report.
 		if v, ok := s.conns.Load(c); ok {
-			c := v.(*conn)
-			if c.set(state) && s.draining.Load() != nil {
-				s.goAway()
-			}
+			v.(*conn).set(state)
 		}
 	case http.StateHijacked, http.StateClosed:
 		s.conns.Delete(c)
@@ -137,7 +141,7 @@ func (s *server) stateChanged(c net.Conn, state http.ConnState) {
 func (s *server) Quiesce() {
 	start := time.Now()
 	s.draining.Store(&start)
-	s.goAway()
+	s.http2.Announce()
 	stop, stopped := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(stopped)
@@ -172,6 +176,7 @@ func (s *server) Drain(ctx context.Context) error {
 
 func (s *server) Resume() {
 	s.stopSweeping()
+	s.http2.Resume()
 	s.draining.Store(nil)
 }
 
@@ -196,7 +201,7 @@ func (s *server) sweep(start time.Time) time.Duration {
 	wait := busy
 	for _, v := range s.conns.Range {
 		c := v.(*conn)
-		patience := c.view(start).patience(time.Now())
+		patience := c.view(start, s.graceful).patience(time.Now())
 		if patience == 0 && !c.closeIfQuiet() {
 			patience = unreadPatience
 		}
