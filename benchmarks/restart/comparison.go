@@ -66,13 +66,18 @@ func (c *comparison) lostHow() string {
 	return s
 }
 
-// broken returns the limits that were not kept.
-func (c *comparison) broken() (errs []error) {
+// lost returns an error if a request was lost.
+func (c *comparison) lost() error {
 	if n := c.quiet.lost.total() + c.deploying.lost.total(); n > 0 {
-		errs = append(errs, fmt.Errorf("lost %d requests: %v; without deploys: %v", n, c.deploying.lost, c.quiet.lost))
+		return fmt.Errorf("lost %d requests: %v; without deploys: %v", n, c.deploying.lost, c.quiet.lost)
 	}
+	return nil
+}
+
+// slow returns an error if a request took longer than it may.
+func (c *comparison) slow() error {
 	if q, d := c.quiet.slowest(), c.deploying.slowest(); d > q+maxSlower {
-		errs = append(errs, fmt.Errorf("the slowest request took %v, and %v without deploys", d, q))
+		return fmt.Errorf("the slowest request took %v, and %v without deploys", d, q)
 	}
-	return errs
+	return nil
 }

@@ -63,15 +63,20 @@ func (r *rollback) run(program []byte, dir string, n int) error {
 	})
 }
 
-// broken returns the limits that were not kept.
-func (r *rollback) broken() (errs []error) {
+// lost returns an error if a request was lost.
+func (r *rollback) lost() error {
 	if n := r.load.lost.total(); n > 0 {
-		errs = append(errs, fmt.Errorf("lost %d requests: %v", n, r.load.lost))
+		return fmt.Errorf("lost %d requests: %v", n, r.load.lost)
 	}
+	return nil
+}
+
+// slow returns an error if the version before took longer than it may.
+func (r *rollback) slow() error {
 	for _, t := range r.times {
 		if t > r.after+maxRollback {
-			errs = append(errs, fmt.Errorf("the version before answered %v after the deploy", t))
+			return fmt.Errorf("the version before answered %v after the deploy", t)
 		}
 	}
-	return errs
+	return nil
 }
