@@ -15,6 +15,7 @@ type conn struct {
 	transport net.Conn  // below TLS
 	socket    socketConn
 	mayRest   bool // between requests, instead of being closed
+	grouped   bool // others close it, if it is one of HTTP/2
 
 	mu          sync.Mutex
 	state       http.ConnState
@@ -51,8 +52,8 @@ type socketConn interface {
 	Linger()
 }
 
-func newConn(nc net.Conn, mayRest bool, changed func()) *conn {
-	c := &conn{Conn: nc, transport: nc, since: time.Now(), changed: changed}
+func newConn(nc net.Conn, mayRest, grouped bool, changed func()) *conn {
+	c := &conn{Conn: nc, transport: nc, grouped: grouped, since: time.Now(), changed: changed}
 	if t, ok := nc.(*tls.Conn); ok {
 		c.tls, c.transport, c.handshaking = t, t.NetConn(), true
 	}
@@ -63,14 +64,13 @@ func newConn(nc net.Conn, mayRest bool, changed func()) *conn {
 	return c
 }
 
-// set reports whether this is the first that is heard of a connection of HTTP/2.
-func (c *conn) set(state http.ConnState) (newHTTP2 bool) {
+func (c *conn) set(state http.ConnState) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.protocol == unknown {
 		c.protocol = http1
 		if c.tls != nil && c.tls.ConnectionState().NegotiatedProtocol == "h2" {
-			c.protocol, newHTTP2 = http2, true
+			c.protocol = http2
 		}
 	}
 	c.state, c.since = state, time.Now()
@@ -81,13 +81,21 @@ func (c *conn) set(state http.ConnState) (newHTTP2 bool) {
 			c.socket.Begun()
 		}
 	}
-	return newHTTP2
+}
+
+// lingerIfHTTP2 has a client that sends what crosses the last GOAWAY read it first.
+func (c *conn) lingerIfHTTP2() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.protocol == http2 && c.socket != nil {
+		c.socket.Linger()
+	}
 }
 
 func (c *conn) view(drain time.Time) view {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	v := view{state: c.state, mayRest: c.mayRest, tls: c.tls != nil, protocol: c.protocol, since: c.since, drain: drain, handshaking: c.handshaking}
+	v := view{state: c.state, notOurs: c.mayRest || c.grouped && c.protocol == http2, tls: c.tls != nil, protocol: c.protocol, since: c.since, drain: drain, handshaking: c.handshaking}
 	if c.socket != nil {
 		v.heard, v.underWay = c.socket.Heard()
 	}

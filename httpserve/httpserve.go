@@ -16,9 +16,8 @@
 //   - HTTP/1.1 over TLS: a response under way ends its connection (Connection: close). An
 //     idle connection is closed when nothing has come for 10 ms. A request that is on the
 //     way at that very moment fails, as whenever a server closes an idle connection.
-//   - HTTP/2: GOAWAY. Requests that were not taken on any more are repeated by the
-//     client, elsewhere and safely; for Go's client that takes a body that can be read
-//     again (GetBody).
+//   - HTTP/2: GOAWAY, in two steps: the client goes elsewhere, and what it has sent by then
+//     is answered. A client that doesn't answer is given 250 ms.
 //
 // A server for HTTP/2 without TLS, [http.Protocols], closes all idle connections like
 // that. So does one whose listener is not from package sockets, or wrapped; then
@@ -81,7 +80,7 @@ func orDefault(addr, def string) string {
 // and leave them alone from then on.
 func Serve(srv *http.Server, ln net.Listener) error {
 	defer ln.Close()
-	s, err := attach(srv)
+	s, err := attach(srv, false)
 	if err != nil {
 		return err
 	}
@@ -96,7 +95,7 @@ func Serve(srv *http.Server, ln net.Listener) error {
 // listener.
 func ServeTLS(srv *http.Server, ln net.Listener, certFile, keyFile string) error {
 	defer ln.Close()
-	s, err := attach(srv)
+	s, err := attach(srv, true)
 	if err != nil {
 		return err
 	}

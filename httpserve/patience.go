@@ -33,7 +33,7 @@ const (
 
 // view is what is known of a connection at a moment.
 type view struct {
-	mayRest     bool
+	notOurs     bool // it may rest, or others close it
 	state       http.ConnState
 	tls         bool
 	protocol    protocol
@@ -46,8 +46,8 @@ type view struct {
 
 // patience returns how long the connection is to be left open from now on.
 func (v view) patience(now time.Time) time.Duration {
-	if v.mayRest {
-		return busy // or at rest
+	if v.notOurs {
+		return busy
 	}
 	switch v.state {
 	case http.StateNew:
@@ -64,7 +64,7 @@ func (v view) patience(now time.Time) time.Duration {
 	case http.StateIdle:
 		switch {
 		case v.protocol == http2:
-			// It has been told to go away, and may send what it likes.
+			// What it sends now need not be a request.
 			return left(now, latest(v.since, v.drain, v.heard), idlePatience)
 		case !v.underWay:
 			return left(now, v.since, idlePatience)

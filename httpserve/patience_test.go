@@ -16,7 +16,7 @@ func TestPatience(t *testing.T) {
 		"idle for long":               {view{state: http.StateIdle, protocol: http1, since: ago(1000)}, 0},
 		"just idle":                   {view{state: http.StateIdle, protocol: http1, since: ago(3)}, 7 * time.Millisecond},
 		"idle, the next under way":    {view{state: http.StateIdle, protocol: http1, since: ago(1000), underWay: true, heard: ago(500)}, busy},
-		"may rest":                    {view{state: http.StateIdle, protocol: http1, since: ago(1000), mayRest: true}, busy},
+		"may rest":                    {view{state: http.StateIdle, protocol: http1, since: ago(1000), notOurs: true}, busy},
 		"active":                      {view{state: http.StateActive, protocol: http1, since: ago(1000)}, busy},
 		"active, HTTP/2":              {view{state: http.StateActive, protocol: http2, since: ago(1000)}, busy},
 		"HTTP/2, told just now":       {view{state: http.StateIdle, protocol: http2, since: ago(1000), drain: ago(1)}, 9 * time.Millisecond},

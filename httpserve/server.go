@@ -2,6 +2,7 @@ package httpserve
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -10,6 +11,7 @@ import (
 	"time"
 
 	"github.com/autorestart-go/autorestart"
+	"github.com/autorestart-go/autorestart/httpserve/internal/goaway"
 )
 
 // server follows the connections of an [http.Server]. It is in the place of its
@@ -17,7 +19,9 @@ import (
 type server struct {
 	handler   http.Handler                   // the user's
 	connState func(net.Conn, http.ConnState) // likewise; may be nil
-	goAway    func()                         // tells clients of HTTP/2 to go elsewhere
+
+	http2   goaway.Group
+	grouped bool // all connections of HTTP/2 are in the group
 
 	conns    sync.Map                  // net.Conn -> *conn
 	draining atomic.Pointer[time.Time] // since when
@@ -33,35 +37,43 @@ type server struct {
 // attaching is held by who changes an http.Server.
 var attaching sync.Mutex
 
+// http2Patience is for clients that don't answer when they are told to go away.
+const http2Patience = 250 * time.Millisecond
+
 // attach returns what follows the connections of srv, from now on at the latest.
-func attach(srv *http.Server) (*server, error) {
+func attach(srv *http.Server, overTLS bool) (*server, error) {
 	attaching.Lock()
 	defer attaching.Unlock()
 	if s, ok := srv.Handler.(*server); ok {
 		return s, nil
 	}
-	goAway, err := separateHTTP2(srv)
-	if err != nil {
-		return nil, err
-	}
-	s := &server{
-		handler:   srv.Handler,
-		connState: srv.ConnState,
-		goAway:    goAway,
-	}
+	s := &server{handler: srv.Handler, connState: srv.ConnState}
 	if s.handler == nil {
 		s.handler = http.DefaultServeMux
 	}
+	s.http2.Patience, s.http2.Unread = http2Patience, unread
+	connContext := srv.ConnContext
 	srv.Handler, srv.ConnState, srv.ConnContext = s, s.stateChanged, s.connAccepted(srv)
+	err := s.http2.Configure(srv, overTLS)
+	if err != nil && !errors.Is(err, errors.ErrUnsupported) {
+		srv.Handler, srv.ConnState, srv.ConnContext = s.handler, s.connState, connContext
+		return nil, err
+	}
+	s.grouped = err == nil && srv.TLSNextProto["h2"] != nil
 	return s, nil
 }
 
 // connKey is the key of a [*conn] in the context of its requests.
 type connKey struct{}
 
-func mayRest(r *http.Request) bool {
+// endsOtherwise reports whether the connection of a request rests, or is brought to
+// its end, without that the client of this request need be told.
+func (s *server) endsOtherwise(r *http.Request, draining time.Time) bool {
+	if r.ProtoMajor == 2 {
+		return s.grouped // otherwise net/http makes a GOAWAY of it
+	}
 	c, ok := r.Context().Value(connKey{}).(*conn)
-	return ok && c.mayRest
+	return ok && c.mayRest && time.Since(draining) <= restPatience
 }
 
 // connAccepted returns the server's ConnContext.
@@ -70,7 +82,7 @@ func (s *server) connAccepted(srv *http.Server) func(context.Context, net.Conn) 
 	// A client that knows may begin with HTTP/2, and what is idle then is not at a boundary.
 	mayRest := srv.Protocols == nil || !srv.Protocols.UnencryptedHTTP2()
 	return func(ctx context.Context, nc net.Conn) context.Context {
-		c := newConn(nc, mayRest, s.changed.ring)
+		c := newConn(nc, mayRest, s.grouped, s.changed.ring)
 		s.conns.Store(nc, c)
 		ctx = context.WithValue(ctx, connKey{}, c)
 		if users != nil {
@@ -105,8 +117,7 @@ func (s *server) begin() (end func()) {
 }
 
 func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if start := s.draining.Load(); start != nil && (!mayRest(r) || time.Since(*start) > restPatience) {
-		// HTTP/2 has another way to say the same, and package net/http takes it.
+	if start := s.draining.Load(); start != nil && !s.endsOtherwise(r, *start) {
 		w.Header().Set("Connection", "close")
 	}
 	s.handler.ServeHTTP(w, r)
@@ -117,10 +128,7 @@ func (s *server) stateChanged(c net.Conn, state http.ConnState) {
 	case http.StateActive, http.StateIdle:
 		// Who has hijacked a connection may go on to report.
 		if v, ok := s.conns.Load(c); ok {
-			c := v.(*conn)
-			if c.set(state) && s.draining.Load() != nil {
-				s.goAway()
-			}
+			v.(*conn).set(state)
 		}
 	case http.StateHijacked, http.StateClosed:
 		s.conns.Delete(c)
@@ -137,7 +145,7 @@ func (s *server) stateChanged(c net.Conn, state http.ConnState) {
 func (s *server) Quiesce() {
 	start := time.Now()
 	s.draining.Store(&start)
-	s.goAway()
+	s.http2.Announce()
 	stop, stopped := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(stopped)
@@ -171,6 +179,7 @@ func (s *server) Drain(ctx context.Context) error {
 }
 
 func (s *server) Resume() {
+	s.http2.Resume()
 	s.stopSweeping()
 	s.draining.Store(nil)
 }
@@ -196,6 +205,7 @@ func (s *server) sweep(start time.Time) time.Duration {
 	wait := busy
 	for _, v := range s.conns.Range {
 		c := v.(*conn)
+		c.lingerIfHTTP2()
 		patience := c.view(start).patience(time.Now())
 		if patience == 0 && !c.closeIfQuiet() {
 			patience = unreadPatience
