@@ -107,11 +107,12 @@ func (c *conn) view(drain time.Time) view {
 }
 
 // awaitHandshake finds out that the handshake is over: what asks for the outcome
-// waits for it.
+// waits for it. To HTTP/2 belongs what the client says next.
 func (c *conn) awaitHandshake() {
-	done := c.tls.ConnectionState().HandshakeComplete
+	state := c.tls.ConnectionState()
 	c.mu.Lock()
-	c.handshaking, c.asked = !done, done
+	c.handshaking = !state.HandshakeComplete || state.NegotiatedProtocol == "h2"
+	c.asked = state.HandshakeComplete
 	c.mu.Unlock()
 	c.changed()
 }
