@@ -17,7 +17,7 @@
 //     idle connection is closed when nothing has come for 10 ms. A request that is on the
 //     way at that very moment fails, as whenever a server closes an idle connection.
 //   - HTTP/2: GOAWAY, in two steps: the client goes elsewhere, and what it has sent by then
-//     is answered. A client that doesn't answer is given 250 ms.
+//     is answered. A client that does not answer is given 250 ms.
 //
 // A server for HTTP/2 without TLS, [http.Protocols], closes all idle connections like
 // that. So does one whose listener is not from package sockets, or wrapped; then

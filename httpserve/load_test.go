@@ -71,7 +71,13 @@ func testLoad(t *testing.T, network string, secure, keepAlive bool) {
 				// Of a body that no client can send a second time.
 				body := strconv.Itoa(i) + " " + strconv.Itoa(n)
 				start := time.Now()
-				resp, err := client.Post(scheme+"://example/echo", "text/plain", io.MultiReader(strings.NewReader(body)))
+				reader := strings.NewReader(body)
+				resp, err := client.Post(scheme+"://example/echo", "text/plain", io.MultiReader(reader))
+				if err != nil && reader.Len() == len(body) && strings.Contains(err.Error(), "cannot rewind body") {
+					// Go's client closes the body when a GOAWAY comes before it has sent
+					// anything, and then finds it closed. Nothing was on its way.
+					continue
+				}
 				if err != nil {
 					t.Errorf("request %s: %v", body, err)
 					continue
