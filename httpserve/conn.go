@@ -15,6 +15,7 @@ type conn struct {
 	transport net.Conn  // below TLS
 	socket    socketConn
 	mayRest   bool // between requests, instead of being closed
+	grouped   bool // others close it, if it is one of HTTP/2
 
 	mu          sync.Mutex
 	state       http.ConnState
@@ -51,8 +52,8 @@ type socketConn interface {
 	Linger()
 }
 
-func newConn(nc net.Conn, mayRest bool, changed func()) *conn {
-	c := &conn{Conn: nc, transport: nc, since: time.Now(), changed: changed}
+func newConn(nc net.Conn, mayRest, grouped bool, changed func()) *conn {
+	c := &conn{Conn: nc, transport: nc, grouped: grouped, since: time.Now(), changed: changed}
 	if t, ok := nc.(*tls.Conn); ok {
 		c.tls, c.transport, c.handshaking = t, t.NetConn(), true
 	}
@@ -82,19 +83,19 @@ func (c *conn) set(state http.ConnState) {
 	}
 }
 
-// isHTTP2 is for clients who need not ask whether it is.
-func (c *conn) isHTTP2() {
+// lingerIfHTTP2 has a client that sends what crosses the last GOAWAY read it first.
+func (c *conn) lingerIfHTTP2() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.protocol = http2
+	if c.protocol == http2 && c.socket != nil {
+		c.socket.Linger()
+	}
 }
 
-// view tells what is known. Whether connections of HTTP/2 leave by themselves, the
-// caller knows.
-func (c *conn) view(drain time.Time, http2Leaves bool) view {
+func (c *conn) view(drain time.Time) view {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	v := view{state: c.state, mayRest: c.mayRest, tls: c.tls != nil, protocol: c.protocol, since: c.since, drain: drain, handshaking: c.handshaking, leaves: c.protocol == http2 && http2Leaves}
+	v := view{state: c.state, notOurs: c.mayRest || c.grouped && c.protocol == http2, tls: c.tls != nil, protocol: c.protocol, since: c.since, drain: drain, handshaking: c.handshaking}
 	if c.socket != nil {
 		v.heard, v.underWay = c.socket.Heard()
 	}
@@ -106,11 +107,12 @@ func (c *conn) view(drain time.Time, http2Leaves bool) view {
 }
 
 // awaitHandshake finds out that the handshake is over: what asks for the outcome
-// waits for it.
+// waits for it. To HTTP/2 belongs what the client says next.
 func (c *conn) awaitHandshake() {
-	done := c.tls.ConnectionState().HandshakeComplete
+	state := c.tls.ConnectionState()
 	c.mu.Lock()
-	c.handshaking, c.asked = !done, done
+	c.handshaking = !state.HandshakeComplete || state.NegotiatedProtocol == "h2"
+	c.asked = state.HandshakeComplete
 	c.mu.Unlock()
 	c.changed()
 }

@@ -16,15 +16,12 @@
 //   - HTTP/1.1 over TLS: a response under way ends its connection (Connection: close). An
 //     idle connection is closed when nothing has come for 10 ms. A request that is on the
 //     way at that very moment fails, as whenever a server closes an idle connection.
-//   - HTTP/2: it is told to open no new streams (GOAWAY), and makes another connection.
-//     What it has sent by then is answered. Go's client gives up a request that it has
-//     not begun to send at that moment, unless it can read its body again (GetBody).
+//   - HTTP/2: GOAWAY, in two steps: the client goes elsewhere, and what it has sent by then
+//     is answered. A client that does not answer is given 250 ms.
 //
-// Idle connections of HTTP/1.1 are closed even without TLS if the server takes HTTP/2
-// without TLS ([http.Protocols]), or if its listener is not from package sockets, or
-// wrapped; then newcomers are also kept waiting only if the listener below is from
-// there. Idle connections of HTTP/2 are closed like those of HTTP/1.1 if the server
-// has an HTTP/2 of its own ([http.Server.TLSNextProto]).
+// A server for HTTP/2 without TLS, [http.Protocols], closes all idle connections like
+// that. So does one whose listener is not from package sockets, or wrapped; then
+// newcomers are also kept waiting only if the listener below is from there.
 //
 // A connection over TLS on which no request has begun is closed after 50 ms; a browser
 // may have made it to be prepared, and makes another.
@@ -79,7 +76,7 @@ func orDefault(addr, def string) string {
 // listener. Shutdown and Close of srv work as ever.
 //
 // The first call for a server replaces its Handler, ConnState and ConnContext by others
-// that call those, and sets TLSNextProto. So set the fields before,
+// that call those, and sets TLSNextProto if that is nil. So set the fields before,
 // and leave them alone from then on.
 func Serve(srv *http.Server, ln net.Listener) error {
 	defer ln.Close()

@@ -33,8 +33,7 @@ const (
 
 // view is what is known of a connection at a moment.
 type view struct {
-	mayRest     bool
-	leaves      bool // by itself
+	notOurs     bool // it may rest, or others close it
 	state       http.ConnState
 	tls         bool
 	protocol    protocol
@@ -47,8 +46,8 @@ type view struct {
 
 // patience returns how long the connection is to be left open from now on.
 func (v view) patience(now time.Time) time.Duration {
-	if v.mayRest || v.leaves {
-		return busy // or at rest, or on its way out
+	if v.notOurs {
+		return busy
 	}
 	switch v.state {
 	case http.StateNew:
@@ -65,7 +64,7 @@ func (v view) patience(now time.Time) time.Duration {
 	case http.StateIdle:
 		switch {
 		case v.protocol == http2:
-			// It may send what it likes, and is not told to go away but by an answer.
+			// What it sends now need not be a request.
 			return left(now, latest(v.since, v.drain, v.heard), idlePatience)
 		case !v.underWay:
 			return left(now, v.since, idlePatience)

@@ -19,8 +19,9 @@ import (
 type server struct {
 	handler   http.Handler                   // the user's
 	connState func(net.Conn, http.ConnState) // likewise; may be nil
-	http2     goaway.Group                   // whose connections end by themselves
-	graceful  bool                           // all of HTTP/2 is in there
+
+	http2   goaway.Group
+	grouped bool // all connections of HTTP/2 are in the group
 
 	conns    sync.Map                  // net.Conn -> *conn
 	draining atomic.Pointer[time.Time] // since when
@@ -36,6 +37,9 @@ type server struct {
 // attaching is held by who changes an http.Server.
 var attaching sync.Mutex
 
+// http2Patience is for clients that don't answer when they are told to go away.
+const http2Patience = 250 * time.Millisecond
+
 // attach returns what follows the connections of srv, from now on at the latest.
 func attach(srv *http.Server, overTLS bool) (*server, error) {
 	attaching.Lock()
@@ -43,27 +47,34 @@ func attach(srv *http.Server, overTLS bool) (*server, error) {
 	if s, ok := srv.Handler.(*server); ok {
 		return s, nil
 	}
-	s := &server{
-		handler:   srv.Handler,
-		connState: srv.ConnState,
-		http2:     goaway.Group{Unread: unread},
-	}
+	s := &server{handler: srv.Handler, connState: srv.ConnState}
 	if s.handler == nil {
 		s.handler = http.DefaultServeMux
 	}
-	srv.ConnState = s.stateChanged
+	s.http2.Patience, s.http2.Unread = http2Patience, unread
+	connContext := srv.ConnContext
+	srv.Handler, srv.ConnState, srv.ConnContext = s, s.stateChanged, s.connAccepted(srv)
 	err := s.http2.Configure(srv, overTLS)
 	if err != nil && !errors.Is(err, errors.ErrUnsupported) {
-		srv.ConnState = s.connState
+		srv.Handler, srv.ConnState, srv.ConnContext = s.handler, s.connState, connContext
 		return nil, err
 	}
-	s.graceful = err == nil
-	srv.Handler, srv.ConnContext = s, s.connAccepted(srv)
+	s.grouped = err == nil && srv.TLSNextProto["h2"] != nil
 	return s, nil
 }
 
 // connKey is the key of a [*conn] in the context of its requests.
 type connKey struct{}
+
+// endsOtherwise reports whether the connection of a request rests, or is brought to
+// its end, without that the client of this request need be told.
+func (s *server) endsOtherwise(r *http.Request, draining time.Time) bool {
+	if r.ProtoMajor == 2 {
+		return s.grouped // otherwise net/http makes a GOAWAY of it
+	}
+	c, ok := r.Context().Value(connKey{}).(*conn)
+	return ok && c.mayRest && time.Since(draining) <= restPatience
+}
 
 // connAccepted returns the server's ConnContext.
 func (s *server) connAccepted(srv *http.Server) func(context.Context, net.Conn) context.Context {
@@ -71,7 +82,7 @@ func (s *server) connAccepted(srv *http.Server) func(context.Context, net.Conn) 
 	// A client that knows may begin with HTTP/2, and what is idle then is not at a boundary.
 	mayRest := srv.Protocols == nil || !srv.Protocols.UnencryptedHTTP2()
 	return func(ctx context.Context, nc net.Conn) context.Context {
-		c := newConn(nc, mayRest, s.changed.ring)
+		c := newConn(nc, mayRest, s.grouped, s.changed.ring)
 		s.conns.Store(nc, c)
 		ctx = context.WithValue(ctx, connKey{}, c)
 		if users != nil {
@@ -106,15 +117,8 @@ func (s *server) begin() (end func()) {
 }
 
 func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	c, _ := r.Context().Value(connKey{}).(*conn)
-	if r.ProtoMajor == 2 && c != nil {
-		c.isHTTP2()
-	}
-	if start := s.draining.Load(); start != nil && !(r.ProtoMajor == 2 && s.graceful) {
-		if c == nil || !c.mayRest || time.Since(*start) > restPatience {
-			// HTTP/2 has another way to say the same, and package net/http takes it.
-			w.Header().Set("Connection", "close")
-		}
+	if start := s.draining.Load(); start != nil && !s.endsOtherwise(r, *start) {
+		w.Header().Set("Connection", "close")
 	}
 	s.handler.ServeHTTP(w, r)
 }
@@ -175,8 +179,8 @@ func (s *server) Drain(ctx context.Context) error {
 }
 
 func (s *server) Resume() {
-	s.stopSweeping()
 	s.http2.Resume()
+	s.stopSweeping()
 	s.draining.Store(nil)
 }
 
@@ -201,7 +205,8 @@ func (s *server) sweep(start time.Time) time.Duration {
 	wait := busy
 	for _, v := range s.conns.Range {
 		c := v.(*conn)
-		patience := c.view(start, s.graceful).patience(time.Now())
+		c.lingerIfHTTP2()
+		patience := c.view(start).patience(time.Now())
 		if patience == 0 && !c.closeIfQuiet() {
 			patience = unreadPatience
 		}
