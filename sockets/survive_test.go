@@ -218,7 +218,9 @@ func TestDescriptorsExhausted(t *testing.T) {
 	for _, listen := range []string{"listen tcp 127.0.0.1:0", "listen udp 127.0.0.1:0", "listen unix @autorestart-exhausted"} {
 		t.Run(listen, func(t *testing.T) {
 			d := Start(t, "echo")
-			d.Ask("listen tcp 127.0.0.1:0", "open") // what the runtime needs once
+			// What the runtime needs once. Not a listener: accept(2) takes a descriptor
+			// before it waits.
+			d.Ask("listen udp 127.0.0.1:0", "open")
 			files := d.Ask("files", "files")
 			var errs int
 			for limit := 3; ; limit++ {
