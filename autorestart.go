@@ -386,8 +386,11 @@ func (r *Restarter) replace(done <-chan struct{}, h hooks, running *version, c *
 	t := &c.times
 	t.judged = now()
 	t.quiesced, t.drained = t.judged, t.judged
-	if bringToRest != nil {
-		resume, err := bringToRest(done, r.DrainTimeout, t)
+	succession.mu.Lock()
+	rest := succession.bringToRest
+	succession.mu.Unlock()
+	if rest != nil {
+		resume, err := rest(done, r.DrainTimeout, t)
 		if err != nil {
 			return err
 		}
@@ -425,16 +428,33 @@ func (r *Restarter) replace(done <-chan struct{}, h hooks, running *version, c *
 // failed.
 func (r *Restarter) exec(c *candidate, h hooks) error {
 	c.times.executed = now()
-	if c.build.foreign && succession.estate != nil {
-		notices.add("the new version is without this library: it gets no file and no state", "path", c.path)
-	}
+	s := &succession
 	if c.build.foreign || handover.Elevated() {
+		s.mu.Lock()
+		loss := s.bequeath != nil
+		s.mu.Unlock()
+		if loss {
+			notices.add("the new version gets no file and no state", "path", c.path)
+		}
 		return execImage(c, r.ExactFile, nil)
 	}
-	estate, err := newHandover(c, h.wayBack)
+	// Who goes back at this moment waits for drainers, with the probation locked, and
+	// these may pass files on. So what asks for that lock comes first.
+	estate := newHandover(c)
+	var err error
+	if h.wayBack != nil {
+		err = h.wayBack(estate, c)
+	} else {
+		estate.KeepWayBack()
+	}
+	s.mu.Lock()
+	if err == nil {
+		err = s.addTo(estate)
+	}
 	if err == nil {
 		err = execImage(c, r.ExactFile, estate)
 	}
+	s.mu.Unlock()
 	closeAll(estate.Temporary)
 	return err
 }

@@ -53,9 +53,8 @@ func execve(target string, args, env []string, h *handover.Handover, c *candidat
 	var listen func()
 	if h != nil {
 		h.Numbers[handover.Inotify], h.Numbers[handover.Watch] = inotifyFDs.beginHandover()
-		if s := &succession; s.ignoreForExec != nil {
-			h.Numbers[handover.Signal] = append(h.Numbers[handover.Signal], s.signals...)
-			listen = s.ignoreForExec(s.signals)
+		if h.Quieten != nil {
+			listen = h.Quieten(h.Numbers[handover.Signal])
 		}
 	}
 	// Nothing that takes time comes between the last look and the exec.

@@ -2,6 +2,7 @@ package autorestart
 
 import (
 	"os"
+	"slices"
 	"sync"
 	"time"
 
@@ -27,6 +28,10 @@ type successionState struct {
 	estate   *estate // files and states
 	bequeath func(*handover.Handover) error
 	dissolve func()
+
+	// bringToRest quiesces and drains. Unless it fails, the caller resumes where there
+	// is no exec.
+	bringToRest func(done <-chan struct{}, timeout time.Duration, t *restartTimes) (resume func(), err error)
 
 	signals       []int // that must not end the process during the exec
 	ignoreForExec func(signals []int) (undo func())
@@ -78,47 +83,53 @@ func closeAll(fds []int) {
 	}
 }
 
-// newHandover makes what crosses the exec of c. The caller closes what of it is
+// newHandover begins what crosses the exec of c. The caller closes what of it is
 // temporary.
-func newHandover(c *candidate, wayBack func(*handover.Handover, *candidate) error) (h *handover.Handover, err error) {
-	h = new(handover.Handover)
+func newHandover(c *candidate) *handover.Handover {
+	h := new(handover.Handover)
 	h.Texts[handover.Times] = c.times.String()
 	h.Texts[handover.Path] = c.path
 	h.Set(handover.PID, os.Getpid())
 	h.Set(handover.Generation, Generation()+1)
-
-	err = succession.addTo(h)
-	// Unlocked: who goes back at this moment waits for drainers, and these may pass
-	// files on.
-	if wayBack != nil && err == nil {
-		err = wayBack(h, c)
-	} else {
-		h.KeepWayBack()
-	}
-	return h, err
+	return h
 }
 
-// addTo adds to h what the program hands on.
+// addTo adds to h what the program hands on. It is called with s locked, which stays
+// so until the exec has failed: nothing that h names may be closed before.
 func (s *successionState) addTo(h *handover.Handover) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	if !s.settled {
 		for _, kind := range [...]int{handover.Signal, handover.File, handover.Manifest} {
 			h.Numbers[kind] = inherited.Numbers[kind]
 		}
 	}
+	s.addSignals(h)
 	if s.bequeath != nil {
 		return s.bequeath(h)
 	}
 	return nil
 }
 
-// execBack executes the image before this one.
+func (s *successionState) addSignals(h *handover.Handover) {
+	for _, sig := range s.signals {
+		if !slices.Contains(h.Numbers[handover.Signal], sig) {
+			h.Numbers[handover.Signal] = append(h.Numbers[handover.Signal], sig)
+		}
+	}
+	h.Quieten = s.ignoreForExec
+}
+
+// execBack executes the image before this one. Its caller keeps this one on probation
+// meanwhile, and as long as it is, nothing is closed that h names.
 func execBack(target string, args, env []string, h *handover.Handover) (err error) {
 	notices.add("going back to the version before", "reason", h.Texts[handover.Reason])
+	s := &succession
+	s.mu.Lock()
+	s.addSignals(h)
+	rest := s.bringToRest
+	s.mu.Unlock()
 	resume := func() {}
-	if bringToRest != nil {
-		resume, err = bringToRest(nil, drainBeforeReturn, new(restartTimes))
+	if rest != nil {
+		resume, err = rest(nil, drainBeforeReturn, new(restartTimes))
 	}
 	if err == nil {
 		err = execve(target, args, env, h, nil)

@@ -54,6 +54,7 @@ func Guard() {
 		reason := "main returned before it was ready"
 		if panicked != nil {
 			reason = "main panicked: " + panicText(panicked)
+			// What the runtime would have said.
 			stack := make([]byte, 64<<10)
 			stack = stack[:runtime.Stack(stack, false)]
 			writeStderr(append([]byte("panic: "+panicText(panicked)+"\n\n"), stack...))
@@ -100,9 +101,7 @@ func TakenBack() error {
 // refuseTakenBack refuses the file that was taken back, until it is written or
 // touched.
 func refuseTakenBack(c *candidate) error {
-	id := c.id
-	id.ctime, id.uid, id.gid, id.perm = 0, 0, 0, 0
-	if f := inherited.Texts[handover.Failed]; f == "" || !strings.HasPrefix(f, strings.TrimSuffix(formatFileID(id), "0/0/0/0/")) {
+	if failed := inherited.Texts[handover.Failed]; failed == "" || !strings.HasPrefix(failed, contentMark(c.id)) {
 		return nil
 	}
 	return &UnfitError{

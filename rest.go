@@ -8,7 +8,8 @@ import (
 )
 
 // A Drainer is a part of the program that takes on work from outside, and is
-// brought to rest before an exec: a server, the consumer of a queue.
+// brought to rest before an exec: a server, the consumer of a queue. Quiesce and
+// Resume must not register or unregister any.
 type Drainer interface {
 	// Quiesce stops taking on new work, without a trace for those who bring it:
 	// they wait. It returns soon.
@@ -61,10 +62,6 @@ func Draining() <-chan struct{} {
 	return r.draining
 }
 
-// bringToRest quiesces and drains; nil as long as there is nothing to bring to
-// rest. Unless it fails, the caller resumes where there is no exec.
-var bringToRest func(done <-chan struct{}, timeout time.Duration, t *restartTimes) (resume func(), err error)
-
 type rest struct {
 	mu       sync.Mutex
 	all      []*registered
@@ -78,11 +75,14 @@ var resting rest
 
 // useRest returns resting, locked.
 func useRest() *rest {
+	succession.mu.Lock()
+	succession.bringToRest = resting.begin
+	succession.mu.Unlock()
 	resting.mu.Lock()
-	bringToRest = resting.begin
 	return &resting
 }
 
+// begin is the succession's bringToRest.
 func (r *rest) begin(done <-chan struct{}, timeout time.Duration, t *restartTimes) (resume func(), err error) {
 	if timeout == 0 {
 		timeout = defaultDrainTimeout

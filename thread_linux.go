@@ -47,22 +47,23 @@ type threadAttributes struct {
 
 const ioprioWhoProcess = 1 // a thread, in spite of its name
 
+// The calls are made by hand: the functions of package unix make errors of what
+// nobody looks at here, in every program.
+
 func attributesOf(tid int) (a threadAttributes) {
-	if attr, err := unix.SchedGetAttr(tid, 0); err == nil {
-		a.attr = *attr
-	}
-	unix.SchedGetaffinity(tid, &a.cpus)
+	unix.RawSyscall6(unix.SYS_SCHED_GETATTR, uintptr(tid), uintptr(unsafe.Pointer(&a.attr)), unsafe.Sizeof(a.attr), 0, 0, 0)
+	unix.RawSyscall(unix.SYS_SCHED_GETAFFINITY, uintptr(tid), unsafe.Sizeof(a.cpus), uintptr(unsafe.Pointer(&a.cpus)))
 	a.io, _, _ = unix.RawSyscall(unix.SYS_IOPRIO_GET, ioprioWhoProcess, uintptr(tid), 0)
 	return a
 }
 
 func (a *threadAttributes) apply() {
 	if a.attr.Size > 0 {
-		unix.SchedSetAttr(0, &a.attr, 0)
+		unix.RawSyscall(unix.SYS_SCHED_SETATTR, 0, uintptr(unsafe.Pointer(&a.attr)), 0)
 	}
-	unix.SchedSetaffinity(0, &a.cpus)
+	unix.RawSyscall(unix.SYS_SCHED_SETAFFINITY, 0, unsafe.Sizeof(a.cpus), uintptr(unsafe.Pointer(&a.cpus)))
 	if a.io>>13 != 0 { // a class has been set
 		unix.RawSyscall(unix.SYS_IOPRIO_SET, ioprioWhoProcess, 0, a.io)
 	}
-	unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(a.parentDeath), 0, 0, 0)
+	unix.RawSyscall6(unix.SYS_PRCTL, unix.PR_SET_PDEATHSIG, uintptr(a.parentDeath), 0, 0, 0, 0)
 }

@@ -24,9 +24,10 @@ type Handover struct {
 	Numbers [numNumbers][]int // most have one at most
 	Texts   [numTexts]string
 
-	// Temporary are descriptors that are of no use unless there is an exec. They
-	// don't cross by themselves.
+	// What does not cross: descriptors that are of no use unless there is an exec, and
+	// what has the signals ignored for the exec, if anything has.
 	Temporary []int
+	Quieten   func(signals []int) (undo func())
 }
 
 // Numbers.

@@ -60,16 +60,31 @@ func OnProbation() bool {
 }
 
 // KeepWayBack has the next image return to the one that this could return to. It
-// reports false if that is none.
+// reports false if that is none. The descriptors are copies: this version may be
+// ready before the exec.
 func (h *Handover) KeepWayBack() bool {
-	on := OnProbation()
+	p := &probation
+	p.mu.Lock()
+	on := p.on
 	if on {
-		p := &probation
 		h.Numbers[ReadyWithin] = p.handed.Numbers[ReadyWithin]
-		h.Numbers[Previous] = p.handed.Numbers[Previous]
-		h.Numbers[Dir] = p.handed.Numbers[Dir]
+		for _, kind := range [...]int{Previous, Dir} {
+			if fd, err := duplicate(p.handed.Number(kind)); err == nil {
+				h.Set(kind, fd)
+				h.Temporary = append(h.Temporary, fd)
+			}
+		}
 	}
+	p.mu.Unlock()
 	return on
+}
+
+func duplicate(fd int) (int, error) {
+	dup, _, errno := syscall.Syscall(syscall.SYS_FCNTL, uintptr(fd), syscall.F_DUPFD_CLOEXEC, 3)
+	if errno != 0 {
+		return -1, errno
+	}
+	return int(dup), nil
 }
 
 // Forget has n not go back to the image before.
