@@ -70,8 +70,9 @@ func (g *gate) leave(epoch uint, err error) (again bool) {
 	if g.held || g.closed {
 		g.broadcast()
 	}
-	// Without a hold in between the deadline was the user's.
-	return epoch != g.epoch && errors.Is(err, os.ErrDeadlineExceeded) && !g.closed && !expired(g.deadline)
+	// Without a hold the deadline was the user's. Who is let in to find the socket
+	// closed may be there before it is.
+	return (g.held || epoch != g.epoch) && errors.Is(err, os.ErrDeadlineExceeded) && !expired(g.deadline)
 }
 
 // hold and release are called with g locked.

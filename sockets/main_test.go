@@ -81,6 +81,10 @@ func echoMain() {
 			limit.Cur = n
 			Say("done", syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit))
 		},
+		"restart-too": func(string) { // and the whole command has been read by then
+			go func() { Say("failed", r.Restart(context.Background())) }()
+			Say("asked", "")
+		},
 		"restart-off": func(arg string) { // the restart is called off when the test says so
 			off := autorestart.Restarter{Logger: r.Logger, BeforeExec: func(context.Context) error {
 				if arg == "close" {

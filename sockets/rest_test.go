@@ -198,7 +198,7 @@ func TestTwoRestartsAtOnce(t *testing.T) {
 	want(t, conn, "staying")
 	d.Tell("restart")
 	want(t, conn, "draining")
-	d.Tell("restart")
+	d.Ask("restart-too", "asked")
 	conn.Close()
 	d.Want("start")
 	d.Ask("listen tcp 127.0.0.1:0", "open")
