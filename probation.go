@@ -38,7 +38,19 @@ func Fail(err error) error {
 	if err != nil {
 		reason = err.Error()
 	}
-	return handover.Return(reason)
+	return handover.Return(presentable(reason))
+}
+
+// maxReason is how much of a reason goes back, in bytes: execve(2) takes no variable
+// of more than 128 KiB, and the others in there have the greater need.
+const maxReason = 4 << 10
+
+// presentable returns what of a reason can be in a variable.
+func presentable(reason string) string {
+	if len(reason) > maxReason {
+		reason = strings.ToValidUTF8(reason[:maxReason], "") + "…"
+	}
+	return strings.ReplaceAll(reason, "\x00", "�")
 }
 
 // Guard takes this version back if main panics, or returns, before it has called
@@ -59,7 +71,7 @@ func Guard() {
 			stack = stack[:runtime.Stack(stack, false)]
 			writeStderr(append([]byte("panic: "+panicText(panicked)+"\n\n"), stack...))
 		}
-		handover.Return(reason)
+		handover.Return(presentable(reason))
 	}
 	if panicked != nil {
 		panic(panicked)
@@ -145,5 +157,18 @@ func returnable(c *candidate) error {
 			Expected: "one with it: it could neither be ready in time nor be taken back",
 		}
 	}
-	return nil
+	// To find out after everything has been brought to rest would cost the clients.
+	fd, err := openPathOnly(selfExe)
+	if err == nil {
+		closeDescriptor(fd)
+		return nil
+	}
+	if errors.Is(err, os.ErrNotExist) {
+		err = errors.ErrUnsupported // without /proc
+	}
+	err = &os.PathError{Op: "restart with ReadyTimeout: open", Path: selfExe, Err: err}
+	if execTransient(err) {
+		return asUnfit(c.path, notYet("no way to keep the running image ("+rootCause(err).Error()+")", "that it can come back", err))
+	}
+	return err
 }
