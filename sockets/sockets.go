@@ -36,7 +36,8 @@
 //
 // The path of a Unix socket stays. Don't remove it before listening, unless
 // [autorestart.Generation] is 0: without a path, an inherited socket is of no use, and
-// another is opened. Close removes the path of a listener as package net does.
+// another is opened. Close removes the path of a listener as package net does; on
+// probation only [autorestart.Ready] does, if the version before needs it to come back.
 //
 // # systemd
 //
