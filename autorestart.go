@@ -451,8 +451,8 @@ func (r *Restarter) exec(c *candidate, h hooks) error {
 	var err error
 	if h.wayBack != nil {
 		err = h.wayBack(estate, c)
-	} else {
-		estate.KeepWayBack()
+	} else if err = estate.KeepWayBack(); err == handover.ErrNoProbation {
+		err = nil
 	}
 	s.mu.Lock()
 	if err == nil {

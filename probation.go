@@ -128,7 +128,9 @@ func refuseTakenBack(c *candidate) error {
 func (r *Restarter) putOnProbation(h *handover.Handover, c *candidate) error {
 	h.Texts[handover.Image] = formatFileID(c.id)
 	// This version may not have shown that it works: then the next goes back further.
-	if !h.KeepWayBack() {
+	err := h.KeepWayBack()
+	if err == handover.ErrNoProbation {
+		err = nil
 		for _, f := range [...]struct {
 			kind int
 			path string
@@ -142,7 +144,7 @@ func (r *Restarter) putOnProbation(h *handover.Handover, c *candidate) error {
 		}
 	}
 	h.Set(handover.ReadyWithin, int(max(1, r.ReadyTimeout.Milliseconds())))
-	return nil
+	return err
 }
 
 // returnable returns nil if c can be taken back.

@@ -206,6 +206,9 @@ func Parse(s string, pid int) (h Handover, ignored string) {
 	return h, ""
 }
 
+// What follows is not inlined: that would add to every program.
+
+//go:noinline
 func index(keys []string, key string) int {
 	for i, k := range keys {
 		if k == key {
@@ -216,6 +219,8 @@ func index(keys []string, key string) int {
 }
 
 // cut is [strings.Cut].
+//
+//go:noinline
 func cut(s string, separator byte) (before, after string, found bool) {
 	for i := range len(s) {
 		if s[i] == separator {
@@ -226,6 +231,8 @@ func cut(s string, separator byte) (before, after string, found bool) {
 }
 
 // leadingInt parses a non-negative decimal number that fits a C int.
+//
+//go:noinline
 func leadingInt(s string) (n int, rest string, ok bool) {
 	i := 0
 	for ; i < len(s) && s[i] >= '0' && s[i] <= '9'; i++ {
