@@ -58,8 +58,8 @@ func presentable(reason string) string {
 //
 //	defer autorestart.Guard()
 //
-// Other goroutines, [os.Exit] and fatal errors of the runtime are beyond its
-// reach.
+// Other goroutines, [os.Exit], and so log.Fatal, and fatal errors of the runtime are
+// beyond its reach.
 func Guard() {
 	panicked := recover()
 	if handover.OnProbation() {

@@ -35,7 +35,8 @@
 // as for WebSocket.
 //
 // If the restart is called off, everything is as before, but for idle connections over
-// TLS, which are closed.
+// TLS, which are closed. If the new version is taken back after it has begun to listen,
+// the idle connections that have crossed to it are closed.
 package httpserve
 
 import (
@@ -46,7 +47,8 @@ import (
 )
 
 // ListenAndServe is like [http.Server.ListenAndServe] with a listener of package
-// sockets, see [Serve].
+// sockets, see [Serve]. The server's BaseContext is called in between, if set: that
+// is the place for [autorestart.Ready].
 func ListenAndServe(srv *http.Server) error {
 	ln, err := sockets.Listen("tcp", orDefault(srv.Addr, ":http"))
 	if err != nil {
