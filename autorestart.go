@@ -352,6 +352,9 @@ func refused(path string, err error) error {
 // again before the candidate is judged anew.
 const execPatience = 2 * time.Second
 
+// restingPatience is the same while clients wait.
+const restingPatience = 50 * time.Millisecond
+
 // restarting is held from BeforeExec to the exec, so that of two restarts asked
 // for at once the second finds out whether the first has failed.
 var restarting = make(chan struct{}, 1)
@@ -401,6 +404,10 @@ func (r *Restarter) replace(done <-chan struct{}, h hooks, running *version, c *
 			return err
 		}
 	}
+	patience := execPatience
+	if rest != nil {
+		patience = restingPatience
+	}
 	retry := newRetry()
 	for start := time.Now(); ; {
 		// Whatever came before may have taken long.
@@ -415,7 +422,7 @@ func (r *Restarter) replace(done <-chan struct{}, h hooks, running *version, c *
 		if !execTransient(err) || r.ExactFile && errors.Is(err, os.ErrNotExist) {
 			return err
 		}
-		if time.Since(start) >= execPatience {
+		if time.Since(start) >= patience {
 			return asUnfit(c.path, notYet("a file that execve refuses ("+rootCause(err).Error()+")", "an execve that succeeds", err))
 		}
 		if err := sleep(done, retry.next()); err != nil {
@@ -444,8 +451,8 @@ func (r *Restarter) exec(c *candidate, h hooks) error {
 	var err error
 	if h.wayBack != nil {
 		err = h.wayBack(estate, c)
-	} else {
-		estate.KeepWayBack()
+	} else if err = estate.KeepWayBack(); err == handover.ErrNoProbation {
+		err = nil
 	}
 	s.mu.Lock()
 	if err == nil {

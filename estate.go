@@ -170,7 +170,8 @@ func (e *estate) drop(name string) {
 		return
 	}
 	delete(e.files, name)
-	if h.handed && !succession.settled {
+	// Not handover.OnProbation, which has its own lock: nobody is after that is settled.
+	if h.handed && !succession.settled && inherited.Number(handover.ReadyWithin) != 0 {
 		e.retired = append(e.retired, h.fd)
 	} else {
 		closeDescriptor(h.fd)
@@ -198,6 +199,7 @@ func (e *estate) bequeath(h *handover.Handover) error {
 		h.Numbers[handover.File] = append(h.Numbers[handover.File], e.files[name].fd)
 		b = appendFileRecord(b, name, e.files[name].fd)
 	}
+	slices.Sort(h.Numbers[handover.File])
 	for _, name := range slices.Sorted(maps.Keys(e.states)) {
 		b = appendRecord(b, record{manifestState, name, e.states[name].value})
 	}

@@ -175,5 +175,5 @@ func openPathOnly(string) (int, error) { return 0, errors.ErrUnsupported }
 // nothing changed.
 func execTransient(err error) bool {
 	return errors.Is(err, syscall.ETXTBSY) || errors.Is(err, syscall.EAGAIN) || errors.Is(err, syscall.ENOMEM) ||
-		errors.Is(err, os.ErrNotExist)
+		errors.Is(err, syscall.ENFILE) || errors.Is(err, syscall.EMFILE) || errors.Is(err, os.ErrNotExist)
 }

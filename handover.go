@@ -133,6 +133,7 @@ func execBack(target string, args, env []string, h *handover.Handover) (err erro
 	}
 	if err == nil {
 		err = execve(target, args, env, h, nil)
+		notices.add("the version before can't come back", "reason", err)
 		resume()
 	}
 	return err

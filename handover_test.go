@@ -5,8 +5,10 @@ package autorestart
 import (
 	"bufio"
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -68,6 +70,48 @@ var daemonCommands = map[string]func(argument string) string{
 			return fmt.Sprint(len(value), " bytes")
 		}
 		return fmt.Sprintf("%s, %t", value, ok)
+	},
+	// pass-many N passes a file on under N names.
+	"pass-many": func(argument string) string {
+		n, err := strconv.Atoi(argument)
+		for i := 0; i < n && err == nil; i++ {
+			err = Pass(fmt.Sprint("many ", i), os.Stdin)
+		}
+		return fmt.Sprint(err)
+	},
+	"count-names": func(string) string { return strconv.Itoa(len(InheritedNames())) },
+	// relisten NAME stops passing a listener on, and listens there again.
+	"relisten": func(name string) string {
+		ln, err := net.Listen("tcp", "127.0.0.1:0")
+		if f, inheritErr := Inherited(name); inheritErr == nil {
+			ln.Close()
+			ln, err = net.FileListener(f)
+			f.Close()
+		}
+		if err != nil {
+			return err.Error()
+		}
+		Pass(name, nil)
+		ln.Close()
+		if ln, err = net.Listen("tcp", ln.Addr().String()); err != nil {
+			return err.Error()
+		}
+		defer ln.Close()
+		f, err := ln.(*net.TCPListener).File()
+		if err != nil {
+			return err.Error()
+		}
+		defer f.Close()
+		return fmt.Sprint(Pass(name, f))
+	},
+	// fail-with REASON has a quoted reason, and how often it is repeated after it.
+	"fail-with": func(argument string) string {
+		var reason string
+		var times int
+		if _, err := fmt.Sscanf(argument, "%q %d", &reason, &times); err != nil {
+			return err.Error()
+		}
+		return fmt.Sprint(Fail(errors.New(strings.Repeat(reason, times))))
 	},
 	"ready":      func(string) string { Ready(); return "" },
 	"fail":       func(reason string) string { return fmt.Sprint(Fail(fmt.Errorf("%s", reason))) },
@@ -327,6 +371,51 @@ func TestFailedVersionIsTakenBack(t *testing.T) {
 			d.answers("ready", "")
 			d.answers("taken-back", "<nil>")
 		})
+	}
+}
+
+// TestAnyReason: whatever it is, it does not stand in the way.
+func TestAnyReason(t *testing.T) {
+	for _, test := range []struct{ name, reason, want string }{
+		{"NUL", `"a\x00b" 1`, "a�b"},
+		{"fields", `",pid=1,\n" 1`, ",pid=1,\n"},
+		{"long", `"é" 100000`, strings.Repeat("é", maxReason/2) + "…"},
+		{"cut within a character", `"→" 100000`, strings.Repeat("→", maxReason/3) + "…"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			d := probation(t, time.Minute)
+			d.deploy(2)
+			d.wantRestart(2)
+			d.tell("fail-with " + test.reason)
+			d.wantBack(test.want)
+		})
+	}
+}
+
+// TestManyFiles: as many would not fit into a variable, one by one.
+func TestManyFiles(t *testing.T) {
+	const n = 14000
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil || limit.Max < n+1000 {
+		t.Skip("the limit of open files is", limit.Max, err)
+	}
+	d := newDaemon(t)
+	d.start()
+	d.answers(fmt.Sprint("pass-many ", n), "<nil>")
+	d.deploy(2)
+	d.wantRestart(2)
+	d.answers("count-names", strconv.Itoa(n))
+}
+
+// TestClosedBeforeReady: what a version has no use for is closed at once, unless
+// the one before may come back.
+func TestClosedBeforeReady(t *testing.T) {
+	d := newDaemon(t)
+	d.start()
+	for version := 2; version < 5; version++ {
+		d.answers("relisten socket", "<nil>")
+		d.deploy(version)
+		d.wantRestart(version)
 	}
 }
 

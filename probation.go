@@ -38,7 +38,19 @@ func Fail(err error) error {
 	if err != nil {
 		reason = err.Error()
 	}
-	return handover.Return(reason)
+	return handover.Return(presentable(reason))
+}
+
+// maxReason is how much of a reason goes back, in bytes: execve(2) takes no variable
+// of more than 128 KiB, and the others in there have the greater need.
+const maxReason = 4 << 10
+
+// presentable returns what of a reason can be in a variable.
+func presentable(reason string) string {
+	if len(reason) > maxReason {
+		reason = strings.ToValidUTF8(reason[:maxReason], "") + "…"
+	}
+	return strings.ReplaceAll(reason, "\x00", "�")
 }
 
 // Guard takes this version back if main panics, or returns, before it has called
@@ -46,8 +58,8 @@ func Fail(err error) error {
 //
 //	defer autorestart.Guard()
 //
-// Other goroutines, [os.Exit] and fatal errors of the runtime are beyond its
-// reach.
+// Other goroutines, [os.Exit], and so log.Fatal, and fatal errors of the runtime are
+// beyond its reach.
 func Guard() {
 	panicked := recover()
 	if handover.OnProbation() {
@@ -59,7 +71,7 @@ func Guard() {
 			stack = stack[:runtime.Stack(stack, false)]
 			writeStderr(append([]byte("panic: "+panicText(panicked)+"\n\n"), stack...))
 		}
-		handover.Return(reason)
+		handover.Return(presentable(reason))
 	}
 	if panicked != nil {
 		panic(panicked)
@@ -116,7 +128,9 @@ func refuseTakenBack(c *candidate) error {
 func (r *Restarter) putOnProbation(h *handover.Handover, c *candidate) error {
 	h.Texts[handover.Image] = formatFileID(c.id)
 	// This version may not have shown that it works: then the next goes back further.
-	if !h.KeepWayBack() {
+	err := h.KeepWayBack()
+	if err == handover.ErrNoProbation {
+		err = nil
 		for _, f := range [...]struct {
 			kind int
 			path string
@@ -130,7 +144,7 @@ func (r *Restarter) putOnProbation(h *handover.Handover, c *candidate) error {
 		}
 	}
 	h.Set(handover.ReadyWithin, int(max(1, r.ReadyTimeout.Milliseconds())))
-	return nil
+	return err
 }
 
 // returnable returns nil if c can be taken back.
@@ -145,5 +159,18 @@ func returnable(c *candidate) error {
 			Expected: "one with it: it could neither be ready in time nor be taken back",
 		}
 	}
-	return nil
+	// To find out after everything has been brought to rest would cost the clients.
+	fd, err := openPathOnly(selfExe)
+	if err == nil {
+		closeDescriptor(fd)
+		return nil
+	}
+	if errors.Is(err, os.ErrNotExist) {
+		err = errors.ErrUnsupported // without /proc
+	}
+	err = &os.PathError{Op: "restart with ReadyTimeout: open", Path: selfExe, Err: err}
+	if execTransient(err) {
+		return asUnfit(c.path, notYet("no way to keep the running image ("+rootCause(err).Error()+")", "that it can come back", err))
+	}
+	return err
 }

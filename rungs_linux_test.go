@@ -7,8 +7,10 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"runtime"
 	"strconv"
 	"syscall"
+	"testing"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -164,3 +166,28 @@ const canPeek = true
 func seesProcesses() bool { return procIsOurs() }
 
 func uintptrOf(p *int32) uintptr { return uintptr(unsafe.Pointer(p)) }
+
+// TestNoWayBackWithoutProc: that is found out before everything is brought to rest
+// for it.
+func TestNoWayBackWithoutProc(t *testing.T) {
+	skipped := make(chan error)
+	go func() {
+		runtime.LockOSThread() // and never unlock it: the thread is of no more use
+		err := privateMounts()
+		if err == nil {
+			err = hide("/proc")
+		}
+		if err == nil {
+			if err := returnable(&candidate{path: "/app"}); !errors.Is(err, errors.ErrUnsupported) || isNotYet(err) {
+				t.Errorf("without /proc: %v", err)
+			}
+		}
+		skipped <- err
+	}()
+	if err := <-skipped; err != nil {
+		t.Skip(err)
+	}
+	if err := returnable(&candidate{path: "/app"}); err != nil {
+		t.Errorf("with /proc: %v", err)
+	}
+}

@@ -14,10 +14,14 @@ import (
 // lost.
 //
 // SIGTERM, SIGINT and SIGQUIT are not ignored: they end the process at any moment.
-// On systems other than Linux none is.
+// On systems other than Linux none is, nor where no signal is named.
+//
+// Children that are started while a signal is ignored go on ignoring it. A version
+// that is to ignore it for good, by [signal.Ignore], calls that after [Ready].
 func Notify(c chan<- os.Signal, signals ...os.Signal) {
 	s := &succession
-	s.mu.Lock()
+	s.mu.Lock() // until the end: Ready gives the default to what nobody has subscribed to
+	defer s.mu.Unlock()
 	s.ignoreForExec = ignoreForExec
 	for _, sig := range signals {
 		switch n, ok := sig.(syscall.Signal); {
@@ -27,6 +31,5 @@ func Notify(c chan<- os.Signal, signals ...os.Signal) {
 			s.signals = append(s.signals, int(n))
 		}
 	}
-	s.mu.Unlock()
 	signal.Notify(c, signals...)
 }

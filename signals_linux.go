@@ -7,6 +7,7 @@ package autorestart
 
 import (
 	"runtime"
+	"slices"
 	"strings"
 	"unsafe"
 
@@ -42,8 +43,10 @@ func rtSigaction(sig int, action, old *sigaction) error {
 	return nil
 }
 
-// ignoreForExec ignores the signals until it is undone.
+// ignoreForExec ignores the signals until it is undone. Not SIGCHLD, which ends no
+// process: the kernel would throw away what becomes of children meanwhile.
 func ignoreForExec(signals []int) (undo func()) {
+	signals = slices.DeleteFunc(slices.Clone(signals), func(sig int) bool { return sig == int(unix.SIGCHLD) })
 	before := make([]sigaction, len(signals))
 	var ignore sigaction
 	*ignore.handler() = sigIgnore

@@ -12,7 +12,9 @@
 // Before the exec requests that have begun are answered by the version that they
 // reached. Newcomers wait in the kernel and are answered by the next one.
 //   - Plain HTTP/1.1: nothing. Idle connections cross the exec, and so do those that
-//     have just been made; a client may send its next request at any time.
+//     have just been made; a client may send its next request at any time. Only what is
+//     asked on a connection that has found no rest for 20 ms is answered with
+//     Connection: close.
 //   - HTTP/1.1 over TLS: a response under way ends its connection (Connection: close). An
 //     idle connection is closed when nothing has come for 10 ms. A request that is on the
 //     way at that very moment fails, as whenever a server closes an idle connection.
@@ -35,7 +37,8 @@
 // as for WebSocket.
 //
 // If the restart is called off, everything is as before, but for idle connections over
-// TLS, which are closed.
+// TLS, which are closed. If the new version is taken back after it has begun to listen,
+// the idle connections that have crossed to it are closed.
 package httpserve
 
 import (
@@ -46,7 +49,8 @@ import (
 )
 
 // ListenAndServe is like [http.Server.ListenAndServe] with a listener of package
-// sockets, see [Serve].
+// sockets, see [Serve]. The server's BaseContext is called in between, if set: that
+// is the place for [autorestart.Ready].
 func ListenAndServe(srv *http.Server) error {
 	ln, err := sockets.Listen("tcp", orDefault(srv.Addr, ":http"))
 	if err != nil {

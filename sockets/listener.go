@@ -39,7 +39,7 @@ type listener struct {
 // then.
 func newListener(s listenerSocket, k, then key, ka keepAlive) *listener {
 	l := &listener{
-		tenure:    tenure{gate: gate{arm: s.SetDeadline}, key: k},
+		tenure:    tenure{gate: gate{arm: s.SetDeadline}, key: k, inherited: then != key{}},
 		socket:    s,
 		keepAlive: ka,
 		streams:   map[*stream]bool{},

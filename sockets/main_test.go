@@ -59,6 +59,11 @@ func echoMain() {
 		"close": func(arg string) {
 			Say("closed", open[Must(strconv.Atoi(arg))].Close())
 		},
+		"probation": func(string) { // for the next version
+			r.ReadyTimeout = time.Minute
+			Say("done", "")
+		},
+		"fail": func(string) { Say("failed", autorestart.Fail(nil)) },
 		"ready": func(string) {
 			autorestart.Ready()
 			Say("done", "")

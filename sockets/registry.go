@@ -18,6 +18,8 @@ var registry struct {
 	inherited []key // nobody has asked for them
 	accepted  []key // connections of those, or of what was closed
 	open      map[slot]bool
+	given     []key // whose paths stay until this version is ready
+	settled   bool
 }
 
 // slot is a socket among those that the program has opened.
@@ -115,14 +117,29 @@ func vacate(k key) {
 	delete(registry.open, k.slot())
 }
 
+// mayBeNeeded reports whether the version before may come back and need the path of
+// the socket, which this one has closed, as main does that panics with a deferred
+// Close. Then it is removed when this version is ready.
+func mayBeNeeded(k key) bool {
+	defer lockRegistry()()
+	r := &registry
+	// Not handover.OnProbation, whose lock is held when everything resumes because
+	// nobody could come back.
+	if r.settled || handover.Taken.Number(handover.ReadyWithin) == 0 {
+		return false
+	}
+	r.given = append(r.given, k)
+	return true
+}
+
 func init() { handover.Settled = dropInherited }
 
 // dropInherited lets go of what nobody has asked for; the root package has closed all
 // of it that an image before has left.
 func dropInherited() {
 	unlock := lockRegistry()
-	dropped := registry.inherited
-	registry.inherited = nil
+	dropped := append(registry.inherited, registry.given...)
+	registry.inherited, registry.given, registry.settled = nil, nil, true
 	unlock()
 	for _, k := range dropped {
 		if k.kind == unasked {

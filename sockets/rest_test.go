@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -230,5 +231,36 @@ func TestClosedBeforeTheExec(t *testing.T) {
 	}
 	if names := d.Ask("names", "names"); names != "" {
 		t.Errorf("crosses the exec: %q", names)
+	}
+}
+
+// TestRestartWithoutDescriptors: where there is none left for what crosses the exec,
+// the old version serves until there is.
+func TestRestartWithoutDescriptors(t *testing.T) {
+	tried := false // with everything at rest
+	for spare := 0; ; spare++ {
+		d := Start(t, "echo")
+		address := d.Ask("listen udp 127.0.0.1:0", "open")
+		client := dial(t, "udp", address)
+		files := Must(strconv.Atoi(d.Ask("files", "files"))) - 1 // one is of who looks
+		d.Ask(fmt.Sprintf("nofile %d", files+spare), "done")
+		d.Tell("restart")
+		served := true
+		for start := time.Now(); served && time.Since(start) < 500*time.Millisecond; {
+			send(t, client, "hello")
+			client.SetReadDeadline(time.Now().Add(time.Second))
+			_, err := client.Read(make([]byte, 100))
+			served = err == nil
+		}
+		if !served { // the descriptors were enough
+			d.Want("start")
+			break
+		}
+		tried = tried || strings.Contains(d.Log(), "msg=restarting")
+		d.Ask("nofile 1000", "done")
+		d.Want("start")
+	}
+	if !tried {
+		t.Error("no exec failed for want of a descriptor")
 	}
 }

@@ -32,11 +32,14 @@
 // call is found first, the nth of several by the nth call; then a socket that has
 // the address that is asked for, as for 0.0.0.0:8080 where the version before asked
 // for :8080. So port 0 keeps the port that it got. What the new version has not asked
-// for when it calls [autorestart.Ready] is closed.
+// for when it calls [autorestart.Ready] is closed. Until then an address that was
+// handed over is taken for [net.Listen]: a version from before this package was in use
+// can't go back to its own.
 //
 // The path of a Unix socket stays. Don't remove it before listening, unless
 // [autorestart.Generation] is 0: without a path, an inherited socket is of no use, and
-// another is opened. Close removes the path of a listener as package net does.
+// another is opened. Close removes the path of a listener as package net does; on
+// probation only [autorestart.Ready] does, if the version before needs it to come back.
 //
 // # systemd
 //

@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	. "github.com/autorestart-go/autorestart/internal/daemontest"
+	"github.com/autorestart-go/autorestart/internal/handover"
 )
 
 func TestEveryNetworkSurvives(t *testing.T) {
@@ -169,6 +170,42 @@ func TestPathRemovedBeforeListen(t *testing.T) {
 	d.Restart()
 	d.Ask("listen unix "+path, "open")
 	wantEcho(t, "unix", path, 2)
+}
+
+// TestClosedOnProbation: a deferred Close comes before the version is taken back.
+func TestClosedOnProbation(t *testing.T) {
+	if !handover.CanReturn {
+		t.Skip("there is no way back on this system")
+	}
+	path := filepath.Join(t.TempDir(), "socket")
+	listen := "listen unix " + path
+	d := Start(t, "echo")
+	d.Ask(listen, "open")
+	d.Ask("probation", "done")
+	d.Restart()
+	d.Ask(listen, "open")
+	d.Ask("close 0", "closed")
+	early := dial(t, "unix", path)
+	send(t, early, "early")
+	d.Ask("fail", "start")
+	d.Ask(listen, "open")
+	want(t, early, "2 early")
+	early.Close()
+
+	d.Deploy()
+	d.Ask("probation", "done")
+	d.Restart()
+	d.Ask(listen, "open")
+	d.Ask("close 0", "closed")
+	d.Ask("ready", "done")
+	if _, err := os.Lstat(path); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the path of what was closed is there: %v", err)
+	}
+	// From now on it goes with the socket.
+	d.Ask(listen, "open")
+	d.Ask("close 1", "closed")
+	d.Ask(listen, "open")
+	wantEcho(t, "unix", path, 3)
 }
 
 func TestNotAskedForIsClosedByReady(t *testing.T) {

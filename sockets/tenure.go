@@ -15,6 +15,7 @@ import (
 type tenure struct {
 	gate
 	key        key
+	inherited  bool
 	unregister func()
 }
 
@@ -46,7 +47,7 @@ func (t *tenure) resume() {
 
 // give gives the socket up.
 func (t *tenure) give() {
-	if t.key.ownsPath() {
+	if t.key.ownsPath() && !(t.inherited && mayBeNeeded(t.key)) {
 		os.Remove(t.key.local)
 	}
 	withdraw(t.key)

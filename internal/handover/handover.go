@@ -133,24 +133,32 @@ func Execute(target string, args, env []string, h *Handover) error {
 	return err
 }
 
+// maxRun is how many descriptors in a row Parse takes for possible.
+const maxRun = 1 << 20
+
 // String returns what [Parse] parses: fields, as key=value, separated by commas. A
-// text has its length and a colon before it.
+// text has its length and a colon before it. Descriptors in a row are one field, as
+// file=10-19: execve(2) takes no variable of more than 128 KiB, and there may be tens
+// of thousands, most of which are in a row if they are sorted.
 func (h *Handover) String() string {
 	var b []byte
-	field := func(key string, n int, end byte) {
-		b = append(b, key...)
-		b = strconv.AppendInt(append(b, '='), int64(n), 10)
-		b = append(b, end)
-	}
 	for kind, numbers := range &h.Numbers {
-		for _, n := range numbers {
-			field(numberKeys[kind], n, ',')
+		for len(numbers) > 0 {
+			n, run := numbers[0], 1
+			for kind >= Inotify && run < len(numbers) && numbers[run] == n+run {
+				run++
+			}
+			last := ""
+			if run > 1 {
+				last = "-" + strconv.Itoa(n+run-1)
+			}
+			b = append(b, numberKeys[kind]+"="+strconv.Itoa(n)+last+","...)
+			numbers = numbers[run:]
 		}
 	}
 	for kind, text := range &h.Texts {
 		if text != "" {
-			field(textKeys[kind], len(text), ':')
-			b = append(append(b, text...), ',')
+			b = append(b, textKeys[kind]+"="+strconv.Itoa(len(text))+":"+text+","...)
 		}
 	}
 	return string(b)
@@ -176,11 +184,17 @@ func Parse(s string, pid int) (h Handover, ignored string) {
 			s = rest[n+2:]
 			continue
 		case kind >= 0:
-			// Never one of the standard streams.
-			if !isNumber || rest == "" || rest[0] != ',' || kind >= Inotify && n <= 2 {
+			last := n
+			if isNumber && kind >= Inotify && rest != "" && rest[0] == '-' {
+				last, rest, isNumber = leadingInt(rest[1:])
+			}
+			// Never one of the standard streams, nor more than a process can have.
+			if !isNumber || rest == "" || rest[0] != ',' || kind >= Inotify && n <= 2 || last < n || last-n > maxRun {
 				return Handover{}, damaged
 			}
-			h.Numbers[kind] = append(h.Numbers[kind], n)
+			for ; n <= last; n++ {
+				h.Numbers[kind] = append(h.Numbers[kind], n)
+			}
 		}
 		if _, s, ok = cut(value, ','); !ok {
 			return Handover{}, damaged
@@ -192,6 +206,9 @@ func Parse(s string, pid int) (h Handover, ignored string) {
 	return h, ""
 }
 
+// What follows is not inlined: that would add to every program.
+
+//go:noinline
 func index(keys []string, key string) int {
 	for i, k := range keys {
 		if k == key {
@@ -202,6 +219,8 @@ func index(keys []string, key string) int {
 }
 
 // cut is [strings.Cut].
+//
+//go:noinline
 func cut(s string, separator byte) (before, after string, found bool) {
 	for i := range len(s) {
 		if s[i] == separator {
@@ -212,6 +231,8 @@ func cut(s string, separator byte) (before, after string, found bool) {
 }
 
 // leadingInt parses a non-negative decimal number that fits a C int.
+//
+//go:noinline
 func leadingInt(s string) (n int, rest string, ok bool) {
 	i := 0
 	for ; i < len(s) && s[i] >= '0' && s[i] <= '9'; i++ {

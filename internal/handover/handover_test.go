@@ -26,6 +26,7 @@ func TestRoundTrip(t *testing.T) {
 		of(map[int][]int{PID: {1 << 22}, Generation: {0}}, nil), // the kernel's PID_MAX_LIMIT
 		of(map[int][]int{PID: {42}, Inotify: {7, 3, 1048575}, Watch: {7, 1, 7, 0, 3, 2147483639}}, nil),
 		of(map[int][]int{PID: {42}, File: {3, 4}, Manifest: {5}, Previous: {6}, Dir: {7}, ReadyWithin: {30000}, Signal: {1, 10}}, nil),
+		of(map[int][]int{PID: {42}, Inotify: {4, 3}, Watch: {1, 2, 3, 4}, File: {3, 4, 5, 7, 8, 10}, Manifest: {9}}, nil),
 		of(map[int][]int{PID: {42}}, map[int]string{
 			Image: "1/2/3/", Times: "1/2", Failed: "x", Reason: "a,reason=3:b", Path: "/srv/a,b=c,pid=43,path=/x \n\xff",
 		}),
@@ -71,6 +72,17 @@ func TestParse(t *testing.T) {
 		{"pid=42,path=9:/srv/app,", nil, damaged},
 		{"pid=42,path=9:", nil, damaged},
 		{"pid=42,path=9", nil, damaged},
+
+		// In a row.
+		{"pid=42,inotify=3-5,inotify=7-7,", []int{3, 4, 5, 7}, ""},
+		{"pid=42,inotify=5-4,", nil, damaged},
+		{"pid=42,inotify=3-,", nil, damaged},
+		{"pid=42,inotify=-3,", nil, damaged},
+		{"pid=42,inotify=3-4", nil, damaged},
+		{"pid=42,inotify=3-4-5,", nil, damaged},
+		{"pid=42,inotify=2-3,", nil, damaged},
+		{"pid=42,inotify=3-2000000000,", nil, damaged},
+		{"pid=42,ready=3-4,", nil, damaged},
 
 		// Never a standard stream.
 		{"pid=42,inotify=0,", nil, damaged},

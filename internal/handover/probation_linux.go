@@ -26,8 +26,9 @@ var ErrNoProbation = errors.New("autorestart: this version is not on probation")
 // taken back by this one.
 var Back = func(target string, args, env []string, h *Handover) error {
 	syscall.ForkLock.RLock()
-	defer syscall.ForkLock.RUnlock()
-	return Execute(target, args, env, h)
+	err := Execute(target, args, env, h)
+	syscall.ForkLock.RUnlock()
+	return err
 }
 
 var probation struct {
@@ -38,16 +39,23 @@ var probation struct {
 	env    []string // that this image was executed with
 }
 
+// returnPause is between attempts to take back what is not ready in time.
+const returnPause = time.Second
+
 func (h *Handover) startProbation() {
 	ms := h.Number(ReadyWithin)
 	if ms == 0 || h.Number(Previous) == 0 {
 		return
 	}
 	p := &probation
+	p.mu.Lock()
 	p.on, p.handed, p.env = true, *h, syscall.Environ()
 	p.timer = time.AfterFunc(time.Duration(ms)*time.Millisecond, func() {
-		Return("it was not ready within " + strconv.Itoa(ms) + " ms")
+		for Return("it was not ready within "+strconv.Itoa(ms)+" ms") != ErrNoProbation {
+			time.Sleep(returnPause) // what was in the way may pass
+		}
 	})
+	p.mu.Unlock()
 }
 
 // OnProbation reports whether this image can still be taken back.
@@ -60,23 +68,27 @@ func OnProbation() bool {
 }
 
 // KeepWayBack has the next image return to the one that this could return to. It
-// reports false if that is none. The descriptors are copies: this version may be
-// ready before the exec.
-func (h *Handover) KeepWayBack() bool {
+// answers ErrNoProbation if that is none. The descriptors are copies: this version may
+// be ready before the exec. Without them the next would not be on probation, and
+// nobody would know.
+func (h *Handover) KeepWayBack() error {
 	p := &probation
 	p.mu.Lock()
-	on := p.on
-	if on {
+	err := ErrNoProbation
+	if p.on {
+		err = nil
 		h.Numbers[ReadyWithin] = p.handed.Numbers[ReadyWithin]
 		for _, kind := range [...]int{Previous, Dir} {
-			if fd, err := duplicate(p.handed.Number(kind)); err == nil {
-				h.Set(kind, fd)
-				h.Temporary = append(h.Temporary, fd)
+			var fd int
+			if fd, err = duplicate(p.handed.Number(kind)); err != nil {
+				break
 			}
+			h.Set(kind, fd)
+			h.Temporary = append(h.Temporary, fd)
 		}
 	}
 	p.mu.Unlock()
-	return on
+	return err
 }
 
 func duplicate(fd int) (int, error) {

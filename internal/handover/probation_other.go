@@ -21,7 +21,7 @@ var Back func(target string, args, env []string, h *Handover) error
 func OnProbation() bool { return false }
 
 // KeepWayBack has none to keep.
-func (h *Handover) KeepWayBack() bool { return false }
+func (h *Handover) KeepWayBack() error { return ErrNoProbation }
 
 // Forget has nothing to forget.
 func Forget(kind, n int) {}
