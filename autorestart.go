@@ -200,8 +200,8 @@ type Restarter struct {
 	// PollInterval is as in [Watcher].
 	PollInterval time.Duration
 
-	// Logger hears of restarts, and why a new version is not executed. If nil,
-	// the Restarter is silent.
+	// Logger hears of restarts, why a new version is not executed, and of what is
+	// handed over. It must not call this package. If nil, the Restarter is silent.
 	Logger Logger
 
 	watcher atomic.Pointer[Watcher] // of Run
@@ -423,7 +423,7 @@ func (r *Restarter) replace(done <-chan struct{}, h hooks, running *version, c *
 			return err
 		}
 		if time.Since(start) >= patience {
-			return asUnfit(c.path, notYet("a file that execve refuses ("+rootCause(err).Error()+")", "an execve that succeeds", err))
+			return asUnfit(c.path, notYet("a file that can't be executed now ("+rootCause(err).Error()+")", "an exec that succeeds", err))
 		}
 		if err := sleep(done, retry.next()); err != nil {
 			return err

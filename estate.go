@@ -76,7 +76,8 @@ func InheritedNames() []string {
 
 // SetState gives the next image a few bytes under a name: a counter, a session
 // key, a cache. They go from image to image until they are set again, or set to
-// nil. The library keeps a copy.
+// nil. The library keeps a copy, and writes it out while everything rests for the
+// exec: megabytes take milliseconds, a gigabyte takes seconds.
 func SetState(name string, value []byte) {
 	defer lockEstate()()
 	if value == nil {

@@ -28,6 +28,10 @@
 // A connection over TLS on which no request has begun is closed after 50 ms; a browser
 // may have made it to be prepared, and makes another.
 //
+// Each idle connection that crosses the exec takes a second descriptor for the moment,
+// and lengthens it by some 50 µs: a server that has thousands of them had better end
+// them sooner ([http.Server.IdleTimeout]).
+//
 // # Long requests
 //
 // The exec waits for responses that are under way, up to

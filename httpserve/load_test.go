@@ -36,7 +36,11 @@ func TestNoRequestIsLost(t *testing.T) {
 }
 
 func testLoad(t *testing.T, network string, secure, keepAlive bool) {
-	const restarts, clients = 20, 4
+	const clients = 4
+	restarts := 20
+	if testing.Short() {
+		restarts = 5
+	}
 	deploy := network == "unix" // by rename, or be told to restart
 	env := []string{networkEnv + "=" + network}
 	if network == "unix" {

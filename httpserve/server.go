@@ -112,6 +112,9 @@ func (s *server) begin() (end func()) {
 		s.mu.Unlock()
 		if last {
 			unregister()
+			if s.draining.Load() != nil {
+				s.Resume() // nobody else will
+			}
 		}
 	}
 }
