@@ -63,7 +63,7 @@ func launchPath() string {
 func setProcessName(path string) {
 	name, err := unix.BytePtrFromString(path[strings.LastIndexByte(path, '/')+1:])
 	if err == nil {
-		unix.Prctl(unix.PR_SET_NAME, uintptr(unsafe.Pointer(name)), 0, 0, 0)
+		unix.RawSyscall(unix.SYS_PRCTL, unix.PR_SET_NAME, uintptr(unsafe.Pointer(name)), 0)
 	}
 }
 

@@ -13,7 +13,7 @@ import (
 // nothing: PR_GET_PDEATHSIG in prctl(2). It is each thread's own, new ones begin
 // without, and only a thread itself can ask, as here, before main, the first.
 var parentDeathSignal = func() (sig int32) {
-	unix.Prctl(unix.PR_GET_PDEATHSIG, uintptr(unsafe.Pointer(&sig)), 0, 0, 0)
+	unix.RawSyscall(unix.SYS_PRCTL, unix.PR_GET_PDEATHSIG, uintptr(unsafe.Pointer(&sig)), 0)
 	return sig
 }()
 
@@ -65,5 +65,5 @@ func (a *threadAttributes) apply() {
 	if a.io>>13 != 0 { // a class has been set
 		unix.RawSyscall(unix.SYS_IOPRIO_SET, ioprioWhoProcess, 0, a.io)
 	}
-	unix.RawSyscall6(unix.SYS_PRCTL, unix.PR_SET_PDEATHSIG, uintptr(a.parentDeath), 0, 0, 0, 0)
+	unix.RawSyscall(unix.SYS_PRCTL, unix.PR_SET_PDEATHSIG, uintptr(a.parentDeath), 0)
 }
