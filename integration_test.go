@@ -392,8 +392,12 @@ func (d *daemon) ask(command, event string) report {
 func (d *daemon) watching() {
 	d.t.Helper()
 	if !haveEvents {
-		waitFor(d.t, "line about polling from each image", func() bool {
-			return strings.Count(d.stderr.String(), "polling every") >= d.last.Generation
+		// An image that finds a new version at its first look says nothing of polling.
+		waitFor(d.t, "line about polling from this image", func() bool {
+			log := d.stderr.String()
+			const restart = "] restarting path="
+			return strings.Count(log, restart) >= d.last.Generation-1 &&
+				strings.LastIndex(log, "polling every") > strings.LastIndex(log, restart)
 		})
 		return
 	}
