@@ -15,20 +15,10 @@ func BenchmarkRollback(b *testing.B) {
 			program := build(b, ours)
 			var r *rollback
 			for b.Loop() {
-				for attempt := 0; ; attempt++ {
+				try(b, func() (trial, error) {
 					r = &rollback{fault: f}
-					err := r.run(program, tempDir(b), deploys)
-					if err == nil && r.lost() == nil && r.slow() != nil && attempt < retries {
-						b.Log(r.slow())
-						continue
-					}
-					for _, err := range []error{err, r.lost(), r.slow()} {
-						if err != nil {
-							b.Error(err)
-						}
-					}
-					break
-				}
+					return r, r.run(program, tempDir(b), deploys)
+				})
 			}
 			slowest := slices.Max(append(r.times, 0))
 			b.ReportMetric(0, "ns/op")
