@@ -355,8 +355,8 @@ const execPatience = 2 * time.Second
 // restingPatience is the same while clients wait.
 const restingPatience = 50 * time.Millisecond
 
-// restarting is held from BeforeExec to the exec, so that of two restarts asked
-// for at once the second finds out whether the first has failed.
+// restarting is held from Verify to the exec, so that of two restarts asked for at
+// once the second finds out whether the first has failed.
 var restarting = make(chan struct{}, 1)
 
 // execMu has one exec at a time: each changes, for its moment, what the whole

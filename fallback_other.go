@@ -99,12 +99,12 @@ func parseFileID(s string) fileID {
 	}
 }
 
-// launchPath returns what the image before says, unless that could be anybody.
-// Otherwise it is what argv[0] says, as long as that leads to the same file as
-// what the system says: only argv[0] keeps a symbolic link.
+// launchPath returns what the image before says, if there was one. Otherwise it is
+// what argv[0] says, as long as that leads to the same file as what the system
+// says: only argv[0] keeps a symbolic link.
 func launchPath() string {
-	if inherited.Texts[handover.Path] != "" && os.Getuid() == os.Geteuid() && os.Getgid() == os.Getegid() {
-		return inherited.Texts[handover.Path]
+	if path := inherited.Texts[handover.Path]; path != "" {
+		return path
 	}
 	exe, exeErr := os.Executable()
 	if len(os.Args) == 0 {
@@ -168,7 +168,7 @@ func execve(target string, args, env []string, h *handover.Handover, c *candidat
 
 const selfExe = "the running image" // has no path
 
-// openPathOnly fails: there is no way back, see openWayBack.
+// openPathOnly fails: there is no way back, see [handover.CanReturn].
 func openPathOnly(string) (int, error) { return 0, errors.ErrUnsupported }
 
 // execTransient reports whether an exec that failed so may succeed soon, with
