@@ -28,13 +28,13 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/autorestart-go/autorestart/internal/handover"
+	"github.com/autorestart-go/autorestart/internal/testprocess"
 )
 
 // The daemon of these tests is the test binary itself, copied to where it is
 // deployed. Its versions differ in a line after the end of the ELF file.
 
-// patience is how long a test waits for something that should take milliseconds.
-const patience = 20 * time.Second
+const patience = testprocess.Patience
 
 const (
 	trailerPrefix = "\nautorestart test version "
@@ -122,7 +122,7 @@ func daemonMain() {
 	}
 	var changes chan bool
 	for {
-		command, argument, _ := strings.Cut(readLine(), " ")
+		command, argument, _ := strings.Cut(testprocess.ReadLine(), " ")
 		switch command {
 		case "":
 			return // standard input was closed
@@ -207,23 +207,6 @@ func watchHere() {
 	}
 }
 
-// readLine reads no further than the line's end: the rest belongs to whichever
-// image comes to it.
-func readLine() string {
-	var line []byte
-	for b := make([]byte, 1); ; {
-		n, err := os.Stdin.Read(b)
-		switch {
-		case n == 1 && b[0] == '\n':
-			return string(line)
-		case n == 1:
-			line = append(line, b[0])
-		case err != nil:
-			return ""
-		}
-	}
-}
-
 func describeSelf() report {
 	r := report{PID: os.Getpid(), Files: map[string]string{}, ParentDeath: parentDeathAtStart}
 	exe, err := os.Open("/proc/self/exe")
@@ -278,7 +261,7 @@ type daemon struct {
 	cmd     *exec.Cmd
 	stdin   io.WriteCloser
 	reports chan report
-	stderr  *logBuffer
+	stderr  *testprocess.Log
 	last    report // the start report of the image that runs
 }
 
@@ -289,7 +272,7 @@ func newDaemon(t *testing.T) *daemon {
 	if err := os.Chmod(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	d := &daemon{t: t, path: filepath.Join(dir, "app"), reports: make(chan report, 1000), stderr: new(logBuffer)}
+	d := &daemon{t: t, path: filepath.Join(dir, "app"), reports: make(chan report, 1000), stderr: new(testprocess.Log)}
 	d.write(d.path, image(t, 1))
 	d.cmd = exec.Command(d.path)
 	d.cmd.Env = append(os.Environ(), helperEnv+"=daemon")
@@ -451,32 +434,7 @@ func (d *daemon) rename(from, to string) {
 	}
 }
 
-func waitFor(t testing.TB, what string, done func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(patience); !done(); time.Sleep(2 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("no %s for %v", what, patience)
-		}
-	}
-}
-
-// logBuffer collects what a process writes.
-type logBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *logBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *logBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
-}
+var waitFor = testprocess.WaitFor
 
 func (d *daemon) wantLogged(text string) {
 	d.t.Helper()

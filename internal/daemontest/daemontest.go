@@ -17,10 +17,13 @@ import (
 	"time"
 
 	"github.com/autorestart-go/autorestart"
+	"github.com/autorestart-go/autorestart/internal/testprocess"
 )
 
-// Patience is how long a test waits for something that should take milliseconds.
-const Patience = 20 * time.Second
+// Of package testprocess, for tests that import this one with a dot.
+const Patience = testprocess.Patience
+
+var WaitFor = testprocess.WaitFor
 
 // HelperEnv names the daemon that the test binary is to be.
 const HelperEnv = "AUTORESTART_TEST_HELPER"
@@ -63,7 +66,7 @@ func Must[T any](v T, err error) T {
 // more to come.
 func Obey(r *autorestart.Restarter, commands map[string]func(arg string)) {
 	for {
-		command, arg, _ := strings.Cut(readLine(), " ")
+		command, arg, _ := strings.Cut(testprocess.ReadLine(), " ")
 		switch f := commands[command]; {
 		case f != nil:
 			f(arg)
@@ -79,23 +82,6 @@ func Obey(r *autorestart.Restarter, commands map[string]func(arg string)) {
 	}
 }
 
-// readLine reads no further than the line's end: the rest is for whichever image comes
-// to it.
-func readLine() string {
-	var line []byte
-	for b := make([]byte, 1); ; {
-		n, err := os.Stdin.Read(b)
-		switch {
-		case n == 1 && b[0] == '\n':
-			return string(line)
-		case n == 1:
-			line = append(line, b[0])
-		case err != nil:
-			return ""
-		}
-	}
-}
-
 // Daemon is a running daemon, as its test sees it.
 type Daemon struct {
 	Cmd   *exec.Cmd
@@ -103,7 +89,7 @@ type Daemon struct {
 	t     testing.TB
 	stdin io.Writer
 	said  chan string
-	logs  logBuffer
+	logs  testprocess.Log
 }
 
 // New prepares a daemon. Its environment may be changed before Start.
@@ -236,31 +222,3 @@ var binary = func() func() []byte {
 	})
 	return read
 }()
-
-// WaitFor waits until condition holds.
-func WaitFor(t testing.TB, what string, condition func() bool) {
-	t.Helper()
-	for start := time.Now(); !condition(); time.Sleep(time.Millisecond) {
-		if time.Since(start) > Patience {
-			t.Fatalf("no %s for %v", what, Patience)
-		}
-	}
-}
-
-type logBuffer struct {
-	mu sync.Mutex
-	b  []byte
-}
-
-func (l *logBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.b = append(l.b, p...)
-	return len(p), nil
-}
-
-func (l *logBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return string(l.b)
-}
