@@ -76,6 +76,18 @@ func ask(conn net.Conn, client, n int) error {
 	return nil
 }
 
+// restartUnderLoad restarts a daemon twenty times, each time after so many more answers.
+func restartUnderLoad(t *testing.T, d *Daemon, listen string, asked *atomic.Int64, answers int64) {
+	t.Helper()
+	for range 20 {
+		before := asked.Load()
+		WaitFor(t, "answers", func() bool { return asked.Load() > before+answers })
+		d.Restart()
+		d.Ask(listen, "open")
+		d.Ask("ready", "done")
+	}
+}
+
 func TestNoConnectionIsLost(t *testing.T) {
 	for _, network := range []string{"tcp", "unix", "unixpacket"} {
 		t.Run(network, func(t *testing.T) {
@@ -86,13 +98,7 @@ func TestNoConnectionIsLost(t *testing.T) {
 			listen := "listen " + network + " " + address
 			d := Start(t, "echo")
 			asked, stop := load(t, 4, askOnce(network, d.Ask(listen, "open")))
-			for range 20 {
-				before := asked.Load()
-				WaitFor(t, "answers", func() bool { return asked.Load() > before+20 })
-				d.Restart()
-				d.Ask(listen, "open")
-				d.Ask("ready", "done")
-			}
+			restartUnderLoad(t, d, listen, asked, 20)
 			stop()
 			t.Logf("%d connections", asked.Load())
 		})
@@ -116,13 +122,7 @@ func TestNoPacketIsLost(t *testing.T) {
 				conns = append(conns, dial(t, network, address))
 			}
 			asked, stop := load(t, len(conns), func(client, n int) error { return ask(conns[client], client, n) })
-			for range 20 {
-				before := asked.Load()
-				WaitFor(t, "answers", func() bool { return asked.Load() > before+50 })
-				d.Restart()
-				d.Ask(listen, "open")
-				d.Ask("ready", "done")
-			}
+			restartUnderLoad(t, d, listen, asked, 50)
 			stop()
 			t.Logf("%d packets", asked.Load())
 		})
