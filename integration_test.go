@@ -1055,8 +1055,9 @@ func TestRestartKeepsThreadAttributes(t *testing.T) {
 func TestForeignVersionInheritsNothing(t *testing.T) {
 	d := newDaemon(t)
 	foreign := buildForeign(t)
-	d.start()
+	before := d.start().Files
 	d.watching()
+	d.answers("pass pipe one", "<nil>")
 	d.deployBytes(readFile(t, foreign))
 	proc := fmt.Sprintf("/proc/%d/", d.cmd.Process.Pid)
 	waitFor(t, "version without the library", func() bool {
@@ -1066,6 +1067,13 @@ func TestForeignVersionInheritsNothing(t *testing.T) {
 	})
 	if env := readFile(t, proc+"environ"); bytes.Contains(env, []byte(handover.Env)) {
 		t.Errorf("%s is in its environment", handover.Env)
+	}
+	d.wantLogged("the new version gets no file and no state")
+	for _, file := range glob(t, "/proc/%d/fd/*", d.cmd.Process.Pid) {
+		target, _ := os.Readlink(file)
+		if n := filepath.Base(file); strings.HasPrefix(target, "pipe:") && before[n] != target {
+			t.Errorf("it has %s as descriptor %s", target, n)
+		}
 	}
 	if n := inotifyInstances(t, d.cmd.Process.Pid); n > 0 {
 		t.Errorf("it has %d inotify instances", n)

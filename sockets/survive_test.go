@@ -14,6 +14,7 @@ import (
 
 	. "github.com/autorestart-go/autorestart/internal/daemontest"
 	"github.com/autorestart-go/autorestart/internal/handover"
+	"github.com/autorestart-go/autorestart/sockets"
 )
 
 func TestEveryNetworkSurvives(t *testing.T) {
@@ -283,5 +284,39 @@ func TestDescriptorsExhausted(t *testing.T) {
 				t.Errorf("%d errors only", errs)
 			}
 		})
+	}
+}
+
+// What cannot be believed of a restart is ignored, and sockets are opened afresh.
+func TestForeignHandover(t *testing.T) {
+	for _, value := range []string{"pid=1,file=5,manifest=6,", "pid=", "!"} {
+		t.Run(value, func(t *testing.T) {
+			d := Start(t, "echo", "AUTORESTART_HANDOVER="+value)
+			wantEcho(t, "tcp", d.Ask("listen tcp 127.0.0.1:0", "open"), 0)
+			d.Restart()
+			if !strings.Contains(d.Log(), "what the environment says of a restart is ignored") {
+				t.Errorf("logged %s", d.Log())
+			}
+		})
+	}
+}
+
+func TestListenConfig(t *testing.T) {
+	refused := errors.New("refused")
+	calls := 0
+	c := sockets.Config{ListenConfig: net.ListenConfig{Control: func(network, _ string, _ syscall.RawConn) error {
+		calls++
+		if network == "udp4" {
+			return refused
+		}
+		return nil
+	}}}
+	ln, err := c.Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil || calls != 1 {
+		t.Fatalf("%v, called %d times", err, calls)
+	}
+	ln.Close()
+	if conn, err := c.ListenPacket(t.Context(), "udp", "127.0.0.1:0"); !errors.Is(err, refused) {
+		t.Errorf("%v, %v", conn, err)
 	}
 }
