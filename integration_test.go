@@ -378,7 +378,7 @@ func (d *daemon) watching() {
 		// An image that finds a new version at its first look says nothing of polling.
 		waitFor(d.t, "line about polling from this image", func() bool {
 			log := d.stderr.String()
-			const restart = "] restarting path="
+			const restart = "restarting path=" // as either logger writes it
 			return strings.Count(log, restart) >= d.last.Generation-1 &&
 				strings.LastIndex(log, "polling every") > strings.LastIndex(log, restart)
 		})
