@@ -265,7 +265,8 @@ func startOwn(kind string) *exec.Cmd {
 	r, w, err := os.Pipe()
 	check(err == nil, err)
 	cmd.ExtraFiles = []*os.File{w}
-	check(cmd.Start() == nil, "starting a child by os/exec")
+	err = cmd.Start()
+	check(err == nil, "starting a child by os/exec:", err)
 	w.Close()
 	r.SetReadDeadline(time.Now().Add(10 * time.Second))
 	_, err = bufio.NewReader(r).ReadByte()
