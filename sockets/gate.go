@@ -75,6 +75,21 @@ func (g *gate) leave(epoch uint, err error) (again bool) {
 	return (g.held || epoch != g.epoch) && errors.Is(err, os.ErrDeadlineExceeded) && !expired(g.deadline)
 }
 
+// shutPatience is for a socket whose calls no deadline ends, because [os.File.Fd] of its
+// File has made it blocking.
+const shutPatience = time.Second
+
+// shut holds the gate, and waits until nobody is inside: whoever is may still take
+// something.
+func (g *gate) shut() {
+	g.mu.Lock()
+	g.hold()
+	g.mu.Unlock()
+	ctx, cancel := context.WithTimeout(context.Background(), shutPatience)
+	defer cancel()
+	g.await(ctx, func() bool { return g.inside == 0 })
+}
+
 // hold and release are called with g locked.
 func (g *gate) hold() {
 	if !g.held && !g.closed {

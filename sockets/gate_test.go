@@ -228,3 +228,31 @@ func TestGateTimes(t *testing.T) {
 		}
 	})
 }
+
+// A gate is shut when nobody inside can take anything any more.
+func TestGateIsShut(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := &gate{arm: func(time.Time) error { return nil }}
+		took := func() time.Duration {
+			start := time.Now()
+			g.shut()
+			return time.Since(start)
+		}
+		epoch := g.enter()
+		time.AfterFunc(shutPatience/2, func() {
+			g.mu.Lock()
+			defer g.mu.Unlock()
+			g.leave(epoch, nil)
+		})
+		if d := took(); d != shutPatience/2 {
+			t.Errorf("shut after %v, but somebody was inside for %v", d, shutPatience/2)
+		}
+		g.mu.Lock()
+		g.release()
+		g.mu.Unlock()
+		g.enter()
+		if d := took(); d != shutPatience {
+			t.Errorf("waited for %v for somebody who stays inside, expected %v", d, shutPatience)
+		}
+	})
+}

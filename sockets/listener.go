@@ -155,9 +155,7 @@ func (l *listener) mayBeOver() {
 type restingListener struct{ *listener }
 
 func (l restingListener) Quiesce() {
-	l.mu.Lock()
-	l.hold()
-	l.mu.Unlock()
+	l.shut()
 	l.resting.Store(true)
 	for _, s := range l.snapshot() {
 		s.rest()

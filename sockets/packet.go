@@ -80,11 +80,7 @@ func (p *packets) close() error {
 // restingPackets are packets as an [autorestart.Drainer].
 type restingPackets struct{ *packets }
 
-func (p restingPackets) Quiesce() {
-	p.mu.Lock()
-	p.hold()
-	p.mu.Unlock()
-}
+func (p restingPackets) Quiesce() { p.shut() }
 
 func (p restingPackets) Drain(ctx context.Context) error {
 	if err := p.await(ctx, func() bool { return p.closed || p.inside == 0 && p.handedTo == 0 }); err != nil {
