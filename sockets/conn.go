@@ -15,7 +15,7 @@ type tcpConn struct {
 
 func (c *tcpConn) Read(b []byte) (int, error)        { return c.s.read(b) }
 func (c *tcpConn) SetDeadline(t time.Time) error     { return c.s.setDeadline(t) }
-func (c *tcpConn) SetReadDeadline(t time.Time) error { return c.s.gate.setDeadline(t) }
+func (c *tcpConn) SetReadDeadline(t time.Time) error { return c.s.setReadDeadline(t) }
 func (c *tcpConn) Close() error                      { return c.s.close() }
 func (c *tcpConn) Linger()                           { c.s.linger() }
 func (c *tcpConn) AtBoundary(mayRest bool)           { c.s.atBoundary(mayRest) }
@@ -29,7 +29,7 @@ type unixConn struct {
 
 func (c *unixConn) Read(b []byte) (int, error)        { return c.s.read(b) }
 func (c *unixConn) SetDeadline(t time.Time) error     { return c.s.setDeadline(t) }
-func (c *unixConn) SetReadDeadline(t time.Time) error { return c.s.gate.setDeadline(t) }
+func (c *unixConn) SetReadDeadline(t time.Time) error { return c.s.setReadDeadline(t) }
 func (c *unixConn) Close() error                      { return c.s.close() }
 func (c *unixConn) Linger()                           { c.s.linger() }
 func (c *unixConn) AtBoundary(mayRest bool)           { c.s.atBoundary(mayRest) }

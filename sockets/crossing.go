@@ -5,6 +5,7 @@ import (
 	"net"
 	"os"
 	"strconv"
+	"sync/atomic"
 
 	"github.com/autorestart-go/autorestart/internal/handover"
 )
@@ -12,14 +13,15 @@ import (
 // Connections that rest when the exec comes, and how the next image goes on with
 // them.
 
+// crossed counts them, for all listeners: one that was closed may still have some
+// when another has its address.
+var crossed atomic.Int64
+
 // crossAll has all streams that rest cross the exec.
 func (l *listener) crossAll() {
 	for _, s := range l.snapshot() {
-		l.mu.Lock()
-		l.crossed++
 		k := l.key
-		k.kind, k.name = accepted, strconv.Itoa(l.crossed)
-		l.mu.Unlock()
+		k.kind, k.name = accepted, strconv.FormatInt(crossed.Add(1), 10)
 		if err := s.cross(k); err != nil {
 			handover.Notice("idle connections are cut off", "listener", l.Addr().String(), "reason", err)
 			return

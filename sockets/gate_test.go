@@ -9,6 +9,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/autorestart-go/autorestart"
 )
 
 // newHeldListener returns a listener that is brought to rest.
@@ -120,6 +122,129 @@ func TestDrainWaitsForConnections(t *testing.T) {
 		t.Errorf("%d connections are counted as open", l.open)
 	}
 	l.Resume()
+}
+
+// connect returns the next connection of l as its stream, and one that a client has.
+func connect(t *testing.T, l net.Listener) (*tcpConn, net.Conn) {
+	t.Helper()
+	client := dialTCP(t, l)
+	conn, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	return conn.(*tcpConn), client
+}
+
+func dialTCP(t *testing.T, l net.Listener) net.Conn {
+	t.Helper()
+	client, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { client.Close() })
+	return client
+}
+
+// One that rests is not waited for, so that nothing is counted when it is closed:
+// http.Server.Shutdown does that.
+func TestRestingConnectionIsClosed(t *testing.T) {
+	ln, err := Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	l := ln.(*listener)
+	connect(t, l) // is at work
+	idle, _ := connect(t, l)
+	idle.AtBoundary(true)
+	closed := make(chan bool)
+	idle.s.waits = func(n int) {
+		if n < 0 {
+			<-closed // the reader is late to notice
+		}
+		idle.s.resting(n)
+	}
+	read := make(chan error, 1)
+	go func() {
+		_, err := idle.Read(make([]byte, 10))
+		read <- err
+	}()
+	restingListener{l}.Quiesce()
+	open := func() int {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		return l.open
+	}
+	if err := l.await(t.Context(), func() bool { return l.open == 1 }); err != nil {
+		t.Fatal(err)
+	}
+	idle.Close()
+	if n := open(); n != 1 {
+		t.Errorf("%d connections are counted when one is at work and one that rests is closed", n)
+	}
+	close(closed)
+	wantResult(t, read, net.ErrClosed)
+	if n := open(); n != 1 {
+		t.Errorf("%d connections are counted when one is at work", n)
+	}
+	restingListener{l}.Resume()
+}
+
+// TestDeadlineOfClosedConnection: what lingers has one of its own.
+func TestDeadlineOfClosedConnection(t *testing.T) {
+	ln, err := Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	conn, _ := connect(t, ln)
+	conn.Linger()
+	conn.Close()
+	for _, set := range []func(time.Time) error{conn.SetReadDeadline, conn.SetDeadline} {
+		if err := set(time.Time{}); !errors.Is(err, net.ErrClosed) {
+			t.Errorf("%v, expected %v", err, net.ErrClosed)
+		}
+	}
+}
+
+// Two listeners had one address, one after the other.
+func TestConnectionsOfTwoListenersCross(t *testing.T) {
+	if !inheritance {
+		t.Skip("nothing is inherited on this system")
+	}
+	before := len(autorestart.InheritedNames())
+	var listeners []*listener
+	free, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := free.Addr().String()
+	free.Close()
+	for range 2 {
+		ln, err := Listen("tcp", address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		l := ln.(*listener)
+		conn, _ := connect(t, l)
+		conn.AtBoundary(true)
+		go conn.Read(make([]byte, 10))
+		l.Close()
+		listeners = append(listeners, l)
+	}
+	for _, l := range listeners {
+		restingListener{l}.Quiesce()
+		if err := (restingListener{l}).Drain(t.Context()); err != nil {
+			t.Error(err)
+		}
+	}
+	if n := len(autorestart.InheritedNames()) - before; n != 2 {
+		t.Errorf("%d connections cross the exec, of 2", n)
+	}
+	for _, l := range listeners {
+		restingListener{l}.Resume()
+	}
 }
 
 // What package net offers for the bare types works for what embeds them.

@@ -28,7 +28,6 @@ type listener struct {
 	open      int              // connections accepted and not closed, without those that rest
 	streams   map[*stream]bool // that may cross the exec
 	resting   atomic.Bool      // they should
-	crossed   int              // counts those that have
 
 	handed []*stream // from the image before, not accepted
 	goesOn bool      // whoever accepts goes on with those

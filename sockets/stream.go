@@ -23,7 +23,7 @@ type stream struct {
 	mayRest bool
 	atStart bool      // nothing was read since the last boundary
 	lastAt  time.Time // something was read
-	rests   bool      // a reader waits at the gate, and nothing was read
+	rests   bool      // a reader waits at the gate, and nothing was read; the listener does not count it
 	lingers bool      // see linger
 	passed  key       // under which it crosses the exec; none if zero
 
@@ -100,6 +100,9 @@ func (s *stream) begun() {
 
 // resting is called with s locked.
 func (s *stream) resting(n int) {
+	if s.closed {
+		return // close has seen to the count
+	}
 	s.rests = n > 0
 	s.l.count(-n)
 }
@@ -136,7 +139,7 @@ func (s *stream) heard() (last time.Time, since bool) {
 func (s *stream) rest() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.atStart {
+	if s.mayRest && s.atStart {
 		s.hold()
 	}
 }
@@ -173,17 +176,27 @@ func (s *stream) stay() {
 	}
 }
 
-func (s *stream) setDeadline(t time.Time) error {
-	if err := s.conn.SetWriteDeadline(t); err != nil {
-		return err
+func (s *stream) setReadDeadline(t time.Time) error {
+	s.mu.Lock()
+	closed := s.closed
+	s.mu.Unlock()
+	if closed { // the deadline is that of lingering
+		return s.errClosed("set")
 	}
 	return s.gate.setDeadline(t)
 }
 
+func (s *stream) setDeadline(t time.Time) error {
+	if err := s.conn.SetWriteDeadline(t); err != nil {
+		return err
+	}
+	return s.setReadDeadline(t)
+}
+
 func (s *stream) close() error {
 	s.mu.Lock()
-	first := !s.closed
-	s.closed = true
+	first, counted := !s.closed, !s.rests
+	s.closed, s.rests = true, false
 	s.stay()
 	s.broadcast()
 	lingers := s.lingers
@@ -200,6 +213,8 @@ func (s *stream) close() error {
 		err = s.conn.Close()
 		s.l.streamEnded(s)
 	}
-	s.l.count(-1)
+	if counted {
+		s.l.count(-1)
+	}
 	return err
 }
