@@ -76,7 +76,10 @@ func localAddress(a net.Addr) string {
 	return a.String()
 }
 
-// ownsPath reports whether the socket has a path that goes with it.
+// hasPath reports whether the socket is reached by a path.
+func (k key) hasPath() bool { return isUnix(k.network) && !isAbstract(k.local) }
+
+// ownsPath reports whether the path goes with the socket, as package net has it.
 func (k key) ownsPath() bool {
-	return k.kind == opened && (k.network == "unix" || k.network == "unixpacket") && !isAbstract(k.local)
+	return k.kind == opened && k.network != "unixgram" && k.hasPath()
 }

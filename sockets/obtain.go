@@ -68,7 +68,7 @@ func obtain[S socket](ctx context.Context, network, address, name string,
 // inherit returns the inherited socket that the key old is of, and what its key is
 // from now on.
 func inherit[S socket](old key, req *request, fromFile func(*os.File, string) (S, error)) (s S, k key, err error) {
-	if old.ownsPath() {
+	if old.hasPath() {
 		// Programs tend to remove what is in the way.
 		if _, err := os.Lstat(old.local); err != nil {
 			return s, key{}, err

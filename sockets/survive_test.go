@@ -159,18 +159,22 @@ func TestClosedCrossesNothing(t *testing.T) {
 
 // Programs tend to remove what is in the way.
 func TestPathRemovedBeforeListen(t *testing.T) {
-	d := Start(t, "echo")
-	path := filepath.Join(t.TempDir(), "socket")
-	d.Ask("listen unix "+path, "open")
-	d.Restart()
-	if err := os.Remove(path); err != nil {
-		t.Fatal(err)
+	for _, network := range []string{"unix", "unixgram"} {
+		t.Run(network, func(t *testing.T) {
+			d := Start(t, "echo")
+			path := filepath.Join(t.TempDir(), "socket")
+			d.Ask("listen "+network+" "+path, "open")
+			d.Restart()
+			if err := os.Remove(path); err != nil {
+				t.Fatal(err)
+			}
+			d.Ask("listen "+network+" "+path, "open")
+			wantEcho(t, network, path, 1)
+			d.Restart()
+			d.Ask("listen "+network+" "+path, "open")
+			wantEcho(t, network, path, 2)
+		})
 	}
-	d.Ask("listen unix "+path, "open")
-	wantEcho(t, "unix", path, 1)
-	d.Restart()
-	d.Ask("listen unix "+path, "open")
-	wantEcho(t, "unix", path, 2)
 }
 
 // TestClosedOnProbation: a deferred Close comes before the version is taken back.
