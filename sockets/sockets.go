@@ -19,7 +19,9 @@
 // connection wait, newcomers stay in the kernel, and the exec waits until
 //   - every accepted connection is closed
 //   - everybody who has read a packet asks for the next one, or has closed the
-//     socket: that is taken to say that the packet is done with.
+//     socket: that is taken to say that the packet is done with. Of several readers
+//     each counts for one packet, whichever that was: one that comes for its first,
+//     or back from an error, can stand in for another who is still at work.
 //
 // What is not done after [autorestart.Restarter.DrainTimeout] is cut off. Connections
 // that stay open for long should end when [autorestart.Draining] says so. If the
