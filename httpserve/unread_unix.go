@@ -1,4 +1,4 @@
-//go:build unix
+//go:build unix && !aix
 
 package httpserve
 
@@ -21,7 +21,7 @@ func unread(c net.Conn) bool {
 	found := false
 	raw.Control(func(fd uintptr) {
 		var b [1]byte
-		_, _, err := syscall.Recvfrom(int(fd), b[:], syscall.MSG_PEEK)
+		_, _, err := syscall.Recvfrom(int(fd), b[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
 		found = err == nil
 	})
 	return found
