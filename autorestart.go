@@ -411,6 +411,11 @@ func (r *Restarter) replace(done <-chan struct{}, h hooks, running *version, c *
 	retry := newRetry()
 	for start := time.Now(); ; {
 		// Whatever came before may have taken long.
+		select {
+		case <-done:
+			return errDone
+		default:
+		}
 		if err := c.stillThere(); err != nil {
 			return err
 		}

@@ -140,7 +140,7 @@ func BenchmarkBinarySize(b *testing.B) {
 	b.ReportMetric(toEmpty, "kB-on-empty")
 	b.ReportMetric(toHTTP, "kB-on-net/http")
 	if toEmpty > 500 || toHTTP > 200 {
-		b.Errorf("RestartOnChange adds %.0f kB to an empty program (limit 500), %.0f kB to one that serves net/http (limit 200)", toEmpty, toHTTP)
+		b.Errorf("RestartOnChange adds %.1f kB to an empty program (limit 500), %.1f kB to one that serves net/http (limit 200)", toEmpty, toHTTP)
 	}
 }
 

@@ -80,7 +80,19 @@ func execve(target string, args, env []string, h *handover.Handover, c *candidat
 
 // openPathOnly opens a file that needn't be readable, to execute it later.
 func openPathOnly(path string) (fd int, err error) {
-	return ignoringEINTR(func() (int, error) { return unix.Open(path, unix.O_PATH|unix.O_CLOEXEC, 0) })
+	fd, err = ignoringEINTR(func() (int, error) { return unix.Open(path, unix.O_PATH|unix.O_CLOEXEC, 0) })
+	return aboveStandard(fd, err)
+}
+
+// aboveStandard moves a new descriptor to where it can cross an exec, if it is where a
+// standard stream should be: the program may have closed that.
+func aboveStandard(fd int, err error) (int, error) {
+	if err != nil || fd > 2 {
+		return fd, err
+	}
+	above, err := handover.Duplicate(fd)
+	closeDescriptor(fd)
+	return above, err
 }
 
 // execTransient reports whether an exec that failed so may succeed soon, with

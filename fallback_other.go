@@ -81,6 +81,11 @@ func launchID(path string) fileID {
 	return id
 }
 
+// formatFileID formats what [parseFileID] parses.
+func formatFileID(id fileID) string {
+	return contentMark(id) + hexFields(uint64(id.ctime), uint64(id.uid), uint64(id.gid), uint64(id.perm))
+}
+
 // parseFileID returns the identity of a regular file, or zero for anything that
 // is none.
 func parseFileID(s string) fileID {

@@ -33,6 +33,9 @@ type successionState struct {
 	// is no exec.
 	bringToRest func(done <-chan struct{}, timeout time.Duration, t *restartTimes) (resume func(), err error)
 
+	// restToReturn is the same for a version that failed: without patience.
+	restToReturn func() (resume func())
+
 	signals       []int // that must not end the process during the exec
 	ignoreForExec func(signals []int) (undo func())
 }
@@ -87,6 +90,7 @@ func closeAll(fds []int) {
 // temporary.
 func newHandover(c *candidate) *handover.Handover {
 	h := new(handover.Handover)
+	h.Texts[handover.Image] = contentMark(c.id)
 	h.Texts[handover.Times] = c.times.String()
 	h.Texts[handover.Path] = c.path
 	h.Set(handover.PID, os.Getpid())
@@ -109,6 +113,7 @@ func (s *successionState) addTo(h *handover.Handover) error {
 	return nil
 }
 
+//go:noinline
 func (s *successionState) addSignals(h *handover.Handover) {
 	for _, sig := range s.signals {
 		if !slices.Contains(h.Numbers[handover.Signal], sig) {
@@ -120,20 +125,20 @@ func (s *successionState) addSignals(h *handover.Handover) {
 
 // execBack executes the image before this one. Its caller keeps this one on probation
 // meanwhile, and as long as it is, nothing is closed that h names.
-func execBack(target string, args, env []string, h *handover.Handover) (err error) {
+func execBack(target string, args, env []string, h *handover.Handover) error {
 	notices.add("going back to the version before", "reason", h.Texts[handover.Reason])
 	s := &succession
 	s.mu.Lock()
 	s.addSignals(h)
-	rest := s.bringToRest
+	rest := s.restToReturn
 	s.mu.Unlock()
-	resume := func() {}
+	var resume func()
 	if rest != nil {
-		resume, err = rest(nil, drainBeforeReturn, new(restartTimes))
+		resume = rest()
 	}
-	if err == nil {
-		err = execve(target, args, env, h, nil)
-		notices.add("the version before can't come back", "reason", err)
+	err := execve(target, args, env, h, nil)
+	notices.add("the version before can't come back", "reason", err)
+	if resume != nil {
 		resume()
 	}
 	return err

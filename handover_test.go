@@ -5,9 +5,12 @@ package autorestart
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"math"
 	"net"
 	"os"
 	"os/exec"
@@ -156,12 +159,34 @@ var daemonCommands = map[string]func(argument string) string{
 		}
 		return strings.Join(steps, " ")
 	},
+	// panic has an error that panics itself when it is printed.
+	"panic": func(string) string { panic(error((*fs.PathError)(nil))) },
+	"get-stuck": func(string) string {
+		RegisterDrainer(stuckDrainer{})
+		return ""
+	},
+	// restart-plainly is one without ReadyTimeout.
+	"restart-plainly": func(string) string { return new(Restarter).Restart(context.Background()).Error() },
+	// close-standard closes standard input and error; input is elsewhere from then on.
+	"close-standard": func(string) string {
+		fd, err := unix.Dup(0)
+		os.Setenv(stdinEnv, strconv.Itoa(fd))
+		os.Stdin.Close()
+		os.Stdin = os.NewFile(uintptr(fd), "stdin")
+		return fmt.Sprint(err, os.Stderr.Close())
+	},
 	// child prints the environment and descriptors of a child.
 	"child-sees": func(string) string {
 		out, err := exec.Command("/bin/sh", "-c", "env | grep -v ^"+generationEnv+"; ls /proc/self/fd").Output()
 		return fmt.Sprint(string(out), err)
 	},
 }
+
+type stuckDrainer struct{}
+
+func (stuckDrainer) Quiesce()                    { select {} }
+func (stuckDrainer) Drain(context.Context) error { return nil }
+func (stuckDrainer) Resume()                     {}
 
 // Versions that don't work.
 const (
@@ -523,6 +548,61 @@ func TestProbationIsPassedOn(t *testing.T) {
 	d.answers("taken-back", "autorestart: the new version was taken back: it is no good")
 	d.answers("get-state counter", "2, true")
 	d.answers("fail again", ErrNoProbation.Error())
+}
+
+// TestProbationIsPassedOnPlainly: nor if it is followed without a ReadyTimeout.
+func TestProbationIsPassedOnPlainly(t *testing.T) {
+	d := probation(t, time.Minute)
+	d.deploy(2)
+	d.wantRestart(2)
+	d.tell("restart-plainly")
+	d.wantRestart(2)
+	d.tell("fail it is no good")
+	d.wantBack("it is no good")
+	d.wantLogged("the version that was taken back")
+	d.answers("generation", "3")
+}
+
+func TestPanicThatCantBePrinted(t *testing.T) {
+	d := probation(t, time.Minute)
+	d.deploy(2)
+	d.wantRestart(2)
+	d.tell("panic")
+	d.wantBack("main panicked: with a value that can't be printed")
+}
+
+func TestStuckDrainerIsNotWaitedFor(t *testing.T) {
+	d := probation(t, time.Minute)
+	d.deploy(2)
+	d.wantRestart(2)
+	d.answers("get-stuck", "")
+	d.tell("fail it is stuck")
+	d.wantBack("it is stuck")
+	d.wantLogged("a Drainer is stuck")
+}
+
+func TestEndlessReadyTimeout(t *testing.T) {
+	d := probation(t, math.MaxInt64)
+	d.deploy(2)
+	d.wantRestart(2)
+	d.answers("get-state counter", "1, true")
+}
+
+// TestClosedStandardStreams: what crosses the exec takes nobody's place.
+func TestClosedStandardStreams(t *testing.T) {
+	d := newDaemon(t)
+	d.setenv(manualEnv + "=1")
+	d.start()
+	d.answers("close-standard", "<nil> <nil>")
+	d.answers("set-state counter 1", "")
+	d.tell("watch")
+	if haveEvents {
+		d.watching()
+	}
+	d.deploy(2)
+	d.wantRestart(2)
+	d.answers("get-state counter", "1, true")
+	d.answers("generation", "1")
 }
 
 func TestReadyEndsProbation(t *testing.T) {

@@ -311,7 +311,7 @@ func (s *inotifyFDSet) take() (fd int, watches []int, err error) {
 		}
 	}
 	fd, err = unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)
-	if err != nil {
+	if fd, err = aboveStandard(fd, err); err != nil {
 		return -1, nil, os.NewSyscallError("inotify_init1", err)
 	}
 	s.all = append(s.all, inotifyFD{fd: fd})

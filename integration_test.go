@@ -42,6 +42,7 @@ const (
 
 	generationEnv = "AUTORESTART_TEST_GENERATION" // counted up by each image
 	manualEnv     = "AUTORESTART_TEST_MANUAL"     // set: watch only when told to
+	stdinEnv      = "AUTORESTART_TEST_STDIN"      // the descriptor of standard input, unless it is 0
 	verifyEnv     = "AUTORESTART_TEST_VERIFY"     // set: ask the test about each version; "exact": execute that file
 	pollEnv       = "AUTORESTART_TEST_POLL"       // set: poll as RestartOnChange does
 	readyEnv      = "AUTORESTART_TEST_READY"      // a ReadyTimeout
@@ -90,6 +91,9 @@ type report struct {
 var _ = registerHelper("daemon", daemonMain)
 
 func daemonMain() {
+	if fd, err := strconv.Atoi(os.Getenv(stdinEnv)); err == nil {
+		os.Stdin = os.NewFile(uintptr(fd), "stdin")
+	}
 	generation, _ := strconv.Atoi(os.Getenv(generationEnv))
 	generation++
 	env := os.Environ()

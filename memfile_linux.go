@@ -22,7 +22,7 @@ func newMemoryFile(b []byte) (fd int, err error) {
 	if err == unix.EINVAL {
 		fd, err = unix.MemfdCreate("autorestart", flags)
 	}
-	if err != nil {
+	if fd, err = aboveStandard(fd, err); err != nil {
 		return newUnlinkedFile(b)
 	}
 	if err := writeAll(fd, b); err != nil {

@@ -78,7 +78,12 @@ func Guard() {
 	}
 }
 
-func panicText(v any) string {
+func panicText(v any) (text string) {
+	defer func() { // a nil pointer in an error, as a rule
+		if recover() != nil {
+			text = "with a value that can't be printed"
+		}
+	}()
 	switch v := v.(type) {
 	case error:
 		return v.Error()
@@ -126,7 +131,6 @@ func refuseTakenBack(c *candidate) error {
 // putOnProbation adds to h what going back from c takes: the running image, and the
 // working directory.
 func (r *Restarter) putOnProbation(h *handover.Handover, c *candidate) error {
-	h.Texts[handover.Image] = formatFileID(c.id)
 	// This version may not have shown that it works: then the next goes back further.
 	err := h.KeepWayBack()
 	if err == handover.ErrNoProbation {
@@ -143,7 +147,8 @@ func (r *Restarter) putOnProbation(h *handover.Handover, c *candidate) error {
 			h.Temporary = append(h.Temporary, fd)
 		}
 	}
-	h.Set(handover.ReadyWithin, int(max(1, r.ReadyTimeout.Milliseconds())))
+	const most = 1 << 30 // ms: what Parse takes, and for ever as good as
+	h.Set(handover.ReadyWithin, int(min(max(1, r.ReadyTimeout.Milliseconds()), most)))
 	return err
 }
 

@@ -26,8 +26,12 @@ type Drainer interface {
 // defaultDrainTimeout is for the time that a [Restarter] does not tell.
 const defaultDrainTimeout = 10 * time.Second
 
-// drainBeforeReturn is what a version that failed has left for its work.
-const drainBeforeReturn = 10 * time.Millisecond
+// What a version that failed has left for its work; and if it is stuck in one of its
+// drainers, until it is left so.
+const (
+	drainBeforeReturn = 10 * time.Millisecond
+	stuckBeforeReturn = 2 * time.Second
+)
 
 // RegisterDrainer has d brought to rest before each exec, at the same time as all
 // others, until unregister is called. After [Restarter.DrainTimeout] the exec takes
@@ -76,7 +80,7 @@ var resting rest
 // useRest returns resting, locked.
 func useRest() *rest {
 	succession.mu.Lock()
-	succession.bringToRest = resting.begin
+	succession.bringToRest, succession.restToReturn = resting.begin, resting.beginReturn
 	succession.mu.Unlock()
 	resting.mu.Lock()
 	return &resting
@@ -87,16 +91,25 @@ func (r *rest) begin(done <-chan struct{}, timeout time.Duration, t *restartTime
 	if timeout == 0 {
 		timeout = defaultDrainTimeout
 	}
-	all := r.quiesce()
+	r.quiesce()
 	t.quiesced = now()
 	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()
-	ended := make(chan error, len(all))
-	for _, d := range all {
-		go func() { ended <- d.Drain(ctx) }()
-	}
+	ended := make(chan error)
+	drained := make(map[*registered]bool)
 	calledOff := false
-	for left := len(all); left > 0; {
+	for left := 0; ; {
+		// A version that is still starting registers more meanwhile.
+		for _, d := range r.registered() {
+			if !drained[d] {
+				drained[d] = true
+				left++
+				go func() { ended <- d.Drain(ctx) }()
+			}
+		}
+		if left == 0 {
+			break
+		}
 		select {
 		case err := <-ended:
 			left--
@@ -116,8 +129,29 @@ func (r *rest) begin(done <-chan struct{}, timeout time.Duration, t *restartTime
 	return r.resume, nil
 }
 
-// quiesce returns what is to be drained.
-func (r *rest) quiesce() []*registered {
+// beginReturn is the succession's restToReturn.
+func (r *rest) beginReturn() (resume func()) {
+	rested := make(chan func(), 1)
+	go func() {
+		resume, _ := r.begin(nil, drainBeforeReturn, new(restartTimes))
+		rested <- resume
+	}()
+	select {
+	case resume = <-rested:
+		return resume
+	case <-time.After(stuckBeforeReturn):
+		notices.add("not brought to rest: a Drainer is stuck", "after", stuckBeforeReturn.String())
+		return func() { go func() { (<-rested)() }() }
+	}
+}
+
+func (r *rest) registered() []*registered {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.all)
+}
+
+func (r *rest) quiesce() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.depth++
@@ -129,7 +163,6 @@ func (r *rest) quiesce() []*registered {
 			close(r.draining)
 		}
 	}
-	return slices.Clone(r.all)
 }
 
 func (r *rest) resume() {

@@ -5,6 +5,7 @@ package autorestart
 import (
 	"context"
 	"errors"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -154,6 +155,43 @@ func TestRegisterWhileDraining(t *testing.T) {
 	}
 	if !late.was("quiesce", "resume") {
 		t.Errorf("asked for %q", late.asked)
+	}
+}
+
+// TestRegisterBeforeAllIsDrained: it is drained, too.
+func TestRegisterBeforeAllIsDrained(t *testing.T) {
+	first := registerRecorder(t)
+	registered := make(chan *recorder, 1)
+	draining := Draining()
+	go func() {
+		<-draining
+		late := registerRecorder(t)
+		registered <- late
+		waitFor(t, "drain", func() bool { return first.was("quiesce", "drain") })
+		close(first.done)
+		waitFor(t, "drain of the late one", func() bool { return late.was("quiesce", "drain") })
+		close(late.done)
+	}()
+	r := restarterCalledOff(t, func() {
+		if late := <-registered; !late.was("quiesce", "drain") {
+			t.Errorf("asked for %q before BeforeExec", late.asked)
+		}
+	})
+	if err := r.Restart(t.Context()); !errors.Is(err, errCalledOff) {
+		t.Fatal(err)
+	}
+}
+
+// TestContextEndsInBeforeExec: the program was told to stop.
+func TestContextEndsInBeforeExec(t *testing.T) {
+	ctx, cancel := context.WithCancelCause(t.Context())
+	r := restarterCalledOff(t, nil)
+	r.BeforeExec = func(context.Context) error {
+		cancel(errCalledOff)
+		return os.Remove(r.Path) // lest this process is replaced
+	}
+	if err := r.Restart(ctx); !errors.Is(err, errCalledOff) || errors.Is(err, os.ErrNotExist) {
+		t.Fatalf("%v, expected only %v", err, errCalledOff)
 	}
 }
 

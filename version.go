@@ -170,11 +170,6 @@ func readFull(r io.ReaderAt, b []byte, off int64) error {
 	return err
 }
 
-// formatFileID formats what [parseFileID] parses.
-func formatFileID(id fileID) string {
-	return contentMark(id) + hexFields(uint64(id.ctime), uint64(id.uid), uint64(id.gid), uint64(id.perm))
-}
-
 // contentMark is another one once the file has been written, replaced or touched.
 func contentMark(id fileID) string {
 	return hexFields(id.dev, id.ino, uint64(id.size), uint64(id.mtime))

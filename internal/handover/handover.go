@@ -65,7 +65,10 @@ var (
 	textKeys = [numTexts]string{"image", "times", "failed", "reason", "path"}
 )
 
-// Number returns the one number of its kind, or 0.
+// Number returns the one number of its kind, or 0. As other functions here, it is
+// not inlined, which would add to every program.
+//
+//go:noinline
 func (h *Handover) Number(kind int) int {
 	if len(h.Numbers[kind]) == 0 {
 		return 0
@@ -74,6 +77,8 @@ func (h *Handover) Number(kind int) int {
 }
 
 // Set makes n the one number of its kind.
+//
+//go:noinline
 func (h *Handover) Set(kind, n int) { h.Numbers[kind] = []int{n} }
 
 // Taken is what the image before this one, in this same process, left for it; its
@@ -205,8 +210,6 @@ func Parse(s string, pid int) (h Handover, ignored string) {
 	}
 	return h, ""
 }
-
-// What follows is not inlined: that would add to every program.
 
 //go:noinline
 func index(keys []string, key string) int {

@@ -80,7 +80,7 @@ func (h *Handover) KeepWayBack() error {
 		h.Numbers[ReadyWithin] = p.handed.Numbers[ReadyWithin]
 		for _, kind := range [...]int{Previous, Dir} {
 			var fd int
-			if fd, err = duplicate(p.handed.Number(kind)); err != nil {
+			if fd, err = Duplicate(p.handed.Number(kind)); err != nil {
 				break
 			}
 			h.Set(kind, fd)
@@ -91,7 +91,8 @@ func (h *Handover) KeepWayBack() error {
 	return err
 }
 
-func duplicate(fd int) (int, error) {
+// Duplicate returns another descriptor, close-on-exec and never that of a standard stream.
+func Duplicate(fd int) (int, error) {
 	dup, _, errno := syscall.Syscall(syscall.SYS_FCNTL, uintptr(fd), syscall.F_DUPFD_CLOEXEC, 3)
 	if errno != 0 {
 		return -1, errno
