@@ -112,6 +112,11 @@ func (g *gate) release() {
 func (g *gate) setDeadline(t time.Time) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	return g.set(t)
+}
+
+// set is setDeadline, called with g locked.
+func (g *gate) set(t time.Time) error {
 	armed := t
 	if g.held {
 		armed = longAgo

@@ -13,17 +13,38 @@ import (
 	"github.com/autorestart-go/autorestart"
 )
 
-// newHeldListener returns a listener that is brought to rest.
-func newHeldListener(t *testing.T) *listener {
+func listen(t *testing.T, address string) *listener {
 	t.Helper()
-	ln, err := Listen("tcp", "127.0.0.1:0")
+	l, err := Listen("tcp", address)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { ln.Close() })
-	l := ln.(*listener)
+	t.Cleanup(func() { l.Close() })
+	return l.(*listener)
+}
+
+// newHeldListener returns a listener that is brought to rest.
+func newHeldListener(t *testing.T) *listener {
+	t.Helper()
+	l := listen(t, "127.0.0.1:0")
 	restingListener{l}.Quiesce()
 	return l
+}
+
+// connect returns the server's side of a new connection.
+func connect(t *testing.T, l *listener) *tcpConn {
+	t.Helper()
+	client, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { client.Close() })
+	conn, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	return conn.(*tcpConn)
 }
 
 func accept(l net.Listener) <-chan error {
@@ -89,21 +110,8 @@ func TestCloseWhileHeld(t *testing.T) {
 }
 
 func TestDrainWaitsForConnections(t *testing.T) {
-	ln, err := Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer ln.Close()
-	client, err := net.Dial("tcp", ln.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer client.Close()
-	conn, err := ln.Accept()
-	if err != nil {
-		t.Fatal(err)
-	}
-	l := restingListener{ln.(*listener)}
+	l := restingListener{listen(t, "127.0.0.1:0")}
+	conn := connect(t, l.listener)
 	l.Quiesce()
 	ended := make(chan error, 1)
 	go func() { ended <- l.Drain(context.Background()) }()
@@ -124,39 +132,12 @@ func TestDrainWaitsForConnections(t *testing.T) {
 	l.Resume()
 }
 
-// connect returns the next connection of l as its stream, and one that a client has.
-func connect(t *testing.T, l net.Listener) (*tcpConn, net.Conn) {
-	t.Helper()
-	client := dialTCP(t, l)
-	conn, err := l.Accept()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { conn.Close() })
-	return conn.(*tcpConn), client
-}
-
-func dialTCP(t *testing.T, l net.Listener) net.Conn {
-	t.Helper()
-	client, err := net.Dial("tcp", l.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { client.Close() })
-	return client
-}
-
 // One that rests is not waited for, so that nothing is counted when it is closed:
 // http.Server.Shutdown does that.
 func TestRestingConnectionIsClosed(t *testing.T) {
-	ln, err := Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer ln.Close()
-	l := ln.(*listener)
+	l := listen(t, "127.0.0.1:0")
 	connect(t, l) // is at work
-	idle, _ := connect(t, l)
+	idle := connect(t, l)
 	idle.AtBoundary(true)
 	closed := make(chan bool)
 	idle.s.waits = func(n int) {
@@ -193,12 +174,7 @@ func TestRestingConnectionIsClosed(t *testing.T) {
 
 // TestDeadlineOfClosedConnection: what lingers has one of its own.
 func TestDeadlineOfClosedConnection(t *testing.T) {
-	ln, err := Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer ln.Close()
-	conn, _ := connect(t, ln)
+	conn := connect(t, listen(t, "127.0.0.1:0"))
 	conn.Linger()
 	conn.Close()
 	for _, set := range []func(time.Time) error{conn.SetReadDeadline, conn.SetDeadline} {
@@ -222,12 +198,8 @@ func TestConnectionsOfTwoListenersCross(t *testing.T) {
 	address := free.Addr().String()
 	free.Close()
 	for range 2 {
-		ln, err := Listen("tcp", address)
-		if err != nil {
-			t.Fatal(err)
-		}
-		l := ln.(*listener)
-		conn, _ := connect(t, l)
+		l := listen(t, address)
+		conn := connect(t, l)
 		conn.AtBoundary(true)
 		go conn.Read(make([]byte, 10))
 		l.Close()
@@ -249,11 +221,7 @@ func TestConnectionsOfTwoListenersCross(t *testing.T) {
 
 // What package net offers for the bare types works for what embeds them.
 func TestConnectionCanDoWhatItsTypeCan(t *testing.T) {
-	ln, err := Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer ln.Close()
+	ln := listen(t, "127.0.0.1:0")
 	go func() {
 		if client, err := net.Dial("tcp", ln.Addr().String()); err == nil {
 			io.Copy(client, client)

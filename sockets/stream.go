@@ -178,12 +178,11 @@ func (s *stream) stay() {
 
 func (s *stream) setReadDeadline(t time.Time) error {
 	s.mu.Lock()
-	closed := s.closed
-	s.mu.Unlock()
-	if closed { // the deadline is that of lingering
+	defer s.mu.Unlock()
+	if s.closed { // the deadline is that of lingering
 		return s.errClosed("set")
 	}
-	return s.gate.setDeadline(t)
+	return s.set(t)
 }
 
 func (s *stream) setDeadline(t time.Time) error {
