@@ -113,6 +113,8 @@ func (s *successionState) addTo(h *handover.Handover) error {
 	return nil
 }
 
+// addSignals is not inlined, which would add to every program.
+//
 //go:noinline
 func (s *successionState) addSignals(h *handover.Handover) {
 	for _, sig := range s.signals {

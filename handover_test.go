@@ -348,6 +348,15 @@ func probation(t *testing.T, ready time.Duration) *daemon {
 	return d
 }
 
+// onProbation returns one whose version 2 is.
+func onProbation(t *testing.T, ready time.Duration) *daemon {
+	t.Helper()
+	d := probation(t, ready)
+	d.deploy(2)
+	d.wantRestart(2)
+	return d
+}
+
 // wantBack waits until version 1 runs again, as if nothing had happened.
 func (d *daemon) wantBack(reason string) {
 	d.t.Helper()
@@ -408,9 +417,7 @@ func TestAnyReason(t *testing.T) {
 		{"cut within a character", `"→" 100000`, strings.Repeat("→", maxReason/3) + "…"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			d := probation(t, time.Minute)
-			d.deploy(2)
-			d.wantRestart(2)
+			d := onProbation(t, time.Minute)
 			d.tell("fail-with " + test.reason)
 			d.wantBack(test.want)
 		})
@@ -533,9 +540,7 @@ func main() {
 // TestProbationIsPassedOn: a version on probation that is followed by another has
 // not shown that it works.
 func TestProbationIsPassedOn(t *testing.T) {
-	d := probation(t, time.Minute)
-	d.deploy(2)
-	d.wantRestart(2)
+	d := onProbation(t, time.Minute)
 	d.answers("set-state counter 2", "")
 	d.deploy(3)
 	d.wantRestart(3)
@@ -552,9 +557,7 @@ func TestProbationIsPassedOn(t *testing.T) {
 
 // TestProbationIsPassedOnPlainly: nor if it is followed without a ReadyTimeout.
 func TestProbationIsPassedOnPlainly(t *testing.T) {
-	d := probation(t, time.Minute)
-	d.deploy(2)
-	d.wantRestart(2)
+	d := onProbation(t, time.Minute)
 	d.tell("restart-plainly")
 	d.wantRestart(2)
 	d.tell("fail it is no good")
@@ -564,17 +567,13 @@ func TestProbationIsPassedOnPlainly(t *testing.T) {
 }
 
 func TestPanicThatCantBePrinted(t *testing.T) {
-	d := probation(t, time.Minute)
-	d.deploy(2)
-	d.wantRestart(2)
+	d := onProbation(t, time.Minute)
 	d.tell("panic")
 	d.wantBack("main panicked: with a value that can't be printed")
 }
 
 func TestStuckDrainerIsNotWaitedFor(t *testing.T) {
-	d := probation(t, time.Minute)
-	d.deploy(2)
-	d.wantRestart(2)
+	d := onProbation(t, time.Minute)
 	d.answers("get-stuck", "")
 	d.tell("fail it is stuck")
 	d.wantBack("it is stuck")
@@ -582,9 +581,7 @@ func TestStuckDrainerIsNotWaitedFor(t *testing.T) {
 }
 
 func TestEndlessReadyTimeout(t *testing.T) {
-	d := probation(t, math.MaxInt64)
-	d.deploy(2)
-	d.wantRestart(2)
+	d := onProbation(t, math.MaxInt64)
 	d.answers("get-state counter", "1, true")
 }
 
@@ -606,9 +603,7 @@ func TestClosedStandardStreams(t *testing.T) {
 }
 
 func TestReadyEndsProbation(t *testing.T) {
-	d := probation(t, time.Minute)
-	d.deploy(2)
-	d.wantRestart(2)
+	d := onProbation(t, time.Minute)
 	d.answers("ready", "")
 	d.answers("fail too late", ErrNoProbation.Error())
 	d.deploy(versionPanics)
