@@ -36,28 +36,28 @@ func InheritedChildren() ([]Child, error) {
 	return children, inheritedChildren.err
 }
 
-// Adopted is a handle on an inherited child, for a program that means to keep
+// ChildProcess is a handle on an inherited child, for a program that means to keep
 // what its earlier image has started. It works like an [os.Process], by pidfd
 // where there are pidfds. No Reaper touches an adopted child.
 //
 // Its methods may be called by several goroutines at once.
-type Adopted struct {
+type ChildProcess struct {
 	pid      int
 	from     *inheritance
 	released chan struct{} // closed by Release
 	waiting  chan struct{} // holds a token while somebody waits for the exit
 
 	mu    sync.Mutex
-	child *child // nil once it has been waited for or released
-	exit  *Exit  // not nil once it has been waited for
+	child *child     // nil once it has been waited for or released
+	exit  *ChildExit // not nil once it has been waited for
 
 }
 
-// Adopt takes over an inherited child. The caller must call [Adopted.Wait] until
-// it returns the child's Exit, or [Adopted.Release].
-func Adopt(pid int) (*Adopted, error) { return inheritedChildren.adopt(pid) }
+// Adopt takes over an inherited child. The caller must call [ChildProcess.Wait] until
+// it returns the child's ChildExit, or [ChildProcess.Release].
+func Adopt(pid int) (*ChildProcess, error) { return inheritedChildren.adopt(pid) }
 
-func (h *inheritance) adopt(pid int) (*Adopted, error) {
+func (h *inheritance) adopt(pid int) (*ChildProcess, error) {
 	if !h.lists(pid) || !h.take(pid) {
 		return nil, ErrNotInherited
 	}
@@ -67,7 +67,7 @@ func (h *inheritance) adopt(pid int) (*Adopted, error) {
 		c.release()
 		return nil, ErrNotInherited
 	}
-	return &Adopted{
+	return &ChildProcess{
 		pid:      pid,
 		from:     h,
 		released: make(chan struct{}),
@@ -77,12 +77,12 @@ func (h *inheritance) adopt(pid int) (*Adopted, error) {
 }
 
 // PID returns the PID of the child.
-func (a *Adopted) PID() int { return a.pid }
+func (a *ChildProcess) PID() int { return a.pid }
 
 // Signal sends the child a signal, which has to be a [syscall.Signal]. It returns
 // [os.ErrProcessDone] if the child has exited and was waited for, and
 // [os.ErrClosed] after Release.
-func (a *Adopted) Signal(sig os.Signal) error {
+func (a *ChildProcess) Signal(sig os.Signal) error {
 	s, ok := sig.(syscall.Signal)
 	if !ok {
 		return os.NewSyscallError("kill", errors.ErrUnsupported)
@@ -110,12 +110,12 @@ func (a *Adopted) Signal(sig os.Signal) error {
 // Wait waits until the child has exited and returns what it exited with; called
 // again, it returns the same. It returns ctx's error if ctx ends before that, and
 // [os.ErrClosed] after Release.
-func (a *Adopted) Wait(ctx context.Context) (Exit, error) {
+func (a *ChildProcess) Wait(ctx context.Context) (ChildExit, error) {
 	select {
 	case a.waiting <- struct{}{}:
 		defer func() { <-a.waiting }()
 	case <-ctx.Done():
-		return Exit{}, ctx.Err()
+		return ChildExit{}, ctx.Err()
 	}
 	if e, err, done := a.ask(); done {
 		return e, err
@@ -142,33 +142,33 @@ func (a *Adopted) Wait(ctx context.Context) (Exit, error) {
 		case <-sigchld:
 		case <-a.released:
 		case <-ctx.Done():
-			return Exit{}, ctx.Err()
+			return ChildExit{}, ctx.Err()
 		}
 	}
 }
 
 // watch has the child's exit announced by exits, unless it has no pidfd.
-func (a *Adopted) watch(exits *exits) bool {
+func (a *ChildProcess) watch(exits *exits) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.child != nil && a.child.fd != noPidfd && exits.watch(a.child)
 }
 
 // ask asks once whether the child has exited.
-func (a *Adopted) ask() (e Exit, err error, done bool) {
+func (a *ChildProcess) ask() (e ChildExit, err error, done bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.exit != nil {
 		return *a.exit, nil, true
 	}
 	if a.child == nil {
-		return Exit{}, os.ErrClosed, true
+		return ChildExit{}, os.ErrClosed, true
 	}
 	pinned := a.child.fd != noPidfd
 	if !pinned && peekChild(a.pid) == waitRunning {
-		return Exit{}, nil, false
+		return ChildExit{}, nil, false
 	}
-	e = Exit{PID: a.pid, Sent: a.child.sent}
+	e = ChildExit{PID: a.pid, Sent: a.child.sent}
 	command, later := identify(a.pid, a.from.imageStart())
 	state := waitNotOurs
 	if pinned || !later {
@@ -176,7 +176,7 @@ func (a *Adopted) ask() (e Exit, err error, done bool) {
 	}
 	switch state {
 	case waitRunning:
-		return Exit{}, nil, false
+		return ChildExit{}, nil, false
 	case waitNotOurs:
 		e.Code, e.Lost = -1, true
 	case waitExited:
@@ -189,7 +189,7 @@ func (a *Adopted) ask() (e Exit, err error, done bool) {
 
 // Release gives up the handle without waiting. The child is then free again, for
 // a Reaper or another Adopt. A Wait that is going on returns.
-func (a *Adopted) Release() error {
+func (a *ChildProcess) Release() error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.child == nil {

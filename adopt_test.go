@@ -53,7 +53,7 @@ var _ = registerScenario("adopt", func() {
 
 	// A Reaper leaves them alone.
 	var log exitLog
-	r := Reaper{Escalation: []Step{{syscall.SIGKILL, 0}}, Reaped: log.add}
+	r := Reaper{Escalation: []EscalationStep{{syscall.SIGKILL, 0}}, Reaped: log.add}
 	check(r.Run(context.Background()) == nil, "Run")
 	check(log.len() == 1 && log.of("other").Signal == syscall.SIGKILL, log.exits)
 
@@ -120,7 +120,7 @@ var _ = registerScenario("adopt while reaping", func() {
 }, func() {
 	// Every child has one master, whoever comes first.
 	var log exitLog
-	r := Reaper{Escalation: []Step{{syscall.SIGKILL, 0}}, Reaped: log.add}
+	r := Reaper{Escalation: []EscalationStep{{syscall.SIGKILL, 0}}, Reaped: log.add}
 	done := make(chan error)
 	go func() { done <- r.Run(context.Background()) }()
 	adopted := 0

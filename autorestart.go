@@ -162,7 +162,7 @@ type Restarter struct {
 	// Verify is called with a new version that is ready, open for reading, and has
 	// the last word on it. What it accepts is what is executed: if the file is
 	// changed or replaced meanwhile, everything begins anew. An error refuses the
-	// version until the file changes; an [*UnfitError] that is NotYet only for
+	// version until the file changes; an [*RejectedError] that is Retryable only for
 	// now. Verify must not close the file. If nil, every version that is ready is
 	// accepted.
 	Verify func(ctx context.Context, exe *os.File) error
@@ -191,8 +191,8 @@ type Restarter struct {
 	DrainTimeout time.Duration
 
 	// ReadyTimeout is how long the new version may take from its start until it
-	// calls [Ready]. If it doesn't, if it calls [Fail], or if its main panics or
-	// returns under [Guard], this image is executed again. A version that does not
+	// calls [Ready]. If it doesn't, if it calls [Rollback], or if its main panics or
+	// returns under [RollbackUnlessReady], this image is executed again. A version that does not
 	// contain this library is then refused. If zero, the new version stays
 	// whatever it does. It needs Linux and /proc, and is rounded to milliseconds.
 	ReadyTimeout time.Duration
@@ -208,11 +208,11 @@ type Restarter struct {
 }
 
 // Mode tells how Run notices changes at the moment. Any goroutine may call it.
-func (r *Restarter) Mode() Mode {
+func (r *Restarter) Mode() WatchMode {
 	if w := r.watcher.Load(); w != nil {
 		return w.Mode()
 	}
-	return Mode{}
+	return WatchMode{}
 }
 
 // hooks are the functions that a Restarter calls on the way to the exec, with
@@ -275,7 +275,7 @@ func (r *Restarter) run(done <-chan struct{}, h hooks) error {
 
 // Restart restarts now, from the file that is at the path, be it a new version
 // or the same. It returns only if that failed:
-//   - with an [*UnfitError] if the file can't be executed
+//   - with an [*RejectedError] if the file can't be executed
 //   - with what BeforeExec returned
 //   - with an [*os.PathError] if execve(2) failed; it wraps
 //     [errors.ErrUnsupported] on systems that have no such call.
@@ -337,13 +337,13 @@ func (r *Restarter) restartOnce(done <-chan struct{}, h hooks, path string, rule
 	return r.replace(done, h, &rules.running, c)
 }
 
-// refused makes an error of Verify an *UnfitError.
+// refused makes an error of Verify an *RejectedError.
 func refused(path string, err error) error {
 	if err == nil {
 		return nil
 	}
-	if _, ok := errors.AsType[*UnfitError](err); !ok {
-		err = &UnfitError{Found: "a file that Verify refuses (" + err.Error() + ")", Expected: "one that it accepts", Err: err}
+	if _, ok := errors.AsType[*RejectedError](err); !ok {
+		err = &RejectedError{Found: "a file that Verify refuses (" + err.Error() + ")", Expected: "one that it accepts", Err: err}
 	}
 	return asUnfit(path, err)
 }
@@ -456,7 +456,7 @@ func (r *Restarter) exec(c *candidate, h hooks) error {
 	var err error
 	if h.wayBack != nil {
 		err = h.wayBack(estate, c)
-	} else if err = estate.KeepWayBack(); err == handover.ErrNoProbation {
+	} else if err = estate.KeepWayBack(); err == handover.ErrNoRollback {
 		err = nil
 	}
 	s.mu.Lock()

@@ -112,7 +112,7 @@ var _ = registerScenario("reused", func() {
 	check(errors.Is(err, ErrNotInherited), "adopted our own child:", err)
 
 	var log exitLog
-	r := Reaper{Escalation: []Step{{syscall.SIGKILL, 0}}, Reaped: log.add}
+	r := Reaper{Escalation: []EscalationStep{{syscall.SIGKILL, 0}}, Reaped: log.add}
 	if os.Getenv("SILENT") != "" {
 		r.Reaped = nil
 	}
@@ -162,7 +162,7 @@ var _ = registerScenario("reused meanwhile", func() {
 	hold := make(chan struct{})
 	var once bool
 	r := Reaper{
-		Escalation: []Step{{syscall.SIGURG, 10 * time.Millisecond}, {syscall.SIGKILL, 200 * time.Millisecond}},
+		Escalation: []EscalationStep{{syscall.SIGURG, 10 * time.Millisecond}, {syscall.SIGKILL, 200 * time.Millisecond}},
 		Reaped:     log.add,
 		Logger: logFunc(func(msg string) {
 			if strings.HasPrefix(msg, "signal sent") && !once {
@@ -221,8 +221,8 @@ var _ = registerScenario("traced", func() {
 }, func() {
 	var log exitLog
 	r := Reaper{
-		Escalation: []Step{}, Reaped: log.add,
-		Spare: func(c Child) bool { return c.PID == notedPID("tracer") },
+		Escalation: []EscalationStep{}, Reaped: log.add,
+		Skip: func(c Child) bool { return c.PID == notedPID("tracer") },
 	}
 	done := make(chan error)
 	go func() { done <- r.Run(context.Background()) }()
@@ -278,7 +278,7 @@ var _ = registerScenario("false children file", func() {
 	check(err == nil, "mounting over the file:", err)
 }, func() {
 	var log exitLog
-	r := Reaper{Escalation: []Step{{syscall.SIGTERM, 0}}, Reaped: log.add}
+	r := Reaper{Escalation: []EscalationStep{{syscall.SIGTERM, 0}}, Reaped: log.add}
 	check(r.Run(context.Background()) == nil, "Run")
 	check(log.of("live").Signal == syscall.SIGTERM && log.of("polite").Code == 7, inheritedChildren.by, log.exits)
 	for _, e := range log.exits {
@@ -349,7 +349,7 @@ var _ = registerScenario("SIGCHLD ignored here", func() {
 	check(syscall.Kill(notedPID("early"), syscall.SIGKILL) == nil, "kill")
 	eventually("it vanishes", func() bool { return gone(notedPID("early")) })
 	var log exitLog
-	r := Reaper{Escalation: []Step{{syscall.SIGKILL, 0}}, Reaped: log.add}
+	r := Reaper{Escalation: []EscalationStep{{syscall.SIGKILL, 0}}, Reaped: log.add}
 	check(r.Run(context.Background()) == nil, "Run")
 	check(log.len() == 3 && log.of("zombie").Code == 3, log.exits)
 	early, late := log.of("early"), log.of("late")
@@ -423,7 +423,7 @@ var _ = registerScenario("started before the listing", func() {
 		check(errors.Is(err, ErrNotInherited), "adopted our own child:", err)
 	}
 	var log exitLog
-	r := Reaper{Escalation: []Step{{syscall.SIGKILL, 0}}, Reaped: log.add}
+	r := Reaper{Escalation: []EscalationStep{{syscall.SIGKILL, 0}}, Reaped: log.add}
 	check(r.reap(context.Background(), h, r.take(h)) == nil, "reap")
 	check(log.len() == 2 && log.of("live").Signal == syscall.SIGKILL && log.of("zombie").Code == 3, log.exits)
 	check(peekChild(own[0]) == waitRunning && peekChild(own[1]) == waitExited, "our own were touched")
@@ -468,7 +468,7 @@ var _ = registerScenario("many at once", func() { startSleepers() }, func() {
 	var log exitLog
 	stepped := make(chan struct{})
 	var once sync.Once
-	r := Reaper{Escalation: []Step{}, Reaped: log.add}
+	r := Reaper{Escalation: []EscalationStep{}, Reaped: log.add}
 	switch os.Getenv("MOMENT") {
 	case "before":
 		killAll(pids)
@@ -483,7 +483,7 @@ var _ = registerScenario("many at once", func() { startSleepers() }, func() {
 			}
 		})
 	case "signalled":
-		r.Escalation = []Step{{syscall.SIGKILL, 0}}
+		r.Escalation = []EscalationStep{{syscall.SIGKILL, 0}}
 		close(stepped)
 	}
 	done := make(chan error)

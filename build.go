@@ -6,13 +6,13 @@ import (
 	"strings"
 )
 
-// Build tells how a Go program was built, as far as the file says: all of it is
+// BuildInfo tells how a Go program was built, as far as the file says: all of it is
 // empty for other programs, and for files without ELF sections.
 //
 // It is read here and not by debug/buildinfo, because importing that would add
 // 200 kB to each program. Of Go programs built before Go 1.18 only the ID is
 // found.
-type Build struct {
+type BuildInfo struct {
 	ID      string // the Go build ID, which differs between any two builds
 	Module  string // the path of the main module
 	Version string // its version; "(devel)" if the go command didn't know it
@@ -24,7 +24,7 @@ type Build struct {
 // doesn't tell one build from another, or "unknown".
 //
 //go:noinline
-func (b Build) String() string {
+func (b BuildInfo) String() string {
 	switch {
 	case b.Version != "" && b.Version != "(devel)":
 		return b.Version
@@ -53,7 +53,7 @@ const (
 )
 
 // readBuild never fails: what can't be read is not told.
-func readBuild(r io.ReaderAt, size int64) (b Build) {
+func readBuild(r io.ReaderAt, size int64) (b BuildInfo) {
 	f := elfFile{r: r, size: size}
 	if f.parse() != nil {
 		return b

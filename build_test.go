@@ -45,7 +45,7 @@ func TestReadBuild(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			want := Build{ID: strings.TrimSpace(string(id)), Module: info.Main.Path, Version: info.Main.Version, foreign: true}
+			want := BuildInfo{ID: strings.TrimSpace(string(id)), Module: info.Main.Path, Version: info.Main.Version, foreign: true}
 			if got != want || want.ID == "" || want.Module != "example.com/program" {
 				t.Errorf("got %#v, want %#v", got, want)
 			}
@@ -75,7 +75,7 @@ func TestReadOwnBuild(t *testing.T) {
 }
 
 func TestBuildString(t *testing.T) {
-	for want, b := range map[string]Build{
+	for want, b := range map[string]BuildInfo{
 		"unknown":                   {},
 		"v1.4.2":                    {ID: "a/b/c/d", Module: "m", Version: "v1.4.2"},
 		"content":                   {ID: "action/main/x/content", Version: "(devel)"},

@@ -8,22 +8,22 @@ import (
 	"syscall"
 )
 
-// UnfitError tells why a file that appeared at the path is not executed. What
+// RejectedError tells why a file that appeared at the path is not executed. What
 // runs goes on running.
-type UnfitError struct {
+type RejectedError struct {
 	Path     string
 	Found    string // what the file is
 	Expected string // what it would have to be
 
-	// NotYet: the file may become fit as it is, because it is still being
+	// Retryable: the file may become fit as it is, because it is still being
 	// written or its mode still being set. It is looked at again soon; otherwise
 	// it is left alone until it changes.
-	NotYet bool
+	Retryable bool
 
 	Err error // the cause, where it is an error of its own
 }
 
-func (e *UnfitError) Error() string {
+func (e *RejectedError) Error() string {
 	path := ""
 	if e.Path != "" {
 		path = e.Path + ": "
@@ -31,19 +31,19 @@ func (e *UnfitError) Error() string {
 	return "autorestart: " + path + "found " + e.Found + ", expected " + e.Expected
 }
 
-func (e *UnfitError) Unwrap() error { return e.Err }
+func (e *RejectedError) Unwrap() error { return e.Err }
 
-// unfit and notYet return an *UnfitError without a path. They are not inlined
+// unfit and notYet return an *RejectedError without a path. They are not inlined
 // because there are many of them, and none is in a hurry.
 //
 //go:noinline
 func unfit(found, expected string) error {
-	return &UnfitError{Found: found, Expected: expected}
+	return &RejectedError{Found: found, Expected: expected}
 }
 
 //go:noinline
 func notYet(found, expected string, err error) error {
-	return &UnfitError{Found: found, Expected: expected, NotYet: true, Err: err}
+	return &RejectedError{Found: found, Expected: expected, Retryable: true, Err: err}
 }
 
 // candidate is a file that may be the next image. It owns file.
@@ -55,7 +55,7 @@ type candidate struct {
 	kind imageKind // set by judge
 
 	times restartTimes
-	build Build // set before it is executed
+	build BuildInfo // set before it is executed
 }
 
 func (c *candidate) close() { c.file.Close() }
@@ -67,7 +67,7 @@ func openCandidate(path string) (*os.File, error) {
 }
 
 // openRegular opens the regular file that path leads to. Every error is an
-// *UnfitError.
+// *RejectedError.
 func openRegular(path string) (*candidate, error) {
 	f, err := openCandidate(path)
 	if err != nil {
@@ -111,7 +111,7 @@ func unreachable(path string, err error) error {
 }
 
 // judge decides whether c can be executed in the place of the running image. It
-// returns nil or an *UnfitError. Permissions and writers come last: they are
+// returns nil or an *RejectedError. Permissions and writers come last: they are
 // what changes without the content changing.
 func (c *candidate) judge(r *rules) error {
 	kind, err := readKind(c.file, c.id.size)
@@ -157,16 +157,16 @@ func (c *candidate) stillThere() error {
 }
 
 func isNotYet(err error) bool {
-	unfit, ok := errors.AsType[*UnfitError](err)
-	return ok && unfit.NotYet
+	unfit, ok := errors.AsType[*RejectedError](err)
+	return ok && unfit.Retryable
 }
 
-// asUnfit makes every error that came up while looking at path an *UnfitError.
+// asUnfit makes every error that came up while looking at path an *RejectedError.
 func asUnfit(path string, err error) error {
 	if err == nil {
 		return nil
 	}
-	if unfit, ok := errors.AsType[*UnfitError](err); ok {
+	if unfit, ok := errors.AsType[*RejectedError](err); ok {
 		at := *unfit // it may be the caller's
 		at.Path = path
 		return &at

@@ -29,7 +29,7 @@ func TestJudgeOpenForWriting(t *testing.T) {
 			t.Fatal(err)
 		}
 		err = c.judge(&rules{})
-		if unfit, ok := err.(*UnfitError); !ok || !unfit.NotYet || unfit.Found != "a file open for writing" {
+		if unfit, ok := err.(*RejectedError); !ok || !unfit.Retryable || unfit.Found != "a file open for writing" {
 			t.Errorf("open with %#x: %v", flag, err)
 		}
 		writer.Close()

@@ -48,7 +48,7 @@ func TestReadKind(t *testing.T) {
 			}
 			continue
 		}
-		unfit, ok := err.(*UnfitError)
+		unfit, ok := err.(*RejectedError)
 		if !ok {
 			t.Errorf("%s: got %v", test.name, err)
 			continue
@@ -56,9 +56,9 @@ func TestReadKind(t *testing.T) {
 		if kind != (imageKind{}) {
 			t.Errorf("%s: refused, and taken for %s", test.name, kind)
 		}
-		if unfit.Found != test.found || unfit.Expected != test.expected || unfit.NotYet != test.notYet {
+		if unfit.Found != test.found || unfit.Expected != test.expected || unfit.Retryable != test.notYet {
 			t.Errorf("%s: found %q, expected %q, not yet: %t; want %q, %q, %t",
-				test.name, unfit.Found, unfit.Expected, unfit.NotYet, test.found, test.expected, test.notYet)
+				test.name, unfit.Found, unfit.Expected, unfit.Retryable, test.found, test.expected, test.notYet)
 		}
 	}
 
@@ -144,8 +144,8 @@ func TestCompareKinds(t *testing.T) {
 			}
 			continue
 		}
-		unfit, ok := err.(*UnfitError)
-		if !ok || unfit.NotYet || unfit.Found != test.saidFound || unfit.Expected != test.said+", as the running image is" {
+		unfit, ok := err.(*RejectedError)
+		if !ok || unfit.Retryable || unfit.Found != test.saidFound || unfit.Expected != test.said+", as the running image is" {
 			t.Errorf("%s: got %#v; want %q, %q", test.name, err, test.saidFound, test.said)
 		}
 	}
@@ -165,7 +165,7 @@ func TestELFMachine(t *testing.T) {
 
 func TestUnfitError(t *testing.T) {
 	cause := &fs.PathError{Op: "open", Path: "/srv/app", Err: fs.ErrPermission}
-	err := error(&UnfitError{Path: "/srv/app", Found: "a script", Expected: "a program", Err: cause})
+	err := error(&RejectedError{Path: "/srv/app", Found: "a script", Expected: "a program", Err: cause})
 	if want := "autorestart: /srv/app: found a script, expected a program"; err.Error() != want {
 		t.Errorf("got %q, want %q", err, want)
 	}
@@ -178,7 +178,7 @@ func TestAsUnfit(t *testing.T) {
 	if err := asUnfit("/srv/app", nil); err != nil {
 		t.Errorf("nil became %v", err)
 	}
-	if err := asUnfit("/srv/app", (&UnfitError{Found: "a", Expected: "b"})); err.Error() != "autorestart: /srv/app: found a, expected b" || isNotYet(err) {
+	if err := asUnfit("/srv/app", (&RejectedError{Found: "a", Expected: "b"})); err.Error() != "autorestart: /srv/app: found a, expected b" || isNotYet(err) {
 		t.Errorf("got %v", err)
 	}
 	fault := &fs.PathError{Op: "read", Path: "/srv/app", Err: errors.New("input/output error")}
@@ -200,9 +200,9 @@ func TestIsNotYet(t *testing.T) {
 		{errors.New("x"), false},
 		{errDone, false},
 		{errSameVersion, false},
-		{&UnfitError{}, false},
-		{&UnfitError{NotYet: true}, true},
-		{errors.Join(errors.New("x"), &UnfitError{NotYet: true}), true},
+		{&RejectedError{}, false},
+		{&RejectedError{Retryable: true}, true},
+		{errors.Join(errors.New("x"), &RejectedError{Retryable: true}), true},
 	} {
 		if got := isNotYet(test.err); got != test.want {
 			t.Errorf("%v: %t", test.err, got)

@@ -92,14 +92,14 @@ func TestOpenRegular(t *testing.T) {
 			c.close()
 			continue
 		}
-		unfit, ok := err.(*UnfitError)
+		unfit, ok := err.(*RejectedError)
 		if !ok {
 			t.Errorf("%s: got %v", test.path, err)
 			continue
 		}
-		if unfit.Path != test.path || unfit.Found != test.found || unfit.NotYet != test.notYet || test.is != nil && !errors.Is(err, test.is) {
+		if unfit.Path != test.path || unfit.Found != test.found || unfit.Retryable != test.notYet || test.is != nil && !errors.Is(err, test.is) {
 			t.Errorf("%s: got %v, not yet: %t, for %v; want %q, %t, %v",
-				test.path, err, unfit.NotYet, unfit.Err, test.found, test.notYet, test.is)
+				test.path, err, unfit.Retryable, unfit.Err, test.found, test.notYet, test.is)
 		}
 	}
 }
@@ -177,8 +177,8 @@ func TestJudge(t *testing.T) {
 			}
 			continue
 		}
-		unfit, ok := err.(*UnfitError)
-		if !ok || unfit.Path != c.path || !strings.HasPrefix(unfit.Found, test.found) || unfit.NotYet != test.notYet {
+		unfit, ok := err.(*RejectedError)
+		if !ok || unfit.Path != c.path || !strings.HasPrefix(unfit.Found, test.found) || unfit.Retryable != test.notYet {
 			t.Errorf("%s: got %v, want %q, not yet: %t", test.name, err, test.found, test.notYet)
 		}
 		if test.is != nil && !errors.Is(err, test.is) {

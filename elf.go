@@ -86,7 +86,7 @@ type elfFile struct {
 }
 
 // parse reads the headers. Its errors are [errNotELF], [errELFShort], an
-// *UnfitError without a path, or what r answers.
+// *RejectedError without a path, or what r answers.
 func (f *elfFile) parse() error {
 	head := make([]byte, min(f.size, 64))
 	f.header = head

@@ -264,7 +264,7 @@ func TestParseELFSpoiled(t *testing.T) {
 				b := newELF(class, data, elf.EM_NONE).build(test.edit)
 				var got string
 				img, err := parseELF(bytes.NewReader(b), int64(len(b)))
-				if unfit, ok := err.(*UnfitError); ok {
+				if unfit, ok := err.(*RejectedError); ok {
 					got = unfit.Found
 				} else if err != nil {
 					got = err.Error()
@@ -522,7 +522,7 @@ func FuzzParseELF(f *testing.F) {
 			t.Errorf("%d bytes read of a file of %d", m.total, size)
 		}
 		if err != nil {
-			if _, bad := err.(*UnfitError); err != errELFShort && err != errNotELF && !bad {
+			if _, bad := err.(*RejectedError); err != errELFShort && err != errNotELF && !bad {
 				t.Errorf("unexpected error %v", err)
 			}
 			if err == errNotELF && bytes.HasPrefix(data, []byte(elfMagic)) {

@@ -5,18 +5,18 @@ import (
 	"time"
 )
 
-// Step is one rung of an escalation: a signal, and how long after the step
+// EscalationStep is one rung of an escalation: a signal, and how long after the step
 // before it, or after the beginning, it is sent to the children that are still
 // there.
-type Step struct {
+type EscalationStep struct {
 	Signal syscall.Signal
 	After  time.Duration
 }
 
 // DefaultEscalation returns the schedule that a [Reaper] follows unless it is
 // given another one. It never kills.
-func DefaultEscalation() []Step {
-	return []Step{
+func DefaultEscalation() []EscalationStep {
+	return []EscalationStep{
 		{syscall.SIGHUP, 5 * time.Second},
 		{syscall.SIGINT, 120 * time.Second},
 		{syscall.SIGTERM, 60 * time.Second},
@@ -25,7 +25,7 @@ func DefaultEscalation() []Step {
 
 // escalation is the place reached in a schedule.
 type escalation struct {
-	steps []Step
+	steps []EscalationStep
 	last  time.Time // when the step before steps[0] was taken
 }
 

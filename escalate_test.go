@@ -10,7 +10,7 @@ import (
 )
 
 func TestDefaultEscalation(t *testing.T) {
-	want := []Step{{syscall.SIGHUP, 5 * time.Second}, {syscall.SIGINT, 2 * time.Minute}, {syscall.SIGTERM, time.Minute}}
+	want := []EscalationStep{{syscall.SIGHUP, 5 * time.Second}, {syscall.SIGINT, 2 * time.Minute}, {syscall.SIGTERM, time.Minute}}
 	got := DefaultEscalation()
 	if !slices.Equal(got, want) {
 		t.Errorf("DefaultEscalation() = %v", got)
@@ -28,7 +28,7 @@ func TestEscalation(t *testing.T) {
 	}
 	for _, tt := range []struct {
 		name  string
-		steps []Step
+		steps []EscalationStep
 		looks []time.Duration // when somebody looks
 		want  []event
 		next  time.Duration // when the next step is due after that; -1 for never
@@ -46,7 +46,7 @@ func TestEscalation(t *testing.T) {
 			[]event{{time.Hour, syscall.SIGHUP}}, time.Hour + 120*time.Second,
 		},
 		{
-			"at once", []Step{{syscall.SIGTERM, 0}, {syscall.SIGKILL, time.Second}},
+			"at once", []EscalationStep{{syscall.SIGTERM, 0}, {syscall.SIGKILL, time.Second}},
 			[]time.Duration{0, time.Second},
 			[]event{{0, syscall.SIGTERM}, {time.Second, syscall.SIGKILL}}, -1,
 		},
@@ -88,7 +88,7 @@ func TestScanPause(t *testing.T) {
 }
 
 func TestExitString(t *testing.T) {
-	for want, e := range map[string]Exit{
+	for want, e := range map[string]ChildExit{
 		"exit status 0":                    {},
 		"exit status 3":                    {Code: 3},
 		"signal: killed":                   {Code: -1, Signal: syscall.SIGKILL},
@@ -105,10 +105,10 @@ func TestExitString(t *testing.T) {
 func TestReportsAreBounded(t *testing.T) {
 	var told, warned atomic.Int64
 	hold := make(chan struct{})
-	r := startReports(func(Exit) { <-hold; told.Add(1) }, countWarnings{&warned})
+	r := startReports(func(ChildExit) { <-hold; told.Add(1) }, countWarnings{&warned})
 	const n = 3 * maxReports
 	for range n {
-		r.reaped(&Exit{})
+		r.reaped(&ChildExit{})
 	}
 	close(hold)
 	r.close()
@@ -132,7 +132,7 @@ func (c countWarnings) Error(string, ...any) { c.n.Add(1) }
 func TestReapNothing(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	r := Reaper{Reaped: func(Exit) { t.Error("reported") }}
+	r := Reaper{Reaped: func(ChildExit) { t.Error("reported") }}
 	if err := r.reap(ctx, &inheritance{}, nil); err != nil {
 		t.Error(err)
 	}

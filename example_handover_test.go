@@ -13,15 +13,15 @@ import (
 
 // A version that panics, returns or is not ready in time is taken back.
 func ExampleReady() {
-	defer autorestart.Guard()
-	if err := autorestart.TakenBack(); err != nil {
+	defer autorestart.RollbackUnlessReady()
+	if err := autorestart.RolledBack(); err != nil {
 		log.Print(err) // this version runs again, and that is why
 	}
 	restarter := autorestart.Restarter{ReadyTimeout: 10 * time.Second}
 	go restarter.Run(context.Background())
 
 	if _, err := os.ReadFile("/etc/service.conf"); err != nil {
-		err = autorestart.Fail(err) // returns only if there is no version to go back to
+		err = autorestart.Rollback(err) // returns only if there is no version to go back to
 		log.Print(err)
 		return
 	}

@@ -13,11 +13,11 @@ import (
 // A schedule that ends with SIGKILL, and a report of every child.
 func ExampleReaper() {
 	r := autorestart.Reaper{
-		Escalation: []autorestart.Step{
+		Escalation: []autorestart.EscalationStep{
 			{Signal: syscall.SIGTERM, After: 10 * time.Second},
 			{Signal: syscall.SIGKILL, After: 30 * time.Second},
 		},
-		Reaped: func(e autorestart.Exit) { log.Printf("%s (%d): %v, after %v", e.Command, e.PID, e, e.Sent) },
+		Reaped: func(e autorestart.ChildExit) { log.Printf("%s (%d): %v, after %v", e.Command, e.PID, e, e.Sent) },
 		Logger: slog.Default(),
 	}
 	if err := r.Run(context.Background()); err != nil {

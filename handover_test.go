@@ -114,12 +114,12 @@ var daemonCommands = map[string]func(argument string) string{
 		if _, err := fmt.Sscanf(argument, "%q %d", &reason, &times); err != nil {
 			return err.Error()
 		}
-		return fmt.Sprint(Fail(errors.New(strings.Repeat(reason, times))))
+		return fmt.Sprint(Rollback(errors.New(strings.Repeat(reason, times))))
 	},
 	"ready":      func(string) string { Ready(); return "" },
-	"fail":       func(reason string) string { return fmt.Sprint(Fail(fmt.Errorf("%s", reason))) },
+	"fail":       func(reason string) string { return fmt.Sprint(Rollback(fmt.Errorf("%s", reason))) },
 	"generation": func(string) string { return strconv.Itoa(Generation()) },
-	"taken-back": func(string) string { return fmt.Sprint(TakenBack()) },
+	"taken-back": func(string) string { return fmt.Sprint(RolledBack()) },
 	"subscribe": func(argument string) string {
 		n, err := strconv.Atoi(argument)
 		if err == nil {
@@ -213,7 +213,7 @@ func misbehave(version int) bool {
 		os.Args = []string{"other"}
 		SetState("counter", []byte("spoilt"))
 		Pass("pipe", nil)
-		Fail(io.ErrUnexpectedEOF)
+		Rollback(io.ErrUnexpectedEOF)
 	}
 	if version >= versionSubscribes {
 		NotifyOnSighup()
@@ -492,7 +492,7 @@ import (
 
 func main() {
 	if early.Hang == "" {
-		fmt.Println("runs", os.Getpid(), autorestart.TakenBack())
+		fmt.Println("runs", os.Getpid(), autorestart.RolledBack())
 	}
 	r := autorestart.Restarter{ReadyTimeout: 200*time.Millisecond}
 	r.Run(context.Background())
@@ -552,7 +552,7 @@ func TestProbationIsPassedOn(t *testing.T) {
 	}
 	d.answers("taken-back", "autorestart: the new version was taken back: it is no good")
 	d.answers("get-state counter", "2, true")
-	d.answers("fail again", ErrNoProbation.Error())
+	d.answers("fail again", ErrNoRollback.Error())
 }
 
 // TestProbationIsPassedOnPlainly: nor if it is followed without a ReadyTimeout.
@@ -605,7 +605,7 @@ func TestClosedStandardStreams(t *testing.T) {
 func TestReadyEndsProbation(t *testing.T) {
 	d := onProbation(t, time.Minute)
 	d.answers("ready", "")
-	d.answers("fail too late", ErrNoProbation.Error())
+	d.answers("fail too late", ErrNoRollback.Error())
 	d.deploy(versionPanics)
 	r := d.want("start")
 	if r.Version != 2 {

@@ -14,10 +14,10 @@ type inheritance struct {
 	settled sync.Once
 
 	mu    sync.Mutex
-	free  []int        // taken by nobody
-	all   []int        // as listed, never written to
-	done  map[int]Exit // of those that the listing itself had to wait for
-	since uint64       // startTick of the listing: what was started later is not in it
+	free  []int             // taken by nobody
+	all   []int             // as listed, never written to
+	done  map[int]ChildExit // of those that the listing itself had to wait for
+	since uint64            // startTick of the listing: what was started later is not in it
 
 	image     sync.Once
 	startedAt uint64
@@ -108,7 +108,7 @@ func (h *inheritance) list() []int {
 
 // wait asks once whether an inherited child has exited, and fills in e unless it
 // is nil.
-func (h *inheritance) wait(c *child, e *Exit) waitState {
+func (h *inheritance) wait(c *child, e *ChildExit) waitState {
 	if h.done != nil {
 		h.mu.Lock()
 		defer h.mu.Unlock()

@@ -112,7 +112,7 @@ func daemonMain() {
 		}
 		os.Stdout.Write(append(line, '\n'))
 	}
-	defer Guard()
+	defer RollbackUnlessReady()
 	if misbehave(describeSelf().Version) {
 		return
 	}
@@ -1177,7 +1177,7 @@ func TestRestarterGivesUp(t *testing.T) {
 	ended := make(chan error)
 	go func() { ended <- r.Run(ctx) }()
 	<-called
-	waitFor(t, "mode", func() bool { return r.Mode() != Mode{} })
+	waitFor(t, "mode", func() bool { return r.Mode() != WatchMode{} })
 	cancel(calledOff)
 	if err := <-ended; err != calledOff {
 		t.Errorf("Run ended with %v, expected %v", err, calledOff)
@@ -1187,7 +1187,7 @@ func TestRestarterGivesUp(t *testing.T) {
 	ctx, stop := context.WithTimeout(context.Background(), 50*time.Millisecond)
 	defer stop()
 	err := r.Restart(ctx)
-	if unfit, ok := errors.AsType[*UnfitError](err); !ok || !unfit.NotYet || !errors.Is(err, context.DeadlineExceeded) {
+	if unfit, ok := errors.AsType[*RejectedError](err); !ok || !unfit.Retryable || !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("Restart without a file ended with %v", err)
 	}
 	if after := descriptors(t); !slices.Equal(before, after) {

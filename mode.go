@@ -5,17 +5,17 @@ import (
 	"time"
 )
 
-// Mode tells how a [Watcher] notices changes.
-type Mode struct {
+// WatchMode tells how a [Watcher] notices changes.
+type WatchMode struct {
 	Events bool          // the kernel tells of them, see inotify(7)
 	Poll   time.Duration // how often the path is looked at; 0 if only after events
 	Reason error         // why events alone don't do; nil if they do
 }
 
-func (m Mode) String() string {
+func (m WatchMode) String() string {
 	var s string
 	switch {
-	case m == Mode{}:
+	case m == WatchMode{}:
 		return "not watching"
 	case m.Events && m.Poll > 0:
 		s = "events and polling every " + m.Poll.String()
@@ -30,7 +30,7 @@ func (m Mode) String() string {
 	return s
 }
 
-func (m *Mode) reason() string {
+func (m *WatchMode) reason() string {
 	if m.Reason == nil {
 		return ""
 	}
@@ -41,10 +41,10 @@ func (m *Mode) reason() string {
 type modeBox struct {
 	_    notComparable
 	mu   sync.Mutex
-	mode Mode
+	mode WatchMode
 }
 
-func (b *modeBox) get() Mode {
+func (b *modeBox) get() WatchMode {
 	b.mu.Lock()
 	mode := b.mode
 	b.mu.Unlock()
@@ -52,7 +52,7 @@ func (b *modeBox) get() Mode {
 }
 
 // set notes the mode, and logs it if events have ceased to do or do again.
-func (b *modeBox) set(mode Mode, logger Logger, path string) {
+func (b *modeBox) set(mode WatchMode, logger Logger, path string) {
 	b.mu.Lock()
 	old := b.mode
 	b.mode = mode

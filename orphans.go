@@ -19,10 +19,10 @@ import "context"
 //
 // Where the kernel has no pidfds, or this process may not use them, the last of
 // those proofs is missing; what can't be decided then is left, and reported by
-// Left and Logger.
+// Undecided and Logger.
 //
 // Inherited children (see [Reaper]) are waited for as well once they have
-// exited, unless a Reaper or an [Adopted] has them. Nothing is ever signalled.
+// exited, unless a Reaper or an [ChildProcess] has them. Nothing is ever signalled.
 //
 // Orphans is a set of options, useful as its zero value.
 type Orphans struct {
@@ -34,13 +34,13 @@ type Orphans struct {
 
 	// Reaped is told of every orphan that is gone, in the way of Reaper.Reaped.
 	// If nil, nobody is told.
-	Reaped func(Exit)
+	Reaped func(ChildExit)
 
-	// Left is told, once for each, of zombies that may be orphans and may be
+	// Undecided is told, once for each, of zombies that may be orphans and may be
 	// children that somebody here will wait for. Which of them it is told of and
 	// when is subject to the same rules as for Reaped.
 	// If nil, nobody is told.
-	Left func(Child)
+	Undecided func(Child)
 
 	// Logger is told of what is reaped and of what is left.
 	// If nil, nothing is logged.

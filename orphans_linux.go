@@ -120,14 +120,14 @@ func (o *Orphans) run(ctx context.Context) error {
 	defer undo()
 
 	tell := o.Reaped
-	if tell == nil && o.Left != nil {
-		tell = func(Exit) {}
+	if tell == nil && o.Undecided != nil {
+		tell = func(ChildExit) {}
 	}
 	g := &orphanage{
 		reports: startReports(tell, o.Logger),
 		from:    inheritedChildren,
 		listed:  make(map[int]bool),
-		left:    o.Left,
+		left:    o.Undecided,
 		since:   inheritedChildren.imageStart(),
 		pidfds:  processesHavePidfds(),
 		pending: make(map[int]*zombie),
@@ -410,7 +410,7 @@ func descriptorsEnd() (int, bool) {
 
 // reap waits for the zombie and reports it.
 func (g *orphanage) reap(c *child) bool {
-	e := Exit{PID: c.pid}
+	e := ChildExit{PID: c.pid}
 	if g.wanted {
 		e.Command, _ = identify(c.pid, 0)
 	}

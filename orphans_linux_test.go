@@ -134,7 +134,7 @@ var _ = registerScenario("orphans", func() {
 
 	// A Reaper and an adopter have their children to themselves.
 	var reaped exitLog
-	r := Reaper{Escalation: []Step{}, Reaped: reaped.add, Spare: func(c Child) bool { return c.PID == notedPID("inherited") }}
+	r := Reaper{Escalation: []EscalationStep{}, Reaped: reaped.add, Skip: func(c Child) bool { return c.PID == notedPID("inherited") }}
 	reaping := make(chan error)
 	go func() { reaping <- r.Run(context.Background()) }()
 	eventually("the Reaper takes its child", func() bool { return len(inheritedChildren.list()) == 1 })
@@ -145,7 +145,7 @@ var _ = registerScenario("orphans", func() {
 	o := &Orphans{
 		Subreaper: true,
 		Reaped:    log.add,
-		Left:      func(c Child) { left.add(Exit{PID: c.PID}) },
+		Undecided: func(c Child) { left.add(ChildExit{PID: c.PID}) },
 	}
 	end := startOrphans(o)
 	eventually("subreaper", isSubreaper)
@@ -232,10 +232,10 @@ func isSubreaper() bool {
 	return unix.Prctl(unix.PR_GET_CHILD_SUBREAPER, uintptrOf(&on), 0, 0, 0) == nil && on == 1 || os.Getpid() == 1
 }
 
-func (l *exitLog) copy() []Exit {
+func (l *exitLog) copy() []ChildExit {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	var all []Exit
+	var all []ChildExit
 	for _, e := range l.exits {
 		all = append(all, e)
 	}
@@ -271,7 +271,7 @@ func init() {
 var _ = registerScenario("waited for late", needSubreaper, func() {
 	pidfds := processesHavePidfds()
 	var log, left exitLog
-	end := startOrphans(&Orphans{Subreaper: true, Reaped: log.add, Left: func(c Child) { left.add(Exit{PID: c.PID}) }})
+	end := startOrphans(&Orphans{Subreaper: true, Reaped: log.add, Undecided: func(c Child) { left.add(ChildExit{PID: c.PID}) }})
 	eventually("subreaper", isSubreaper)
 	const parents, each = 2, 2
 	var own []*exec.Cmd

@@ -45,7 +45,7 @@ func openPidfd(pid int) (int, error) {
 
 // waitChild asks once whether the child has exited, which takes the zombie away,
 // and fills in e unless it is nil.
-func waitChild(c *child, e *Exit) waitState {
+func waitChild(c *child, e *ChildExit) waitState {
 	if c.fd == noPidfd {
 		return waitPID(c.pid, e)
 	}
@@ -73,7 +73,7 @@ func waitChild(c *child, e *Exit) waitState {
 }
 
 // waitPID is waitChild for a PID.
-func waitPID(pid int, e *Exit) waitState {
+func waitPID(pid int, e *ChildExit) waitState {
 	var status unix.WaitStatus
 	got, _, errno := unix.RawSyscall6(unix.SYS_WAIT4, uintptr(pid), uintptr(unsafe.Pointer(&status)),
 		unix.WNOHANG|unix.WALL, uintptr(unsafe.Pointer(e.usage())), 0, 0)
@@ -95,7 +95,7 @@ func waitPID(pid int, e *Exit) waitState {
 
 // usage is where the kernel can put what the child has used: the two types have
 // one layout. Nothing is asked of it if nobody wants to know.
-func (e *Exit) usage() *unix.Rusage {
+func (e *ChildExit) usage() *unix.Rusage {
 	if e == nil {
 		return nil
 	}

@@ -24,16 +24,16 @@ func Ready() {
 	settleHandover()
 }
 
-// ErrNoProbation answers [Fail] in a version that can't be taken back: it was
+// ErrNoRollback answers [Rollback] in a version that can't be taken back: it was
 // started afresh or without a [Restarter.ReadyTimeout], or it is ready.
-var ErrNoProbation = handover.ErrNoProbation
+var ErrNoRollback = handover.ErrNoRollback
 
-// Fail says that this version does not work: the one before is executed again, with
-// the same PID, listeners and state, and learns of err from [TakenBack]. The version that
+// Rollback says that this version does not work: the one before is executed again, with
+// the same PID, listeners and state, and learns of err from [RolledBack]. The version that
 // failed is not executed again until its file is written or replaced.
 //
-// Fail returns only if that is not possible.
-func Fail(err error) error {
+// Rollback returns only if that is not possible.
+func Rollback(err error) error {
 	reason := "it failed"
 	if err != nil {
 		reason = err.Error()
@@ -53,14 +53,14 @@ func presentable(reason string) string {
 	return strings.ReplaceAll(reason, "\x00", "�")
 }
 
-// Guard takes this version back if main panics, or returns, before it has called
+// RollbackUnlessReady takes this version back if main panics, or returns, before it has called
 // [Ready]. It is to be deferred, at the top of main:
 //
-//	defer autorestart.Guard()
+//	defer autorestart.RollbackUnlessReady()
 //
 // Other goroutines, [os.Exit], and so log.Fatal, and fatal errors of the runtime are
 // beyond its reach.
-func Guard() {
+func RollbackUnlessReady() {
 	panicked := recover()
 	if handover.OnProbation() {
 		reason := "main returned before it was ready"
@@ -96,23 +96,23 @@ func panicText(v any) (text string) {
 	}
 }
 
-// TakenBackError says that this version runs again because a newer one failed.
-type TakenBackError struct {
+// RollbackError says that this version runs again because a newer one failed.
+type RollbackError struct {
 	Generation int    // of the version that failed
-	Reason     string // what it passed to Fail, or what else happened
+	Reason     string // what it passed to Rollback, or what else happened
 }
 
-func (e *TakenBackError) Error() string {
+func (e *RollbackError) Error() string {
 	return "autorestart: the new version was taken back: " + e.Reason
 }
 
-// TakenBack returns a [*TakenBackError] if this version runs again because a newer
+// RolledBack returns a [*RollbackError] if this version runs again because a newer
 // one failed, and nil otherwise.
-func TakenBack() error {
+func RolledBack() error {
 	if inherited.Texts[handover.Failed] == "" {
 		return nil
 	}
-	return &TakenBackError{Generation: Generation() - 1, Reason: inherited.Texts[handover.Reason]}
+	return &RollbackError{Generation: Generation() - 1, Reason: inherited.Texts[handover.Reason]}
 }
 
 // refuseTakenBack refuses the file that was taken back, until it is written or
@@ -121,7 +121,7 @@ func refuseTakenBack(c *candidate) error {
 	if failed := inherited.Texts[handover.Failed]; failed == "" || !strings.HasPrefix(failed, contentMark(c.id)) {
 		return nil
 	}
-	return &UnfitError{
+	return &RejectedError{
 		Path:     c.path,
 		Found:    "the version that was taken back (" + inherited.Texts[handover.Reason] + ")",
 		Expected: "another one, or that it is written again",
@@ -133,7 +133,7 @@ func refuseTakenBack(c *candidate) error {
 func (r *Restarter) putOnProbation(h *handover.Handover, c *candidate) error {
 	// This version may not have shown that it works: then the next goes back further.
 	err := h.KeepWayBack()
-	if err == handover.ErrNoProbation {
+	if err == handover.ErrNoRollback {
 		err = nil
 		for _, f := range [...]struct {
 			kind int
@@ -158,7 +158,7 @@ func returnable(c *candidate) error {
 	case !handover.CanReturn || handover.Elevated():
 		return &os.PathError{Op: "restart with ReadyTimeout", Path: c.path, Err: errors.ErrUnsupported}
 	case c.build.foreign:
-		return &UnfitError{
+		return &RejectedError{
 			Path:     c.path,
 			Found:    "a program without " + modulePath,
 			Expected: "one with it: it could neither be ready in time nor be taken back",

@@ -14,7 +14,7 @@ import (
 // makes no difference how late a Reaper is run; what this image starts itself
 // is never signalled or waited for, and os/exec works as usual. Every inherited
 // child has one master: a Reaper takes those that no other Reaper and no
-// [Adopted] has, and when its context ends it leaves them for the next one.
+// [ChildProcess] has, and when its context ends it leaves them for the next one.
 //
 // A Reaper is a set of options, useful as its zero value. It may be copied,
 // reused, and run more than once at a time.
@@ -25,14 +25,14 @@ type Reaper struct {
 	// would not notice.
 	// If nil, DefaultEscalation is followed. If empty but not nil, no signal is
 	// sent.
-	Escalation []Step
+	Escalation []EscalationStep
 
-	// Spare reports whether to leave a child alone: not to signal it and not to
+	// Skip reports whether to leave a child alone: not to signal it and not to
 	// wait for it. It is called once for each child, before anything else is done,
 	// by the goroutine that calls Run. Spared children can still be adopted, or
 	// reaped by another Reaper.
 	// If nil, no child is spared.
-	Spare func(Child) bool
+	Skip func(Child) bool
 
 	// Reaped is told of every child that is gone. It is called for one child at a
 	// time, in the order in which they were reaped, by a goroutine that does
@@ -42,7 +42,7 @@ type Reaper struct {
 	// after the last call has returned, so Reaped must not wait for that.
 	// If nil, nobody is told, and children are reaped faster: their names are not
 	// looked up, which takes several times as long as the rest.
-	Reaped func(Exit)
+	Reaped func(ChildExit)
 
 	// Logger is told of children that are signalled and reaped. Like Reaped it
 	// may be slow.
@@ -50,8 +50,8 @@ type Reaper struct {
 	Logger Logger
 }
 
-// Exit reports a child that is gone.
-type Exit struct {
+// ChildExit reports a child that is gone.
+type ChildExit struct {
 	PID      int
 	Command  string           // the kernel's name for it, at most 15 bytes; empty if it can't be had
 	Code     int              // what it exited with; -1 if a signal ended it, or if Lost
@@ -66,7 +66,7 @@ type Exit struct {
 }
 
 // String describes the end of a child in the words of [os.ProcessState].
-func (e Exit) String() string {
+func (e ChildExit) String() string {
 	switch {
 	case e.Lost:
 		return "waited for by somebody else"
@@ -105,12 +105,12 @@ func (r *Reaper) Run(ctx context.Context) error {
 // take takes the children that are not to be spared.
 func (r *Reaper) take(h *inheritance) []int {
 	pids := h.takeAll()
-	if r.Spare == nil || len(pids) == 0 {
+	if r.Skip == nil || len(pids) == 0 {
 		return pids
 	}
 	var spared, taken []int
 	for _, pid := range pids {
-		if r.Spare(describe(pid)) {
+		if r.Skip(describe(pid)) {
 			spared = append(spared, pid)
 		} else {
 			taken = append(taken, pid)

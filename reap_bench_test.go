@@ -236,7 +236,7 @@ var _ = registerZombies("reaper", func(int) {
 
 var _ = registerZombies("reports", func(n int) {
 	told := 0
-	r := Reaper{Reaped: func(e Exit) { told++ }}
+	r := Reaper{Reaped: func(e ChildExit) { told++ }}
 	check(r.Run(context.Background()) == nil, "Run")
 	check(told == n, "told of", told)
 })
@@ -272,7 +272,7 @@ var _ = registerScenario("bench living", func() { startSleepers() }, func() {
 	memory, threads := memoryInUse(), countThreads() // the collector starts threads, too
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
-	r := Reaper{Escalation: []Step{}}
+	r := Reaper{Escalation: []EscalationStep{}}
 	go func() { done <- r.Run(ctx) }()
 	eventually("the Reaper waits", func() bool { return inheritedChildren.isEmpty() && isIdle() })
 	metric(float64(memoryInUse()-memory)/float64(len(pids)), "B/child")

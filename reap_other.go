@@ -14,13 +14,13 @@ import (
 // exits never announces anything: every child is asked by its PID.
 type exits struct{ ready chan []int }
 
-func newExits() *exits                      { return &exits{} }
-func (*exits) watch(*child) bool            { return false }
-func (*exits) close()                       {}
-func (*child) release()                     {}
-func mayBeReused(uint64) bool               { return false }
-func describe(pid int) Child                { return Child{PID: pid} }
-func waitChild(c *child, e *Exit) waitState { return waitPID(c.pid, e) }
+func newExits() *exits                           { return &exits{} }
+func (*exits) watch(*child) bool                 { return false }
+func (*exits) close()                            {}
+func (*child) release()                          {}
+func mayBeReused(uint64) bool                    { return false }
+func describe(pid int) Child                     { return Child{PID: pid} }
+func waitChild(c *child, e *ChildExit) waitState { return waitPID(c.pid, e) }
 
 // notReused is never asked, because it could not tell.
 func notReused(pids []int, _ uint64, _ bool) []bool { return make([]bool, len(pids)) }

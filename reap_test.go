@@ -19,8 +19,8 @@ import (
 )
 
 // quick is a schedule for tests: it ends a child that ignores everything, too.
-func quick() []Step {
-	return []Step{
+func quick() []EscalationStep {
+	return []EscalationStep{
 		{syscall.SIGHUP, 10 * time.Millisecond},
 		{syscall.SIGTERM, time.Second},
 		{syscall.SIGKILL, time.Second},
@@ -30,20 +30,20 @@ func quick() []Step {
 // exitLog collects the reports of a Reaper by PID.
 type exitLog struct {
 	mu    sync.Mutex
-	exits map[int]Exit
+	exits map[int]ChildExit
 }
 
-func (l *exitLog) add(e Exit) {
+func (l *exitLog) add(e ChildExit) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.exits == nil {
-		l.exits = make(map[int]Exit)
+		l.exits = make(map[int]ChildExit)
 	}
 	check(l.exits[e.PID].PID == 0, "reported twice:", e)
 	l.exits[e.PID] = e
 }
 
-func (l *exitLog) of(key string) Exit {
+func (l *exitLog) of(key string) ChildExit {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	e, ok := l.exits[notedPID(key)]
@@ -202,13 +202,13 @@ var _ = registerScenario("spare", func() {
 	noteChild("other", "live")
 }, func() {
 	var log exitLog
-	r := Reaper{Escalation: quick(), Reaped: log.add, Spare: func(c Child) bool { return c.PID == notedPID("spared") }}
+	r := Reaper{Escalation: quick(), Reaped: log.add, Skip: func(c Child) bool { return c.PID == notedPID("spared") }}
 	check(r.Run(context.Background()) == nil, "Run failed")
 	check(log.len() == 1 && log.of("other").Signal != 0, "reports:", log.exits)
 	check(syscall.Kill(notedPID("spared"), 0) == nil, "the spared child is gone")
 
 	// The next one may take it.
-	r.Spare = nil
+	r.Skip = nil
 	check(r.Run(context.Background()) == nil, "second Run failed")
 	check(log.len() == 2 && log.of("spared").Signal != 0, "reports:", log.exits)
 })
@@ -223,7 +223,7 @@ var _ = registerScenario("context", func() {
 	start := held()
 	ctx, cancel := context.WithCancel(context.Background())
 	var log exitLog
-	r := Reaper{Escalation: []Step{}, Reaped: func(e Exit) { log.add(e); cancel() }}
+	r := Reaper{Escalation: []EscalationStep{}, Reaped: func(e ChildExit) { log.add(e); cancel() }}
 	done := make(chan error)
 	go func() { done <- r.Run(ctx) }()
 	check(syscall.Kill(notedPID("polite"), syscall.SIGTERM) == nil, "kill")
@@ -235,7 +235,7 @@ var _ = registerScenario("context", func() {
 
 	// No signal is sent for a context that has ended, even if one is due.
 	for range 50 {
-		due := Reaper{Escalation: []Step{{syscall.SIGHUP, 0}}, Reaped: log.add}
+		due := Reaper{Escalation: []EscalationStep{{syscall.SIGHUP, 0}}, Reaped: log.add}
 		check(errors.Is(due.Run(ctx), context.Canceled), "Run without a context")
 	}
 	check(log.len() == 1, log.exits)
@@ -256,7 +256,7 @@ var _ = registerScenario("slow receiver", func() {
 }, func() {
 	release := make(chan struct{})
 	var log exitLog
-	r := Reaper{Escalation: quick(), Reaped: func(e Exit) { <-release; log.add(e) }}
+	r := Reaper{Escalation: quick(), Reaped: func(e ChildExit) { <-release; log.add(e) }}
 	done := make(chan error)
 	go func() { done <- r.Run(context.Background()) }()
 	for i := range 20 {
@@ -274,7 +274,7 @@ var _ = registerScenario("lost", func() {
 	noteChild("live", "live")
 }, func() {
 	var log exitLog
-	r := Reaper{Escalation: []Step{}, Reaped: log.add}
+	r := Reaper{Escalation: []EscalationStep{}, Reaped: log.add}
 	done := make(chan error)
 	go func() { done <- r.Run(context.Background()) }()
 	live := notedPID("live")
@@ -314,7 +314,7 @@ var _ = registerScenario("stopped", func() {
 	check(err == nil && status.Stopped(), "not stopped:", err)
 }, func() {
 	var log exitLog
-	r := Reaper{Escalation: []Step{{syscall.SIGTERM, time.Millisecond}}, Reaped: log.add}
+	r := Reaper{Escalation: []EscalationStep{{syscall.SIGTERM, time.Millisecond}}, Reaped: log.add}
 	check(r.Run(context.Background()) == nil, "Run failed")
 	e := log.of("stopped")
 	check(e.Code == 7 && slices.Equal(e.Sent, []syscall.Signal{syscall.SIGTERM, syscall.SIGCONT}), e, e.Sent)

@@ -27,10 +27,10 @@ func listInherited() *inheritance {
 	if inherited.Number(handover.PID) == 0 {
 		return h
 	}
-	h.done = make(map[int]Exit)
+	h.done = make(map[int]ChildExit)
 	living := h.takeZombies()
 	for pid := 1; living && pid <= maxProbed; pid++ {
-		var e Exit
+		var e ChildExit
 		switch waitPID(pid, &e) {
 		case waitRunning:
 			h.free = append(h.free, pid)
@@ -50,7 +50,7 @@ func listInherited() *inheritance {
 // are others.
 func (h *inheritance) takeZombies() (living bool) {
 	for {
-		e := Exit{}
+		e := ChildExit{}
 		pid, state := wait4(-1, &e)
 		if state != waitExited {
 			return state == waitRunning
@@ -62,15 +62,15 @@ func (h *inheritance) takeZombies() (living bool) {
 }
 
 // waitPID asks once whether a child has exited, and fills in e unless it is nil.
-func waitPID(pid int, e *Exit) waitState {
+func waitPID(pid int, e *ChildExit) waitState {
 	if e == nil {
-		e = new(Exit)
+		e = new(ChildExit)
 	}
 	_, state := wait4(pid, e)
 	return state
 }
 
-func wait4(pid int, e *Exit) (int, waitState) {
+func wait4(pid int, e *ChildExit) (int, waitState) {
 	for {
 		var status syscall.WaitStatus
 		var usage syscall.Rusage

@@ -12,8 +12,8 @@ func listInherited() *inheritance {
 	return &inheritance{err: os.NewSyscallError("wait4", errors.ErrUnsupported)}
 }
 
-func waitPID(int, *Exit) waitState { return waitNotOurs }
-func peekChild(int) waitState      { return waitNotOurs }
+func waitPID(int, *ChildExit) waitState { return waitNotOurs }
+func peekChild(int) waitState           { return waitNotOurs }
 func signalChild(*child, syscall.Signal) error {
 	return os.NewSyscallError("kill", errors.ErrUnsupported)
 }

@@ -293,7 +293,7 @@ func (g *reaping) forget(c *child) {
 // If it is not sure that the PID is still the child's, it makes sure before it
 // waits.
 func (g *reaping) ask(c *child, sure bool) (gone bool) {
-	var e *Exit
+	var e *ChildExit
 	if g.wanted || !sure {
 		if c.fd == noPidfd && peekChild(c.pid) == waitRunning {
 			return false
@@ -304,7 +304,7 @@ func (g *reaping) ask(c *child, sure bool) (gone bool) {
 			return true
 		}
 		// There is no name after the wait.
-		e = &Exit{PID: c.pid, Command: command, Sent: c.sent}
+		e = &ChildExit{PID: c.pid, Command: command, Sent: c.sent}
 	}
 	switch g.from.wait(c, e) {
 	case waitRunning:
@@ -318,5 +318,5 @@ func (g *reaping) ask(c *child, sure bool) (gone bool) {
 }
 
 func (g *reaping) lost(c *child) {
-	g.reaped(&Exit{PID: c.pid, Code: -1, Sent: c.sent, Lost: true})
+	g.reaped(&ChildExit{PID: c.pid, Code: -1, Sent: c.sent, Lost: true})
 }

@@ -9,7 +9,7 @@ import (
 // queues, and a goroutine of its own delivers.
 type reports struct {
 	wanted bool // whether anybody listens
-	tell   func(Exit)
+	tell   func(ChildExit)
 	logger Logger
 
 	mu      sync.Mutex
@@ -25,7 +25,7 @@ type reports struct {
 const maxReports = 1 << 17
 
 // startReports starts the delivery. The caller closes it.
-func startReports(tell func(Exit), logger Logger) *reports {
+func startReports(tell func(ChildExit), logger Logger) *reports {
 	r := &reports{
 		wanted: tell != nil || logger != nil,
 		tell:   tell,
@@ -94,7 +94,7 @@ func (r *reports) began(living, byPID int, listedBy string) {
 }
 
 // reaped reports e, which may be nil if nobody listens.
-func (r *reports) reaped(e *Exit) {
+func (r *reports) reaped(e *ChildExit) {
 	r.add(func() {
 		r.logger.Info("child reaped", "pid", e.PID, "command", e.Command, "status", e.String())
 		if r.tell != nil {

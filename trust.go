@@ -11,7 +11,7 @@ type credentials struct {
 	privileged bool
 }
 
-// checkTrust returns an *UnfitError if a process with such credentials could be
+// checkTrust returns an *RejectedError if a process with such credentials could be
 // made to run, by way of the candidate, what others have written: whoever can
 // write the file has the rights of the process. What was so already with the
 // running image is not held against the candidate.

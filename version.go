@@ -34,14 +34,14 @@ type version struct {
 
 	summed bool
 
-	known Build // empty until it is asked for, where there is a file to ask
+	known BuildInfo // empty until it is asked for, where there is a file to ask
 
 	// runs: it is the file that this process executes, and as long as it does
 	// nobody can write that.
 	runs bool
 }
 
-func (v *version) build() Build {
+func (v *version) build() BuildInfo {
 	if v.known.ID == "" && v.file != nil {
 		v.known = readBuild(v.file, v.id.size)
 	}

@@ -35,7 +35,7 @@ type Watcher struct {
 	Logger Logger
 
 	// accept has the last word on a candidate that is ready. It is asked again
-	// about one that it refuses with an *UnfitError that is NotYet.
+	// about one that it refuses with an *RejectedError that is Retryable.
 	accept func(done <-chan struct{}, c *candidate) error
 
 	// refuse has the first word on one that differs; nil refuses none.
@@ -77,7 +77,7 @@ type Change struct {
 	Path     string    // absolute
 	Size     int64     // bytes
 	Seen     time.Time // when it was found ready
-	Old, New Build     // of the version before, as far as its file is still there, and of this one
+	Old, New BuildInfo // of the version before, as far as its file is still there, and of this one
 }
 
 // rearmInterval is how long polling goes on before events are tried again.
@@ -149,7 +149,7 @@ func (w *Watcher) next(done <-chan struct{}) (*candidate, error) {
 }
 
 // Mode tells how changes are noticed at the moment. Any goroutine may call it.
-func (w *Watcher) Mode() Mode { return w.mode.get() }
+func (w *Watcher) Mode() WatchMode { return w.mode.get() }
 
 // Close frees what the watcher holds. No call of Next may be running: end its
 // context first.
@@ -291,7 +291,7 @@ func (w *Watcher) arm() (missed bool) {
 	if err == nil {
 		missed, err = w.events.arm(w.path)
 	}
-	mode := Mode{Events: w.events != nil, Poll: w.PollInterval, Reason: err}
+	mode := WatchMode{Events: w.events != nil, Poll: w.PollInterval, Reason: err}
 	w.rearm = time.Time{}
 	if err != nil {
 		if mode.Poll == 0 {

@@ -421,7 +421,7 @@ func TestWatcherAccept(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w, e, log := newTestWatcher(t)
 		defer w.Close()
-		answers := []error{&UnfitError{Found: "a", Expected: "b", NotYet: true}, &UnfitError{NotYet: true}, errors.New("no")}
+		answers := []error{&RejectedError{Found: "a", Expected: "b", Retryable: true}, &RejectedError{Retryable: true}, errors.New("no")}
 		var asked atomic.Int32
 		w.accept = func(_ <-chan struct{}, c *candidate) error {
 			n := int(asked.Add(1))
@@ -464,7 +464,7 @@ func TestWatcherWithoutEvents(t *testing.T) {
 			reason := errors.New("no space left on device")
 			e.failing(reason, reason)
 			next := startNext(t.Context(), w)
-			if got, want := w.Mode(), (Mode{Events: true, Poll: test.want, Reason: reason}); got != want {
+			if got, want := w.Mode(), (WatchMode{Events: true, Poll: test.want, Reason: reason}); got != want {
 				t.Errorf("mode %v, want %v", got, want)
 			}
 			time.Sleep(rearmInterval - 1)
@@ -480,7 +480,7 @@ func TestWatcherWithoutEvents(t *testing.T) {
 			time.Sleep(2 * rearmInterval)
 			wantNone(t, "nothing new", next)
 			armed, _ := e.seen()
-			if got, want := w.Mode(), (Mode{Events: true, Poll: test.interval}); got != want || armed != 3 {
+			if got, want := w.Mode(), (WatchMode{Events: true, Poll: test.interval}); got != want || armed != 3 {
 				t.Errorf("mode %v, want %v; armed %d times", got, want, armed)
 			}
 			if got := log.take(); len(got) != 2 || !strings.HasPrefix(got[0], "WARN") || !strings.HasPrefix(got[1], "INFO") {

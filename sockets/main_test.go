@@ -63,7 +63,7 @@ func echoMain() {
 			r.ReadyTimeout = time.Minute
 			Say("done", "")
 		},
-		"fail": func(string) { Say("failed", autorestart.Fail(nil)) },
+		"fail": func(string) { Say("failed", autorestart.Rollback(nil)) },
 		"ready": func(string) {
 			autorestart.Ready()
 			Say("done", "")

@@ -34,7 +34,7 @@ func Run(timeout time.Duration, args ...string) Func {
 		if err == nil || ctx.Err() != nil {
 			return errors.Join(err, context.Cause(ctx))
 		}
-		return &autorestart.UnfitError{
+		return &autorestart.RejectedError{
 			Found:    commandLine(exe, args) + " that ends with " + err.Error(),
 			Expected: "exit status 0 within " + timeout.String(),
 			Err:      err,

@@ -86,7 +86,7 @@ var errSignature = errors.New("verify: signature does not fit")
 
 // notYet refuses for now: the signature may follow the executable.
 func notYet(found, expected string, err error) error {
-	return &autorestart.UnfitError{Found: found, Expected: expected, NotYet: true, Err: err}
+	return &autorestart.RejectedError{Found: found, Expected: expected, Retryable: true, Err: err}
 }
 
 func readSignature(name string) ([]byte, error) {

@@ -38,8 +38,8 @@ func TestRunRefuses(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			err := Run(time.Minute, "-c", tt.script)(context.Background(), openShell(t))
-			unfit, ok := errors.AsType[*autorestart.UnfitError](err)
-			if !ok || unfit.NotYet || !strings.Contains(unfit.Found, tt.found) {
+			unfit, ok := errors.AsType[*autorestart.RejectedError](err)
+			if !ok || unfit.Retryable || !strings.Contains(unfit.Found, tt.found) {
 				t.Fatalf("%v: not a lasting refusal with %q", err, tt.found)
 			}
 			if len(unfit.Found) > 3*tailSize {
@@ -158,11 +158,11 @@ func TestSignature(t *testing.T) {
 			check := Signature(tt.keys...)
 			for range 2 { // the second answer comes from memory
 				err = check(context.Background(), exe)
-				unfit, refused := errors.AsType[*autorestart.UnfitError](err)
+				unfit, refused := errors.AsType[*autorestart.RejectedError](err)
 				switch {
 				case tt.found == "" && err != nil:
 					t.Fatal(err)
-				case tt.found != "" && (!refused || !unfit.NotYet || !strings.Contains(unfit.Found, tt.found)):
+				case tt.found != "" && (!refused || !unfit.Retryable || !strings.Contains(unfit.Found, tt.found)):
 					t.Fatalf("%v: not a refusal for now with %q", err, tt.found)
 				}
 			}

@@ -17,9 +17,9 @@ import (
 // CanReturn says that a version can be taken back on this system.
 const CanReturn = true
 
-// ErrNoProbation answers who wants to go back where there is nothing to go back
+// ErrNoRollback answers who wants to go back where there is nothing to go back
 // to, or not any more.
-var ErrNoProbation = errors.New("autorestart: this version is not on probation")
+var ErrNoRollback = errors.New("autorestart: this version is not on probation")
 
 // Back executes target, the image before this one, as [Execute] does. The root
 // package puts a more careful function in its place; what hangs before that is
@@ -51,7 +51,7 @@ func (h *Handover) startProbation() {
 	p.mu.Lock()
 	p.on, p.handed, p.env = true, *h, syscall.Environ()
 	p.timer = time.AfterFunc(time.Duration(ms)*time.Millisecond, func() {
-		for Return("it was not ready within "+strconv.Itoa(ms)+" ms") != ErrNoProbation {
+		for Return("it was not ready within "+strconv.Itoa(ms)+" ms") != ErrNoRollback {
 			time.Sleep(returnPause) // what was in the way may pass
 		}
 	})
@@ -68,13 +68,13 @@ func OnProbation() bool {
 }
 
 // KeepWayBack has the next image return to the one that this could return to. It
-// answers ErrNoProbation if that is none. The descriptors are copies: this version may
+// answers ErrNoRollback if that is none. The descriptors are copies: this version may
 // be ready before the exec. Without them the next would not be on probation, and
 // nobody would know.
 func (h *Handover) KeepWayBack() error {
 	p := &probation
 	p.mu.Lock()
-	err := ErrNoProbation
+	err := ErrNoRollback
 	if p.on {
 		err = nil
 		h.Numbers[ReadyWithin] = p.handed.Numbers[ReadyWithin]
@@ -128,13 +128,13 @@ func EndProbation() {
 }
 
 // Return executes the previous image. It comes back only if that failed, or if
-// this one is not on probation, with [ErrNoProbation].
+// this one is not on probation, with [ErrNoRollback].
 func Return(reason string) error {
 	p := &probation
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if !p.on {
-		return ErrNoProbation
+		return ErrNoRollback
 	}
 	h := p.handed
 	h.Texts[Failed], h.Texts[Reason] = h.Texts[Image], reason

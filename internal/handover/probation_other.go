@@ -8,9 +8,9 @@ import "errors"
 // only be executed by its path, and that leads to the next one.
 const CanReturn = false
 
-// ErrNoProbation answers who wants to go back where there is nothing to go back
+// ErrNoRollback answers who wants to go back where there is nothing to go back
 // to.
-var ErrNoProbation = errors.New("autorestart: this version is not on probation")
+var ErrNoRollback = errors.New("autorestart: this version is not on probation")
 
 func (h *Handover) startProbation() {}
 
@@ -21,7 +21,7 @@ var Back func(target string, args, env []string, h *Handover) error
 func OnProbation() bool { return false }
 
 // KeepWayBack has none to keep.
-func (h *Handover) KeepWayBack() error { return ErrNoProbation }
+func (h *Handover) KeepWayBack() error { return ErrNoRollback }
 
 // Forget has nothing to forget.
 func Forget(kind, n int) {}
@@ -30,4 +30,4 @@ func Forget(kind, n int) {}
 func EndProbation() {}
 
 // Return fails.
-func Return(string) error { return ErrNoProbation }
+func Return(string) error { return ErrNoRollback }

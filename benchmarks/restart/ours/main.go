@@ -18,7 +18,7 @@ import (
 )
 
 func main() {
-	defer autorestart.Guard()
+	defer autorestart.RollbackUnlessReady()
 	daemon.Start()
 	switch _, fault := trailer.Read(); fault {
 	case trailer.Panics:

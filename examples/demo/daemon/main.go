@@ -27,7 +27,7 @@ var (
 )
 
 func main() {
-	defer autorestart.Guard()
+	defer autorestart.RollbackUnlessReady()
 	address := flag.String("listen", "127.0.0.1:8080", "serve on `address`")
 	flag.Parse()
 
