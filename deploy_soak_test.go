@@ -139,7 +139,7 @@ func (s *soak) staged() string {
 }
 
 // started judges the report of an image that has started.
-func (s *soak) started(r report) {
+func (s *soak) started(r status) {
 	s.t.Helper()
 	last := s.d.last
 	oldest := last.Version + 1

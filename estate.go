@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/autorestart-go/autorestart/internal/handover"
+	"github.com/autorestart-go/autorestart/internal/report"
 )
 
 // Pass has the next image inherit f under the given name: asked for it there,
@@ -149,7 +150,7 @@ func (e *estate) take(manifest int, fds []int) {
 		records, err = parseManifest(content)
 	}
 	if err != nil {
-		notices.add("what the version before has handed over can't be told", "reason", err)
+		report.Warn("what the version before has handed over can't be told", "reason", err)
 		return
 	}
 	for _, r := range records {
@@ -183,7 +184,7 @@ func (e *estate) drop(name string) {
 func (e *estate) dissolve() {
 	for _, name := range slices.Sorted(maps.Keys(e.files)) {
 		if !e.files[name].wanted {
-			notices.add("closed what the version before has handed over and nobody asked for", "file", name)
+			report.Warn("closed what the version before has handed over and nobody asked for", "file", name)
 			e.drop(name)
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/autorestart-go/autorestart/internal/handover"
+	"github.com/autorestart-go/autorestart/internal/report"
 )
 
 // inherited is what the image before this one, in this same process, left for
@@ -48,9 +49,9 @@ var settleTime = time.Minute
 var started = time.Now()
 
 func init() {
-	handover.Back, handover.Notice = execBack, notices.add
+	handover.Back, handover.Notice = execBack, report.Warn
 	if handover.Ignored != "" {
-		notices.add("what the environment says of a restart is ignored", "reason", handover.Ignored)
+		report.Warn("what the environment says of a restart is ignored", "reason", handover.Ignored)
 	}
 	if !handover.OnProbation() && inherited.Number(handover.PID) != 0 {
 		time.AfterFunc(settleTime, settleHandover)
@@ -66,7 +67,7 @@ func settleHandover() {
 		if s.dissolve != nil {
 			s.dissolve()
 		} else if files := inherited.Numbers[handover.File]; files != nil {
-			notices.add("closed what the version before has handed over and this one has no use for", "files", len(files))
+			report.Warn("closed what the version before has handed over and this one has no use for", "files", len(files))
 			closeAll(files)
 		}
 		closeAll(inherited.Numbers[handover.Manifest])
@@ -128,7 +129,7 @@ func (s *successionState) addSignals(h *handover.Handover) {
 // execBack executes the image before this one. Its caller keeps this one on probation
 // meanwhile, and as long as it is, nothing is closed that h names.
 func execBack(target string, args, env []string, h *handover.Handover) error {
-	notices.add("going back to the version before", "reason", h.Texts[handover.Reason])
+	report.Warn("going back to the version before", "reason", h.Texts[handover.Reason])
 	s := &succession
 	s.mu.Lock()
 	s.addSignals(h)
@@ -139,7 +140,7 @@ func execBack(target string, args, env []string, h *handover.Handover) error {
 		resume = rest()
 	}
 	err := execve(target, args, env, h, nil)
-	notices.add("the version before can't come back", "reason", err)
+	report.Warn("the version before can't come back", "reason", err)
 	if resume != nil {
 		resume()
 	}

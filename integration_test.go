@@ -69,9 +69,9 @@ func testBinary(t testing.TB) []byte {
 	return b
 }
 
-// report is what the daemon tells of itself, in a line of JSON on its standard
+// status is what the daemon tells of itself, in a line of JSON on its standard
 // output: when it starts and whenever it is asked.
-type report struct {
+type status struct {
 	Event       string
 	PID         int
 	Version     int
@@ -211,8 +211,8 @@ func watchHere() {
 	}
 }
 
-func describeSelf() report {
-	r := report{PID: os.Getpid(), Files: map[string]string{}, ParentDeath: parentDeathAtStart}
+func describeSelf() status {
+	r := status{PID: os.Getpid(), Files: map[string]string{}, ParentDeath: parentDeathAtStart}
 	exe, err := os.Open("/proc/self/exe")
 	if err != nil {
 		exe, err = os.Open(os.Args[0])
@@ -264,9 +264,9 @@ type daemon struct {
 	path    string // where versions are deployed
 	cmd     *exec.Cmd
 	stdin   io.WriteCloser
-	reports chan report
+	reports chan status
 	stderr  *testprocess.Log
-	last    report // the start report of the image that runs
+	last    status // the start report of the image that runs
 }
 
 // newDaemon prepares a daemon with version 1 in a directory of its own, not
@@ -276,7 +276,7 @@ func newDaemon(t *testing.T) *daemon {
 	if err := os.Chmod(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	d := &daemon{t: t, path: filepath.Join(dir, "app"), reports: make(chan report, 1000), stderr: new(testprocess.Log)}
+	d := &daemon{t: t, path: filepath.Join(dir, "app"), reports: make(chan status, 1000), stderr: new(testprocess.Log)}
 	d.write(d.path, image(t, 1))
 	d.cmd = exec.Command(d.path)
 	d.cmd.Env = append(os.Environ(), helperEnv+"=daemon")
@@ -286,7 +286,7 @@ func newDaemon(t *testing.T) *daemon {
 func (d *daemon) setenv(kv string) { d.cmd.Env = append(d.cmd.Env, kv) }
 
 // start starts it and waits for its main.
-func (d *daemon) start() report {
+func (d *daemon) start() status {
 	d.t.Helper()
 	stdin, err := d.cmd.StdinPipe()
 	if err != nil {
@@ -307,9 +307,9 @@ func (d *daemon) start() report {
 			if err != nil {
 				return
 			}
-			var r report
+			var r status
 			if err := json.Unmarshal(line, &r); err != nil {
-				r = report{Event: "garbage", Text: string(line)}
+				r = status{Event: "garbage", Text: string(line)}
 			}
 			d.reports <- r
 		}
@@ -325,7 +325,7 @@ func (d *daemon) start() report {
 }
 
 // want waits for the next report and returns it.
-func (d *daemon) want(event string) report {
+func (d *daemon) want(event string) status {
 	d.t.Helper()
 	select {
 	case r, ok := <-d.reports:
@@ -343,7 +343,7 @@ func (d *daemon) want(event string) report {
 }
 
 // wantStart waits for the start of an image.
-func (d *daemon) wantStart(version, generation int) report {
+func (d *daemon) wantStart(version, generation int) status {
 	d.t.Helper()
 	r := d.want("start")
 	if r.Version != version || r.Generation != generation || r.PID != d.cmd.Process.Pid {
@@ -355,7 +355,7 @@ func (d *daemon) wantStart(version, generation int) report {
 }
 
 // wantRestart waits for the next image, which must be the given version.
-func (d *daemon) wantRestart(version int) report {
+func (d *daemon) wantRestart(version int) status {
 	d.t.Helper()
 	return d.wantStart(version, d.last.Generation+1)
 }
@@ -368,7 +368,7 @@ func (d *daemon) tell(command string) {
 }
 
 // ask tells it something and waits for the answer.
-func (d *daemon) ask(command, event string) report {
+func (d *daemon) ask(command, event string) status {
 	d.t.Helper()
 	d.tell(command)
 	return d.want(event)
@@ -818,7 +818,7 @@ func TestRestartsLeakNothing(t *testing.T) {
 	// more or less says nothing.
 	var memory []int // kB
 	samples := max(1, min(15, restarts/4))
-	var first, last report
+	var first, last status
 	for version := 2; version <= restarts+1; version++ {
 		d.deploy(version)
 		d.wantRestart(version)
@@ -851,7 +851,7 @@ func TestRestartsLeakNothing(t *testing.T) {
 }
 
 // settled waits until the watcher waits, and returns the daemon's state.
-func (d *daemon) settled() (state report) {
+func (d *daemon) settled() (state status) {
 	d.t.Helper()
 	waitFor(d.t, "watcher that waits", func() bool {
 		state = d.ask("state", "state")
@@ -882,7 +882,7 @@ func (d *daemon) watchCount() (n int) {
 }
 
 // files lists what is open; the numbers depend on who came first.
-func files(r report) []string {
+func files(r status) []string {
 	var list []string
 	for _, target := range r.Files {
 		list = append(list, strings.TrimSuffix(target, " (deleted)"))

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/autorestart-go/autorestart/internal/report"
 )
 
 // A Drainer is a part of the program that takes on work from outside, and is
@@ -114,7 +116,7 @@ func (r *rest) begin(done <-chan struct{}, timeout time.Duration, t *restartTime
 		case err := <-ended:
 			left--
 			if err != nil && !calledOff {
-				notices.add("cutting off what is not done", "reason", err)
+				report.Warn("cutting off what is not done", "reason", err)
 			}
 		case <-done:
 			calledOff, done = true, nil
@@ -140,7 +142,7 @@ func (r *rest) beginReturn() (resume func()) {
 	case resume = <-rested:
 		return resume
 	case <-time.After(stuckBeforeReturn):
-		notices.add("not brought to rest: a Drainer is stuck", "after", stuckBeforeReturn.String())
+		report.Warn("not brought to rest: a Drainer is stuck", "after", stuckBeforeReturn.String())
 		return func() { go func() { (<-rested)() }() }
 	}
 }
