@@ -135,6 +135,8 @@ const (
 // BeginRollback is Begin for a version that failed. The caller calls resume where no
 // exec follows.
 func (g *Group) BeginRollback() (resume func()) {
+	stuck, cancel := context.WithTimeout(context.Background(), stuckTimeout)
+	defer cancel()
 	drained := make(chan *Drain, 1)
 	go func() {
 		d, _ := g.Begin(context.Background(), rollbackTimeout)
@@ -143,7 +145,7 @@ func (g *Group) BeginRollback() (resume func()) {
 	select {
 	case d := <-drained:
 		return d.Resume
-	case <-time.After(stuckTimeout):
+	case <-stuck.Done():
 		report.Warn("not drained: a Drainer does not return", "after", stuckTimeout.String())
 		return func() { go func() { (<-drained).Resume() }() }
 	}

@@ -47,14 +47,13 @@ func (s *Store) addTo(h *handover.State) (manifest *sys.FD, err error) {
 		return nil, nil
 	}
 	b := []byte(manifestFormat)
-	for _, name := range slices.Sorted(maps.Keys(s.files)) {
+	for _, name := range s.byDescriptor() {
 		fd := s.files[name].fd.Int()
 		h.Numbers[handover.File] = append(h.Numbers[handover.File], fd)
 		b = appendFileRecord(b, name, fd)
 	}
-	slices.Sort(h.Numbers[handover.File])
-	for _, name := range slices.Sorted(maps.Keys(s.states)) {
-		b = appendRecord(b, record{manifestState, name, s.states[name].value})
+	for name, own := range s.states {
+		b = appendRecord(b, record{manifestState, name, own.value})
 	}
 	b = appendRecord(b, record{kind: manifestEnd})
 	if manifest, err = sys.MemoryFile(b); err != nil {
@@ -62,6 +61,14 @@ func (s *Store) addTo(h *handover.State) (manifest *sys.FD, err error) {
 	}
 	h.Set(handover.Manifest, manifest.Int())
 	return manifest, nil
+}
+
+// byDescriptor returns the names of all files in the order of their descriptors, in
+// which these have the shortest text form.
+func (s *Store) byDescriptor() []string {
+	return slices.SortedFunc(maps.Keys(s.files), func(a, b string) int {
+		return s.files[a].fd.Int() - s.files[b].fd.Int()
+	})
 }
 
 // RollbackPossible reports whether the previous image may still be executed again,
@@ -126,7 +133,7 @@ func (s *Store) CloseUnclaimed() {
 }
 
 func (s *Store) closeUnclaimed() {
-	for _, name := range slices.Sorted(maps.Keys(s.files)) {
+	for _, name := range s.byDescriptor() {
 		if !s.files[name].claimed {
 			report.Warn("closed an inherited file that this version has not claimed", "file", name)
 			s.drop(name)
