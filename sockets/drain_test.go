@@ -19,8 +19,8 @@ import (
 	. "github.com/autorestart-go/autorestart/internal/daemontest"
 )
 
-// load has clients ask the daemon until stop is called, which returns how many
-// answers they got. Every question must be answered.
+// load has clients ask the daemon until stop is called. Every question must be
+// answered; asked counts the answers.
 func load(t *testing.T, clients int, ask func(client, n int) error) (asked *atomic.Int64, stop func()) {
 	asked = new(atomic.Int64)
 	done := make(chan struct{})
@@ -76,7 +76,8 @@ func ask(conn net.Conn, client, n int) error {
 	return nil
 }
 
-// restartUnderLoad restarts a daemon twenty times, each time after so many more answers.
+// restartUnderLoad restarts a daemon twenty times, each time after the given number of
+// further answers.
 func restartUnderLoad(t *testing.T, d *Daemon, listen string, asked *atomic.Int64, answers int64) {
 	t.Helper()
 	for range 20 {
@@ -115,8 +116,8 @@ func TestNoPacketIsLost(t *testing.T) {
 			listen := "listen " + network + " " + address
 			d := Start(t, "echo")
 			address = d.Ask(listen, "open")
-			// Each client has one packet on the way: more could be too many for the
-			// kernel while nobody reads.
+			// Each client has one packet on the way. More could fill the kernel's queue
+			// while the daemon does not read.
 			var conns []net.Conn
 			for range 8 {
 				conns = append(conns, dial(t, network, address))
@@ -129,21 +130,21 @@ func TestNoPacketIsLost(t *testing.T) {
 	}
 }
 
-func TestCalledOff(t *testing.T) {
+func TestSocketContinuesWhenRestartIsCalledOff(t *testing.T) {
 	for _, network := range []string{"tcp", "udp"} {
 		t.Run(network, func(t *testing.T) {
 			d := Start(t, "echo")
 			address := d.Ask("listen "+network+" 127.0.0.1:0", "open")
 			for range 3 {
 				d.Ask("restart-off", "before")
-				// Everything is at rest.
+				// The daemon is quiesced.
 				conn := dial(t, network, address)
 				send(t, conn, "waiting")
 				conn.SetReadDeadline(time.Now().Add(20 * time.Millisecond))
 				if n, err := conn.Read(make([]byte, 100)); !errors.Is(err, os.ErrDeadlineExceeded) {
 					t.Fatalf("read %d bytes, %v before an exec", n, err)
 				}
-				d.Ask("go-on", "off")
+				d.Ask("continue", "off")
 				conn.SetReadDeadline(time.Now().Add(Patience))
 				want(t, conn, "0 waiting")
 				conn.Close()
@@ -156,7 +157,7 @@ func TestCalledOff(t *testing.T) {
 	}
 }
 
-func TestConnectionIsWaitedForAndTold(t *testing.T) {
+func TestOpenConnectionIsWaitedForAndSeesDraining(t *testing.T) {
 	d := Start(t, "echo")
 	address := d.Ask("listen tcp 127.0.0.1:0", "open")
 	conn := dial(t, "tcp", address)
@@ -166,17 +167,17 @@ func TestConnectionIsWaitedForAndTold(t *testing.T) {
 	want(t, conn, "draining")
 	early := dial(t, "tcp", address)
 	send(t, early, "early")
-	conn.Close() // not before that the daemon goes
+	conn.Close() // the exec waits for this
 	d.Want("start")
 	d.Ask("listen tcp 127.0.0.1:0", "open")
 	want(t, early, "1 early")
 }
 
-func TestConnectionIsCutOff(t *testing.T) {
+func TestOpenConnectionIsCutOffAfterDrainTimeout(t *testing.T) {
 	d := Start(t, "echo")
 	address := d.Ask("listen tcp 127.0.0.1:0", "open")
 	conn := dial(t, "tcp", address)
-	send(t, conn, "stay whatever happens")
+	send(t, conn, "stay forever")
 	want(t, conn, "staying")
 	start := time.Now()
 	d.Ask("restart-within 100ms", "start")
@@ -187,7 +188,7 @@ func TestConnectionIsCutOff(t *testing.T) {
 		t.Errorf("read %d bytes, %v from a connection that was cut off", n, err)
 	}
 	if !strings.Contains(d.Log(), "1 connections of tcp "+address+" are open") {
-		t.Errorf("the log does not tell what was cut off: %s", d.Log())
+		t.Errorf("the log does not name what was cut off: %s", d.Log())
 	}
 }
 
@@ -199,7 +200,7 @@ func TestTwoRestartsAtOnce(t *testing.T) {
 	want(t, conn, "staying")
 	d.Tell("restart")
 	want(t, conn, "draining")
-	d.Ask("restart-too", "asked")
+	d.Ask("restart-too", "begun")
 	conn.Close()
 	d.Want("start")
 	d.Ask("listen tcp 127.0.0.1:0", "open")
@@ -209,8 +210,8 @@ func TestTwoRestartsAtOnce(t *testing.T) {
 	wantEcho(t, "tcp", address, 2)
 }
 
-// To shut a server down before the exec is a habit.
-func TestClosedBeforeTheExec(t *testing.T) {
+// Many programs shut their servers down before the exec.
+func TestSocketClosedBeforeTheExecCrosses(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "socket")
 	d := Start(t, "echo")
 	d.Ask("listen unix "+path, "open")
@@ -225,24 +226,24 @@ func TestClosedBeforeTheExec(t *testing.T) {
 	if _, err := os.Lstat(path); err != nil {
 		t.Error(err)
 	}
-	d.Ask("go-on", "off")
+	d.Ask("continue", "off")
 	if _, err := os.Lstat(path); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("the path of a closed listener: %v", err)
 	}
 	if names := d.Ask("names", "names"); names != "" {
-		t.Errorf("crosses the exec: %q", names)
+		t.Errorf("passed on: %q", names)
 	}
 }
 
-// TestRestartWithoutDescriptors: where there is none left for what crosses the exec,
-// the old version serves until there is.
-func TestRestartWithoutDescriptors(t *testing.T) {
-	tried := false // with everything at rest
+// While there is no descriptor left for the copies that cross the exec, the old version
+// serves.
+func TestOldVersionServesWhileDescriptorsAreMissing(t *testing.T) {
+	tried := false // a restart got as far as the exec
 	for spare := 0; ; spare++ {
 		d := Start(t, "echo")
 		address := d.Ask("listen udp 127.0.0.1:0", "open")
 		client := dial(t, "udp", address)
-		files := Must(strconv.Atoi(d.Ask("files", "files"))) - 1 // one is of who looks
+		files := Must(strconv.Atoi(d.Ask("files", "files"))) - 1 // one is that of the directory
 		d.Ask(fmt.Sprintf("nofile %d", files+spare), "done")
 		d.Tell("restart")
 		served := true
@@ -252,7 +253,7 @@ func TestRestartWithoutDescriptors(t *testing.T) {
 			_, err := client.Read(make([]byte, 100))
 			served = err == nil
 		}
-		if !served { // the descriptors were enough
+		if !served { // there were enough descriptors
 			d.Want("start")
 			break
 		}
