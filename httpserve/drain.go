@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// Quiesce closes connections that are idle, until Resume.
+// Quiesce begins to close idle connections. Resume ends that.
 func (s *server) Quiesce() {
 	start := time.Now()
 	s.drainingSince.Store(&start)
@@ -85,7 +85,7 @@ func (s *server) sweep(drainStart time.Time) time.Duration {
 }
 
 // unread reports whether the kernel has data, or the end of the stream, that was not
-// read from c. Where the system does not tell, the answer is no.
+// read from c. It is false where the system has no way to find out.
 var unread = func(c net.Conn) bool { return false }
 
 // A wakeup wakes goroutines that wait for a change.

@@ -20,9 +20,9 @@ import (
 )
 
 // load has clients ask the daemon until stop is called. Every question must be
-// answered; asked counts the answers.
-func load(t *testing.T, clients int, ask func(client, n int) error) (asked *atomic.Int64, stop func()) {
-	asked = new(atomic.Int64)
+// answered.
+func load(t *testing.T, clients int, ask func(client, n int) error) (answers *atomic.Int64, stop func()) {
+	answers = new(atomic.Int64)
 	done := make(chan struct{})
 	var wg sync.WaitGroup
 	for client := range clients {
@@ -37,11 +37,11 @@ func load(t *testing.T, clients int, ask func(client, n int) error) (asked *atom
 					t.Errorf("client %d, question %d: %v", client, n, err)
 					return
 				}
-				asked.Add(1)
+				answers.Add(1)
 			}
 		})
 	}
-	return asked, func() {
+	return answers, func() {
 		close(done)
 		wg.Wait()
 	}
@@ -78,11 +78,11 @@ func ask(conn net.Conn, client, n int) error {
 
 // restartUnderLoad restarts a daemon twenty times, each time after the given number of
 // further answers.
-func restartUnderLoad(t *testing.T, d *Daemon, listen string, asked *atomic.Int64, answers int64) {
+func restartUnderLoad(t *testing.T, d *Daemon, listen string, answers *atomic.Int64, more int64) {
 	t.Helper()
 	for range 20 {
-		before := asked.Load()
-		WaitFor(t, "answers", func() bool { return asked.Load() > before+answers })
+		before := answers.Load()
+		WaitFor(t, "answers", func() bool { return answers.Load() > before+more })
 		d.Restart()
 		d.Ask(listen, "open")
 		d.Ask("ready", "done")
@@ -98,10 +98,10 @@ func TestNoConnectionIsLost(t *testing.T) {
 			}
 			listen := "listen " + network + " " + address
 			d := Start(t, "echo")
-			asked, stop := load(t, 4, askOnce(network, d.Ask(listen, "open")))
-			restartUnderLoad(t, d, listen, asked, 20)
+			answers, stop := load(t, 4, askOnce(network, d.Ask(listen, "open")))
+			restartUnderLoad(t, d, listen, answers, 20)
 			stop()
-			t.Logf("%d connections", asked.Load())
+			t.Logf("%d connections", answers.Load())
 		})
 	}
 }
@@ -122,10 +122,10 @@ func TestNoPacketIsLost(t *testing.T) {
 			for range 8 {
 				conns = append(conns, dial(t, network, address))
 			}
-			asked, stop := load(t, len(conns), func(client, n int) error { return ask(conns[client], client, n) })
-			restartUnderLoad(t, d, listen, asked, 50)
+			answers, stop := load(t, len(conns), func(client, n int) error { return ask(conns[client], client, n) })
+			restartUnderLoad(t, d, listen, answers, 50)
 			stop()
-			t.Logf("%d packets", asked.Load())
+			t.Logf("%d packets", answers.Load())
 		})
 	}
 }
@@ -239,12 +239,12 @@ func TestSocketClosedBeforeTheExecCrosses(t *testing.T) {
 // serves.
 func TestOldVersionServesWhileDescriptorsAreMissing(t *testing.T) {
 	tried := false // a restart got as far as the exec
-	for spare := 0; ; spare++ {
+	for extra := 0; ; extra++ {
 		d := Start(t, "echo")
 		address := d.Ask("listen udp 127.0.0.1:0", "open")
 		client := dial(t, "udp", address)
 		files := Must(strconv.Atoi(d.Ask("files", "files"))) - 1 // one is that of the directory
-		d.Ask(fmt.Sprintf("nofile %d", files+spare), "done")
+		d.Ask(fmt.Sprintf("nofile %d", files+extra), "done")
 		d.Tell("restart")
 		served := true
 		for start := time.Now(); served && time.Since(start) < 500*time.Millisecond; {

@@ -4,8 +4,8 @@ package sockets
 
 import "errors"
 
-// hasExec says that there is no exec that sockets could cross. So systemd can't have
-// started this process either.
+// hasExec is false where there is no exec that sockets could cross, and no systemd.
 const hasExec = false
 
+// adoptSocket is not called.
 func adoptSocket(int) error { return errors.ErrUnsupported }

@@ -7,11 +7,11 @@ import (
 	"syscall"
 )
 
-// hasExec says that sockets can cross an exec.
+// hasExec is true where sockets can cross an exec.
 const hasExec = true
 
-// adoptSocket makes a descriptor that the process was started with close-on-exec. It
-// fails, and leaves the descriptor alone, unless that is a socket.
+// adoptSocket makes the inherited descriptor fd close-on-exec if it is a socket. If not,
+// it returns an error and leaves the descriptor alone.
 func adoptSocket(fd int) error {
 	if _, err := syscall.GetsockoptInt(fd, syscall.SOL_SOCKET, syscall.SO_TYPE); err != nil {
 		return os.NewSyscallError("getsockopt", err)

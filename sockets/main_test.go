@@ -34,10 +34,10 @@ func echoMain() {
 	r := &autorestart.Restarter{Logger: slog.Default()}
 	Obey(r, map[string]func(string){
 		"listen": func(arg string) { // network address [name]
-			words := append(strings.SplitN(arg, " ", 3), "")
-			config := sockets.Config{Name: words[2]}
-			if strings.HasPrefix(words[0], "udp") || words[0] == "unixgram" {
-				conn, err := config.ListenPacket(context.Background(), words[0], words[1])
+			fields := append(strings.SplitN(arg, " ", 3), "")
+			config := sockets.Config{Name: fields[2]}
+			if strings.HasPrefix(fields[0], "udp") || fields[0] == "unixgram" {
+				conn, err := config.ListenPacket(context.Background(), fields[0], fields[1])
 				if err != nil {
 					Say("error", err)
 					return
@@ -47,7 +47,7 @@ func echoMain() {
 				Say("open", conn.LocalAddr())
 				return
 			}
-			ln, err := config.Listen(context.Background(), words[0], words[1])
+			ln, err := config.Listen(context.Background(), fields[0], fields[1])
 			if err != nil {
 				Say("error", err)
 				return

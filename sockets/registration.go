@@ -15,7 +15,7 @@ type registration struct {
 	unregister func() // as a drainer
 }
 
-// close closes the socket. Callers that wait at the gate go on and find it closed.
+// close closes the socket. Callers that wait at the gate continue and find it closed.
 func (r *registration) close(s socket) error {
 	r.mu.Lock()
 	first, held := !r.closed, r.held

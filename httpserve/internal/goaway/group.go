@@ -37,12 +37,12 @@ type Group struct {
 	goingAway bool
 }
 
-// GoAway tells the clients of all connections to open no new streams on them. This
-// includes connections that are made before [Group.Resume]. Each connection serves the
-// streams that its client opens all the same, and is closed when none is left. GoAway
+// GoAway sends GOAWAY on all connections, including those that are made before
+// [Group.Resume]. Clients then open new streams on other connections. A connection serves
+// the streams that its client opens all the same, and is closed when none is left. GoAway
 // does not wait for that.
 //
-// The server must not be told to close the connections in its own way as well, by
+// The server must not close the connections in its own way at the same time: don't use
 // [http.Server.SetKeepAlivesEnabled] or a header "Connection: close".
 func (g *Group) GoAway() {
 	g.mu.Lock()

@@ -16,7 +16,7 @@ type posters struct {
 	*testing.T
 	client *http.Client
 	url    string
-	number atomic.Int64 // of the last request begun
+	number atomic.Int64 // of the last request
 	served atomic.Int64
 	seen   sync.Map // numbers of the requests that reached the handler
 }

@@ -23,17 +23,17 @@ var events = map[string]func(*shutdownState){
 	},
 	"begin frame": func(w *shutdownState) { w.received([]byte{0, 0, 1}) },
 
-	"headers 1":  send(frameHeaders, 0, 1, "x"),
-	"response 1": send(frameHeaders, flagEndStream, 1, "x"),
-	"response 3": send(frameHeaders, flagEndStream, 3, "x"),
-	"data 1":     send(frameData, flagEndStream, 1, "x"),
-	"reset 1":    send(frameReset, 0, 1, "xxxx"),
-	"push 2":     send(framePushPromise, 0, 1, "\x00\x00\x00\x02"),
-	"pushed 2":   send(frameHeaders, 0, 2, "x"),
-	"data 2":     send(frameData, flagEndStream, 2, "x"),
-	"half data":  func(w *shutdownState) { w.sent(appendFrame(nil, frameData, 0, 1, "xy")[:10]) },
-	"the rest":   func(w *shutdownState) { w.sent([]byte("y")) },
-	"goaway 1":   send(frameGoAway, 0, 0, "\x00\x00\x00\x01\x00\x00\x00\x00"),
+	"headers 1":    send(frameHeaders, 0, 1, "x"),
+	"response 1":   send(frameHeaders, flagEndStream, 1, "x"),
+	"response 3":   send(frameHeaders, flagEndStream, 3, "x"),
+	"data 1":       send(frameData, flagEndStream, 1, "x"),
+	"reset 1":      send(frameReset, 0, 1, "xxxx"),
+	"push 2":       send(framePushPromise, 0, 1, "\x00\x00\x00\x02"),
+	"pushed 2":     send(frameHeaders, 0, 2, "x"),
+	"data 2":       send(frameData, flagEndStream, 2, "x"),
+	"half data":    func(w *shutdownState) { w.sent(appendFrame(nil, frameData, 0, 1, "xy")[:10]) },
+	"rest of data": func(w *shutdownState) { w.sent([]byte("y")) },
+	"goaway 1":     send(frameGoAway, 0, 0, "\x00\x00\x00\x01\x00\x00\x00\x00"),
 }
 
 func receive(kind, flags byte, stream uint32, payload string) func(*shutdownState) {
@@ -72,7 +72,7 @@ func TestShutdownState(t *testing.T) {
 		{"two done", []string{"settings", "request 1", "request 3", "shut down", "response 3", "response 1"}, "goaway ping", true},
 
 		{"within a frame", []string{"settings", "request 1", "half data", "shut down"}, "", false},
-		{"after it", []string{"settings", "request 1", "half data", "shut down", "the rest"}, "goaway", false},
+		{"after it", []string{"settings", "request 1", "half data", "shut down", "rest of data"}, "goaway", false},
 		{"a frame begun by the client", []string{"settings", "shut down", "begin frame"}, "goaway ping", false},
 
 		{"a push", []string{"settings", "request 1", "push 2", "response 1", "shut down"}, "goaway", false},
