@@ -23,10 +23,10 @@
 //     the connection, and the server answers the requests that were sent before. A
 //     client that does not answer has 250 ms.
 //
-// A server for HTTP/2 without TLS (see [http.Protocols]) closes all idle connections in
-// this way, and so does a server whose listener is not from package sockets or is
-// wrapped. New connections then wait in the kernel only if the wrapped listener is from
-// package sockets.
+// A server for HTTP/2 without TLS (see [http.Protocols]) also closes idle connections of
+// plain HTTP/1.1, as if over TLS. The same holds for a server whose listener is not from
+// package sockets or is wrapped. In that case, new connections wait in the kernel only if
+// the wrapped listener is from package sockets.
 //
 // A TLS connection without a request is closed after 50 ms. Browsers open such
 // connections in advance, and open another one when they need it.
@@ -43,9 +43,9 @@
 // [autorestart.Draining] is closed. The same applies to hijacked connections, as for
 // WebSocket.
 //
-// If the restart is called off, the server continues as before; only idle TLS
-// connections are closed. If the new version is rolled back after it has begun to
-// listen, the idle connections that crossed to it are closed.
+// If the restart is called off, the server continues as before, but idle TLS connections
+// have been closed. If the new version is rolled back after it has called Listen, the idle
+// connections that have crossed the exec are closed.
 package httpserve
 
 import (

@@ -19,17 +19,18 @@
 // packet connection. New connections and packets stay in the kernel. The exec waits
 // until
 //   - every accepted connection is closed
-//   - every packet that was read has been handled: its reader has called a read
-//     method again, or the socket is closed. The package counts readers and does not
-//     tell them apart. A reader that comes for its first packet, or back from an
-//     error, therefore counts as one that has handled its packet, even if the other
-//     readers are still at work.
+//   - every packet that was read has been handled. A packet counts as handled when
+//     its reader calls a read method again, or when the socket is closed. The package
+//     counts the readers but can't distinguish them. A reader that comes for its first
+//     packet, or back from an error, is taken for one of those that are at work.
 //
 // After [autorestart.Restarter.DrainTimeout] the exec cuts off what is left.
 // Connections that stay open for long should end when the channel of
-// [autorestart.Draining] is closed. If the restart is called off, Accept and the read
-// methods continue. In either case nothing is lost, and no Accept or read fails
-// because of the restart.
+// [autorestart.Draining] is closed.
+//
+// If the restart is called off, Accept and the read methods continue. Whether there is
+// an exec or not, nothing that waits in the kernel is lost, and no Accept or read
+// returns an error because of the restart.
 //
 // # Which socket a call returns
 //
@@ -45,8 +46,8 @@
 // So a socket that was opened with port 0 keeps the port that it got.
 //
 // [autorestart.Ready] closes the sockets that the new version has not claimed. Until
-// then their addresses are in use for [net.Listen]. A program that goes back to a
-// version without this package runs into that.
+// then their addresses are in use: a new version that calls [net.Listen] instead of this
+// package can't listen on them.
 //
 // The path of a Unix socket stays. Remove it before listening only if
 // [autorestart.Generation] is 0: an inherited socket without its path is of no use, so
@@ -57,9 +58,9 @@
 // # systemd
 //
 // Sockets that systemd passes (sd_listen_fds(3)) are found like inherited ones, by
-// address or by [Config].Name, in the first version and in all that follow. The
-// package removes the LISTEN_ variables from the environment. Close leaves the paths
-// of these sockets alone.
+// address or by [Config].Name, in the first version and in all that follow. The package
+// removes LISTEN_PID, LISTEN_FDS and LISTEN_FDNAMES from the environment. Close leaves
+// the paths of these sockets alone.
 package sockets
 
 import (
@@ -76,7 +77,7 @@ import (
 //
 // Errors are those of net.Listen, [*net.OpError]. Listen also fails, and closes the
 // socket, if there is no descriptor left for the copy that crosses the exec. On
-// systems without an exec the listener works and survives nothing.
+// systems without an exec the listener works like one of package net.
 func Listen(network, address string) (net.Listener, error) {
 	return new(Config).Listen(context.Background(), network, address)
 }
@@ -92,9 +93,9 @@ func ListenPacket(network, address string) (net.PacketConn, error) {
 
 // Config contains options for sockets. The zero value has none.
 type Config struct {
-	// ListenConfig applies to sockets that are opened. An inherited socket keeps its
-	// options, and Control is not called for it; only the keep-alive settings apply
-	// to the connections that it accepts.
+	// ListenConfig applies to new sockets. An inherited socket keeps its options, and
+	// Control is not called for it. The keep-alive settings apply to the connections
+	// that either accepts.
 	net.ListenConfig
 
 	// Name is the name of the socket in systemd: FileDescriptorName=, or else the name

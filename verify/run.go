@@ -17,8 +17,8 @@ import (
 )
 
 // Run returns a Func that runs the new version with the given arguments, for example
-// "app -check-config". It accepts the version if that exits with status 0 within the
-// timeout. The old version keeps running at the same time, so with these arguments the
+// "app -check-config". It accepts the version if the program exits with status 0 within
+// the timeout. The old version keeps running at the same time, so with these arguments the
 // program should not listen, watch or change anything.
 //
 // The program is executed from the file that was opened, where the system can do that;

@@ -14,7 +14,7 @@ import (
 	"github.com/autorestart-go/autorestart"
 )
 
-// SignatureSuffix is what [Signature] appends to the path of an executable.
+// SignatureSuffix is the suffix that [Signature] appends to the path of an executable.
 const SignatureSuffix = ".sig"
 
 // Signature returns a Func that accepts a version if one of the keys has signed its

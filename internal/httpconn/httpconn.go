@@ -1,5 +1,5 @@
-// Package httpconn declares the methods by which package httpserve tells a connection
-// of package sockets where HTTP requests begin and end.
+// Package httpconn declares the methods by which package httpserve reports to a
+// connection of package sockets where HTTP requests begin and end.
 //
 // A restart does not have to wait for a connection between two requests. The
 // connection is parked: Read blocks, the connection crosses the exec, and the next
@@ -10,25 +10,24 @@ import "time"
 
 // Conn is implemented by the connections that a listener of package sockets accepts.
 type Conn interface {
-	// BetweenRequests tells the connection that what is read from now on belongs to
-	// the next request. If mayPark is true, a restart parks the connection before it
-	// reads any of that.
+	// BetweenRequests reports that what is read from now on belongs to the next
+	// request. If mayPark is true, a restart parks the connection before any of that
+	// is read.
 	BetweenRequests(mayPark bool)
 
-	// RequestStarted tells the connection that the next request has started. Nothing
-	// needs to have been read for that: the request may have arrived together with
-	// the one before.
+	// RequestStarted reports that the next request has started. It is needed for a
+	// request that was read together with the one before.
 	RequestStarted()
 
-	// LastRead returns when a read last returned data, and whether the next request
-	// has started since the last call of BetweenRequests, by a read or by
-	// RequestStarted.
+	// LastRead returns the time of the last read that returned data, and whether the
+	// next request has started: since the last call of BetweenRequests, data was read or
+	// RequestStarted was called.
 	LastRead() (at time.Time, started bool)
 
 	// SetHalfClose makes Close close the writing side only. What the client still
 	// sends is discarded in the background until the client closes its side, for 2
-	// seconds at most; then the connection is closed. A client that is still sending
-	// can so read the last response before its writes fail.
+	// seconds at most; then the connection is closed. This way, a client that is still
+	// sending can read the last response before its writes fail.
 	SetHalfClose()
 }
 

@@ -9,8 +9,8 @@
 // streams are done.
 //
 // Nothing in net/http sends that first frame, so this package inserts it between two
-// frames of the server. It gets at the HTTP/2 connections by
-// [http.Server.TLSNextProto], the functions that serve them.
+// frames of the server. It wraps the functions in [http.Server.TLSNextProto], which serve
+// the HTTP/2 connections.
 package goaway
 
 import (
@@ -27,9 +27,9 @@ type Group struct {
 	// PingTimeout should be longer than a round trip. If zero, it is a second.
 	PingTimeout time.Duration
 
-	// Unread reports whether there is unread data for c, which is a connection as the
-	// listener returned it, below TLS, and may be closed. A connection with unread data
-	// is not closed yet. If nil, there never is any.
+	// Unread reports whether there is unread data for c. A connection with unread data is
+	// not closed yet. c is a connection as the listener returned it, below TLS; it may be
+	// closed already. If nil, there never is unread data.
 	Unread func(c net.Conn) bool
 
 	mu        sync.Mutex
