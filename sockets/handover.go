@@ -4,7 +4,7 @@ import (
 	"os"
 
 	"github.com/autorestart-go/autorestart"
-	"github.com/autorestart-go/autorestart/internal/handover"
+	"github.com/autorestart-go/autorestart/internal/passing"
 )
 
 // This file is all that this package asks of package autorestart and of the handover
@@ -56,20 +56,18 @@ func inheritedFile(k key) (*os.File, error) { return autorestart.Inherited(k.Str
 
 // takeFile returns the file that was passed under the key. The caller owns it. It is
 // passed neither to the next version nor, in a rollback, to the previous one.
-// It must be called after inheritedKeys.
 func takeFile(k key) (*os.File, bool) {
-	fd, ok := handover.TakeFile(k.String())
+	fd, ok := passing.Process.Take(k.String())
 	if !ok {
 		return nil, false
 	}
-	return os.NewFile(uintptr(fd), k.String()), true
+	return fd.File(k.String()), true
 }
 
 // onUnclaimedClosed has f called once the inherited files that nothing has claimed are
 // closed, by Ready or by its substitute.
-func onUnclaimedClosed(f func()) { handover.Settled = f }
+func onUnclaimedClosed(f func()) { passing.Process.OnSettled(f) }
 
-// startedOnTrial reports whether this version could be rolled back when it was
-// started. It takes no lock, since it is called from Resume, which a failed rollback
-// calls with its own lock held.
-func startedOnTrial() bool { return handover.Taken.Number(handover.ReadyWithin) != 0 }
+// rollbackPossible reports whether the previous version may be executed again, and need
+// what it has passed to this one.
+func rollbackPossible() bool { return passing.Process.RollbackPossible() }

@@ -1,6 +1,8 @@
 package sockets
 
 import (
+	"os"
+	"strings"
 	"testing"
 )
 
@@ -22,6 +24,31 @@ func TestParseKey(t *testing.T) {
 	} {
 		if k, ok := parseKey(s); ok {
 			t.Errorf("%q: parsed as %+v", s, k)
+		}
+	}
+}
+
+// TestGoldenFile: keys are what other versions of this library write and read. A golden
+// file is never changed; a new form gets a new file.
+func TestGoldenFile(t *testing.T) {
+	b, err := os.ReadFile("testdata/keys-1.golden")
+	if err != nil {
+		t.Fatal(err)
+	}
+	golden := strings.Split(strings.TrimSuffix(string(b), "\n"), "\n")
+	for i, want := range []key{
+		{kind: opened, network: "tcp", address: ":8080", local: "[::]:8080"},
+		{kind: opened, network: "unix", address: "/run/a b\n", number: 17, local: "/run/a b\n"},
+		{kind: activated, network: "tcp4", address: "0.0.0.0:80", local: "0.0.0.0:80", name: "web"},
+		{kind: unclaimed, network: "udp", number: 3, local: "[::]:53", name: "dns"},
+		{kind: parked, network: "tcp", address: ":8080", local: "[::]:8080", name: "42"},
+		{kind: halfClosed, network: "tcp", address: ":8080", local: "[::]:8080", name: "43"},
+	} {
+		if got, ok := parseKey(golden[i]); got != want || !ok {
+			t.Errorf("%s: read %+v, %v; want %+v", golden[i], got, ok, want)
+		}
+		if want.String() != golden[i] {
+			t.Errorf("this version writes %s, want %s", want, golden[i])
 		}
 	}
 }

@@ -13,13 +13,12 @@ import (
 
 // registry contains the sockets of this process.
 var registry struct {
-	mu            sync.Mutex
-	loaded        bool
-	inherited     []key // unclaimed sockets
-	connections   []key // of inherited listeners that are unclaimed or were closed
-	open          map[slot]bool
-	keptPaths     []key // of closed listeners; removed when there can be no rollback
-	noneToInherit bool  // the unclaimed sockets are closed
+	mu          sync.Mutex
+	loaded      bool
+	inherited   []key // unclaimed sockets
+	connections []key // of inherited listeners that are unclaimed or were closed
+	open        map[slot]bool
+	keptPaths   []key // of closed listeners; removed when there can be no rollback
 }
 
 // A slot is what distinguishes a socket from the others that the program has opened.
@@ -123,11 +122,10 @@ func freeNumber(k key) {
 // there can be no rollback any more.
 func keepPath(k key) bool {
 	defer lockRegistry()()
-	r := &registry
-	if r.noneToInherit || !startedOnTrial() {
+	if !rollbackPossible() {
 		return false
 	}
-	r.keptPaths = append(r.keptPaths, k)
+	registry.keptPaths = append(registry.keptPaths, k)
 	return true
 }
 
@@ -139,7 +137,7 @@ func init() { onUnclaimedClosed(forgetUnclaimed) }
 func forgetUnclaimed() {
 	unlock := lockRegistry()
 	forgotten := append(registry.inherited, registry.keptPaths...)
-	registry.inherited, registry.keptPaths, registry.noneToInherit = nil, nil, true
+	registry.inherited, registry.keptPaths = nil, nil
 	unlock()
 	for _, k := range forgotten {
 		if k.kind == unclaimed {

@@ -179,7 +179,7 @@ func TestPathRemovedBeforeListen(t *testing.T) {
 
 // A deferred Close runs before the rollback.
 func TestPathOfListenerClosedOnTrialStays(t *testing.T) {
-	if !handover.CanReturn {
+	if !handover.CanRollBack {
 		t.Skip("no rollback on this system")
 	}
 	path := filepath.Join(t.TempDir(), "socket")
@@ -298,7 +298,7 @@ func TestForeignHandoverIsIgnored(t *testing.T) {
 			d := Start(t, "echo", "AUTORESTART_HANDOVER="+value)
 			wantEcho(t, "tcp", d.Ask("listen tcp 127.0.0.1:0", "open"), 0)
 			d.Restart()
-			if !strings.Contains(d.Log(), "what the environment says of a restart is ignored") {
+			if !strings.Contains(d.Log(), "ignored what the environment says of a restart") {
 				t.Errorf("logged %s", d.Log())
 			}
 		})
