@@ -21,6 +21,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/autorestart-go/autorestart/internal/candidate"
 	"github.com/autorestart-go/autorestart/internal/handover"
 )
 
@@ -28,23 +29,23 @@ import (
 // if exact by its descriptor, which needs /proc. A version without this library
 // would leave open what is handed over, and the variable to its children: for that,
 // h is nil. It returns only if that failed, and then everything is as it was.
-func execImage(c *candidate, exact bool, h *handover.Handover) error {
-	target := c.path
+func execImage(c *candidate.Candidate, exact bool, h *handover.Handover, lastLook func() error) error {
+	target := c.Path
 	if exact {
 		// Not execveat(2): only syscall.Exec keeps the runtime from starting threads.
-		fd, err := fileDescriptor(c.file)
+		fd, err := fileDescriptor(c.File.(*os.File))
 		if err != nil {
 			return err
 		}
 		target = "/proc/self/fd/" + strconv.Itoa(fd)
 	}
-	return execve(target, launch.args, os.Environ(), h, c)
+	return execve(target, launch.args, os.Environ(), h, lastLook)
 }
 
-// execve executes target; if it is the path of c, only as long as that is there. It
+// execve executes target, unless the last look right before that fails; nil is none. It
 // has no deferred calls, since each costs as much space as the call itself, and
 // nothing here panics.
-func execve(target string, args, env []string, h *handover.Handover, c *candidate) (err error) {
+func execve(target string, args, env []string, h *handover.Handover, lastLook func() error) (err error) {
 	execMu.Lock()
 	restoreLimit := lowerOpenFilesLimit()
 	follow := becomeLeader()
@@ -58,8 +59,8 @@ func execve(target string, args, env []string, h *handover.Handover, c *candidat
 		}
 	}
 	// Nothing that takes time comes between the last look and the exec.
-	if c != nil {
-		err = c.stillThere()
+	if lastLook != nil {
+		err = lastLook()
 	}
 	if err == nil {
 		err = handover.Execute(target, args, env, h)

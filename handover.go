@@ -1,11 +1,13 @@
 package autorestart
 
 import (
+	"context"
 	"os"
 	"slices"
 	"sync"
 	"time"
 
+	"github.com/autorestart-go/autorestart/internal/candidate"
 	"github.com/autorestart-go/autorestart/internal/handover"
 	"github.com/autorestart-go/autorestart/internal/report"
 )
@@ -32,7 +34,7 @@ type successionState struct {
 
 	// bringToRest quiesces and drains. Unless it fails, the caller resumes where there
 	// is no exec.
-	bringToRest func(done <-chan struct{}, timeout time.Duration, t *restartTimes) (resume func(), err error)
+	bringToRest func(ctx context.Context, timeout time.Duration, t *restartTimes) (resume func(), err error)
 
 	// restToReturn is the same for a version that failed: without patience.
 	restToReturn func() (resume func())
@@ -89,11 +91,11 @@ func closeAll(fds []int) {
 
 // newHandover begins what crosses the exec of c. The caller closes what of it is
 // temporary.
-func newHandover(c *candidate) *handover.Handover {
+func newHandover(c *candidate.Candidate, times *restartTimes) *handover.Handover {
 	h := new(handover.Handover)
-	h.Texts[handover.Image] = contentMark(c.id)
-	h.Texts[handover.Times] = c.times.String()
-	h.Texts[handover.Path] = c.path
+	h.Texts[handover.Image] = c.ID.Mark()
+	h.Texts[handover.Times] = times.String()
+	h.Texts[handover.Path] = c.Path
 	h.Set(handover.PID, os.Getpid())
 	h.Set(handover.Generation, Generation()+1)
 	return h

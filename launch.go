@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"slices"
 	"syscall"
+
+	"github.com/autorestart-go/autorestart/internal/candidate"
 )
 
 // launch is how this process was started. It is taken at package
@@ -15,7 +17,7 @@ var launch = takeLaunch()
 type launchInfo struct {
 	path string // absolute, symbolic links kept; "" if it can't be told
 	args []string
-	id   fileID // the file that this image was executed from; zero if it can't be told
+	id   candidate.ID // the file that this image was executed from; zero if it can't be told
 }
 
 func takeLaunch() launchInfo {

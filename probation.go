@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/autorestart-go/autorestart/internal/candidate"
 	"github.com/autorestart-go/autorestart/internal/handover"
 )
 
@@ -115,22 +116,9 @@ func RolledBack() error {
 	return &RollbackError{Generation: Generation() - 1, Reason: inherited.Texts[handover.Reason]}
 }
 
-// refuseTakenBack refuses the file that was taken back, until it is written or
-// touched.
-func refuseTakenBack(c *candidate) error {
-	if failed := inherited.Texts[handover.Failed]; failed == "" || !strings.HasPrefix(failed, contentMark(c.id)) {
-		return nil
-	}
-	return &RejectedError{
-		Path:     c.path,
-		Found:    "the version that was taken back (" + inherited.Texts[handover.Reason] + ")",
-		Expected: "another one, or that it is written again",
-	}
-}
-
-// putOnProbation adds to h what going back from c takes: the running image, and the
+// putOnProbation adds to h what going back takes: the running image, and the
 // working directory.
-func (r *Restarter) putOnProbation(h *handover.Handover, c *candidate) error {
+func (r *Restarter) putOnProbation(h *handover.Handover) error {
 	// This version may not have shown that it works: then the next goes back further.
 	err := h.KeepWayBack()
 	if err == handover.ErrNoRollback {
@@ -153,13 +141,13 @@ func (r *Restarter) putOnProbation(h *handover.Handover, c *candidate) error {
 }
 
 // returnable returns nil if c can be taken back.
-func returnable(c *candidate) error {
+func returnable(c *candidate.Candidate) error {
 	switch {
 	case !handover.CanReturn || handover.Elevated():
-		return &os.PathError{Op: "restart with ReadyTimeout", Path: c.path, Err: errors.ErrUnsupported}
-	case c.build.foreign:
+		return &os.PathError{Op: "restart with ReadyTimeout", Path: c.Path, Err: errors.ErrUnsupported}
+	case c.Build.WithoutLibrary:
 		return &RejectedError{
-			Path:     c.path,
+			Path:     c.Path,
 			Found:    "a program without " + modulePath,
 			Expected: "one with it: it could neither be ready in time nor be taken back",
 		}
@@ -175,7 +163,13 @@ func returnable(c *candidate) error {
 	}
 	err = &os.PathError{Op: "restart with ReadyTimeout: open", Path: selfExe, Err: err}
 	if execTransient(err) {
-		return asUnfit(c.path, notYet("no way to keep the running image ("+rootCause(err).Error()+")", "that it can come back", err))
+		return &RejectedError{
+			Path:      c.Path,
+			Found:     "no way to keep the running image (" + candidate.Cause(err).Error() + ")",
+			Expected:  "that it can come back",
+			Retryable: true,
+			Err:       err,
+		}
 	}
 	return err
 }

@@ -89,24 +89,24 @@ func useRest() *rest {
 }
 
 // begin is the succession's bringToRest.
-func (r *rest) begin(done <-chan struct{}, timeout time.Duration, t *restartTimes) (resume func(), err error) {
+func (r *rest) begin(ctx context.Context, timeout time.Duration, t *restartTimes) (resume func(), err error) {
 	if timeout == 0 {
 		timeout = defaultDrainTimeout
 	}
 	r.quiesce()
 	t.quiesced = now()
-	ctx, cancel := context.WithTimeout(context.Background(), timeout)
+	drainCtx, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()
 	ended := make(chan error)
 	drained := make(map[*registered]bool)
-	calledOff := false
+	calledOff, done := false, ctx.Done()
 	for left := 0; ; {
 		// A version that is still starting registers more meanwhile.
 		for _, d := range r.registered() {
 			if !drained[d] {
 				drained[d] = true
 				left++
-				go func() { ended <- d.Drain(ctx) }()
+				go func() { ended <- d.Drain(drainCtx) }()
 			}
 		}
 		if left == 0 {
@@ -125,7 +125,7 @@ func (r *rest) begin(done <-chan struct{}, timeout time.Duration, t *restartTime
 	}
 	if calledOff {
 		r.resume()
-		return nil, errDone
+		return nil, context.Cause(ctx)
 	}
 	t.drained = now()
 	return r.resume, nil
@@ -135,7 +135,7 @@ func (r *rest) begin(done <-chan struct{}, timeout time.Duration, t *restartTime
 func (r *rest) beginReturn() (resume func()) {
 	rested := make(chan func(), 1)
 	go func() {
-		resume, _ := r.begin(nil, drainBeforeReturn, new(restartTimes))
+		resume, _ := r.begin(context.Background(), drainBeforeReturn, new(restartTimes))
 		rested <- resume
 	}()
 	select {

@@ -2,37 +2,35 @@
 
 package autorestart
 
-import "os"
+import (
+	"os"
 
-func statPath(path string) (fileID, error) {
+	"github.com/autorestart-go/autorestart/internal/candidate"
+)
+
+func statPath(path string) (candidate.ID, error) {
 	info, err := os.Stat(path)
 	if err != nil {
-		return fileID{}, err
+		return candidate.ID{}, err
 	}
 	return fileIDOf(info), nil
 }
 
-func statFile(f *os.File) (fileID, error) {
+func statFile(f *os.File) (candidate.ID, error) {
 	info, err := f.Stat()
 	if err != nil {
-		return fileID{}, err
+		return candidate.ID{}, err
 	}
 	return fileIDOf(info), nil
 }
 
-func fileIDOf(info os.FileInfo) fileID {
-	return fileID{
-		size:    info.Size(),
-		mtime:   info.ModTime().UnixNano(),
-		perm:    uint32(info.Mode().Perm()),
-		regular: info.Mode().IsRegular(),
+func fileIDOf(info os.FileInfo) candidate.ID {
+	return candidate.ID{
+		Size:    info.Size(),
+		Mtime:   info.ModTime().UnixNano(),
+		Perm:    uint32(info.Mode().Perm()),
+		Regular: info.Mode().IsRegular(),
 	}
 }
-
-// mayExecute has nothing to ask here: the mode doesn't say what can be executed.
-func mayExecute(string, fileID) error { return nil }
-
-// privileges: there is nobody here whom this package protects the process from.
-func privileges() credentials { return credentials{} }
 
 func writeStderr(b []byte) { os.Stderr.Write(b) }
