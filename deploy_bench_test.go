@@ -17,6 +17,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/autorestart-go/autorestart/internal/candidate"
 )
 
 // BenchmarkUnrelatedFiles measures the CPU time that a daemon's watch costs while
@@ -164,32 +166,30 @@ func BenchmarkJudge(b *testing.B) {
 	if info.Size() < 20e6 {
 		b.Fatalf("a program of %d bytes, expected 20 MB", info.Size())
 	}
-	rules := newRules(false)
-	defer rules.close()
-	rules.running.close()
-	if rules.running.file, err = os.Open(old); err != nil {
-		b.Fatal(err)
+	sys := runningFile{processFiles, old}
+	rules := candidate.NewRules(sys, old)
+	defer rules.Close()
+	if rules.Running.ID.Size != info.Size() {
+		b.Fatalf("builds of %d and %d bytes: a difference in size proves nothing", rules.Running.ID.Size, info.Size())
 	}
-	if rules.running.id, err = statFile(rules.running.file); err != nil {
-		b.Fatal(err)
-	}
-	if rules.running.id.size != info.Size() {
-		b.Fatalf("builds of %d and %d bytes: a difference in size proves nothing", rules.running.id.size, info.Size())
-	}
-	w := Watcher{Logger: silent, rules: rules, path: next}
-	w.base = &w.rules.running
 	var took []time.Duration
 	for b.Loop() {
 		start := time.Now()
-		c, err := openRegular(next)
-		if err != nil {
-			b.Fatal(err)
+		c, rejection := candidate.Open(sys, next)
+		if rejection != nil {
+			b.Fatal(rejection)
 		}
-		if err := w.consider(nil, c); err != nil {
-			b.Fatal(err)
+		if same, err := rules.Running.SameContent(c); err != nil || same {
+			b.Fatal(same, err)
+		}
+		if rejection := rules.Judge(c); rejection != nil {
+			b.Fatal(rejection)
+		}
+		if rejection := rules.Unchanged(c); rejection != nil {
+			b.Fatal(rejection)
 		}
 		took = append(took, time.Since(start))
-		c.close()
+		c.Close()
 	}
 	median := quantile(took, 0.50)
 	b.ReportMetric(us(median), "p50-us")
@@ -197,6 +197,19 @@ func BenchmarkJudge(b *testing.B) {
 	if limit := 200 * time.Microsecond; len(took) >= 100 && median > limit {
 		b.Errorf("judging takes %v, limit %v", median, limit)
 	}
+}
+
+// runningFile is a system whose running image is the file at the path.
+type runningFile struct {
+	candidate.System
+	path string
+}
+
+func (s runningFile) OpenRunning() (candidate.File, error) { return s.Open(s.path) }
+
+func (s runningFile) RunningID() candidate.ID {
+	id, _ := s.Stat(s.path)
+	return id
 }
 
 // buildLarge builds a program of 20 MB that knows its version.

@@ -398,7 +398,7 @@ func TestFailedVersionIsTakenBack(t *testing.T) {
 			d.deploy(test.version)
 			d.wantBack(test.reason)
 			// What failed is not executed again, until there is something else.
-			d.wantLogged("the version that was taken back")
+			d.wantLogged("a version that failed before")
 			d.deploy(2)
 			d.wantStart(2, d.last.Generation+1)
 			d.answers("inherit pipe", "one, <nil>")
@@ -562,7 +562,7 @@ func TestProbationIsPassedOnPlainly(t *testing.T) {
 	d.wantRestart(2)
 	d.tell("fail it is no good")
 	d.wantBack("it is no good")
-	d.wantLogged("the version that was taken back")
+	d.wantLogged("a version that failed before")
 	d.answers("generation", "3")
 }
 

@@ -27,6 +27,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/autorestart-go/autorestart/internal/elfimage"
 	"github.com/autorestart-go/autorestart/internal/handover"
 	"github.com/autorestart-go/autorestart/internal/testprocess"
 )
@@ -716,11 +717,11 @@ func TestBadCandidates(t *testing.T) {
 
 func elfExtent(t *testing.T, b []byte) int64 {
 	t.Helper()
-	img, err := parseELF(bytes.NewReader(b), int64(len(b)))
+	img, err := elfimage.Parse(bytes.NewReader(b), int64(len(b)))
 	if err != nil {
 		t.Fatal(err)
 	}
-	return img.extent
+	return img.Extent
 }
 
 func TestSlowWriteIsNotExecutedHalf(t *testing.T) {
@@ -928,7 +929,7 @@ func TestVerifyHasTheLastWord(t *testing.T) {
 				t.Errorf("verifying %q, expected %q", r.Text, link)
 			}
 			d.tell("verify too young")
-			d.wantLogged("a file that Verify refuses (too young)")
+			d.wantLogged("a file that Verify rejects (too young)")
 
 			d.deploy(3)
 			d.want("verifying")
@@ -1128,7 +1129,7 @@ func TestChangeTellsBuilds(t *testing.T) {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	before := time.Now()
-	own := readBuild(bytes.NewReader(testBinary(t)), int64(len(testBinary(t))))
+	own := buildInfo(elfimage.ReadBuild(bytes.NewReader(testBinary(t)), int64(len(testBinary(t)))))
 	first, err := w.Next(ctx)
 	if err != nil {
 		t.Fatal(err)

@@ -9,9 +9,11 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/autorestart-go/autorestart/internal/candidate"
 	"github.com/autorestart-go/autorestart/internal/handover"
 	"github.com/autorestart-go/autorestart/internal/passing"
 	"github.com/autorestart-go/autorestart/internal/report"
+	"github.com/autorestart-go/autorestart/internal/sys"
 )
 
 // process is this image of the process: how it was started and what it inherited.
@@ -24,9 +26,9 @@ type process struct {
 
 // launch is how an image was started.
 type launch struct {
-	path string   // absolute, symbolic links kept; "" if it can't be told
-	args []string // all, the name of the program included
-	id   fileID   // the file that the image was executed from; zero if it can't be told
+	path string       // absolute, symbolic links kept; "" if it can't be told
+	args []string     // all, the name of the program included
+	id   candidate.ID // the file that the image was executed from; zero if it can't be told
 }
 
 // self is taken at package initialisation, before main can change the directory or
@@ -105,3 +107,6 @@ func absolute(path string) string {
 	}
 	return dir + string(os.PathSeparator) + path
 }
+
+// statID returns what stat(2) says of a file as an ID.
+func statID(st sys.FileStat, err error) (candidate.ID, error) { return candidate.ID(st), err }

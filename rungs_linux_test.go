@@ -14,6 +14,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/autorestart-go/autorestart/internal/candidate"
 )
 
 // rungs are the ways to make the kernel an older or a poorer one. Each is called
@@ -178,7 +180,7 @@ func TestNoWayBackWithoutProc(t *testing.T) {
 			err = hide("/proc")
 		}
 		if err == nil {
-			if err := returnable(&candidate{path: "/app"}); !errors.Is(err, errors.ErrUnsupported) || isNotYet(err) {
+			if err := returnable(&candidate.Candidate{Path: "/app"}); !errors.Is(err, errors.ErrUnsupported) || isRetryable(err) {
 				t.Errorf("without /proc: %v", err)
 			}
 		}
@@ -187,7 +189,7 @@ func TestNoWayBackWithoutProc(t *testing.T) {
 	if err := <-skipped; err != nil {
 		t.Skip(err)
 	}
-	if err := returnable(&candidate{path: "/app"}); err != nil {
+	if err := returnable(&candidate.Candidate{Path: "/app"}); err != nil {
 		t.Errorf("with /proc: %v", err)
 	}
 }
