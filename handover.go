@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/autorestart-go/autorestart/internal/handover"
+	"github.com/autorestart-go/autorestart/internal/passing"
 	"github.com/autorestart-go/autorestart/internal/report"
 )
 
@@ -41,10 +42,6 @@ type successionState struct {
 	ignoreForExec func(signals []int) (undo func())
 }
 
-// settleTime is how long a version that never calls [Ready] has to ask for what
-// was handed over. Only tests change it.
-var settleTime = time.Minute
-
 // started is when this image was.
 var started = time.Now()
 
@@ -54,7 +51,7 @@ func init() {
 		report.Warn("what the environment says of a restart is ignored", "reason", handover.Ignored)
 	}
 	if !handover.OnProbation() && inherited.Number(handover.PID) != 0 {
-		time.AfterFunc(settleTime, settleHandover)
+		time.AfterFunc(passing.UnclaimedTimeout, settleHandover)
 	}
 }
 
