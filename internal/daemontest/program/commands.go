@@ -41,10 +41,12 @@ var answers = map[string]func(argument string) string{
 		time.Sleep(50 * time.Millisecond) // a second one would need to be made first
 		return strconv.Itoa(len(changes))
 	},
-	"setenv": func(argument string) string {
-		key, value, _ := strings.Cut(argument, " ")
-		os.Setenv(key, value)
-		return ""
+	// fill-env KEY N sets a variable to a value of N bytes.
+	"fill-env": func(argument string) string {
+		key, size, _ := strings.Cut(argument, " ")
+		n, err := strconv.Atoi(size)
+		os.Setenv(key, strings.Repeat("x", n))
+		return fmt.Sprint(err)
 	},
 	"chdir": func(dir string) string { return fmt.Sprint(os.Chdir(dir)) },
 	// nofile tells the limit of open files that a child has.
