@@ -115,7 +115,7 @@ func packageInit(tb testing.TB, program string) time.Duration {
 }
 
 // BenchmarkBinarySize measures what a call of RestartOnChange adds to stripped
-// binaries: to what is loaded from the file, section by section. The size of the
+// binaries: to the sections that are loaded from the file. The size of the
 // file itself moves in steps of 4 kB for each segment, and with the paths of the
 // sources.
 func BenchmarkBinarySize(b *testing.B) {
@@ -152,7 +152,7 @@ func BenchmarkBinarySize(b *testing.B) {
 func BenchmarkIdle(b *testing.B) {
 	d := startLatencyDaemon(b, testprocess.MemoryDir(b), "library")
 	d.deploy(b)
-	// The runtime needs a while to come to rest after a start.
+	// The runtime is busy for a while after a start.
 	const window = 3 * time.Second
 	var switches int
 	for range 5 {
@@ -308,7 +308,7 @@ func BenchmarkUnrelatedFiles(b *testing.B) {
 			watcherBefore, readerBefore = watcher, reading
 		}
 	}
-	watcher, reading := restingCPUTime(b, d.pid)-watcherStart, restingCPUTime(b, reader)-readerStart
+	watcher, reading := idleCPUTime(b, d.pid)-watcherStart, idleCPUTime(b, reader)-readerStart
 	ratio := float64(watcher) / float64(reading)
 	b.ReportMetric(ratio, "of-reader-in-all")
 	if len(ratios) > 0 {
@@ -369,11 +369,11 @@ func cpuTime(tb testing.TB, pid int) time.Duration {
 	return time.Duration(ts.Nano())
 }
 
-// restingCPUTime waits until a process has nothing left to do.
-func restingCPUTime(tb testing.TB, pid int) (used time.Duration) {
+// idleCPUTime waits until a process has nothing left to do.
+func idleCPUTime(tb testing.TB, pid int) (used time.Duration) {
 	tb.Helper()
 	since := time.Now()
-	testprocess.WaitFor(tb, "process at rest", func() bool {
+	testprocess.WaitFor(tb, "idle process", func() bool {
 		now := cpuTime(tb, pid)
 		if now != used {
 			used, since = now, time.Now()

@@ -42,7 +42,7 @@ var (
 func TestRestartKeepsTheProcess(t *testing.T) {
 	d := program.New(t)
 	dir := t.TempDir()
-	// A shell sets what a parent process would; exec keeps its PID.
+	// A shell prepares the process as a parent would; exec keeps its PID.
 	d.Cmd.Path = "/bin/sh"
 	d.Cmd.Args = []string{"sh", "-c", `umask 027; ulimit -Sn 777; exec "$0" "$@"`, d.Path, "", "a b", "\xff\xfe=\x01", "--", ""}
 	d.Cmd.Dir = dir
@@ -323,8 +323,8 @@ func TestNotifyOnSignals(t *testing.T) {
 	}
 }
 
-// What one restart leaves behind, a hundred leave behind a hundred times. This is
-// the short form of
+// A descriptor, a watch or a thread that one restart leaves behind is there a hundred
+// times after a hundred restarts. This is the short form of
 //
 //	AUTORESTART_TEST_RESTARTS=10000 go test -timeout 1h -run TestRestartsLeakNothing
 func TestRestartsLeakNothing(t *testing.T) {
@@ -456,6 +456,7 @@ func TestUnclaimedIsClosedWithoutReady(t *testing.T) {
 // A version that fails before it is ready is rolled back: the one before runs again,
 // in the same process.
 func TestFailedVersionIsRolledBack(t *testing.T) {
+	timeout := testprocess.Stretch(300 * time.Millisecond).Truncate(time.Millisecond)
 	for _, test := range []struct {
 		name    string
 		version int
@@ -463,11 +464,11 @@ func TestFailedVersionIsRolledBack(t *testing.T) {
 	}{
 		{"panic", program.Panics, "main panicked: this version panics"},
 		{"return", program.Returns, "main returned before it was ready"},
-		{"silent", program.NeverReady, "it was not ready within 300 ms"},
+		{"never ready", program.NeverReady, fmt.Sprintf("it was not ready within %d ms", timeout.Milliseconds())},
 		{"fail", program.ChangesEverything, "unexpected EOF"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			d := program.StartWithTrial(t, 300*time.Millisecond)
+			d := program.StartWithTrial(t, timeout)
 			d.DeployVersion(test.version)
 			d.WantRestart(test.version)
 			program.WantRollback(d, test.reason)

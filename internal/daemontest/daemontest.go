@@ -43,8 +43,8 @@ func Main(m *testing.M, daemons map[string]func()) {
 	testprocess.Main(m)
 }
 
-// GenerationEnv holds the number of the image. Each image counts it up, whatever it
-// was handed.
+// GenerationEnv holds the number of the image. Each image adds one to it, whether or
+// not the library has handed anything over.
 const GenerationEnv = "AUTORESTART_TEST_GENERATION"
 
 var (
@@ -82,8 +82,8 @@ func Must[T any](v T, err error) T {
 	return v
 }
 
-// Obey has the daemon do what the test tells it: restart, watch, or one of the
-// commands, each a word and an argument. It returns at the end of standard input.
+// Obey executes the commands that the test sends: restart, watch, or one of the given
+// ones, each a word and an argument. It returns at the end of standard input.
 func Obey(r *autorestart.Restarter, commands map[string]func(arg string)) {
 	for {
 		command, arg, _ := strings.Cut(testprocess.ReadLine(), " ")

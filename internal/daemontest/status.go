@@ -12,7 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Status is what a daemon tells of itself.
+// Status describes a daemon.
 type Status struct {
 	PID         int
 	Version     int

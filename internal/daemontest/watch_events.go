@@ -4,8 +4,7 @@ package daemontest
 
 import "path/filepath"
 
-// HaveEvents reports whether a watcher is told of changes by inotify. Otherwise it
-// polls.
+// HaveEvents reports whether a watcher finds changes by inotify. Otherwise it polls.
 const HaveEvents = true
 
 // WaitForWatch waits until the daemon's watches are in place, so that it finds by

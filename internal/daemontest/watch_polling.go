@@ -4,8 +4,7 @@ package daemontest
 
 import "strings"
 
-// HaveEvents reports whether a watcher is told of changes by inotify. Otherwise it
-// polls.
+// HaveEvents reports whether a watcher finds changes by inotify. Otherwise it polls.
 const HaveEvents = false
 
 // WaitForWatch waits until the daemon has logged that it polls. An image that finds a

@@ -121,7 +121,7 @@ var waysToDeploy = []struct {
 	}},
 	{"pieces, last one first", nil, func(d *daemontest.Daemon, staged string) {
 		if !daemontest.HaveEvents {
-			d.T.Skip("a file open for writing can't be told here")
+			d.T.Skip("no event tells of a file that is open for writing")
 		}
 		// The file has its length from the beginning: only the writer tells that it
 		// is not complete.

@@ -97,7 +97,7 @@ func TestChangeTellsBuilds(t *testing.T) {
 	}
 }
 
-// ownBuild reads what there is to know of the test binary, without the library.
+// ownBuild reads the build of the test binary, without the library.
 func ownBuild(t *testing.T) autorestart.BuildInfo {
 	t.Helper()
 	f, err := elf.NewFile(bytes.NewReader(daemontest.Binary(t)))

@@ -1,4 +1,4 @@
-//go:build !autorestart_portable
+//go:build linux && !autorestart_portable
 
 package integrationtest
 

@@ -95,7 +95,7 @@ func descriptors(t *testing.T) []string {
 	return list
 }
 
-// LastRestart tells the steps of a restart in their order.
+// LastRestart returns the times of the steps of a restart, in their order.
 func TestTimesOfRestart(t *testing.T) {
 	d := program.New(t)
 	start := time.Now()

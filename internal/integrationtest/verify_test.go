@@ -42,7 +42,7 @@ func TestVerifyHasTheLastWord(t *testing.T) {
 
 			d.DeployVersion(3)
 			d.Want("verifying")
-			// Replaced after it was opened: what runs is what was accepted.
+			// Replaced after it was opened: the accepted version runs.
 			d.DeployVersion(4)
 			d.Tell("verify")
 			d.Want("verifying")
@@ -52,7 +52,7 @@ func TestVerifyHasTheLastWord(t *testing.T) {
 				t.Errorf("name %q, arguments %q; before %q, %q", after.Comm, after.Args, first.Comm, first.Args)
 			}
 
-			// The link is still what is watched.
+			// The link is still watched.
 			d.Write(filepath.Join(filepath.Dir(d.Path), "app-5"), daemontest.Image(t, 5))
 			if err := os.Symlink("app-5", link+".new"); err != nil {
 				t.Fatal(err)

@@ -1,6 +1,6 @@
-// Package testprocess has what tests and the processes that they start share,
-// whatever these are: waiting, helper processes, tools, files and builds. It imports
-// nothing of this module, so that the tests inside any of its packages can use it.
+// Package testprocess is shared by all tests that start processes: waiting, helper
+// processes, tools, files and builds. It imports nothing of this module, so that the
+// tests inside any of its packages can use it.
 package testprocess
 
 import (

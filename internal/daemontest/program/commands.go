@@ -21,7 +21,7 @@ import (
 	"github.com/autorestart-go/autorestart/internal/handover"
 )
 
-// commands are what the daemon can be told, beside what [daemontest.Obey] knows.
+// commands are those of the daemon, beside the ones of [daemontest.Obey].
 var commands = map[string]func(argument string){
 	"watch":   func(string) { go watch() },
 	"exec":    func(string) { go autorestart.RestartViaExec() },
@@ -49,9 +49,9 @@ var answers = map[string]func(argument string) string{
 		return fmt.Sprint(err)
 	},
 	"chdir": func(dir string) string { return fmt.Sprint(os.Chdir(dir)) },
-	// nofile tells the limit of open files that a child has.
+	// nofile returns the limit of open files of a child.
 	"nofile": func(string) string { return output("ulimit -Sn") },
-	// child-sees tells the environment and the descriptors of a child.
+	// child-sees returns the environment and the descriptors of a child.
 	"child-sees": func(string) string {
 		return output("env | grep -v ^" + daemontest.GenerationEnv + "; ls /proc/self/fd")
 	},
@@ -79,7 +79,7 @@ var answers = map[string]func(argument string) string{
 		}
 		return fmt.Sprint(err)
 	},
-	// ignored tells which signals are ignored, as a mask.
+	// ignored returns which signals are ignored, as a mask.
 	"ignored": func(string) string {
 		status, err := os.ReadFile("/proc/self/status")
 		_, mask, _ := strings.Cut(string(status), "SigIgn:")

@@ -1,8 +1,8 @@
 //go:build linux
 
 // Package program is the daemon of most tests: it restarts itself as soon as a new
-// version is deployed, and does what its test tells it. Variables of the environment
-// and the number of its version change what it does.
+// version is deployed, and executes the commands of its test. Variables of the
+// environment and the number of its version change how it behaves.
 package program
 
 import (
@@ -79,7 +79,7 @@ func watch() {
 	}
 }
 
-// verdicts are what the test says of the versions that it is asked about.
+// verdicts are the answers of the test: empty for a version that is accepted.
 var verdicts = make(chan string)
 
 // verify restarts by a Restarter whose Verify asks the test.

@@ -1,5 +1,5 @@
-// The least that restarts a program: an inotify loop that execs at once,
-// whatever was put there. Its descriptor is close-on-exec, as it should be.
+// The least that restarts a program: an inotify loop that executes each new file at
+// once. Its descriptor is close-on-exec, as it should be.
 package main
 
 import (

@@ -1,4 +1,4 @@
-// Package firstline is what the latency benchmark's daemons have in common.
+// Package firstline is shared by the daemons of the benchmark of restarts.
 package firstline
 
 import (

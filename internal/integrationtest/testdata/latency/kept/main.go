@@ -1,5 +1,5 @@
-// The loop of ../bare, with a descriptor that crosses the exec: nobody waits for
-// the kernel to take the watch down. This is the floor.
+// The loop of ../bare, with a descriptor that crosses the exec, so that the exec does
+// not wait until the kernel has taken the watch down. Nothing can be faster.
 package main
 
 import (
