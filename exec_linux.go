@@ -8,7 +8,7 @@
 // What execve keeps is told in its man page. What needs care beside it: the soft
 // RLIMIT_NOFILE, see lowerOpenFilesLimit; what belongs to the calling thread, see
 // becomeLeader; the inotify descriptors, which cross on purpose, see
-// inotifyFDs; and a fork in another goroutine, which must not pick them up on
+// processEvents; and a fork in another goroutine, which must not pick them up on
 // the way.
 
 package autorestart
@@ -53,7 +53,7 @@ func execve(target string, args, env []string, h *handover.Handover, lastLook fu
 	syscall.ForkLock.RLock()
 	var listen func()
 	if h != nil {
-		h.Numbers[handover.Inotify], h.Numbers[handover.Watch] = inotifyFDs.beginHandover()
+		h.Numbers[handover.Inotify], h.Numbers[handover.Watch] = processEvents.beginHandover()
 		if h.Quieten != nil {
 			listen = h.Quieten(h.Numbers[handover.Signal])
 		}
@@ -70,7 +70,7 @@ func execve(target string, args, env []string, h *handover.Handover, lastLook fu
 		listen()
 	}
 	if h != nil {
-		inotifyFDs.cancelHandover()
+		processEvents.cancelHandover()
 	}
 	syscall.ForkLock.RUnlock()
 	follow()

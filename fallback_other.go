@@ -24,8 +24,9 @@ type noEvents struct{}
 
 func (noEvents) Open() (watch.Source, error) { return nil, errors.ErrUnsupported }
 
-// newEvents returns what this process has of events.
-func newEvents() watch.Events { return noEvents{} }
+// newEvents is called while the package is initialised. No image hands descriptors of
+// events over here.
+func newEvents(_, _ []int) noEvents { return noEvents{} }
 
 // fileSystem is the [candidate.System] of this process.
 type fileSystem struct {

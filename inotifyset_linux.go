@@ -9,16 +9,7 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
-
-	"github.com/autorestart-go/autorestart/internal/handover"
-	"github.com/autorestart-go/autorestart/internal/watch"
 )
-
-// inotifyFDs is the set of this process.
-var inotifyFDs = adoptInotify(inherited.Numbers[handover.Inotify], inherited.Numbers[handover.Watch])
-
-// newEvents returns what this process has of events.
-func newEvents() watch.Events { return inotifyFDs }
 
 // unclaimedLifetime is how long an image has to claim the descriptors that it was
 // handed. A version that no longer watches must not keep a queue that fills.
@@ -38,9 +29,9 @@ type inotifyFD struct {
 	unclaimed bool // handed over and not claimed yet
 }
 
-// adoptInotify takes over descriptors that the image before has handed over, and their
-// watches as pairs of a descriptor and a watch descriptor.
-func adoptInotify(handed, watches []int) *inotifySet {
+// newEvents takes over the inotify descriptors that the image before has handed over, and
+// their watches as pairs of a descriptor and a watch descriptor.
+func newEvents(handed, watches []int) *inotifySet {
 	s := new(inotifySet)
 	for _, fd := range handed {
 		// The empty path is looked at only after the descriptor has been found good.

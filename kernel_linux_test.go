@@ -59,9 +59,9 @@ func TestOpenForWriting(t *testing.T) {
 	}
 }
 
-// TestAdoptInotify: only inotify instances are taken over; any other descriptor of such
+// TestInotifyTakeOver: only inotify instances are taken over; any other descriptor of such
 // a number belongs to other code.
-func TestAdoptInotify(t *testing.T) {
+func TestInotifyTakeOver(t *testing.T) {
 	good, err := unix.InotifyInit1(unix.IN_NONBLOCK) // crossed an exec: not close-on-exec
 	if err != nil {
 		t.Skip(err)
@@ -87,7 +87,7 @@ func TestAdoptInotify(t *testing.T) {
 	}
 	unix.Close(gone)
 
-	s := adoptInotify([]int{file, pipe[0], pipe[1], gone, 1 << 30, good}, []int{good, 1})
+	s := newEvents([]int{file, pipe[0], pipe[1], gone, 1 << 30, good}, []int{good, 1})
 	if len(s.all) != 1 || s.all[0].fd != good || !s.all[0].unclaimed {
 		t.Fatalf("took over %+v of file %d, pipe %v, closed %d, inotify %d", s.all, file, pipe, gone, good)
 	}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/autorestart-go/autorestart/internal/candidate"
 	"github.com/autorestart-go/autorestart/internal/elfimage"
+	"github.com/autorestart-go/autorestart/internal/handover"
 	"github.com/autorestart-go/autorestart/internal/watch"
 )
 
@@ -112,8 +113,11 @@ func modeOf(w *atomic.Pointer[watch.Watcher]) WatchMode {
 	return WatchMode{}
 }
 
-// processFiles is what candidates ask of the system for this process.
-var processFiles = newFileSystem(launch.path, launch.id)
+// The system of this process, for its watchers and restarters.
+var (
+	processFiles  = newFileSystem(launch.path, launch.id)
+	processEvents = newEvents(inherited.Numbers[handover.Inotify], inherited.Numbers[handover.Watch])
+)
 
 // newRules returns rules that compare candidates with the image of this process. The
 // caller closes them.
@@ -121,6 +125,11 @@ func newRules(trustAnyOwner bool) *candidate.Rules {
 	rules := candidate.NewRules(processFiles, launch.path)
 	rules.TrustAnyOwner = trustAnyOwner
 	return rules
+}
+
+// failedVersion returns the version that was rolled back to this one, if there is one.
+func failedVersion() candidate.Failed {
+	return candidate.Failed{Mark: inherited.Texts[handover.Failed], Reason: inherited.Texts[handover.Reason]}
 }
 
 // newWatcher returns what a [Watcher] and a [Restarter] with such fields watch by. The
@@ -134,7 +143,7 @@ func newWatcher(path string, interval time.Duration, trustAnyOwner bool, logger 
 		Path:         path,
 		PollInterval: interval,
 		Rules:        newRules(trustAnyOwner),
-		Events:       newEvents(),
+		Events:       processEvents,
 		Logger:       rejectionLogger{orSilent(logger)},
 	}, nil
 }
