@@ -9,7 +9,7 @@
 // What execve keeps is told in its man page. What needs care beside it: the soft
 // RLIMIT_NOFILE, see sys.LowerOpenFilesLimit; what belongs to the calling thread, see
 // adoptLeader; signals whose default action ends the process, see ignoreSignals; the
-// inotify descriptors, which cross on purpose, see inotifyFDs; and a fork in another
+// inotify descriptors, which cross on purpose, see eventSet; and a fork in another
 // goroutine, which must not inherit them.
 
 package autorestart
@@ -64,8 +64,8 @@ func execve(target string, args, env []string, h *handover.State, lastLook func(
 	syscall.ForkLock.RLock()
 	defer syscall.ForkLock.RUnlock()
 	if h != nil {
-		h.Numbers[handover.Inotify], h.Numbers[handover.Watch] = inotifyFDs.beginHandover()
-		defer inotifyFDs.cancelHandover()
+		h.Numbers[handover.Inotify], h.Numbers[handover.Watch] = self.events.beginHandover()
+		defer self.events.cancelHandover()
 		defer ignoreSignals(h.Numbers[handover.Signal])()
 	}
 	if lastLook != nil {

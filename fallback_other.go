@@ -21,13 +21,14 @@ import (
 	"github.com/autorestart-go/autorestart/internal/watch"
 )
 
-// noEvents is a [watch.Events] without any source: the watcher polls.
-type noEvents struct{}
+// eventSet is the [watch.Events] of this process, without any source: the watcher polls.
+type eventSet struct{}
 
-func (noEvents) Open() (watch.Source, error) { return nil, errors.ErrUnsupported }
+func (*eventSet) Open() (watch.Source, error) { return nil, errors.ErrUnsupported }
 
-// newEvents returns what this process has of events.
-func newEvents() watch.Events { return noEvents{} }
+// newEvents is called while the package is initialised. No image hands descriptors of
+// events over here.
+func newEvents(_, _ []int) *eventSet { return new(eventSet) }
 
 // fileSystem is the [candidate.System] of this process.
 type fileSystem struct {

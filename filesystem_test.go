@@ -22,7 +22,7 @@ import (
 )
 
 func TestOpenCandidate(t *testing.T) {
-	rules := newRules(false)
+	rules := self.newRules(false)
 	defer rules.Close()
 	dir := t.TempDir()
 	in := func(name string) string { return filepath.Join(dir, name) }
@@ -72,7 +72,7 @@ func TestOpenCandidate(t *testing.T) {
 	if l, err := net.Listen("unix", in("socket")); err == nil {
 		defer l.Close()
 		// Whatever the system answers, a socket is no candidate.
-		if c, r := candidate.Open(processFiles, in("socket")); r == nil {
+		if c, r := candidate.Open(self.files, in("socket")); r == nil {
 			c.Close()
 			t.Error("opened a socket")
 		}
@@ -80,7 +80,7 @@ func TestOpenCandidate(t *testing.T) {
 	for _, test := range tests {
 		var c *candidate.Candidate
 		var r *candidate.Rejection
-		within(t, "opening "+test.path, func() { c, r = candidate.Open(processFiles, test.path) })
+		within(t, "opening "+test.path, func() { c, r = candidate.Open(self.files, test.path) })
 		if test.found == "" {
 			if r != nil {
 				t.Errorf("%s: %v", test.path, r)
@@ -126,7 +126,7 @@ func within(t *testing.T, what string, f func()) {
 // program returns an ELF image for this machine that nothing executes.
 func program(t *testing.T, edit func(*elftest.Parts)) []byte {
 	t.Helper()
-	own := processFiles.RunningKind().ELF
+	own := self.files.RunningKind().ELF
 	if own == nil {
 		t.Skip("programs have another format here")
 	}
@@ -150,7 +150,7 @@ func writeProgram(t *testing.T, mode fs.FileMode) (path string) {
 
 func openCandidate(t *testing.T, path string) *candidate.Candidate {
 	t.Helper()
-	c, r := candidate.Open(processFiles, path)
+	c, r := candidate.Open(self.files, path)
 	if r != nil {
 		t.Fatal(r)
 	}
@@ -160,14 +160,14 @@ func openCandidate(t *testing.T, path string) *candidate.Candidate {
 
 // TestJudgeFiles: the system answers for real files what the rules ask.
 func TestJudgeFiles(t *testing.T) {
-	rules := newRules(false)
+	rules := self.newRules(false)
 	defer rules.Close()
-	self, err := os.Executable()
+	executable, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
 	other := elf.EM_AARCH64
-	if own := processFiles.RunningKind().ELF; own != nil && own.Machine == uint16(other) {
+	if own := self.files.RunningKind().ELF; own != nil && own.Machine == uint16(other) {
 		other = elf.EM_X86_64
 	}
 	foreign := program(t, func(p *elftest.Parts) { p.Machine = other })
@@ -181,7 +181,7 @@ func TestJudgeFiles(t *testing.T) {
 	}{
 		{name: "static", content: program(t, nil), mode: 0o755},
 		{name: "for this user only", content: program(t, nil), mode: 0o700},
-		{name: "dynamic", content: program(t, func(p *elftest.Parts) { p.Loader = self + "\x00" }), mode: 0o755},
+		{name: "dynamic", content: program(t, func(p *elftest.Parts) { p.Loader = executable + "\x00" }), mode: 0o755},
 		{name: "without its loader", content: program(t, func(p *elftest.Parts) { p.Loader = "/nonexistent/ld.so\x00" }), mode: 0o755,
 			found: "a program that needs the dynamic loader /nonexistent/ld.so (no such file or directory)", retry: true, is: fs.ErrNotExist},
 		{name: "not executable", content: program(t, nil), mode: 0o644,
@@ -215,7 +215,7 @@ func TestJudgeFiles(t *testing.T) {
 // TestJudgeLater: the mode is set after the file has been closed, as install(1)
 // does.
 func TestJudgeLater(t *testing.T) {
-	rules := newRules(false)
+	rules := self.newRules(false)
 	defer rules.Close()
 	path := writeProgram(t, 0o600)
 	c := openCandidate(t, path)
@@ -234,7 +234,7 @@ func TestJudgeLater(t *testing.T) {
 }
 
 func TestUnchanged(t *testing.T) {
-	rules := newRules(false)
+	rules := self.newRules(false)
 	defer rules.Close()
 	tests := []struct {
 		name   string
@@ -276,7 +276,7 @@ func TestUnchanged(t *testing.T) {
 // TestRememberFile: a version is known by its sum when its file is closed, unless the
 // file was changed, or closed, before.
 func TestRememberFile(t *testing.T) {
-	rules := newRules(false)
+	rules := self.newRules(false)
 	defer rules.Close()
 	for name, test := range map[string]struct {
 		change func(*candidate.Candidate) error
@@ -302,16 +302,16 @@ func TestRememberFile(t *testing.T) {
 // TestRunningVersion: this program is the version that it runs, and would be accepted
 // as its own successor.
 func TestRunningVersion(t *testing.T) {
-	self, err := os.Executable()
+	executable, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := openCandidate(t, self)
-	rules := newRules(false)
+	c := openCandidate(t, executable)
+	rules := self.newRules(false)
 	if same, err := rules.Running.SameContent(c); err != nil || !same {
 		t.Errorf("this program's own file: %t, %v", same, err)
 	}
-	like := processFiles.RunningKind()
+	like := self.files.RunningKind()
 	if like.IsZero() {
 		t.Fatal("nothing is known of the running image")
 	}

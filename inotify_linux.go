@@ -38,7 +38,7 @@ const (
 
 // inotify is the [watch.Source] of one watcher.
 type inotify struct {
-	set    *inotifySet
+	set    *eventSet
 	fd     int      // the number; file owns the descriptor
 	file   *os.File // nonblocking: Go's poller does the waiting
 	steps  []watchedStep
@@ -53,7 +53,7 @@ type watchedStep struct {
 }
 
 // Open returns a source of events. The error says why there is none.
-func (s *inotifySet) Open() (watch.Source, error) {
+func (s *eventSet) Open() (watch.Source, error) {
 	fd, watches, err := s.take()
 	if err != nil {
 		return nil, err

@@ -10,25 +10,17 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/autorestart-go/autorestart/internal/handover"
 	"github.com/autorestart-go/autorestart/internal/sys"
-	"github.com/autorestart-go/autorestart/internal/watch"
 )
-
-// inotifyFDs is the set of this process.
-var inotifyFDs = adoptInotify(self.inherited.Numbers[handover.Inotify], self.inherited.Numbers[handover.Watch])
-
-// newEvents returns what this process has of events.
-func newEvents() watch.Events { return inotifyFDs }
 
 // unclaimedLifetime is how long an image has to claim the descriptors that it was
 // handed. A version that no longer watches must not keep a queue that fills.
 const unclaimedLifetime = 10 * time.Second
 
-// An inotifySet holds the inotify descriptors of a process. They cross the exec with
+// An eventSet holds the inotify descriptors of a process. They cross the exec with
 // their watches, for two reasons: the next image need not make its own, and the execve
 // need not wait for the kernel to take the watches down.
-type inotifySet struct {
+type eventSet struct {
 	mu  sync.Mutex
 	all []inotifyFD
 }
@@ -39,10 +31,10 @@ type inotifyFD struct {
 	unclaimed *sys.FD // nil once a source owns the descriptor
 }
 
-// adoptInotify takes over descriptors that the image before has handed over, and their
-// watches as pairs of a descriptor and a watch descriptor.
-func adoptInotify(handed, watches []int) *inotifySet {
-	s := new(inotifySet)
+// newEvents takes over the inotify descriptors that the previous image has handed over,
+// and their watches as pairs of a descriptor and a watch descriptor.
+func newEvents(handed, watches []int) *eventSet {
+	s := new(eventSet)
 	for _, fd := range handed {
 		// The empty path is looked at only after the descriptor has been found good.
 		if _, err := unix.InotifyAddWatch(fd, "", stepEvents); err == unix.ENOENT {
@@ -62,7 +54,7 @@ func adoptInotify(handed, watches []int) *inotifySet {
 }
 
 // find is called with s locked, as remove is.
-func (s *inotifySet) find(fd int) *inotifyFD {
+func (s *eventSet) find(fd int) *inotifyFD {
 	for i := range s.all {
 		if s.all[i].fd == fd {
 			return &s.all[i]
@@ -71,15 +63,15 @@ func (s *inotifySet) find(fd int) *inotifyFD {
 	return nil
 }
 
-func (s *inotifySet) remove(own *inotifyFD) {
+func (s *eventSet) remove(own *inotifyFD) {
 	last := len(s.all) - 1
 	*own = s.all[last]
 	s.all = s.all[:last]
 }
 
-// take returns a descriptor, which the caller owns and must [inotifySet.forget] before
+// take returns a descriptor, which the caller owns and must [eventSet.forget] before
 // it closes it, and the watches that it has.
-func (s *inotifySet) take() (fd *sys.FD, watches []int, err error) {
+func (s *eventSet) take() (fd *sys.FD, watches []int, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for i := range s.all {
@@ -97,7 +89,7 @@ func (s *inotifySet) take() (fd *sys.FD, watches []int, err error) {
 }
 
 // note notes the watches of a descriptor.
-func (s *inotifySet) note(fd int, steps []watchedStep) {
+func (s *eventSet) note(fd int, steps []watchedStep) {
 	var watches []int
 	for _, step := range steps {
 		if !slices.Contains(watches, step.wd) {
@@ -109,7 +101,7 @@ func (s *inotifySet) note(fd int, steps []watchedStep) {
 	s.mu.Unlock()
 }
 
-func (s *inotifySet) forget(fd int) {
+func (s *eventSet) forget(fd int) {
 	s.mu.Lock()
 	if own := s.find(fd); own != nil {
 		s.remove(own)
@@ -117,7 +109,7 @@ func (s *inotifySet) forget(fd int) {
 	s.mu.Unlock()
 }
 
-func (s *inotifySet) closeUnclaimed() {
+func (s *eventSet) closeUnclaimed() {
 	s.mu.Lock()
 	for i := len(s.all) - 1; i >= 0; i-- {
 		if own := &s.all[i]; own.unclaimed != nil {
@@ -129,9 +121,9 @@ func (s *inotifySet) closeUnclaimed() {
 }
 
 // beginHandover returns the descriptors that are to cross the coming exec, and their
-// watches as pairs. None can be closed until [inotifySet.cancelHandover], which only an
+// watches as pairs. None can be closed until [eventSet.cancelHandover], which only an
 // exec that failed needs.
-func (s *inotifySet) beginHandover() (fds, watches []int) {
+func (s *eventSet) beginHandover() (fds, watches []int) {
 	s.mu.Lock()
 	for i := range s.all {
 		own := &s.all[i]
@@ -143,7 +135,7 @@ func (s *inotifySet) beginHandover() (fds, watches []int) {
 	return fds, watches
 }
 
-func (s *inotifySet) cancelHandover() {
+func (s *eventSet) cancelHandover() {
 	for i := range s.all {
 		unix.CloseOnExec(s.all[i].fd)
 	}

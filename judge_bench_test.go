@@ -27,7 +27,7 @@ func BenchmarkJudge(b *testing.B) {
 	if info.Size() < 20e6 {
 		b.Fatalf("a program of %d bytes, expected 20 MB", info.Size())
 	}
-	sys := runningFile{processFiles, old}
+	sys := runningFile{self.files, old}
 	rules := candidate.NewRules(sys, old)
 	defer rules.Close()
 	if rules.Running.ID.Size != info.Size() {

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/autorestart-go/autorestart/internal/sys"
 	"golang.org/x/sys/unix"
 )
 
@@ -40,7 +41,7 @@ func TestIgnoreSignals(t *testing.T) {
 // wait.
 func TestOpenForWriting(t *testing.T) {
 	path := writeProgram(t, 0o755)
-	rules := newRules(false)
+	rules := self.newRules(false)
 	defer rules.Close()
 	c := openCandidate(t, path)
 	fd := c.File.(*os.File).Fd()
@@ -111,7 +112,7 @@ func TestInotifyTakeOver(t *testing.T) {
 	unix.Close(gone)
 
 	s := newEvents([]int{file, pipe[0], pipe[1], gone, 1 << 30, good}, []int{good, 1})
-	if len(s.all) != 1 || s.all[0].fd != good || !s.all[0].unclaimed {
+	if len(s.all) != 1 || s.all[0].fd != good || s.all[0].unclaimed == nil {
 		t.Fatalf("took over %+v of file %d, pipe %v, closed %d, inotify %d", s.all, file, pipe, gone, good)
 	}
 	closeOnExec := func(fd int) bool {
@@ -132,12 +133,16 @@ func TestInotifyTakeOver(t *testing.T) {
 
 	// The unclaimed one is used before another is made.
 	fd, watches, err := s.take()
-	if err != nil || fd != good || !slices.Equal(watches, []int{1}) {
-		t.Fatalf("took %d with watches %v, %v; want %d with 1", fd, watches, err, good)
+	if err != nil || fd.Int() != good || !slices.Equal(watches, []int{1}) {
+		t.Fatalf("took %v with watches %v, %v; want %d with 1", fd, watches, err, good)
 	}
-	second, watches, err := s.take()
-	if err != nil || len(watches) > 0 || second == good || !closeOnExec(second) {
-		t.Fatalf("took %d, %v", second, err)
+	made, watches, err := s.take()
+	if err != nil {
+		t.Fatal(err)
+	}
+	second := made.Int()
+	if len(watches) > 0 || second == good || !closeOnExec(second) {
+		t.Fatalf("took %d with watches %v", second, watches)
 	}
 	s.closeUnclaimed() // nothing is left unclaimed
 
@@ -174,7 +179,7 @@ func TestInotifyCloseUnclaimed(t *testing.T) {
 	if err != nil {
 		t.Skip(err)
 	}
-	s := &inotifySet{all: []inotifyFD{{fd: fd, watches: []int{1}, unclaimed: true}}}
+	s := &eventSet{all: []inotifyFD{{fd: fd, watches: []int{1}, unclaimed: sys.NewFD(fd)}}}
 	s.closeUnclaimed()
 	if _, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); err != unix.EBADF {
 		t.Errorf("descriptor %d: %v, want %v", fd, err, unix.EBADF)

@@ -10,7 +10,6 @@ import (
 	"github.com/autorestart-go/autorestart/internal/candidate"
 	"github.com/autorestart-go/autorestart/internal/drain"
 	"github.com/autorestart-go/autorestart/internal/elfimage"
-	"github.com/autorestart-go/autorestart/internal/handover"
 	"github.com/autorestart-go/autorestart/internal/report"
 	"github.com/autorestart-go/autorestart/internal/watch"
 )
@@ -44,32 +43,33 @@ type Restarter struct {
 	TrustAnyOwner bool
 
 	// BeforeExec is called when a new version is ready, right before the exec:
-	// finish here what must not be cut off. An error calls the restart off; the
+	// finish here the work that must not be cut off. An error calls the restart off; the
 	// version is then left alone until the file changes. If nil, nothing is
 	// waited for.
 	//
-	// It is called when everything is at rest, see [RegisterDrainer]. After a nil
-	// return the exec is all but certain. Should it fail even so, the program goes
-	// on running, and BeforeExec is called again with the next try.
+	// It is called after everything has been drained, see [RegisterDrainer]. After a nil
+	// return the exec is all but certain. If the exec fails even so, the program goes
+	// on running, and BeforeExec is called again with the next attempt.
 	BeforeExec func(context.Context) error
 
-	// DrainTimeout is how long what is registered with [RegisterDrainer], as the
-	// listeners of package sockets are, may take to finish what it has begun. Then
-	// it is cut off. If zero, it is 10 s; if negative, nothing is waited for.
+	// DrainTimeout is how long the drainers registered with [RegisterDrainer], as those of
+	// the listeners of package sockets, may take to finish the work that has begun. Then
+	// that is cut off. If zero, it is 10 s; if negative, nothing is waited for.
 	DrainTimeout time.Duration
 
 	// ReadyTimeout is how long the new version may take from its start until it
 	// calls [Ready]. If it doesn't, if it calls [Rollback], or if its main panics or
 	// returns under [RollbackUnlessReady], this image is executed again. A version that does not
 	// contain this library is then rejected. If zero, the new version stays
-	// whatever it does. It needs Linux and /proc, and is rounded to milliseconds.
+	// in any case. It needs Linux and /proc, and is rounded to milliseconds.
 	ReadyTimeout time.Duration
 
 	// PollInterval is as in [Watcher].
 	PollInterval time.Duration
 
-	// Logger hears of restarts, why a new version is not executed, and of what is
-	// handed over. It must not call this package. If nil, the Restarter is silent.
+	// Logger receives restarts, why a new version is not executed, and what happens to the
+	// files that are handed over. It must not call this package. If nil, the Restarter
+	// is silent.
 	Logger Logger
 
 	watcher atomic.Pointer[watch.Watcher] // of Run
@@ -89,11 +89,13 @@ func (r *Restarter) Mode() WatchMode { return modeOf(&r.watcher) }
 // changes; this one goes on running.
 func (r *Restarter) Run(ctx context.Context) error {
 	report.SetLogger(r.Logger)
-	w, err := newWatcher(r.Path, r.PollInterval, r.TrustAnyOwner, r.Logger)
+	w, err := self.newWatcher(r.Path, r.PollInterval, r.TrustAnyOwner, r.Logger)
 	if err != nil {
 		return err
 	}
-	w.Rules.Failed = r.failedVersion()
+	if r.ReadyTimeout > 0 {
+		w.Rules.Failed = self.failedVersion()
+	}
 	r.watcher.Store(w)
 	defer func() {
 		r.watcher.Store(nil)
@@ -141,9 +143,11 @@ func (r *Restarter) restart(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	rules := newRules(r.TrustAnyOwner)
+	rules := self.newRules(r.TrustAnyOwner)
 	defer rules.Close()
-	rules.Failed = r.failedVersion()
+	if r.ReadyTimeout > 0 {
+		rules.Failed = self.failedVersion()
+	}
 	rejections := watch.RejectionLog{Logger: report.OrSilent(r.Logger)}
 	retry := watch.NewRetry()
 	for {
@@ -170,18 +174,6 @@ func (r *Restarter) restartOnce(ctx context.Context, rules *candidate.Rules, pat
 		return asError(rejection)
 	}
 	return r.replaceImage(ctx, rules, c)
-}
-
-// failedVersion returns the version that was rolled back. Without a ReadyTimeout it
-// does not matter.
-func (r *Restarter) failedVersion() candidate.Failed {
-	if r.ReadyTimeout <= 0 {
-		return candidate.Failed{}
-	}
-	return candidate.Failed{
-		Mark:   self.inherited.Texts[handover.Failed],
-		Reason: self.inherited.Texts[handover.Reason],
-	}
 }
 
 // restarting is held from Verify to the exec, so that of two restarts asked for at

@@ -5,9 +5,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/autorestart-go/autorestart/internal/candidate"
 	"github.com/autorestart-go/autorestart/internal/elfimage"
-	"github.com/autorestart-go/autorestart/internal/report"
 	"github.com/autorestart-go/autorestart/internal/watch"
 )
 
@@ -65,7 +63,7 @@ func (w *Watcher) Next(ctx context.Context) (Change, error) {
 	inner := w.inner.Load()
 	if inner == nil {
 		var err error
-		if inner, err = newWatcher(w.Path, w.PollInterval, w.TrustAnyOwner, w.Logger); err != nil {
+		if inner, err = self.newWatcher(w.Path, w.PollInterval, w.TrustAnyOwner, w.Logger); err != nil {
 			return Change{}, err
 		}
 		w.inner.Store(inner)
@@ -111,31 +109,4 @@ func modeOf(w *atomic.Pointer[watch.Watcher]) WatchMode {
 		return WatchMode(w.Mode())
 	}
 	return WatchMode{}
-}
-
-// processFiles is what candidates ask of the system for this process.
-var processFiles = newFileSystem(self.launch.path, self.launch.id)
-
-// newRules returns rules that compare candidates with the image of this process. The
-// caller closes them.
-func newRules(trustAnyOwner bool) *candidate.Rules {
-	rules := candidate.NewRules(processFiles, self.launch.path)
-	rules.TrustAnyOwner = trustAnyOwner
-	return rules
-}
-
-// newWatcher returns what a [Watcher] and a [Restarter] with such fields watch by. The
-// caller closes it.
-func newWatcher(path string, interval time.Duration, trustAnyOwner bool, logger Logger) (*watch.Watcher, error) {
-	path, err := self.executablePath(path)
-	if err != nil {
-		return nil, err
-	}
-	return &watch.Watcher{
-		Path:         path,
-		PollInterval: interval,
-		Rules:        newRules(trustAnyOwner),
-		Events:       newEvents(),
-		Logger:       rejectionLogger{report.OrSilent(logger)},
-	}, nil
 }

@@ -123,7 +123,7 @@ var answers = map[string]func(argument string) string{
 }
 
 func init() {
-	for _, list := range []map[string]func(string) string{answers, passing, rollback} {
+	for _, list := range []map[string]func(string) string{answers, passingCommands, rollback} {
 		for name, answer := range list {
 			commands[name] = func(argument string) { daemontest.Say("done", answer(argument)) }
 		}

@@ -12,11 +12,11 @@ import (
 	"time"
 
 	"github.com/autorestart-go/autorestart"
-	store "github.com/autorestart-go/autorestart/internal/passing"
+	"github.com/autorestart-go/autorestart/internal/passing"
 )
 
-// passing are the commands about files and state that cross the exec.
-var passing = map[string]func(argument string) string{
+// passingCommands are those about files and state that cross the exec.
+var passingCommands = map[string]func(argument string) string{
 	// pass NAME TEXT passes on a pipe with a text in it.
 	"pass": func(argument string) string {
 		name, text, _ := strings.Cut(argument, " ")
@@ -45,7 +45,7 @@ var passing = map[string]func(argument string) string{
 	},
 	"unclaimed-timeout": func(d string) string {
 		timeout, err := time.ParseDuration(d)
-		store.Process.ShortenTimer(timeout)
+		passing.Process.ShortenTimer(timeout)
 		return fmt.Sprint(err)
 	},
 	"names":       func(string) string { return strings.Join(autorestart.InheritedNames(), " ") },
