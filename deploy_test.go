@@ -299,6 +299,9 @@ func TestDeployed(t *testing.T) {
 }
 
 func TestDeployedByGoBuild(t *testing.T) {
+	if testing.Short() {
+		t.Skip("builds programs")
+	}
 	needTool(t, "go")
 	if _, err := os.Stat("autorestart.go"); err != nil {
 		t.Skip("nothing to build from: ", err)

@@ -7,8 +7,8 @@
 //
 //	go test -bench . -benchtime 1x ./restart
 //
-// This makes 20 deploys for each server and kind of load, and takes a minute and a
-// half. The environment variable AUTORESTART_BENCH_DEPLOYS sets another number:
+// This makes 20 deploys for each server and kind of load, and takes a minute. The
+// environment variable AUTORESTART_BENCH_DEPLOYS sets another number:
 //
 //	AUTORESTART_BENCH_DEPLOYS=1000 go test -bench . -benchtime 1x -timeout 2h ./restart
 //
