@@ -29,10 +29,10 @@ type step struct {
 type outcome int
 
 const (
-	served   outcome = iota // one restart, then the version answers
-	ignored                 // nothing happens
-	refused                 // nothing happens, and the daemon logs why
-	returned                // it is started, taken back, and the daemon logs why
+	served     outcome = iota // one restart, then the version answers
+	ignored                   // nothing happens
+	rejected                  // nothing happens, and the daemon logs why
+	rolledBack                // it is started and rolled back, and the daemon logs why
 )
 
 // story is what the demo does, in this order.
@@ -44,11 +44,11 @@ func (s site) story() []step {
 		{s.release("v1.4.0", "releases/2"), "v1.4.0", served},
 		{s.rsync("v1.5.0"), "v1.5.0", served},
 		{s.touch(), "v1.5.0", ignored},
-		{s.breakOff("v1.6.0"), "v1.5.0", refused},
+		{s.breakOff("v1.6.0"), "v1.5.0", rejected},
 		{s.resume("v1.6.0"), "v1.6.0", served},
-		{s.errorPage(), "v1.6.0", refused},
-		{s.copyForce("v1.7.0"), "v1.6.0", returned},
-		{s.copyForce("v1.8.0"), "v1.6.0", returned},
+		{s.errorPage(), "v1.6.0", rejected},
+		{s.copyForce("v1.7.0"), "v1.6.0", rolledBack},
+		{s.copyForce("v1.8.0"), "v1.6.0", rolledBack},
 		{s.rollBack("releases/1"), "v1.3.0", served},
 	}
 }

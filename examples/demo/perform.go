@@ -9,19 +9,19 @@ import (
 	"time"
 )
 
-// patience is how long anything may take before the demo fails. It all takes
+// stepTimeout is how long a step may take before the demo fails. A step takes
 // milliseconds, unless the machine is very busy.
-const patience = 15 * time.Second
+const stepTimeout = 15 * time.Second
 
 // performance is the story being told.
 type performance struct {
-	daemon  *daemon
-	client  *client
-	keeper  *client         // keeps its connection
-	now     answer          // what the client has to hear until the next deploy
-	serving []time.Duration // of each deploy, from its beginning to the first answer
-	idle    int             // steps that were no deploy
-	returns int             // deploys of a version that was taken back
+	daemon    *daemon
+	client    *client
+	keeper    *client         // keeps its connection
+	now       answer          // the expected answer until the next deploy
+	serving   []time.Duration // of each deploy, from its beginning to the first answer
+	idle      int             // steps that were no deploy
+	rollbacks int             // deploys of a version that was rolled back
 }
 
 // perform starts the daemon and the client, and goes through the story.
@@ -52,7 +52,7 @@ func perform(ctx context.Context, s site) (err error) {
 	}
 	defer p.stopClients()
 	for _, step := range s.story() {
-		if err := p.take(running, step); err != nil {
+		if err := p.do(running, step); err != nil {
 			return fmt.Errorf("%s: %w", step.what, err)
 		}
 	}
@@ -88,10 +88,10 @@ func (p *performance) stopClients() {
 }
 
 // starts is how often a version has begun to serve.
-func (p *performance) starts() int { return 1 + len(p.serving) + p.returns }
+func (p *performance) starts() int { return 1 + len(p.serving) + p.rollbacks }
 
-// take takes one step, and prints what came of it if that is what should.
-func (p *performance) take(ctx context.Context, s step) error {
+// do does one step, and prints the result if it is the expected one.
+func (p *performance) do(ctx context.Context, s step) error {
 	ctx, cancel := within(ctx)
 	defer cancel()
 	if s.prepare != nil {
@@ -99,7 +99,7 @@ func (p *performance) take(ctx context.Context, s step) error {
 			return err
 		}
 	}
-	refusals, _ := p.daemon.log.lines(refusalMark)
+	rejections, _ := p.daemon.log.lines(rejectionMark)
 	start := time.Now()
 	if err := s.do(ctx); err != nil {
 		return err
@@ -117,8 +117,8 @@ func (p *performance) take(ctx context.Context, s step) error {
 	}
 
 	var back time.Duration
-	if s.outcome == returned {
-		p.returns++
+	if s.outcome == rolledBack {
+		p.rollbacks++
 		if err := p.awaitStart(ctx, s.version); err != nil {
 			return err
 		}
@@ -126,10 +126,10 @@ func (p *performance) take(ctx context.Context, s step) error {
 	} else {
 		p.idle++
 	}
-	var refusal string
+	var rejection string
 	if s.outcome != ignored {
 		var err error
-		if refusal, err = p.daemon.log.await(ctx, refusalMark, len(refusals)+1); err != nil {
+		if rejection, err = p.daemon.log.await(ctx, rejectionMark, len(rejections)+1); err != nil {
 			return err
 		}
 	}
@@ -137,8 +137,8 @@ func (p *performance) take(ctx context.Context, s step) error {
 		return err
 	}
 	printStep(s, took, back, p.now)
-	if refusal != "" {
-		printQuote(refusal)
+	if rejection != "" {
+		printQuote(rejection)
 	}
 	return nil
 }
@@ -160,8 +160,8 @@ func (p *performance) awaitChange(ctx context.Context, version string) (at time.
 }
 
 // awaitStart waits until the log tells of each start that was due, and checks
-// that the last one is that of the given version. A restart that nobody asked
-// for would be there in its place.
+// that the last one is that of the given version. An unexpected restart would be
+// there in its place.
 func (p *performance) awaitStart(ctx context.Context, version string) error {
 	line, err := p.daemon.log.await(ctx, startMark, p.starts())
 	if err == nil && !strings.Contains(line, " "+version+startMark) {
@@ -180,7 +180,7 @@ func (p *performance) checkUnchanged(ctx context.Context) error {
 	return err
 }
 
-// freeAddress returns a loopback address that nobody uses.
+// freeAddress returns a loopback address that is not in use.
 func freeAddress() (string, error) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -191,5 +191,5 @@ func freeAddress() (string, error) {
 }
 
 func within(ctx context.Context) (context.Context, context.CancelFunc) {
-	return context.WithTimeoutCause(ctx, patience, errors.New("it is overdue"))
+	return context.WithTimeoutCause(ctx, stepTimeout, errors.New("it is overdue"))
 }

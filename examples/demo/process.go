@@ -21,8 +21,8 @@ type daemon struct {
 
 // What the daemon's log has in each line of a kind.
 const (
-	startMark   = " serves http://"
-	refusalMark = " new version "
+	startMark     = " serves http://"
+	rejectionMark = " new version "
 )
 
 // startDaemon starts the daemon. When it ends, ended is called with the reason.

@@ -11,7 +11,7 @@ import (
 
 func printOpening() {
 	fmt.Print(`A small HTTP daemon runs, and new versions of it are deployed in the ways that
-people deploy. Nobody restarts it: it notices that its executable is another
+people deploy. It restarts by itself: it notices that its executable is another
 one, and replaces itself, in the same process. Meanwhile two clients keep asking,
 one on a new connection each time, and one that keeps its own.
 
@@ -70,12 +70,12 @@ func printSummary(p *performance) {
 	n := len(p.serving)
 	fmt.Printf(`
   deploys    %d, each followed by exactly one restart; PID %d all the time
-  taken back %d, which were executed and did not work
+  rollbacks  %d, of versions that were executed and did not work
   others     %d, which left nothing to execute, and nothing was executed
   answer     after %s (median), %s (slowest)
   requests   %d on new connections and %d on a kept one: none lost, none put
              again, the slowest answered after %s
-`, n, p.now.pid, p.returns, p.idle, milliseconds(p.serving[n/2]), milliseconds(p.serving[n-1]),
+`, n, p.now.pid, p.rollbacks, p.idle, milliseconds(p.serving[n/2]), milliseconds(p.serving[n-1]),
 		p.client.answered, p.keeper.answered, milliseconds(max(p.client.longest, p.keeper.longest)))
 }
 
