@@ -123,7 +123,7 @@ func waitForZombies(start func() time.Time) {
 	killChildren()
 }
 
-const caseEnv, peerEnv, imageEnv = "BENCH_CASE", "BENCH_PEER", "BENCH_IMAGE"
+const caseEnv, peerEnv, imageEnv = "AUTORESTART_BENCH_CASE", "AUTORESTART_BENCH_PEER", "AUTORESTART_BENCH_IMAGE"
 
 func TestMain(m *testing.M) {
 	c, ok := cases[os.Getenv(caseEnv)]

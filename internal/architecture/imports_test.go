@@ -18,7 +18,7 @@ func TestImportsFollowTheRules(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, violation := range checkImports(table, packages) {
+	for _, violation := range append(checkImports(table, packages), checkSize(packages)...) {
 		t.Error(violation)
 	}
 }
@@ -127,6 +127,20 @@ func TestCheckImports(t *testing.T) {
 		delete(tree, "face/face.go")
 		wantViolations(t, fakeRules, tree, []string{"face: in ARCHITECTURE.md, but there is no such package"})
 	})
+}
+
+func TestCheckSize(t *testing.T) {
+	tree := fakeTree() // internal/policy imports fmt
+	tree["more.go"] = goFile("log/slog", "strings")
+	tree["face/more.go"] = goFile("net/http")
+	packages, err := imports(tree)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []string{"autorestart: more.go imports log/slog", "internal/policy: policy.go imports fmt"}
+	if got := checkSize(packages); !slices.EqualFunc(got, want, strings.HasPrefix) {
+		t.Errorf("got %q, want %q", got, want)
+	}
 }
 
 // wantViolations compares the violations with the beginnings of those expected.

@@ -146,3 +146,25 @@ func checkImports(table rules, packages map[string][]fileImport) (violations []s
 	slices.Sort(violations)
 	return violations
 }
+
+// heavy are packages that would make a program that imports only the root package
+// too large.
+var heavy = []string{"fmt", "log", "log/slog", "net", "net/http"}
+
+// checkSize returns the imports of heavy packages by the root package, and by those
+// that it imports.
+func checkSize(packages map[string][]fileImport) (violations []string) {
+	needed := []string{"autorestart"}
+	for i := 0; i < len(needed); i++ {
+		for _, imported := range packages[needed[i]] {
+			switch {
+			case imported.kind == ours && !slices.Contains(needed, imported.path):
+				needed = append(needed, imported.path)
+			case slices.Contains(heavy, imported.path):
+				violations = append(violations, fmt.Sprintf("%s: %s imports %s, which makes small programs large", needed[i], imported.file, imported.path))
+			}
+		}
+	}
+	slices.Sort(violations)
+	return violations
+}
