@@ -16,6 +16,9 @@ import (
 )
 
 func TestDeployedByGoBuild(t *testing.T) {
+	if testing.Short() {
+		t.Skip("builds programs")
+	}
 	testprocess.NeedTool(t, "go")
 	root := testprocess.ModuleRoot(t)
 	for _, tmp := range []string{"same file system", "temporary directory"} {
