@@ -13,13 +13,13 @@ import (
 
 // registry contains the sockets of this process.
 var registry struct {
-	mu            sync.Mutex
-	loaded        bool
-	inherited     []key // unclaimed sockets
-	connections   []key // of inherited listeners that are unclaimed or were closed
-	open          map[slot]bool
-	keptPaths     []key // of closed listeners; removed when there can be no rollback
-	noneToInherit bool  // the unclaimed sockets are closed
+	mu              sync.Mutex
+	loaded          bool
+	inherited       []key // unclaimed sockets
+	connections     []key // of inherited listeners that are unclaimed or were closed
+	open            map[slot]bool
+	keptPaths       []key // of closed listeners; removed when there can be no rollback
+	unclaimedClosed bool  // forgetUnclaimed was called
 }
 
 // A slot is what distinguishes a socket from the others that the program has opened.
@@ -124,7 +124,7 @@ func freeNumber(k key) {
 func keepPath(k key) bool {
 	defer lockRegistry()()
 	r := &registry
-	if r.noneToInherit || !startedOnTrial() {
+	if r.unclaimedClosed || !startedOnTrial() {
 		return false
 	}
 	r.keptPaths = append(r.keptPaths, k)
@@ -139,7 +139,7 @@ func init() { onUnclaimedClosed(forgetUnclaimed) }
 func forgetUnclaimed() {
 	unlock := lockRegistry()
 	forgotten := append(registry.inherited, registry.keptPaths...)
-	registry.inherited, registry.keptPaths, registry.noneToInherit = nil, nil, true
+	registry.inherited, registry.keptPaths, registry.unclaimedClosed = nil, nil, true
 	unlock()
 	for _, k := range forgotten {
 		if k.kind == unclaimed {
