@@ -22,7 +22,7 @@ var registry struct {
 	unclaimedClosed bool  // forgetUnclaimed was called
 }
 
-// A slot is what distinguishes a socket from the others that the program has opened.
+// A slot distinguishes a socket from the others that the program has opened.
 type slot struct {
 	network, address string
 	number           int
