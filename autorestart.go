@@ -129,10 +129,6 @@ func notifyOn(sig os.Signal) chan os.Signal {
 	return signals
 }
 
-func newStderrLogger() Logger {
-	return &stderrLogger{prefix: "[autorestart] "}
-}
-
 // blockForever is not select{}, which the runtime takes for a deadlock in a
 // program that has nothing else to do.
 func blockForever() {

@@ -54,7 +54,7 @@ type candidate struct {
 	id   fileID
 	kind imageKind // set by judge
 
-	times restartTimes
+	times RestartTimes
 	build BuildInfo // set before it is executed
 }
 
@@ -242,7 +242,7 @@ func compareKinds(found, like imageKind) error {
 // run a file.
 func (k imageKind) String() string {
 	if k.elf == nil {
-		return "a file that starts with " + quote(k.magic)
+		return "a file that starts with " + strconv.Quote(k.magic)
 	}
 	bits, order := "32", "little"
 	if k.elf.class == 2 {

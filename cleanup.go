@@ -1,6 +1,10 @@
 package autorestart
 
-import "context"
+import (
+	"context"
+
+	"github.com/autorestart-go/autorestart/internal/report"
+)
 
 // CleanUpChildZombies reaps the children that this process had before its
 // present image was executed, as a restart leaves them behind. It knows them when
@@ -25,7 +29,7 @@ func cleanUp(r *Reaper) {
 	}
 	go func() {
 		if err != nil {
-			orSilent(r.Logger).Warn("some inherited children may be unknown", "error", err)
+			report.OrSilent(r.Logger).Warn("some inherited children may be unknown", "error", err)
 		}
 		r.reap(context.Background(), inheritedChildren, pids)
 	}()

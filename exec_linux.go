@@ -2,14 +2,15 @@
 
 // Replacing the image.
 //
-//	call                  since    without it
-//	execve(2)             ever     -
+//	call        since    without it
+//	execve(2)   ever     -
+//	O_PATH      2.6.39   no rollback
 //
 // What execve keeps is told in its man page. What needs care beside it: the soft
-// RLIMIT_NOFILE, see lowerOpenFilesLimit; what belongs to the calling thread, see
-// becomeLeader; the inotify descriptors, which cross on purpose, see
-// inotifyFDs; and a fork in another goroutine, which must not pick them up on
-// the way.
+// RLIMIT_NOFILE, see sys.LowerOpenFilesLimit; what belongs to the calling thread, see
+// adoptLeader; signals whose default action ends the process, see ignoreSignals; the
+// inotify descriptors, which cross on purpose, see inotifyFDs; and a fork in another
+// goroutine, which must not inherit them.
 
 package autorestart
 
@@ -17,18 +18,28 @@ import (
 	"errors"
 	"os"
 	"strconv"
+	"sync"
 	"syscall"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/autorestart-go/autorestart/internal/handover"
+	"github.com/autorestart-go/autorestart/internal/sys"
 )
 
-// execImage replaces the image of this process by the candidate: by its path, or
-// if exact by its descriptor, which needs /proc. A version without this library
-// would leave open what is handed over, and the variable to its children: for that,
-// h is nil. It returns only if that failed, and then everything is as it was.
-func execImage(c *candidate, exact bool, h *handover.Handover) error {
+// selfExe leads to the running image, whatever has become of its path.
+const selfExe = "/proc/self/exe"
+
+// execMu has one exec at a time: each changes, for its moment, what the whole process
+// shares.
+var execMu sync.Mutex
+
+// execImage replaces the image of this process by the candidate: by its path, or if
+// exact by its descriptor, which needs /proc. For a version without this library h is
+// nil: it would leave open what is handed over, and its children would inherit the
+// variable. execImage returns only if the exec failed, and then everything is as it
+// was.
+func execImage(c *candidate, exact bool, args []string, h *handover.State) error {
 	target := c.path
 	if exact {
 		// Not execveat(2): only syscall.Exec keeps the runtime from starting threads.
@@ -38,66 +49,44 @@ func execImage(c *candidate, exact bool, h *handover.Handover) error {
 		}
 		target = "/proc/self/fd/" + strconv.Itoa(fd)
 	}
-	return execve(target, launch.args, os.Environ(), h, c)
+	return execve(target, args, os.Environ(), h, c.stillThere)
 }
 
-// execve executes target; if it is the path of c, only as long as that is there. It
-// has no deferred calls, since each costs as much space as the call itself, and
-// nothing here panics.
-func execve(target string, args, env []string, h *handover.Handover, c *candidate) (err error) {
+// execve executes target unless lastLook, which may be nil, returns an error. Nothing
+// that takes time comes between the two.
+func execve(target string, args, env []string, h *handover.State, lastLook func() error) error {
 	execMu.Lock()
-	restoreLimit := lowerOpenFilesLimit()
-	follow := becomeLeader()
-	// Forks wait for readers of ForkLock: none copies what is about to cross.
+	defer execMu.Unlock()
+	defer sys.LowerOpenFilesLimit()()
+	defer adoptLeader()()
+	// Forks wait for readers of ForkLock: no child inherits what is about to cross.
 	syscall.ForkLock.RLock()
-	var listen func()
+	defer syscall.ForkLock.RUnlock()
 	if h != nil {
 		h.Numbers[handover.Inotify], h.Numbers[handover.Watch] = inotifyFDs.beginHandover()
-		if h.Quieten != nil {
-			listen = h.Quieten(h.Numbers[handover.Signal])
+		defer inotifyFDs.cancelHandover()
+		defer ignoreSignals(h.Numbers[handover.Signal])()
+	}
+	if lastLook != nil {
+		if err := lastLook(); err != nil {
+			return err
 		}
 	}
-	// Nothing that takes time comes between the last look and the exec.
-	if c != nil {
-		err = c.stillThere()
-	}
-	if err == nil {
-		err = handover.Execute(target, args, env, h)
-		err = &os.PathError{Op: "execve", Path: target, Err: err}
-	}
-	if listen != nil {
-		listen()
-	}
-	if h != nil {
-		inotifyFDs.cancelHandover()
-	}
-	syscall.ForkLock.RUnlock()
-	follow()
-	restoreLimit()
-	execMu.Unlock()
-	return err
+	err := handover.Execute(target, args, env, h)
+	return &os.PathError{Op: "execve", Path: target, Err: err}
 }
 
-// openPathOnly opens a file that needn't be readable, to execute it later.
-func openPathOnly(path string) (fd int, err error) {
-	fd, err = ignoringEINTR(func() (int, error) { return unix.Open(path, unix.O_PATH|unix.O_CLOEXEC, 0) })
-	return aboveStandard(fd, err)
+// openPathOnly opens a file, which needn't be readable, in order to execute it later.
+// The caller owns the descriptor, which can cross an exec.
+func openPathOnly(path string) (*sys.FD, error) {
+	return sys.AboveStandard(sys.IgnoringEINTR(func() (int, error) {
+		return unix.Open(path, unix.O_PATH|unix.O_CLOEXEC, 0)
+	}))
 }
 
-// aboveStandard moves a new descriptor to where it can cross an exec, if it is where a
-// standard stream should be: the program may have closed that.
-func aboveStandard(fd int, err error) (int, error) {
-	if err != nil || fd > 2 {
-		return fd, err
-	}
-	above, err := handover.Duplicate(fd)
-	closeDescriptor(fd)
-	return above, err
-}
-
-// execTransient reports whether an exec that failed so may succeed soon, with
-// nothing changed: somebody is still writing, memory or processes are short,
-// the file is missing for a moment.
+// execTransient reports whether an exec that failed so may succeed soon, with nothing
+// changed: the file is open for writing, memory or processes are short, the file is
+// missing for a moment.
 func execTransient(err error) bool {
 	return errors.Is(err, unix.ETXTBSY) || errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.ENOMEM) ||
 		errors.Is(err, unix.ENFILE) || errors.Is(err, unix.EMFILE) || errors.Is(err, unix.ENOENT)

@@ -12,9 +12,11 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 
 	"github.com/autorestart-go/autorestart/internal/handover"
+	"github.com/autorestart-go/autorestart/internal/sys"
 )
 
 // newEvents has nothing to offer: the watcher polls.
@@ -23,7 +25,7 @@ func newEvents() (events, error) {
 }
 
 // runningID is the file that this image was executed from.
-func runningID() fileID { return launch.id }
+func runningID() fileID { return self.launch.id }
 
 // executablesAreBusy: not every system keeps writers away from what is executed.
 const executablesAreBusy = false
@@ -50,12 +52,12 @@ func kindOf(f *os.File) imageKind {
 // launchKind is read at package initialisation, if the image is still at the path
 // then.
 var launchKind = func() imageKind {
-	f, err := openCandidate(launch.path)
+	f, err := openCandidate(self.launch.path)
 	if err != nil {
 		return imageKind{}
 	}
 	defer f.Close()
-	if id, err := statFile(f); err != nil || id != launch.id {
+	if id, err := statFile(f); err != nil || id != self.launch.id {
 		return imageKind{}
 	}
 	return kindOf(f)
@@ -73,7 +75,7 @@ func lacksCapabilities(_, _ *os.File) bool { return false }
 // launchID is the file that this image was executed from, by the word of the image
 // before it. Without that it is what is at the path now, for all that can be
 // told: it may have been replaced since the exec.
-func launchID(path string) fileID {
+func launchID(path string, inherited *handover.State) fileID {
 	if id := parseFileID(inherited.Texts[handover.Image]); id != (fileID{}) {
 		return id
 	}
@@ -107,7 +109,7 @@ func parseFileID(s string) fileID {
 // launchPath returns what the image before says, if there was one. Otherwise it is
 // what argv[0] says, as long as that leads to the same file as what the system
 // says: only argv[0] keeps a symbolic link.
-func launchPath() string {
+func launchPath(inherited *handover.State) string {
 	if path := inherited.Texts[handover.Path]; path != "" {
 		return path
 	}
@@ -142,30 +144,36 @@ func searchPath(name string) string {
 	return ""
 }
 
-// execImage replaces the image of this process by the candidate. It returns only
-// if that failed; where there is no exec, or no exact one, with an error that
-// wraps [errors.ErrUnsupported]. For a version without this library h is nil: its
-// children would have the variable.
-func execImage(c *candidate, exact bool, h *handover.Handover) error {
+// execMu has one exec at a time: each changes, for its moment, what the whole process
+// shares.
+var execMu sync.Mutex
+
+// execImage replaces the image of this process by the candidate. It returns only if
+// that failed; where there is no exec, or no exact one, with an error that wraps
+// [errors.ErrUnsupported]. For a version without this library h is nil: its children
+// would inherit the variable.
+func execImage(c *candidate, exact bool, args []string, h *handover.State) error {
 	if exact {
 		return &os.PathError{Op: "execve by descriptor", Path: c.path, Err: errors.ErrUnsupported}
 	}
 	if h != nil {
 		h.Texts[handover.Image] = formatFileID(c.id)
 	}
-	return execve(c.path, launch.args, os.Environ(), h, c)
+	return execve(c.path, args, os.Environ(), h, c.stillThere)
 }
 
-// execve executes target; if it is the path of c, only as long as that is there.
-func execve(target string, args, env []string, h *handover.Handover, c *candidate) error {
+// execve executes target unless lastLook returns an error. Nothing that takes time
+// comes between the two.
+func execve(target string, args, env []string, h *handover.State, lastLook func() error) error {
 	execMu.Lock()
 	defer execMu.Unlock()
-	defer lowerOpenFilesLimit()()
+	defer sys.LowerOpenFilesLimit()()
 	syscall.ForkLock.RLock()
 	defer syscall.ForkLock.RUnlock()
-	// Nothing that takes time comes between the last look and the exec.
-	if err := c.stillThere(); err != nil {
-		return err
+	if lastLook != nil {
+		if err := lastLook(); err != nil {
+			return err
+		}
 	}
 	err := handover.Execute(target, args, env, h)
 	return &os.PathError{Op: "execve", Path: target, Err: err}
@@ -173,12 +181,15 @@ func execve(target string, args, env []string, h *handover.Handover, c *candidat
 
 const selfExe = "the running image" // has no path
 
-// openPathOnly fails: there is no way back, see [handover.CanReturn].
-func openPathOnly(string) (int, error) { return 0, errors.ErrUnsupported }
+// openPathOnly fails: no version is rolled back, see [handover.CanRollBack].
+func openPathOnly(string) (*sys.FD, error) { return nil, errors.ErrUnsupported }
 
-// execTransient reports whether an exec that failed so may succeed soon, with
-// nothing changed.
+// execTransient reports whether an exec that failed so may succeed soon, with nothing
+// changed.
 func execTransient(err error) bool {
 	return errors.Is(err, syscall.ETXTBSY) || errors.Is(err, syscall.EAGAIN) || errors.Is(err, syscall.ENOMEM) ||
 		errors.Is(err, syscall.ENFILE) || errors.Is(err, syscall.EMFILE) || errors.Is(err, os.ErrNotExist)
 }
+
+// stopIgnoring does nothing: no signal is ignored during an exec.
+func stopIgnoring(int) {}

@@ -1,146 +1,151 @@
 package autorestart
 
 import (
+	"errors"
 	"os"
-	"slices"
-	"sync"
+	"strings"
 	"time"
 
+	"github.com/autorestart-go/autorestart/internal/drain"
 	"github.com/autorestart-go/autorestart/internal/handover"
+	"github.com/autorestart-go/autorestart/internal/passing"
 	"github.com/autorestart-go/autorestart/internal/report"
+	"github.com/autorestart-go/autorestart/internal/sys"
 )
 
-// inherited is what the image before this one, in this same process, left for
-// it; its PID is 0 if there was none.
-var inherited = handover.Taken
+// What crosses the exec, to the next version and back to the previous one.
 
-// Generation returns how many images this process has had before this one, each
-// of which handed over to the next: 0 in a program that was started afresh.
-func Generation() int { return inherited.Number(handover.Generation) }
-
-// succession is what this image does about what it was handed, and hands on. What
-// few programs use, they put in here; it is linked into no others.
-var succession successionState
-
-type successionState struct {
-	mu      sync.Mutex
-	settled bool // what nobody has asked for is gone
-
-	estate   *estate // files and states
-	bequeath func(*handover.Handover) error
-	dissolve func()
-
-	// bringToRest quiesces and drains. Unless it fails, the caller resumes where there
-	// is no exec.
-	bringToRest func(done <-chan struct{}, timeout time.Duration, t *restartTimes) (resume func(), err error)
-
-	// restToReturn is the same for a version that failed: without patience.
-	restToReturn func() (resume func())
-
-	signals       []int // that must not end the process during the exec
-	ignoreForExec func(signals []int) (undo func())
-}
-
-// settleTime is how long a version that never calls [Ready] has to ask for what
-// was handed over. Only tests change it.
-var settleTime = time.Minute
-
-// started is when this image was.
-var started = time.Now()
-
-func init() {
-	handover.Back, handover.Notice = execBack, report.Warn
-	if handover.Ignored != "" {
-		report.Warn("what the environment says of a restart is ignored", "reason", handover.Ignored)
-	}
-	if !handover.OnProbation() && inherited.Number(handover.PID) != 0 {
-		time.AfterFunc(settleTime, settleHandover)
-	}
-}
-
-// settleHandover lets go of what was handed over and nobody has asked for.
-func settleHandover() {
-	s := &succession
-	s.mu.Lock()
-	first := !s.settled
-	if s.settled = true; first {
-		if s.dissolve != nil {
-			s.dissolve()
-		} else if files := inherited.Numbers[handover.File]; files != nil {
-			report.Warn("closed what the version before has handed over and this one has no use for", "files", len(files))
-			closeAll(files)
+// exec executes c and hands over what it can take. It returns only if that failed.
+func (r *Restarter) exec(c *candidate) error {
+	c.times.Executed = time.Now()
+	if c.build.foreign || handover.Elevated() {
+		if !passing.Process.Empty() {
+			report.Warn("the new version gets no file and no state", "path", c.path)
 		}
-		closeAll(inherited.Numbers[handover.Manifest])
-		for _, sig := range inherited.Numbers[handover.Signal] {
-			stopIgnoring(sig)
-		}
+		return execImage(c, r.ExactFile, self.launch.args, nil)
 	}
-	s.mu.Unlock()
-	if first && handover.Settled != nil {
-		handover.Settled()
+	h := self.newState(c)
+	// The trial comes before the store: a rollback that is under way has the trial
+	// locked, and waits for drainers, which may pass files on.
+	kept, err := r.addRollback(h)
+	defer closeAll(kept)
+	if err != nil {
+		return err
 	}
+	return passing.Process.HandOver(h, func() error {
+		subscriptions.addTo(h)
+		return execImage(c, r.ExactFile, self.launch.args, h)
+	})
 }
 
-func closeAll(fds []int) {
-	for _, fd := range fds {
-		closeDescriptor(fd)
-	}
-}
-
-// newHandover begins what crosses the exec of c. The caller closes what of it is
-// temporary.
-func newHandover(c *candidate) *handover.Handover {
-	h := new(handover.Handover)
-	h.Texts[handover.Image] = contentMark(c.id)
-	h.Texts[handover.Times] = c.times.String()
-	h.Texts[handover.Path] = c.path
+// newState begins what crosses the exec of c.
+func (p *process) newState(c *candidate) *handover.State {
+	h := new(handover.State)
 	h.Set(handover.PID, os.Getpid())
-	h.Set(handover.Generation, Generation()+1)
+	h.Set(handover.Generation, p.inherited.Number(handover.Generation)+1)
+	h.Texts[handover.Image] = contentMark(c.id)
+	h.Texts[handover.Times] = c.times.format()
+	h.Texts[handover.Path] = c.path
 	return h
 }
 
-// addTo adds to h what the program hands on. It is called with s locked, which stays
-// so until the exec has failed: nothing that h names may be closed before.
-func (s *successionState) addTo(h *handover.Handover) error {
-	if !s.settled {
-		for _, kind := range [...]int{handover.Signal, handover.File, handover.Manifest} {
-			h.Numbers[kind] = inherited.Numbers[kind]
+// addRollback adds to h what a rollback of the next version needs. The caller closes
+// the descriptors. A version that is itself on trial has not shown that it works: the
+// next one rolls back to the version before it.
+func (r *Restarter) addRollback(h *handover.State) (descriptors []*sys.FD, err error) {
+	copies, err := h.KeepRollback()
+	for _, fd := range copies {
+		descriptors = append(descriptors, sys.NewFD(fd))
+	}
+	if err == handover.ErrNoRollback {
+		err = nil
+		if r.ReadyTimeout > 0 {
+			descriptors, err = addImage(h)
 		}
 	}
-	s.addSignals(h)
-	if s.bequeath != nil {
-		return s.bequeath(h)
+	if r.ReadyTimeout > 0 {
+		h.Set(handover.ReadyWithin, int(min(max(1, r.ReadyTimeout.Milliseconds()), maxReadyWithin)))
 	}
-	return nil
+	return descriptors, err
 }
 
-// addSignals is not inlined, which would add to every program.
-//
-//go:noinline
-func (s *successionState) addSignals(h *handover.Handover) {
-	for _, sig := range s.signals {
-		if !slices.Contains(h.Numbers[handover.Signal], sig) {
-			h.Numbers[handover.Signal] = append(h.Numbers[handover.Signal], sig)
+// maxReadyWithin is the longest ReadyTimeout that crosses the exec: 12 days.
+const maxReadyWithin = 1 << 30 // ms
+
+// addImage adds the running image and the working directory to h.
+func addImage(h *handover.State) (descriptors []*sys.FD, err error) {
+	for _, f := range [...]struct {
+		kind handover.NumberKind
+		path string
+	}{{handover.Previous, selfExe}, {handover.Dir, "."}} {
+		fd, err := openPathOnly(f.path)
+		if err != nil {
+			return descriptors, &os.PathError{Op: "restart with ReadyTimeout: open", Path: f.path, Err: err}
+		}
+		descriptors = append(descriptors, fd)
+		h.Set(f.kind, fd.Int())
+	}
+	return descriptors, nil
+}
+
+func closeAll(descriptors []*sys.FD) {
+	for _, fd := range descriptors {
+		fd.Close()
+	}
+}
+
+// rejectRolledBack rejects the file that was rolled back, until it is written or
+// touched.
+func (p *process) rejectRolledBack(c *candidate) error {
+	failed := p.inherited.Texts[handover.Failed]
+	if failed == "" || !strings.HasPrefix(failed, contentMark(c.id)) {
+		return nil
+	}
+	return &RejectedError{
+		Path:     c.path,
+		Found:    "the version that was rolled back (" + p.inherited.Texts[handover.Reason] + ")",
+		Expected: "another version, or this one written again to retry",
+	}
+}
+
+// checkRollback returns nil if c can be rolled back. To find that out after the
+// program was drained would cost its clients.
+func checkRollback(c *candidate) error {
+	switch {
+	case !handover.CanRollBack || handover.Elevated():
+		return &os.PathError{Op: "restart with ReadyTimeout", Path: c.path, Err: errors.ErrUnsupported}
+	case c.build.foreign:
+		return &RejectedError{
+			Path:     c.path,
+			Found:    "a program without " + modulePath,
+			Expected: "one with it: it could neither become ready nor be rolled back",
 		}
 	}
-	h.Quieten = s.ignoreForExec
+	fd, err := openPathOnly(selfExe)
+	if err == nil {
+		return fd.Close()
+	}
+	if errors.Is(err, os.ErrNotExist) {
+		err = errors.ErrUnsupported // without /proc
+	}
+	err = &os.PathError{Op: "restart with ReadyTimeout: open", Path: selfExe, Err: err}
+	if execTransient(err) {
+		return asUnfit(c.path, notYet("no descriptor for the running image ("+rootCause(err).Error()+")", "one to roll back to", err))
+	}
+	return err
 }
 
-// execBack executes the image before this one. Its caller keeps this one on probation
-// meanwhile, and as long as it is, nothing is closed that h names.
-func execBack(target string, args, env []string, h *handover.Handover) error {
-	report.Warn("going back to the version before", "reason", h.Texts[handover.Reason])
-	s := &succession
-	s.mu.Lock()
-	s.addSignals(h)
-	rest := s.restToReturn
-	s.mu.Unlock()
+// executePrevious executes the previous version. Its caller keeps this version on
+// trial meanwhile, so nothing that h names is closed.
+func executePrevious(target string, args, env []string, h *handover.State) error {
+	report.Warn("rolling back to the previous version", "reason", h.Texts[handover.Reason])
+	subscriptions.addTo(h)
 	var resume func()
-	if rest != nil {
-		resume = rest()
+	if drain.Process.InUse() {
+		resume = drain.Process.BeginRollback()
 	}
 	err := execve(target, args, env, h, nil)
-	report.Warn("the version before can't come back", "reason", err)
+	report.Warn("cannot execute the previous version", "reason", err)
 	if resume != nil {
 		resume()
 	}

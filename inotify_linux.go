@@ -20,6 +20,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/autorestart-go/autorestart/internal/handover"
+	"github.com/autorestart-go/autorestart/internal/sys"
 )
 
 const (
@@ -245,7 +246,7 @@ func cutEvent(b []byte) (event unix.InotifyEvent, name, rest []byte, ok bool) {
 // inotifyFDs are the inotify descriptors of this process. They cross the exec
 // with their watches, for two reasons: the next image need not make its own,
 // and the execve need not wait for the kernel to take the watches down.
-var inotifyFDs = adoptInotifyFDs(inherited.Numbers[handover.Inotify], inherited.Numbers[handover.Watch])
+var inotifyFDs = adoptInotifyFDs(handover.Inherited.Numbers[handover.Inotify], handover.Inherited.Numbers[handover.Watch])
 
 // spareLifetime is how long an image has to ask for the descriptors that it was
 // handed. A version that no longer watches must not keep a queue that fills.
@@ -310,10 +311,11 @@ func (s *inotifyFDSet) take() (fd int, watches []int, err error) {
 			return own.fd, own.watches, nil
 		}
 	}
-	fd, err = unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)
-	if fd, err = aboveStandard(fd, err); err != nil {
+	owned, err := sys.AboveStandard(unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK))
+	if err != nil {
 		return -1, nil, os.NewSyscallError("inotify_init1", err)
 	}
+	fd = owned.Release()
 	s.all = append(s.all, inotifyFD{fd: fd})
 	return fd, nil, nil
 }
@@ -343,7 +345,7 @@ func (s *inotifyFDSet) closeSpare() {
 	s.mu.Lock()
 	for i := len(s.all) - 1; i >= 0; i-- {
 		if own := &s.all[i]; own.spare {
-			closeDescriptor(own.fd)
+			unix.Close(own.fd)
 			s.remove(own)
 		}
 	}

@@ -24,7 +24,7 @@ const maxProbed = 99999
 // exited with is kept for whoever will ask.
 func listInherited() *inheritance {
 	h := &inheritance{by: "wait4"}
-	if inherited.Number(handover.PID) == 0 {
+	if handover.Inherited.Number(handover.PID) == 0 {
 		return h
 	}
 	h.done = make(map[int]ChildExit)

@@ -3,6 +3,8 @@ package autorestart
 import (
 	"sync"
 	"syscall"
+
+	"github.com/autorestart-go/autorestart/internal/report"
 )
 
 // reports passes on what happens to children to somebody who may be slow: it
@@ -29,7 +31,7 @@ func startReports(tell func(ChildExit), logger Logger) *reports {
 	r := &reports{
 		wanted: tell != nil || logger != nil,
 		tell:   tell,
-		logger: orSilent(logger),
+		logger: report.OrSilent(logger),
 		ended:  make(chan struct{}),
 	}
 	r.filled.L = &r.mu

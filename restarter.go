@@ -4,11 +4,10 @@ import (
 	"context"
 	"errors"
 	"os"
-	"sync"
 	"sync/atomic"
 	"time"
 
-	"github.com/autorestart-go/autorestart/internal/handover"
+	"github.com/autorestart-go/autorestart/internal/drain"
 	"github.com/autorestart-go/autorestart/internal/report"
 )
 
@@ -87,7 +86,6 @@ type hooks struct {
 	verify     func(*candidate) error
 	returnable func(*candidate) error // whether it can be taken back
 	beforeExec func() error
-	wayBack    func(*handover.Handover, *candidate) error // adds to what is handed over
 }
 
 func (r *Restarter) hooks(ctx context.Context) hooks {
@@ -99,7 +97,7 @@ func (r *Restarter) hooks(ctx context.Context) hooks {
 		h.beforeExec = func() error { return r.BeforeExec(ctx) }
 	}
 	if r.ReadyTimeout > 0 {
-		h.refuse, h.returnable, h.wayBack = refuseTakenBack, returnable, r.putOnProbation
+		h.refuse, h.returnable = self.rejectRolledBack, checkRollback
 	}
 	return h
 }
@@ -162,13 +160,13 @@ func (r *Restarter) Restart(ctx context.Context) error {
 
 func (r *Restarter) restart(done <-chan struct{}, h hooks) error {
 	report.SetLogger(r.Logger)
-	path, err := executablePath(r.Path)
+	path, err := self.executablePath(r.Path)
 	if err != nil {
 		return err
 	}
 	rules := newRules(r.TrustAnyOwner)
 	defer rules.close()
-	logger := orSilent(r.Logger)
+	logger := report.OrSilent(r.Logger)
 	retry := newRetry()
 	var refusals refusalLog
 	for {
@@ -184,13 +182,13 @@ func (r *Restarter) restart(done <-chan struct{}, h hooks) error {
 }
 
 func (r *Restarter) restartOnce(done <-chan struct{}, h hooks, path string, rules *rules) error {
-	seen := now()
+	seen := time.Now()
 	c, err := openRegular(path)
 	if err != nil {
 		return err
 	}
 	defer c.close()
-	c.times.seen = seen
+	c.times.Seen = seen
 	if h.refuse != nil {
 		if err := h.refuse(c); err != nil {
 			return err
@@ -224,10 +222,6 @@ const restingPatience = 50 * time.Millisecond
 // once the second finds out whether the first has failed.
 var restarting = make(chan struct{}, 1)
 
-// execMu has one exec at a time: each changes, for its moment, what the whole
-// process shares.
-var execMu sync.Mutex
-
 // replace executes c, after the hooks. It returns only if that failed.
 func (r *Restarter) replace(done <-chan struct{}, h hooks, running *version, c *candidate) error {
 	select {
@@ -252,17 +246,25 @@ func (r *Restarter) replace(done <-chan struct{}, h hooks, running *version, c *
 		}
 	}
 	t := &c.times
-	t.judged = now()
-	t.quiesced, t.drained = t.judged, t.judged
-	succession.mu.Lock()
-	rest := succession.bringToRest
-	succession.mu.Unlock()
-	if rest != nil {
-		resume, err := rest(done, r.DrainTimeout, t)
-		if err != nil {
-			return err
+	t.Judged = time.Now()
+	t.Quiesced, t.Drained = t.Judged, t.Judged
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	go func() {
+		select {
+		case <-done:
+			cancel()
+		case <-ctx.Done():
 		}
-		defer resume()
+	}()
+	draining := drain.Process.InUse()
+	if draining {
+		d, err := drain.Process.Begin(ctx, r.drainTimeout())
+		if err != nil {
+			return errDone
+		}
+		defer d.Resume()
+		t.Quiesced, t.Drained = d.Quiesced, d.Drained
 	}
 	if h.beforeExec != nil {
 		if err := h.beforeExec(); err != nil {
@@ -270,7 +272,7 @@ func (r *Restarter) replace(done <-chan struct{}, h hooks, running *version, c *
 		}
 	}
 	patience := execPatience
-	if rest != nil {
+	if draining {
 		patience = restingPatience
 	}
 	retry := newRetry()
@@ -287,7 +289,7 @@ func (r *Restarter) replace(done <-chan struct{}, h hooks, running *version, c *
 		if r.Logger != nil && retry.current == 0 {
 			r.Logger.Info("restarting", "path", c.path, "from", running.build().String(), "to", c.build.String())
 		}
-		err := r.exec(c, h)
+		err := r.exec(c)
 		// By its descriptor, what is missing is /proc.
 		if !execTransient(err) || r.ExactFile && errors.Is(err, os.ErrNotExist) {
 			return err
@@ -301,37 +303,9 @@ func (r *Restarter) replace(done <-chan struct{}, h hooks, running *version, c *
 	}
 }
 
-// exec executes c, and hands over what it can take. It returns only if that
-// failed.
-func (r *Restarter) exec(c *candidate, h hooks) error {
-	c.times.executed = now()
-	s := &succession
-	if c.build.foreign || handover.Elevated() {
-		s.mu.Lock()
-		loss := s.bequeath != nil
-		s.mu.Unlock()
-		if loss {
-			report.Warn("the new version gets no file and no state", "path", c.path)
-		}
-		return execImage(c, r.ExactFile, nil)
+func (r *Restarter) drainTimeout() time.Duration {
+	if r.DrainTimeout == 0 {
+		return defaultDrainTimeout
 	}
-	// Who goes back at this moment waits for drainers, with the probation locked, and
-	// these may pass files on. So what asks for that lock comes first.
-	estate := newHandover(c)
-	var err error
-	if h.wayBack != nil {
-		err = h.wayBack(estate, c)
-	} else if err = estate.KeepWayBack(); err == handover.ErrNoRollback {
-		err = nil
-	}
-	s.mu.Lock()
-	if err == nil {
-		err = s.addTo(estate)
-	}
-	if err == nil {
-		err = execImage(c, r.ExactFile, estate)
-	}
-	s.mu.Unlock()
-	closeAll(estate.Temporary)
-	return err
+	return r.DrainTimeout
 }

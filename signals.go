@@ -4,32 +4,64 @@ import (
 	"os"
 	"os/signal"
 	"slices"
+	"sync"
 	"syscall"
+
+	"github.com/autorestart-go/autorestart/internal/handover"
 )
 
-// Notify is [signal.Notify] for a program that restarts: between the exec and the
-// call of Notify in the next version the signals are ignored, where they would end
-// the process. A version that never subscribes gets their default action back when
-// it calls [Ready], or after a minute. What comes while a signal is ignored is
-// lost.
+// Notify is [signal.Notify] for a program that restarts. Between the exec and the
+// call of Notify in the next version the signals are ignored, where otherwise they
+// would end the process. A version that never subscribes to a signal gets its default
+// action back when it calls [Ready], or after a minute. A signal that arrives while it
+// is ignored is lost.
 //
-// SIGTERM, SIGINT and SIGQUIT are not ignored: they end the process at any moment.
-// On systems other than Linux none is, nor where no signal is named.
+// SIGTERM, SIGINT and SIGQUIT are not ignored: they end the process at any moment. On
+// other systems than Linux, or without signals, Notify behaves like signal.Notify.
 //
 // Children that are started while a signal is ignored go on ignoring it. A version
-// that is to ignore it for good, by [signal.Ignore], calls that after [Ready].
+// that wants to ignore it for good calls [signal.Ignore] after [Ready].
 func Notify(c chan<- os.Signal, signals ...os.Signal) {
-	s := &succession
-	s.mu.Lock() // until the end: Ready gives the default to what nobody has subscribed to
-	defer s.mu.Unlock()
-	s.ignoreForExec = ignoreForExec
+	subscriptions.mu.Lock() // until the end: restoreDefaults must see the subscription
+	defer subscriptions.mu.Unlock()
 	for _, sig := range signals {
 		switch n, ok := sig.(syscall.Signal); {
-		case !ok, slices.Contains(s.signals, int(n)):
+		case !ok, slices.Contains(subscriptions.signals, int(n)):
 		case n == syscall.SIGTERM, n == syscall.SIGINT, n == syscall.SIGQUIT:
 		default:
-			s.signals = append(s.signals, int(n))
+			subscriptions.signals = append(subscriptions.signals, int(n))
 		}
 	}
 	signal.Notify(c, signals...)
+}
+
+// subscriptions are the signals that are ignored during the next exec.
+var subscriptions = signalSet{inherited: handover.Inherited.Numbers[handover.Signal]}
+
+type signalSet struct {
+	mu        sync.Mutex
+	signals   []int
+	inherited []int // ignored since the exec; none after restoreDefaults
+}
+
+// addTo adds the signals to what crosses the exec.
+func (s *signalSet) addTo(h *handover.State) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, sig := range slices.Concat(s.inherited, s.signals) {
+		if !slices.Contains(h.Numbers[handover.Signal], sig) {
+			h.Numbers[handover.Signal] = append(h.Numbers[handover.Signal], sig)
+		}
+	}
+}
+
+// restoreDefaults gives the inherited signals that nothing has subscribed to their
+// default action back.
+func (s *signalSet) restoreDefaults() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, sig := range s.inherited {
+		stopIgnoring(sig)
+	}
+	s.inherited = nil
 }

@@ -4,7 +4,6 @@ package autorestart
 
 import (
 	"os"
-	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -42,10 +41,4 @@ func fileIDOf(st *unix.Stat_t, call, path string, err error) (id fileID, _ error
 	id.perm = uint32(st.Mode) & 0o7777
 	id.regular = st.Mode&unix.S_IFMT == unix.S_IFREG
 	return id, nil
-}
-
-// writeStderr is os.Stderr.Write, but that a reader who is gone does not end the
-// process by SIGPIPE: that would be a restart of the wrong kind.
-func writeStderr(b []byte) {
-	syscall.Write(int(os.Stderr.Fd()), b)
 }

@@ -1,54 +1,64 @@
 //go:build !autorestart_portable
 
+// What an exec takes from the calling thread, and what it does to signals.
+//
+//	call                       since    without it
+//	PR_GET_PDEATHSIG           2.3.15   -
+//	sched_setattr(2)           3.14     the new image has the scheduling of the calling thread
+//	ioprio_set(2)              2.6.13   the same for its I/O priority
+//	sched_setaffinity(2)       2.5.8    -
+//	rt_sigaction(2)            2.2      -
+
 package autorestart
 
 import (
 	"runtime"
+	"slices"
+	"strings"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
 
-// parentDeathSignal is what this process is sent when its parent dies, 0 for
-// nothing: PR_GET_PDEATHSIG in prctl(2). It is each thread's own, new ones begin
-// without, and only a thread itself can ask, as here, before main, the first.
+// parentDeathSignal is the signal that this process gets when its parent dies, 0 for
+// none: PR_GET_PDEATHSIG in prctl(2). Each thread has its own, new threads begin
+// without, and only a thread itself can ask: here, before main, the first thread.
 var parentDeathSignal = func() (sig int32) {
 	unix.RawSyscall(unix.SYS_PRCTL, unix.PR_GET_PDEATHSIG, uintptr(unsafe.Pointer(&sig)), 0)
 	return sig
 }()
 
-// becomeLeader gives the calling thread, until it is undone, what is each
-// thread's own on Linux and what an exec would take from it and not from the
-// first: the parent-death signal, and the scheduling that renice(1), chrt(1),
+// adoptLeader gives the calling thread, until restore is called, the first thread's
+// attributes that Linux keeps for each thread and that an exec would take from the
+// calling one: the parent-death signal, and the scheduling that renice(1), chrt(1),
 // ionice(1) and taskset(1) change for the first thread alone. What the kernel
 // doesn't allow stays as it is.
-func becomeLeader() (undo func()) {
+func adoptLeader() (restore func()) {
 	runtime.LockOSThread()
 	if unix.Gettid() == unix.Getpid() {
 		return runtime.UnlockOSThread
 	}
-	mine := attributesOf(0)
+	own := attributesOf(0)
 	leaders := attributesOf(unix.Getpid())
 	leaders.parentDeath = parentDeathSignal
 	leaders.apply()
 	return func() {
-		mine.apply()
+		own.apply()
 		runtime.UnlockOSThread()
 	}
 }
 
-// threadAttributes are a thread's own.
+// threadAttributes belong to one thread.
 type threadAttributes struct {
-	attr        unix.SchedAttr // of sched_setattr(2), Linux 3.14; empty without it
+	attr        unix.SchedAttr // of sched_setattr(2); its Size is 0 where that is missing
 	cpus        unix.CPUSet
 	io          uintptr // of ioprio_set(2)
-	parentDeath int32   // no other thread's can be asked for
+	parentDeath int32   // can't be asked of another thread
 }
 
 const ioprioWhoProcess = 1 // a thread, in spite of its name
 
-// The calls are made by hand: the functions of package unix make errors of what
-// nobody looks at here, in every program.
+// The errors of these calls change nothing: an attribute that can't be had stays.
 
 func attributesOf(tid int) (a threadAttributes) {
 	unix.RawSyscall6(unix.SYS_SCHED_GETATTR, uintptr(tid), uintptr(unsafe.Pointer(&a.attr)), unsafe.Sizeof(a.attr), 0, 0, 0)
@@ -62,8 +72,61 @@ func (a *threadAttributes) apply() {
 		unix.RawSyscall(unix.SYS_SCHED_SETATTR, 0, uintptr(unsafe.Pointer(&a.attr)), 0)
 	}
 	unix.RawSyscall(unix.SYS_SCHED_SETAFFINITY, 0, unsafe.Sizeof(a.cpus), uintptr(unsafe.Pointer(&a.cpus)))
-	if a.io>>13 != 0 { // a class has been set
+	if a.io>>13 != 0 { // a class was set
 		unix.RawSyscall(unix.SYS_IOPRIO_SET, ioprioWhoProcess, 0, a.io)
 	}
 	unix.RawSyscall(unix.SYS_PRCTL, unix.PR_SET_PDEATHSIG, uintptr(a.parentDeath), 0)
+}
+
+// sigaction is the kernel's struct of that name, for Go's purposes: the handler is
+// its first word, on MIPS its second. All zero is the default action. Package
+// os/signal can't put back what was there before, and an exec may fail.
+type sigaction [8]uintptr
+
+const sigIgnore = 1
+
+func (a *sigaction) handler() *uintptr {
+	if strings.HasPrefix(runtime.GOARCH, "mips") {
+		return &a[1]
+	}
+	return &a[0]
+}
+
+func rtSigaction(sig int, action, old *sigaction) error {
+	size := uintptr(8)
+	if strings.HasPrefix(runtime.GOARCH, "mips") {
+		size = 16
+	}
+	_, _, errno := unix.RawSyscall6(unix.SYS_RT_SIGACTION, uintptr(sig),
+		uintptr(unsafe.Pointer(action)), uintptr(unsafe.Pointer(old)), size, 0, 0)
+	if errno != 0 {
+		return errno
+	}
+	return nil
+}
+
+// ignoreSignals ignores the signals until restore is called. SIGCHLD, which ends no
+// process, is left alone: while it is ignored the kernel throws exits of children
+// away.
+func ignoreSignals(signals []int) (restore func()) {
+	signals = slices.DeleteFunc(slices.Clone(signals), func(sig int) bool { return sig == int(unix.SIGCHLD) })
+	before := make([]sigaction, len(signals))
+	var ignore sigaction
+	*ignore.handler() = sigIgnore
+	for i, sig := range signals {
+		rtSigaction(sig, &ignore, &before[i])
+	}
+	return func() {
+		for i, sig := range signals {
+			rtSigaction(sig, &before[i], nil)
+		}
+	}
+}
+
+// stopIgnoring gives a signal that is ignored its default action.
+func stopIgnoring(sig int) {
+	var action, none sigaction
+	if rtSigaction(sig, nil, &action) == nil && *action.handler() == sigIgnore {
+		rtSigaction(sig, &none, nil)
+	}
 }

@@ -56,7 +56,7 @@ func (v *version) setRunning() {
 	}
 	// All that is left to tell is the file that was at the launch path when the
 	// process started, for as long as it is there.
-	if f, err := openCandidate(launch.path); err == nil {
+	if f, err := openCandidate(self.launch.path); err == nil {
 		v.remember(f)
 		f.Close()
 	}

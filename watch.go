@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"time"
+
+	"github.com/autorestart-go/autorestart/internal/report"
 )
 
 // A Watcher reports new versions of an executable: files at its path that are
@@ -172,11 +174,11 @@ func (w *Watcher) start() error {
 	if w.path != "" {
 		return nil
 	}
-	path, err := executablePath(w.Path)
+	path, err := self.executablePath(w.Path)
 	if err != nil {
 		return err
 	}
-	w.Logger = orSilent(w.Logger)
+	w.Logger = report.OrSilent(w.Logger)
 	w.rules.set(w.TrustAnyOwner)
 	w.base = &w.rules.running
 	w.path = path
@@ -204,7 +206,7 @@ var errSameVersion = errors.New("autorestart: the same version")
 // look looks at the path once. It returns a new version if there is one, again if
 // there may be one soon with no event to tell, and no error but errDone.
 func (w *Watcher) look(done <-chan struct{}) (c *candidate, again bool, err error) {
-	seen := now()
+	seen := time.Now()
 	id, err := statPath(w.path)
 	if err != nil {
 		w.refusals.pending(w.Logger, unreachable(w.path, err))
@@ -214,7 +216,7 @@ func (w *Watcher) look(done <-chan struct{}) (c *candidate, again bool, err erro
 		return nil, false, nil
 	}
 	if c, err = openRegular(w.path); err == nil {
-		id, c.times.seen = c.id, seen
+		id, c.times.Seen = c.id, seen
 		if err = w.consider(done, c); err != nil {
 			c.close()
 			c = nil

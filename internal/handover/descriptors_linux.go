@@ -2,8 +2,8 @@ package handover
 
 import "syscall"
 
-// Of package syscall alone: golang.org/x/sys would have this package wait for its
-// own initialisation, and every package before it in the alphabet go first.
+// Of package syscall alone: with golang.org/x/sys this package would wait for the
+// initialisation of that one, and of all packages before it in the alphabet.
 
 func closeOnExec(fd int) { syscall.CloseOnExec(fd) }
 

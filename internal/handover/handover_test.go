@@ -9,25 +9,25 @@ import (
 	"testing"
 )
 
-// of makes a Handover of numbers, each kind followed by its values, and texts.
-func of(numbers map[int][]int, texts map[int]string) (h Handover) {
+// of makes a State of numbers, each kind followed by its values, and texts.
+func of(numbers map[NumberKind][]int, texts map[TextKind]string) (s State) {
 	for kind, n := range numbers {
-		h.Numbers[kind] = n
+		s.Numbers[kind] = n
 	}
 	for kind, text := range texts {
-		h.Texts[kind] = text
+		s.Texts[kind] = text
 	}
-	return h
+	return s
 }
 
 func TestRoundTrip(t *testing.T) {
-	for _, h := range []Handover{
-		of(map[int][]int{PID: {1}}, nil),
-		of(map[int][]int{PID: {1 << 22}, Generation: {0}}, nil), // the kernel's PID_MAX_LIMIT
-		of(map[int][]int{PID: {42}, Inotify: {7, 3, 1048575}, Watch: {7, 1, 7, 0, 3, 2147483639}}, nil),
-		of(map[int][]int{PID: {42}, File: {3, 4}, Manifest: {5}, Previous: {6}, Dir: {7}, ReadyWithin: {30000}, Signal: {1, 10}}, nil),
-		of(map[int][]int{PID: {42}, Inotify: {4, 3}, Watch: {1, 2, 3, 4}, File: {3, 4, 5, 7, 8, 10}, Manifest: {9}}, nil),
-		of(map[int][]int{PID: {42}}, map[int]string{
+	for _, h := range []State{
+		of(map[NumberKind][]int{PID: {1}}, nil),
+		of(map[NumberKind][]int{PID: {1 << 22}, Generation: {0}}, nil), // the kernel's PID_MAX_LIMIT
+		of(map[NumberKind][]int{PID: {42}, Inotify: {7, 3, 1048575}, Watch: {7, 1, 7, 0, 3, 2147483639}}, nil),
+		of(map[NumberKind][]int{PID: {42}, File: {3, 4}, Manifest: {5}, Previous: {6}, Dir: {7}, ReadyWithin: {30000}, Signal: {1, 10}}, nil),
+		of(map[NumberKind][]int{PID: {42}, Inotify: {4, 3}, Watch: {1, 2, 3, 4}, File: {3, 4, 5, 7, 8, 10}, Manifest: {9}}, nil),
+		of(map[NumberKind][]int{PID: {42}}, map[TextKind]string{
 			Image: "1/2/3/", Times: "1/2", Failed: "x", Reason: "a,reason=3:b", Path: "/srv/a,b=c,pid=43,path=/x \n\xff",
 		}),
 	} {
@@ -104,9 +104,9 @@ func TestParse(t *testing.T) {
 		{"pid=42,path=-1:x,", nil, damaged},
 		{"pid=42,path=2147483630:x,", nil, damaged},
 	} {
-		var want Handover
+		var want State
 		if test.ignored == "" {
-			want = of(map[int][]int{PID: {42}}, nil)
+			want = of(map[NumberKind][]int{PID: {42}}, nil)
 			want.Numbers[Inotify] = test.inotify
 		}
 		if got, ignored := Parse(test.value, 42); ignored != test.ignored || !reflect.DeepEqual(got, want) {
@@ -120,20 +120,20 @@ func TestParse(t *testing.T) {
 	}
 }
 
-// TestTake: the variable is taken out of the environment, whoever set it.
-func TestTake(t *testing.T) {
+// TestInherit: the variable is taken out of the environment, whoever set it.
+func TestInherit(t *testing.T) {
 	own := strconv.Itoa(os.Getpid())
 	for _, test := range []struct {
 		value string
-		want  Handover
+		want  State
 	}{
-		{"pid=" + own + ",", of(map[int][]int{PID: {os.Getpid()}}, nil)},
-		{"pid=" + own + ",inotify=1000,", of(map[int][]int{PID: {os.Getpid()}, Inotify: {1000}}, nil)},
-		{"pid=" + own + "0,inotify=1000,", Handover{}},
-		{"garbage", Handover{}},
+		{"pid=" + own + ",", of(map[NumberKind][]int{PID: {os.Getpid()}}, nil)},
+		{"pid=" + own + ",inotify=1000,", of(map[NumberKind][]int{PID: {os.Getpid()}, Inotify: {1000}}, nil)},
+		{"pid=" + own + "0,inotify=1000,", State{}},
+		{"garbage", State{}},
 	} {
 		t.Setenv(Env, test.value)
-		got, ignored := take()
+		got, ignored := inherit()
 		if !reflect.DeepEqual(got, test.want) || (ignored == "") != (got.Number(PID) != 0) {
 			t.Errorf("%q: got %+v, %q; want %+v", test.value, got, ignored, test.want)
 		}
@@ -141,7 +141,7 @@ func TestTake(t *testing.T) {
 			t.Errorf("%s=%s is left", Env, value)
 		}
 	}
-	if got, ignored := take(); ignored != "" || !reflect.DeepEqual(got, Handover{}) {
+	if got, ignored := inherit(); ignored != "" || !reflect.DeepEqual(got, State{}) {
 		t.Errorf("without the variable: %+v, %q", got, ignored)
 	}
 }
@@ -156,7 +156,7 @@ func FuzzParse(f *testing.F) {
 	f.Fuzz(func(t *testing.T, s string, pid int) {
 		h, ignored := Parse(s, pid)
 		if ignored != "" {
-			if !reflect.DeepEqual(h, Handover{}) {
+			if !reflect.DeepEqual(h, State{}) {
 				t.Errorf("%q was refused and left %+v", s, h)
 			}
 			return
@@ -176,4 +176,39 @@ func FuzzParse(f *testing.F) {
 			t.Errorf("%q: %+v became %+v, %q", s, h, again, ignored)
 		}
 	})
+}
+
+// TestGoldenFiles: what crosses the exec is what other versions of this library
+// write and read. A golden file is never changed; a new form gets a new file.
+func TestGoldenFiles(t *testing.T) {
+	want := of(map[NumberKind][]int{
+		PID: {4711}, Generation: {3}, Signal: {1, 10}, ReadyWithin: {30000}, Watch: {7, 1, 7, 2}, Inotify: {7},
+		File: {8, 9, 10, 12}, Manifest: {13}, Previous: {14}, Dir: {15},
+	}, map[TextKind]string{
+		Image:  "fd00/1a2b/25a0c0/17c0ffee12345678/",
+		Times:  "1/2/3/4/5/",
+		Failed: "fd00/1a2b/25a0c0/17c0ffee00000000/",
+		Reason: "main panicked: no config, path=/etc/app",
+		Path:   "/srv/releases/current/app",
+	})
+	for _, test := range []struct {
+		name    string
+		written bool // by this version
+	}{
+		{"state-1.golden", true},
+		{"state-later.golden", false}, // with keys that this version does not know
+	} {
+		b, err := os.ReadFile("testdata/" + test.name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text := strings.TrimSuffix(string(b), "\n")
+		got, ignored := Parse(text, 4711)
+		if ignored != "" || !reflect.DeepEqual(got, want) {
+			t.Errorf("%s: read %+v, %q; want %+v", test.name, got, ignored, want)
+		}
+		if test.written && want.String() != text {
+			t.Errorf("%s: this version writes\n%s\nwant\n%s", test.name, want.String(), text)
+		}
+	}
 }

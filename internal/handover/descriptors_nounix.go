@@ -2,7 +2,7 @@
 
 package handover
 
-// Nothing crosses: there is no exec.
+// No descriptor crosses: there is no exec.
 
 func closeOnExec(int) {}
 func keepOnExec(int)  {}

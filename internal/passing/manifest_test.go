@@ -1,8 +1,10 @@
-package autorestart
+package passing
 
 import (
 	"bytes"
+	"os"
 	"reflect"
+	"slices"
 	"testing"
 )
 
@@ -73,4 +75,36 @@ func FuzzParseManifest(f *testing.F) {
 			t.Errorf("%v became %v, %v", records, again, err)
 		}
 	})
+}
+
+// TestGoldenFiles: a manifest is what other versions of this library write and read.
+// A golden file is never changed; a new format gets a new file.
+func TestGoldenFiles(t *testing.T) {
+	known := []record{
+		{manifestFile, "log", []byte{8}},
+		{manifestFile, `socket tcp/0 ":8080" "[::]:8080" ""`, []byte{0xac, 0x02}},
+		{manifestState, "counter", []byte("42")},
+		{manifestState, "empty", []byte{}},
+		{manifestState, "bytes", []byte("a\x00\xff\n")},
+	}
+	for _, test := range []struct {
+		name    string
+		written bool // by this version
+	}{
+		{"manifest-1.golden", true},
+		{"manifest-later.golden", false}, // with kinds of records that this version does not know
+	} {
+		b, err := os.ReadFile("testdata/" + test.name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := parseManifest(b)
+		got = slices.DeleteFunc(got, func(r record) bool { return r.kind != manifestFile && r.kind != manifestState })
+		if err != nil || !reflect.DeepEqual(got, known) {
+			t.Errorf("%s: read %v, %v; want %v", test.name, got, err, known)
+		}
+		if test.written && !bytes.Equal(manifestOf(known...), b) {
+			t.Errorf("%s: this version writes\n%q\nwant\n%q", test.name, manifestOf(known...), b)
+		}
+	}
 }

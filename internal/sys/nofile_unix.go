@@ -1,22 +1,27 @@
 //go:build unix
 
-package autorestart
+package sys
 
-import "syscall"
+import (
+	"sync"
+	"syscall"
+)
 
-// nofile is what an exec that failed has shown: the RLIMIT_NOFILE that this
-// process was started with, and the one that the runtime had raised it to.
-// Guarded by execMu.
+// nofile is what an exec that failed has shown: the RLIMIT_NOFILE that this process
+// was started with, and the one that the runtime had raised it to.
 var nofile struct {
+	mu             sync.Mutex
 	launch, raised syscall.Rlimit
 	known          bool
 }
 
-// lowerOpenFilesLimit prepares RLIMIT_NOFILE for an exec, and returns what is to
-// be done if the exec fails. The runtime raises the soft limit when it starts and
-// [syscall.Exec] puts it back; but when the exec fails it leaves it there, and
-// forgets what it was.
-func lowerOpenFilesLimit() (restore func()) {
+// LowerOpenFilesLimit prepares RLIMIT_NOFILE for an exec and returns what undoes
+// that if the exec fails. The runtime raises the soft limit when it starts, and
+// [syscall.Exec] puts it back; but when the exec fails, it leaves it there and forgets
+// what it was.
+func LowerOpenFilesLimit() (restore func()) {
+	nofile.mu.Lock()
+	defer nofile.mu.Unlock()
 	before, err := openFilesLimit()
 	if err != nil {
 		return func() {}
@@ -25,6 +30,8 @@ func lowerOpenFilesLimit() (restore func()) {
 		syscall.Setrlimit(syscall.RLIMIT_NOFILE, &nofile.launch)
 	}
 	return func() {
+		nofile.mu.Lock()
+		defer nofile.mu.Unlock()
 		after, err := openFilesLimit()
 		if err != nil || after == before {
 			return

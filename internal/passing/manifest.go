@@ -1,4 +1,4 @@
-package autorestart
+package passing
 
 import (
 	"bytes"
@@ -7,9 +7,9 @@ import (
 )
 
 // A manifest tells the next image the names of the files that cross the exec, and
-// the states. It is a line that names the format, and records: a kind, a name and
-// a value, both preceded by their length as a varint. The last record has no name,
-// so that a manifest that is cut is known for it.
+// the states. It is a line that names the format, and records: a kind, a name and a
+// value, the last two preceded by their lengths as varints. The last record has no
+// name, which shows whether a manifest is cut.
 
 const manifestFormat = "autorestart manifest 1\n"
 
@@ -20,8 +20,8 @@ const (
 )
 
 var (
-	errManifestFormat = errors.New("a manifest of another version of this library")
-	errManifestCut    = errors.New("a manifest that is cut or damaged")
+	errManifestFormat = errors.New("the manifest has the format of another version of this library")
+	errManifestCut    = errors.New("the manifest is cut or damaged")
 )
 
 type record struct {

@@ -1,0 +1,175 @@
+//go:build !autorestart_portable
+
+// The trial of a new version. The image that is known to work crosses the exec as a
+// descriptor, and is executed by it when the new version fails, whatever is on the
+// disk by then. Without /proc there is no way back, and no version is on trial.
+
+package handover
+
+import (
+	"strconv"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// CanRollBack says that a version can be rolled back on this system.
+const CanRollBack = true
+
+var trial struct {
+	mu      sync.Mutex // held while the previous image is executed
+	on      bool
+	handed  State
+	timer   *time.Timer
+	env     []string // that this image was executed with
+	execute Executor // nil: executeBare
+}
+
+// OnRollback has f execute the previous image from now on. A version that hangs
+// before this call, as in the initialisation of a package, is rolled back by a bare
+// exec.
+func OnRollback(f Executor) {
+	trial.mu.Lock()
+	trial.execute = f
+	trial.mu.Unlock()
+}
+
+func executeBare(target string, args, env []string, s *State) error {
+	syscall.ForkLock.RLock()
+	err := Execute(target, args, env, s)
+	syscall.ForkLock.RUnlock()
+	return err
+}
+
+// rollbackPause is the time between attempts to roll back a version that is not
+// ready in time.
+const rollbackPause = time.Second
+
+func (s *State) startTrial() {
+	ms := s.Number(ReadyWithin)
+	if ms == 0 || s.Number(Previous) == 0 {
+		return
+	}
+	t := &trial
+	t.mu.Lock()
+	t.on, t.handed, t.env = true, *s, syscall.Environ()
+	t.timer = time.AfterFunc(time.Duration(ms)*time.Millisecond, func() {
+		for RollBack("it was not ready within "+strconv.Itoa(ms)+" ms") != ErrNoRollback {
+			time.Sleep(rollbackPause) // the obstacle may pass
+		}
+	})
+	t.mu.Unlock()
+}
+
+// OnTrial reports whether this image can still be rolled back.
+func OnTrial() bool {
+	trial.mu.Lock()
+	defer trial.mu.Unlock()
+	return trial.on
+}
+
+// KeepRollback has the next image roll back to the image that this one would roll
+// back to. It returns [ErrNoRollback] if there is none. The descriptors are copies,
+// because this version may become ready before the exec; the caller owns them. An
+// error means that the next image would not be on trial.
+func (s *State) KeepRollback() (copies []int, err error) {
+	t := &trial
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if !t.on {
+		return nil, ErrNoRollback
+	}
+	s.Numbers[ReadyWithin] = t.handed.Numbers[ReadyWithin]
+	for _, kind := range [...]NumberKind{Previous, Dir} {
+		fd, err := duplicate(t.handed.Number(kind))
+		if err != nil {
+			return copies, err
+		}
+		s.Set(kind, fd)
+		copies = append(copies, fd)
+	}
+	return copies, nil
+}
+
+// duplicate returns another descriptor, close-on-exec and above the standard streams.
+// It is that of internal/sys, which this package can't import.
+func duplicate(fd int) (int, error) {
+	dup, _, errno := syscall.Syscall(syscall.SYS_FCNTL, uintptr(fd), syscall.F_DUPFD_CLOEXEC, 3)
+	if errno != 0 {
+		return -1, errno
+	}
+	return int(dup), nil
+}
+
+// Forget keeps n from crossing back to the previous image.
+func Forget(kind NumberKind, n int) {
+	t := &trial
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	var kept []int
+	for _, other := range t.handed.Numbers[kind] {
+		if other != n {
+			kept = append(kept, other)
+		}
+	}
+	t.handed.Numbers[kind] = kept
+}
+
+// EndTrial says that this image works: it can't be rolled back any more.
+func EndTrial() {
+	t := &trial
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.on {
+		t.on = false
+		t.timer.Stop()
+		syscall.Close(t.handed.Number(Previous))
+		syscall.Close(t.handed.Number(Dir))
+	}
+}
+
+// RollBack executes the previous image. It returns only if that failed, or with
+// [ErrNoRollback].
+func RollBack(reason string) error {
+	t := &trial
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if !t.on {
+		return ErrNoRollback
+	}
+	s := t.handed
+	s.Texts[Failed], s.Texts[Reason] = s.Texts[Image], reason
+	s.Texts[Image], s.Texts[Times] = "", ""
+	s.Set(Generation, s.Number(Generation)+1)
+	s.Numbers[ReadyWithin], s.Numbers[Previous], s.Numbers[Dir] = nil, nil, nil
+	execute := t.execute
+	if execute == nil {
+		execute = executeBare
+	}
+	here, _ := syscall.Open(".", syscall.O_RDONLY|syscall.O_DIRECTORY|syscall.O_CLOEXEC, 0)
+	syscall.Fchdir(t.handed.Number(Dir))
+	err := execute("/proc/self/fd/"+strconv.Itoa(t.handed.Number(Previous)), commandLine(), t.env, &s)
+	if here > 0 {
+		syscall.Fchdir(here)
+		syscall.Close(here)
+	}
+	return err
+}
+
+// commandLine returns the arguments of this process. Package os may not be
+// initialised yet.
+func commandLine() (args []string) {
+	fd, err := syscall.Open("/proc/self/cmdline", syscall.O_RDONLY|syscall.O_CLOEXEC, 0)
+	if err != nil {
+		return nil
+	}
+	b := make([]byte, 8<<20) // more than execve(2) takes
+	n, _ := syscall.Read(fd, b)
+	syscall.Close(fd)
+	for line := string(b[:max(n, 0)]); line != ""; {
+		var arg string
+		arg, line, _ = cut(line, 0)
+		args = append(args, arg)
+	}
+	return args
+}

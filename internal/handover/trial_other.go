@@ -1,0 +1,27 @@
+//go:build !linux || autorestart_portable
+
+package handover
+
+// CanRollBack says that no version can be rolled back on this system: an image can
+// only be executed by its path, and that leads to the next one.
+const CanRollBack = false
+
+// OnRollback does nothing: no version is rolled back.
+func OnRollback(Executor) {}
+
+func (s *State) startTrial() {}
+
+// OnTrial reports that this image can't be rolled back.
+func OnTrial() bool { return false }
+
+// KeepRollback returns [ErrNoRollback].
+func (s *State) KeepRollback() ([]int, error) { return nil, ErrNoRollback }
+
+// Forget does nothing: nothing crosses back.
+func Forget(NumberKind, int) {}
+
+// EndTrial does nothing: no image is on trial.
+func EndTrial() {}
+
+// RollBack returns [ErrNoRollback].
+func RollBack(string) error { return ErrNoRollback }

@@ -1,0 +1,225 @@
+//go:build unix
+
+package passing
+
+import (
+	"errors"
+	"os"
+	"slices"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/autorestart-go/autorestart/internal/handover"
+	"github.com/autorestart-go/autorestart/internal/sys"
+)
+
+// pipeWith returns the read end of a pipe that holds the text.
+func pipeWith(t *testing.T, text string) *os.File {
+	t.Helper()
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Close()
+	t.Cleanup(func() { r.Close() })
+	if _, err := w.WriteString(text); err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// handedOver returns a store that inherits what s passes on, as after an exec: with
+// descriptors of its own.
+func handedOver(t *testing.T, s *Store, readyWithin int) *Store {
+	t.Helper()
+	inherited := new(handover.State)
+	err := s.HandOver(inherited, func() error {
+		content, err := sys.ReadFile(inherited.Number(handover.Manifest))
+		if err != nil {
+			return err
+		}
+		records, err := parseManifest(content)
+		if err != nil {
+			return err
+		}
+		b := []byte(manifestFormat)
+		var fds []int
+		for _, r := range records {
+			if r.kind == manifestFile {
+				fd, err := sys.Duplicate(r.fd())
+				if err != nil {
+					return err
+				}
+				fds = append(fds, fd.Release())
+				b = appendFileRecord(b, r.name, fds[len(fds)-1])
+				continue
+			}
+			b = appendRecord(b, r)
+		}
+		manifest, err := sys.MemoryFile(appendRecord(b, record{kind: manifestEnd}))
+		if err != nil {
+			return err
+		}
+		inherited.Numbers[handover.File] = fds
+		inherited.Set(handover.Manifest, manifest.Release())
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if readyWithin > 0 {
+		inherited.Set(handover.ReadyWithin, readyWithin)
+	}
+	return NewStore(inherited)
+}
+
+func isOpen(fd int) bool {
+	_, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0)
+	return err == nil
+}
+
+func twoFilesAndStates(t *testing.T) *Store {
+	s := NewStore(new(handover.State))
+	for _, name := range []string{"a", "b"} {
+		if err := s.Pass(name, pipeWith(t, "text of "+name)); err != nil {
+			t.Fatal(err)
+		}
+		s.SetState(name, []byte("state "+name))
+	}
+	return s
+}
+
+func TestFilesAndStatesCross(t *testing.T) {
+	first := twoFilesAndStates(t)
+	second := handedOver(t, first, 0)
+	if names := second.Names(); !slices.Equal(names, []string{"a", "b"}) {
+		t.Errorf("inherited %q", names)
+	}
+	f, err := second.Inherited("a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	b := make([]byte, 100)
+	if n, err := f.Read(b); err != nil || string(b[:n]) != "text of a" {
+		t.Errorf("read %q, %v", b[:n], err)
+	}
+	if value, ok := second.State("a"); !ok || string(value) != "state a" {
+		t.Errorf("state %q, %v", value, ok)
+	}
+	unclaimed := second.inherited.Numbers[handover.File][1]
+	settled := 0
+	second.OnSettled(func() { settled++ })
+	for range 2 {
+		second.CloseUnclaimed()
+	}
+	if settled != 1 {
+		t.Errorf("settled %d times", settled)
+	}
+	if isOpen(unclaimed) {
+		t.Error("the unclaimed file is open")
+	}
+	if _, err := second.Inherited("b"); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the unclaimed file: %v", err)
+	}
+	if _, ok := second.State("b"); ok {
+		t.Error("the unclaimed state is there")
+	}
+	third := handedOver(t, second, 0)
+	if names := third.Names(); !slices.Equal(names, []string{"a"}) {
+		t.Errorf("the third image inherited %q", names)
+	}
+}
+
+// TestUnclaimedWithoutUse: an image that asks for nothing hands on all of it until it
+// is settled, and then nothing.
+func TestUnclaimedWithoutUse(t *testing.T) {
+	s := handedOver(t, twoFilesAndStates(t), 0)
+	var h handover.State
+	handOver := func() {
+		h = handover.State{}
+		if err := s.HandOver(&h, func() error { return nil }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	handOver()
+	fds := s.inherited.Numbers[handover.File]
+	if !slices.Equal(h.Numbers[handover.File], fds) || h.Number(handover.Manifest) != s.inherited.Number(handover.Manifest) {
+		t.Errorf("handed on %v, want %v", h, s.inherited)
+	}
+	s.CloseUnclaimed()
+	for _, fd := range append(fds, s.inherited.Number(handover.Manifest)) {
+		if isOpen(fd) {
+			t.Errorf("descriptor %d is open", fd)
+		}
+	}
+	handOver()
+	if len(h.Numbers[handover.File]) > 0 || h.Number(handover.Manifest) != 0 || !s.Empty() {
+		t.Errorf("handed on %v", h)
+	}
+}
+
+// TestRetiredForRollback: as long as the previous image may come back, its
+// descriptors stay open.
+func TestRetiredForRollback(t *testing.T) {
+	s := handedOver(t, twoFilesAndStates(t), 1000)
+	if !s.RollbackPossible() {
+		t.Error("no rollback is possible")
+	}
+	fds := s.inherited.Numbers[handover.File]
+	if err := s.Pass("a", nil); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Pass("b", pipeWith(t, "another")); err != nil {
+		t.Fatal(err)
+	}
+	for _, fd := range fds {
+		if !isOpen(fd) {
+			t.Errorf("descriptor %d is closed during the trial", fd)
+		}
+	}
+	s.CloseUnclaimed()
+	for _, fd := range fds {
+		if isOpen(fd) {
+			t.Errorf("descriptor %d is open after the trial", fd)
+		}
+	}
+	if s.RollbackPossible() {
+		t.Error("a rollback is possible after the trial")
+	}
+	if names := s.Names(); !slices.Equal(names, []string{"b"}) {
+		t.Errorf("passes on %q", names)
+	}
+}
+
+func TestTakenFileCrossesNoMore(t *testing.T) {
+	s := twoFilesAndStates(t)
+	fd, ok := s.Take("a")
+	if !ok || !isOpen(fd.Int()) {
+		t.Fatalf("took %v, %v", fd, ok)
+	}
+	defer fd.Close()
+	if _, ok := s.Take("a"); ok {
+		t.Error("took it twice")
+	}
+	if names := handedOver(t, s, 0).Names(); !slices.Equal(names, []string{"b"}) {
+		t.Errorf("handed over %q", names)
+	}
+}
+
+func TestManifestThatCannotBeRead(t *testing.T) {
+	for _, content := range []string{"", "autorestart manifest 2\n", manifestFormat + "f\x05ab"} {
+		manifest, err := sys.MemoryFile([]byte(content))
+		if err != nil {
+			t.Fatal(err)
+		}
+		inherited := new(handover.State)
+		inherited.Set(handover.Manifest, manifest.Int())
+		s := NewStore(inherited)
+		if names := s.Names(); len(names) > 0 {
+			t.Errorf("%q has files %q", content, names)
+		}
+		s.CloseUnclaimed()
+	}
+}

@@ -1,0 +1,50 @@
+//go:build !unix
+
+package sys
+
+import (
+	"errors"
+	"os"
+)
+
+// Descriptors don't cross an exec where there is none.
+
+func closeDescriptor(int) error           { return errors.ErrUnsupported }
+func Duplicate(int) (*FD, error)          { return nil, errors.ErrUnsupported }
+func DuplicateFile(*os.File) (*FD, error) { return nil, errors.ErrUnsupported }
+func MemoryFile([]byte) (*FD, error)      { return nil, errors.ErrUnsupported }
+func ReadFile(int) ([]byte, error)        { return nil, errors.ErrUnsupported }
+
+// WriteStderr writes to standard error.
+func WriteStderr(b []byte) { os.Stderr.Write(b) }
+
+// Stat tells of a file what [os.Stat] does. Its errors are [*os.PathError]s.
+func Stat(path string) (FileStat, error) {
+	info, err := os.Stat(path)
+	return fileStat(info, err)
+}
+
+// StatFile tells of an open file what [os.File.Stat] does. Its errors are
+// [*os.PathError]s.
+func StatFile(f *os.File) (FileStat, error) {
+	info, err := f.Stat()
+	return fileStat(info, err)
+}
+
+func fileStat(info os.FileInfo, err error) (FileStat, error) {
+	if err != nil {
+		return FileStat{}, err
+	}
+	return FileStat{
+		Size:    info.Size(),
+		Mtime:   info.ModTime().UnixNano(),
+		Perm:    uint32(info.Mode().Perm()),
+		Regular: info.Mode().IsRegular(),
+	}, nil
+}
+
+// LowerOpenFilesLimit does nothing: there is no exec.
+func LowerOpenFilesLimit() (restore func()) { return func() {} }
+
+// IgnoringEINTR calls f: no signal interrupts it here.
+func IgnoringEINTR[T any](f func() (T, error)) (T, error) { return f() }

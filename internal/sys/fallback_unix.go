@@ -1,0 +1,28 @@
+//go:build unix && (!linux || autorestart_portable)
+
+package sys
+
+import (
+	"os"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// Duplicate returns another descriptor, close-on-exec and above the standard
+// streams, of what fd has open. The caller owns it.
+func Duplicate(fd int) (*FD, error) {
+	// F_DUPFD_CLOEXEC does not exist on every Unix system.
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
+	dup, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD, firstAboveStandard)
+	if err != nil {
+		return nil, os.NewSyscallError("fcntl", err)
+	}
+	unix.CloseOnExec(dup)
+	return NewFD(dup), nil
+}
+
+// MemoryFile returns a descriptor, close-on-exec, of a file without a name that
+// holds b: an unlinked one, for want of memfd_create(2).
+func MemoryFile(b []byte) (*FD, error) { return unlinkedFile(b) }

@@ -1,0 +1,101 @@
+//go:build unix
+
+package sys
+
+import (
+	"io"
+	"os"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// firstAboveStandard is the lowest descriptor that is not a standard stream. What
+// crosses an exec never has a lower one: the program may have closed a standard
+// stream, and the next image would take the descriptor for it.
+const firstAboveStandard = 3
+
+// closeDescriptor wraps close(2).
+func closeDescriptor(fd int) error { return os.NewSyscallError("close", unix.Close(fd)) }
+
+// DuplicateFile returns another descriptor of f. Unlike [os.File.Fd] it leaves f as
+// it is. The caller owns the descriptor.
+func DuplicateFile(f *os.File) (fd *FD, err error) {
+	conn, err := f.SyscallConn()
+	if err != nil {
+		return nil, err
+	}
+	if ctl := conn.Control(func(own uintptr) { fd, err = Duplicate(int(own)) }); ctl != nil {
+		return nil, ctl
+	}
+	return fd, err
+}
+
+// AboveStandard takes over the descriptor that a system call has just returned and
+// moves it above the standard streams.
+func AboveStandard(fd int, err error) (*FD, error) {
+	switch {
+	case err != nil:
+		return nil, err
+	case fd >= firstAboveStandard:
+		return NewFD(fd), nil
+	}
+	low := NewFD(fd)
+	defer low.Close()
+	return Duplicate(fd)
+}
+
+// IgnoringEINTR calls f again for as long as a signal interrupts it. The Go runtime
+// preempts goroutines by signals, so every call that can return EINTR does so sooner
+// or later.
+func IgnoringEINTR[T any](f func() (T, error)) (T, error) {
+	for {
+		v, err := f()
+		if err != unix.EINTR {
+			return v, err
+		}
+	}
+}
+
+// WriteStderr writes to standard error. Unlike a write of [os.Stderr] it does not
+// raise SIGPIPE when the reader is gone: that would end the process.
+func WriteStderr(b []byte) {
+	syscall.Write(int(os.Stderr.Fd()), b)
+}
+
+// ReadFile returns the whole content of what fd has open, from its beginning. It
+// leaves the file offset alone.
+func ReadFile(fd int) ([]byte, error) {
+	dup, err := Duplicate(fd)
+	if err != nil {
+		return nil, err
+	}
+	f := dup.File("")
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	b := make([]byte, info.Size())
+	n, err := f.ReadAt(b, 0)
+	if err == io.EOF {
+		err = nil
+	}
+	return b[:n], err
+}
+
+// unlinkedFile returns a descriptor of a file that holds b and has no name.
+func unlinkedFile(b []byte) (*FD, error) {
+	f, err := os.CreateTemp("", "autorestart-")
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	if err := os.Remove(f.Name()); err != nil {
+		return nil, err
+	}
+	if _, err := f.Write(b); err != nil {
+		return nil, err
+	}
+	return DuplicateFile(f)
+}

@@ -1,0 +1,23 @@
+//go:build !autorestart_portable
+
+package sys
+
+import (
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+func TestMemoryFileIsSealed(t *testing.T) {
+	fd, err := MemoryFile([]byte("state"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer fd.Close()
+	if n, err := unix.Pwrite(fd.Int(), []byte("S"), 0); err != unix.EPERM {
+		t.Errorf("wrote %d bytes, %v", n, err)
+	}
+	if err := unix.Ftruncate(fd.Int(), 1); err != unix.EPERM {
+		t.Errorf("truncated: %v", err)
+	}
+}

@@ -1,0 +1,117 @@
+//go:build unix
+
+package sys
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+func TestMemoryFile(t *testing.T) {
+	for _, content := range []string{"", "state"} {
+		fd, err := MemoryFile([]byte(content))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer fd.Close()
+		if flags, err := unix.FcntlInt(uintptr(fd.Int()), unix.F_GETFD, 0); err != nil || flags&unix.FD_CLOEXEC == 0 {
+			t.Errorf("flags %#x, %v: children inherit it", flags, err)
+		}
+		for range 2 { // the offset stays where it is
+			if b, err := ReadFile(fd.Int()); err != nil || string(b) != content {
+				t.Errorf("read %q, %v; want %q", b, err, content)
+			}
+		}
+	}
+}
+
+func TestFDHasOneOwner(t *testing.T) {
+	f, err := os.Create(filepath.Join(t.TempDir(), "file"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	fd, err := DuplicateFile(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := fd.Int()
+	if n < firstAboveStandard {
+		t.Errorf("descriptor %d is one of a standard stream", n)
+	}
+	if released := fd.Release(); released != n || fd.Int() != closed {
+		t.Errorf("released %d and kept %d, want %d and none", released, fd.Int(), n)
+	}
+	if err := fd.Close(); err != nil {
+		t.Errorf("closing what was released: %v", err)
+	}
+	fd = NewFD(n)
+	for range 2 {
+		if err := fd.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	if _, err := Duplicate(n); err == nil {
+		t.Errorf("descriptor %d is open after Close", n)
+	}
+}
+
+func TestAboveStandard(t *testing.T) {
+	if _, err := AboveStandard(-1, unix.EMFILE); err != unix.EMFILE {
+		t.Errorf("got %v, want the error of the call", err)
+	}
+	n, err := unix.Open(".", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	fd, err := AboveStandard(n, err)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer fd.Close()
+	if fd.Int() != n {
+		t.Errorf("descriptor %d became %d", n, fd.Int())
+	}
+}
+
+func TestIgnoringEINTR(t *testing.T) {
+	calls := 0
+	n, err := IgnoringEINTR(func() (int, error) {
+		if calls++; calls < 3 {
+			return 0, unix.EINTR
+		}
+		return 7, unix.EIO
+	})
+	if calls != 3 || n != 7 || err != unix.EIO {
+		t.Errorf("%d calls: %d, %v", calls, n, err)
+	}
+}
+
+func TestStat(t *testing.T) {
+	name := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(name, []byte("12345"), 0o640); err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.Open(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	byPath, err := Stat(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	byFile, err := StatFile(f)
+	if err != nil || byFile != byPath {
+		t.Errorf("by descriptor %+v, %v; by path %+v", byFile, err, byPath)
+	}
+	if byPath.Size != 5 || !byPath.Regular || byPath.Perm != 0o640 {
+		t.Errorf("got %+v", byPath)
+	}
+	if dir, err := Stat(filepath.Dir(name)); err != nil || dir.Regular {
+		t.Errorf("a directory: %+v, %v", dir, err)
+	}
+	if _, err := Stat(name + ".none"); !os.IsNotExist(err) {
+		t.Errorf("a file that does not exist: %v", err)
+	}
+}

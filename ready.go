@@ -1,0 +1,121 @@
+package autorestart
+
+import (
+	"runtime"
+	"strings"
+	"time"
+
+	"github.com/autorestart-go/autorestart/internal/handover"
+	"github.com/autorestart-go/autorestart/internal/sys"
+)
+
+// Ready says that this version works: it has opened and claimed what it needs, and
+// serves. Ready closes the inherited files that this version has not claimed, gives
+// signals without a subscriber their default action back, and ends the trial of this
+// version: it can't be rolled back any more, see [Restarter.ReadyTimeout].
+//
+// Every version of a program that listens with package sockets, passes files on, or is
+// executed with a ReadyTimeout should call it. Calls after the first do nothing.
+func Ready() {
+	handover.EndTrial()
+	self.ready.CompareAndSwap(0, time.Now().UnixNano())
+	dropUnclaimed()
+}
+
+// ErrNoRollback is returned by [Rollback] in a version that can't be rolled back: it
+// was started afresh or without a [Restarter.ReadyTimeout], or it is ready.
+var ErrNoRollback = handover.ErrNoRollback
+
+// Rollback says that this version does not work. The previous version is executed
+// again, with the same PID, listeners and state, and [RolledBack] tells it err. The
+// version that failed is not executed again until its file is written or replaced.
+//
+// Rollback returns only if that is not possible.
+func Rollback(err error) error {
+	reason := "it failed"
+	if err != nil {
+		reason = err.Error()
+	}
+	return handover.RollBack(cleanReason(reason))
+}
+
+// maxReason is the length in bytes to which the reason of a rollback is cut:
+// execve(2) takes no variable of more than 128 KiB, and the others in there have the
+// greater need.
+const maxReason = 4 << 10
+
+// cleanReason returns a reason that can cross the exec in a variable.
+func cleanReason(reason string) string {
+	if len(reason) > maxReason {
+		reason = strings.ToValidUTF8(reason[:maxReason], "") + "…"
+	}
+	return strings.ReplaceAll(reason, "\x00", "�")
+}
+
+// RollbackUnlessReady rolls this version back if main panics or returns before it has
+// called [Ready]. Defer it at the top of main:
+//
+//	defer autorestart.RollbackUnlessReady()
+//
+// It can't catch panics in other goroutines, fatal errors of the runtime, [os.Exit],
+// and so log.Fatal.
+func RollbackUnlessReady() {
+	panicked := recover()
+	if handover.OnTrial() {
+		reason := "main returned before it was ready"
+		if panicked != nil {
+			reason = "main panicked: " + panicText(panicked)
+			printPanic(panicked)
+		}
+		handover.RollBack(cleanReason(reason))
+	}
+	if panicked != nil {
+		panic(panicked)
+	}
+}
+
+// printPanic writes what the runtime would have written.
+func printPanic(v any) {
+	stack := make([]byte, 64<<10)
+	stack = stack[:runtime.Stack(stack, false)]
+	sys.WriteStderr(append([]byte("panic: "+panicText(v)+"\n\n"), stack...))
+}
+
+func panicText(v any) (text string) {
+	defer func() { // a nil pointer in an error, as a rule
+		if recover() != nil {
+			text = "with a value that can't be printed"
+		}
+	}()
+	switch v := v.(type) {
+	case error:
+		return v.Error()
+	case string:
+		return v
+	case interface{ String() string }:
+		return v.String()
+	default:
+		return "with a value that is no text"
+	}
+}
+
+// RollbackError says that this version runs again because a newer one failed.
+type RollbackError struct {
+	Generation int    // of the version that failed
+	Reason     string // what it passed to Rollback, or what else happened
+}
+
+func (e *RollbackError) Error() string {
+	return "autorestart: the new version was rolled back: " + e.Reason
+}
+
+// RolledBack returns a [*RollbackError] if this version runs again because a newer
+// one failed, and nil otherwise.
+func RolledBack() error { return self.rolledBack() }
+
+func (p *process) rolledBack() error {
+	if p.inherited.Texts[handover.Failed] == "" {
+		return nil
+	}
+	return &RollbackError{Generation: p.inherited.Number(handover.Generation) - 1, Reason: p.inherited.Texts[handover.Reason]}
+}
