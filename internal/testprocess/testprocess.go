@@ -1,30 +1,79 @@
-// Package testprocess has what tests and the processes that they start need of each
-// other, whatever these are. It imports nothing of this module, so that the tests
-// inside any of its packages can use it.
+// Package testprocess has what tests and the processes that they start share,
+// whatever these are: waiting, helper processes, tools, files and builds. It imports
+// nothing of this module, so that the tests inside any of its packages can use it.
 package testprocess
 
 import (
 	"os"
+	"runtime"
+	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
 )
 
-// Patience is how long a test waits for something that should take milliseconds.
+// Patience is how long a test waits for something that should take milliseconds,
+// on a machine that has nothing else to do.
 const Patience = 20 * time.Second
+
+// Stretch returns how long something may take on this machine at this moment if it
+// takes at most d on an idle one. Processes share the CPUs, so the limit grows with
+// the number of those that want to run: now, and on average over the last minute.
+func Stretch(d time.Duration) time.Duration {
+	content, _ := os.ReadFile("/proc/loadavg") // 0.30 0.25 0.14 1/123 4567
+	fields := strings.Fields(string(content))
+	if len(fields) < 4 {
+		return d
+	}
+	average, _ := strconv.ParseFloat(fields[0], 64)
+	running, _, _ := strings.Cut(fields[3], "/")
+	now, _ := strconv.ParseFloat(running, 64)
+	return time.Duration(float64(d) * max(1, max(average, now)/float64(runtime.NumCPU())))
+}
 
 // WaitFor waits until condition holds.
 func WaitFor(t testing.TB, what string, condition func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(Patience); !condition(); time.Sleep(2 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("no %s for %v", what, Patience)
+	for start := time.Now(); !condition(); time.Sleep(2 * time.Millisecond) {
+		if waited := time.Since(start); waited > Patience && waited > Stretch(Patience) {
+			t.Fatalf("no %s for %v", what, waited)
 		}
 	}
 }
 
-// ReadLine reads a line of standard input, and no further: the rest is for whichever
-// image comes to it. It returns "" at the end.
+// Receive waits for a value from c. If c has been closed, ok is false.
+func Receive[T any](t testing.TB, what string, c <-chan T) (v T, ok bool) {
+	t.Helper()
+	start := time.Now()
+	for {
+		select {
+		case v, ok = <-c:
+			return v, ok
+		case <-time.After(Patience / 10):
+			if waited := time.Since(start); waited > Patience && waited > Stretch(Patience) {
+				t.Fatalf("no %s for %v", what, waited)
+			}
+		}
+	}
+}
+
+// FromEnv returns a number that the environment gives for a longer run.
+func FromEnv(t testing.TB, key string, otherwise int) int {
+	t.Helper()
+	value := os.Getenv(key)
+	if value == "" {
+		return otherwise
+	}
+	n, err := strconv.Atoi(value)
+	if err != nil {
+		t.Fatalf("%s: %v", key, err)
+	}
+	return n
+}
+
+// ReadLine reads a line of standard input, and no further: the next image reads the
+// rest. It returns "" at the end.
 func ReadLine() string {
 	var line []byte
 	for b := make([]byte, 1); ; {

@@ -1,0 +1,71 @@
+package testprocess
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"syscall"
+	"testing"
+)
+
+// MemoryDir returns a new directory, on tmpfs where there is one of some size that
+// programs can be executed on.
+func MemoryDir(t testing.TB) string {
+	t.Helper()
+	const noExec = 8 // ST_NOEXEC
+	var fs syscall.Statfs_t
+	err := syscall.Statfs("/dev/shm", &fs)
+	if err != nil || fs.Flags&noExec != 0 || uint64(fs.Bavail)*uint64(fs.Bsize) < 1<<30 {
+		return t.TempDir()
+	}
+	dir, err := os.MkdirTemp("/dev/shm", "autorestart")
+	if err != nil {
+		return t.TempDir()
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	return dir
+}
+
+// WriteExecutable writes an executable file. No child is forked while it is open
+// for writing: one that had a copy of the descriptor would make execve(2) answer
+// ETXTBSY.
+func WriteExecutable(t testing.TB, name string, content []byte) {
+	t.Helper()
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
+	if err := os.WriteFile(name, content, 0o755); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// ReadFile reads a file.
+func ReadFile(t testing.TB, name string) []byte {
+	t.Helper()
+	b, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// Glob returns the files that match a pattern, of which there must be some.
+func Glob(t testing.TB, pattern string, args ...any) []string {
+	t.Helper()
+	pattern = fmt.Sprintf(pattern, args...)
+	names, err := filepath.Glob(pattern)
+	if err != nil || len(names) == 0 {
+		t.Fatalf("%s: nothing there, %v", pattern, err)
+	}
+	return names
+}
+
+// InotifyInstances counts the inotify instances of a process.
+func InotifyInstances(t testing.TB, pid int) (n int) {
+	t.Helper()
+	for _, fd := range Glob(t, "/proc/%d/fd/*", pid) {
+		if target, _ := os.Readlink(fd); target == "anon_inode:inotify" {
+			n++
+		}
+	}
+	return n
+}

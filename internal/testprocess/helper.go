@@ -1,0 +1,79 @@
+package testprocess
+
+import (
+	"flag"
+	"fmt"
+	"maps"
+	"os"
+	"slices"
+	"sync"
+	"testing"
+)
+
+// HelperEnv names the helper that a process of the test binary is to be.
+const HelperEnv = "AUTORESTART_TEST_HELPER"
+
+// helpers are the programs that the test binary can be beside a test.
+var helpers = map[string]func(){}
+
+var (
+	usedMu sync.Mutex
+	used   = map[string]bool{}
+)
+
+// RegisterHelper adds a helper: a program that the test binary is where HelperEnv
+// has its name. Call it before [Main], from a package-level variable for example.
+func RegisterHelper(name string, main func()) bool {
+	if helpers[name] != nil {
+		panic("helper " + name + " is registered twice")
+	}
+	helpers[name] = main
+	return true
+}
+
+// UseHelper returns the variable, as key=value, that makes a process of the test
+// binary that helper. A name that is not registered fails the test.
+func UseHelper(t testing.TB, name string) (env string) {
+	if helpers[name] == nil {
+		t.Helper()
+		t.Fatalf("no helper %q is registered", name)
+	}
+	usedMu.Lock()
+	defer usedMu.Unlock()
+	used[name] = true
+	return HelperEnv + "=" + name
+}
+
+// Main is the body of a TestMain. It runs the tests, or the helper that HelperEnv
+// names, and exits. A helper that no test has used fails a complete run.
+func Main(m *testing.M) {
+	if name := os.Getenv(HelperEnv); name != "" {
+		main := helpers[name]
+		if main == nil {
+			fmt.Fprintf(os.Stderr, "%s=%s: no such helper\n", HelperEnv, name)
+			os.Exit(2)
+		}
+		main()
+		os.Exit(0)
+	}
+	code := m.Run()
+	if code == 0 && isCompleteRun() {
+		for _, name := range slices.Sorted(maps.Keys(helpers)) {
+			if !used[name] {
+				fmt.Fprintf(os.Stderr, "no test uses the helper %q\n", name)
+				code = 1
+			}
+		}
+	}
+	os.Exit(code)
+}
+
+// isCompleteRun reports whether no flag has kept any test from running.
+func isCompleteRun() bool {
+	for _, name := range []string{"test.run", "test.skip", "test.list"} {
+		if flag.Lookup(name).Value.String() != "" {
+			return false
+		}
+	}
+	return !testing.Short()
+}
