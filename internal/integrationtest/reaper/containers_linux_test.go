@@ -1,6 +1,6 @@
-//go:build !autorestart_portable
+//go:build linux && !autorestart_portable
 
-package autorestart
+package reaper_test
 
 import (
 	"bytes"
@@ -18,35 +18,45 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/autorestart-go/autorestart"
+	"github.com/autorestart-go/autorestart/internal/testprocess"
 )
 
-// The reaper in real places: as process 1 of containers and of other kernels.
-// .ci/reaper-places installs what that takes and sets these variables; without
-// them the tests are skipped.
+// The reaper as process 1 of containers and of other kernels. .ci/reaper-containers
+// installs what that takes and sets these variables; without them the tests are
+// skipped.
 const (
 	runtimesEnv = "AUTORESTART_TEST_RUNTIMES" // OCI runtimes and their options, separated by commas
 	kernelsEnv  = "AUTORESTART_TEST_KERNELS"  // bzImage files, separated by commas
 	binaryEnv   = "AUTORESTART_TEST_STATIC"   // this test binary, built without cgo
 )
 
-// The scenarios that run in one place after the other, all by the same process.
-var inPlaces = []string{
-	"place", "reap everything", "clean up", "spare", "context", "stopped",
+// poweroffEnv has a kernel that runs nothing else switch itself off at the end.
+const poweroffEnv = "AUTORESTART_TEST_POWEROFF"
+
+// The scenarios that run in a container one after the other, all by the same process.
+var inContainers = []string{
+	"container", "reap everything", "clean up", "skip", "context", "stopped",
 	"adopt", "adopt lost", "lost", "SIGCHLD ignored", "orphans", "released", "last",
 }
 
-func placeEnv() []string {
-	return []string{helperEnv + "=place", chainEnv + "=" + strings.Join(inPlaces, ",")}
+const containerHelper = "container"
+
+func containerEnv(t *testing.T) []string {
+	return []string{testprocess.UseHelper(t, containerHelper), chainEnv + "=" + strings.Join(inContainers, ",")}
 }
 
-// The first thing in a place: what it is like.
-var _ = registerHelper("place", func() {
-	if os.Getpid() == 1 {
-		mountProc()
-	}
-	os.Setenv(helperEnv, "scenario")
-	nextInChain()
-})
+var (
+	_ = testprocess.RegisterHelper(containerHelper, func() {
+		if os.Getpid() == 1 {
+			mountProc()
+		}
+		os.Setenv(testprocess.HelperEnv, scenarioHelper)
+		nextInChain()
+	})
+	_ = testprocess.UseHelper(nil, containerHelper) // most machines have no containers
+)
 
 func mountProc() {
 	if _, err := os.Stat("/proc/self"); err == nil {
@@ -56,38 +66,63 @@ func mountProc() {
 	check(unix.Mount("proc", "/proc", "proc", 0, "") == nil, "mounting proc")
 }
 
-var _ = registerScenario("place", func() { describePlace() }, func() {})
-
-func describePlace() {
+// The first scenario says what the container is like.
+var _ = registerScenario("container", func() {
 	var name unix.Utsname
 	unix.Uname(&name)
-	fmt.Println("place: PID", os.Getpid(), "on", runtime.GOARCH, "Linux", unix.ByteSliceToString(name.Release[:]))
+	say("PID", os.Getpid(), "on", runtime.GOARCH, "Linux", unix.ByteSliceToString(name.Release[:]))
 	pidfd, err := unix.PidfdOpen(os.Getpid(), 0)
-	fmt.Println("place: pidfd_open:", answer(err))
+	say("pidfd_open:", answer(err))
 	if err == nil {
 		var info unix.Siginfo
 		err = unix.Waitid(unix.P_PIDFD, pidfd, &info, unix.WEXITED|unix.WNOHANG, nil)
 		if err == unix.ECHILD {
-			err = nil // as it should be: we are no child of ours
+			err = nil // as it should be: this process is not its own child
 		}
-		fmt.Println("place: waitid(P_PIDFD):", answer(err))
-		fmt.Println("place: pidfd_send_signal:", answer(unix.PidfdSendSignal(pidfd, 0, nil, 0)))
+		say("waitid(P_PIDFD):", answer(err))
+		say("pidfd_send_signal:", answer(unix.PidfdSendSignal(pidfd, 0, nil, 0)))
 		unix.Close(pidfd)
 	}
-	fmt.Println("place: package os keeps pidfds:", processesHavePidfds())
-	var info unix.Siginfo
-	err = unix.Waitid(unix.P_ALL, 0, &info, unix.WEXITED|unix.WNOHANG|unix.WNOWAIT|unix.WALL, nil)
-	if err == unix.ECHILD {
+	say("package os keeps pidfds:", startedByPidfd())
+	if _, err = peek(unix.P_ALL, 0); err == unix.ECHILD {
 		err = nil
 	}
-	fmt.Println("place: waitid(P_ALL, WNOWAIT, __WALL):", answer(err))
-	var on int32
-	fmt.Println("place: child subreapers:", answer(unix.Prctl(unix.PR_GET_CHILD_SUBREAPER, uintptrOf(&on), 0, 0, 0)))
-	_, err = readChildren(os.Getpid())
-	fmt.Println("place: children file:", answer(err))
-	fmt.Println("place: inherited children listed by:", listedBy())
-	_, err = readStat(os.Getpid(), make([]byte, statSize))
-	fmt.Println("place: stat file:", answer(err))
+	say("waitid(P_ALL, WNOWAIT, __WALL):", answer(err))
+	_, err = subreaper()
+	say("child subreapers:", answer(err))
+	_, err = os.ReadFile(mainThreadsChildren())
+	say("children file:", answer(err))
+	_, err = os.ReadFile("/proc/self/stat")
+	say("stat file:", answer(err))
+	noteChild("live", "live")
+}, func() {
+	r := autorestart.Reaper{
+		Escalation: []autorestart.EscalationStep{{Signal: syscall.SIGKILL}},
+		Logger: attrLog(func(msg string, attrs map[string]any) {
+			if msg == "inherited children" {
+				say("inherited children listed by:", attrs["listed_by"])
+			}
+		}),
+	}
+	check(r.Run(context.Background()) == nil, "Run")
+})
+
+// say prints what the container is like.
+func say(args ...any) { fmt.Println(append([]any{"container:"}, args...)...) }
+
+// attrLog is a logger that calls a function.
+type attrLog func(msg string, attrs map[string]any)
+
+func (f attrLog) Info(msg string, args ...any)  { f.log(msg, args) }
+func (f attrLog) Warn(msg string, args ...any)  { f.log(msg, args) }
+func (f attrLog) Error(msg string, args ...any) { f.log(msg, args) }
+
+func (f attrLog) log(msg string, args []any) {
+	attrs := make(map[string]any)
+	for i := 0; i+1 < len(args); i += 2 {
+		attrs[args[i].(string)] = args[i+1]
+	}
+	f(msg, attrs)
 }
 
 func answer(err error) string {
@@ -97,38 +132,36 @@ func answer(err error) string {
 	return "yes"
 }
 
-// listedBy tells how a child would have been listed.
-func listedBy() string {
-	pid := startChild("live")
-	defer func() { syscall.Kill(pid, syscall.SIGKILL); syscall.Wait4(pid, nil, 0, nil) }()
-	return listInherited().by
-}
-
-// The last thing in a place: to say so, and where there is nothing else running,
-// to switch it off.
+// The last scenario says that all have passed and, where nothing else is running,
+// switches the kernel off.
 var _ = registerScenario("last", func() {}, func() {
-	fmt.Println("all passed in this place")
-	if os.Getenv("POWEROFF") != "" {
+	fmt.Println("all passed in this container")
+	if os.Getenv(poweroffEnv) != "" {
 		unix.Reboot(unix.LINUX_REBOOT_CMD_POWER_OFF)
 	}
 })
 
-func checkPlace(t *testing.T, out []byte, err error) {
+func checkContainer(t *testing.T, out []byte, err error) {
 	t.Helper()
-	for line := range strings.Lines(string(out)) {
-		if place, ok := strings.CutPrefix(line, "place: "); ok {
-			t.Log(strings.TrimSpace(place))
-		}
-	}
-	if err != nil || !bytes.Contains(out, []byte("all passed in this place")) {
+	logContainer(t, out)
+	if err != nil || !bytes.Contains(out, []byte("all passed in this container")) {
 		t.Errorf("%v\n%s", err, out)
+	}
+}
+
+// logContainer logs what the container is like.
+func logContainer(t *testing.T, out []byte) {
+	for line := range strings.Lines(string(out)) {
+		if container, ok := strings.CutPrefix(line, "container: "); ok {
+			t.Log(strings.TrimSpace(container))
+		}
 	}
 }
 
 func gate(t *testing.T, name string) []string {
 	t.Helper()
 	if os.Getenv(name) == "" {
-		t.Skip(name + " is not set; .ci/reaper-places sets it")
+		t.Skip(name + " is not set; .ci/reaper-containers sets it")
 	}
 	return strings.Split(os.Getenv(name), ",")
 }
@@ -139,19 +172,22 @@ func staticBinary(t *testing.T) string {
 	if path := os.Getenv(binaryEnv); path != "" {
 		return path
 	}
-	t.Skip(binaryEnv + " is not set; .ci/reaper-places sets it")
+	t.Skip(binaryEnv + " is not set; .ci/reaper-containers sets it")
 	return ""
 }
 
 // Process 1 of a container whose image is nothing but the test binary.
-func TestPlaceContainer(t *testing.T) {
+func TestContainer(t *testing.T) {
 	for _, command := range gate(t, runtimesEnv) {
 		words := strings.Fields(command)
 		t.Run(filepath.Base(words[0]), func(t *testing.T) {
 			bundle := t.TempDir()
 			root := filepath.Join(bundle, "rootfs")
-			copyFile(t, staticBinary(t), filepath.Join(root, "init"))
-			config, err := json.MarshalIndent(ociConfig(placeEnv()), "", "\t")
+			if err := os.Mkdir(root, 0o755); err != nil {
+				t.Fatal(err)
+			}
+			testprocess.WriteExecutable(t, filepath.Join(root, "init"), testprocess.ReadFile(t, staticBinary(t)))
+			config, err := json.MarshalIndent(ociConfig(containerEnv(t)), "", "\t")
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -164,7 +200,7 @@ func TestPlaceContainer(t *testing.T) {
 			cmd := exec.CommandContext(ctx, words[0], append(words[1:],
 				"--root", filepath.Join(bundle, "state"), "run", "--bundle", bundle, id)...)
 			out, err := cmd.CombinedOutput()
-			checkPlace(t, out, err)
+			checkContainer(t, out, err)
 		})
 	}
 }
@@ -191,33 +227,12 @@ func ociConfig(env []string) map[string]any {
 	}
 }
 
-func copyFile(t *testing.T, from, to string) {
-	t.Helper()
-	b, err := os.ReadFile(from)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	// No other goroutine may fork while the file is open for writing, or executing
-	// it fails with ETXTBSY.
-	syscall.ForkLock.RLock()
-	defer syscall.ForkLock.RUnlock()
-	if err := os.WriteFile(to, b, 0o755); err != nil {
-		t.Fatal(err)
-	}
-}
-
 // Process 1 of another kernel, with an initramfs that holds the test binary and
 // two device nodes.
-func TestPlaceKernel(t *testing.T) {
+func TestContainerKernel(t *testing.T) {
 	for _, kernel := range gate(t, kernelsEnv) {
 		t.Run(filepath.Base(kernel), func(t *testing.T) {
-			binary, err := os.ReadFile(staticBinary(t))
-			if err != nil {
-				t.Fatal(err)
-			}
+			binary := testprocess.ReadFile(t, staticBinary(t))
 			var image cpio
 			image.add("dev", unix.S_IFDIR|0o755, nil, 0)
 			image.add("proc", unix.S_IFDIR|0o755, nil, 0)
@@ -229,8 +244,8 @@ func TestPlaceKernel(t *testing.T) {
 				t.Fatal(err)
 			}
 			// Words that the kernel does not know become process 1's environment.
-			append := "console=ttyS0 quiet panic=-1 POWEROFF=1"
-			for _, e := range placeEnv() {
+			append := "console=ttyS0 quiet panic=-1 " + poweroffEnv + "=1"
+			for _, e := range containerEnv(t) {
 				append += ` "` + e + `"`
 			}
 			ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
@@ -240,7 +255,7 @@ func TestPlaceKernel(t *testing.T) {
 				"-display", "none", "-serial", "stdio",
 				"-kernel", kernel, "-initrd", initramfs, "-append", append)
 			out, err := cmd.CombinedOutput()
-			checkPlace(t, out, err)
+			checkContainer(t, out, err)
 		})
 	}
 }
@@ -273,15 +288,10 @@ func (c *cpio) bytes() []byte {
 	return c.b.Bytes()
 }
 
-// What this place is like, for the log.
-func TestPlaceHere(t *testing.T) {
-	cmd := scenarioCommand(t, "place", "")
-	out, err := cmd.CombinedOutput()
-	for line := range strings.Lines(string(out)) {
-		if place, ok := strings.CutPrefix(line, "place: "); ok {
-			t.Log(strings.TrimSpace(place))
-		}
-	}
+// What the machine of the tests is like, for the log.
+func TestContainerHere(t *testing.T) {
+	out, err := scenarioOutput(t, "container", "")
+	logContainer(t, out)
 	if err != nil {
 		t.Errorf("%v\n%s", err, out)
 	}

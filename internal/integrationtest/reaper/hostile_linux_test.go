@@ -1,11 +1,10 @@
-//go:build !autorestart_portable
+//go:build linux && !autorestart_portable
 
-package autorestart
+package reaper_test
 
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -20,36 +19,36 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/autorestart-go/autorestart"
+	"github.com/autorestart-go/autorestart/internal/forcefallback"
+	"github.com/autorestart-go/autorestart/internal/integrationtest/reaper/early"
 )
 
-// With and without pidfds: what the tests of single mishaps run on.
-var byBoth = []string{"all", "no-pidfd-ENOSYS"}
-
-func runScenarioByBoth(t *testing.T, name string) {
-	for _, rung := range byBoth {
-		t.Run("rung="+rung, func(t *testing.T) {
+func runScenarioWithAndWithoutPidfds(t *testing.T, name string) {
+	for _, fallback := range withAndWithoutPidfds {
+		t.Run("fallback="+fallback, func(t *testing.T) {
 			t.Parallel()
-			runScenarioOn(t, name, rung)
+			runScenarioOn(t, name, fallback)
 		})
 	}
 }
 
 // The PID of an inherited child comes back as a child of this image.
 
+// inNamespaceEnv is set in a scenario that runs in a PID namespace of its own.
 const inNamespaceEnv = "AUTORESTART_TEST_IN_NAMESPACE"
 
 // enterPIDNamespace has the scenario begin again as process 1 of a PID namespace
 // with a /proc of its own, where PIDs can be chosen.
 func enterPIDNamespace() {
 	if os.Getenv(inNamespaceEnv) != "" {
-		check(privateMounts() == nil, "mounts")
+		check(forcefallback.PrivateMounts() == nil, "mounts")
 		check(unix.Mount("proc", "/proc", "proc", 0, "") == nil, "mounting proc")
 		return
 	}
 	os.Setenv(inNamespaceEnv, "1")
-	err := newPIDNamespace(syscall.CLONE_NEWNS)
-	fmt.Println("skip:", err)
-	os.Exit(0)
+	skip(newPIDNamespace(syscall.CLONE_NEWNS))
 }
 
 // startThreads has the runtime start all the threads that it will need, because a
@@ -81,6 +80,9 @@ func reusePID(pid int, start func() int) {
 	})
 }
 
+// silentEnv has the scenario "reused" run a Reaper without reports.
+const silentEnv = "AUTORESTART_TEST_SILENT"
+
 var _ = registerScenario("reused", func() {
 	enterPIDNamespace()
 	noteChild("living", "live")
@@ -88,7 +90,7 @@ var _ = registerScenario("reused", func() {
 	noteChild("adopted", "live")
 	noteChild("inherited", "live")
 }, func() {
-	eventually("a tick later", func() bool { return startTick() > inheritedChildren.imageStart()+1 })
+	eventually("start times tell images apart", ticksAfterStart)
 	var own [3]*exec.Cmd
 	for i, key := range []string{"living", "zombie", "adopted"} {
 		reusePID(notedPID(key), func() int {
@@ -106,18 +108,18 @@ var _ = registerScenario("reused", func() {
 			return cmd.Process.Pid
 		})
 	}
-	eventually("a zombie", func() bool { return peekChild(notedPID("zombie")) == waitExited })
+	eventually("a zombie", func() bool { return isZombie(notedPID("zombie")) })
 
-	_, err := Adopt(notedPID("adopted"))
-	check(errors.Is(err, ErrNotInherited), "adopted our own child:", err)
+	_, err := autorestart.Adopt(notedPID("adopted"))
+	check(errors.Is(err, autorestart.ErrNotInherited), "adopted our own child:", err)
 
 	var log exitLog
-	r := Reaper{Escalation: []EscalationStep{{syscall.SIGKILL, 0}}, Reaped: log.add}
-	if os.Getenv("SILENT") != "" {
+	r := autorestart.Reaper{Escalation: []autorestart.EscalationStep{{Signal: syscall.SIGKILL}}, Reaped: log.add}
+	if os.Getenv(silentEnv) != "" {
 		r.Reaped = nil
 	}
 	check(r.Run(context.Background()) == nil, "Run")
-	if os.Getenv("SILENT") == "" {
+	if os.Getenv(silentEnv) == "" {
 		check(log.of("living").Lost && log.of("zombie").Lost, log.exits)
 		check(log.of("inherited").Signal == syscall.SIGKILL, log.exits)
 	}
@@ -127,24 +129,18 @@ var _ = registerScenario("reused", func() {
 	own[1].Wait()
 	check(own[1].ProcessState != nil && own[1].ProcessState.ExitCode() == 3, "status stolen")
 	for _, cmd := range []*exec.Cmd{own[0], own[2]} {
-		check(peekChild(cmd.Process.Pid) == waitRunning, "our own child was signalled")
+		check(isRunning(cmd.Process.Pid), "our own child was signalled")
 		cmd.Process.Kill()
 		cmd.Wait()
 	}
 })
 
 func TestReusedPID(t *testing.T) {
-	for _, rung := range byBoth {
-		for _, silent := range []string{"", "SILENT=1"} {
-			t.Run("rung="+rung+" "+silent, func(t *testing.T) {
+	for _, fallback := range withAndWithoutPidfds {
+		for _, silent := range []string{"", "1"} {
+			t.Run("fallback="+fallback+" silent="+silent, func(t *testing.T) {
 				t.Parallel()
-				out, err := scenarioOutput(t, "reused", rung, silent)
-				if strings.HasPrefix(string(out), "skip: ") {
-					t.Skip(string(out))
-				}
-				if err != nil {
-					t.Fatalf("%v\n%s", err, out)
-				}
+				runScenarioOn(t, "reused", fallback, silentEnv+"="+silent)
 			})
 		}
 	}
@@ -161,8 +157,8 @@ var _ = registerScenario("reused meanwhile", func() {
 	defer cancel()
 	hold := make(chan struct{})
 	var once bool
-	r := Reaper{
-		Escalation: []EscalationStep{{syscall.SIGURG, 10 * time.Millisecond}, {syscall.SIGKILL, 200 * time.Millisecond}},
+	r := autorestart.Reaper{
+		Escalation: []autorestart.EscalationStep{{Signal: syscall.SIGURG, After: 10 * time.Millisecond}, {Signal: syscall.SIGKILL, After: 200 * time.Millisecond}},
 		Reaped:     log.add,
 		Logger: logFunc(func(msg string) {
 			if strings.HasPrefix(msg, "signal sent") && !once {
@@ -174,7 +170,7 @@ var _ = registerScenario("reused meanwhile", func() {
 	done := make(chan error)
 	go func() { done <- r.Run(ctx) }()
 	<-hold
-	eventually("a tick later", func() bool { return startTick() > inheritedChildren.imageStart()+1 })
+	eventually("start times tell images apart", ticksAfterStart)
 	var own *exec.Cmd
 	reusePID(notedPID("child"), func() int {
 		own = startOwn("live")
@@ -187,8 +183,8 @@ var _ = registerScenario("reused meanwhile", func() {
 	})
 	check(<-done == nil, "Run")
 	e := log.of("child")
-	check(e.Lost || e.Signal == syscall.SIGKILL, e) // whoever waited first
-	check(peekChild(own.Process.Pid) == waitRunning, "our own child was signalled")
+	check(e.Lost || e.Signal == syscall.SIGKILL, e) // either may have waited first
+	check(isRunning(own.Process.Pid), "our own child was signalled")
 	own.Process.Kill()
 	own.Wait()
 })
@@ -199,10 +195,12 @@ func (f logFunc) Info(msg string, _ ...any)  { f(msg) }
 func (f logFunc) Warn(msg string, _ ...any)  { f(msg) }
 func (f logFunc) Error(msg string, _ ...any) { f(msg) }
 
-func TestReusedMeanwhile(t *testing.T) { runScenarioByBoth(t, "reused meanwhile") }
+func TestReusedMeanwhile(t *testing.T) { runScenarioWithAndWithoutPidfds(t, "reused meanwhile") }
 
 // A traced zombie can't be waited for before its tracer lets go of it, though
-// its pidfd says that it has exited.
+// its pidfd says that it has exited. The Reaper looks at it every now and then.
+
+const stuckPause = 250 * time.Millisecond
 
 func init() {
 	children["tracer"] = func(ready func()) {
@@ -220,18 +218,15 @@ var _ = registerScenario("traced", func() {
 	noteChild("tracer", "tracer")
 }, func() {
 	var log exitLog
-	r := Reaper{
-		Escalation: []EscalationStep{}, Reaped: log.add,
-		Skip: func(c Child) bool { return c.PID == notedPID("tracer") },
+	r := autorestart.Reaper{
+		Escalation: []autorestart.EscalationStep{}, Reaped: log.add,
+		Skip: func(c autorestart.Child) bool { return c.PID == notedPID("tracer") },
 	}
 	done := make(chan error)
 	go func() { done <- r.Run(context.Background()) }()
-	eventually("the Reaper takes it", func() bool { return len(inheritedChildren.list()) == 1 })
+	eventually("the Reaper takes it", func() bool { return len(freeChildren()) == 1 })
 	check(syscall.Kill(notedPID("target"), syscall.SIGKILL) == nil, "kill")
-	eventually("the tracer has it", func() bool {
-		s, err := readStat(notedPID("target"), make([]byte, statSize))
-		return err == nil && s.state == 'Z'
-	})
+	eventually("the tracer has it", func() bool { return isHeldByTracer(notedPID("target")) })
 	var before, after syscall.Rusage
 	syscall.Getrusage(syscall.RUSAGE_SELF, &before)
 	select {
@@ -254,19 +249,21 @@ func TestTraced(t *testing.T) {
 	if b, err := os.ReadFile("/proc/sys/kernel/yama/ptrace_scope"); err == nil && string(b) != "0\n" && os.Geteuid() != 0 {
 		t.Skip("ptrace_scope forbids to trace a sibling")
 	}
-	runScenarioByBoth(t, "traced")
+	runScenarioWithAndWithoutPidfds(t, "traced")
 }
 
 // A children file that lies, is cut, or is not one.
 
+// contentEnv is the content of the file, with LIVE, POLITE and PARENT for PIDs.
+const contentEnv = "AUTORESTART_TEST_CONTENT"
+
 var _ = registerScenario("false children file", func() {
-	if err := privateMounts(); err != nil {
-		fmt.Println("skip:", err)
-		os.Exit(0)
+	if err := forcefallback.PrivateMounts(); err != nil {
+		skip(err)
 	}
 	noteChild("live", "live")
 	noteChild("polite", "polite")
-	content := os.Getenv("CONTENT")
+	content := os.Getenv(contentEnv)
 	content = strings.ReplaceAll(content, "LIVE", noted("live"))
 	content = strings.ReplaceAll(content, "POLITE", noted("polite"))
 	content = strings.ReplaceAll(content, "PARENT", strconv.Itoa(os.Getppid()))
@@ -278,9 +275,9 @@ var _ = registerScenario("false children file", func() {
 	check(err == nil, "mounting over the file:", err)
 }, func() {
 	var log exitLog
-	r := Reaper{Escalation: []EscalationStep{{syscall.SIGTERM, 0}}, Reaped: log.add}
+	r := autorestart.Reaper{Escalation: []autorestart.EscalationStep{{Signal: syscall.SIGTERM}}, Reaped: log.add}
 	check(r.Run(context.Background()) == nil, "Run")
-	check(log.of("live").Signal == syscall.SIGTERM && log.of("polite").Code == 7, inheritedChildren.by, log.exits)
+	check(log.of("live").Signal == syscall.SIGTERM && log.of("polite").Code == 7, log.exits)
 	for _, e := range log.exits {
 		if e.PID != notedPID("live") && e.PID != notedPID("polite") {
 			check(e.Lost && len(e.Sent) == 0, "not our child:", e, e.Sent)
@@ -304,16 +301,10 @@ func TestFalseChildrenFile(t *testing.T) {
 		"negative":           "-1 LIVE POLITE ",
 		"too large a number": "LIVE 99999999999999999999 POLITE ",
 	} {
-		for _, rung := range byBoth {
-			t.Run(name+" rung="+rung, func(t *testing.T) {
+		for _, fallback := range withAndWithoutPidfds {
+			t.Run(name+" fallback="+fallback, func(t *testing.T) {
 				t.Parallel()
-				out, err := scenarioOutput(t, "false children file", rung, "CONTENT="+strings.ReplaceAll(content, "\x00", "\x01"))
-				if strings.HasPrefix(string(out), "skip: ") {
-					t.Skip(string(out))
-				}
-				if err != nil {
-					t.Fatalf("%v\n%s", err, out)
-				}
+				runScenarioOn(t, "false children file", fallback, contentEnv+"="+strings.ReplaceAll(content, "\x00", "\x01"))
 			})
 		}
 	}
@@ -329,7 +320,7 @@ var _ = registerScenario("SIGCHLD ignored", func() {
 	eventually("the child vanishes", func() bool { return gone(pid) })
 }, func() {
 	var log exitLog
-	r := Reaper{Escalation: quick(), Reaped: log.add}
+	r := autorestart.Reaper{Escalation: quick(), Reaped: log.add}
 	check(r.Run(context.Background()) == nil, "Run")
 	check(log.len() == 1 && log.of("live").Signal == syscall.SIGHUP, log.exits)
 })
@@ -344,12 +335,12 @@ var _ = registerScenario("SIGCHLD ignored here", func() {
 	noteChild("late", "live")
 }, func() {
 	warmUp()
-	start := held()
+	start := resourcesUsed()
 	signal.Ignore(syscall.SIGCHLD)
 	check(syscall.Kill(notedPID("early"), syscall.SIGKILL) == nil, "kill")
 	eventually("it vanishes", func() bool { return gone(notedPID("early")) })
 	var log exitLog
-	r := Reaper{Escalation: []EscalationStep{{syscall.SIGKILL, 0}}, Reaped: log.add}
+	r := autorestart.Reaper{Escalation: []autorestart.EscalationStep{{Signal: syscall.SIGKILL}}, Reaped: log.add}
 	check(r.Run(context.Background()) == nil, "Run")
 	check(log.len() == 3 && log.of("zombie").Code == 3, log.exits)
 	early, late := log.of("early"), log.of("late")
@@ -379,13 +370,13 @@ var _ = registerScenario("full table", func() {
 		}
 		fds = append(fds, fd)
 	}
-	adopted, err := Adopt(notedPID("polite"))
+	adopted, err := autorestart.Adopt(notedPID("polite"))
 	check(err == nil && adopted.Signal(syscall.SIGTERM) == nil, err)
 	e, err := adopted.Wait(context.Background())
 	check(err == nil && e.Code == 7, e, err)
 
 	var log exitLog
-	r := Reaper{Escalation: quick(), Reaped: log.add}
+	r := autorestart.Reaper{Escalation: quick(), Reaped: log.add}
 	check(r.Run(context.Background()) == nil, "Run")
 	check(log.of("zombie").Code == 3 && log.of("live").Signal == syscall.SIGHUP, log.exits)
 	for _, fd := range fds {
@@ -393,87 +384,64 @@ var _ = registerScenario("full table", func() {
 	}
 })
 
-func TestFullTable(t *testing.T) { runScenarioByBoth(t, "full table") }
+func TestFullTable(t *testing.T) { runScenarioWithAndWithoutPidfds(t, "full table") }
 
-// The initialisation of a package before this one has started a child, which then
-// is listed.
-var _ = registerScenario("started before the listing", func() {
+// The initialisation of a package before the library has started children, which are
+// then in its snapshot. Package early does so.
+var _ = registerScenario(early.Scenario, func() {
 	noteZombie("zombie")
 	noteChild("live", "live")
 }, func() {
-	if inheritedChildren.imageStart(); inheritedChildren.thread == 0 {
-		killAll(inheritedChildren.all)
+	check(early.Began.Before(autorestart.LastRestart().Started), "package early was initialised after the library")
+	own := early.Children
+	if !seesOwnProcesses() || !seesOwnThreads() {
+		killAll(own)
+		killAll(freeChildren())
 		return // nothing tells them apart
 	}
-	own := []int{startChild("live"), startChild("exit 3")}
-	eventually("a zombie", func() bool { return peekChild(own[1]) == waitExited })
-	h := listInherited()
-	for _, pid := range own { // as the main thread would have started it
-		if !slices.Contains(h.all, pid) {
-			h.free = append(slices.Clone(h.free), pid)
-			h.all = h.free
-		}
-	}
-	check(len(h.all) == 4, "listed by", h.by, h.all)
-	list := h.list()
+	eventually("a zombie", func() bool { return isZombie(own[1]) })
+	list := freeChildren()
 	check(len(list) == 2 && !slices.Contains(list, own[0]) && !slices.Contains(list, own[1]), list, "own:", own)
-	check(!h.lists(own[0]) && !h.take(own[0]), "taken for an inherited child")
 	for _, pid := range own {
-		_, err := h.adopt(pid)
-		check(errors.Is(err, ErrNotInherited), "adopted our own child:", err)
+		_, err := autorestart.Adopt(pid)
+		check(errors.Is(err, autorestart.ErrNotInherited), "adopted our own child:", err)
 	}
 	var log exitLog
-	r := Reaper{Escalation: []EscalationStep{{syscall.SIGKILL, 0}}, Reaped: log.add}
-	check(r.reap(context.Background(), h, r.take(h)) == nil, "reap")
+	r := autorestart.Reaper{Escalation: []autorestart.EscalationStep{{Signal: syscall.SIGKILL}}, Reaped: log.add}
+	check(r.Run(context.Background()) == nil, "Run")
 	check(log.len() == 2 && log.of("live").Signal == syscall.SIGKILL && log.of("zombie").Code == 3, log.exits)
-	check(peekChild(own[0]) == waitRunning && peekChild(own[1]) == waitExited, "our own were touched")
+	check(isRunning(own[0]) && isZombie(own[1]), "our own were touched")
 	killAll(own)
 })
 
-func TestStartedBeforeListing(t *testing.T) { runScenario(t, "started before the listing") }
-
-func TestStartedAfter(t *testing.T) {
-	for _, tt := range []struct {
-		name   string
-		thread int
-		pid    int
-		start  uint64
-		want   bool
-	}{
-		{"a tick before", 100, 101, 999, false},
-		{"a tick after", 100, 99, 1001, true},
-		{"in the same tick, before", 100, 99, 1000, false},
-		{"in the same tick, after", 100, 101, 1000, true},
-		{"in the same tick, before, and PIDs have begun again", 300, 32760, 1000, false},
-		{"in the same tick, after, and PIDs have begun again", 32760, 300, 1000, true},
-		{"the same of many PIDs, before", 300, 4194300, 1000, false},
-		{"the same of many PIDs, after", 4194300, 300, 1000, true},
-		{"in the same tick, no thread known", 0, 101, 1000, false},
-		{"a tick after, no thread known", 0, 101, 1001, true},
-	} {
-		if got := startedAfter(tt.thread, 1000, tt.pid, tt.start); got != tt.want {
-			t.Errorf("%s: %v", tt.name, got)
-		}
-	}
+// seesOwnThreads reports whether the threads of this process can be listed.
+func seesOwnThreads() bool {
+	tasks, _ := os.ReadDir("/proc/self/task")
+	return len(tasks) > 0
 }
+
+func TestStartedBeforeSnapshot(t *testing.T) { runScenario(t, early.Scenario) }
+
+// momentEnv says when the children of "many at once" exit.
+const momentEnv = "AUTORESTART_TEST_MOMENT"
 
 // Ten thousand exits in one moment: before the Reaper runs, while it waits, and by
 // what it sends itself.
 var _ = registerScenario("many at once", func() { startSleepers() }, func() {
 	warmUp()
-	start := held()
-	pids := inheritedChildren.list()
+	start := resourcesUsed()
+	pids := freeChildren()
 	check(len(pids) == count(), "inherited", len(pids))
 	own := startOwn("live")
 	var log exitLog
 	stepped := make(chan struct{})
 	var once sync.Once
-	r := Reaper{Escalation: []EscalationStep{}, Reaped: log.add}
-	switch os.Getenv("MOMENT") {
+	r := autorestart.Reaper{Escalation: []autorestart.EscalationStep{}, Reaped: log.add}
+	switch os.Getenv(momentEnv) {
 	case "before":
 		killAll(pids)
 		eventually("zombies", func() bool {
-			return !slices.ContainsFunc(pids, func(pid int) bool { return peekChild(pid) != waitExited })
+			return !slices.ContainsFunc(pids, func(pid int) bool { return !isZombie(pid) })
 		})
 		close(stepped)
 	case "meanwhile":
@@ -483,13 +451,13 @@ var _ = registerScenario("many at once", func() { startSleepers() }, func() {
 			}
 		})
 	case "signalled":
-		r.Escalation = []EscalationStep{{syscall.SIGKILL, 0}}
+		r.Escalation = []autorestart.EscalationStep{{Signal: syscall.SIGKILL}}
 		close(stepped)
 	}
 	done := make(chan error)
 	go func() { done <- r.Run(context.Background()) }()
 	<-stepped
-	if os.Getenv("MOMENT") == "meanwhile" {
+	if os.Getenv(momentEnv) == "meanwhile" {
 		killAll(pids)
 	}
 	check(<-done == nil, "Run")
@@ -498,7 +466,7 @@ var _ = registerScenario("many at once", func() { startSleepers() }, func() {
 		e := log.exits[pid]
 		check(e.Signal == syscall.SIGKILL && !e.Lost, e)
 	}
-	check(peekChild(own.Process.Pid) == waitRunning, "our own child was signalled")
+	check(isRunning(own.Process.Pid), "our own child was signalled")
 	own.Process.Kill()
 	own.Wait()
 	check(haveNoChildren(), "children are left")
@@ -506,46 +474,15 @@ var _ = registerScenario("many at once", func() { startSleepers() }, func() {
 })
 
 func TestManyAtOnce(t *testing.T) {
-	for _, rung := range byBoth {
+	for _, fallback := range withAndWithoutPidfds {
 		for _, moment := range []string{"before", "meanwhile", "signalled"} {
-			t.Run("rung="+rung+" "+moment, func(t *testing.T) {
+			t.Run("fallback="+fallback+" "+moment, func(t *testing.T) {
 				n := 10000
 				if testing.Short() {
 					n = 1000
 				}
-				out, err := scenarioOutput(t, "many at once", rung, countEnv+"="+strconv.Itoa(n), "MOMENT="+moment)
-				if err != nil {
-					t.Fatalf("%v\n%s", err, out)
-				}
+				runScenarioOn(t, "many at once", fallback, countEnv+"="+strconv.Itoa(n), momentEnv+"="+moment)
 			})
 		}
 	}
 }
-
-// However late and of however many children it is asked, one look vouches for all.
-var _ = registerScenario("certain", func() {
-	noteChild("first", "live")
-	noteZombie("zombie")
-	noteChild("last", "live")
-}, func() {
-	if _, err := readChildren(os.Getpid()); err != nil {
-		return // without the list it can't be done
-	}
-	own := startOwn("live")
-	eventually("a tick later", func() bool { return startTick() > inheritedChildren.imageStart()+1 })
-	all := inheritedChildren.list()
-	check(len(all) == 3, all)
-	for _, some := range [][]int{all, all[:1], all[1:], {all[2], all[0], all[1]}} {
-		for _, few := range []bool{true, false} {
-			sure := inheritedChildren.certain(some, few)
-			check(len(sure) == len(some), "not all are looked at")
-			check(!slices.Contains(sure, false), "not certain of", some, "among", all, sure)
-		}
-	}
-	check(!inheritedChildren.certain([]int{own.Process.Pid}, true)[0], "certain of our own")
-	own.Process.Kill()
-	own.Wait()
-	killAll(all)
-})
-
-func TestCertain(t *testing.T) { runScenarioByBoth(t, "certain") }

@@ -1,6 +1,6 @@
-//go:build !autorestart_portable
+//go:build linux && !autorestart_portable
 
-package autorestart
+package reaper_test
 
 import (
 	"context"
@@ -11,61 +11,24 @@ import (
 	"runtime"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/autorestart-go/autorestart"
 )
-
-func TestWhoseZombie(t *testing.T) {
-	ours := [2]int{10, 20}
-	for _, tt := range []struct {
-		name string
-		e    evidence
-		want verdict
-	}{
-		{"nothing known", evidence{pid: 99, session: -1, ours: ours}, unless},
-		{"older than this image", evidence{pid: 99, session: 20, ours: ours, older: true}, ofNobody},
-		{"our session", evidence{pid: 99, session: 20, ours: ours}, unless},
-		{"our session at the start", evidence{pid: 99, session: 10, ours: ours}, unless},
-		{"its own session", evidence{pid: 99, session: 99, ours: ours}, unless},
-		{"a third session", evidence{pid: 99, session: 50, ours: ours}, ofNobody},
-		{"a session outside of the PID namespace", evidence{pid: 99, session: 0, ours: ours}, ofNobody},
-		{"ours is outside, too", evidence{pid: 99, session: 0, ours: [2]int{0, 1}}, unless},
-		{"another thread's child", evidence{pid: 99, session: 20, ours: ours, place: placeOther}, ofOurs},
-		{"the main thread's child", evidence{pid: 99, session: 20, ours: ours, place: placeMain}, unless},
-		{"missed in the lists", evidence{pid: 99, session: 20, ours: ours, place: placeMissed}, again},
-		{"a third session, missed", evidence{pid: 99, session: 50, ours: ours, place: placeMissed}, ofNobody},
-	} {
-		if got := whose(tt.e); got != tt.want {
-			t.Errorf("%s: %v, want %v", tt.name, got, tt.want)
-		}
-	}
-}
-
-func TestParseFDSize(t *testing.T) {
-	for in, want := range map[string]int{
-		"Name:\tx\nFDSize:\t64\nGroups:\t\n": 64,
-		"Name:\tFDSize:\t1\nFDSize:\t256\n":  256,
-		"Name:\tx\nFDSize:\t64":              0,
-		"FDSize:\t64\n":                      0, // never the first line
-		"Name:\tx\nFDSize:\t-1\n":            0,
-		"":                                   0,
-	} {
-		if got, ok := parseFDSize([]byte(in)); got != want || ok != (want > 0) {
-			t.Errorf("parseFDSize(%q) = %d, %v", in, got, ok)
-		}
-	}
-}
 
 func TestOrphansNeedARole(t *testing.T) {
 	if os.Getpid() == 1 {
 		t.Skip("this is process 1")
 	}
-	if err := new(Orphans).Run(t.Context()); !errors.Is(err, errors.ErrUnsupported) {
+	if err := new(autorestart.Orphans).Run(t.Context()); !errors.Is(err, errors.ErrUnsupported) {
 		t.Errorf("Run: %v", err)
 	}
 }
@@ -95,7 +58,7 @@ func init() {
 }
 
 // startOrphans starts Orphans and returns how to end it.
-func startOrphans(o *Orphans) (end func()) {
+func startOrphans(o *autorestart.Orphans) (end func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error)
 	go func() { done <- o.Run(ctx) }()
@@ -108,12 +71,36 @@ func startOrphans(o *Orphans) (end func()) {
 
 // needSubreaper ends a scenario that can't be played here.
 func needSubreaper() {
-	var on int32
-	err := unix.Prctl(unix.PR_GET_CHILD_SUBREAPER, uintptrOf(&on), 0, 0, 0)
-	if err != nil && os.Getpid() != 1 {
-		fmt.Println("skip: PR_GET_CHILD_SUBREAPER:", err)
-		os.Exit(0)
+	if _, err := subreaper(); err != nil && os.Getpid() != 1 {
+		skip("PR_GET_CHILD_SUBREAPER:", err)
 	}
+}
+
+// subreaper reports whether this process is a child subreaper.
+func subreaper() (bool, error) {
+	var on int32
+	_, _, errno := unix.Syscall(unix.SYS_PRCTL, unix.PR_GET_CHILD_SUBREAPER, uintptr(unsafe.Pointer(&on)), 0)
+	if errno != 0 {
+		return false, errno
+	}
+	return on != 0, nil
+}
+
+// getsOrphans reports whether orphans come to this process.
+func getsOrphans() bool {
+	on, _ := subreaper()
+	return on || os.Getpid() == 1
+}
+
+// startedByPidfd reports whether package os keeps a pidfd for every process that it
+// starts.
+func startedByPidfd() bool {
+	p, err := os.FindProcess(os.Getpid())
+	if err != nil {
+		return false
+	}
+	defer p.Release()
+	return p.WithHandle(func(uintptr) {}) == nil
 }
 
 // runParent has a child start an orphan and end, and waits for that child.
@@ -129,29 +116,29 @@ var _ = registerScenario("orphans", func() {
 	noteChild("reapers", "polite")
 }, func() {
 	warmUp()
-	start := held()
-	pidfds := processesHavePidfds()
+	start := resourcesUsed()
+	pidfds := startedByPidfd()
 
 	// A Reaper and an adopter have their children to themselves.
 	var reaped exitLog
-	r := Reaper{Escalation: []EscalationStep{}, Reaped: reaped.add, Skip: func(c Child) bool { return c.PID == notedPID("inherited") }}
+	r := autorestart.Reaper{Escalation: []autorestart.EscalationStep{}, Reaped: reaped.add, Skip: func(c autorestart.Child) bool { return c.PID == notedPID("inherited") }}
 	reaping := make(chan error)
 	go func() { reaping <- r.Run(context.Background()) }()
-	eventually("the Reaper takes its child", func() bool { return len(inheritedChildren.list()) == 1 })
-	adopted, err := Adopt(notedPID("inherited"))
+	eventually("the Reaper takes its child", func() bool { return len(freeChildren()) == 1 })
+	adopted, err := autorestart.Adopt(notedPID("inherited"))
 	check(err == nil, err)
 
 	var log, left exitLog
-	o := &Orphans{
+	o := &autorestart.Orphans{
 		Subreaper: true,
 		Reaped:    log.add,
-		Undecided: func(c Child) { left.add(ChildExit{PID: c.PID}) },
+		Undecided: func(c autorestart.Child) { left.add(autorestart.ChildExit{PID: c.PID}) },
 	}
 	end := startOrphans(o)
-	eventually("subreaper", isSubreaper)
+	eventually("subreaper", getsOrphans)
 
-	// Our own, which nobody waits for yet.
-	own := make([]*exec.Cmd, 2) // few, because one of the rungs has few descriptors
+	// Our own, which are waited for later.
+	own := make([]*exec.Cmd, 2) // few, because one of the fallbacks has few descriptors
 	for i := range own {
 		own[i] = startOwn("exit 3")
 	}
@@ -197,45 +184,46 @@ var _ = registerScenario("orphans", func() {
 	}
 	end()
 	start.check()
-	var on int32
-	unix.Prctl(unix.PR_GET_CHILD_SUBREAPER, uintptrOf(&on), 0, 0, 0)
-	check(on == 0, "still a subreaper")
+	on, _ := subreaper()
+	check(!on, "still a subreaper")
 })
 
-// Of two runs, the second goes on when the first ends, and the last one puts
-// back what was.
-var _ = registerScenario("two orphanages", needSubreaper, func() {
-	var log exitLog
-	o := &Orphans{Subreaper: true, Reaped: log.add}
-	endFirst := startOrphans(o)
-	eventually("subreaper", isSubreaper)
-	endSecond := startOrphans(o)
-	eventually("both run", func() bool {
-		subreaping.mu.Lock()
-		defer subreaping.mu.Unlock()
-		return subreaping.runs == 2
+// Of two runs, the second goes on when the first ends, and the last one undoes what
+// the first has done.
+var _ = registerScenario("two runs", needSubreaper, func() {
+	var first, second exitLog
+	left := func(l *exitLog) func(autorestart.Child) {
+		return func(c autorestart.Child) { l.add(autorestart.ChildExit{PID: c.PID}) }
+	}
+	endFirst := startOrphans(&autorestart.Orphans{Subreaper: true, Reaped: first.add, Undecided: left(&first)})
+	eventually("subreaper", getsOrphans)
+	endSecond := startOrphans(&autorestart.Orphans{Subreaper: true, Reaped: second.add, Undecided: left(&second)})
+	eventually("the second deals with an orphan", func() bool {
+		runParent()
+		time.Sleep(20 * time.Millisecond) // orphans are left alone for half of that
+		return second.len() > 0
 	})
 	endFirst()
-	check(isSubreaper(), "the first has taken it from the second")
+	check(getsOrphans(), "the first has ended it for the second")
+	before := second.len()
 	runParent()
-	eventually("an orphan is reaped, or left", func() bool { return log.len() > 0 || !processesHavePidfds() })
+	eventually("an orphan is reaped, or left", func() bool { return second.len() > before })
 	endSecond()
-	check(!isSubreaper(), "still a subreaper")
-	err := (&Orphans{}).Run(context.Background())
-	check(errors.Is(err, errors.ErrUnsupported), err)
+	on, _ := subreaper()
+	check(!on, "still a subreaper")
+	if os.Getpid() != 1 {
+		err := (&autorestart.Orphans{}).Run(context.Background())
+		check(errors.Is(err, errors.ErrUnsupported), err)
+	}
+	killAll(unwaited(nil)) // session leaders
 })
 
-func TestTwoOrphanages(t *testing.T) { runScenarioByBoth(t, "two orphanages") }
+func TestTwoRunsOfOrphans(t *testing.T) { runScenarioWithAndWithoutPidfds(t, "two runs") }
 
-func isSubreaper() bool {
-	var on int32
-	return unix.Prctl(unix.PR_GET_CHILD_SUBREAPER, uintptrOf(&on), 0, 0, 0) == nil && on == 1 || os.Getpid() == 1
-}
-
-func (l *exitLog) copy() []ChildExit {
+func (l *exitLog) copy() []autorestart.ChildExit {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	var all []ChildExit
+	var all []autorestart.ChildExit
 	for _, e := range l.exits {
 		all = append(all, e)
 	}
@@ -248,12 +236,40 @@ func unwaited(own []*exec.Cmd, but ...int) []int {
 		but = append(but, cmd.Process.Pid)
 	}
 	var pids []int
-	for pid := range listThreads().possibleOrphans() {
-		if peekChild(pid) == waitRunning && !slices.Contains(but, pid) {
+	for _, pid := range possibleOrphans() {
+		if isRunning(pid) && !slices.Contains(but, pid) {
 			pids = append(pids, pid)
 		}
 	}
 	return pids
+}
+
+// possibleOrphans lists the children that orphans can be among: those of the main
+// thread or, where they can't be listed, all.
+func possibleOrphans() (pids []int) {
+	if b, err := os.ReadFile(mainThreadsChildren()); err == nil {
+		for field := range strings.FieldsSeq(string(b)) {
+			pid, err := strconv.Atoi(field)
+			check(err == nil, "children file:", string(b))
+			pids = append(pids, pid)
+		}
+		return pids
+	}
+	limit := 32768
+	if os.Getpid() >= limit {
+		limit = 4194304
+	}
+	for pid := 1; pid < limit; pid++ {
+		if isChild(pid) {
+			pids = append(pids, pid)
+		}
+	}
+	return pids
+}
+
+// mainThreadsChildren is the file that lists the children of the main thread.
+func mainThreadsChildren() string {
+	return "/proc/self/task/" + strconv.Itoa(os.Getpid()) + "/children"
 }
 
 func TestOrphans(t *testing.T) { runScenario(t, "orphans") }
@@ -266,13 +282,12 @@ func init() {
 	}
 }
 
-// Children of the main thread, in the midst of orphans, that somebody waits for at
-// his leisure.
+// Children of the main thread, in the midst of orphans, that are waited for late.
 var _ = registerScenario("waited for late", needSubreaper, func() {
-	pidfds := processesHavePidfds()
+	pidfds := startedByPidfd()
 	var log, left exitLog
-	end := startOrphans(&Orphans{Subreaper: true, Reaped: log.add, Undecided: func(c Child) { left.add(ChildExit{PID: c.PID}) }})
-	eventually("subreaper", isSubreaper)
+	end := startOrphans(&autorestart.Orphans{Subreaper: true, Reaped: log.add, Undecided: func(c autorestart.Child) { left.add(autorestart.ChildExit{PID: c.PID}) }})
+	eventually("subreaper", getsOrphans)
 	const parents, each = 2, 2
 	var own []*exec.Cmd
 	for range parents {
@@ -282,7 +297,7 @@ var _ = registerScenario("waited for late", needSubreaper, func() {
 		}
 	}
 	eventually("all have exited", func() bool {
-		return !slices.ContainsFunc(own, func(c *exec.Cmd) bool { return peekChild(c.Process.Pid) == waitRunning })
+		return !slices.ContainsFunc(own, func(c *exec.Cmd) bool { return isRunning(c.Process.Pid) })
 	})
 	runParent() // its orphan is found by a look at all of them
 	eventually("orphans are reaped, or left like all that may be ours", func() bool {
@@ -301,22 +316,21 @@ var _ = registerScenario("waited for late", needSubreaper, func() {
 
 func TestWaitedForLate(t *testing.T) { runScenario(t, "waited for late") }
 
-// A process that was released belongs to nobody any more, if it is where orphans
-// are. In another thread's list it is ours for good.
+// A process that was released is taken for an orphan, if it is where orphans are. In
+// another thread's list it is ours for good.
 var _ = registerScenario("released", needSubreaper, func() {
-	if !processesHavePidfds() {
+	if !startedByPidfd() {
 		return
 	}
 	var log exitLog
-	end := startOrphans(&Orphans{Subreaper: true, Reaped: log.add})
+	end := startOrphans(&autorestart.Orphans{Subreaper: true, Reaped: log.add})
 	own := startOwn("exit 3")
 	pid := own.Process.Pid
-	list, err := readChildren(os.Getpid())
-	check(err != nil || slices.Contains(list, pid), "not a child of the main thread")
-	eventually("it exits", func() bool { return peekChild(pid) == waitExited })
+	check(slices.Contains(possibleOrphans(), pid), "not a child of the main thread")
+	eventually("it exits", func() bool { return isZombie(pid) })
 	runParent()
 	eventually("orphans are looked after", func() bool { return log.len() > 0 })
-	check(peekChild(pid) == waitExited, "stolen before it was released")
+	check(isZombie(pid), "stolen before it was released")
 	check(own.Process.Release() == nil, "Release")
 	eventually("it is reaped", func() bool { return gone(pid) })
 	end()
@@ -327,11 +341,11 @@ func TestOrphansReleased(t *testing.T) { runScenario(t, "released") }
 // Thousands of os/exec's children come and go beside orphans: none is stolen.
 var _ = registerScenario("orphans and exec", needSubreaper, func() {
 	var log exitLog
-	end := startOrphans(&Orphans{Subreaper: true, Reaped: log.add})
+	end := startOrphans(&autorestart.Orphans{Subreaper: true, Reaped: log.add})
 	var wg sync.WaitGroup
 	var wrong atomic.Int64
 	workers := 4
-	if os.Getenv(rungEnv) == "few-descriptors" {
+	if os.Getenv(fallbackEnv) == fewDescriptors {
 		workers = 1 // os/exec needs some, too
 	}
 	for w := range workers {
@@ -349,7 +363,7 @@ var _ = registerScenario("orphans and exec", needSubreaper, func() {
 	}
 	wg.Wait()
 	check(wrong.Load() == 0, "wrong statuses:", wrong.Load())
-	if processesHavePidfds() {
+	if startedByPidfd() {
 		eventually("all orphans are reaped", haveNoChildren)
 		check(log.len() > 0, "no orphans")
 	}
@@ -362,17 +376,17 @@ func TestOrphansAndExec(t *testing.T) { runScenario(t, "orphans and exec") }
 var _ = registerScenario("many orphans", needSubreaper, func() {
 	const many = 500
 	var log exitLog
-	end := startOrphans(&Orphans{Subreaper: true, Reaped: log.add})
+	end := startOrphans(&autorestart.Orphans{Subreaper: true, Reaped: log.add})
 	out, err := exec.Command("/bin/sh", "-c", "i=0; while [ $i -lt "+strconv.Itoa(many)+" ]; do /bin/true & i=$((i+1)); done").CombinedOutput()
 	check(err == nil, err, string(out))
-	if processesHavePidfds() {
+	if startedByPidfd() {
 		eventually("all orphans are reaped", haveNoChildren)
 	}
 	end()
 })
 
 func TestManyOrphans(t *testing.T) {
-	for _, rung := range byBoth {
-		t.Run("rung="+rung, func(t *testing.T) { runScenarioOn(t, "many orphans", rung) })
+	for _, fallback := range withAndWithoutPidfds {
+		t.Run("fallback="+fallback, func(t *testing.T) { runScenarioOn(t, "many orphans", fallback) })
 	}
 }

@@ -1,6 +1,6 @@
 //go:build unix
 
-package autorestart
+package reaper_test
 
 import (
 	"context"
@@ -12,6 +12,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/autorestart-go/autorestart"
 )
 
 var _ = registerScenario("adopt", func() {
@@ -21,8 +23,8 @@ var _ = registerScenario("adopt", func() {
 	noteChild("other", "live")
 }, func() {
 	warmUp()
-	start := held()
-	list, err := InheritedChildren()
+	start := resourcesUsed()
+	list, err := autorestart.InheritedChildren()
 	check(err == nil && len(list) == 4, "InheritedChildren:", list, err)
 	for _, c := range list {
 		if c.PID != notedPID("live") || !seesProcesses() {
@@ -34,10 +36,10 @@ var _ = registerScenario("adopt", func() {
 	}
 
 	// A zombie can be adopted like any other.
-	zombie, err := Adopt(notedPID("zombie"))
+	zombie, err := autorestart.Adopt(notedPID("zombie"))
 	check(err == nil, err)
-	_, err = Adopt(notedPID("zombie"))
-	check(errors.Is(err, ErrNotInherited), "adopted twice:", err)
+	_, err = autorestart.Adopt(notedPID("zombie"))
+	check(errors.Is(err, autorestart.ErrNotInherited), "adopted twice:", err)
 	e, err := zombie.Wait(context.Background())
 	check(err == nil && e.Code == 3 && e.PID == zombie.PID(), e, err)
 	check(gone(zombie.PID()), "the zombie is still there")
@@ -46,14 +48,14 @@ var _ = registerScenario("adopt", func() {
 	check(errors.Is(zombie.Signal(syscall.SIGTERM), os.ErrProcessDone), "Signal after Wait")
 	check(errors.Is(zombie.Release(), os.ErrClosed), "Release after Wait")
 
-	polite, err := Adopt(notedPID("polite"))
+	polite, err := autorestart.Adopt(notedPID("polite"))
 	check(err == nil, err)
-	live, err := Adopt(notedPID("live"))
+	live, err := autorestart.Adopt(notedPID("live"))
 	check(err == nil, err)
 
 	// A Reaper leaves them alone.
 	var log exitLog
-	r := Reaper{Escalation: []EscalationStep{{syscall.SIGKILL, 0}}, Reaped: log.add}
+	r := autorestart.Reaper{Escalation: []autorestart.EscalationStep{{Signal: syscall.SIGKILL}}, Reaped: log.add}
 	check(r.Run(context.Background()) == nil, "Run")
 	check(log.len() == 1 && log.of("other").Signal == syscall.SIGKILL, log.exits)
 
@@ -85,22 +87,23 @@ var _ = registerScenario("adopt", func() {
 	check(syscall.Kill(live.PID(), 0) == nil, "gone with its handle")
 	check(r.Run(context.Background()) == nil && log.of("live").Signal == syscall.SIGKILL, "not reaped")
 
-	_, err = Adopt(live.PID())
-	check(errors.Is(err, ErrNotInherited), "adopted what is gone:", err)
+	_, err = autorestart.Adopt(live.PID())
+	check(errors.Is(err, autorestart.ErrNotInherited), "adopted what is gone:", err)
 	own := startOwn("exit 3")
-	_, err = Adopt(own.Process.Pid)
-	check(errors.Is(err, ErrNotInherited), "adopted a child of this image:", err)
+	_, err = autorestart.Adopt(own.Process.Pid)
+	check(errors.Is(err, autorestart.ErrNotInherited), "adopted a child of this image:", err)
 	own.Wait()
-	list, err = InheritedChildren()
+	list, err = autorestart.InheritedChildren()
 	check(err == nil && len(list) == 0, "left:", list, err)
 	start.check()
 })
 
 func TestAdopt(t *testing.T) { runScenario(t, "adopt") }
 
-// Adopting takes what there is and no more, whatever somebody else does.
+// The status of an adopted child is lost if another part of the program has waited
+// for it.
 var _ = registerScenario("adopt lost", func() { noteChild("live", "live") }, func() {
-	a, err := Adopt(notedPID("live"))
+	a, err := autorestart.Adopt(notedPID("live"))
 	check(err == nil, err)
 	syscall.Kill(a.PID(), syscall.SIGKILL)
 	var status syscall.WaitStatus
@@ -118,14 +121,14 @@ var _ = registerScenario("adopt while reaping", func() {
 		noteChild("child"+strconv.Itoa(i), "live")
 	}
 }, func() {
-	// Every child has one master, whoever comes first.
+	// Every child has one owner.
 	var log exitLog
-	r := Reaper{Escalation: []EscalationStep{{syscall.SIGKILL, 0}}, Reaped: log.add}
+	r := autorestart.Reaper{Escalation: []autorestart.EscalationStep{{Signal: syscall.SIGKILL}}, Reaped: log.add}
 	done := make(chan error)
 	go func() { done <- r.Run(context.Background()) }()
 	adopted := 0
 	for i := range 50 {
-		a, err := Adopt(notedPID("child" + strconv.Itoa(i)))
+		a, err := autorestart.Adopt(notedPID("child" + strconv.Itoa(i)))
 		if err != nil {
 			continue
 		}

@@ -1,6 +1,6 @@
 //go:build linux && !autorestart_portable
 
-package autorestart
+package reaper_test
 
 import (
 	"context"
@@ -21,12 +21,15 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/autorestart-go/autorestart"
 )
 
 // These benchmarks need children by the thousand that were there before an exec:
 // each measures in the second image of a helper process, once, and prints what it
 // found as "name value unit" lines, which become the benchmark's metrics.
 
+// countEnv is how many children a scenario starts.
 const countEnv = "AUTORESTART_TEST_COUNT"
 
 func count() int {
@@ -38,6 +41,7 @@ func count() int {
 // scenarioValues runs the scenarios in turns, with n children each, and returns
 // what they print.
 func scenarioValues(b *testing.B, n, rounds int, names ...string) map[string][]float64 {
+	b.Helper()
 	values := make(map[string][]float64)
 	for round := range rounds {
 		for i := range names {
@@ -52,10 +56,25 @@ func scenarioValues(b *testing.B, n, rounds int, names ...string) map[string][]f
 				if n, _ := fmt.Sscan(line, &value, &unit); n == 2 {
 					values[unit] = append(values[unit], value)
 				}
+				if listing, ok := initialisation(line); ok {
+					values["µs/initialisation"] = append(values["µs/initialisation"], listing)
+				}
 			}
 		}
 	}
 	return values
+}
+
+// initialisation returns how long the root package took to be initialised, in
+// microseconds, from a line of GODEBUG=inittrace=1. The child snapshot is a part of it.
+func initialisation(line string) (µs float64, ok bool) {
+	rest, ok := strings.CutPrefix(line, "init github.com/autorestart-go/autorestart @")
+	if !ok {
+		return 0, false
+	}
+	var at, took float64
+	n, _ := fmt.Sscanf(rest, "%f ms, %f ms clock", &at, &took)
+	return took * 1000, n == 2
 }
 
 func reportMedians(b *testing.B, values map[string][]float64) map[string]float64 {
@@ -130,7 +149,7 @@ func startZombies(n int) []int {
 	}
 	pids := startMany(n, program)
 	for _, pid := range pids {
-		eventually("a zombie", func() bool { return peekChild(pid) == waitExited })
+		eventually("a zombie", func() bool { return isZombie(pid) })
 	}
 	return pids
 }
@@ -159,16 +178,15 @@ func quickProgram(code string) (path string, ok bool) {
 }
 
 // The synchronous part of CleanUpChildZombies, with living children.
-var _ = registerScenario("bench clean up", func() { startSleepers() }, func() {
-	pids := inheritedChildren.list()
+var _ = registerScenario("bench clean up", func() {
+	startSleepers()
+	os.Setenv("GODEBUG", "inittrace=1")
+}, func() {
+	pids := freeChildren()
 	check(len(pids) == count(), "inherited", len(pids))
 	began := time.Now()
-	CleanUpChildZombiesQuietly()
+	autorestart.CleanUpChildZombiesQuietly()
 	metric(float64(time.Since(began))/1e3, "µs/call")
-	began = time.Now()
-	h := listInherited()
-	metric(float64(time.Since(began))/1e3, "µs/listing")
-	check(len(h.free) == count(), "listed", len(h.free))
 	killAll(pids)
 	began = time.Now()
 	eventually("all gone", haveNoChildren)
@@ -189,11 +207,11 @@ var _ = registerScenario("bench behind a living child", func() {
 	startMany(1, "/bin/sleep", "60")
 	startZombies(count())
 }, func() {
-	pids := inheritedChildren.list()
+	pids := freeChildren()
 	check(len(pids) == count()+1, "inherited", len(pids))
 	began := time.Now()
-	CleanUpChildZombiesQuietly()
-	eventually("zombies gone", func() bool { return peekZombie() == 0 })
+	autorestart.CleanUpChildZombiesQuietly()
+	eventually("zombies gone", haveNoZombies)
 	metric(milliseconds(time.Since(began)), "ms/zombies-gone")
 	check(!haveNoChildren(), "the living child is gone")
 	killAll(pids)
@@ -204,14 +222,14 @@ func BenchmarkBehindLivingChild(b *testing.B) {
 	atMost(b, medians, "ms/zombies-gone", 50)
 }
 
-// Nothing but zombies: a bare wait4 loop, and a Reaper that nobody listens to or
-// that somebody does. Each has a process of its own, because the kernel frees what
-// was waited for somewhat later, at the cost of whoever comes next.
+// Nothing but zombies: a bare wait4 loop, and a Reaper with and without reports. Each
+// has a process of its own, because the kernel frees what was waited for somewhat
+// later, at the cost of the next.
 func registerZombies(name string, reap func(n int)) bool {
 	return registerScenario("bench zombies: "+name, func() { startZombies(count()) }, func() {
-		check(len(inheritedChildren.list()) == count(), "inherited", len(inheritedChildren.list()))
+		check(len(freeChildren()) == count(), "inherited", len(freeChildren()))
 		// Before this, a Reaper would be faster.
-		eventually("PIDs may have been reused", func() bool { return mayBeReused(inheritedChildren.imageStart()) })
+		eventually("PIDs may have been reused", ticksAfterStart)
 		began, cpu := time.Now(), ownCPUTime()
 		reap(count())
 		metric(milliseconds(time.Since(began)), "ms/"+name)
@@ -231,12 +249,12 @@ var _ = registerZombies("wait4-loop", func(n int) {
 })
 
 var _ = registerZombies("reaper", func(int) {
-	check(new(Reaper).Run(context.Background()) == nil, "Run")
+	check(new(autorestart.Reaper).Run(context.Background()) == nil, "Run")
 })
 
 var _ = registerZombies("reports", func(n int) {
 	told := 0
-	r := Reaper{Reaped: func(e ChildExit) { told++ }}
+	r := autorestart.Reaper{Reaped: func(e autorestart.ChildExit) { told++ }}
 	check(r.Run(context.Background()) == nil, "Run")
 	check(told == n, "told of", told)
 })
@@ -267,14 +285,14 @@ func BenchmarkZombies(b *testing.B) {
 // them is gone once they are killed one after the other.
 var _ = registerScenario("bench living", func() { startSleepers() }, func() {
 	warmUp()
-	pids := inheritedChildren.list()
+	pids := freeChildren()
 	check(len(pids) == count(), "inherited", len(pids))
 	memory, threads := memoryInUse(), countThreads() // the collector starts threads, too
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
-	r := Reaper{Escalation: []EscalationStep{}}
+	r := autorestart.Reaper{Escalation: []autorestart.EscalationStep{}}
 	go func() { done <- r.Run(ctx) }()
-	eventually("the Reaper waits", func() bool { return inheritedChildren.isEmpty() && isIdle() })
+	eventually("the Reaper waits", func() bool { return len(freeChildren()) == 0 && isIdle() })
 	metric(float64(memoryInUse()-memory)/float64(len(pids)), "B/child")
 	metric(float64(countThreads()-threads), "threads")
 
@@ -298,24 +316,23 @@ func longestZombie(pids []int) (longest time.Duration) {
 	dead := make(map[int]time.Time)
 	for pids = slices.Clone(pids); len(pids) > 0; time.Sleep(50 * time.Microsecond) { // not to be in the Reaper's way
 		pids = slices.DeleteFunc(pids, func(pid int) bool {
-			state, now := peekChild(pid), time.Now()
+			zombie, err := peek(unix.P_PID, pid)
+			now := time.Now()
 			since, seen := dead[pid]
 			switch {
-			case state == waitExited && !seen:
+			case zombie == pid && !seen:
 				dead[pid] = now
 			case seen:
 				longest = max(longest, now.Sub(since))
 			}
-			return state == waitNotOurs
+			return err != nil
 		})
 	}
 	return longest
 }
 
-func (h *inheritance) isEmpty() bool { return len(h.list()) == 0 }
-
 func countThreads() int {
-	tasks, err := readNumbered("/proc/self/task")
+	tasks, err := os.ReadDir("/proc/self/task")
 	check(err == nil, err)
 	return len(tasks)
 }
@@ -357,19 +374,10 @@ func BenchmarkLiving(b *testing.B) {
 	}
 }
 
-// What the listing adds to the start of a program that has no children.
-func BenchmarkListInherited(b *testing.B) {
-	if !haveNoChildren() {
-		b.Skip("this process has children")
-	}
-	for b.Loop() {
-		listInherited()
-	}
-}
-
 // exec.Command from eight goroutines, beside Orphans and without it in turns, and
 // with so many sockets open that a look at every descriptor would show.
 
+// socketsEnv is how many sockets the process of "bench exec" has open.
 const socketsEnv = "AUTORESTART_TEST_SOCKETS"
 
 var _ = registerScenario("bench exec", func() {}, func() {
@@ -386,7 +394,7 @@ var _ = registerScenario("bench exec", func() {}, func() {
 			without = append(without, runTrue(count()/turns, &errs))
 			continue
 		}
-		end := startOrphans(&Orphans{Subreaper: true})
+		end := startOrphans(&autorestart.Orphans{Subreaper: true})
 		with = append(with, runTrue(count()/turns, &errs))
 		end()
 	}
@@ -401,7 +409,7 @@ var _ = registerScenario("bench exec", func() {}, func() {
 
 	// How long it takes to be rid of the last of many orphans.
 	const orphans = 200
-	end := startOrphans(&Orphans{Subreaper: true})
+	end := startOrphans(&autorestart.Orphans{Subreaper: true})
 	defer end()
 	for range orphans {
 		check(exec.Command("/bin/sh", "-c", "/bin/true &").Run() == nil, "sh")
@@ -409,9 +417,6 @@ var _ = registerScenario("bench exec", func() {}, func() {
 	began := time.Now()
 	eventually("all orphans are reaped", haveNoChildren)
 	metric(milliseconds(time.Since(began)), "ms/last-orphans")
-	began = time.Now()
-	pidfdsHeld(nil)
-	metric(milliseconds(time.Since(began)), "ms/look-at-descriptors")
 })
 
 // runTrue runs n children from eight goroutines and returns how long that took.
@@ -435,7 +440,7 @@ func runTrue(n int, errs *atomic.Int64) time.Duration {
 // With AUTORESTART_TEST_FULL=1, a hundred thousand runs each.
 func BenchmarkExecBesideOrphans(b *testing.B) {
 	n := 4000
-	if os.Getenv("AUTORESTART_TEST_FULL") != "" {
+	if os.Getenv(fullEnv) != "" {
 		n = 100_000
 	}
 	for _, sockets := range []string{"0", "10000"} {
