@@ -1,6 +1,5 @@
 // Package autorestart restarts a daemon in place as soon as a new version of its
-// executable is on disk, and cleans up the child processes that this leaves
-// behind.
+// executable is on disk, and cleans up the child processes that this leaves behind.
 //
 //	func main() {
 //		go autorestart.RestartOnChange()
@@ -8,45 +7,44 @@
 //		...
 //	}
 //
-// A restart is an execve(2): PID, standard streams and resource limits stay, and
-// no supervisor needs to know. The arguments are those that the program was
-// started with, environment and working directory those that it has by then. What
-// the program holds in memory is gone, and so are descriptors that are
-// close-on-exec, as all are that Go opens, unless they are handed over.
+// A restart is an execve(2): the PID, the standard streams and the resource limits
+// stay, and no supervisor needs to know. The new version gets the arguments that the
+// program was started with, and its current environment and working directory. The
+// memory of the program is lost, and so are descriptors that are close-on-exec, as all
+// are that Go opens, unless they are passed on.
 //
 // # What counts as a new version
 //
-// Events only say when to look. A restart happens when the file that the path
-// leads to differs in content from the image that runs, and is ready: a regular
-// file, complete by its ELF headers, for this machine, executable, open for
-// writing nowhere that can be told. Touching the executable or copying the same
-// bytes over it restarts nothing; a file that is half written or broken is never
-// executed.
+// Events only say when to look. A restart happens when the file at the path differs in
+// content from the running image and is ready: a regular file, complete by its ELF
+// headers, for this machine, executable, and not known to be open for writing.
+// Touching the executable or copying the same bytes over it restarts nothing. A file
+// that is half written or broken is never executed.
 //
-// # What is handed over
+// # What crosses the exec
 //
 // Packages [github.com/autorestart-go/autorestart/sockets] and
 // [github.com/autorestart-go/autorestart/httpserve] keep sockets open and drain
-// servers, so that no client notices a restart. [Pass] hands on any other open
-// file, [SetState] a few bytes, [RegisterDrainer] brings to rest what else takes on
-// work. A new version tells by [Ready] that it has what it needs.
+// servers, so that no client notices a restart. [Pass] passes any other open file on,
+// [SetState] a few bytes, and [RegisterDrainer] drains other parts of the program that
+// accept work. A new version calls [Ready] when it has claimed what it needs.
 //
-// With [Restarter.ReadyTimeout] it is on probation until then: should it fail, the
-// version before is executed again, with everything that was handed over.
+// With [Restarter.ReadyTimeout] a new version is on trial until then: if it fails, it
+// is rolled back. The previous version is executed again, with all that was passed on.
 //
 // # Choosing an interface
 //
-// The seven functions need no set-up; they have the names and signatures of
-// github.com/tillberg/autorestart, and log to standard error where that one
-// does. [Restarter], [Watcher] and [Reaper] are what they are made of, for
-// programs that want a context, errors, a logger of their own or a say in when
-// to restart; these are silent unless told otherwise.
+// The seven functions need no set-up. They have the names and signatures of
+// github.com/tillberg/autorestart, and log to standard error where that package does.
+// [Restarter], [Watcher] and [Reaper] are for programs that want a context, errors, a
+// logger of their own, or hooks on the way to the exec. They are silent unless they
+// have a logger.
 //
 // # Systems
 //
-// On Linux changes are noticed by inotify(7) in every directory that the path
-// passes through; without inotify, and on other Unix systems, the path is looked
-// at once a second. Systems without an exec can watch, not restart.
+// On Linux, changes are noticed by inotify(7) in every directory that the path passes
+// through. Without inotify, and on other Unix systems, the path is polled once a
+// second. Systems without an exec can watch, but not restart.
 package autorestart
 
 import (
@@ -55,10 +53,9 @@ import (
 	"time"
 )
 
-// RestartOnChange watches this program's executable and executes the new version
-// as soon as it is ready: same PID, arguments, environment and working
-// directory. It blocks and does not return. What it does is logged to standard
-// error.
+// RestartOnChange watches this program's executable and executes each new version as
+// soon as it is ready, with the same PID, arguments, environment and working
+// directory. It logs to standard error. It does not return.
 func RestartOnChange() {
 	logger := newStderrLogger()
 	r := Restarter{Logger: logger}
@@ -67,12 +64,12 @@ func RestartOnChange() {
 	blockForever()
 }
 
-// NotifyOnChange returns a channel that receives true for each new version of
-// this program's executable. They don't pile up: a receiver that is late finds
-// one. The program goes on running; call [RestartViaExec] to restart it.
+// NotifyOnChange returns a channel that receives true for each new version of this
+// program's executable. The channel holds one value; further changes are merged into
+// it. The program goes on running; call [RestartViaExec] to restart it.
 //
-// With usePolling the path is looked at once a second beside the events. Where
-// events can't be had that is done anyway, and logged to standard error.
+// With usePolling the path is polled once a second beside the events. Where events are
+// not available it is polled anyway, and that is logged to standard error.
 func NotifyOnChange(usePolling bool) chan bool {
 	logger := newStderrLogger()
 	w := &Watcher{Logger: logger}
@@ -88,18 +85,17 @@ func NotifyOnChange(usePolling bool) chan bool {
 			}
 			select {
 			case changes <- true:
-			default: // one is pending, and tells this receiver the same
+			default: // the receiver has not taken the last one, which says the same
 			}
 		}
 	}()
 	return changes
 }
 
-// RestartViaExec executes the file that is at the path of this program's
-// executable, new version or not: same PID, arguments, environment and working
-// directory. It does not return. As long as the exec fails the program goes on
-// running, the reason is logged to standard error whenever it changes, and the
-// exec is tried again.
+// RestartViaExec executes the file at the path of this program's executable, new
+// version or not, with the same PID, arguments, environment and working directory. It
+// does not return. While the exec fails, the program goes on running, the reason is
+// logged to standard error whenever it changes, and the exec is tried again.
 func RestartViaExec() {
 	logger := newStderrLogger()
 	r := Restarter{Logger: logger}
@@ -129,9 +125,9 @@ func CleanUpChildZombies() {
 // CleanUpChildZombiesQuietly is [CleanUpChildZombies] without the logging.
 func CleanUpChildZombiesQuietly() { new(Reaper).reapInBackground() }
 
-// NotifyOnSighup returns a channel that receives SIGHUP. A signal that comes
-// while one is waiting to be received is dropped. See [Notify] for what happens
-// to it during a restart.
+// NotifyOnSighup returns a channel that receives SIGHUP. The channel holds one signal;
+// a signal that arrives while it is full is dropped. [Notify] tells what happens to
+// signals during a restart.
 func NotifyOnSighup() chan os.Signal {
 	return notifyOn(syscall.SIGHUP)
 }
@@ -147,8 +143,8 @@ func notifyOn(sig os.Signal) chan os.Signal {
 	return signals
 }
 
-// blockForever is not select{}, which the runtime takes for a deadlock in a
-// program that has nothing else to do.
+// blockForever is not select{}, which the runtime takes for a deadlock if the program
+// has no other goroutine.
 func blockForever() {
 	for {
 		time.Sleep(time.Hour)

@@ -141,8 +141,8 @@ func executePrevious(target string, args, env []string, h *handover.State) error
 	report.Warn("rolling back to the previous version", "reason", h.Texts[handover.Reason])
 	subscriptions.addTo(h)
 	var resume func()
-	if drain.Process.InUse() {
-		resume = drain.Process.BeginRollback()
+	if drainers := drain.Process.Notifier(); drainers != nil {
+		resume = drainers.BeginRollback()
 	}
 	err := execve(target, args, env, h, nil)
 	report.Warn("cannot execute the previous version", "reason", err)

@@ -248,18 +248,10 @@ func (r *Restarter) replace(done <-chan struct{}, h hooks, running *version, c *
 	t := &c.times
 	t.Judged = time.Now()
 	t.Quiesced, t.Drained = t.Judged, t.Judged
-	ctx, cancel := context.WithCancel(context.Background())
-	defer cancel()
-	go func() {
-		select {
-		case <-done:
-			cancel()
-		case <-ctx.Done():
-		}
-	}()
-	draining := drain.Process.InUse()
+	drainers := drain.Process.Notifier()
+	draining := drainers != nil
 	if draining {
-		d, err := drain.Process.Begin(ctx, r.drainTimeout())
+		d, err := drainers.Begin(context.TODO(), r.drainTimeout())
 		if err != nil {
 			return errDone
 		}

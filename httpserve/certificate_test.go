@@ -13,8 +13,8 @@ import (
 	"time"
 )
 
-// writeCertificate writes a certificate and its key, and returns the path of both
-// without .pem and .key.
+// writeCertificate writes a certificate and its key. It returns the path of both, without
+// .pem and .key.
 func writeCertificate(t testing.TB) string {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)

@@ -6,25 +6,27 @@ import (
 	"net/http"
 	"sync"
 	"time"
+
+	"github.com/autorestart-go/autorestart/internal/httpconn"
 )
 
-// conn is a connection of a server, as far as is known of it.
+// conn is a connection that an [http.Server] has accepted.
 type conn struct {
 	net.Conn
-	tls       *tls.Conn // nil: plain
-	transport net.Conn  // below TLS
-	socket    socketConn
-	mayRest   bool // between requests, instead of being closed
-	grouped   bool // others close it, if it is one of HTTP/2
+	tls       *tls.Conn     // nil if the connection is plain
+	transport net.Conn      // Conn, or the connection below TLS
+	socket    httpconn.Conn // transport, if it is of package sockets; or nil
+	mayPark   bool          // between requests
+	inGroup   bool          // the group of package goaway closes the connection if it is HTTP/2
 
-	mu          sync.Mutex
-	state       http.ConnState
-	since       time.Time // it has been in that state
-	protocol    protocol
-	handshaking bool // as far as is known
-	asked       bool // whether it is
-	closing     bool
-	changed     func()
+	mu                sync.Mutex
+	state             http.ConnState
+	since             time.Time // when it got into that state
+	protocol          protocol
+	handshaking       bool // not known to have ended the handshake
+	awaitingHandshake bool // a goroutine finds out
+	closing           bool
+	changed           func() // reports that handshaking may have changed
 }
 
 type protocol int
@@ -35,36 +37,19 @@ const (
 	http2
 )
 
-// socketConn is a connection of package sockets.
-type socketConn interface {
-	// AtBoundary says that what is read from now on is the next request, and whether
-	// the connection may rest there.
-	AtBoundary(mayRest bool)
-
-	// Begun says that the next request has begun.
-	Begun()
-
-	// Heard returns when something was read, and whether that was since the last
-	// boundary.
-	Heard() (last time.Time, since bool)
-
-	// Linger has Close wait until the client has closed, without waiting itself.
-	Linger()
-}
-
-func newConn(nc net.Conn, mayRest, grouped bool, changed func()) *conn {
-	c := &conn{Conn: nc, transport: nc, grouped: grouped, since: time.Now(), changed: changed}
+func newConn(nc net.Conn, mayPark, inGroup bool, changed func()) *conn {
+	c := &conn{Conn: nc, transport: nc, inGroup: inGroup, since: time.Now(), changed: changed}
 	if t, ok := nc.(*tls.Conn); ok {
 		c.tls, c.transport, c.handshaking = t, t.NetConn(), true
 	}
-	if s, ok := c.transport.(socketConn); ok {
-		c.socket, c.mayRest = s, mayRest && c.tls == nil
-		s.AtBoundary(c.mayRest)
+	if s, ok := c.transport.(httpconn.Conn); ok {
+		c.socket, c.mayPark = s, mayPark && c.tls == nil
+		s.BetweenRequests(c.mayPark)
 	}
 	return c
 }
 
-func (c *conn) set(state http.ConnState) {
+func (c *conn) setState(state http.ConnState) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.protocol == unknown {
@@ -76,49 +61,60 @@ func (c *conn) set(state http.ConnState) {
 	c.state, c.since = state, time.Now()
 	if c.socket != nil {
 		if state == http.StateIdle {
-			c.socket.AtBoundary(c.mayRest)
+			c.socket.BetweenRequests(c.mayPark)
 		} else {
-			c.socket.Begun()
+			c.socket.RequestStarted()
 		}
 	}
 }
 
-// lingerIfHTTP2 has a client that sends what crosses the last GOAWAY read it first.
-func (c *conn) lingerIfHTTP2() {
+// halfCloseIfHTTP2 lets a client whose frames cross the last GOAWAY read that before its
+// writes fail.
+func (c *conn) halfCloseIfHTTP2() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.protocol == http2 && c.socket != nil {
-		c.socket.Linger()
+		c.socket.SetHalfClose()
 	}
 }
 
-func (c *conn) view(drain time.Time) view {
+// snapshot returns what the timeout of the connection depends on, in a restart that
+// began at drainStart.
+func (c *conn) snapshot(drainStart time.Time) snapshot {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	v := view{state: c.state, notOurs: c.mayRest || c.grouped && c.protocol == http2, tls: c.tls != nil, protocol: c.protocol, since: c.since, drain: drain, handshaking: c.handshaking}
-	if c.socket != nil {
-		v.heard, v.underWay = c.socket.Heard()
+	s := snapshot{
+		exempt:      c.mayPark || c.inGroup && c.protocol == http2,
+		state:       c.state,
+		tls:         c.tls != nil,
+		protocol:    c.protocol,
+		since:       c.since,
+		drainStart:  drainStart,
+		handshaking: c.handshaking,
 	}
-	if v.underWay && c.state == http.StateNew && c.tls != nil && !c.asked {
-		c.asked = true
+	if c.socket != nil {
+		s.lastRead, s.started = c.socket.LastRead()
+	}
+	if s.started && c.state == http.StateNew && c.tls != nil && !c.awaitingHandshake {
+		c.awaitingHandshake = true
 		go c.awaitHandshake()
 	}
-	return v
+	return s
 }
 
-// awaitHandshake finds out that the handshake is over: what asks for the outcome
-// waits for it. To HTTP/2 belongs what the client says next.
+// awaitHandshake waits for the end of the handshake: ConnectionState blocks until then.
+// In HTTP/2 the client's next message is still part of it.
 func (c *conn) awaitHandshake() {
 	state := c.tls.ConnectionState()
 	c.mu.Lock()
 	c.handshaking = !state.HandshakeComplete || state.NegotiatedProtocol == "h2"
-	c.asked = state.HandshakeComplete
+	c.awaitingHandshake = state.HandshakeComplete
 	c.mu.Unlock()
 	c.changed()
 }
 
-// closeIfQuiet closes the connection unless there is something to read.
-func (c *conn) closeIfQuiet() bool {
+// closeIfAllRead closes the connection unless the kernel has unread data for it.
+func (c *conn) closeIfAllRead() (closed bool) {
 	if unread(c.transport) {
 		return false
 	}
@@ -128,9 +124,9 @@ func (c *conn) closeIfQuiet() bool {
 	c.mu.Unlock()
 	if first {
 		if c.socket != nil {
-			c.socket.Linger()
+			c.socket.SetHalfClose()
 		}
-		go c.Close() // TLS has something to say before, and may wait
+		go c.Close() // TLS sends an alert first, which may block
 	}
 	return true
 }

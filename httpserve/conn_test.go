@@ -20,7 +20,7 @@ import (
 	. "github.com/autorestart-go/autorestart/internal/daemontest"
 )
 
-// client is a client of one connection.
+// client is a client with one connection.
 type client struct {
 	net.Conn
 	t *testing.T
@@ -38,7 +38,7 @@ func connect(t *testing.T, address string) *client {
 	return &client{conn, t, bufio.NewReader(conn)}
 }
 
-// handshake has the client go on by TLS.
+// handshake makes the client use TLS.
 func (c *client) handshake() *client {
 	c.t.Helper()
 	conn := tls.Client(c.Conn, &tls.Config{InsecureSkipVerify: true})
@@ -55,14 +55,14 @@ func (c *client) send(text string) {
 	}
 }
 
-// want wants a response with that body, and returns it.
+// want returns the next response, which must have that body.
 func (c *client) want(body string) *http.Response {
 	c.t.Helper()
 	resp, _ := c.wantOneOf(body)
 	return resp
 }
 
-// wantOneOf wants a response with one of the bodies.
+// wantOneOf returns the next response, which must have one of the bodies.
 func (c *client) wantOneOf(bodies ...string) (resp *http.Response, body string) {
 	c.t.Helper()
 	resp, err := http.ReadResponse(c.r, nil)
@@ -76,7 +76,7 @@ func (c *client) wantOneOf(bodies ...string) (resp *http.Response, body string) 
 	return resp, string(b)
 }
 
-// wantAny wants a response.
+// wantAny reads the next response.
 func (c *client) wantAny() {
 	c.t.Helper()
 	resp, err := http.ReadResponse(c.r, nil)
@@ -88,7 +88,7 @@ func (c *client) wantAny() {
 	}
 }
 
-// wantEnd wants the connection to have ended.
+// wantEnd checks that the connection has ended.
 func (c *client) wantEnd() {
 	c.t.Helper()
 	if b, err := c.r.ReadByte(); err != io.EOF && !errors.Is(err, syscall.ECONNRESET) {
@@ -104,80 +104,80 @@ func startWeb(t *testing.T, env ...string) (d *Daemon, address string) {
 	return d, d.Want("ready")
 }
 
-// quickly fails the test unless the last drain was far from a timeout.
-func quickly(t *testing.T, d *Daemon) {
+// wantQuickDrain fails the test if the last drain took long enough to be a timeout.
+func wantQuickDrain(t *testing.T, d *Daemon) {
 	t.Helper()
 	if drain, err := time.ParseDuration(d.Ask("drain", "drain")); err != nil || drain > 5*time.Second {
-		t.Errorf("it took %v to come to rest, %v", drain, err)
+		t.Errorf("the drain took %v, %v", drain, err)
 	}
 }
 
-func TestIdleConnectionCrosses(t *testing.T) {
+func TestIdleConnectionsCross(t *testing.T) {
 	d, address := startWeb(t)
 	used, fresh, later := connect(t, address), connect(t, address), connect(t, address)
 	used.send(askGeneration)
 	used.want("0")
 	for _, generation := range []string{"1", "2", "3"} {
 		d.Restart()
-		used.send(askGeneration) // whoever listens
+		used.send(askGeneration) // before or after the exec
 		fresh.send(askGeneration)
 		d.Want("ready")
 		if resp := used.want(generation); resp.Close {
-			t.Error("the connection is to be closed")
+			t.Error("the response says Connection: close")
 		}
 		fresh.want(generation)
-		quickly(t, d)
+		wantQuickDrain(t, d)
 	}
 	later.send(askGeneration)
 	later.want("3")
 }
 
-func TestConnectionEndsWhileItCrosses(t *testing.T) {
+func TestConnectionClosedDuringRestart(t *testing.T) {
 	d, address := startWeb(t)
 	conn, other := connect(t, address), connect(t, address)
 	conn.send(askGeneration)
 	conn.want("0")
 	d.Ask("restart-off", "before")
 	conn.Close()
-	d.Ask("go-on", "off")
+	d.Ask("continue", "off")
 	d.Restart()
 	d.Want("ready")
 	other.send(askGeneration)
 	other.want("1")
 }
 
-// What was begun is finished by the version that has begun it.
-func TestHalfARequest(t *testing.T) {
+// The version that has read the beginning of a request answers it.
+func TestHalfReadRequestIsAnswered(t *testing.T) {
 	for _, split := range []int{1, 3, 4, 10, len(askGeneration) - 1} {
-		for attempt := 1; !finishesHalf(t, split); attempt++ {
+		for attempt := 1; !answersHalfRead(t, split); attempt++ {
 			if attempt == 10 {
-				t.Fatal("never fast enough")
+				t.Fatal("the rest was sent too late each time")
 			}
 		}
 	}
 }
 
-// finishesHalf reports false if the rest was sent so late that the connection was to
-// be closed.
-func finishesHalf(t *testing.T, split int) bool {
+// answersHalfRead reports false if the rest was sent so late that the response said
+// Connection: close.
+func answersHalfRead(t *testing.T, split int) bool {
 	t.Helper()
 	d, address := startWeb(t)
 	conn := connect(t, address)
 	conn.send(askGeneration + askGeneration[:split]) // the second, pipelined
 	conn.want("0")
-	d.Tell("tell-rest")
+	d.Tell("report-draining")
 	began := time.Now()
-	d.Ask("restart", "resting")
+	d.Ask("restart", "draining")
 	conn.send(askGeneration[split:])
 	if first := conn.want("0"); first.Close {
-		const patience = 20 * time.Millisecond
-		if took := time.Since(began); took < patience {
-			t.Errorf("the connection is to be closed after %v", took)
+		const parkTimeout = 20 * time.Millisecond
+		if took := time.Since(began); took < parkTimeout {
+			t.Errorf("the response says Connection: close after %v", took)
 		}
 		conn.wantEnd()
 		return false
 	}
-	// The old version may have seen the beginning of the next one, too.
+	// The old version may have read the beginning of the next request, too.
 	conn.send(askGeneration)
 	if _, body := conn.wantOneOf("0", "1"); body == "0" {
 		conn.send(askGeneration)
@@ -187,11 +187,11 @@ func finishesHalf(t *testing.T, split int) bool {
 	d.Want("ready")
 	conn.send(askGeneration)
 	conn.want("1")
-	quickly(t, d)
+	wantQuickDrain(t, d)
 	return true
 }
 
-func TestCalledOff(t *testing.T) {
+func TestConnectionsContinueWhenRestartIsCalledOff(t *testing.T) {
 	d, address := startWeb(t)
 	idle, fresh := connect(t, address), connect(t, address)
 	idle.send(askGeneration)
@@ -207,10 +207,10 @@ func TestCalledOff(t *testing.T) {
 			}
 			c.SetReadDeadline(time.Now().Add(Patience))
 		}
-		d.Ask("go-on", "off")
+		d.Ask("continue", "off")
 		for _, c := range []*client{idle, fresh, late} {
 			if c.want("0").Close {
-				t.Error("the connection is to be closed")
+				t.Error("the response says Connection: close")
 			}
 		}
 	}
@@ -220,7 +220,7 @@ func TestCalledOff(t *testing.T) {
 	idle.want("1")
 }
 
-func TestTLSComesToRest(t *testing.T) {
+func TestTLSConnectionsAreClosed(t *testing.T) {
 	d, address := startWeb(t, certEnv+"="+writeCertificate(t))
 	silent := connect(t, address)
 	unused := connect(t, address).handshake()
@@ -229,7 +229,7 @@ func TestTLSComesToRest(t *testing.T) {
 	idle.want("0")
 	d.Restart()
 	d.Want("ready")
-	quickly(t, d)
+	wantQuickDrain(t, d)
 	for _, c := range []*client{silent, unused, idle} {
 		c.wantEnd()
 	}
@@ -238,20 +238,20 @@ func TestTLSComesToRest(t *testing.T) {
 	fresh.want("1")
 }
 
-func TestOwnListener(t *testing.T) {
+func TestWrappedListenerDrains(t *testing.T) {
 	d, address := startWeb(t, listenerEnv+"=own")
 	idle := connect(t, address)
 	idle.send(askGeneration)
 	idle.want("0")
 	d.Restart()
 	d.Want("ready")
-	quickly(t, d)
+	wantQuickDrain(t, d)
 	fresh := connect(t, address)
 	fresh.send(askGeneration)
 	fresh.want("1")
 }
 
-func TestLongResponsesAreTold(t *testing.T) {
+func TestLongResponsesEndOnDraining(t *testing.T) {
 	for _, path := range []string{"/events", "/hijack"} {
 		d, address := startWeb(t)
 		conn := connect(t, address)
@@ -273,11 +273,11 @@ func TestLongResponsesAreTold(t *testing.T) {
 		read("end")
 		d.Want("start")
 		d.Want("ready")
-		quickly(t, d)
+		wantQuickDrain(t, d)
 	}
 }
 
-func TestNothingLeaks(t *testing.T) {
+func TestRestartsLeakNoDescriptors(t *testing.T) {
 	for _, env := range []string{"", certEnv + "=" + writeCertificate(t)} {
 		d, address := startWeb(t, env)
 		files := func() int {

@@ -24,8 +24,8 @@ func Example() {
 	log.Fatal(httpserve.Serve(srv, ln))
 }
 
-// Server-sent events end when a restart begins. The client asks again, and waits in
-// the kernel's queue for the next version.
+// Server-sent events end when a restart begins. The client connects again, and waits in
+// the kernel's queue for the new version.
 func Example_events() {
 	http.HandleFunc("/events", func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "text/event-stream")
@@ -46,7 +46,7 @@ func Example_events() {
 	log.Fatal(httpserve.ListenAndServe(&http.Server{Addr: ":8080"}))
 }
 
-// A handler that takes its connection over, as for WebSocket, has to end it, too.
+// A handler that hijacks its connection, as for WebSocket, has to end it, too.
 func Example_webSocketish() {
 	http.HandleFunc("/talk", func(w http.ResponseWriter, r *http.Request) {
 		conn, rw, err := http.NewResponseController(w).Hijack()
@@ -72,7 +72,7 @@ func Example_webSocketish() {
 			case <-autorestart.Draining():
 				fmt.Fprint(conn, "come back in a moment\n")
 				conn.Close()
-				for range lines { // until it notices
+				for range lines { // until the reader ends
 				}
 				return
 			}

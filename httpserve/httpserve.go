@@ -1,5 +1,5 @@
-// Package httpserve serves net/http so that a restart by package autorestart loses
-// no request, not even one that a client can't repeat.
+// Package httpserve serves net/http so that a restart by package autorestart loses no
+// request. That includes requests that a client can't repeat.
 //
 //	srv := &http.Server{Addr: ":8080", Handler: handler}
 //	ln, err := sockets.Listen("tcp", srv.Addr)
@@ -9,52 +9,56 @@
 //
 // # What a client notices
 //
-// Before the exec requests that have begun are answered by the version that they
-// reached. Newcomers wait in the kernel and are answered by the next one.
-//   - Plain HTTP/1.1: nothing. Idle connections cross the exec, and so do those that
-//     have just been made; a client may send its next request at any time. Only what is
-//     asked on a connection that has found no rest for 20 ms is answered with
-//     Connection: close.
-//   - HTTP/1.1 over TLS: a response under way ends its connection (Connection: close). An
-//     idle connection is closed when nothing has come for 10 ms. A request that is on the
-//     way at that very moment fails, as whenever a server closes an idle connection.
-//   - HTTP/2: GOAWAY, in two steps: the client goes elsewhere, and what it has sent by then
-//     is answered. A client that does not answer is given 250 ms.
+// Before the exec, the old version answers the requests that it has begun to read. New
+// connections wait in the kernel, and the new version answers them.
+//   - Plain HTTP/1.1: a client notices nothing, and may send a request at any time.
+//     Connections that are idle or new cross the exec. If a connection is still busy 20
+//     ms after the restart began, because each request follows the last response at
+//     once, its next response carries Connection: close.
+//   - HTTP/1.1 over TLS: a response in progress carries Connection: close and ends its
+//     connection. An idle connection is closed after 10 ms without data. A request that
+//     arrives at that very moment fails, as whenever a server closes an idle
+//     connection.
+//   - HTTP/2: the server sends GOAWAY in two steps. The client opens no new streams on
+//     the connection, and the server answers the requests that were sent before. A
+//     client that does not answer has 250 ms.
 //
-// A server for HTTP/2 without TLS, [http.Protocols], closes all idle connections like
-// that. So does one whose listener is not from package sockets, or wrapped; then
-// newcomers are also kept waiting only if the listener below is from there.
+// A server for HTTP/2 without TLS (see [http.Protocols]) also closes idle connections of
+// plain HTTP/1.1, as if over TLS. The same holds for a server whose listener is not from
+// package sockets or is wrapped. In that case, new connections wait in the kernel only if
+// the wrapped listener is from package sockets.
 //
-// A connection over TLS on which no request has begun is closed after 50 ms; a browser
-// may have made it to be prepared, and makes another.
+// A TLS connection without a request is closed after 50 ms. Browsers open such
+// connections in advance, and open another one when they need it.
 //
-// Each idle connection that crosses the exec takes a second descriptor for the moment,
-// and lengthens it by some 50 µs: a server that has thousands of them had better end
-// them sooner ([http.Server.IdleTimeout]).
+// An idle connection that crosses the exec takes a second descriptor for that time, and
+// makes the exec about 50 µs longer. A server with thousands of idle connections should
+// close them earlier, see [http.Server.IdleTimeout].
 //
 // # Long requests
 //
-// The exec waits for responses that are under way, up to
-// [autorestart.Restarter.DrainTimeout], and newcomers wait with it. So a handler whose
-// response goes on for long, as server-sent events do, should end it when
-// [autorestart.Draining] says so. The same goes for connections that it has taken over,
-// as for WebSocket.
+// The exec waits for responses in progress, for [autorestart.Restarter.DrainTimeout] at
+// most, and new connections wait with it. A handler whose response takes long, as with
+// server-sent events, should therefore end it when the channel of
+// [autorestart.Draining] is closed. The same applies to hijacked connections, as for
+// WebSocket.
 //
-// If the restart is called off, everything is as before, but for idle connections over
-// TLS, which are closed. If the new version is taken back after it has begun to listen,
-// the idle connections that have crossed to it are closed.
+// If the restart is called off, the server continues as before, but idle TLS connections
+// have been closed. If the new version is rolled back after it has called Listen, the idle
+// connections that have crossed the exec are closed.
 package httpserve
 
 import (
 	"net"
 	"net/http"
 
+	"github.com/autorestart-go/autorestart/internal/httpconn"
 	"github.com/autorestart-go/autorestart/sockets"
 )
 
 // ListenAndServe is like [http.Server.ListenAndServe] with a listener of package
-// sockets, see [Serve]. The server's BaseContext is called in between, if set: that
-// is the place for [autorestart.Ready].
+// sockets, see [Serve]. If the server's BaseContext is set, it is called between
+// listening and serving: that is the place for [autorestart.Ready].
 func ListenAndServe(srv *http.Server) error {
 	ln, err := sockets.Listen("tcp", orDefault(srv.Addr, ":http"))
 	if err != nil {
@@ -63,8 +67,8 @@ func ListenAndServe(srv *http.Server) error {
 	return Serve(srv, ln)
 }
 
-// ListenAndServeTLS is like [http.Server.ListenAndServeTLS] with a listener of
-// package sockets, see [Serve].
+// ListenAndServeTLS is like [http.Server.ListenAndServeTLS] with a listener of package
+// sockets, see [ListenAndServe].
 func ListenAndServeTLS(srv *http.Server, certFile, keyFile string) error {
 	ln, err := sockets.Listen("tcp", orDefault(srv.Addr, ":https"))
 	if err != nil {
@@ -80,33 +84,33 @@ func orDefault(addr, def string) string {
 	return addr
 }
 
-// Serve is like [http.Server.Serve]: it returns what that returns, and closes the
-// listener. Shutdown and Close of srv work as ever.
+// Serve is like [http.Server.Serve]: it closes the listener and returns the error of
+// http.Server.Serve. Shutdown and Close of srv work as usual.
 //
-// The first call for a server replaces its Handler, ConnState and ConnContext by others
-// that call those, and sets TLSNextProto if that is nil. So set the fields before,
-// and leave them alone from then on.
+// The first call for a server replaces its fields Handler, ConnState and ConnContext by
+// functions that call the original ones, and sets TLSNextProto if it is nil. Set the
+// fields before that call, and don't change them afterwards.
 func Serve(srv *http.Server, ln net.Listener) error {
 	defer ln.Close()
 	s, err := attach(srv, false)
 	if err != nil {
 		return err
 	}
-	defer s.begin()()
-	if ln, ok := ln.(interface{ GoOn() }); ok {
-		ln.GoOn()
+	defer s.startServing()()
+	if ln, ok := ln.(httpconn.Listener); ok {
+		ln.AcceptParked()
 	}
 	return srv.Serve(ln)
 }
 
-// ServeTLS is like [http.Server.ServeTLS], see [Serve]. It always closes the
-// listener.
+// ServeTLS is like [http.Server.ServeTLS], see [Serve]. It closes the listener in any
+// case.
 func ServeTLS(srv *http.Server, ln net.Listener, certFile, keyFile string) error {
 	defer ln.Close()
 	s, err := attach(srv, true)
 	if err != nil {
 		return err
 	}
-	defer s.begin()()
+	defer s.startServing()()
 	return srv.ServeTLS(ln, certFile, keyFile)
 }

@@ -41,7 +41,7 @@ func testLoad(t *testing.T, network string, secure, keepAlive bool) {
 	if testing.Short() {
 		restarts = 5
 	}
-	deploy := network == "unix" // by rename, or be told to restart
+	deploy := network == "unix" // by rename, or restart by command
 	env := []string{networkEnv + "=" + network}
 	if network == "unix" {
 		env = append(env, addressEnv+"="+filepath.Join(t.TempDir(), "socket"))
@@ -72,14 +72,14 @@ func testLoad(t *testing.T, network string, secure, keepAlive bool) {
 					return
 				default:
 				}
-				// Of a body that no client can send a second time.
+				// No client can send this body a second time.
 				body := strconv.Itoa(i) + " " + strconv.Itoa(n)
 				start := time.Now()
 				reader := strings.NewReader(body)
 				resp, err := client.Post(scheme+"://example/echo", "text/plain", io.MultiReader(reader))
 				if err != nil && reader.Len() == len(body) && strings.Contains(err.Error(), "cannot rewind body") {
-					// Go's client closes the body when a GOAWAY comes before it has sent
-					// anything, and then finds it closed. Nothing was on its way.
+					// Go's client closes the body when a GOAWAY arrives before it has sent
+					// any of it, and then can't send it again. No part of it was sent.
 					continue
 				}
 				if err != nil {

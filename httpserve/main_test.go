@@ -25,11 +25,11 @@ func TestMain(m *testing.M) { Main(m, map[string]func(){"web": webMain}) }
 const (
 	networkEnv  = "AUTORESTART_TEST_NETWORK"
 	addressEnv  = "AUTORESTART_TEST_ADDRESS"
-	certEnv     = "AUTORESTART_TEST_CERT"     // set: TLS with certificate and key of this name
-	listenerEnv = "AUTORESTART_TEST_LISTENER" // "own": one that is not of package sockets
+	certEnv     = "AUTORESTART_TEST_CERT"     // if set, TLS with certificate and key of this name
+	listenerEnv = "AUTORESTART_TEST_LISTENER" // "own": not of package sockets
 )
 
-// ownListener hides what it embeds.
+// ownListener hides the methods of the listener that it embeds.
 type ownListener struct{ net.Listener }
 
 func webMain() {
@@ -72,7 +72,7 @@ func webMain() {
 	autorestart.Ready()
 	Say("ready", address)
 	calledOff := errors.New("called off")
-	goOn := make(chan bool)
+	proceed := make(chan bool)
 	Obey(&autorestart.Restarter{Logger: slog.Default(), PollInterval: 10 * time.Millisecond}, map[string]func(string){
 		"drain": func(string) {
 			t := autorestart.LastRestart()
@@ -81,18 +81,18 @@ func webMain() {
 		"restart-off": func(string) {
 			r := autorestart.Restarter{BeforeExec: func(context.Context) error {
 				Say("before", "")
-				<-goOn
+				<-proceed
 				return calledOff
 			}}
 			go func() { Say("off", r.Restart(context.Background()) == calledOff) }()
 		},
-		"tell-rest": func(string) {
-			resting := autorestart.Draining()
+		"report-draining": func(string) {
+			draining := autorestart.Draining()
 			go func() {
-				<-resting
-				Say("resting", "")
+				<-draining
+				Say("draining", "")
 			}()
 		},
-		"go-on": func(string) { goOn <- true },
+		"continue": func(string) { proceed <- true },
 	})
 }

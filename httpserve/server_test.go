@@ -14,7 +14,7 @@ import (
 	"github.com/autorestart-go/autorestart/sockets"
 )
 
-func TestUsersHooksAndShutdown(t *testing.T) {
+func TestHooksAndShutdownOfServerWork(t *testing.T) {
 	var mu sync.Mutex
 	var states []http.ConnState
 	type ctxKey struct{}
@@ -74,7 +74,7 @@ func TestUsersHooksAndShutdown(t *testing.T) {
 	defer mu.Unlock()
 	for _, state := range []http.ConnState{http.StateNew, http.StateActive, http.StateIdle} {
 		if n := len(slices.DeleteFunc(slices.Clone(states), func(s http.ConnState) bool { return s != state })); n != 2 {
-			t.Errorf("the user heard %d times of state %v", n, state)
+			t.Errorf("ConnState was called %d times with state %v", n, state)
 		}
 	}
 	if err := Serve(srv, mustListen(t)); err != http.ErrServerClosed {
@@ -91,7 +91,7 @@ func mustListen(t *testing.T) net.Listener {
 	return ln
 }
 
-func TestNoCertificate(t *testing.T) {
+func TestServeTLSClosesListenerOnError(t *testing.T) {
 	ln := mustListen(t)
 	if err := ServeTLS(new(http.Server), ln, "no such file", "nor that"); err == nil {
 		t.Error("no error")

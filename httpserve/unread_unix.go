@@ -7,9 +7,11 @@ import (
 	"syscall"
 )
 
-// unread reports whether the kernel has something that nobody has read, be it the end
-// of the stream.
-func unread(c net.Conn) bool {
+func init() { unread = peek }
+
+// peek is [unread] by recv(2). MSG_DONTWAIT keeps it from blocking, even on a socket that
+// [os.File.Fd] has made blocking. AIX does not have that flag.
+func peek(c net.Conn) bool {
 	sc, ok := c.(syscall.Conn)
 	if !ok {
 		return false

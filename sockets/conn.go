@@ -3,41 +3,47 @@ package sockets
 import (
 	"net"
 	"time"
+
+	"github.com/autorestart-go/autorestart/internal/httpconn"
 )
 
 // tcpConn and unixConn are accepted connections. They embed those of package net, so
-// that what these can do works, as sendfile(2).
+// that their other methods work, sendfile(2) included. The embedded connection lies
+// one level deeper than the stream, whose methods of the same name therefore win.
 
 type tcpConn struct {
-	*net.TCPConn
-	s *stream
+	*stream
+	embeddedTCP
 }
-
-func (c *tcpConn) Read(b []byte) (int, error)        { return c.s.read(b) }
-func (c *tcpConn) SetDeadline(t time.Time) error     { return c.s.setDeadline(t) }
-func (c *tcpConn) SetReadDeadline(t time.Time) error { return c.s.setReadDeadline(t) }
-func (c *tcpConn) Close() error                      { return c.s.close() }
-func (c *tcpConn) Linger()                           { c.s.linger() }
-func (c *tcpConn) AtBoundary(mayRest bool)           { c.s.atBoundary(mayRest) }
-func (c *tcpConn) Begun()                            { c.s.requestBegun() }
-func (c *tcpConn) Heard() (time.Time, bool)          { return c.s.heard() }
 
 type unixConn struct {
-	*net.UnixConn
-	s *stream
+	*stream
+	embeddedUnix
 }
 
-func (c *unixConn) Read(b []byte) (int, error)        { return c.s.read(b) }
-func (c *unixConn) SetDeadline(t time.Time) error     { return c.s.setDeadline(t) }
-func (c *unixConn) SetReadDeadline(t time.Time) error { return c.s.setReadDeadline(t) }
-func (c *unixConn) Close() error                      { return c.s.close() }
-func (c *unixConn) Linger()                           { c.s.linger() }
-func (c *unixConn) AtBoundary(mayRest bool)           { c.s.atBoundary(mayRest) }
-func (c *unixConn) Begun()                            { c.s.requestBegun() }
-func (c *unixConn) Heard() (time.Time, bool)          { return c.s.heard() }
+type (
+	embeddedTCP  struct{ *net.TCPConn }
+	embeddedUnix struct{ *net.UnixConn }
+)
 
-// keepAlive is what a [net.ListenConfig] says of accepted connections. A listener
-// that was inherited knows nothing of it.
+var (
+	_ httpconn.Conn = (*tcpConn)(nil)
+	_ httpconn.Conn = (*unixConn)(nil)
+)
+
+func newConn(s *stream, ka keepAlive) net.Conn {
+	switch conn := s.socket.(type) {
+	case *net.TCPConn:
+		ka.apply(conn)
+		return &tcpConn{s, embeddedTCP{conn}}
+	case *net.UnixConn:
+		return &unixConn{s, embeddedUnix{conn}}
+	}
+	panic("unreachable") // package net has no others for these networks
+}
+
+// keepAlive contains the settings of a [net.ListenConfig] for accepted connections. An
+// inherited listener of package net does not have them.
 type keepAlive struct {
 	period time.Duration
 	config net.KeepAliveConfig

@@ -10,9 +10,8 @@ import (
 	"github.com/autorestart-go/autorestart/sockets"
 )
 
-// An echo server over TCP. A connection that is open when a new version is there is
-// served to its end by the old one, or until the next pause if it would go on for
-// long.
+// An echo server over TCP. When a new version is deployed, the old one stops reading
+// from its open connections, answers what has arrived, and closes them.
 func Example_tcp() {
 	ln, err := sockets.Listen("tcp", ":7007")
 	if err != nil {
@@ -34,7 +33,7 @@ func echo(conn net.Conn) {
 	go func() {
 		select {
 		case <-autorestart.Draining():
-			conn.(interface{ CloseRead() error }).CloseRead() // what has come is answered
+			conn.(interface{ CloseRead() error }).CloseRead() // what has arrived is still answered
 		case <-done:
 		}
 	}()
@@ -43,8 +42,8 @@ func echo(conn net.Conn) {
 	conn.Close()
 }
 
-// A server that systemd may start by socket activation: FileDescriptorName=web in the
-// socket unit. Without systemd it opens the address itself.
+// A server that systemd may start by socket activation, with FileDescriptorName=web in
+// the socket unit. Without systemd it opens the address itself.
 func ExampleConfig() {
 	config := sockets.Config{Name: "web"}
 	ln, err := config.Listen(context.Background(), "tcp", ":8080")

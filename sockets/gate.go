@@ -9,10 +9,9 @@ import (
 )
 
 // A gate stands before the calls that take something out of a socket: accept and
-// receive. While it is held, whoever calls them waits, and whoever is inside is
-// sent back to wait, by a deadline that has passed. What nobody has taken stays in
-// the kernel. The callers notice nothing, and a deadline of their own still ends
-// their waiting.
+// receive. While the gate is held, callers wait before it, and a deadline in the past
+// sends those that are inside back to it. What no call has taken stays in the kernel.
+// Callers notice nothing, and their own deadline still ends their wait.
 //
 // A call goes like this:
 //
@@ -26,20 +25,21 @@ type gate struct {
 	// arm sets the deadline of the calls.
 	arm func(time.Time) error
 
-	// waits, unless nil, is called with g locked when somebody begins to wait here, by
-	// 1, and stops, by -1.
-	waits func(n int)
+	// onWait, unless nil, is called with g locked when a caller begins to wait, with
+	// true, and when it stops, with false.
+	onWait func(waits bool)
 
 	mu       sync.Mutex
-	deadline time.Time // the user's
+	deadline time.Time // the caller's
 	held     bool
 	closed   bool
-	epoch    uint // counts the holds
-	inside   int  // may be in the kernel
-	changed  chan struct{}
+	epoch    uint          // counts the holds
+	inside   int           // callers that may be in the kernel
+	changed  chan struct{} // closed by wakeUp; nil if no goroutine waits
 }
 
-var longAgo = time.Unix(1, 0)
+// past is a deadline that interrupts a call.
+var past = time.Unix(1, 0)
 
 // enter waits until the gate is open. It returns at once if the call would fail
 // anyway.
@@ -54,82 +54,84 @@ func (g *gate) enter() (epoch uint) {
 // waitOpen is called with g locked.
 func (g *gate) waitOpen() {
 	for g.held && !g.closed && !expired(g.deadline) {
-		if g.waits != nil {
-			g.waits(+1)
+		if g.onWait != nil {
+			g.onWait(true)
 		}
 		g.wait(nil, g.deadline)
-		if g.waits != nil {
-			g.waits(-1)
+		if g.onWait != nil {
+			g.onWait(false)
 		}
 	}
 }
 
-// leave reports whether the call is to be made again. It is called with g locked.
+// leave reports whether the call was interrupted by a hold and has to be made again.
+// It is called with g locked.
 func (g *gate) leave(epoch uint, err error) (again bool) {
 	g.inside--
 	if g.held || g.closed {
-		g.broadcast()
+		g.wakeUp()
 	}
-	// Without a hold the deadline was the user's. Who is let in to find the socket
-	// closed may be there before it is.
+	// If there was no hold since enter, the deadline was the caller's. A gate that is
+	// closed and held lets callers in; one that comes before the socket is closed is
+	// interrupted, too.
 	return (g.held || epoch != g.epoch) && errors.Is(err, os.ErrDeadlineExceeded) && !expired(g.deadline)
 }
 
-// shutPatience is for a socket whose calls no deadline ends, because [os.File.Fd] of its
+// emptyTimeout is for a socket whose calls no deadline interrupts: [os.File.Fd] of its
 // File has made it blocking.
-const shutPatience = time.Second
+const emptyTimeout = time.Second
 
-// shut holds the gate, and waits until nobody is inside: whoever is may still take
-// something.
-func (g *gate) shut() {
+// holdAndWait holds the gate and waits until no caller is inside, where it could still
+// take something.
+func (g *gate) holdAndWait() {
 	g.mu.Lock()
 	g.hold()
 	g.mu.Unlock()
-	ctx, cancel := context.WithTimeout(context.Background(), shutPatience)
+	ctx, cancel := context.WithTimeout(context.Background(), emptyTimeout)
 	defer cancel()
 	g.await(ctx, func() bool { return g.inside == 0 })
 }
 
-// hold and release are called with g locked.
+// hold is called with g locked.
 func (g *gate) hold() {
 	if !g.held && !g.closed {
 		g.held = true
 		g.epoch++
-		g.arm(longAgo)
-		g.broadcast()
+		g.arm(past)
+		g.wakeUp()
 	}
 }
 
+// release is called with g locked.
 func (g *gate) release() {
 	if g.held {
 		g.held = false
 		g.arm(g.deadline)
-		g.broadcast()
+		g.wakeUp()
 	}
 }
 
-// setDeadline sets the user's deadline.
+// setDeadline sets the caller's deadline.
 func (g *gate) setDeadline(t time.Time) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return g.set(t)
+	return g.setDeadlineLocked(t)
 }
 
-// set is setDeadline, called with g locked.
-func (g *gate) set(t time.Time) error {
+func (g *gate) setDeadlineLocked(t time.Time) error {
 	armed := t
 	if g.held {
-		armed = longAgo
+		armed = past
 	}
 	if err := g.arm(armed); err != nil {
 		return err
 	}
 	g.deadline = t
-	g.broadcast()
+	g.wakeUp()
 	return nil
 }
 
-// await waits until condition, which is called with g locked, or ctx ends.
+// await waits until condition holds or ctx ends. It calls condition with g locked.
 func (g *gate) await(ctx context.Context, condition func() bool) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -142,7 +144,7 @@ func (g *gate) await(ctx context.Context, condition func() bool) error {
 	return nil
 }
 
-// wait waits for a change, the end of done or the given time, with g unlocked.
+// wait unlocks g, waits for wakeUp, the end of done or the given time, and locks g.
 func (g *gate) wait(done <-chan struct{}, until time.Time) {
 	if g.changed == nil {
 		g.changed = make(chan struct{})
@@ -161,8 +163,8 @@ func (g *gate) wait(done <-chan struct{}, until time.Time) {
 	}
 }
 
-// broadcast is called with g locked.
-func (g *gate) broadcast() {
+// wakeUp is called with g locked.
+func (g *gate) wakeUp() {
 	if g.changed != nil {
 		close(g.changed)
 		g.changed = nil

@@ -2,44 +2,45 @@ package sockets
 
 import (
 	"fmt"
-	"net"
 	"strconv"
 	"strings"
 )
 
-// A key is the name that a socket crosses the exec under, see [autorestart.Pass].
-// It holds all that is known of the socket, so that the next image finds what it is
-// asked for without opening any.
+// A key is the name under which a socket crosses the exec, see [autorestart.Pass]. It
+// contains all that the next version has to know to choose a socket without opening
+// it.
 type key struct {
 	kind    kind
-	network string // as it was asked for
-	address string // likewise
-	number  int    // tells sockets of the same network and address apart
-	local   string // the address that it got
-	name    string // that systemd gave it, as a rule
+	network string // as requested
+	address string // as requested
+	number  int    // distinguishes sockets of the same network and address
+	local   string // the address that the socket is bound to
+	name    string // of the socket in systemd; of a connection, a number
 }
 
+// kind is part of what crosses the exec: the strings are the same in all versions of
+// this library.
 type kind string
 
 const (
-	opened    kind = "socket"
-	activated kind = "systemd-socket"       // by systemd, which owns its path
-	unasked   kind = "systemd-socket-spare" // and nobody has asked for it yet; network is what it is
-	accepted  kind = "connection"           // by the listener with the rest of the key; name is a number
-	closing   kind = "closing-connection"   // likewise, that lingers
+	opened     kind = "socket"
+	activated  kind = "systemd-socket"       // opened by systemd, which owns its path
+	unclaimed  kind = "systemd-socket-spare" // the same, unclaimed since the first version; network is the actual one
+	parked     kind = "connection"           // accepted by the listener with the rest of the key
+	halfClosed kind = "closing-connection"   // the same, half closed
 )
 
-// String is what parseKey parses.
+// String returns the string that [parseKey] parses.
 func (k key) String() string {
 	return fmt.Sprintf("%s %s/%d %q %q %q", k.kind, k.network, k.number, k.address, k.local, k.name)
 }
 
-// parseKey reports false for a name that is none of ours.
+// parseKey returns false if s is not the key of a socket.
 func parseKey(s string) (k key, ok bool) {
 	word, s, _ := strings.Cut(s, " ")
 	k.kind = kind(word)
 	switch k.kind {
-	case opened, activated, unasked, accepted, closing:
+	case opened, activated, unclaimed, parked, halfClosed:
 	default:
 		return key{}, false
 	}
@@ -68,18 +69,10 @@ func parseKey(s string) (k key, ok bool) {
 	return k, s == ""
 }
 
-// localAddress is a's for a key; not every socket has one.
-func localAddress(a net.Addr) string {
-	if a == nil {
-		return ""
-	}
-	return a.String()
-}
-
-// hasPath reports whether the socket is reached by a path.
+// hasPath reports whether clients reach the socket by a path.
 func (k key) hasPath() bool { return isUnix(k.network) && !isAbstract(k.local) }
 
-// ownsPath reports whether the path goes with the socket, as package net has it.
+// ownsPath reports whether Close removes the path of the socket, as in package net.
 func (k key) ownsPath() bool {
 	return k.kind == opened && k.network != "unixgram" && k.hasPath()
 }

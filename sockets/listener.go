@@ -11,6 +11,8 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"github.com/autorestart-go/autorestart/internal/httpconn"
 )
 
 // listenerSocket is a [*net.TCPListener] or a [*net.UnixListener].
@@ -22,32 +24,34 @@ type listenerSocket interface {
 }
 
 type listener struct {
-	tenure
+	registration
 	socket    listenerSocket
 	keepAlive keepAlive
-	open      int              // connections accepted and not closed, without those that rest
-	streams   map[*stream]bool // that may cross the exec
-	resting   atomic.Bool      // they should
+	open      int              // connections that a restart waits for: accepted, not closed, not parked
+	streams   map[*stream]bool // connections that may cross the exec
+	quiesced  atomic.Bool      // streams that may be parked should be
 
-	handed []*stream // from the image before, not accepted
-	goesOn bool      // whoever accepts goes on with those
-	asked  sync.Once // for the first connection
+	inheritedStreams []*stream // parked by the previous version, not accepted yet
+	acceptParked     bool      // Accept returns those
+	firstAccept      sync.Once
 }
 
-// newListener makes a listener of a socket that had, in the image before, the key
-// then.
-func newListener(s listenerSocket, k, then key, ka keepAlive) *listener {
+var _ httpconn.Listener = (*listener)(nil)
+
+// newListener makes a listener of a socket with the key k. The previous version passed
+// it under oldKey, which is zero for a new socket.
+func newListener(s listenerSocket, k, oldKey key, ka keepAlive) *listener {
 	l := &listener{
-		tenure:    tenure{gate: gate{arm: s.SetDeadline}, key: k, inherited: then != key{}},
-		socket:    s,
-		keepAlive: ka,
-		streams:   map[*stream]bool{},
+		registration: registration{gate: gate{arm: s.SetDeadline}, key: k, inherited: oldKey != key{}},
+		socket:       s,
+		keepAlive:    ka,
+		streams:      map[*stream]bool{},
 	}
 	if u, ok := s.(*net.UnixListener); ok {
-		u.SetUnlinkOnClose(false) // that is the tenure's
+		u.SetUnlinkOnClose(false) // the registration removes the path
 	}
-	l.takeOver(then)
-	l.begin(restingListener{l})
+	l.inheritStreams(oldKey)
+	l.unregister = registerDrainer(listenerDrainer{l})
 	return l
 }
 
@@ -56,31 +60,34 @@ func (l *listener) File() (*os.File, error)               { return l.socket.File
 func (l *listener) SyscallConn() (syscall.RawConn, error) { return l.socket.SyscallConn() }
 func (l *listener) SetDeadline(t time.Time) error         { return l.setDeadline(t) }
 
-// Accept waits for the next connection, and for the end of a restart that is under
-// way.
+// AcceptParked implements [httpconn.Listener].
+func (l *listener) AcceptParked() { l.acceptParked = true }
+
+// Accept waits for the next connection. During a restart it waits for the end of that,
+// too.
 func (l *listener) Accept() (net.Conn, error) {
-	l.asked.Do(func() {
-		if !l.goesOn {
-			l.dropHanded()
+	l.firstAccept.Do(func() {
+		if !l.acceptParked {
+			l.closeInheritedStreams()
 		}
 	})
 	for {
 		epoch := l.enter()
-		if s := l.nextHanded(); s != nil {
+		if s := l.nextInheritedStream(); s != nil {
 			l.mu.Lock()
 			l.leave(epoch, nil)
 			l.mu.Unlock()
-			return l.wrap(s), nil
+			return newConn(s, l.keepAlive), nil
 		}
 		conn, err := l.socket.Accept()
 		l.mu.Lock()
 		again := l.leave(epoch, err)
 		if err == nil {
-			l.open++ // in the same breath: at no time it is counted nowhere
+			l.open++ // under the same lock, so that Drain counts the call or the connection
 		}
 		l.mu.Unlock()
 		if err == nil {
-			return l.wrap(newStream(conn.(connSocket), l)), nil
+			return newConn(newStream(conn.(streamSocket), l), l.keepAlive), nil
 		}
 		if !again {
 			return nil, err
@@ -88,45 +95,31 @@ func (l *listener) Accept() (net.Conn, error) {
 	}
 }
 
-// GoOn says that whoever accepts takes connections from the middle of a conversation,
-// at a boundary: those that rested at the exec.
-func (l *listener) GoOn() { l.goesOn = true }
-
-func (l *listener) wrap(s *stream) net.Conn {
-	switch conn := s.conn.(type) {
-	case *net.TCPConn:
-		l.keepAlive.apply(conn)
-		return &tcpConn{conn, s}
-	case *net.UnixConn:
-		return &unixConn{conn, s}
-	}
-	panic("unreachable") // package net has no others for these networks
-}
-
-func (l *listener) count(n int) {
+// addOpen adds n to the number of connections that a restart waits for.
+func (l *listener) addOpen(n int) {
 	l.mu.Lock()
 	l.open += n
-	l.broadcast()
+	l.wakeUp()
 	l.mu.Unlock()
 	if n < 0 {
-		l.mayBeOver()
+		l.unregisterIfDone()
 	}
 }
 
-func (l *listener) streamAdded(s *stream) {
+func (l *listener) addStream(s *stream) {
 	l.mu.Lock()
 	l.streams[s] = true
 	l.mu.Unlock()
 }
 
-func (l *listener) streamEnded(s *stream) {
+func (l *listener) removeStream(s *stream) {
 	l.mu.Lock()
 	delete(l.streams, s)
 	l.mu.Unlock()
-	l.mayBeOver()
+	l.unregisterIfDone()
 }
 
-func (l *listener) snapshot() []*stream {
+func (l *listener) allStreams() []*stream {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return slices.Collect(maps.Keys(l.streams))
@@ -135,35 +128,36 @@ func (l *listener) snapshot() []*stream {
 // Close closes the listener. Connections that it has accepted stay open.
 func (l *listener) Close() error {
 	err := l.close(l.socket)
-	l.dropHanded()
-	l.mayBeOver()
+	l.closeInheritedStreams()
+	l.unregisterIfDone()
 	return err
 }
 
-// mayBeOver has the listener wait, if it is closed, for its connections only.
-func (l *listener) mayBeOver() {
+// unregisterIfDone unregisters a closed listener once its connections are closed. Until
+// then a restart waits for them.
+func (l *listener) unregisterIfDone() {
 	l.mu.Lock()
 	none := l.open == 0 && len(l.streams) == 0
 	l.mu.Unlock()
 	if none {
-		l.over()
+		l.unregisterIfClosed()
 	}
 }
 
-// restingListener is a listener as an [autorestart.Drainer].
-type restingListener struct{ *listener }
+// listenerDrainer is a listener as an [autorestart.Drainer].
+type listenerDrainer struct{ *listener }
 
-func (l restingListener) Quiesce() {
-	l.shut()
-	l.resting.Store(true)
-	for _, s := range l.snapshot() {
-		s.rest()
+func (l listenerDrainer) Quiesce() {
+	l.holdAndWait()
+	l.quiesced.Store(true)
+	for _, s := range l.allStreams() {
+		s.quiesce()
 	}
 }
 
-func (l restingListener) Drain(ctx context.Context) error {
+func (l listenerDrainer) Drain(ctx context.Context) error {
 	err := l.await(ctx, func() bool { return l.inside == 0 && l.open == 0 })
-	l.crossAll()
+	l.passStreams()
 	if err != nil {
 		l.mu.Lock()
 		defer l.mu.Unlock()
@@ -172,11 +166,11 @@ func (l restingListener) Drain(ctx context.Context) error {
 	return nil
 }
 
-func (l restingListener) Resume() {
-	l.resting.Store(false)
-	for _, s := range l.snapshot() {
+func (l listenerDrainer) Resume() {
+	l.quiesced.Store(false)
+	for _, s := range l.allStreams() {
 		s.resume()
 	}
 	l.resume()
-	l.mayBeOver()
+	l.unregisterIfDone()
 }

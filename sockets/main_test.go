@@ -25,8 +25,8 @@ func TestMain(m *testing.M) {
 	Main(m, map[string]func(){"echo": echoMain, "activate": activateMain})
 }
 
-// echoMain is a daemon that opens what the test tells it to, and answers whatever it
-// reads with its generation in front.
+// echoMain is a daemon that opens the sockets that the test names. It answers what it
+// reads, with its generation in front.
 func echoMain() {
 	var open []io.Closer
 	calledOff := errors.New("called off")
@@ -34,10 +34,10 @@ func echoMain() {
 	r := &autorestart.Restarter{Logger: slog.Default()}
 	Obey(r, map[string]func(string){
 		"listen": func(arg string) { // network address [name]
-			words := append(strings.SplitN(arg, " ", 3), "")
-			config := sockets.Config{Name: words[2]}
-			if strings.HasPrefix(words[0], "udp") || words[0] == "unixgram" {
-				conn, err := config.ListenPacket(context.Background(), words[0], words[1])
+			fields := append(strings.SplitN(arg, " ", 3), "")
+			config := sockets.Config{Name: fields[2]}
+			if strings.HasPrefix(fields[0], "udp") || fields[0] == "unixgram" {
+				conn, err := config.ListenPacket(context.Background(), fields[0], fields[1])
 				if err != nil {
 					Say("error", err)
 					return
@@ -47,7 +47,7 @@ func echoMain() {
 				Say("open", conn.LocalAddr())
 				return
 			}
-			ln, err := config.Listen(context.Background(), words[0], words[1])
+			ln, err := config.Listen(context.Background(), fields[0], fields[1])
 			if err != nil {
 				Say("error", err)
 				return
@@ -59,7 +59,7 @@ func echoMain() {
 		"close": func(arg string) {
 			Say("closed", open[Must(strconv.Atoi(arg))].Close())
 		},
-		"probation": func(string) { // for the next version
+		"trial": func(string) { // of the next version
 			r.ReadyTimeout = time.Minute
 			Say("done", "")
 		},
@@ -86,22 +86,22 @@ func echoMain() {
 			limit.Cur = n
 			Say("done", syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit))
 		},
-		"restart-too": func(string) { // and the whole command has been read by then
+		"restart-too": func(string) { // has read the whole command when it answers
 			go func() { Say("failed", r.Restart(context.Background())) }()
-			Say("asked", "")
+			Say("begun", "")
 		},
-		"restart-off": func(arg string) { // the restart is called off when the test says so
+		"restart-off": func(arg string) { // the restart is called off at "continue"
 			off := autorestart.Restarter{Logger: r.Logger, BeforeExec: func(context.Context) error {
 				if arg == "close" {
 					open[0].Close()
 				}
 				Say("before", "")
-				<-goOn
+				<-proceed
 				return calledOff
 			}}
 			go func() { Say("off", off.Restart(context.Background()) == calledOff) }()
 		},
-		"restart-close": func(string) { // what is open is closed before the exec
+		"restart-close": func(string) { // the socket is closed before the exec
 			r.BeforeExec = func(context.Context) error { return open[0].Close() }
 			go func() { Say("failed", r.Restart(context.Background())) }()
 		},
@@ -109,11 +109,11 @@ func echoMain() {
 			r.DrainTimeout = Must(time.ParseDuration(arg))
 			go func() { Say("failed", r.Restart(context.Background())) }()
 		},
-		"go-on": func(string) { goOn <- true },
+		"continue": func(string) { proceed <- true },
 	})
 }
 
-var goOn = make(chan bool)
+var proceed = make(chan bool)
 
 func echoConnections(ln net.Listener) {
 	for {
@@ -133,12 +133,11 @@ func echoConnections(ln net.Listener) {
 					return
 				}
 				switch text := string(b[:n]); text {
-				case "stay":
-					// Until it is told to end.
+				case "stay": // until a restart drains
 					fmt.Fprint(conn, "staying")
 					<-autorestart.Draining()
 					fmt.Fprint(conn, "draining")
-				case "stay whatever happens":
+				case "stay forever":
 					fmt.Fprint(conn, "staying")
 					select {}
 				default:
@@ -195,7 +194,7 @@ func want(t *testing.T, conn net.Conn, text string) {
 	}
 }
 
-// wantEcho wants an answer from the generation on a new connection.
+// wantEcho checks that the given generation answers on a new connection.
 func wantEcho(t *testing.T, network, address string, generation int) {
 	t.Helper()
 	conn := dial(t, network, address)

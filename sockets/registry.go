@@ -6,23 +6,22 @@ import (
 	"os"
 	"slices"
 	"sync"
+	"syscall"
 
-	"github.com/autorestart-go/autorestart"
-	"github.com/autorestart-go/autorestart/internal/handover"
+	"github.com/autorestart-go/autorestart/internal/report"
 )
 
-// registry are the sockets of this process.
+// registry contains the sockets of this process.
 var registry struct {
-	mu        sync.Mutex
-	loaded    bool
-	inherited []key // nobody has asked for them
-	accepted  []key // connections of those, or of what was closed
-	open      map[slot]bool
-	given     []key // whose paths stay until this version is ready
-	settled   bool
+	mu          sync.Mutex
+	loaded      bool
+	inherited   []key // unclaimed sockets
+	connections []key // of inherited listeners that are unclaimed or were closed
+	open        map[slot]bool
+	keptPaths   []key // of closed listeners; removed when there can be no rollback
 }
 
-// slot is a socket among those that the program has opened.
+// A slot is what distinguishes a socket from the others that the program has opened.
 type slot struct {
 	network, address string
 	number           int
@@ -36,12 +35,10 @@ func lockRegistry() (unlock func()) {
 	if !r.loaded {
 		r.loaded = true
 		r.open = map[slot]bool{}
-		for _, name := range autorestart.InheritedNames() {
-			switch k, ok := parseKey(name); {
-			case !ok:
-			case k.kind == accepted, k.kind == closing:
-				r.accepted = append(r.accepted, k)
-			default:
+		for _, k := range inheritedKeys() {
+			if k.kind == parked || k.kind == halfClosed {
+				r.connections = append(r.connections, k)
+			} else {
 				r.inherited = append(r.inherited, k)
 			}
 		}
@@ -49,38 +46,38 @@ func lockRegistry() (unlock func()) {
 	return r.mu.Unlock
 }
 
-// claim has the inherited socket that the request means, if any, be the
-// caller's.
+// claim takes the inherited socket that matches the request best out of the registry,
+// if there is one.
 func claim(req *request) (k key, ok bool) {
 	defer lockRegistry()()
 	r := &registry
-	i := choose(r.inherited, req)
+	i := bestMatch(r.inherited, req)
 	if i < 0 {
 		return key{}, false
 	}
 	k = r.inherited[i]
 	r.inherited = slices.Delete(r.inherited, i, i+1)
-	if k.answers(req) {
+	if k.sameCall(req) {
 		r.open[k.slot()] = true
 	}
 	return k, true
 }
 
-// unclaim gives back what was claimed for the request, and could not be used.
+// unclaim undoes claim.
 func unclaim(k key, req *request) {
 	defer lockRegistry()()
-	if k.answers(req) {
+	if k.sameCall(req) {
 		delete(registry.open, k.slot())
 	}
 	registry.inherited = append(registry.inherited, k)
 }
 
-// claimConnections returns the keys of the connections of the listener with the given
-// key. They are the caller's.
+// claimConnections takes the connections of the listener with the given key out of the
+// registry.
 func claimConnections(listener key) (keys []key) {
 	defer lockRegistry()()
 	r := &registry
-	r.accepted = slices.DeleteFunc(r.accepted, func(k key) bool {
+	r.connections = slices.DeleteFunc(r.connections, func(k key) bool {
 		if k.slot() != listener.slot() {
 			return false
 		}
@@ -90,77 +87,78 @@ func claimConnections(listener key) (keys []key) {
 	return keys
 }
 
-// anyInherited reports whether there is a socket of that network which nobody has
-// asked for.
+// anyInherited reports whether there is an unclaimed socket of that network.
 func anyInherited(network string) bool {
 	defer lockRegistry()()
-	return slices.ContainsFunc(registry.inherited, func(k key) bool { return base(k.network) == base(network) })
+	return slices.ContainsFunc(registry.inherited, func(k key) bool {
+		return withoutFamily(k.network) == withoutFamily(network)
+	})
 }
 
-// reserve gives k the lowest number that is free.
-func reserve(k key) key {
+// reserveNumber gives k the lowest number that is free.
+func reserveNumber(k key) key {
 	defer lockRegistry()()
 	r := &registry
-	taken := func() bool {
+	inUse := func() bool {
 		return r.open[k.slot()] || slices.ContainsFunc(r.inherited, func(other key) bool {
-			return other.kind != unasked && other.slot() == k.slot()
+			return other.kind != unclaimed && other.slot() == k.slot()
 		})
 	}
-	for k.number = 0; taken(); k.number++ {
+	for k.number = 0; inUse(); k.number++ {
 	}
 	r.open[k.slot()] = true
 	return k
 }
 
-func vacate(k key) {
+// freeNumber undoes reserveNumber.
+func freeNumber(k key) {
 	defer lockRegistry()()
 	delete(registry.open, k.slot())
 }
 
-// mayBeNeeded reports whether the version before may come back and need the path of
-// the socket, which this one has closed, as main does that panics with a deferred
-// Close. Then it is removed when this version is ready.
-func mayBeNeeded(k key) bool {
+// keepPath reports whether the path of a listener that is being closed has to stay. The
+// previous version may need it after a rollback: a main that panics closes the
+// listener by a deferred Close before it is rolled back. The path is removed when
+// there can be no rollback any more.
+func keepPath(k key) bool {
 	defer lockRegistry()()
-	r := &registry
-	// Not handover.OnProbation, whose lock is held when everything resumes because
-	// nobody could come back.
-	if r.settled || handover.Taken.Number(handover.ReadyWithin) == 0 {
+	if !rollbackPossible() {
 		return false
 	}
-	r.given = append(r.given, k)
+	registry.keptPaths = append(registry.keptPaths, k)
 	return true
 }
 
-func init() { handover.Settled = dropInherited }
+func init() { onUnclaimedClosed(forgetUnclaimed) }
 
-// dropInherited lets go of what nobody has asked for; the root package has closed all
-// of it that an image before has left.
-func dropInherited() {
+// forgetUnclaimed removes what is left of unclaimed sockets. Package autorestart has
+// closed those that the previous version passed, but not those that this version
+// itself has got from systemd.
+func forgetUnclaimed() {
 	unlock := lockRegistry()
-	dropped := append(registry.inherited, registry.given...)
-	registry.inherited, registry.given, registry.settled = nil, nil, true
+	forgotten := append(registry.inherited, registry.keptPaths...)
+	registry.inherited, registry.keptPaths = nil, nil
 	unlock()
-	for _, k := range dropped {
-		if k.kind == unasked {
-			if autorestart.Generation() == 0 {
-				handover.Notice("closed what systemd has passed and nobody asked for", "address", k.local, "name", k.name)
+	for _, k := range forgotten {
+		if k.kind == unclaimed {
+			if isFirstVersion() {
+				report.Warn("closed unclaimed socket from systemd", "address", k.local, "name", k.name)
 			}
-			autorestart.Pass(k.String(), nil)
+			stopPassing(k)
 		}
 		if k.ownsPath() {
-			removeDead(k.local, k.network)
+			removeUnusedPath(k.network, k.local)
 		}
 	}
 }
 
-// removeDead removes the path of a listener that is closed, unless another listens
-// there by now.
-func removeDead(path, network string) {
+// removeUnusedPath removes the path of a listener that is closed, unless there is
+// another listener by now.
+func removeUnusedPath(network, path string) {
 	conn, err := net.Dial(network, path)
 	if err == nil {
 		conn.Close()
-	} else if errors.Is(err, errRefused) {
+	} else if errors.Is(err, syscall.ECONNREFUSED) {
 		os.Remove(path)
 	}
 }

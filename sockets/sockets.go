@@ -1,6 +1,6 @@
-// Package sockets opens sockets that survive the restarts of package autorestart:
-// asked for again by the new version, the same network and address gives the same
-// socket. Nobody is refused in between, since the kernel's queue is the same, too.
+// Package sockets opens sockets that survive the restarts of package autorestart: in
+// the new version, a call with the same network and address returns the same socket.
+// No client is refused in between, because the kernel's queue survives, too.
 //
 //	ln, err := sockets.Listen("tcp", ":8080")
 //	...
@@ -14,41 +14,53 @@
 //
 // # Before the exec
 //
-// Every socket of this package is brought to rest before an exec, see
-// [autorestart.RegisterDrainer]: Accept and the methods that read from a packet
-// connection wait, newcomers stay in the kernel, and the exec waits until
+// Every socket of this package is drained before an exec, see
+// [autorestart.RegisterDrainer]. Accept blocks, and so do the methods that read from a
+// packet connection. New connections and packets stay in the kernel. The exec waits
+// until
 //   - every accepted connection is closed
-//   - everybody who has read a packet asks for the next one, or has closed the
-//     socket: that is taken to say that the packet is done with. Of several readers
-//     each counts for one packet, whichever that was: one that comes for its first,
-//     or back from an error, can stand in for another who is still at work.
+//   - every packet that was read has been handled. A packet counts as handled when
+//     its reader calls a read method again, or when the socket is closed. The package
+//     counts the readers but can't distinguish them. A reader that comes for its first
+//     packet, or back from an error, is taken for one of those that are at work.
 //
-// What is not done after [autorestart.Restarter.DrainTimeout] is cut off. Connections
-// that stay open for long should end when [autorestart.Draining] says so. If the
-// restart is called off, everything goes on; nothing is lost either way, and no
-// Accept or read returns an error that it would not have returned otherwise.
+// After [autorestart.Restarter.DrainTimeout] the exec cuts off what is left.
+// Connections that stay open for long should end when the channel of
+// [autorestart.Draining] is closed.
 //
-// # Which socket is the same
+// If the restart is called off, Accept and the read methods continue. Whether there is
+// an exec or not, nothing that waits in the kernel is lost, and no Accept or read
+// returns an error because of the restart.
 //
-// Networks and addresses are those of package net. What was opened by the same
-// call is found first, the nth of several by the nth call; then a socket that has
-// the address that is asked for, as for 0.0.0.0:8080 where the version before asked
-// for :8080. So port 0 keeps the port that it got. What the new version has not asked
-// for when it calls [autorestart.Ready] is closed. Until then an address that was
-// handed over is taken for [net.Listen]: a version from before this package was in use
-// can't go back to its own.
+// # Which socket a call returns
 //
-// The path of a Unix socket stays. Don't remove it before listening, unless
-// [autorestart.Generation] is 0: without a path, an inherited socket is of no use, and
-// another is opened. Close removes the path of a listener as package net does; on
-// probation only [autorestart.Ready] does, if the version before needs it to come back.
+// Networks and addresses are those of package net. A call returns the first of these
+// sockets that exists and is unclaimed:
+//   - the socket that the same call opened before the restart; of several, the nth
+//     call returns the nth socket
+//   - a socket that systemd passed with the name [Config].Name
+//   - a socket that is bound to the requested address: a call with 0.0.0.0:8080
+//     returns the socket that the previous version opened with :8080
+//   - a new socket
+//
+// So a socket that was opened with port 0 keeps the port that it got.
+//
+// [autorestart.Ready] closes the sockets that the new version has not claimed. Until
+// then their addresses are in use: a new version that calls [net.Listen] instead of this
+// package can't listen on them.
+//
+// The path of a Unix socket stays. Remove it before listening only if
+// [autorestart.Generation] is 0: an inherited socket without its path is of no use, so
+// a new one is opened. Close removes the path of a listener, as in package net. While
+// this version is on trial, Close leaves the path of an inherited listener to the
+// previous version, which needs it after a rollback; [autorestart.Ready] removes it.
 //
 // # systemd
 //
 // Sockets that systemd passes (sd_listen_fds(3)) are found like inherited ones, by
-// address or by [Config].Name, in the first image and all that follow. The
-// variables are taken out of the environment. Close leaves the paths of these
-// sockets alone.
+// address or by [Config].Name, in the first version and in all that follow. The package
+// removes LISTEN_PID, LISTEN_FDS and LISTEN_FDNAMES from the environment. Close leaves
+// the paths of these sockets alone.
 package sockets
 
 import (
@@ -56,75 +68,84 @@ import (
 	"net"
 )
 
-// Listen is [net.Listen] for a listener that survives restarts: networks tcp, tcp4,
-// tcp6, unix and unixpacket.
+// Listen is like [net.Listen] for a listener that survives restarts. The network is
+// tcp, tcp4, tcp6, unix or unixpacket.
 //
-// Connections that it accepts embed [*net.TCPConn] or [*net.UnixConn]. The listener
-// also has the methods SetDeadline, File and SyscallConn of those of package net.
+// The listener also has the methods SetDeadline, File and SyscallConn of the
+// listeners of package net. The connections that it accepts embed [*net.TCPConn] or
+// [*net.UnixConn].
 //
-// Errors are those of net.Listen, [*net.OpError], also where no descriptor is left
-// for what crosses the exec; then the socket is closed. On systems without an exec
-// the listener works all the same.
+// Errors are those of net.Listen, [*net.OpError]. Listen also fails, and closes the
+// socket, if there is no descriptor left for the copy that crosses the exec. On
+// systems without an exec the listener works like one of package net.
 func Listen(network, address string) (net.Listener, error) {
 	return new(Config).Listen(context.Background(), network, address)
 }
 
-// ListenPacket is [net.ListenPacket] for a connection that survives restarts:
-// networks udp, udp4, udp6 and unixgram.
+// ListenPacket is like [net.ListenPacket] for a connection that survives restarts. The
+// network is udp, udp4, udp6 or unixgram.
 //
-// The connection embeds [*net.UDPConn] or [*net.UnixConn]. The path of a unixgram
-// socket stays when it is closed, as in package net.
+// The connection embeds [*net.UDPConn] or [*net.UnixConn]. Close leaves the path of a
+// unixgram socket, as in package net.
 func ListenPacket(network, address string) (net.PacketConn, error) {
 	return new(Config).ListenPacket(context.Background(), network, address)
 }
 
-// Config has options for sockets. The zero value has none.
+// Config contains options for sockets. The zero value has none.
 type Config struct {
-	// ListenConfig is for sockets that are opened. One that is inherited stays what
-	// it is: Control is not called for it, but the keep-alive of accepted
-	// connections is as it says.
+	// ListenConfig applies to new sockets. An inherited socket keeps its options, and
+	// Control is not called for it. The keep-alive settings apply to the connections
+	// that either accepts.
 	net.ListenConfig
 
-	// Name is that of the socket in systemd: FileDescriptorName=, or the name of
-	// the unit. If empty, or if systemd has passed no such socket, the address alone
-	// decides.
+	// Name is the name of the socket in systemd: FileDescriptorName=, or else the name
+	// of the socket unit. If empty, or if systemd has passed no such socket, the
+	// address alone decides.
 	Name string
 }
 
-// Listen is like the function of that name.
+// Listen is like the function [Listen], with the options of c.
 func (c *Config) Listen(ctx context.Context, network, address string) (net.Listener, error) {
 	switch network {
 	case "tcp", "tcp4", "tcp6", "unix", "unixpacket":
 	default:
 		return nil, unknownNetwork(network, address)
 	}
-	s, k, then, err := obtain(ctx, network, address, c.Name, fileListener, func() (listenerSocket, error) {
-		ln, err := c.ListenConfig.Listen(ctx, network, address)
-		if err != nil {
-			return nil, err
-		}
-		return ln.(listenerSocket), nil
-	}, listenerSocket.Addr)
+	s, k, oldKey, err := open(ctx, request{network: network, address: address, name: c.Name}, source[listenerSocket]{
+		listen: func() (listenerSocket, error) {
+			ln, err := c.ListenConfig.Listen(ctx, network, address)
+			if err != nil {
+				return nil, err
+			}
+			return ln.(listenerSocket), nil
+		},
+		fromFile: fileListener,
+		addr:     listenerSocket.Addr,
+	})
 	if err != nil {
 		return nil, err
 	}
-	return newListener(s, k, then, keepAlive{c.KeepAlive, c.KeepAliveConfig}), nil
+	return newListener(s, k, oldKey, keepAlive{c.KeepAlive, c.KeepAliveConfig}), nil
 }
 
-// ListenPacket is like the function of that name.
+// ListenPacket is like the function [ListenPacket], with the options of c.
 func (c *Config) ListenPacket(ctx context.Context, network, address string) (net.PacketConn, error) {
 	switch network {
 	case "udp", "udp4", "udp6", "unixgram":
 	default:
 		return nil, unknownNetwork(network, address)
 	}
-	s, k, _, err := obtain(ctx, network, address, c.Name, filePacketConn, func() (packetSocket, error) {
-		conn, err := c.ListenConfig.ListenPacket(ctx, network, address)
-		if err != nil {
-			return nil, err
-		}
-		return conn.(packetSocket), nil
-	}, packetSocket.LocalAddr)
+	s, k, _, err := open(ctx, request{network: network, address: address, name: c.Name}, source[packetSocket]{
+		listen: func() (packetSocket, error) {
+			conn, err := c.ListenConfig.ListenPacket(ctx, network, address)
+			if err != nil {
+				return nil, err
+			}
+			return conn.(packetSocket), nil
+		},
+		fromFile: filePacketConn,
+		addr:     packetSocket.LocalAddr,
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -132,5 +153,5 @@ func (c *Config) ListenPacket(ctx context.Context, network, address string) (net
 }
 
 func unknownNetwork(network, address string) error {
-	return &net.OpError{Op: "listen", Net: network, Addr: asked{network, address}, Err: net.UnknownNetworkError(network)}
+	return listenError(network, address, net.UnknownNetworkError(network))
 }

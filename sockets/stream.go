@@ -5,57 +5,53 @@ import (
 	"net"
 	"os"
 	"time"
-
-	"github.com/autorestart-go/autorestart"
 )
 
-// stream is an accepted connection, as its listener sees it.
-//
-// Package httpserve, which can tell where a request ends and the next one has not
-// begun, calls that a boundary. There a connection may rest: while everything is brought
-// to rest nobody reads from it, it need not be waited for, and crosses the exec. Its
-// client notices nothing.
+// A stream is an accepted connection, as its listener sees it. Its exported methods
+// are those of [net.Conn] and [httpconn.Conn] in which the connections of this package
+// differ from those of package net.
 type stream struct {
-	gate // read
-	conn connSocket
-	l    *listener
+	gate     // before Read
+	socket   streamSocket
+	listener *listener
 
-	mayRest bool
-	atStart bool      // nothing was read since the last boundary
-	lastAt  time.Time // something was read
-	rests   bool      // a reader waits at the gate, and nothing was read; the listener does not count it
-	lingers bool      // see linger
-	passed  key       // under which it crosses the exec; none if zero
+	mayPark  bool      // see httpconn.Conn
+	between  bool      // between requests: the next one has not started
+	lastRead time.Time // when a read last returned data
+	parked   bool      // a reader waits at the gate, or none is there yet; listener.open does not count the stream
+	passedAs key       // under which the stream is passed to the next version; zero if it is not
 
-	// buffer is how much the first reader asked for, if the stream may rest. One that
-	// asks for less has something left from before.
-	buffer int
+	// bufferSize is the size that the first reader's buffer has, if the stream may be
+	// parked. A reader with a smaller buffer keeps some data of an earlier read.
+	bufferSize int
+
+	halfClose bool // see httpconn.Conn
 }
 
-// connSocket is a [*net.TCPConn] or a [*net.UnixConn].
-type connSocket interface {
+// streamSocket is a [*net.TCPConn] or a [*net.UnixConn].
+type streamSocket interface {
 	net.Conn
 	CloseWrite() error
 	File() (*os.File, error)
 }
 
-func newStream(conn connSocket, l *listener) *stream {
-	s := &stream{conn: conn, l: l}
-	s.arm, s.waits = conn.SetReadDeadline, s.resting
+func newStream(socket streamSocket, l *listener) *stream {
+	s := &stream{socket: socket, listener: l}
+	s.arm, s.onWait = socket.SetReadDeadline, s.setParked
 	return s
 }
 
-func (s *stream) read(b []byte) (n int, err error) {
+func (s *stream) Read(b []byte) (n int, err error) {
 	for {
-		epoch, err := s.enterWith(len(b))
+		epoch, err := s.enterRead(len(b))
 		if err == nil {
-			n, err = s.conn.Read(b)
+			n, err = s.socket.Read(b)
 		}
 		s.mu.Lock()
 		again := s.leave(epoch, err)
 		if n > 0 {
-			s.lastAt = time.Now()
-			s.begun()
+			s.lastRead = time.Now()
+			s.requestStarted()
 		} else if s.closed && errors.Is(err, os.ErrDeadlineExceeded) {
 			err = s.errClosed("read")
 		}
@@ -66,17 +62,17 @@ func (s *stream) read(b []byte) (n int, err error) {
 	}
 }
 
-// enterWith is enter for a reader with a buffer of that size. It fails if the stream
-// is closed.
-func (s *stream) enterWith(size int) (epoch uint, err error) {
+// enterRead is enter for a reader with a buffer of the given size. It fails if the
+// stream is closed; the reader must leave all the same.
+func (s *stream) enterRead(size int) (epoch uint, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.mayRest {
-		if s.buffer == 0 {
-			s.buffer = size
+	if s.mayPark {
+		if s.bufferSize == 0 {
+			s.bufferSize = size
 		}
-		if size != s.buffer {
-			s.begun()
+		if size != s.bufferSize {
+			s.requestStarted()
 		}
 	}
 	s.waitOpen()
@@ -87,133 +83,49 @@ func (s *stream) enterWith(size int) (epoch uint, err error) {
 	return s.epoch, err
 }
 
-func (s *stream) errClosed(op string) error {
-	local := s.conn.LocalAddr()
-	return &net.OpError{Op: op, Net: local.Network(), Source: local, Addr: s.conn.RemoteAddr(), Err: net.ErrClosed}
-}
-
-// begun is called, with s locked, when the next request is.
-func (s *stream) begun() {
-	s.atStart = false
-	s.release()
-}
-
-// resting is called with s locked.
-func (s *stream) resting(n int) {
-	if s.closed {
-		return // close has seen to the count
-	}
-	s.rests = n > 0
-	s.l.count(-n)
-}
-
-func (s *stream) atBoundary(mayRest bool) {
-	if mayRest && !s.mayRest { // the first time: nobody else has a say in it
-		s.l.streamAdded(s)
-	}
+func (s *stream) SetReadDeadline(t time.Time) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.mayRest, s.atStart = mayRest, true
-	if mayRest && s.l.resting.Load() {
-		s.hold()
-	}
-}
-
-// requestBegun says that the boundary is passed, even if nothing was read: the next
-// request came together with the last.
-func (s *stream) requestBegun() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.begun()
-}
-
-// heard returns when something was read, and whether that was since the last
-// boundary.
-func (s *stream) heard() (last time.Time, since bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.lastAt, !s.atStart
-}
-
-// rest has the stream rest as soon as it may.
-func (s *stream) rest() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.mayRest && s.atStart {
-		s.hold()
-	}
-}
-
-func (s *stream) resume() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.stay()
-	s.release()
-}
-
-// cross has the stream cross the exec if it rests.
-func (s *stream) cross(k key) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.lingers {
-		k.kind = closing
-	}
-	if !s.rests && !s.lingers || s.passed != (key{}) {
-		return nil
-	}
-	if err := pass(k, s.conn); err != nil {
-		return err
-	}
-	s.passed = k
-	return nil
-}
-
-// stay undoes cross. It is called with s locked.
-func (s *stream) stay() {
-	if s.passed != (key{}) {
-		autorestart.Pass(s.passed.String(), nil)
-		s.passed = key{}
-	}
-}
-
-func (s *stream) setReadDeadline(t time.Time) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closed { // the deadline is that of lingering
+	if s.closed { // a half-closed stream has a deadline of its own
 		return s.errClosed("set")
 	}
-	return s.set(t)
+	return s.setDeadlineLocked(t)
 }
 
-func (s *stream) setDeadline(t time.Time) error {
-	if err := s.conn.SetWriteDeadline(t); err != nil {
+func (s *stream) SetDeadline(t time.Time) error {
+	if err := s.socket.SetWriteDeadline(t); err != nil {
 		return err
 	}
-	return s.setReadDeadline(t)
+	return s.SetReadDeadline(t)
 }
 
-func (s *stream) close() error {
+func (s *stream) Close() error {
 	s.mu.Lock()
-	first, counted := !s.closed, !s.rests
-	s.closed, s.rests = true, false
-	s.stay()
-	s.broadcast()
-	lingers := s.lingers
+	first, counted := !s.closed, !s.parked
+	s.closed, s.parked = true, false
+	s.stopPassing()
+	s.wakeUp()
+	halfClose := s.halfClose
 	s.mu.Unlock()
 	if !first {
 		return s.errClosed("close")
 	}
 	var err error
-	if lingers {
-		err = s.conn.CloseWrite()
-		s.l.streamAdded(s)
-		go s.discard()
+	if halfClose {
+		err = s.socket.CloseWrite()
+		s.listener.addStream(s)
+		go s.discardAndClose()
 	} else {
-		err = s.conn.Close()
-		s.l.streamEnded(s)
+		err = s.socket.Close()
+		s.listener.removeStream(s)
 	}
 	if counted {
-		s.l.count(-1)
+		s.listener.addOpen(-1)
 	}
 	return err
+}
+
+func (s *stream) errClosed(op string) error {
+	local := s.socket.LocalAddr()
+	return &net.OpError{Op: op, Net: local.Network(), Source: local, Addr: s.socket.RemoteAddr(), Err: net.ErrClosed}
 }

@@ -48,7 +48,7 @@ func TestEveryNetworkSurvives(t *testing.T) {
 			wantEcho(t, s.network, address, 0)
 			for generation := range 3 {
 				d.Restart()
-				// Nobody listens yet; the kernel does.
+				// The kernel accepts connections before the new version listens.
 				early := dial(t, s.network, address)
 				send(t, early, "early")
 				if again := d.Ask(listen, "open"); again != address {
@@ -64,7 +64,7 @@ func TestEveryNetworkSurvives(t *testing.T) {
 	}
 }
 
-// freePort is one that nobody listens on, in all likelihood.
+// freePort returns a port that most likely no socket is bound to.
 func freePort(t *testing.T) string {
 	t.Helper()
 	ln, err := net.Listen("tcp", ":0")
@@ -76,7 +76,7 @@ func freePort(t *testing.T) string {
 	return port
 }
 
-func TestSameAddressInOtherWords(t *testing.T) {
+func TestSameAddressWrittenDifferently(t *testing.T) {
 	port := freePort(t)
 	d := Start(t, "echo")
 	for generation, listen := range []string{
@@ -99,12 +99,12 @@ func TestSameAddressInOtherWords(t *testing.T) {
 			early.Close()
 		}
 		if names := d.Ask("names", "names"); strings.Count(names, "socket") != 1 {
-			t.Errorf("crosses the exec: %q", names)
+			t.Errorf("passed on: %q", names)
 		}
 	}
 }
 
-func TestNewPortForOldAddress(t *testing.T) {
+func TestBoundPortFindsSocketOfPortZero(t *testing.T) {
 	d := Start(t, "echo")
 	address := d.Ask("listen tcp 127.0.0.1:0", "open")
 	_, port, _ := net.SplitHostPort(address)
@@ -114,7 +114,7 @@ func TestNewPortForOldAddress(t *testing.T) {
 	}
 	d.Restart()
 	if again := d.Ask("listen tcp 127.0.0.1:0", "open"); again == address {
-		t.Error("port 0 gave a port that was asked for by its number")
+		t.Error("port 0 gave a port that was requested by its number")
 	}
 }
 
@@ -131,11 +131,11 @@ func TestSeveralWithOneAddress(t *testing.T) {
 		}
 	}
 	if fresh := d.Ask("listen tcp 127.0.0.1:0", "open"); fresh == second {
-		t.Errorf("the listener that was closed is back")
+		t.Errorf("the closed listener is back")
 	}
 }
 
-func TestClosedCrossesNothing(t *testing.T) {
+func TestClosedSocketIsNotPassedOn(t *testing.T) {
 	d := Start(t, "echo")
 	path := filepath.Join(t.TempDir(), "socket")
 	d.Ask("listen unix "+path, "open")
@@ -151,13 +151,13 @@ func TestClosedCrossesNothing(t *testing.T) {
 		t.Errorf("the path of a closed listener: %v", err)
 	}
 	if names := d.Ask("names", "names"); names != "" {
-		t.Errorf("crosses the exec: %q", names)
+		t.Errorf("passed on: %q", names)
 	}
 	d.Ask("listen unix "+path, "open")
 	wantEcho(t, "unix", path, 1)
 }
 
-// Programs tend to remove what is in the way.
+// Many programs remove the path before they listen.
 func TestPathRemovedBeforeListen(t *testing.T) {
 	for _, network := range []string{"unix", "unixgram"} {
 		t.Run(network, func(t *testing.T) {
@@ -177,16 +177,16 @@ func TestPathRemovedBeforeListen(t *testing.T) {
 	}
 }
 
-// TestClosedOnProbation: a deferred Close comes before the version is taken back.
-func TestClosedOnProbation(t *testing.T) {
-	if !handover.CanReturn {
-		t.Skip("there is no way back on this system")
+// A deferred Close runs before the rollback.
+func TestPathOfListenerClosedOnTrialStays(t *testing.T) {
+	if !handover.CanRollBack {
+		t.Skip("no rollback on this system")
 	}
 	path := filepath.Join(t.TempDir(), "socket")
 	listen := "listen unix " + path
 	d := Start(t, "echo")
 	d.Ask(listen, "open")
-	d.Ask("probation", "done")
+	d.Ask("trial", "done")
 	d.Restart()
 	d.Ask(listen, "open")
 	d.Ask("close 0", "closed")
@@ -198,22 +198,22 @@ func TestClosedOnProbation(t *testing.T) {
 	early.Close()
 
 	d.Deploy()
-	d.Ask("probation", "done")
+	d.Ask("trial", "done")
 	d.Restart()
 	d.Ask(listen, "open")
 	d.Ask("close 0", "closed")
 	d.Ask("ready", "done")
 	if _, err := os.Lstat(path); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("the path of what was closed is there: %v", err)
+		t.Errorf("the path of the closed listener is there: %v", err)
 	}
-	// From now on it goes with the socket.
+	// From now on Close removes the path.
 	d.Ask(listen, "open")
 	d.Ask("close 1", "closed")
 	d.Ask(listen, "open")
 	wantEcho(t, "unix", path, 3)
 }
 
-func TestNotAskedForIsClosedByReady(t *testing.T) {
+func TestReadyClosesUnclaimedSockets(t *testing.T) {
 	d := Start(t, "echo")
 	path := filepath.Join(t.TempDir(), "socket")
 	kept := d.Ask("listen tcp 127.0.0.1:0", "open")
@@ -221,17 +221,17 @@ func TestNotAskedForIsClosedByReady(t *testing.T) {
 	d.Ask("listen unix "+path, "open")
 	d.Restart()
 	d.Ask("listen tcp 127.0.0.1:0", "open")
-	dial(t, "tcp", gone) // still there: it may be asked for
+	dial(t, "tcp", gone) // still there: it may be claimed
 	d.Ask("ready", "done")
 	if conn, err := net.Dial("tcp", gone); !errors.Is(err, syscall.ECONNREFUSED) {
 		t.Errorf("dial: %v, %v", conn, err)
 	}
 	if _, err := os.Lstat(path); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("the path of a listener that nobody asked for: %v", err)
+		t.Errorf("the path of an unclaimed listener: %v", err)
 	}
 	wantEcho(t, "tcp", kept, 1)
 	if fresh := d.Ask("listen tcp 127.0.0.2:0", "open"); fresh == gone {
-		t.Error("what was closed is back")
+		t.Error("the closed socket is back")
 	}
 }
 
@@ -249,7 +249,7 @@ func TestAddressTaken(t *testing.T) {
 		t.Error(text)
 	}
 	if names := d.Ask("names", "names"); names != "" {
-		t.Errorf("crosses the exec: %q", names)
+		t.Errorf("passed on: %q", names)
 	}
 	other.Close()
 	d.Ask("listen tcp "+address, "open")
@@ -260,8 +260,8 @@ func TestDescriptorsExhausted(t *testing.T) {
 	for _, listen := range []string{"listen tcp 127.0.0.1:0", "listen udp 127.0.0.1:0", "listen unix @autorestart-exhausted"} {
 		t.Run(listen, func(t *testing.T) {
 			d := Start(t, "echo")
-			// What the runtime needs once. Not a listener: accept(2) takes a descriptor
-			// before it waits.
+			// This opens the descriptors that the runtime needs once. A listener would take
+			// one more: accept(2) takes a descriptor before it waits.
 			d.Ask("listen udp 127.0.0.1:0", "open")
 			files := d.Ask("files", "files")
 			var errs int
@@ -281,7 +281,7 @@ func TestDescriptorsExhausted(t *testing.T) {
 					t.Fatalf("%s descriptors after an error, %s before", now, files)
 				}
 				if names := d.Ask("names", "names"); strings.Count(names, "socket") != 1 {
-					t.Fatalf("crosses the exec: %q", names)
+					t.Fatalf("passed on: %q", names)
 				}
 			}
 			if errs < 3 {
@@ -291,21 +291,21 @@ func TestDescriptorsExhausted(t *testing.T) {
 	}
 }
 
-// What cannot be believed of a restart is ignored, and sockets are opened afresh.
-func TestForeignHandover(t *testing.T) {
+// A handover that cannot be from this process is ignored, and sockets are opened anew.
+func TestForeignHandoverIsIgnored(t *testing.T) {
 	for _, value := range []string{"pid=1,file=5,manifest=6,", "pid=", "!"} {
 		t.Run(value, func(t *testing.T) {
 			d := Start(t, "echo", "AUTORESTART_HANDOVER="+value)
 			wantEcho(t, "tcp", d.Ask("listen tcp 127.0.0.1:0", "open"), 0)
 			d.Restart()
-			if !strings.Contains(d.Log(), "what the environment says of a restart is ignored") {
+			if !strings.Contains(d.Log(), "ignored what the environment says of a restart") {
 				t.Errorf("logged %s", d.Log())
 			}
 		})
 	}
 }
 
-func TestListenConfig(t *testing.T) {
+func TestListenConfigApplies(t *testing.T) {
 	refused := errors.New("refused")
 	calls := 0
 	c := sockets.Config{ListenConfig: net.ListenConfig{Control: func(network, _ string, _ syscall.RawConn) error {

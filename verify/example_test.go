@@ -14,8 +14,7 @@ import (
 	"github.com/autorestart-go/autorestart/verify"
 )
 
-// A new version of this daemon has to find its configuration good, and to be
-// signed.
+// A new version of this daemon must be signed, and must accept its configuration.
 func Example() {
 	publicKey := make(ed25519.PublicKey, ed25519.PublicKeySize) // from your build system
 	r := autorestart.Restarter{

@@ -16,16 +16,17 @@ import (
 	"github.com/autorestart-go/autorestart"
 )
 
-// Run returns a Func that runs the new version with the given arguments and
-// accepts it if it exits with status 0 in time: "app -check-config", say. The
-// version that runs goes on running beside it, so the arguments should be such
-// that nothing is listened on, watched or changed.
+// Run returns a Func that runs the new version with the given arguments, for example
+// "app -check-config". It accepts the version if the program exits with status 0 within
+// the timeout. The old version keeps running at the same time, so with these arguments the
+// program should not listen, watch or change anything.
 //
-// What is executed is the very file that was opened, with the environment of
-// this process and nothing on standard input. When the time is up, or ctx ends,
-// it is killed together with its process group, which is its own; so is what a
-// run has left in its group when it exits. The error tells what it wrote, the last
-// 4 KiB of it, to standard output and standard error.
+// The program is executed from the file that was opened, where the system can do that;
+// elsewhere by its path. It has the environment of this process, an empty standard input
+// and a process group of its own. When the timeout has passed or ctx ends, the group is
+// killed. When the program exits, processes that are left in its group are killed, too.
+// The error contains the last 4 KiB of what the program wrote to standard output and
+// standard error.
 func Run(timeout time.Duration, args ...string) Func {
 	return func(ctx context.Context, exe *os.File) error {
 		limited, cancel := context.WithTimeoutCause(ctx, timeout, errTimeout)
@@ -44,16 +45,16 @@ func Run(timeout time.Duration, args ...string) Func {
 
 var errTimeout = errors.New("the time limit")
 
-// A runError is a run that did not end well.
+// A runError is the error of a run, and its output.
 type runError struct {
-	err     error
-	written []byte
+	err    error
+	output []byte
 }
 
 func (e *runError) Unwrap() error { return e.err }
 
 func (e *runError) Error() string {
-	text := strings.TrimSpace(string(e.written))
+	text := strings.TrimSpace(string(e.output))
 	if text == "" {
 		return e.err.Error() + " and no output"
 	}
@@ -71,16 +72,16 @@ func run(ctx context.Context, exe *os.File, args []string) error {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	output := new(tail)
 	cmd.Stdout, cmd.Stderr = output, output
-	cmd.WaitDelay = time.Second // for a process that has left the group with our pipe
+	cmd.WaitDelay = time.Second // for a process that has the pipe but has left the group
 
 	if err := cmd.Start(); err != nil {
 		return &runError{err, nil}
 	}
 	kill := func() { syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
-	release := context.AfterFunc(ctx, kill)
+	stop := context.AfterFunc(ctx, kill)
 	err := waitAndKill(cmd, kill)
 	switch {
-	case !release():
+	case !stop():
 		return &runError{context.Cause(ctx), output.bytes()}
 	case err != nil:
 		return &runError{err, output.bytes()}
@@ -88,7 +89,7 @@ func run(ctx context.Context, exe *os.File, args []string) error {
 	return nil
 }
 
-// tail keeps the last that is written to it.
+// tail is a writer that keeps the end of what is written to it.
 type tail struct {
 	mu sync.Mutex
 	b  []byte

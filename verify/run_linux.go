@@ -9,13 +9,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// openPath is the path by which a child, to which exe is passed as its first
-// extra file, executes just that.
+// openPath returns a path by which a child executes exe itself. The child must have exe as
+// its first extra file.
 func openPath(*os.File) string { return "/proc/self/fd/3" }
 
-// waitAndKill waits for the command, and calls kill when it has exited and has
-// not been waited for, WNOWAIT in waitid(2): until then the number of its process
-// group can't be another's.
+// waitAndKill waits for the command. It calls kill when the command has exited but has not
+// been reaped, see WNOWAIT in waitid(2). So the number of its process group still belongs
+// to it.
 func waitAndKill(cmd *exec.Cmd, kill func()) error {
 	for unix.Waitid(unix.P_PID, cmd.Process.Pid, nil, unix.WEXITED|unix.WNOWAIT, nil) == unix.EINTR {
 	}

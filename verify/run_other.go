@@ -8,16 +8,16 @@ import (
 	"os/exec"
 )
 
-// openPath is the path of exe, for want of one that leads to what is open.
+// openPath returns the path of exe. Another file may be there by now.
 func openPath(exe *os.File) string { return exe.Name() }
 
-// waitAndKill waits for the command and then calls kill. The number of its
-// process group is still its own if there is anybody left in it to be killed.
+// waitAndKill waits for the command and then calls kill. The number of its process group
+// still belongs to it if there is any process left in the group.
 func waitAndKill(cmd *exec.Cmd, kill func()) error {
 	err := cmd.Wait()
 	kill()
 	if errors.Is(err, exec.ErrWaitDelay) {
-		return nil // it exited well, and who still held the pipe has just been killed
+		return nil // the command exited with 0, and the process that held the pipe is killed
 	}
 	return err
 }

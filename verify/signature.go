@@ -14,27 +14,27 @@ import (
 	"github.com/autorestart-go/autorestart"
 )
 
-// SignatureSuffix is what [Signature] appends to the path of an executable.
+// SignatureSuffix is the suffix that [Signature] appends to the path of an executable.
 const SignatureSuffix = ".sig"
 
-// Signature returns a Func that accepts a version for which there is, in a file
-// beside it with the same name and SignatureSuffix, the signature of its content
-// by one of the keys: 64 bytes, Ed25519 of RFC 8032, as made by
+// Signature returns a Func that accepts a version if one of the keys has signed its
+// content. The signature is in a file next to the executable, with the same name and
+// [SignatureSuffix]. It is 64 bytes long, Ed25519 of RFC 8032, as made by
 //
 //	openssl pkeyutl -sign -rawin -inkey key.pem -in app -out app.sig
 //
-// The two files may be deployed in any order: a signature that is missing or
-// doesn't fit yet is looked at again until it does.
+// The two files may be deployed in any order: a version whose signature is missing or
+// does not match is checked again until it is accepted.
 //
-// The executable is read into memory as a whole. Signature panics if a key has
-// not the length of one.
+// The Func reads the whole executable into memory. Signature panics if a key does not
+// have [ed25519.PublicKeySize] bytes.
 func Signature(keys ...ed25519.PublicKey) Func {
 	for _, key := range keys {
 		if len(key) != ed25519.PublicKeySize {
-			panic("verify: a public key of " + strconv.Itoa(len(key)) + " bytes")
+			panic("verify: public key has " + strconv.Itoa(len(key)) + " bytes")
 		}
 	}
-	var last refusedPair
+	var rejected rejectedPair
 	return func(_ context.Context, exe *os.File) error {
 		name := exe.Name() + SignatureSuffix
 		signature, err := readSignature(name)
@@ -45,7 +45,7 @@ func Signature(keys ...ed25519.PublicKey) Func {
 		if err != nil {
 			return err
 		}
-		if !last.is(info, signature) {
+		if !rejected.is(info, signature) {
 			content, err := io.ReadAll(io.NewSectionReader(exe, 0, info.Size()))
 			if err != nil {
 				return err
@@ -55,36 +55,36 @@ func Signature(keys ...ed25519.PublicKey) Func {
 					return nil
 				}
 			}
-			last.set(info, signature)
+			rejected.set(info, signature)
 		}
-		return notYet("a file to which the signature in "+name+" doesn't belong", "one signed by an accepted key", errSignature)
+		return notYet("a signature in "+name+" that does not match the file", "one by an accepted key", errSignature)
 	}
 }
 
-// refusedPair is an executable and a signature that don't belong together. To be
-// asked about them again every second must not cost a look at every byte.
-type refusedPair struct {
+// rejectedPair is an executable and a signature that don't match. It is remembered so that
+// another check, every second, does not read the whole executable.
+type rejectedPair struct {
 	mu        sync.Mutex
 	exe       fs.FileInfo
 	signature []byte
 }
 
-func (p *refusedPair) is(exe fs.FileInfo, signature []byte) bool {
+func (p *rejectedPair) is(exe fs.FileInfo, signature []byte) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.exe != nil && os.SameFile(p.exe, exe) && p.exe.Size() == exe.Size() &&
 		p.exe.ModTime().Equal(exe.ModTime()) && bytes.Equal(p.signature, signature)
 }
 
-func (p *refusedPair) set(exe fs.FileInfo, signature []byte) {
+func (p *rejectedPair) set(exe fs.FileInfo, signature []byte) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.exe, p.signature = exe, signature
 }
 
-var errSignature = errors.New("verify: signature does not fit")
+var errSignature = errors.New("verify: signature does not match")
 
-// notYet refuses for now: the signature may follow the executable.
+// notYet rejects a version for now: its signature may be deployed later.
 func notYet(found, expected string, err error) error {
 	return &autorestart.RejectedError{Found: found, Expected: expected, Retryable: true, Err: err}
 }
@@ -100,7 +100,7 @@ func readSignature(name string) ([]byte, error) {
 	defer f.Close()
 	b, err := io.ReadAll(io.LimitReader(f, ed25519.SignatureSize+1))
 	if err == nil && len(b) != ed25519.SignatureSize {
-		err = errors.New("not the 64 bytes of one")
+		err = errors.New("not 64 bytes long")
 	}
 	return b, err
 }

@@ -27,7 +27,7 @@ func openShell(t *testing.T) *os.File {
 	return exe
 }
 
-func TestRunRefuses(t *testing.T) {
+func TestRunRejects(t *testing.T) {
 	for _, tt := range []struct {
 		name, script, found string
 	}{
@@ -38,18 +38,18 @@ func TestRunRefuses(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			err := Run(time.Minute, "-c", tt.script)(context.Background(), openShell(t))
-			unfit, ok := errors.AsType[*autorestart.RejectedError](err)
-			if !ok || unfit.Retryable || !strings.Contains(unfit.Found, tt.found) {
-				t.Fatalf("%v: not a lasting refusal with %q", err, tt.found)
+			rejected, ok := errors.AsType[*autorestart.RejectedError](err)
+			if !ok || rejected.Retryable || !strings.Contains(rejected.Found, tt.found) {
+				t.Fatalf("%v: not a final rejection with %q", err, tt.found)
 			}
-			if len(unfit.Found) > 3*tailSize {
-				t.Errorf("%d bytes of reason", len(unfit.Found))
+			if len(rejected.Found) > 3*tailSize {
+				t.Errorf("%d bytes of reason", len(rejected.Found))
 			}
 		})
 	}
 }
 
-// What has to die writes its PID first, and holds the pipe of its parent.
+// The child that has to be killed writes its PID first, and has the pipe of its parent.
 func TestRunKillsChildren(t *testing.T) {
 	for _, tt := range []struct {
 		name, script string
@@ -72,10 +72,10 @@ func TestRunKillsChildren(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			// An orphan: whoever reaps it here may take a moment.
+			// The child is an orphan. Its new parent may take a moment to reap it.
 			for deadline := time.Now().Add(10 * time.Second); alive(pid); time.Sleep(time.Millisecond) {
 				if time.Now().After(deadline) {
-					t.Fatalf("child %d lives", pid)
+					t.Fatalf("child %d is alive", pid)
 				}
 			}
 		})
@@ -133,12 +133,12 @@ func TestSignature(t *testing.T) {
 	}{
 		{"signed", signature, []ed25519.PublicKey{public}, ""},
 		{"signed by the second", signature, []ed25519.PublicKey{otherPublic, public}, ""},
-		{"signed by another", ed25519.Sign(otherPrivate, content), []ed25519.PublicKey{public}, "doesn't belong"},
-		{"other content", ed25519.Sign(private, content[1:]), []ed25519.PublicKey{public}, "doesn't belong"},
+		{"signed by another", ed25519.Sign(otherPrivate, content), []ed25519.PublicKey{public}, "does not match"},
+		{"other content", ed25519.Sign(private, content[1:]), []ed25519.PublicKey{public}, "does not match"},
 		{"no signature", nil, []ed25519.PublicKey{public}, "no such file"},
-		{"short", signature[:63], []ed25519.PublicKey{public}, "not the 64 bytes"},
-		{"long", append(signature, 0), []ed25519.PublicKey{public}, "not the 64 bytes"},
-		{"no key", signature, nil, "doesn't belong"},
+		{"short", signature[:63], []ed25519.PublicKey{public}, "not 64 bytes"},
+		{"long", append(signature, 0), []ed25519.PublicKey{public}, "not 64 bytes"},
+		{"no key", signature, nil, "does not match"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			name := filepath.Join(t.TempDir(), "app")
@@ -156,17 +156,17 @@ func TestSignature(t *testing.T) {
 			}
 			defer exe.Close()
 			check := Signature(tt.keys...)
-			for range 2 { // the second answer comes from memory
+			for range 2 { // the second result comes from memory
 				err = check(context.Background(), exe)
-				unfit, refused := errors.AsType[*autorestart.RejectedError](err)
+				rejected, ok := errors.AsType[*autorestart.RejectedError](err)
 				switch {
 				case tt.found == "" && err != nil:
 					t.Fatal(err)
-				case tt.found != "" && (!refused || !unfit.Retryable || !strings.Contains(unfit.Found, tt.found)):
-					t.Fatalf("%v: not a refusal for now with %q", err, tt.found)
+				case tt.found != "" && (!ok || !rejected.Retryable || !strings.Contains(rejected.Found, tt.found)):
+					t.Fatalf("%v: not a retryable rejection with %q", err, tt.found)
 				}
 			}
-			// What was refused is accepted once the right signature is there.
+			// A rejected version is accepted once the right signature is there.
 			if err := os.WriteFile(name+SignatureSuffix, signature, 0o644); err != nil {
 				t.Fatal(err)
 			}

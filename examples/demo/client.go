@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// answer is what the daemon says about itself.
+// answer is the daemon's answer.
 type answer struct {
 	version string
 	pid     int
@@ -23,8 +23,8 @@ type change struct {
 	at time.Time
 }
 
-// client asks the daemon for its version, over and over. A question without a
-// proper answer is the end of the demo: none is put again.
+// client asks the daemon for its version again and again. It repeats no request: the demo
+// fails with the first that has no valid answer.
 type client struct {
 	url     string
 	http    http.Client
@@ -32,15 +32,15 @@ type client struct {
 	cancel  context.CancelFunc
 	ended   chan struct{}
 
-	// To be read when the client has been stopped.
+	// Read them after stop.
 	answered int
-	longest  time.Duration // from question to answer
+	longest  time.Duration // from request to answer
 }
 
-const askPause = time.Millisecond // between questions
+const askPause = time.Millisecond // between requests
 
-// startClient starts a client that asks each time on a new connection, or as long
-// as it can on the same one. When it fails, it calls failed.
+// startClient starts a client that makes a new connection for each request or, if keep is
+// true, keeps its connection. It calls failed when a request fails.
 func startClient(ctx context.Context, url string, keep bool, failed func(error)) *client {
 	ctx, cancel := context.WithCancel(ctx)
 	c := &client{
@@ -59,7 +59,7 @@ func startClient(ctx context.Context, url string, keep bool, failed func(error))
 	return c
 }
 
-// stop ends the client, and returns when it has ended.
+// stop stops the client, and waits until it has ended.
 func (c *client) stop() {
 	c.cancel()
 	<-c.ended
@@ -91,8 +91,7 @@ func (w wrongAnswer) Error() string { return "the daemon answers " + string(w) }
 func (c *client) ask(ctx context.Context) (a answer, err error) {
 	ctx, cancel := within(ctx)
 	defer cancel()
-	// Of a body that can be read only once the transport can't make a second attempt
-	// behind our back.
+	// The transport does not repeat a request whose body can be read only once.
 	body := io.MultiReader(strings.NewReader("which version?"))
 	request, err := http.NewRequestWithContext(ctx, "POST", c.url, body)
 	if err != nil {

@@ -8,9 +8,9 @@ import (
 	"time"
 )
 
-// command is exec.CommandContext for a command that can be interrupted together
-// with what it starts, and has a moment to clean up then. Start it from the main
-// goroutine: see [setApart].
+// command is like exec.CommandContext, but the end of ctx interrupts the command and the
+// processes that it has started, and gives them time to clean up. Start the command from
+// the main goroutine: see [setApart].
 func command(ctx context.Context, name string, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, name, args...)
 	setApart(cmd)
@@ -19,7 +19,7 @@ func command(ctx context.Context, name string, args ...string) *exec.Cmd {
 	return cmd
 }
 
-// output runs cmd, and makes an error of what it has written if it fails.
+// output runs cmd. If cmd fails, the error contains its output.
 func output(ctx context.Context, cmd *exec.Cmd) error {
 	text, err := cmd.CombinedOutput()
 	switch {

@@ -9,20 +9,20 @@ import (
 	"time"
 )
 
-// A deploy is one thing that people do to an executable in use.
+// A deploy is one of the ways in which people change an executable in use.
 type deploy struct {
-	what    string       // as one would type it in the site's directory, or in words
-	prepare func() error // what is done before, as uploading; may be nil
+	title   string       // the command in the directory of the site, or a description
+	prepare func() error // the part that is not timed, as an upload; may be nil
 	do      func(context.Context) error
-	note    string // what else there is to say; may be empty
+	note    string // may be empty
 }
 
-// rename puts a version beside the executable, then over it: what mv does, and
-// most deployment tools in the end. The rename alone counts as the deploy.
+// rename writes a version next to the executable, and renames it over that, as mv and most
+// deployment tools do. The time of the deploy begins with the rename.
 func (s site) rename(version string) deploy {
 	fresh := executable + ".new"
 	return deploy{
-		what:    "rename " + fresh + " " + executable,
+		title:   "rename " + fresh + " " + executable,
 		prepare: func() error { return writeNew(s.buildOf(version), s.path(fresh)) },
 		do: func(context.Context) error {
 			return os.Rename(s.path(fresh), s.path(executable))
@@ -30,8 +30,8 @@ func (s site) rename(version string) deploy {
 	}
 }
 
-// copyForce has the executable unlinked and written anew: the old one can't be
-// written while it runs.
+// copyForce removes the executable and writes a new one: the old file can't be written
+// while it runs.
 func (s site) copyForce(version string) deploy {
 	return s.tool(s.overwrite(version, 0o755), "cp", "-f", "builds/"+version, executable)
 }
@@ -41,8 +41,8 @@ func (s site) install(version string) deploy {
 	return s.tool(s.overwrite(version, 0o600), "install", "-m755", "builds/"+version, executable)
 }
 
-// rsync writes a hidden file and renames it. Two builds have the same size and,
-// if they are quick, the same second: -c has it compare the content.
+// rsync writes a hidden file and renames it. Two builds may have the same size and the same
+// second, so -c makes rsync compare the content.
 func (s site) rsync(version string) deploy {
 	byHand := func() error {
 		hidden := s.path("current/.daemon.hidden")
@@ -54,19 +54,18 @@ func (s site) rsync(version string) deploy {
 	return s.tool(byHand, "rsync", "-ac", "builds/"+version, executable)
 }
 
-// release puts a version into another directory, and then has the symbolic link
-// point there.
+// release writes a version to another directory, and then makes the symbolic link point
+// there.
 func (s site) release(version, dir string) deploy {
 	d := s.flip(dir)
 	d.prepare = func() error { return writeNew(s.buildOf(version), s.path(dir, "daemon")) }
 	return d
 }
 
-// rollBack has the symbolic link point back to what is there from an earlier
-// release.
+// rollBack makes the symbolic link point to the directory of an earlier release.
 func (s site) rollBack(dir string) deploy {
 	d := s.flip(dir)
-	d.what += " (rollback)"
+	d.title += " (rollback)"
 	return d
 }
 
@@ -80,10 +79,10 @@ func (s site) flip(dir string) deploy {
 	return s.tool(byHand, "ln", "-sfn", dir, "current")
 }
 
-// touch is no deploy: the content stays.
+// touch changes the time of the executable only.
 func (s site) touch() deploy {
 	return deploy{
-		what: "touch " + executable,
+		title: "touch " + executable,
 		do: func(context.Context) error {
 			now := time.Now()
 			return os.Chtimes(s.path(executable), now, now)
@@ -94,7 +93,7 @@ func (s site) touch() deploy {
 // breakOff uploads half of a version.
 func (s site) breakOff(version string) deploy {
 	return deploy{
-		what: "an upload that breaks off half way",
+		title: "an upload that breaks off half way",
 		do: func(context.Context) error {
 			first, _, err := s.halves(version)
 			if err != nil {
@@ -108,7 +107,7 @@ func (s site) breakOff(version string) deploy {
 // resume uploads the other half.
 func (s site) resume(version string) deploy {
 	return deploy{
-		what: "the upload is taken up again",
+		title: "the upload is resumed",
 		do: func(context.Context) error {
 			_, second, err := s.halves(version)
 			if err != nil {
@@ -124,20 +123,20 @@ func (s site) resume(version string) deploy {
 	}
 }
 
-// errorPage saves what a web server answers in the program's place.
+// errorPage replaces the executable by the error page of a web server.
 func (s site) errorPage() deploy {
 	return deploy{
-		what: "an error page in place of the program",
+		title: "an error page in place of the program",
 		do: func(context.Context) error {
 			return s.replace([]byte("<html>404 Not Found</html>\n"), 0o755)
 		},
 	}
 }
 
-// tool runs a program in the site's directory, or does the same by hand where it
-// is not installed.
+// tool runs a program in the directory of the site. If the program is not installed, byHand
+// does the same.
 func (s site) tool(byHand func() error, name string, args ...string) deploy {
-	d := deploy{what: name + " " + strings.Join(args, " ")}
+	d := deploy{title: name + " " + strings.Join(args, " ")}
 	if _, err := exec.LookPath(name); err != nil {
 		d.note = "by hand: no " + name + " here"
 		d.do = func(context.Context) error { return byHand() }
@@ -151,7 +150,7 @@ func (s site) tool(byHand func() error, name string, args ...string) deploy {
 	return d
 }
 
-// overwrite does by hand what cp -f and install do.
+// overwrite does the same as cp -f and install.
 func (s site) overwrite(version string, mode os.FileMode) func() error {
 	return func() error {
 		content, err := os.ReadFile(s.buildOf(version))
@@ -162,8 +161,8 @@ func (s site) overwrite(version string, mode os.FileMode) func() error {
 	}
 }
 
-// replace puts a new file in the executable's place, written with the given mode
-// and executable in the end.
+// replace replaces the executable. The new file is written with the given mode, and then
+// made executable.
 func (s site) replace(content []byte, mode os.FileMode) error {
 	if err := os.Remove(s.path(executable)); err != nil {
 		return err

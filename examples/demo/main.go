@@ -1,11 +1,10 @@
-// Demo deploys new versions of a running HTTP daemon in the ways that people
-// deploy, while clients keep asking it for its version. The daemon restarts
-// itself; nothing else does. Run it with
+// Demo deploys new versions of a running HTTP daemon in the ways that people deploy, while
+// clients ask the daemon for its version. The daemon restarts itself. Run the demo with
 //
 //	go run ./examples/demo
 //
-// It needs nothing but Go on Linux, and leaves nothing behind. Its exit status is
-// 0 only if everything went as it should.
+// It needs only Go, on Linux, and leaves nothing behind. Its exit status is 0 only if every
+// step has the expected outcome.
 package main
 
 import (
@@ -19,7 +18,7 @@ import (
 	"time"
 )
 
-// step is a deploy and what must come of it.
+// step is a deploy and its expected outcome.
 type step struct {
 	deploy
 	version string // answers afterwards
@@ -29,14 +28,14 @@ type step struct {
 type outcome int
 
 const (
-	served   outcome = iota // one restart, then the version answers
-	ignored                 // nothing happens
-	refused                 // nothing happens, and the daemon logs why
-	returned                // it is started, taken back, and the daemon logs why
+	served     outcome = iota // one restart, then the version answers
+	ignored                   // nothing happens
+	rejected                  // nothing happens, and the daemon logs why
+	rolledBack                // it is started and rolled back, and the daemon logs why
 )
 
-// story is what the demo does, in this order.
-func (s site) story() []step {
+// steps are the steps of the demo, in this order.
+func (s site) steps() []step {
 	return []step{
 		{s.rename("v1.1.0"), "v1.1.0", served},
 		{s.copyForce("v1.2.0"), "v1.2.0", served},
@@ -44,21 +43,21 @@ func (s site) story() []step {
 		{s.release("v1.4.0", "releases/2"), "v1.4.0", served},
 		{s.rsync("v1.5.0"), "v1.5.0", served},
 		{s.touch(), "v1.5.0", ignored},
-		{s.breakOff("v1.6.0"), "v1.5.0", refused},
+		{s.breakOff("v1.6.0"), "v1.5.0", rejected},
 		{s.resume("v1.6.0"), "v1.6.0", served},
-		{s.errorPage(), "v1.6.0", refused},
-		{s.copyForce("v1.7.0"), "v1.6.0", returned},
-		{s.copyForce("v1.8.0"), "v1.6.0", returned},
+		{s.errorPage(), "v1.6.0", rejected},
+		{s.copyForce("v1.7.0"), "v1.6.0", rolledBack},
+		{s.copyForce("v1.8.0"), "v1.6.0", rolledBack},
 		{s.rollBack("releases/1"), "v1.3.0", served},
 	}
 }
 
 func main() {
-	// What this thread starts is killed when the thread ends, see setApart: keep it
-	// for as long as the demo lives.
+	// Processes that this thread starts are killed when the thread ends, see setApart. So
+	// the thread has to live as long as the demo.
 	runtime.LockOSThread()
 
-	// SIGPIPE is what "| head" ends in.
+	// SIGPIPE is the end of "| head".
 	ctx, stop := signal.NotifyContext(context.Background(),
 		syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGPIPE)
 	defer stop()
@@ -76,7 +75,7 @@ func run(ctx context.Context) (err error) {
 	if err := checkSystem(); err != nil {
 		return err
 	}
-	// Where go run can execute what it builds, so can the demo.
+	// The demo can execute files where go run can.
 	dir, err := os.MkdirTemp(os.Getenv("GOTMPDIR"), "autorestart-demo-")
 	if err != nil {
 		return err
@@ -90,8 +89,8 @@ func run(ctx context.Context) (err error) {
 		return err
 	}
 	printAllBuilt(time.Since(start))
-	if err := s.lay(); err != nil {
+	if err := s.createLayout(); err != nil {
 		return err
 	}
-	return perform(ctx, s)
+	return runScenario(ctx, s)
 }

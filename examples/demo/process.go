@@ -11,21 +11,21 @@ import (
 	"time"
 )
 
-// daemon is the process that is deployed to: one from beginning to end, whatever
-// version it runs.
+// daemon is the process whose versions are deployed. It is the same process from beginning
+// to end.
 type daemon struct {
 	cmd   *exec.Cmd
 	log   log
 	ended chan struct{}
 }
 
-// What the daemon's log has in each line of a kind.
+// Strings that identify lines of the daemon's log.
 const (
-	startMark   = " serves http://"
-	refusalMark = " new version "
+	startMark     = " serves http://"
+	rejectionMark = " new version "
 )
 
-// startDaemon starts the daemon. When it ends, ended is called with the reason.
+// startDaemon starts the daemon. It calls ended, with the reason, when the daemon ends.
 func startDaemon(path, address string, ended func(error)) (*daemon, error) {
 	d := &daemon{
 		cmd:   exec.Command(path, "-listen", address),
@@ -47,7 +47,7 @@ func startDaemon(path, address string, ended func(error)) (*daemon, error) {
 
 func (d *daemon) pid() int { return d.cmd.Process.Pid }
 
-// stop ends the daemon, and returns when it is gone and its log complete.
+// stop stops the daemon, and waits until it has ended and its log is complete.
 func (d *daemon) stop() {
 	d.cmd.Process.Signal(syscall.SIGTERM)
 	select {
@@ -58,7 +58,7 @@ func (d *daemon) stop() {
 	}
 }
 
-// log is what the daemon has written to standard error.
+// log contains what the daemon has written to standard error.
 type log struct {
 	mu    sync.Mutex
 	text  []byte
@@ -74,8 +74,8 @@ func (l *log) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// lines returns the lines that contain mark so far, and a channel that is closed
-// when there may be more.
+// lines returns the lines so far that contain mark, and a channel that is closed when there
+// may be more.
 func (l *log) lines(mark string) (lines []string, more <-chan struct{}) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -87,8 +87,7 @@ func (l *log) lines(mark string) (lines []string, more <-chan struct{}) {
 	return lines, l.grown
 }
 
-// await returns the nth line that contains mark, counted from 1, as soon as it
-// is there.
+// await waits for the nth line that contains mark, counted from 1.
 func (l *log) await(ctx context.Context, mark string, n int) (string, error) {
 	for {
 		lines, more := l.lines(mark)

@@ -11,9 +11,9 @@ import (
 
 func printOpening() {
 	fmt.Print(`A small HTTP daemon runs, and new versions of it are deployed in the ways that
-people deploy. Nobody restarts it: it notices that its executable is another
-one, and replaces itself, in the same process. Meanwhile two clients keep asking,
-one on a new connection each time, and one that keeps its own.
+people deploy. The daemon notices that its executable has changed, and restarts
+itself in the same process. Meanwhile two clients send requests, one with a new
+connection for each, the other on a connection that it keeps.
 
   building   `)
 }
@@ -23,7 +23,7 @@ func printBuilt(version string) { fmt.Print(version, " ") }
 func printAllBuilt(took time.Duration) { fmt.Printf("(%.1f s)\n", took.Seconds()) }
 
 func printRunning(s site, url string) {
-	fmt.Printf("  in         %s\n  running    %s, current -> releases/1\n  asking     %s, every millisecond or so\n",
+	fmt.Printf("  in         %s\n  running    %s, current -> releases/1\n  asking     %s, about every millisecond\n",
 		s, executable, url)
 }
 
@@ -39,19 +39,19 @@ of the version that it deploys.
 	fmt.Printf(row, "(start)", "", "", a.pid, a.version)
 }
 
-// printStep prints what came of a step. Serving is zero if there was no restart.
+// printStep prints the outcome of a step. serving is zero if there was no restart.
 func printStep(s step, took, serving time.Duration, a answer) {
 	after := "-"
 	if serving > 0 {
 		after = milliseconds(serving)
 	}
-	fmt.Printf(row, s.what, milliseconds(took), after, a.pid, a.version)
+	fmt.Printf(row, s.title, milliseconds(took), after, a.pid, a.version)
 	if s.note != "" {
 		fmt.Printf("      (%s)\n", s.note)
 	}
 }
 
-// printQuote prints what the daemon has logged, wrapped and indented.
+// printQuote prints a line of the daemon's log, wrapped and indented.
 func printQuote(line string) {
 	const indent, width = "      | ", 78
 	text := indent
@@ -65,18 +65,18 @@ func printQuote(line string) {
 	fmt.Println(strings.TrimRight(text, " "))
 }
 
-func printSummary(p *performance) {
-	slices.Sort(p.serving)
-	n := len(p.serving)
+func printSummary(r *scenario) {
+	slices.Sort(r.serving)
+	n := len(r.serving)
 	fmt.Printf(`
-  deploys    %d, each followed by exactly one restart; PID %d all the time
-  taken back %d, which were executed and did not work
-  others     %d, which left nothing to execute, and nothing was executed
+  deploys    %d, each followed by exactly one restart; always PID %d
+  rollbacks  %d, of versions that were executed and did not work
+  others     %d, without a new version to execute, and none was executed
   answer     after %s (median), %s (slowest)
-  requests   %d on new connections and %d on a kept one: none lost, none put
-             again, the slowest answered after %s
-`, n, p.now.pid, p.returns, p.idle, milliseconds(p.serving[n/2]), milliseconds(p.serving[n-1]),
-		p.client.answered, p.keeper.answered, milliseconds(max(p.client.longest, p.keeper.longest)))
+  requests   %d on new connections and %d on a kept one: none lost, none
+             repeated, the slowest answered after %s
+`, n, r.now.pid, r.rollbacks, r.ignored, milliseconds(r.serving[n/2]), milliseconds(r.serving[n-1]),
+		r.client.answered, r.keeper.answered, milliseconds(max(r.client.longest, r.keeper.longest)))
 }
 
 func milliseconds(d time.Duration) string {

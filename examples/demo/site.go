@@ -7,11 +7,11 @@ import (
 	"path/filepath"
 )
 
-// A site is the directory in which everything of the demo happens:
+// A site is the directory of the demo:
 //
-//	builds/v1.0.0 ...              what has been built
-//	releases/1/daemon, 2/daemon    what has been deployed
-//	current -> releases/1          what is in use: the daemon runs as current/daemon
+//	builds/v1.0.0 ...              versions that were built
+//	releases/1/daemon, 2/daemon    versions that were deployed
+//	current -> releases/1          the version in use: the daemon runs as current/daemon
 type site string
 
 const executable = "current/daemon"
@@ -20,8 +20,8 @@ func (s site) path(elem ...string) string {
 	return filepath.Join(append([]string{string(s)}, elem...)...)
 }
 
-// lay puts the first version in place.
-func (s site) lay() error {
+// createLayout creates the directories, and deploys the first version.
+func (s site) createLayout() error {
 	for _, dir := range []string{"releases/1", "releases/2"} {
 		if err := os.MkdirAll(s.path(dir), 0o755); err != nil {
 			return err
@@ -33,10 +33,10 @@ func (s site) lay() error {
 	return writeNew(s.buildOf(versions[0]), s.path(executable))
 }
 
-// buildOf is where a version of the daemon lies, ready to be deployed.
+// buildOf returns the path of a version that was built.
 func (s site) buildOf(version string) string { return s.path("builds", version) }
 
-// writeNew copies an executable to a name that is not taken.
+// writeNew copies an executable to a path that does not exist.
 func writeNew(from, to string) error {
 	in, err := os.Open(from)
 	if err != nil {

@@ -6,18 +6,18 @@ import (
 	"syscall"
 )
 
-// checkSystem returns nil where the demo can run.
+// checkSystem returns an error if the demo does not run on this system.
 func checkSystem() error { return nil }
 
-// setApart gives a command a process group of its own, so that a Ctrl-C in the
-// terminal reaches the demo alone, which then ends the command in its own time.
-// Should the demo be killed, the kernel ends the command: more precisely, when
-// the thread ends that has started it.
+// setApart gives a command a process group of its own, so that Ctrl-C in the terminal
+// reaches only the demo, which then stops the command. The kernel kills the command when
+// the thread that has started it ends, so also when the demo is killed.
 func setApart(cmd *exec.Cmd) {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 }
 
-// interruptGroup interrupts a command that was set apart, and what it has started.
+// interruptGroup interrupts a command that was set apart, and the processes that it has
+// started.
 func interruptGroup(cmd *exec.Cmd) error {
 	if err := syscall.Kill(-cmd.Process.Pid, syscall.SIGINT); err != syscall.ESRCH {
 		return os.NewSyscallError("kill", err)

@@ -21,13 +21,23 @@ type Drainer interface {
 // Process has the drainers of this process.
 var Process Group
 
+// Notifier is a group that would notice a drain.
+type Notifier interface {
+	Begin(ctx context.Context, timeout time.Duration) (*Drain, error)
+	BeginRollback() (resume func())
+}
+
 // A Group is a set of drainers that are quiesced and drained together. The zero value
 // is empty.
 type Group struct {
 	mu       sync.Mutex
 	members  []*member
 	depth    int           // drains under way; a rollback may begin one during another
-	draining chan struct{} // closed while depth is not 0; nil until someone asks for it
+	draining chan struct{} // closed while depth is not 0; nil until it is asked for
+
+	// notifier is the group itself once anything would notice a drain. It is an
+	// interface so that a program that never drains does not contain the code for it.
+	notifier Notifier
 }
 
 // A member is one registration: a Drainer may be registered twice.
@@ -38,6 +48,7 @@ type member struct{ Drainer }
 func (g *Group) Register(d Drainer) (unregister func()) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	g.notifier = g
 	m := &member{d}
 	g.members = append(g.members, m)
 	if g.depth > 0 {
@@ -55,6 +66,7 @@ func (g *Group) Register(d Drainer) (unregister func()) {
 func (g *Group) Draining() <-chan struct{} {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	g.notifier = g
 	if g.draining == nil {
 		g.draining = make(chan struct{})
 		if g.depth > 0 {
@@ -64,11 +76,11 @@ func (g *Group) Draining() <-chan struct{} {
 	return g.draining
 }
 
-// InUse reports whether anything would notice a drain.
-func (g *Group) InUse() bool {
+// Notifier returns the group if anything would notice a drain, and nil otherwise.
+func (g *Group) Notifier() Notifier {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return len(g.members) > 0 || g.draining != nil
+	return g.notifier
 }
 
 // A Drain is a group that is drained.
@@ -135,6 +147,8 @@ const (
 // BeginRollback is Begin for a version that failed. The caller calls resume where no
 // exec follows.
 func (g *Group) BeginRollback() (resume func()) {
+	stuck, cancel := context.WithTimeout(context.Background(), stuckTimeout)
+	defer cancel()
 	drained := make(chan *Drain, 1)
 	go func() {
 		d, _ := g.Begin(context.Background(), rollbackTimeout)
@@ -143,7 +157,7 @@ func (g *Group) BeginRollback() (resume func()) {
 	select {
 	case d := <-drained:
 		return d.Resume
-	case <-time.After(stuckTimeout):
+	case <-stuck.Done():
 		report.Warn("not drained: a Drainer does not return", "after", stuckTimeout.String())
 		return func() { go func() { (<-drained).Resume() }() }
 	}

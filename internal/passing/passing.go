@@ -3,9 +3,6 @@
 package passing
 
 import (
-	"bytes"
-	"maps"
-	"os"
 	"slices"
 	"sync"
 	"time"
@@ -27,167 +24,116 @@ var Process = NewStore(&handover.Inherited)
 type Store struct {
 	mu        sync.Mutex
 	inherited *handover.State
-	loaded    bool // what was inherited is in files and states
-	files     map[string]*file
-	states    map[string]*state
-
-	// retired are inherited descriptors of no use to this image. The previous image
-	// may need them as long as this one can be rolled back.
-	retired []*sys.FD
-
 	settled   bool // what was unclaimed is closed
 	onSettled []func()
 	timer     *time.Timer // of StartTimer; nil before
-}
 
-type file struct {
-	fd        *sys.FD
-	inherited bool
-	claimed   bool // by this image
-}
-
-type state struct {
-	value   []byte
-	claimed bool // by this image
+	// content is nil until the program uses the store: until then, what was inherited
+	// crosses the next exec as it came. It is an interface so that a program that
+	// passes nothing on does not contain the code for it.
+	content interface {
+		addTo(h *handover.State) (manifest *sys.FD, err error)
+		closeUnclaimed()
+		empty() bool
+	}
 }
 
 // NewStore returns a store with what was inherited.
 func NewStore(inherited *handover.State) *Store { return &Store{inherited: inherited} }
 
-// lock locks s, with what was inherited loaded, until the unlock that it returns.
-func (s *Store) lock() (unlock func()) {
+// Empty reports whether this image has neither files nor states, as far as it has
+// used the store.
+func (s *Store) Empty() bool {
 	s.mu.Lock()
-	if !s.loaded {
-		s.loaded = true
-		s.files, s.states = map[string]*file{}, map[string]*state{}
-		if !s.settled {
-			s.load()
-		}
-	}
-	return s.mu.Unlock
+	defer s.mu.Unlock()
+	return s.content == nil || s.content.empty()
 }
 
-// load takes over what was inherited.
-func (s *Store) load() {
-	unnamed := slices.Clone(s.inherited.Numbers[handover.File])
-	for _, r := range s.readManifest() {
-		switch r.kind {
-		case manifestFile:
-			if i := slices.Index(unnamed, r.fd()); i >= 0 {
-				unnamed = slices.Delete(unnamed, i, i+1)
-				s.files[r.name] = &file{fd: sys.NewFD(r.fd()), inherited: true}
-			}
-		case manifestState:
-			s.states[r.name] = &state{value: r.value}
-		}
-	}
-	for _, fd := range unnamed {
-		s.retired = append(s.retired, sys.NewFD(fd))
-	}
-}
-
-func (s *Store) readManifest() []record {
-	fd := s.inherited.Number(handover.Manifest)
-	if fd == 0 {
-		return nil
-	}
-	content, err := sys.ReadFile(fd)
-	var records []record
-	if err == nil {
-		records, err = parseManifest(content)
-	}
-	if err != nil {
-		report.Warn("cannot read what the previous version passed on", "reason", err)
-	}
-	return records
-}
-
-// Pass passes a duplicate of f on under the given name, in place of what had the
-// name. With a nil f nothing has the name any more.
-func (s *Store) Pass(name string, f *os.File) error {
-	var fd *sys.FD
-	if f != nil {
-		var err error
-		if fd, err = sys.DuplicateFile(f); err != nil {
+// HandOver adds the files and the states to h and calls exec. Until exec returns, the
+// store is locked, so that nothing that h names is closed.
+func (s *Store) HandOver(h *handover.State, exec func() error) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.content != nil:
+		manifest, err := s.content.addTo(h)
+		if err != nil {
 			return err
 		}
+		if manifest != nil {
+			defer manifest.Close()
+		}
+	case !s.settled:
+		for _, kind := range [...]handover.NumberKind{handover.File, handover.Manifest} {
+			h.Numbers[kind] = s.inherited.Numbers[kind]
+		}
 	}
-	defer s.lock()()
-	s.drop(name)
-	if fd != nil {
-		s.files[name] = &file{fd: fd, claimed: true}
-	}
-	return nil
+	return exec()
 }
 
-// Inherited claims the file with the given name and returns a duplicate of it, which
-// the caller owns. The error wraps [os.ErrNotExist] if there is none.
-func (s *Store) Inherited(name string) (*os.File, error) {
-	defer s.lock()()
-	own := s.files[name]
-	if own == nil {
-		return nil, &os.PathError{Op: "inherit", Path: name, Err: os.ErrNotExist}
-	}
-	fd, err := sys.Duplicate(own.fd.Int())
-	if err != nil {
-		return nil, err
-	}
-	own.claimed = true
-	return fd.File(name), nil
+// RollbackPossible reports whether the previous image may still be executed again,
+// and need what it handed over. Unlike [handover.OnTrial] it does not wait for a
+// rollback that is under way.
+func (s *Store) RollbackPossible() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.rollbackPossible()
 }
 
-// Take removes the file with the given name from what crosses an exec, to the next
-// image or back to the previous one. The caller owns the descriptor.
-func (s *Store) Take(name string) (fd *sys.FD, ok bool) {
-	unlock := s.lock()
-	own := s.files[name]
-	delete(s.files, name)
-	unlock()
-	if own == nil {
-		return nil, false
+// rollbackPossible is called with s locked.
+func (s *Store) rollbackPossible() bool {
+	return !s.settled && s.inherited.Number(handover.ReadyWithin) != 0
+}
+
+// OnSettled has f called when what was unclaimed is closed.
+func (s *Store) OnSettled(f func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.onSettled = append(s.onSettled, f)
+}
+
+// StartTimer has f called after the time that an image has to claim what was passed
+// to it.
+func (s *Store) StartTimer(f func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.timer = time.AfterFunc(unclaimedTimeout, f)
+}
+
+// ShortenTimer has the timer, if there is one, expire after d. It is for tests.
+func (s *Store) ShortenTimer(d time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.timer != nil {
+		s.timer.Reset(d)
 	}
-	handover.Forget(handover.File, own.fd.Int())
-	return own.fd, true
 }
 
-// Names returns the names of all files, sorted.
-func (s *Store) Names() []string {
-	defer s.lock()()
-	return slices.Sorted(maps.Keys(s.files))
-}
-
-// SetState passes a copy of value on under the given name. With a nil value nothing
-// has the name any more.
-func (s *Store) SetState(name string, value []byte) {
-	defer s.lock()()
-	if value == nil {
-		delete(s.states, name)
+// CloseUnclaimed closes the inherited files, and forgets the inherited states, that
+// this image has not claimed. Calls after the first do nothing.
+func (s *Store) CloseUnclaimed() {
+	s.mu.Lock()
+	if s.settled {
+		s.mu.Unlock()
 		return
 	}
-	s.states[name] = &state{value: bytes.Clone(value), claimed: true}
+	s.settled = true
+	if s.content != nil {
+		s.content.closeUnclaimed()
+	} else if files := s.inherited.Numbers[handover.File]; len(files) > 0 {
+		report.Warn("closed all inherited files: this version has claimed none", "files", len(files))
+		closeAll(files)
+	}
+	closeAll(s.inherited.Numbers[handover.Manifest])
+	callbacks := slices.Clone(s.onSettled)
+	s.mu.Unlock()
+	for _, f := range callbacks {
+		f()
+	}
 }
 
-// State claims the state with the given name and returns a copy of it.
-func (s *Store) State(name string) (value []byte, ok bool) {
-	defer s.lock()()
-	own := s.states[name]
-	if own == nil {
-		return nil, false
+func closeAll(descriptors []int) {
+	for _, fd := range descriptors {
+		sys.NewFD(fd).Close()
 	}
-	own.claimed = true
-	return bytes.Clone(own.value), true
-}
-
-// drop closes the file with the given name. It is called with s locked.
-func (s *Store) drop(name string) {
-	f := s.files[name]
-	if f == nil {
-		return
-	}
-	delete(s.files, name)
-	if f.inherited && s.rollbackPossible() {
-		s.retired = append(s.retired, f.fd)
-		return
-	}
-	f.fd.Close()
 }

@@ -1,6 +1,6 @@
-// Daemon is a small HTTP service that restarts itself, under the same PID and
-// without losing a request, as soon as another version of its executable is
-// deployed. A version that does not work is taken back. Build one with
+// Daemon is a small HTTP service. It restarts itself, with the same PID and without losing
+// a request, as soon as another version of its executable is deployed. A version that does
+// not work is rolled back. Build a version with
 //
 //	go build -ldflags "-X main.version=v1.2.3"
 package main
@@ -20,7 +20,7 @@ import (
 	"github.com/autorestart-go/autorestart/sockets"
 )
 
-// What a build can be given by -ldflags.
+// Set by -ldflags.
 var (
 	version = "development"
 	fault   = "" // "panic", or "hang"
@@ -43,7 +43,7 @@ func main() {
 
 	listener, err := sockets.Listen("tcp", *address)
 	if err != nil {
-		log.Panic(err) // a version that can't listen is taken back, too
+		log.Panic(err) // a version that can't listen is rolled back, too
 	}
 	http.HandleFunc("/version", func(w http.ResponseWriter, _ *http.Request) {
 		fmt.Fprintln(w, version, os.Getpid())

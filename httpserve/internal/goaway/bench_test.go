@@ -10,7 +10,7 @@ import (
 )
 
 // BenchmarkRequest sends the same requests to a server with a group and to one
-// without, in turns. What else goes on on the machine hits both.
+// without, in turns, so that other load on the machine affects both.
 func BenchmarkRequest(b *testing.B) {
 	const turn = 50
 	var took [2][]time.Duration
@@ -45,8 +45,8 @@ func BenchmarkRequest(b *testing.B) {
 	b.ReportMetric(0, "ns/op")
 }
 
-// BenchmarkFrames is what following costs: two frames of a request, and two of its
-// response.
+// BenchmarkFrames measures what following the frames costs: two of a request, and two of
+// its response.
 func BenchmarkFrames(b *testing.B) {
 	request := appendFrame(nil, frameHeaders, 0, 1, string(make([]byte, 50)))
 	request = appendFrame(request, frameData, flagEndStream, 1, string(make([]byte, 1000)))
@@ -71,15 +71,15 @@ func BenchmarkFrames(b *testing.B) {
 		}
 		c.sendable(response)
 		c.sent(response)
-		c.tells()
-		c.words()
+		c.goAwayPending()
+		c.takePending()
 	}
-	if !c.farewell.none() {
+	if !c.state.none() {
 		b.Error("a stream is open")
 	}
 }
 
-func TestNoAllocations(t *testing.T) {
+func TestFollowingFramesAllocatesNothing(t *testing.T) {
 	request := appendFrame(nil, frameHeaders, 0, 1, "abc")
 	request = appendFrame(request, frameData, flagEndStream, 1, "0123456789")
 	response := appendFrame(nil, frameHeaders, 0, 1, "abc")
@@ -95,7 +95,7 @@ func TestNoAllocations(t *testing.T) {
 		c.received(request)
 		c.sendable(response)
 		c.sent(response)
-		if !c.farewell.none() {
+		if !c.state.none() {
 			t.Fatal("the stream is open")
 		}
 	})

@@ -2,58 +2,55 @@ package goaway
 
 import "time"
 
-// settle is for a client that gave a stream its number, learned of the GOAWAY, and
-// only then sent the stream.
-const settle = 10 * time.Millisecond
+// settleTime is for a client that numbers a stream, reads the GOAWAY, and only then sends
+// the stream.
+const settleTime = 10 * time.Millisecond
 
-// defaultPatience is what net/http takes for a round trip, for the same end.
-const defaultPatience = time.Second
-
-// considerIn has closing considered after d, instead of what was planned before.
-// c.mu is held.
-func (c *conn) considerIn(d time.Duration) {
+// closeAfter calls closeIfIdle after d, instead of at the time that was set before. c.mu
+// is locked.
+func (c *conn) closeAfter(d time.Duration) {
 	c.earliest = time.Now().Add(d)
-	if c.closing == nil {
-		c.closing = time.AfterFunc(d, c.consider)
+	if c.closeTimer == nil {
+		c.closeTimer = time.AfterFunc(d, c.closeIfIdle)
 		return
 	}
-	c.closing.Reset(d)
+	c.closeTimer.Reset(d)
 }
 
-// consider closes the connection if it is at rest.
-func (c *conn) consider() {
+// closeIfIdle closes the connection if no stream is open and nothing is being transmitted.
+func (c *conn) closeIfIdle() {
 	unread := c.group.Unread != nil && c.group.Unread(c.transport)
-	free := c.writing.TryLock()
-	if free {
+	notWriting := c.writing.TryLock()
+	if notWriting {
 		defer c.writing.Unlock()
 	}
-	last, ok := c.decide(free && !unread)
+	last, ok := c.decideToClose(notWriting && !unread)
 	if !ok {
 		return
 	}
-	// Should a stream have come after all, the client learns that it was not served:
-	// it may send it again.
-	c.SetWriteDeadline(time.Now().Add(settle))
+	// If a stream has arrived after all, this GOAWAY tells the client that it was not
+	// served and may be sent again.
+	c.SetWriteDeadline(time.Now().Add(settleTime))
 	if _, err := c.Conn.Write(appendGoAway(nil, last)); err != nil {
-		c.transport.Close() // else the goodbye of TLS would wait for seconds
+		c.transport.Close() // otherwise Close waits seconds to send the alert of TLS
 	}
 	c.Conn.Close()
 }
 
-// decide reports whether to close the connection. From then on the server gets to
-// see nothing; the last stream it has seen is returned.
-func (c *conn) decide(quiet bool) (last uint32, ok bool) {
+// decideToClose reports whether to close the connection. The server gets no data after
+// that; last is the last stream that it has got.
+func (c *conn) decideToClose(quiet bool) (last uint32, ok bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch {
 	case time.Now().Before(c.earliest):
-		return 0, false // postponed while we were on our way
-	case !c.farewell.atRest():
-		return 0, false // the end of the last stream comes back here
-	case !quiet || !c.farewell.whole():
-		c.considerIn(settle)
+		return 0, false // closeAfter was called after the timer had expired
+	case !c.state.isIdle():
+		return 0, false // the PING after the last stream calls closeAfter
+	case !quiet || !c.state.betweenFrames():
+		c.closeAfter(settleTime)
 		return 0, false
 	}
-	c.farewell.closed = true
-	return c.farewell.last, true
+	c.state.closed = true
+	return c.state.last, true
 }

@@ -11,9 +11,9 @@ import (
 	"slices"
 )
 
-// The keys of [http.Server.TLSNextProto]. The second is no protocol of TLS: the
-// function there serves any connection from which the preface was read, handed over
-// as the UnencryptedNetConn of a [tls.Conn]. Go has it since 1.24.
+// The keys of [http.Server.TLSNextProto]. The second one is no protocol of TLS. Its
+// function serves any connection from which the preface was read; it expects the
+// connection as the UnencryptedNetConn of a [tls.Conn]. Go has it since 1.24.
 const (
 	encrypted   = "h2"
 	unencrypted = "unencrypted_http2"
@@ -21,14 +21,16 @@ const (
 
 type protocol = func(*http.Server, *tls.Conn, http.Handler)
 
-// Configure has the HTTP/2 connections of srv join the group, if srv is one to serve
-// HTTP/2; overTLS tells whether with [http.Server.ServeTLS] or [http.Server.Serve].
+// Configure adds the HTTP/2 connections of srv to the group, if srv serves HTTP/2.
+// overTLS is true for a server that serves by [http.Server.ServeTLS], and false for
+// [http.Server.Serve].
 //
-// It is called once for a server, before it serves, and with its ConnState hook in
-// place: the hook is wrapped, to see the connections it has always seen.
+// Configure must be called once for a server, before it serves and after its ConnState
+// hook is set. It wraps the hook, so that the hook gets the connections that the listener
+// has accepted.
 //
-// The error wraps [errors.ErrUnsupported] if srv has an HTTP/2 of its own that can't
-// be come between; srv serves as before then.
+// The error wraps [errors.ErrUnsupported] if srv has an HTTP/2 implementation that can't
+// be wrapped. Then srv serves as before.
 func (g *Group) Configure(srv *http.Server, overTLS bool) error {
 	if err := setUp(srv, overTLS); err != nil {
 		return err
@@ -51,9 +53,8 @@ func (g *Group) Configure(srv *http.Server, overTLS bool) error {
 	return nil
 }
 
-// setUp has srv make itself ready for HTTP/2, as it would when it begins to serve,
-// according to its own rules. That is all it gets to with a certificate file that
-// can't be.
+// setUp makes srv set up HTTP/2 by its own rules, as it does when it begins to serve. The
+// name of the certificate file is invalid, so srv gets no further than that.
 func setUp(srv *http.Server, overTLS bool) error {
 	if !overTLS && !expectsHTTP2(srv) {
 		return nil
@@ -66,8 +67,8 @@ func setUp(srv *http.Server, overTLS bool) error {
 	return err
 }
 
-// expectsHTTP2 is the rule of [http.Server.Serve], which is given connections that
-// somebody else may have encrypted.
+// expectsHTTP2 is the rule of [http.Server.Serve], whose listener may return encrypted
+// connections.
 func expectsHTTP2(srv *http.Server) bool {
 	return srv.TLSConfig == nil ||
 		srv.Protocols != nil && srv.Protocols.UnencryptedHTTP2() ||
@@ -80,20 +81,20 @@ func (g *Group) encrypted(serve protocol) protocol {
 			return
 		}
 		joined := &conn{Conn: c, transport: c.NetConn(), group: g}
-		g.serve(joined, func() { serve(srv, handOver(secureConn{joined, c}), h) })
+		g.serve(joined, func() { serve(srv, wrapPlain(secureConn{joined, c}), h) })
 	}
 }
 
 func (g *Group) unencrypted(serve protocol) protocol {
 	return func(srv *http.Server, c *tls.Conn, h http.Handler) {
-		handed, ok := c.NetConn().(unencryptedConn)
+		wrapper, ok := c.NetConn().(unencryptedConn)
 		if !ok {
-			serve(srv, c, h) // which knows what to say to that
+			serve(srv, c, h) // reports the error
 			return
 		}
-		plain := handed.UnencryptedNetConn()
+		plain := wrapper.UnencryptedNetConn()
 		joined := &conn{Conn: plain, transport: plain, group: g}
-		g.serve(joined, func() { serve(srv, handOver(joined), h) })
+		g.serve(joined, func() { serve(srv, wrapPlain(joined), h) })
 	}
 }
 
@@ -105,17 +106,17 @@ func (g *Group) serve(c *conn, serve func()) {
 
 type unencryptedConn interface{ UnencryptedNetConn() net.Conn }
 
-// handedOver is a connection in the form that [unencrypted] takes.
-type handedOver struct {
-	net.Conn // nil; nobody is to use it
+// plainConn has the form that the function for [unencrypted] takes.
+type plainConn struct {
+	net.Conn // nil: only UnencryptedNetConn may be called
 	plain    net.Conn
 }
 
-func (c handedOver) UnencryptedNetConn() net.Conn { return c.plain }
+func (c plainConn) UnencryptedNetConn() net.Conn { return c.plain }
 
-func handOver(c net.Conn) *tls.Conn { return tls.Client(handedOver{plain: c}, nil) }
+func wrapPlain(c net.Conn) *tls.Conn { return tls.Client(plainConn{plain: c}, nil) }
 
-// accepted returns the connection that net/http accepted, of which c may be ours.
+// accepted returns the connection that net/http accepted, for c or a wrapper of it.
 func accepted(c net.Conn) net.Conn {
 	switch c := c.(type) {
 	case secureConn:

@@ -7,32 +7,32 @@ import (
 	"time"
 )
 
-// hush is how long the server says nothing before the client is told to leave. It is
-// for Go's [http.Transport]: between choosing a connection for a request and opening
-// a stream, a GOAWAY makes it fail if the body can't be had again. A client begins
-// requests when it has got responses, so there should be none just before.
-const hush = 5 * time.Millisecond
+// goAwayDelay is a pause in what the server sends before the GOAWAY. It is for Go's
+// [http.Transport]: a GOAWAY that arrives after a connection was chosen for a request and
+// before the stream is opened makes the request fail if its body can't be read again. Most
+// clients send requests when they have received responses, so few are in that state after
+// a pause.
+const goAwayDelay = 5 * time.Millisecond
 
-// A conn is the server's end of an HTTP/2 connection: the plain side, if it is
-// encrypted. It passes on what the server and the client say, and says between two
-// frames of the server's what the farewell asks for.
+// A conn is the server's end of an HTTP/2 connection, the plain side if it is encrypted.
+// It passes on what the server and the client send, and inserts the frames of the
+// shutdown between two frames of the server.
 //
-// Reads come from one goroutine at a time, so do writes, as net/http has it; ours
-// come between them.
+// net/http reads from one goroutine at a time, and writes from one at a time.
 type conn struct {
 	net.Conn
-	transport net.Conn // that Conn is on, or Conn itself
+	transport net.Conn // below Conn, or Conn itself
 	group     *Group
 
-	writing sync.Mutex // held while something is written, which may take its time
+	writing sync.Mutex // locked while something is written, which may block
 
-	mu       sync.Mutex // guards what follows; taken after writing, and not for long
-	farewell farewell
-	earliest time.Time   // that it may be closed at
-	closing  *time.Timer // for that; nil until there is a time
+	mu         sync.Mutex // protects what follows; locked after writing, and only shortly
+	state      shutdownState
+	earliest   time.Time   // time before which the connection is not closed
+	closeTimer *time.Timer // runs closeIfIdle; nil until earliest is set
 }
 
-// A secureConn lets the server find the http.Request.TLS.
+// A secureConn lets the server find http.Request.TLS.
 type secureConn struct {
 	*conn
 	tls *tls.Conn
@@ -48,19 +48,19 @@ func (c *conn) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// received reports whether p is for the server to see.
+// received reports whether the server gets p.
 func (c *conn) received(p []byte) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.farewell.closed {
+	if c.state.closed {
 		return false
 	}
-	due := c.farewell.speaks() // somebody is about to, then
-	if c.farewell.received(p) {
-		c.considerIn(settle)
+	pending := c.state.hasPending() // then another goroutine is about to write them
+	if c.state.received(p) {
+		c.closeAfter(settleTime)
 	}
-	if !due && c.farewell.speaks() {
-		go c.speak() // a reader that waits to write is how two ends block each other
+	if !pending && c.state.hasPending() {
+		go c.flushPending() // if a reader waited for a write, two ends could block each other
 	}
 	return true
 }
@@ -73,7 +73,7 @@ func (c *conn) Write(p []byte) (n int, err error) {
 		c.sent(p[n : n+m])
 		n += m
 		if err == nil {
-			err = c.say()
+			err = c.writePending()
 		}
 		if err != nil || n == len(p) {
 			return n, err
@@ -84,65 +84,63 @@ func (c *conn) Write(p []byte) (n int, err error) {
 func (c *conn) sendable(p []byte) []byte {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.farewell.sendable(p)
+	return c.state.sendable(p)
 }
 
 func (c *conn) sent(p []byte) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.farewell.sent(p)
+	c.state.sent(p)
 }
 
-// say says what there is to say, if the server is between two frames. If it is not,
-// the write that ends the frame does. c.writing is held.
-func (c *conn) say() error {
-	if c.tells() {
-		time.Sleep(hush)
+// writePending inserts pending frames if the server is between two of its own. If it is
+// not, the write that ends its frame inserts them. c.writing is locked.
+func (c *conn) writePending() error {
+	if c.goAwayPending() {
+		time.Sleep(goAwayDelay)
 	}
-	words := c.words()
-	if words == nil {
+	frames := c.takePending()
+	if frames == nil {
 		return nil
 	}
-	_, err := c.Conn.Write(words)
+	_, err := c.Conn.Write(frames)
 	return err
 }
 
-// tells reports whether the client is about to be told to leave.
-func (c *conn) tells() bool {
+func (c *conn) goAwayPending() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.farewell.speaks() && !c.farewell.told
+	return c.state.hasPending() && !c.state.goAwaySent
 }
 
-// words returns what is to be said now, and has the connection closed if there is no
-// answer to it.
-func (c *conn) words() []byte {
+// takePending returns the pending frames. If there is a PING among them, it starts the
+// client's time to answer.
+func (c *conn) takePending() []byte {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	words := c.farewell.say()
-	if words != nil && c.farewell.asked {
-		c.considerIn(c.group.patience())
+	frames := c.state.takePending()
+	if frames != nil && c.state.pinged {
+		c.closeAfter(c.group.pingTimeout())
 	}
-	return words
+	return frames
 }
 
-// speak says what there is to say when it is not the server that writes.
-func (c *conn) speak() {
+// flushPending inserts pending frames while the server itself does not write.
+func (c *conn) flushPending() {
 	c.writing.Lock()
 	defer c.writing.Unlock()
-	if err := c.say(); err != nil {
-		c.Conn.Close() // half a frame may be out
+	if err := c.writePending(); err != nil {
+		c.Conn.Close() // half a frame may have been sent
 	}
 }
 
-// leave has the client told to leave, and the connection closed when it is at rest.
-// It returns at once.
-func (c *conn) leave() {
+// shutDown begins the shutdown of the connection. It returns at once.
+func (c *conn) shutDown() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	due := c.farewell.speaks()
-	c.farewell.leaving = true
-	if !due && c.farewell.speaks() {
-		go c.speak()
+	pending := c.state.hasPending()
+	c.state.requested = true
+	if !pending && c.state.hasPending() {
+		go c.flushPending()
 	}
 }

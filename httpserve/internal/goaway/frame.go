@@ -22,16 +22,16 @@ const (
 	maxStream = 1<<31 - 1
 )
 
-// A frame is what we want to know of one that has passed.
+// A frame is what this package needs of an HTTP/2 frame.
 type frame struct {
 	kind, flags byte
 	stream      uint32
-	head        [pingLen]byte // what the payload begins with
+	head        [pingLen]byte // the beginning of the payload
 }
 
 func (f *frame) has(flag byte) bool { return f.flags&flag != 0 }
 
-// number returns the stream that a PUSH_PROMISE opens, and the last that a GOAWAY
+// number returns the stream that a PUSH_PROMISE opens, or the last one that a GOAWAY
 // allows.
 func (f *frame) number() uint32 {
 	id := f.head[:]
@@ -41,20 +41,20 @@ func (f *frame) number() uint32 {
 	return binary.BigEndian.Uint32(id) & maxStream
 }
 
-// A scanner follows the frames in one direction of a connection, in whatever pieces
-// the bytes come.
+// A scanner finds the frames in one direction of a connection. The bytes may come in
+// pieces of any size.
 type scanner struct {
-	frame  frame // the one that passes, or the last that did
+	frame  frame // the current one, or the last one between two frames
 	header [headerLen]byte
-	seen   int // bytes of the frame that have passed, header included
+	seen   int // bytes of the frame so far, header included
 	size   int // bytes of the frame, known after its header
 }
 
-// between reports whether what has passed ends with the end of a frame.
-func (s *scanner) between() bool { return s.seen == 0 }
+// betweenFrames reports whether the bytes so far end with the end of a frame.
+func (s *scanner) betweenFrames() bool { return s.seen == 0 }
 
-// next takes bytes from p up to the end of the frame. It returns those after it, and
-// whether the frame is complete: s.frame then.
+// next takes bytes from p up to the end of the frame. It returns the bytes after that,
+// and whether the frame is complete. If so, it is in s.frame.
 func (s *scanner) next(p []byte) (rest []byte, complete bool) {
 	if s.seen < headerLen {
 		n := copy(s.header[s.seen:], p)
@@ -83,14 +83,14 @@ func (s *scanner) begin() {
 	s.frame = frame{kind: h[3], flags: h[4], stream: binary.BigEndian.Uint32(h[5:]) & maxStream}
 }
 
-// untilEnd returns the part of p up to the end of the frame; all of p if it doesn't
-// end there.
+// untilEnd returns the part of p up to the end of the frame, or p if the frame does not
+// end in it.
 func (s scanner) untilEnd(p []byte) []byte {
 	rest, _ := s.next(p)
 	return p[:len(p)-len(rest)]
 }
 
-// appendGoAway appends a GOAWAY without an error: streams up to last are served.
+// appendGoAway appends a GOAWAY without an error, which allows streams up to last.
 func appendGoAway(b []byte, last uint32) []byte {
 	b = append(b, 0, 0, 8, frameGoAway, 0, 0, 0, 0, 0)
 	b = binary.BigEndian.AppendUint32(b, last)

@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// appendFrame is what the tests write frames with.
+// appendFrame appends a frame.
 func appendFrame(b []byte, kind, flags byte, stream uint32, payload string) []byte {
 	n := len(payload)
 	b = append(b, byte(n>>16), byte(n>>8), byte(n), kind, flags)
@@ -34,7 +34,7 @@ func TestScanner(t *testing.T) {
 	b = appendFrame(b, frameSettings, 0, 0, "")
 	b = appendFrame(b, frameHeaders, flagEndStream, 5, "abc")
 	b = appendFrame(b, frameData, 0, maxStream, "0123456789")
-	b = appendFrame(b, framePing, flagAck, 1<<31, "01234567") // the highest bit means nothing
+	b = appendFrame(b, framePing, flagAck, 1<<31, "01234567") // the highest bit is reserved
 	b = appendFrame(b, frameGoAway, 0, 0, "\xff\xff\xff\xff\x00\x00\x00\x00")
 	want := []frame{
 		{kind: frameSettings},
@@ -45,8 +45,8 @@ func TestScanner(t *testing.T) {
 	}
 	for n := 1; n <= len(b); n++ {
 		var s scanner
-		if got := scan(&s, b, n); !slices.Equal(got, want) || !s.between() {
-			t.Fatalf("in pieces of %d: %v, between frames: %v; want %v", n, got, s.between(), want)
+		if got := scan(&s, b, n); !slices.Equal(got, want) || !s.betweenFrames() {
+			t.Fatalf("in pieces of %d: %v, between frames: %v; want %v", n, got, s.betweenFrames(), want)
 		}
 	}
 }
@@ -66,7 +66,7 @@ func TestUntilEnd(t *testing.T) {
 	}
 }
 
-func TestNumber(t *testing.T) {
+func TestFrameNumber(t *testing.T) {
 	for _, f := range []struct {
 		frame
 		want uint32
@@ -81,7 +81,7 @@ func TestNumber(t *testing.T) {
 	}
 }
 
-func TestOwnFrames(t *testing.T) {
+func TestAppendGoAwayAndPing(t *testing.T) {
 	got := appendPing(appendGoAway(nil, maxStream), [8]byte([]byte("01234567")))
 	want := appendFrame(nil, frameGoAway, 0, 0, "\x7f\xff\xff\xff\x00\x00\x00\x00")
 	want = appendFrame(want, framePing, 0, 0, "01234567")
@@ -90,7 +90,7 @@ func TestOwnFrames(t *testing.T) {
 	}
 }
 
-// However a stream is cut, it has the same frames, and they end in the same places.
+// Bytes have the same frames, with the same ends, in pieces of any size.
 func FuzzScanner(f *testing.F) {
 	f.Add(appendFrame(nil, frameHeaders, 0, 1, "abc"), 2)
 	f.Add(appendGoAway(nil, 7), 11)
@@ -101,7 +101,7 @@ func FuzzScanner(f *testing.F) {
 		}
 		var whole, pieces, ends scanner
 		want := scan(&whole, p, len(p))
-		if got := scan(&pieces, p, n); !slices.Equal(got, want) || pieces.between() != whole.between() {
+		if got := scan(&pieces, p, n); !slices.Equal(got, want) || pieces.betweenFrames() != whole.betweenFrames() {
 			t.Fatalf("in pieces of %d: %v, want %v", n, got, want)
 		}
 		var n2 int

@@ -1,15 +1,16 @@
-// Package goaway has an [http.Server] give up its HTTP/2 connections without losing
-// a request, and go on serving.
+// Package goaway makes an [http.Server] close its HTTP/2 connections without losing a
+// request, while it continues to serve.
 //
-// The server's own way to do that is a GOAWAY that names the last stream it knows of.
-// A request that crosses it on the wire is not served; the client has to send it
-// again, and can't where the body was a stream. RFC 9113, section 6.8, has the cure:
-// first a GOAWAY that allows all streams, for the client to open new ones elsewhere;
-// a round trip later, when all streams are done, the connection is closed.
+// The server itself sends one GOAWAY, which names the last stream that it knows. It does
+// not serve a request that crosses this frame on the wire. The client has to send the
+// request again, and can't if the body was a stream. RFC 9113, section 6.8, describes
+// the remedy: a first GOAWAY allows all streams, and makes the client open new ones on
+// another connection. The server closes the connection a round trip later, when all
+// streams are done.
 //
-// Nothing in net/http sends that frame, so it is put between two frames of the
-// server's. We come between by [http.Server.TLSNextProto], the functions that are
-// given the HTTP/2 connections.
+// Nothing in net/http sends that first frame, so this package inserts it between two
+// frames of the server. It wraps the functions in [http.Server.TLSNextProto], which serve
+// the HTTP/2 connections.
 package goaway
 
 import (
@@ -18,46 +19,46 @@ import (
 	"time"
 )
 
-// A Group is the HTTP/2 connections of a server. Its fields are set before the
+// A Group contains the HTTP/2 connections of a server. Its fields must be set before the
 // server serves.
 type Group struct {
-	// Patience is for a client that does not answer: it is taken to have learned
-	// that it should leave, and to have nothing on its way. It should exceed the
-	// time of a round trip. If zero, it is a second.
-	Patience time.Duration
+	// PingTimeout is how long a client has to answer a PING. A client that does not
+	// answer is treated like one that has read the GOAWAY and has sent nothing since.
+	// PingTimeout should be longer than a round trip. If zero, it is a second.
+	PingTimeout time.Duration
 
-	// Unread reports whether there is something to be read from c, a connection as
-	// the listener returned it below TLS; it may have been closed meanwhile. If so,
-	// we don't close it yet. If nil, there never is.
+	// Unread reports whether there is unread data for c. A connection with unread data is
+	// not closed yet. c is a connection as the listener returned it, below TLS; it may be
+	// closed already. If nil, there never is unread data.
 	Unread func(c net.Conn) bool
 
 	mu        sync.Mutex
 	conns     map[*conn]struct{}
-	announced bool
+	goingAway bool
 }
 
-// Announce has all clients told to open no new streams here: those of connections
-// there are, and those of connections there will be until [Group.Resume]. Each
-// connection serves what is sent even so, and is closed when it is at rest.
-// Announce does not wait for that.
+// GoAway sends GOAWAY on all connections, including those that are made before
+// [Group.Resume]. Clients then open new streams on other connections. A connection serves
+// the streams that its client opens all the same, and is closed when none is left. GoAway
+// does not wait for that.
 //
-// The server must not be told to close them in its own way as well: by
+// The server must not close the connections in its own way at the same time: don't use
 // [http.Server.SetKeepAlivesEnabled] or a header "Connection: close".
-func (g *Group) Announce() {
+func (g *Group) GoAway() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.announced = true
+	g.goingAway = true
 	for c := range g.conns {
-		c.leave()
+		c.shutDown()
 	}
 }
 
-// Resume ends what [Group.Announce] began, for new connections: clients that were
-// told to leave do leave.
+// Resume ends the effect of [Group.GoAway] on new connections. Connections that are being
+// shut down are still closed.
 func (g *Group) Resume() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.announced = false
+	g.goingAway = false
 }
 
 // Len returns the number of connections.
@@ -74,9 +75,9 @@ func (g *Group) add(c *conn) {
 		g.conns = make(map[*conn]struct{})
 	}
 	g.conns[c] = struct{}{}
-	if g.announced {
-		// Not before the client could ask what it has come for: it would come back.
-		time.AfterFunc(settle, c.leave)
+	if g.goingAway {
+		// A client that could not send its first request would only connect again.
+		time.AfterFunc(settleTime, c.shutDown)
 	}
 }
 
@@ -86,9 +87,13 @@ func (g *Group) remove(c *conn) {
 	delete(g.conns, c)
 }
 
-func (g *Group) patience() time.Duration {
-	if g.Patience > 0 {
-		return g.Patience
+// defaultPingTimeout is the time that net/http allows for a round trip before it closes a
+// connection.
+const defaultPingTimeout = time.Second
+
+func (g *Group) pingTimeout() time.Duration {
+	if g.PingTimeout > 0 {
+		return g.PingTimeout
 	}
-	return defaultPatience
+	return defaultPingTimeout
 }

@@ -15,8 +15,8 @@ import (
 	"time"
 )
 
-// What a handler sees is what it sees without us.
-func TestRequest(t *testing.T) {
+// A handler gets the same request with a group and without.
+func TestHandlerGetsSameRequest(t *testing.T) {
 	for _, g := range []*Group{nil, {}} {
 		seen := make(chan error, 1)
 		addr := serve(t, &http.Server{
@@ -70,8 +70,9 @@ func checkRequest(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// The hook sees the connection that ConnContext saw, in the states it has without us.
-func TestConnState(t *testing.T) {
+// ConnState gets the connection that ConnContext got, and the same states with a group and
+// without.
+func TestConnStateIsUnchanged(t *testing.T) {
 	for _, g := range []*Group{nil, {}} {
 		var accepted net.Conn
 		states := make(chan http.ConnState, 10)
@@ -86,7 +87,7 @@ func TestConnState(t *testing.T) {
 			},
 		}
 		w := dial(t, serve(t, srv, g))
-		w.greet()
+		w.exchangeSettings()
 		w.get(1, "/")
 		w.wantResponse(1)
 		w.Close()
@@ -100,7 +101,7 @@ func TestConnState(t *testing.T) {
 	}
 }
 
-func TestTimeouts(t *testing.T) {
+func TestTimeoutsOfServerApply(t *testing.T) {
 	for _, g := range []*Group{nil, {}} {
 		srv := &http.Server{
 			IdleTimeout: 50 * time.Millisecond,
@@ -112,17 +113,17 @@ func TestTimeouts(t *testing.T) {
 			}),
 		}
 		w := dial(t, serve(t, srv, g))
-		w.greet()
-		w.wantGoAway(0) // IdleTimeout: the server's own
+		w.exchangeSettings()
+		w.wantGoAway(0) // of the server, for IdleTimeout
 
 		w = dial(t, serve(t, &http.Server{ReadTimeout: srv.ReadTimeout, Handler: srv.Handler}, g))
-		w.greet()
+		w.exchangeSettings()
 		w.send(appendFrame(nil, frameHeaders, 0x4, 1, "\x83\x87\x84\x01\x01x"))
 		w.wantResponse(1) // ReadTimeout
 	}
 }
 
-func TestBogusPreface(t *testing.T) {
+func TestBogusPrefaceIsLogged(t *testing.T) {
 	for _, g := range []*Group{nil, {}} {
 		logged := make(lines, 1)
 		w := dial(t, serve(t, &http.Server{Handler: hello, ErrorLog: log.New(logged, "", 0)}, g))
@@ -145,14 +146,14 @@ func (l lines) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-func TestShutdown(t *testing.T) {
+func TestLaterGoAwayNeverAllowsMore(t *testing.T) {
 	var g Group
 	srv := &http.Server{Handler: hello}
 	w := dial(t, serve(t, srv, &g))
-	w.greet()
-	srv.RegisterOnShutdown(g.Announce) // may come before or after the server's own
+	w.exchangeSettings()
+	srv.RegisterOnShutdown(g.GoAway) // may come before or after the GOAWAY of the server
 	go srv.Shutdown(context.Background())
-	for told := uint32(maxStream); ; {
+	for last := uint32(maxStream); ; {
 		p, err := w.read()
 		if err != nil {
 			break
@@ -160,18 +161,18 @@ func TestShutdown(t *testing.T) {
 		switch {
 		case p.kind == framePing:
 			w.answer(p)
-		case p.kind == frameGoAway && p.number() > told:
-			t.Errorf("GOAWAY up to %d, after %d", p.number(), told)
+		case p.kind == frameGoAway && p.number() > last:
+			t.Errorf("GOAWAY up to %d, after %d", p.number(), last)
 		case p.kind == frameGoAway:
-			told = p.number()
+			last = p.number()
 		}
 	}
 	waitUntil(t, "the connection is gone", func() bool { return g.Len() == 0 })
 }
 
-// Over and over the server is brought to rest, and goes on. No request is lost,
-// although none can be sent twice.
-func TestNothingIsLost(t *testing.T) {
+// The server shuts its connections down again and again. No request is lost, although
+// none can be sent twice.
+func TestNoRequestIsLost(t *testing.T) {
 	rounds := 60
 	if testing.Short() {
 		rounds = 10
@@ -196,7 +197,7 @@ func TestNothingIsLost(t *testing.T) {
 				p.url = "http://" + serveUnencrypted(t, srv, &g)
 				transport.Protocols = onlyUnencrypted()
 			}
-			closed := make(chan struct{}, 1) // to new connections, as in a drain
+			closed := make(chan struct{}, 1) // full while no connection may be made, as in a drain
 			transport.DialContext = func(ctx context.Context, network, addr string) (net.Conn, error) {
 				closed <- struct{}{}
 				defer func() { <-closed }()
@@ -208,7 +209,7 @@ func TestNothingIsLost(t *testing.T) {
 				before := p.served.Load()
 				waitUntil(t, "requests are served", func() bool { return p.served.Load() > before+10 })
 				closed <- struct{}{}
-				g.Announce()
+				g.GoAway()
 				waitUntil(t, "all connections are closed", func() bool { return conns.Load() == 0 })
 				g.Resume()
 				<-closed
@@ -217,12 +218,12 @@ func TestNothingIsLost(t *testing.T) {
 	}
 }
 
-// Also if new connections are not held back, a client gets on.
-func TestNewConnectionsGoOn(t *testing.T) {
+// A client whose new connections are not held back is served, too.
+func TestNewConnectionsAreServedDuringShutdown(t *testing.T) {
 	var g Group
 	p := newPosters(t)
 	p.url = "https://" + serve(t, &http.Server{Handler: p}, &g)
-	g.Announce()
+	g.GoAway()
 	defer p.start()()
 	waitUntil(t, "requests are served", func() bool { return p.served.Load() > 200 })
 }
@@ -242,7 +243,7 @@ func serveUnencrypted(t testing.TB, srv *http.Server, g *Group) (addr string) {
 	return listen(t, srv, srv.Serve)
 }
 
-func TestConfigure(t *testing.T) {
+func TestConfigureFollowsRulesOfServer(t *testing.T) {
 	http1 := new(http.Protocols)
 	http1.SetHTTP1(true)
 	own := func(*http.Server, *tls.Conn, http.Handler) {}
@@ -283,7 +284,7 @@ func TestConfigure(t *testing.T) {
 
 	srv := &http.Server{TLSNextProto: protocols{"h2": own}}
 	if err := new(Group).Configure(srv, true); !errors.Is(err, errors.ErrUnsupported) || len(srv.TLSNextProto) != 1 {
-		t.Errorf("an HTTP/2 of the server's own: %v, %v", err, srv.TLSNextProto)
+		t.Errorf("another implementation of HTTP/2: %v, %v", err, srv.TLSNextProto)
 	}
 	srv = &http.Server{TLSConfig: &tls.Config{CipherSuites: []uint16{tls.TLS_RSA_WITH_AES_128_CBC_SHA}}}
 	if err := new(Group).Configure(srv, true); err == nil {

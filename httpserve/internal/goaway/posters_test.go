@@ -10,15 +10,15 @@ import (
 	"testing"
 )
 
-// Posters send requests that can't be sent twice, eight at a time, and are the
-// handler of them too.
+// posters send requests that can't be sent twice, eight at a time. They are also the
+// handler of these requests.
 type posters struct {
 	*testing.T
 	client *http.Client
 	url    string
-	number atomic.Int64 // of the last request begun
+	number atomic.Int64 // of the last request
 	served atomic.Int64
-	seen   sync.Map // numbers of the requests that came to the handler
+	seen   sync.Map // numbers of the requests that reached the handler
 }
 
 func newPosters(t *testing.T) *posters { return &posters{T: t, client: newClient(t)} }
@@ -28,7 +28,7 @@ func (p *posters) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	io.Copy(w, r.Body)
 }
 
-// start begins to send, until end is called.
+// start sends requests until end is called.
 func (p *posters) start() (end func()) {
 	var wg sync.WaitGroup
 	var stop atomic.Bool
@@ -41,7 +41,7 @@ func (p *posters) start() (end func()) {
 				case err == nil:
 					p.served.Add(1)
 				case !sent && strings.Contains(err.Error(), "cannot rewind body"):
-					unsent.Add(1) // see hush; it is for the client to send it then
+					unsent.Add(1) // see goAwayDelay; the client could send it again
 				default:
 					p.Error(err)
 				}
@@ -58,8 +58,8 @@ func (p *posters) start() (end func()) {
 	}
 }
 
-// post reports whether anything of the request was sent. The request is known by its
-// length.
+// post reports whether any part of the request was sent. The length of the body
+// identifies the request.
 func (p *posters) post() (sent bool, err error) {
 	number := 1000 + p.number.Add(1)
 	body := &body{left: number}
@@ -73,12 +73,12 @@ func (p *posters) post() (sent bool, err error) {
 	defer resp.Body.Close()
 	n, err := io.Copy(io.Discard, resp.Body)
 	if err == nil && (resp.ProtoMajor != 2 || resp.StatusCode != 200 || n != number) {
-		err = errors.New("a response that is not to this request: " + resp.Proto + " " + resp.Status)
+		err = errors.New("the response belongs to another request: " + resp.Proto + " " + resp.Status)
 	}
 	return true, err
 }
 
-// A body is of a number of bytes, to be read once.
+// A body has a number of bytes, and can be read once.
 type body struct{ left int64 }
 
 func (b *body) Read(p []byte) (int, error) {

@@ -8,14 +8,14 @@ import (
 	"time"
 )
 
-// preface is what an HTTP/2 client begins with.
+// preface is what an HTTP/2 client sends first.
 const preface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 
-// prefaceTimeout is net/http's.
+// prefaceTimeout is that of net/http.
 const prefaceTimeout = 10 * time.Second
 
-// readPreface reports whether the client has sent it. The server reads it itself
-// where it serves TLS, but not on the path that we use.
+// readPreface reports whether the client has sent the preface. The server reads it itself
+// on a TLS connection, but not on the unencrypted one that it gets from this package.
 func readPreface(srv *http.Server, c *tls.Conn) bool {
 	c.SetReadDeadline(time.Now().Add(prefaceTimeout))
 	defer c.SetReadDeadline(time.Time{})

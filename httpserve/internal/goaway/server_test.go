@@ -13,7 +13,8 @@ import (
 	"time"
 )
 
-// identity returns a certificate for 127.0.0.1, and who trusts it.
+// identity returns the configuration of a server with a certificate for 127.0.0.1, and of
+// a client that trusts it.
 var identity = sync.OnceValues(func() (*tls.Config, *tls.Config) {
 	srv := httptest.NewTLSServer(nil)
 	defer srv.Close()
@@ -22,11 +23,11 @@ var identity = sync.OnceValues(func() (*tls.Config, *tls.Config) {
 	return &tls.Config{Certificates: srv.TLS.Certificates}, &tls.Config{RootCAs: trusted}
 })
 
-// serve has srv serve TLS, with its connections in g if that isn't nil.
+// serve makes srv serve TLS, with its connections in g unless that is nil.
 func serve(t testing.TB, srv *http.Server, g *Group) (addr string) {
 	t.Helper()
-	own, _ := identity()
-	srv.TLSConfig = own.Clone()
+	config, _ := identity()
+	srv.TLSConfig = config.Clone()
 	if srv.ErrorLog == nil {
 		srv.ErrorLog = log.New(io.Discard, "", 0)
 	}
@@ -55,7 +56,7 @@ func listen(t testing.TB, srv *http.Server, serve func(net.Listener) error) (add
 	return l.Addr().String()
 }
 
-// newClient returns a client that speaks HTTP/2 if the server does.
+// newClient returns a client that uses HTTP/2 if the server does.
 func newClient(t testing.TB) *http.Client {
 	_, trust := identity()
 	transport := &http.Transport{TLSClientConfig: trust.Clone(), ForceAttemptHTTP2: true}
@@ -63,7 +64,7 @@ func newClient(t testing.TB) *http.Client {
 	return &http.Client{Transport: transport, Timeout: 20 * time.Second}
 }
 
-// waitUntil waits for what happens in another goroutine.
+// waitUntil waits until another goroutine has made ok return true.
 func waitUntil(t testing.TB, what string, ok func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(10 * time.Second); !ok(); time.Sleep(time.Millisecond) {

@@ -2,7 +2,7 @@ package goaway
 
 import "maps"
 
-// A side is who sent a frame.
+// A side is a sender of frames.
 type side byte
 
 const (
@@ -10,19 +10,19 @@ const (
 	server
 )
 
-// streams are those that are open. The zero value has none.
+// streams contains the open streams. The zero value has none.
 type streams struct {
-	ended  map[uint32]side // of each open stream, the sides that have sent all they had
-	last   uint32          // the highest that the client has opened
-	nomore bool            // the server takes none after last
+	ended   map[uint32]side // for each open stream, the sides that have sent all they had
+	last    uint32          // the highest stream that the client has opened
+	limited bool            // the server serves no streams after last
 }
 
-// passed takes a frame into account that by has sent.
-func (s *streams) passed(f *frame, by side) {
+// note takes into account a frame that the side by has sent.
+func (s *streams) note(f *frame, by side) {
 	switch f.kind {
 	case frameHeaders:
-		// The same again is a trailer, lower is a stream that was reset meanwhile.
-		if by == client && f.stream > s.last && !s.nomore {
+		// The same number again is a trailer; a lower one is a stream that was reset.
+		if by == client && f.stream > s.last && !s.limited {
 			s.last = f.stream
 			s.open(f.stream, 0)
 		}
@@ -39,7 +39,7 @@ func (s *streams) passed(f *frame, by side) {
 		delete(s.ended, f.stream)
 	case frameGoAway:
 		if by == server {
-			s.refuse(f.number())
+			s.limit(f.number())
 		}
 	}
 }
@@ -62,9 +62,9 @@ func (s *streams) end(id uint32, by side) {
 	}
 }
 
-// refuse forgets the client's streams after last: the server does not look at them.
-func (s *streams) refuse(last uint32) {
-	s.nomore = true
+// limit forgets the client's streams after last: the server ignores them.
+func (s *streams) limit(last uint32) {
+	s.limited = true
 	s.last = min(s.last, last)
 	maps.DeleteFunc(s.ended, func(id uint32, _ side) bool { return id%2 == 1 && id > last })
 }

@@ -15,7 +15,7 @@ import (
 
 const frameWindowUpdate = 0x8
 
-// A wire is a client that knows of frames, and not much else.
+// A wire is a client that sends and receives single frames.
 type wire struct {
 	*testing.T
 	net.Conn
@@ -42,8 +42,8 @@ func (w *wire) send(b []byte) {
 	}
 }
 
-// greet returns when the server has confirmed our SETTINGS.
-func (w *wire) greet() {
+// exchangeSettings returns when the server has acknowledged our SETTINGS.
+func (w *wire) exchangeSettings() {
 	w.Helper()
 	w.send(appendFrame([]byte(preface), frameSettings, 0, 0, ""))
 	if f := w.next(); f.kind != frameSettings || f.has(flagAck) {
@@ -56,10 +56,10 @@ func (w *wire) greet() {
 	}
 }
 
-// get asks for a path of one byte after the slash.
+// get sends a request for the path.
 func (w *wire) get(stream uint32, path string) {
 	w.Helper()
-	// GET, https, and the path; the rest is short for what is in the tables of HPACK.
+	// GET, https and the path, by the static table of HPACK.
 	block := "\x82\x87\x04" + string(rune(len(path))) + path + "\x01\x01x"
 	w.send(appendFrame(nil, frameHeaders, flagEndStream|0x4, stream, block))
 }
@@ -84,7 +84,7 @@ func (w *wire) read() (packet, error) {
 	return p, nil
 }
 
-// next returns the next frame that is about more than flow control.
+// next returns the next frame that is not for flow control.
 func (w *wire) next() packet {
 	w.Helper()
 	for {
@@ -141,12 +141,12 @@ func (w *wire) wantEnd() {
 
 var hello = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "hello") })
 
-func TestIdle(t *testing.T) {
+func TestIdleConnectionIsShutDown(t *testing.T) {
 	var g Group
 	w := dial(t, serve(t, &http.Server{Handler: hello}, &g))
-	w.greet()
-	g.Announce()
-	g.Announce() // says nothing that hasn't been said
+	w.exchangeSettings()
+	g.GoAway()
+	g.GoAway() // no second GOAWAY
 	w.wantGoAway(maxStream)
 	w.answer(w.wantPing())
 	w.wantGoAway(0)
@@ -154,30 +154,30 @@ func TestIdle(t *testing.T) {
 	waitUntil(t, "the connection is gone", func() bool { return g.Len() == 0 })
 }
 
-// What was sent before the client could know is served, and what is sent after it
-// also; only then is the connection closed.
-func TestCrossing(t *testing.T) {
+// Streams that the client opens before and after it reads the GOAWAY are served. Only then
+// the connection is closed.
+func TestStreamsThatCrossGoAwayAreServed(t *testing.T) {
 	var g Group
-	begun, end := make(chan bool), make(chan bool)
+	started, end := make(chan bool), make(chan bool)
 	w := dial(t, serve(t, &http.Server{Handler: http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
-		begun <- true
+		started <- true
 		<-end
 	})}, &g))
-	w.greet()
+	w.exchangeSettings()
 	w.get(1, "/")
-	<-begun
-	g.Announce()
+	<-started
+	g.GoAway()
 	w.wantGoAway(maxStream)
 	w.get(3, "/")
-	<-begun
+	<-started
 	end <- true
 	end <- true
 	w.next()
 	w.next() // two responses, in any order
 	ping := w.wantPing()
 	w.get(5, "/")
-	<-begun
-	w.answer(ping) // too late to be about how things are
+	<-started
+	w.answer(ping) // is older than the stream
 	end <- true
 	w.wantResponse(5)
 	w.answer(w.wantPing())
@@ -185,70 +185,70 @@ func TestCrossing(t *testing.T) {
 	w.wantEnd()
 }
 
-// A client that doesn't answer is waited for, but not for ever.
-func TestPatience(t *testing.T) {
-	g := Group{Patience: 50 * time.Millisecond}
+// A client that does not answer PING has PingTimeout.
+func TestPingTimeout(t *testing.T) {
+	g := Group{PingTimeout: 50 * time.Millisecond}
 	w := dial(t, serve(t, &http.Server{Handler: hello}, &g))
-	w.greet()
+	w.exchangeSettings()
 	began := time.Now()
-	g.Announce()
+	g.GoAway()
 	w.wantGoAway(maxStream)
 	w.wantPing()
 	w.wantGoAway(0)
 	w.wantEnd()
-	if took := time.Since(began); took < g.Patience {
+	if took := time.Since(began); took < g.PingTimeout {
 		t.Errorf("closed after %v", took)
 	}
 }
 
-func TestUnread(t *testing.T) {
-	var asked atomic.Int32
+func TestConnectionWithUnreadDataStaysOpen(t *testing.T) {
+	var calls atomic.Int32
 	g := Group{Unread: func(c net.Conn) bool {
 		if _, ok := c.(*net.TCPConn); !ok {
-			t.Errorf("asked about a %T", c)
+			t.Errorf("called with a %T", c)
 		}
-		return asked.Add(1) < 3
+		return calls.Add(1) < 3
 	}}
 	w := dial(t, serve(t, &http.Server{Handler: hello}, &g))
-	w.greet()
-	g.Announce()
+	w.exchangeSettings()
+	g.GoAway()
 	w.wantGoAway(maxStream)
 	w.answer(w.wantPing())
 	w.wantGoAway(0)
 	w.wantEnd()
-	if n := asked.Load(); n != 3 {
-		t.Errorf("asked %d times, want 3", n)
+	if n := calls.Load(); n != 3 {
+		t.Errorf("called %d times, want 3", n)
 	}
 }
 
-// A new connection has its time to ask for something, and then is told.
-func TestNewWhileAnnounced(t *testing.T) {
+// A new connection has the time to send a request before it is shut down.
+func TestNewConnectionIsServedAndShutDown(t *testing.T) {
 	var g Group
 	addr := serve(t, &http.Server{Handler: hello}, &g)
-	g.Announce()
+	g.GoAway()
 	w := dial(t, addr)
-	w.greet()
+	w.exchangeSettings()
 	w.get(1, "/")
-	told := false
-	for done := false; !done || !told; {
+	goAway := false
+	for done := false; !done || !goAway; {
 		p := w.next()
 		done = done || p.stream == 1 && p.has(flagEndStream)
-		told = told || p.kind == frameGoAway
+		goAway = goAway || p.kind == frameGoAway
 	}
 	w.answer(w.wantPing())
 	w.wantGoAway(1)
 	w.wantEnd()
 }
 
-func TestResume(t *testing.T) {
+func TestResumeAffectsOnlyNewConnections(t *testing.T) {
 	var g Group
 	addr := serve(t, &http.Server{Handler: hello}, &g)
 	old := dial(t, addr)
-	old.greet()
-	g.Announce()
+	old.exchangeSettings()
+	g.GoAway()
 	g.Resume()
 	w := dial(t, addr)
-	w.greet()
+	w.exchangeSettings()
 	old.wantGoAway(maxStream)
 	old.answer(old.wantPing())
 	old.wantGoAway(0)
@@ -258,9 +258,9 @@ func TestResume(t *testing.T) {
 	waitUntil(t, "only the old connection is gone", func() bool { return g.Len() == 1 })
 }
 
-// From many frames in flight on many streams, none is torn.
-func TestBetweenFrames(t *testing.T) {
-	const streams, size = 8, 7000 // below the windows that we begin with, together
+// Of many frames on many streams, none is torn.
+func TestFramesAreInsertedBetweenFrames(t *testing.T) {
+	const streams, size = 8, 7000 // together less than the initial windows
 	var g Group
 	w := dial(t, serve(t, &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		for range size / 100 {
@@ -268,24 +268,24 @@ func TestBetweenFrames(t *testing.T) {
 			w.(http.Flusher).Flush()
 		}
 	})}, &g))
-	w.greet()
+	w.exchangeSettings()
 	for i := range streams {
 		w.get(uint32(2*i+1), "/")
 	}
-	received, ended, told := 0, 0, 0
-	for ended < streams || told == 0 {
+	received, ended, goAways := 0, 0, 0
+	for ended < streams || goAways == 0 {
 		p := w.next()
 		switch p.kind {
 		case frameData:
 			if received == 0 {
-				g.Announce()
+				g.GoAway()
 			}
 			received += len(p.payload)
 			if strings.Trim(p.payload, "x") != "" {
 				t.Fatalf("a body with %q", p.payload)
 			}
 		case frameGoAway:
-			told++
+			goAways++
 		case frameHeaders, framePing: // a PING: no stream was open for a moment
 		default:
 			t.Fatalf("unexpected: %+v", p)
@@ -294,40 +294,39 @@ func TestBetweenFrames(t *testing.T) {
 			ended++
 		}
 	}
-	if received != streams*size || told != 1 {
-		t.Errorf("%d bytes, %d times GOAWAY, want %d and 1", received, told, streams*size)
+	if received != streams*size || goAways != 1 {
+		t.Errorf("%d bytes, %d times GOAWAY, want %d and 1", received, goAways, streams*size)
 	}
 	w.answer(w.wantPing())
 	w.wantGoAway(2*streams - 1)
 	w.wantEnd()
 }
 
-// What comes when the end is decided is not for the server: the client is told that
-// it was not served.
-func TestDecided(t *testing.T) {
+// The server gets nothing that arrives after the decision to close.
+func TestServerGetsNothingAfterDecisionToClose(t *testing.T) {
 	here, there := net.Pipe()
 	defer here.Close()
 	defer there.Close()
 	c := &conn{Conn: there, transport: there, group: &Group{}}
 	c.sent(appendFrame(nil, frameSettings, 0, 0, ""))
-	c.farewell.leaving = true
-	c.words()
-	if _, ok := c.decide(true); ok {
+	c.state.requested = true
+	c.takePending()
+	if _, ok := c.decideToClose(true); ok {
 		t.Error("decided before its time")
 	}
 	c.earliest = time.Time{}
-	if _, ok := c.decide(false); ok || c.earliest.IsZero() {
-		t.Error("decided while something is unread, or for ever not")
+	if _, ok := c.decideToClose(false); ok || c.earliest.IsZero() {
+		t.Error("decided with unread data, or did not set a new time")
 	}
 	frame := appendFrame(nil, frameWindowUpdate, 0, 0, "\x00\x00\x00\x01")
 	c.received(frame[:10])
 	c.earliest = time.Time{}
-	if _, ok := c.decide(true); ok || c.earliest.IsZero() {
-		t.Error("decided within a frame, or for ever not")
+	if _, ok := c.decideToClose(true); ok || c.earliest.IsZero() {
+		t.Error("decided within a frame, or did not set a new time")
 	}
 	c.received(frame[10:])
 	c.earliest = time.Time{}
-	if last, ok := c.decide(true); !ok || last != 0 {
+	if last, ok := c.decideToClose(true); !ok || last != 0 {
 		t.Errorf("%d, %v", last, ok)
 	}
 	go here.Write(appendFrame(nil, frameHeaders, flagEndStream, 1, "x"))

@@ -19,10 +19,10 @@ import (
 	. "github.com/autorestart-go/autorestart/internal/daemontest"
 )
 
-// load has clients ask the daemon until stop is called, which returns how many
-// answers they got. Every question must be answered.
-func load(t *testing.T, clients int, ask func(client, n int) error) (asked *atomic.Int64, stop func()) {
-	asked = new(atomic.Int64)
+// load has clients ask the daemon until stop is called. Every question must be
+// answered.
+func load(t *testing.T, clients int, ask func(client, n int) error) (answers *atomic.Int64, stop func()) {
+	answers = new(atomic.Int64)
 	done := make(chan struct{})
 	var wg sync.WaitGroup
 	for client := range clients {
@@ -37,11 +37,11 @@ func load(t *testing.T, clients int, ask func(client, n int) error) (asked *atom
 					t.Errorf("client %d, question %d: %v", client, n, err)
 					return
 				}
-				asked.Add(1)
+				answers.Add(1)
 			}
 		})
 	}
-	return asked, func() {
+	return answers, func() {
 		close(done)
 		wg.Wait()
 	}
@@ -76,12 +76,13 @@ func ask(conn net.Conn, client, n int) error {
 	return nil
 }
 
-// restartUnderLoad restarts a daemon twenty times, each time after so many more answers.
-func restartUnderLoad(t *testing.T, d *Daemon, listen string, asked *atomic.Int64, answers int64) {
+// restartUnderLoad restarts a daemon twenty times, each time after the given number of
+// further answers.
+func restartUnderLoad(t *testing.T, d *Daemon, listen string, answers *atomic.Int64, more int64) {
 	t.Helper()
 	for range 20 {
-		before := asked.Load()
-		WaitFor(t, "answers", func() bool { return asked.Load() > before+answers })
+		before := answers.Load()
+		WaitFor(t, "answers", func() bool { return answers.Load() > before+more })
 		d.Restart()
 		d.Ask(listen, "open")
 		d.Ask("ready", "done")
@@ -97,10 +98,10 @@ func TestNoConnectionIsLost(t *testing.T) {
 			}
 			listen := "listen " + network + " " + address
 			d := Start(t, "echo")
-			asked, stop := load(t, 4, askOnce(network, d.Ask(listen, "open")))
-			restartUnderLoad(t, d, listen, asked, 20)
+			answers, stop := load(t, 4, askOnce(network, d.Ask(listen, "open")))
+			restartUnderLoad(t, d, listen, answers, 20)
 			stop()
-			t.Logf("%d connections", asked.Load())
+			t.Logf("%d connections", answers.Load())
 		})
 	}
 }
@@ -115,35 +116,35 @@ func TestNoPacketIsLost(t *testing.T) {
 			listen := "listen " + network + " " + address
 			d := Start(t, "echo")
 			address = d.Ask(listen, "open")
-			// Each client has one packet on the way: more could be too many for the
-			// kernel while nobody reads.
+			// Each client has one packet on the way. More could fill the kernel's queue
+			// while the daemon does not read.
 			var conns []net.Conn
 			for range 8 {
 				conns = append(conns, dial(t, network, address))
 			}
-			asked, stop := load(t, len(conns), func(client, n int) error { return ask(conns[client], client, n) })
-			restartUnderLoad(t, d, listen, asked, 50)
+			answers, stop := load(t, len(conns), func(client, n int) error { return ask(conns[client], client, n) })
+			restartUnderLoad(t, d, listen, answers, 50)
 			stop()
-			t.Logf("%d packets", asked.Load())
+			t.Logf("%d packets", answers.Load())
 		})
 	}
 }
 
-func TestCalledOff(t *testing.T) {
+func TestSocketContinuesWhenRestartIsCalledOff(t *testing.T) {
 	for _, network := range []string{"tcp", "udp"} {
 		t.Run(network, func(t *testing.T) {
 			d := Start(t, "echo")
 			address := d.Ask("listen "+network+" 127.0.0.1:0", "open")
 			for range 3 {
 				d.Ask("restart-off", "before")
-				// Everything is at rest.
+				// The daemon is quiesced.
 				conn := dial(t, network, address)
 				send(t, conn, "waiting")
 				conn.SetReadDeadline(time.Now().Add(20 * time.Millisecond))
 				if n, err := conn.Read(make([]byte, 100)); !errors.Is(err, os.ErrDeadlineExceeded) {
 					t.Fatalf("read %d bytes, %v before an exec", n, err)
 				}
-				d.Ask("go-on", "off")
+				d.Ask("continue", "off")
 				conn.SetReadDeadline(time.Now().Add(Patience))
 				want(t, conn, "0 waiting")
 				conn.Close()
@@ -156,7 +157,7 @@ func TestCalledOff(t *testing.T) {
 	}
 }
 
-func TestConnectionIsWaitedForAndTold(t *testing.T) {
+func TestOpenConnectionIsWaitedForAndSeesDraining(t *testing.T) {
 	d := Start(t, "echo")
 	address := d.Ask("listen tcp 127.0.0.1:0", "open")
 	conn := dial(t, "tcp", address)
@@ -166,17 +167,17 @@ func TestConnectionIsWaitedForAndTold(t *testing.T) {
 	want(t, conn, "draining")
 	early := dial(t, "tcp", address)
 	send(t, early, "early")
-	conn.Close() // not before that the daemon goes
+	conn.Close() // the exec waits for this
 	d.Want("start")
 	d.Ask("listen tcp 127.0.0.1:0", "open")
 	want(t, early, "1 early")
 }
 
-func TestConnectionIsCutOff(t *testing.T) {
+func TestOpenConnectionIsCutOffAfterDrainTimeout(t *testing.T) {
 	d := Start(t, "echo")
 	address := d.Ask("listen tcp 127.0.0.1:0", "open")
 	conn := dial(t, "tcp", address)
-	send(t, conn, "stay whatever happens")
+	send(t, conn, "stay forever")
 	want(t, conn, "staying")
 	start := time.Now()
 	d.Ask("restart-within 100ms", "start")
@@ -187,7 +188,7 @@ func TestConnectionIsCutOff(t *testing.T) {
 		t.Errorf("read %d bytes, %v from a connection that was cut off", n, err)
 	}
 	if !strings.Contains(d.Log(), "1 connections of tcp "+address+" are open") {
-		t.Errorf("the log does not tell what was cut off: %s", d.Log())
+		t.Errorf("the log does not name what was cut off: %s", d.Log())
 	}
 }
 
@@ -199,7 +200,7 @@ func TestTwoRestartsAtOnce(t *testing.T) {
 	want(t, conn, "staying")
 	d.Tell("restart")
 	want(t, conn, "draining")
-	d.Ask("restart-too", "asked")
+	d.Ask("restart-too", "begun")
 	conn.Close()
 	d.Want("start")
 	d.Ask("listen tcp 127.0.0.1:0", "open")
@@ -209,8 +210,8 @@ func TestTwoRestartsAtOnce(t *testing.T) {
 	wantEcho(t, "tcp", address, 2)
 }
 
-// To shut a server down before the exec is a habit.
-func TestClosedBeforeTheExec(t *testing.T) {
+// Many programs shut their servers down before the exec.
+func TestSocketClosedBeforeTheExecCrosses(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "socket")
 	d := Start(t, "echo")
 	d.Ask("listen unix "+path, "open")
@@ -225,25 +226,25 @@ func TestClosedBeforeTheExec(t *testing.T) {
 	if _, err := os.Lstat(path); err != nil {
 		t.Error(err)
 	}
-	d.Ask("go-on", "off")
+	d.Ask("continue", "off")
 	if _, err := os.Lstat(path); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("the path of a closed listener: %v", err)
 	}
 	if names := d.Ask("names", "names"); names != "" {
-		t.Errorf("crosses the exec: %q", names)
+		t.Errorf("passed on: %q", names)
 	}
 }
 
-// TestRestartWithoutDescriptors: where there is none left for what crosses the exec,
-// the old version serves until there is.
-func TestRestartWithoutDescriptors(t *testing.T) {
-	tried := false // with everything at rest
-	for spare := 0; ; spare++ {
+// While there is no descriptor left for the copies that cross the exec, the old version
+// serves.
+func TestOldVersionServesWhileDescriptorsAreMissing(t *testing.T) {
+	tried := false // a restart got as far as the exec
+	for extra := 0; ; extra++ {
 		d := Start(t, "echo")
 		address := d.Ask("listen udp 127.0.0.1:0", "open")
 		client := dial(t, "udp", address)
-		files := Must(strconv.Atoi(d.Ask("files", "files"))) - 1 // one is of who looks
-		d.Ask(fmt.Sprintf("nofile %d", files+spare), "done")
+		files := Must(strconv.Atoi(d.Ask("files", "files"))) - 1 // one is that of the directory
+		d.Ask(fmt.Sprintf("nofile %d", files+extra), "done")
 		d.Tell("restart")
 		served := true
 		for start := time.Now(); served && time.Since(start) < 500*time.Millisecond; {
@@ -252,7 +253,7 @@ func TestRestartWithoutDescriptors(t *testing.T) {
 			_, err := client.Read(make([]byte, 100))
 			served = err == nil
 		}
-		if !served { // the descriptors were enough
+		if !served { // there were enough descriptors
 			d.Want("start")
 			break
 		}

@@ -18,10 +18,10 @@ const (
 	activateEnv = "AUTORESTART_TEST_ACTIVATE" // addresses: network|address, separated by spaces
 	namesEnv    = "AUTORESTART_TEST_NAMES"
 	pidEnv      = "AUTORESTART_TEST_PID" // added to LISTEN_PID
-	fdsEnv      = "AUTORESTART_TEST_FDS" // LISTEN_FDS, if that is to be wrong
+	fdsEnv      = "AUTORESTART_TEST_FDS" // a wrong LISTEN_FDS
 )
 
-// activateMain executes the echo daemon as systemd would.
+// activateMain executes the echo daemon as systemd does.
 func activateMain() {
 	var fds []int
 	for word := range strings.FieldsSeq(os.Getenv(activateEnv)) {
@@ -50,7 +50,7 @@ func activateMain() {
 	panic(syscall.Exec(os.Args[0], os.Args, os.Environ()))
 }
 
-// activated starts a daemon that systemd has started.
+// activated starts a daemon with sockets from systemd.
 func activated(t *testing.T, addresses, names string, env ...string) *Daemon {
 	t.Helper()
 	env = append(env, activateEnv+"="+addresses, namesEnv+"="+names)
@@ -59,10 +59,10 @@ func activated(t *testing.T, addresses, names string, env ...string) *Daemon {
 	return d
 }
 
-func TestActivation(t *testing.T) {
+func TestSocketsFromSystemdSurvive(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "socket")
 	port, other := freePort(t), freePort(t)
-	d := activated(t, "tcp|:"+port+" unix|"+path+" udp|127.0.0.1:"+port+" tcp|127.0.0.1:"+other, "web:control:dns:spare")
+	d := activated(t, "tcp|:"+port+" unix|"+path+" udp|127.0.0.1:"+port+" tcp|127.0.0.1:"+other, "web:control:dns:unclaimed")
 	if env := d.Ask("env", "env"); env != "[]" {
 		t.Errorf("left in the environment: %s", env)
 	}
@@ -83,7 +83,7 @@ func TestActivation(t *testing.T) {
 		if generation == 0 {
 			dial(t, "tcp", "127.0.0.1:"+other)
 		} else if conn, err := net.Dial("tcp", "127.0.0.1:"+other); err == nil {
-			t.Errorf("nobody asked for %s", conn.RemoteAddr())
+			t.Errorf("the unclaimed %s is open", conn.RemoteAddr())
 		}
 		d.Ask("ready", "done")
 	}
@@ -93,7 +93,7 @@ func TestActivation(t *testing.T) {
 	}
 }
 
-func TestActivationAskedForByTheSecondVersion(t *testing.T) {
+func TestSecondVersionClaimsSocketFromSystemd(t *testing.T) {
 	port := freePort(t)
 	d := activated(t, "tcp|127.0.0.1:"+port, "web")
 	d.Restart()
@@ -101,7 +101,7 @@ func TestActivationAskedForByTheSecondVersion(t *testing.T) {
 	wantEcho(t, "tcp", "127.0.0.1:"+port, 1)
 }
 
-func TestActivationOfAnotherProcess(t *testing.T) {
+func TestSocketsForAnotherProcessAreIgnored(t *testing.T) {
 	port := freePort(t)
 	d := activated(t, "tcp|127.0.0.1:"+port, "web", pidEnv+"=1")
 	if env := d.Ask("env", "env"); env != "[]" {
@@ -110,15 +110,15 @@ func TestActivationOfAnotherProcess(t *testing.T) {
 	if text := d.Ask("listen tcp 127.0.0.1:"+port+" web", "error"); !strings.Contains(text, "in use") {
 		t.Error(text)
 	}
-	d.Ask("restart-off", "before") // its logger hears of it
-	d.Tell("go-on")
+	d.Ask("restart-off", "before") // has a logger
+	d.Tell("continue")
 	d.Want("off")
-	if !strings.Contains(d.Log(), "LISTEN_PID is another process") {
+	if !strings.Contains(d.Log(), "LISTEN_PID is that of another process") {
 		t.Errorf("log: %s", d.Log())
 	}
 }
 
-func TestActivationWithTooManyDescriptors(t *testing.T) {
+func TestDescriptorsFromSystemdThatAreNoSocketsAreIgnored(t *testing.T) {
 	port := freePort(t)
 	d := activated(t, "tcp|127.0.0.1:"+port, "web", fdsEnv+"=60")
 	d.Ask("listen tcp 127.0.0.1:"+port, "open")

@@ -1,0 +1,115 @@
+package httpserve
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"sync"
+	"time"
+)
+
+// Quiesce begins to close idle connections. Resume ends that.
+func (s *server) Quiesce() {
+	start := time.Now()
+	s.drainingSince.Store(&start)
+	s.http2.GoAway()
+	stop, stopped := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(stopped)
+		s.sweepUntil(stop, start)
+	}()
+	s.stopSweeping = func() {
+		close(stop)
+		<-stopped
+	}
+}
+
+// Drain waits for the connections that no listener of package sockets waits for.
+func (s *server) Drain(ctx context.Context) error {
+	for {
+		changed := s.changed.next()
+		n := 0
+		for _, v := range s.conns.Range {
+			if v.(*conn).socket == nil {
+				n++
+			}
+		}
+		if n == 0 {
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return fmt.Errorf("%d HTTP connections are open: %w", n, context.Cause(ctx))
+		}
+	}
+}
+
+func (s *server) Resume() {
+	s.http2.Resume()
+	s.stopSweeping()
+	s.drainingSince.Store(nil)
+}
+
+// sweepUntil closes connections whose timeout has passed.
+func (s *server) sweepUntil(stop <-chan struct{}, drainStart time.Time) {
+	for {
+		changed := s.changed.next()
+		timer := time.NewTimer(s.sweep(drainStart))
+		select {
+		case <-timer.C:
+		case <-changed:
+		case <-stop:
+			timer.Stop()
+			return
+		}
+		timer.Stop()
+	}
+}
+
+// sweep returns how long the next timeout takes.
+func (s *server) sweep(drainStart time.Time) time.Duration {
+	next := noTimeout
+	for _, v := range s.conns.Range {
+		c := v.(*conn)
+		c.halfCloseIfHTTP2()
+		timeout := c.snapshot(drainStart).timeout(time.Now())
+		if timeout == 0 && !c.closeIfAllRead() {
+			timeout = unreadDelay
+		}
+		if timeout > 0 {
+			next = min(next, timeout)
+		}
+	}
+	return next
+}
+
+// unread reports whether the kernel has data, or the end of the stream, that was not
+// read from c. It is false where the system has no way to find out.
+var unread = func(c net.Conn) bool { return false }
+
+// A wakeup wakes goroutines that wait for a change.
+type wakeup struct {
+	mu sync.Mutex
+	c  chan struct{}
+}
+
+// next returns a channel that the next broadcast closes. Call it before looking at what
+// may change.
+func (w *wakeup) next() <-chan struct{} {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.c == nil {
+		w.c = make(chan struct{})
+	}
+	return w.c
+}
+
+func (w *wakeup) broadcast() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.c != nil {
+		close(w.c)
+		w.c = nil
+	}
+}

@@ -1,0 +1,41 @@
+// Package httpconn declares the methods by which package httpserve reports to a
+// connection of package sockets where HTTP requests begin and end.
+//
+// A restart does not have to wait for a connection between two requests. The
+// connection is parked: Read blocks, the connection crosses the exec, and the next
+// version reads the next request from it. Its client notices nothing.
+package httpconn
+
+import "time"
+
+// Conn is implemented by the connections that a listener of package sockets accepts.
+type Conn interface {
+	// BetweenRequests reports that what is read from now on belongs to the next
+	// request. If mayPark is true, a restart parks the connection before any of that
+	// is read.
+	BetweenRequests(mayPark bool)
+
+	// RequestStarted reports that the next request has started. It is needed for a
+	// request that was read together with the one before.
+	RequestStarted()
+
+	// LastRead returns the time of the last read that returned data, and whether the
+	// next request has started: since the last call of BetweenRequests, data was read or
+	// RequestStarted was called.
+	LastRead() (at time.Time, started bool)
+
+	// SetHalfClose makes Close close the writing side only. What the client still
+	// sends is discarded in the background until the client closes its side, for 2
+	// seconds at most; then the connection is closed. This way, a client that is still
+	// sending can read the last response before its writes fail.
+	SetHalfClose()
+}
+
+// Listener is implemented by the listeners of package sockets.
+type Listener interface {
+	// AcceptParked makes Accept return the connections that the previous version
+	// parked. It must be called before the first Accept; otherwise the first Accept
+	// closes them, because its caller would not expect a connection on which requests
+	// were already served.
+	AcceptParked()
+}

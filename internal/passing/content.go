@@ -1,0 +1,224 @@
+package passing
+
+import (
+	"bytes"
+	"maps"
+	"os"
+	"slices"
+
+	"github.com/autorestart-go/autorestart/internal/handover"
+	"github.com/autorestart-go/autorestart/internal/report"
+	"github.com/autorestart-go/autorestart/internal/sys"
+)
+
+// content is what is in a [Store]. Its methods are called with the store locked.
+type content struct {
+	store  *Store
+	files  map[string]*file
+	states map[string]*state
+
+	// retired are inherited descriptors of no use to this image. The previous image
+	// may need them as long as this one can be rolled back.
+	retired []*sys.FD
+}
+
+type file struct {
+	name      string
+	fd        *sys.FD
+	inherited bool
+	claimed   bool // by this image
+}
+
+type state struct {
+	value   []byte
+	claimed bool // by this image
+}
+
+// lock locks s until unlock is called, and returns its content. The first call takes
+// over what was inherited.
+func (s *Store) lock() (c *content, unlock func()) {
+	s.mu.Lock()
+	c, ok := s.content.(*content)
+	if !ok {
+		c = &content{store: s, files: map[string]*file{}, states: map[string]*state{}}
+		if !s.settled {
+			c.takeOver(s.inherited)
+		}
+		s.content = c
+	}
+	return c, s.mu.Unlock
+}
+
+// takeOver takes over what was inherited.
+func (c *content) takeOver(inherited *handover.State) {
+	unnamed := slices.Clone(inherited.Numbers[handover.File])
+	for _, r := range readManifest(inherited.Number(handover.Manifest)) {
+		switch r.kind {
+		case manifestFile:
+			if i := slices.Index(unnamed, r.fd()); i >= 0 {
+				unnamed = slices.Delete(unnamed, i, i+1)
+				c.files[r.name] = &file{name: r.name, fd: sys.NewFD(r.fd()), inherited: true}
+			}
+		case manifestState:
+			c.states[r.name] = &state{value: r.value}
+		}
+	}
+	for _, fd := range unnamed {
+		c.retired = append(c.retired, sys.NewFD(fd))
+	}
+}
+
+// readManifest returns the records of a manifest; none if fd is 0.
+func readManifest(fd int) []record {
+	if fd == 0 {
+		return nil
+	}
+	b, err := sys.ReadFile(fd)
+	var records []record
+	if err == nil {
+		records, err = parseManifest(b)
+	}
+	if err != nil {
+		report.Warn("cannot read what the previous version passed on", "reason", err)
+	}
+	return records
+}
+
+// Pass passes a duplicate of f on under the given name, in place of the file that had
+// the name. With a nil f no file has the name any more.
+func (s *Store) Pass(name string, f *os.File) error {
+	var fd *sys.FD
+	if f != nil {
+		var err error
+		if fd, err = sys.DuplicateFile(f); err != nil {
+			return err
+		}
+	}
+	c, unlock := s.lock()
+	defer unlock()
+	c.drop(name)
+	if fd != nil {
+		c.files[name] = &file{name: name, fd: fd, claimed: true}
+	}
+	return nil
+}
+
+// Inherited claims the file with the given name and returns a duplicate of it, which
+// the caller owns. The error wraps [os.ErrNotExist] if there is none.
+func (s *Store) Inherited(name string) (*os.File, error) {
+	c, unlock := s.lock()
+	defer unlock()
+	own := c.files[name]
+	if own == nil {
+		return nil, &os.PathError{Op: "inherit", Path: name, Err: os.ErrNotExist}
+	}
+	fd, err := sys.Duplicate(own.fd.Int())
+	if err != nil {
+		return nil, err
+	}
+	own.claimed = true
+	return fd.File(name), nil
+}
+
+// Take removes the file with the given name from what crosses an exec, to the next
+// image or back to the previous one. The caller owns the descriptor.
+func (s *Store) Take(name string) (fd *sys.FD, ok bool) {
+	c, unlock := s.lock()
+	own := c.files[name]
+	delete(c.files, name)
+	unlock()
+	if own == nil {
+		return nil, false
+	}
+	handover.Forget(handover.File, own.fd.Int())
+	return own.fd, true
+}
+
+// Names returns the names of all files, sorted.
+func (s *Store) Names() []string {
+	c, unlock := s.lock()
+	defer unlock()
+	return slices.Sorted(maps.Keys(c.files))
+}
+
+// SetState passes a copy of value on under the given name. With a nil value no state
+// has the name any more.
+func (s *Store) SetState(name string, value []byte) {
+	c, unlock := s.lock()
+	defer unlock()
+	if value == nil {
+		delete(c.states, name)
+		return
+	}
+	c.states[name] = &state{value: bytes.Clone(value), claimed: true}
+}
+
+// State claims the state with the given name and returns a copy of it.
+func (s *Store) State(name string) (value []byte, ok bool) {
+	c, unlock := s.lock()
+	defer unlock()
+	own := c.states[name]
+	if own == nil {
+		return nil, false
+	}
+	own.claimed = true
+	return bytes.Clone(own.value), true
+}
+
+// drop closes the file with the given name, if there is one.
+func (c *content) drop(name string) {
+	f := c.files[name]
+	if f == nil {
+		return
+	}
+	delete(c.files, name)
+	if f.inherited && c.store.rollbackPossible() {
+		c.retired = append(c.retired, f.fd)
+		return
+	}
+	f.fd.Close()
+}
+
+func (c *content) empty() bool { return len(c.files) == 0 && len(c.states) == 0 }
+
+// addTo adds the content to h. The caller closes the manifest, which is nil if there
+// is none.
+func (c *content) addTo(h *handover.State) (manifest *sys.FD, err error) {
+	if c.empty() {
+		return nil, nil
+	}
+	b := []byte(manifestFormat)
+	for _, f := range c.byDescriptor() {
+		h.Numbers[handover.File] = append(h.Numbers[handover.File], f.fd.Int())
+		b = appendFileRecord(b, f.name, f.fd.Int())
+	}
+	for name, own := range c.states {
+		b = appendRecord(b, record{manifestState, name, own.value})
+	}
+	b = appendRecord(b, record{kind: manifestEnd})
+	if manifest, err = sys.MemoryFile(b); err != nil {
+		return nil, err
+	}
+	h.Set(handover.Manifest, manifest.Int())
+	return manifest, nil
+}
+
+// byDescriptor returns all files in the order of their descriptors, in which these
+// have the shortest text form.
+func (c *content) byDescriptor() []*file {
+	return slices.SortedFunc(maps.Values(c.files), func(a, b *file) int { return a.fd.Int() - b.fd.Int() })
+}
+
+func (c *content) closeUnclaimed() {
+	for _, f := range c.byDescriptor() {
+		if !f.claimed {
+			report.Warn("closed an inherited file that this version has not claimed", "file", f.name)
+			c.drop(f.name)
+		}
+	}
+	maps.DeleteFunc(c.states, func(_ string, own *state) bool { return !own.claimed })
+	for _, fd := range c.retired {
+		fd.Close()
+	}
+	c.retired = nil
+}

@@ -1,0 +1,73 @@
+package sockets
+
+import (
+	"os"
+
+	"github.com/autorestart-go/autorestart"
+	"github.com/autorestart-go/autorestart/internal/passing"
+)
+
+// This file is all that this package asks of package autorestart and of the handover
+// from one version to the next.
+
+// isFirstVersion reports whether no version ran in this process before.
+func isFirstVersion() bool { return autorestart.Generation() == 0 }
+
+// registerDrainer has d drained before each exec, until unregister is called.
+func registerDrainer(d autorestart.Drainer) (unregister func()) {
+	return autorestart.RegisterDrainer(d)
+}
+
+// passFile passes f to the next version under the key. The caller still owns f.
+func passFile(k key, f *os.File) error { return autorestart.Pass(k.String(), f) }
+
+// passSocket passes s to the next version under the key. The caller still owns s. On
+// systems without an exec it does nothing.
+func passSocket(k key, s socket) error {
+	if !hasExec {
+		return nil
+	}
+	f, err := s.File()
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return passFile(k, f)
+}
+
+// stopPassing undoes passFile and passSocket. A file that was inherited under the key
+// and is unclaimed is closed.
+func stopPassing(k key) { autorestart.Pass(k.String(), nil) }
+
+// inheritedKeys returns the keys of the sockets that were passed to this version.
+func inheritedKeys() (keys []key) {
+	for _, name := range autorestart.InheritedNames() {
+		if k, ok := parseKey(name); ok {
+			keys = append(keys, k)
+		}
+	}
+	return keys
+}
+
+// inheritedFile returns the file that was passed under the key. The caller owns it. It
+// is passed on to the next version as well. The error wraps [os.ErrNotExist] if there
+// is no such file.
+func inheritedFile(k key) (*os.File, error) { return autorestart.Inherited(k.String()) }
+
+// takeFile returns the file that was passed under the key. The caller owns it. It is
+// passed neither to the next version nor, in a rollback, to the previous one.
+func takeFile(k key) (*os.File, bool) {
+	fd, ok := passing.Process.Take(k.String())
+	if !ok {
+		return nil, false
+	}
+	return fd.File(k.String()), true
+}
+
+// onUnclaimedClosed has f called once the inherited files that nothing has claimed are
+// closed, by Ready or by its substitute.
+func onUnclaimedClosed(f func()) { passing.Process.OnSettled(f) }
+
+// rollbackPossible reports whether the previous version may be executed again, and need
+// what it has passed to this one.
+func rollbackPossible() bool { return passing.Process.RollbackPossible() }

@@ -1,0 +1,157 @@
+package sockets
+
+import (
+	"context"
+	"errors"
+	"net"
+	"os"
+)
+
+// socket is implemented by the listeners, connections and packet connections of
+// package net.
+type socket interface {
+	Close() error
+	File() (*os.File, error)
+}
+
+// A source makes sockets of type S.
+type source[S socket] struct {
+	listen   func() (S, error)                           // opens a new socket
+	fromFile func(f *os.File, network string) (S, error) // makes one of an inherited file
+	addr     func(S) net.Addr
+}
+
+// open returns the inherited socket that matches the request, or else a new one. The
+// socket is passed to the next version under the key k. An inherited socket was passed
+// to this version under oldKey; that of a new one is zero.
+func open[S socket](ctx context.Context, req request, src source[S]) (s S, k, oldKey key, err error) {
+	s, k, oldKey, err = openInherited(ctx, &req, src)
+	if err == nil && oldKey == (key{}) {
+		s, k, err = openNew(&req, src)
+	}
+	if err != nil {
+		var none S
+		return none, key{}, key{}, listenError(req.network, req.address, err)
+	}
+	return s, k, oldKey, nil
+}
+
+// openInherited returns a zero oldKey if no inherited socket matches the request.
+func openInherited[S socket](ctx context.Context, req *request, src source[S]) (s S, k, oldKey key, err error) {
+	if !isUnix(req.network) && anyInherited(req.network) {
+		if err := req.resolve(ctx); err != nil {
+			return s, key{}, key{}, err
+		}
+	}
+	for {
+		oldKey, ok := claim(req)
+		if !ok {
+			return s, key{}, key{}, nil
+		}
+		s, k, err := inherit(oldKey, req, src)
+		switch {
+		case err == nil:
+			return s, k, oldKey, nil
+		case errors.Is(err, os.ErrNotExist):
+			// Ready has closed the socket, or its path was removed.
+			stopPassing(oldKey)
+			freeNumber(oldKey)
+		default:
+			unclaim(oldKey, req)
+			return s, key{}, key{}, err
+		}
+	}
+}
+
+// inherit returns the inherited socket with the key oldKey, and its key from now on.
+func inherit[S socket](oldKey key, req *request, src source[S]) (s S, k key, err error) {
+	if oldKey.hasPath() {
+		// Many programs remove the path before they listen.
+		if _, err := os.Lstat(oldKey.local); err != nil {
+			return s, key{}, err
+		}
+	}
+	f, err := inheritedFile(oldKey)
+	if err != nil {
+		return s, key{}, err
+	}
+	defer f.Close()
+	if s, err = src.fromFile(f, oldKey.network); err != nil || oldKey.sameCall(req) {
+		return s, oldKey, err
+	}
+	k = oldKey
+	if k.kind == unclaimed {
+		k.kind = activated
+	}
+	k.network, k.address = req.network, req.address
+	k = reserveNumber(k)
+	if err := passFile(k, f); err != nil {
+		freeNumber(k)
+		s.Close()
+		return s, key{}, err
+	}
+	stopPassing(oldKey)
+	return s, k, nil
+}
+
+func openNew[S socket](req *request, src source[S]) (s S, k key, err error) {
+	if s, err = src.listen(); err != nil {
+		return s, key{}, err
+	}
+	k = key{kind: opened, network: req.network, address: req.address}
+	if local := src.addr(s); local != nil { // not every socket has an address
+		k.local = local.String()
+	}
+	k = reserveNumber(k)
+	if err := passSocket(k, s); err != nil {
+		freeNumber(k)
+		s.Close()
+		return s, key{}, err
+	}
+	return s, k, nil
+}
+
+// listenError returns err as the error of net.Listen.
+func listenError(network, address string, err error) error {
+	if op, ok := errors.AsType[*net.OpError](err); ok {
+		if op.Op == "listen" {
+			return err
+		}
+		err = op.Err
+	}
+	return &net.OpError{Op: "listen", Net: network, Addr: requestedAddr{network, address}, Err: err}
+}
+
+// requestedAddr is an address as the caller has written it.
+type requestedAddr struct{ network, address string }
+
+func (a requestedAddr) Network() string { return a.network }
+func (a requestedAddr) String() string  { return a.address }
+
+var errOtherKind = errors.New("the inherited socket is of another kind")
+
+// fileListener makes an inherited listener of f.
+func fileListener(f *os.File, network string) (listenerSocket, error) {
+	ln, err := net.FileListener(f)
+	if err != nil {
+		return nil, err
+	}
+	if l, ok := ln.(listenerSocket); ok && ln.Addr().Network() == withoutFamily(network) {
+		return l, nil
+	}
+	ln.Close()
+	return nil, errOtherKind
+}
+
+// filePacketConn makes an inherited packet connection of f.
+func filePacketConn(f *os.File, network string) (packetSocket, error) {
+	conn, err := net.FilePacketConn(f)
+	if err != nil {
+		return nil, err
+	}
+	if c, ok := conn.(packetSocket); ok && conn.LocalAddr().Network() == withoutFamily(network) {
+		return c, nil
+	}
+	conn.Close()
+	return nil, errOtherKind
+}

@@ -1,0 +1,191 @@
+package sockets
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"syscall"
+	"time"
+)
+
+// packetSocket is a [*net.UDPConn] or a [*net.UnixConn].
+type packetSocket interface {
+	net.PacketConn
+	Read(b []byte) (int, error)
+	File() (*os.File, error)
+	SyscallConn() (syscall.RawConn, error)
+}
+
+// udpConn and unixgramConn embed the connections of package net one level deeper than
+// packets, whose methods of the same name therefore win. They add the methods that
+// only one of the two has.
+
+type udpConn struct {
+	*packets
+	embeddedUDP
+}
+
+type unixgramConn struct {
+	*packets
+	embeddedUnix
+}
+
+type embeddedUDP struct{ *net.UDPConn }
+
+func newPacketConn(s packetSocket, k key) net.PacketConn {
+	p := &packets{registration: registration{gate: gate{arm: s.SetReadDeadline}, key: k}, socket: s}
+	p.unregister = registerDrainer(packetsDrainer{p})
+	switch s := s.(type) {
+	case *net.UDPConn:
+		return &udpConn{p, embeddedUDP{s}}
+	case *net.UnixConn:
+		return &unixgramConn{p, embeddedUnix{s}}
+	}
+	panic("unreachable") // package net has no others for these networks
+}
+
+// packets stands before everything that reads from a packet connection.
+type packets struct {
+	registration
+	socket    packetSocket
+	inHandler int // packets whose readers have not come back for the next one
+}
+
+// read makes a read call for a reader that is done with its last packet. It makes the
+// call again after a hold.
+func (p *packets) read(call func() error) error {
+	p.mu.Lock()
+	if p.inHandler > 0 {
+		p.inHandler--
+		p.wakeUp()
+	}
+	p.mu.Unlock()
+	for {
+		epoch := p.enter()
+		err := call()
+		p.mu.Lock()
+		if err == nil && !p.closed {
+			p.inHandler++
+		}
+		again := p.leave(epoch, err)
+		p.mu.Unlock()
+		if !again {
+			return err
+		}
+	}
+}
+
+func (p *packets) Read(b []byte) (n int, err error) {
+	err = p.read(func() (err error) {
+		n, err = p.socket.Read(b)
+		return err
+	})
+	return n, err
+}
+
+func (p *packets) ReadFrom(b []byte) (n int, addr net.Addr, err error) {
+	err = p.read(func() (err error) {
+		n, addr, err = p.socket.ReadFrom(b)
+		return err
+	})
+	return n, addr, err
+}
+
+func (c *udpConn) ReadFromUDP(b []byte) (n int, addr *net.UDPAddr, err error) {
+	err = c.read(func() (err error) {
+		n, addr, err = c.UDPConn.ReadFromUDP(b)
+		return err
+	})
+	return n, addr, err
+}
+
+func (c *udpConn) ReadFromUDPAddrPort(b []byte) (n int, addr netip.AddrPort, err error) {
+	err = c.read(func() (err error) {
+		n, addr, err = c.UDPConn.ReadFromUDPAddrPort(b)
+		return err
+	})
+	return n, addr, err
+}
+
+func (c *udpConn) ReadMsgUDP(b, oob []byte) (n, oobn, flags int, addr *net.UDPAddr, err error) {
+	err = c.read(func() (err error) {
+		n, oobn, flags, addr, err = c.UDPConn.ReadMsgUDP(b, oob)
+		return err
+	})
+	return n, oobn, flags, addr, err
+}
+
+func (c *udpConn) ReadMsgUDPAddrPort(b, oob []byte) (n, oobn, flags int, addr netip.AddrPort, err error) {
+	err = c.read(func() (err error) {
+		n, oobn, flags, addr, err = c.UDPConn.ReadMsgUDPAddrPort(b, oob)
+		return err
+	})
+	return n, oobn, flags, addr, err
+}
+
+func (c *unixgramConn) ReadFromUnix(b []byte) (n int, addr *net.UnixAddr, err error) {
+	err = c.read(func() (err error) {
+		n, addr, err = c.UnixConn.ReadFromUnix(b)
+		return err
+	})
+	return n, addr, err
+}
+
+func (c *unixgramConn) ReadMsgUnix(b, oob []byte) (n, oobn, flags int, addr *net.UnixAddr, err error) {
+	err = c.read(func() (err error) {
+		n, oobn, flags, addr, err = c.UnixConn.ReadMsgUnix(b, oob)
+		return err
+	})
+	return n, oobn, flags, addr, err
+}
+
+// rawConn is for callers that read by system calls of their own, as recvmmsg(2).
+type rawConn struct {
+	syscall.RawConn
+	p *packets
+}
+
+func (p *packets) SyscallConn() (syscall.RawConn, error) {
+	conn, err := p.socket.SyscallConn()
+	return &rawConn{conn, p}, err
+}
+
+func (c *rawConn) Read(f func(fd uintptr) (done bool)) error {
+	return c.p.read(func() error { return c.RawConn.Read(f) })
+}
+
+func (p *packets) SetReadDeadline(t time.Time) error { return p.setDeadline(t) }
+
+func (p *packets) SetDeadline(t time.Time) error {
+	if err := p.socket.SetWriteDeadline(t); err != nil {
+		return err
+	}
+	return p.setDeadline(t)
+}
+
+func (p *packets) Close() error {
+	err := p.close(p.socket)
+	p.unregisterIfClosed()
+	return err
+}
+
+// packetsDrainer is a packet connection as an [autorestart.Drainer].
+type packetsDrainer struct{ *packets }
+
+func (p packetsDrainer) Quiesce() { p.holdAndWait() }
+
+func (p packetsDrainer) Drain(ctx context.Context) error {
+	if err := p.await(ctx, func() bool { return p.closed || p.inside == 0 && p.inHandler == 0 }); err != nil {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		return fmt.Errorf("%d packets of %s %s are being handled: %w", p.inHandler, p.key.network, p.socket.LocalAddr(), err)
+	}
+	return nil
+}
+
+func (p packetsDrainer) Resume() {
+	p.resume()
+	p.unregisterIfClosed()
+}

@@ -1,0 +1,59 @@
+package sockets
+
+import "os"
+
+// A registration is the part of a socket in restarts. The socket is registered as a
+// drainer, and passed to the next version under its key, until the program closes it.
+//
+// If the program closes it during a restart, it crosses the exec all the same, unless
+// the restart is called off: many programs shut their servers down before an exec, and
+// the next version still needs the socket.
+type registration struct {
+	gate
+	key        key
+	inherited  bool
+	unregister func() // as a drainer
+}
+
+// close closes the socket. Callers that wait at the gate continue and find it closed.
+func (r *registration) close(s socket) error {
+	r.mu.Lock()
+	first, held := !r.closed, r.held
+	r.closed = true
+	r.wakeUp()
+	r.mu.Unlock()
+	if first && !held {
+		r.stopPassing()
+	}
+	return s.Close()
+}
+
+// resume opens the gate.
+func (r *registration) resume() {
+	r.mu.Lock()
+	closed := r.held && r.closed
+	r.release()
+	r.mu.Unlock()
+	if closed {
+		r.stopPassing()
+	}
+}
+
+// stopPassing is called once the socket is closed and does not cross the exec any more.
+func (r *registration) stopPassing() {
+	if r.key.ownsPath() && !(r.inherited && keepPath(r.key)) {
+		os.Remove(r.key.local)
+	}
+	stopPassing(r.key)
+	freeNumber(r.key)
+}
+
+// unregisterIfClosed is called when a restart has nothing to wait for here.
+func (r *registration) unregisterIfClosed() {
+	r.mu.Lock()
+	closed := r.closed && !r.held
+	r.mu.Unlock()
+	if closed {
+		go r.unregister() // a restart holds its lock while it calls Resume
+	}
+}
