@@ -36,7 +36,7 @@ func (c *child) collect(e *Exit) State {
 		// Linux 5.3 has no such call, and a filter may not allow it. The PID will do.
 	}
 	c.command = ""
-	if (e != nil || !c.vouched) && s.peek(c.pid) == Running { // costs least
+	if c.pidfd == nil && (e != nil || !c.vouched) && s.peek(c.pid) == Running { // costs least
 		return Running
 	}
 	if !c.vouched && !c.belongs() {
