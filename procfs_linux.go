@@ -351,5 +351,8 @@ func parseFDSize(b []byte) (int, bool) {
 	_, b, _ = bytes.Cut(b, []byte("\nFDSize:\t"))
 	b, _, ok := bytes.Cut(b, []byte("\n"))
 	size, valid := parseDecimal(b)
-	return int(size), ok && valid && size < 1<<31
+	if !ok || !valid || size >= 1<<31 {
+		return 0, false
+	}
+	return int(size), true
 }

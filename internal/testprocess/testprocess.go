@@ -1,6 +1,6 @@
-// Package testprocess has what tests and the processes that they start share,
-// whatever these are: waiting, helper processes, tools, files and builds. It imports
-// nothing of this module, so that the tests inside any of its packages can use it.
+// Package testprocess is shared by all tests that start processes: waiting, helper
+// processes, tools, files and builds. It imports nothing of this module, so that the
+// tests inside any of its packages can use it.
 package testprocess
 
 import (
@@ -19,7 +19,8 @@ const Patience = 20 * time.Second
 
 // Stretch returns how long something may take on this machine at this moment if it
 // takes at most d on an idle one. Processes share the CPUs, so the limit grows with
-// the number of those that want to run: now, and on average over the last minute.
+// the number of those that want to run, now and on average over the last minute, up
+// to the fivefold.
 func Stretch(d time.Duration) time.Duration {
 	content, _ := os.ReadFile("/proc/loadavg") // 0.30 0.25 0.14 1/123 4567
 	fields := strings.Fields(string(content))
@@ -29,7 +30,8 @@ func Stretch(d time.Duration) time.Duration {
 	average, _ := strconv.ParseFloat(fields[0], 64)
 	running, _, _ := strings.Cut(fields[3], "/")
 	now, _ := strconv.ParseFloat(running, 64)
-	return time.Duration(float64(d) * max(1, max(average, now)/float64(runtime.NumCPU())))
+	perCPU := max(average, now) / float64(runtime.NumCPU())
+	return time.Duration(float64(d) * min(max(1, perCPU), 5))
 }
 
 // WaitFor waits until condition holds.
