@@ -1,7 +1,7 @@
 //go:build unix && (!linux || autorestart_portable)
 
-// What Unix systems have in common. The build tag autorestart_portable selects it on
-// Linux too, which is how it is tested.
+// Children on Unix systems other than Linux, as far as these systems are alike. The
+// build tag autorestart_portable selects this file on Linux too, for tests.
 
 package autorestart
 

@@ -6,7 +6,7 @@
 //	pidfd_open(2)        5.3    the child is known by its PID alone
 //	poll of a pidfd      5.3    comes with pidfd_open
 //	pidfd_send_signal    5.1    kill(2), after a look that the child has not been waited for
-//	waitid(P_PIDFD)      5.4    wait4(2) for the PID, after such a look; the pidfd still tells when
+//	waitid(P_PIDFD)      5.4    wait4(2) for the PID, after such a look; the pidfd still announces the exit
 //	PIDFD_NONBLOCK       5.10   not needed: the epoll instance does not block
 //	waitid with __WALL   4.7    children made by clone(2) without SIGCHLD are missed
 //	SET_CHILD_SUBREAPER  3.4    orphans come to process 1
@@ -92,7 +92,7 @@ func (childTable) Wait(pid int, e *reap.Exit) (reap.State, error) {
 	return reap.Exited, nil
 }
 
-// WaitAny is not needed here, and would take what os/exec waits for.
+// WaitAny is not needed here, and would take the children of os/exec.
 func (childTable) WaitAny(*reap.Exit) (reap.State, error) {
 	return reap.Unsupported{}.WaitAny(nil)
 }

@@ -71,7 +71,7 @@ func (c *child) signal(sig syscall.Signal) error {
 		if err == nil || err == os.ErrProcessDone {
 			return err
 		}
-		// The call itself may be what is not allowed. Kill tells.
+		// Perhaps only this call is not allowed.
 	}
 	if !c.belongs() {
 		return errLost

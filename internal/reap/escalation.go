@@ -19,7 +19,7 @@ type escalation struct {
 	last  time.Time // when the step before steps[0] was taken
 }
 
-// next tells when the next step is due; ok is false when none is left.
+// next returns when the next step is due; ok is false when none is left.
 func (e escalation) next() (at time.Time, ok bool) {
 	if len(e.steps) == 0 {
 		return time.Time{}, false

@@ -51,7 +51,7 @@ func (x *exits) open(c *child) bool {
 	case err == nil && c.pidfd.FD() < x.end:
 		x.room--
 		return true
-	case errors.Is(err, os.ErrProcessDone): // the next look at the child tells
+	case errors.Is(err, os.ErrProcessDone): // the next look at the child shows it
 		return false
 	}
 	c.release()

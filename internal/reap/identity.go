@@ -25,8 +25,8 @@ type identity struct {
 // belongs reports whether the PID still belongs to the child, as far as it can be
 // told. It tries what costs least first:
 //
-//   - The kinship: the process must be a child of this process. A pidfd tells that
-//     for the process that it was opened for, a PID for the one that has it now.
+//   - The kinship: the process must be a child of this process. A pidfd
+//     stands for the process that it was opened for, a PID for the one that has it now.
 //   - The time: in the tick in which the image was started, the system does not get
 //     through all PIDs.
 //   - The start time: a process that is younger than this image was not inherited.
@@ -57,7 +57,7 @@ func (id *identity) state() State {
 	return id.from.peek(id.pid)
 }
 
-// hold opens a pidfd if there can be one. Afterwards belongs tells whether it was
+// hold opens a pidfd if there can be one. Afterwards belongs reports whether it was
 // opened for the child.
 func (id *identity) hold() error {
 	p, err := id.from.table.Open(id.pid)
@@ -75,7 +75,7 @@ func (id *identity) release() {
 	}
 }
 
-// vouch tells for the first of the given PIDs, at least one, which of them certainly
+// vouch reports for the first of the given PIDs, at least one, which of them certainly
 // still belong to their children. It reads the list of children and one start time,
 // because to look at a process takes four times as long as to wait for a zombie.
 // If only few of the children before these are living, it reads no further into
@@ -118,7 +118,7 @@ func (s *Snapshot) vouch(pids []int, living int) []bool {
 // all that comes before.
 const fewLiving = 200
 
-// inherited tells for each PID of the snapshot whether it certainly belongs to its
+// inherited reports for each PID of the snapshot whether it certainly belongs to its
 // child, because it is in the list of children that are present. The list reached
 // up to the first seen of them.
 func (s *Snapshot) inherited(present []int, err error) (vouched []bool, seen int) {

@@ -52,8 +52,8 @@ func (s *Snapshot) list(executed bool) {
 }
 
 // childrenByParent picks the children out of all processes. Peek comes before Stat,
-// at a tenth of the price. Stat tells a child from a process that is only traced by
-// this one.
+// at a tenth of the price. Stat distinguishes a child from a process that is only traced
+// by this one.
 func (s *system) childrenByParent() (pids []int, ok bool) {
 	if !s.table.OwnNumbers() {
 		return nil, false

@@ -210,7 +210,7 @@ func (r *orphanRun) reap(pid int, pidfd Pidfd) (gone bool) {
 	return true
 }
 
-// wakeUp tells when there is something to do even if no child exits.
+// wakeUp returns when there is something to do even if no child exits.
 func (r *orphanRun) wakeUp() (at time.Time, ok bool) {
 	for _, z := range r.pending {
 		if !z.next.IsZero() && (!ok || z.next.Before(at)) {

@@ -139,7 +139,7 @@ func (r *run) loop(ctx context.Context) error {
 	return nil
 }
 
-// wakeUp tells when there is something to do even if no child exits.
+// wakeUp returns when there is something to do even if no child exits.
 func (r *run) wakeUp() (at time.Time, ok bool) {
 	if len(r.due) > 0 {
 		return time.Time{}, true

@@ -30,7 +30,7 @@ type Snapshot struct {
 }
 
 // TakeSnapshot lists the children of this process. It must be called once, before
-// the program starts children of its own. executed tells that this image was
+// the program starts children of its own. executed means that this image was
 // executed by an earlier image of the same process that has this library.
 func TakeSnapshot(table Table, executed bool) *Snapshot {
 	s := &Snapshot{system: system{table: table}}
@@ -45,8 +45,8 @@ func TakeSnapshot(table Table, executed bool) *Snapshot {
 func (s *Snapshot) Err() error { return s.err }
 
 // imageStart is when this image was started, or the tick of the snapshot where only
-// that is known: what this image has started is not older, and what it has inherited
-// is not younger. The snapshot itself comes later, after the initialisation of other
+// that is known: its own children are not older, and the inherited ones
+// are not younger. The snapshot itself comes later, after the initialisation of other
 // packages, which may have started something.
 func (s *Snapshot) imageStart() uint64 {
 	s.imageOnce.Do(func() {
@@ -76,7 +76,7 @@ func (s *Snapshot) oldestThread() (start uint64, thread int, ok bool) {
 	return start, thread, ok
 }
 
-// settle takes what this image has started off the list.
+// settle takes the children that this image has started off the list.
 func (s *Snapshot) settle() {
 	s.settleOnce.Do(func() {
 		own := s.own()

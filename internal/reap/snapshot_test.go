@@ -95,7 +95,7 @@ func TestTakeSnapshotByWaiting(t *testing.T) {
 	}
 }
 
-// What this image has started before the snapshot is taken off it.
+// Children that this image has started before the snapshot are taken off it.
 func TestSnapshotWithoutOwn(t *testing.T) {
 	f := newFakeTable(201, 202)
 	f.add(203, self, 1001)

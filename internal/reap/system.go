@@ -12,7 +12,7 @@ type system struct {
 }
 
 // peek is Peek for code that waits or signals next. A child that can't be looked at
-// may have exited: the wait tells. If the look fails for another reason, the process
+// may have exited: the wait shows it. If the look fails for another reason, the process
 // is left alone.
 func (s *system) peek(pid int) State {
 	state, err := s.table.Peek(pid)

@@ -8,7 +8,7 @@
 //	Snapshot   the children that this image has inherited, and which of them are free
 //	identity   whether a PID still belongs to the child that it was listed for
 //	run        one run of a Reaper: waits for children, and signals those that live on
-//	orphanRun  one run of the orphan reaper: tells orphans from children
+//	orphanRun  one run of the orphan reaper: separates orphans from children
 //	Adopted    one inherited child in the hands of the program
 package reap
 
@@ -88,8 +88,8 @@ type Pidfd interface {
 	Close()
 }
 
-// Poller tells which of many processes have exited, at the price of no thread and
-// of one goroutine for all of them.
+// Poller announces which of many processes have exited. It takes one goroutine for all
+// of them, and no thread.
 type Poller interface {
 	// Add has the exit of the process announced as that of pid. The caller keeps
 	// the pidfd; to close it ends the announcement.

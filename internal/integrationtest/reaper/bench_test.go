@@ -114,7 +114,7 @@ func killAll(pids []int) {
 	}
 }
 
-// startMany starts n children that nobody keeps anything of.
+// startMany starts n children and keeps no handle on them.
 func startMany(n int, path string, args ...string) []int {
 	pids := make([]int, n)
 	null, err := os.Open(os.DevNull)
@@ -128,7 +128,7 @@ func startMany(n int, path string, args ...string) []int {
 	return pids
 }
 
-// startSleepers starts children that end after a minute, if nobody ends them before.
+// startSleepers starts children that end after a minute, or when they are killed.
 func startSleepers() []int {
 	if program, ok := quickProgram("\xbf\x3c\x00\x00\x00\xb8\x25\x00\x00\x00\x0f\x05" + // alarm(60)
 		"\xb8\x22\x00\x00\x00\x0f\x05\xeb\xf7"); ok { // for { pause() }
@@ -233,8 +233,7 @@ func registerZombies(name string, reap func(n int)) bool {
 		began, cpu := time.Now(), ownCPUTime()
 		reap(count())
 		metric(milliseconds(time.Since(began)), "ms/"+name)
-		// On a busy machine, time passes in which nothing is done; of CPU time that
-		// can't be said.
+		// On a busy machine, time passes in which nothing is done, but no CPU time.
 		metric(milliseconds(ownCPUTime()-cpu), "cpu-ms/"+name)
 		check(haveNoChildren(), "children are left")
 	})
@@ -259,8 +258,8 @@ var _ = registerZombies("reports", func(n int) {
 	check(told == n, "told of", told)
 })
 
-// The fastest run of each is what is compared: what else the machine does, and what
-// the kernel has put off, can only add to it.
+// The fastest runs are compared: other work of the machine, and work that the kernel
+// has put off, can only add to them.
 func BenchmarkZombies(b *testing.B) {
 	const limit = 1.5
 	var values map[string][]float64

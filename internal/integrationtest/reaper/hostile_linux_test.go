@@ -311,7 +311,7 @@ func TestFalseChildrenFile(t *testing.T) {
 }
 
 // Children that end while SIGCHLD is ignored leave no zombie; the new image does
-// not inherit that, because Go's runtime asks for the signal.
+// not inherit that, because Go's runtime sets a handler.
 var _ = registerScenario("SIGCHLD ignored", func() {
 	signal.Ignore(syscall.SIGCHLD)
 	noteChild("live", "live")
@@ -327,8 +327,8 @@ var _ = registerScenario("SIGCHLD ignored", func() {
 
 func TestSIGCHLDIgnored(t *testing.T) { runScenario(t, "SIGCHLD ignored") }
 
-// If this image ignores it, the kernel takes the children away as they end. What a
-// Reaper can't know of them it doesn't make up, and it comes to an end.
+// If this image ignores it, the kernel takes the children away as they end. A
+// Reaper reports their exits as lost, and comes to an end.
 var _ = registerScenario("SIGCHLD ignored here", func() {
 	noteZombie("zombie")
 	noteChild("early", "live")

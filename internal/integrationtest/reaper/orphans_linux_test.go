@@ -151,8 +151,8 @@ var _ = registerScenario("orphans", func() {
 	for _, e := range log.copy() {
 		check(e.Code == 5, e)
 	}
-	// The session leaders are orphans that live. What they leave was born in
-	// their sessions, which says enough whatever the kernel can do.
+	// The session leaders are orphans that live. Their children were born
+	// in their sessions, which is proof enough on every kernel.
 	var leaders []int
 	eventually("but for session leaders, all orphans have ended", func() bool {
 		leaders = unwaited(own, adopted.PID(), notedPID("reapers"))

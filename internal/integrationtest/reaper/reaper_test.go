@@ -233,7 +233,7 @@ var _ = registerScenario("context", func() {
 	}
 	check(log.len() == 1, log.exits)
 
-	// What was left is there for the next.
+	// The rest is there for the next.
 	r = autorestart.Reaper{Escalation: quick(), Reaped: log.add}
 	check(r.Run(context.Background()) == nil, "second Run")
 	check(log.of("live").Signal == syscall.SIGHUP, log.exits)

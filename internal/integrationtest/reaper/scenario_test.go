@@ -21,8 +21,8 @@ import (
 )
 
 // A scenario is a program that executes itself once: the first image starts
-// children, the second one deals with them. Both are this test binary. What the
-// second finds wrong it prints, and exits with 1.
+// children, the second one deals with them. Both are this test binary. If
+// the second finds something wrong, it prints that and exits with 1.
 type scenario struct {
 	before func()
 	after  func()
