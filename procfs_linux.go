@@ -192,11 +192,8 @@ func parseStat(b []byte) (s stat, ok bool) {
 			return stat{}, false
 		}
 		rest = rest[1:]
-		n := bytes.IndexAny(rest, " \n")
-		if n < 0 {
-			n = len(rest)
-		}
-		if n == 0 {
+		n := bytes.IndexByte(rest, ' ') // a field that ends with the file is cut
+		if n < 1 {
 			return stat{}, false
 		}
 		words[i], rest = rest[:n], rest[n:]
@@ -209,9 +206,7 @@ func parseStat(b []byte) (s stat, ok bool) {
 		return stat{}, false
 	}
 	s.state, s.parent, s.session, s.start = state[0], int(parent), int(session), start
-	// The kernel ends the file with a newline, and what follows the start time
-	// with a space: a start time that ends with the file is cut.
-	return s, len(rest) > 0
+	return s, true
 }
 
 // parseDecimal takes up to 18 digits and nothing else.
@@ -325,7 +320,10 @@ func parseDirents(b []byte, numbers []int) []int {
 		if length <= nameAt || length > len(b) {
 			return numbers
 		}
-		name, _, _ := bytes.Cut(b[nameAt:length], []byte{0})
+		name := b[nameAt:length]
+		if end := bytes.IndexByte(name, 0); end >= 0 {
+			name = name[:end]
+		}
 		if n, ok := parseDecimal(name); ok && n < 1<<31 {
 			numbers = append(numbers, int(n))
 		}
