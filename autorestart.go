@@ -110,6 +110,24 @@ func RestartViaExec() {
 	}
 }
 
+// CleanUpChildZombies reaps the children that this process had before its present
+// image was executed, as a restart leaves them behind. It lists them before it
+// returns, and goes on in the background. Zombies disappear at once. A child that is
+// still alive gets SIGHUP after five seconds, SIGINT two minutes later and SIGTERM
+// one minute after that, and disappears when it ends. The reaping is logged to
+// standard error.
+//
+// Children that this image has started itself are not touched, whether they were
+// started before the call or after it. A second call finds nothing left to do. See
+// [Reaper] for other schedules, reports, and a way to stop it.
+func CleanUpChildZombies() {
+	r := Reaper{Logger: newStderrLogger()}
+	r.reapInBackground()
+}
+
+// CleanUpChildZombiesQuietly is [CleanUpChildZombies] without the logging.
+func CleanUpChildZombiesQuietly() { new(Reaper).reapInBackground() }
+
 // NotifyOnSighup returns a channel that receives SIGHUP. The channel holds one signal;
 // a signal that arrives while it is full is dropped. [Notify] tells what happens to
 // signals during a restart.

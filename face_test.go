@@ -11,9 +11,11 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -406,5 +408,31 @@ func TestRejectionLogger(t *testing.T) {
 	rejectionLogger{log}.Warn("new version rejected", "reason", &candidate.Rejection{Path: "/app", Retryable: true}, "cause", plain)
 	if len(log.errs) != 2 || !isRetryable(log.errs[0]) || log.errs[1] != plain {
 		t.Errorf("got %#v", log.errs)
+	}
+}
+
+func TestDefaultEscalation(t *testing.T) {
+	want := []EscalationStep{{syscall.SIGHUP, 5 * time.Second}, {syscall.SIGINT, 2 * time.Minute}, {syscall.SIGTERM, time.Minute}}
+	got := DefaultEscalation()
+	if !slices.Equal(got, want) {
+		t.Errorf("DefaultEscalation() = %v", got)
+	}
+	got[0].Signal = syscall.SIGKILL
+	if !slices.Equal(DefaultEscalation(), want) {
+		t.Error("a caller can change the default")
+	}
+}
+
+func TestExitString(t *testing.T) {
+	for want, e := range map[string]ChildExit{
+		"exit status 0":                              {},
+		"exit status 3":                              {Code: 3},
+		"signal: killed":                             {Code: -1, Signal: syscall.SIGKILL},
+		"signal: terminated (core dumped)":           {Code: -1, Signal: syscall.SIGTERM, CoreDump: true},
+		"waited for by another part of this process": {Code: -1, Lost: true},
+	} {
+		if got := e.String(); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
 	}
 }

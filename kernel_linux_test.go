@@ -4,13 +4,22 @@ package autorestart
 
 import (
 	"context"
+	"errors"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
+	"strconv"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
+	"unsafe"
 
+	"github.com/autorestart-go/autorestart/internal/candidate"
+	"github.com/autorestart-go/autorestart/internal/forcefallback"
+	"github.com/autorestart-go/autorestart/internal/reap"
 	"github.com/autorestart-go/autorestart/internal/sys"
 	"golang.org/x/sys/unix"
 )
@@ -221,5 +230,345 @@ func TestSilentDirectory(t *testing.T) {
 	}
 	if err := silentDirectory(t.TempDir() + "/gone"); err != nil {
 		t.Errorf("gone: %v", err)
+	}
+}
+
+// TestNoRollbackWithoutProc: that is found out before the program is drained for it.
+func TestNoRollbackWithoutProc(t *testing.T) {
+	skipped := make(chan error)
+	go func() {
+		runtime.LockOSThread() // and never unlock it: the thread is of no more use
+		err := forcefallback.NoProc()
+		if err == nil {
+			if err := checkRollback(&candidate.Candidate{Path: "/app"}); !errors.Is(err, errors.ErrUnsupported) || isRetryable(err) {
+				t.Errorf("without /proc: %v", err)
+			}
+		}
+		skipped <- err
+	}()
+	if err := <-skipped; err != nil {
+		t.Skip(err)
+	}
+	if err := checkRollback(&candidate.Candidate{Path: "/app"}); err != nil {
+		t.Errorf("with /proc: %v", err)
+	}
+}
+
+// A pidfd stands for its process, alive, as a zombie and when it has been waited for.
+func TestPidfd(t *testing.T) {
+	table := childTable{}
+	cmd := exec.Command("/bin/sleep", "60")
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer cmd.Wait()
+	pid := cmd.Process.Pid
+	p, err := table.Open(pid)
+	if errors.Is(err, errors.ErrUnsupported) || errors.Is(err, unix.EPERM) {
+		cmd.Process.Kill()
+		t.Skip(err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	if state, err := p.Peek(); state != reap.Running || err != nil {
+		t.Errorf("Peek: %v, %v", state, err)
+	}
+	if got, err := table.PeekDescriptor(p.FD()); got != 0 || err != nil {
+		t.Errorf("PeekDescriptor: %v, %v", got, err)
+	}
+	poller, err := table.NewPoller()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer poller.Close()
+	if err := poller.Add(p, pid); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Signal(syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	if pids := <-poller.Exited(); !slices.Equal(pids, []int{pid}) {
+		t.Errorf("announced: %v, want %d", pids, pid)
+	}
+	if state, err := table.Peek(pid); state != reap.Exited || err != nil {
+		t.Errorf("Peek: %v, %v", state, err)
+	}
+	if got, err := table.PeekDescriptor(p.FD()); got != pid || err != nil {
+		t.Errorf("PeekDescriptor: %v, %v", got, err)
+	}
+	var e reap.Exit
+	if state, err := p.Wait(&e); state != reap.Exited || err != nil || e.Code != -1 || e.Signal != syscall.SIGKILL {
+		t.Errorf("Wait: %v, %v, %+v", state, err, e)
+	}
+	if state, err := p.Wait(nil); state != reap.NotOurs || err != nil {
+		t.Errorf("second Wait: %v, %v", state, err)
+	}
+	if err := p.Signal(0); err != os.ErrProcessDone {
+		t.Errorf("Signal: %v", err)
+	}
+	p.Close()
+	p.Close() // does nothing to a descriptor that has the number by then
+}
+
+func TestParseChildren(t *testing.T) {
+	for _, tt := range []struct {
+		in   string
+		want []int
+		ok   bool
+	}{
+		{"", nil, true},
+		{"1 ", []int{1}, true},
+		{"12 345 4194304 ", []int{12, 345, 4194304}, true},
+		{"12 345", []int{12}, false}, // cut: 345 may have been meant to be 3456
+		{"12  345 ", []int{12}, false},
+		{"0 ", nil, false},
+		{"-1 ", nil, false},
+		{"12 x ", []int{12}, false},
+		{"12\n", nil, false},
+		{"12 \n", []int{12}, true},
+		{"9999999999 ", nil, false},
+		{"1\x002 ", nil, false},
+	} {
+		got, ok := parseChildren([]byte(tt.in), nil)
+		if !slices.Equal(got, tt.want) || ok != tt.ok {
+			t.Errorf("parseChildren(%q) = %v, %v; want %v, %v", tt.in, got, ok, tt.want, tt.ok)
+		}
+	}
+}
+
+// A kernel's line, up to the start time and on.
+const statTail = " 4 12 11 0 -1 4194560 103 0 0 0 1 2 0 0 20 0 1 0 123456 2703360 224 18446744073709551615 1 1\n"
+
+func TestParseStat(t *testing.T) {
+	for _, tt := range []struct {
+		in      string
+		command string
+		ok      bool
+	}{
+		{"42 (sleep) S" + statTail, "sleep", true},
+		{"42 (a b) S" + statTail, "a b", true},
+		{"42 () Z" + statTail, "", true},
+		{"42 (a) S 1 (b) Z" + statTail, "a) S 1 (b", true},
+		{"42 (a\nb) Z" + statTail, "a\nb", true},
+		{"42 (\xff\xfe) Z" + statTail, "\xff\xfe", true},
+		{"", "", false},
+		{"42", "", false},
+		{"42 (sleep", "", false},
+		{"42 )sleep( S" + statTail, "", false},
+		{"x (sleep) S" + statTail, "", false},
+		{"(sleep) S" + statTail, "", false},
+		{"42 (sleep)S" + statTail, "", false},
+		{"42 (sleep) SS" + statTail, "", false},
+		{"42 (sleep)", "", false},
+		{"42 (sleep) S 4 12 11", "", false},
+		{"42 (sleep) S 4 12 11 0 -1 4194560 103 0 0 0 1 2 0 0 20 0 1 0 1234", "", false}, // cut
+		{"42 (sleep) S 4 12 -1 0 -1 4194560 103 0 0 0 1 2 0 0 20 0 1 0 1234 \n", "", false},
+	} {
+		got, ok := parseStat([]byte(tt.in))
+		if ok != tt.ok {
+			t.Errorf("parseStat(%q): %v, want %v", tt.in, ok, tt.ok)
+		}
+		if !ok {
+			continue
+		}
+		if got.pid != 42 || string(got.command) != tt.command || got.parent != 4 || got.session != 11 || got.start != 123456 {
+			t.Errorf("parseStat(%q) = %+v", tt.in, got)
+		}
+	}
+}
+
+func TestParseDirents(t *testing.T) {
+	record := func(name string) []byte {
+		b := make([]byte, (19+len(name)+1+7)&^7)
+		*(*uint16)(unsafe.Pointer(&b[16])) = uint16(len(b))
+		copy(b[19:], name)
+		return b
+	}
+	b := slices.Concat(record("."), record(".."), record("1"), record("self"), record("4194304"), record("12x"))
+	if got := parseDirents(b, nil); !slices.Equal(got, []int{1, 4194304}) {
+		t.Errorf("parseDirents = %v", got)
+	}
+	for n := range b { // cut anywhere, it must come to an end
+		parseDirents(b[:n], nil)
+	}
+	zero := make([]byte, 64)
+	if got := parseDirents(zero, nil); got != nil {
+		t.Errorf("parseDirents of zeros = %v", got)
+	}
+}
+
+func TestParseArgs(t *testing.T) {
+	for in, want := range map[string][]string{
+		"":           nil,
+		"a\x00":      {"a"},
+		"a\x00\x00":  {"a", ""},
+		"a\x00b c":   {"a", "b c"},
+		"\x00":       {""},
+		"nginx: x\n": {"nginx: x\n"},
+	} {
+		if got := parseArgs([]byte(in)); !slices.Equal(got, want) {
+			t.Errorf("parseArgs(%q) = %q, want %q", in, got, want)
+		}
+	}
+}
+
+// The readers agree with the kernel about this very process.
+func TestReadSelf(t *testing.T) {
+	self := os.Getpid()
+	table := childTable{}
+	s, err := table.Stat(self)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s.Parent != os.Getppid() {
+		t.Errorf("Stat: %+v", s)
+	}
+	comm, err := os.ReadFile("/proc/self/comm")
+	if err != nil || s.Command+"\n" != string(comm) {
+		t.Errorf("command %q, comm says %q, %v", s.Command, comm, err)
+	}
+	if sid, _ := table.Session(0); s.Session != sid {
+		t.Errorf("session %d, getsid says %d", s.Session, sid)
+	}
+	if now := table.Now(); s.Start > now {
+		t.Errorf("started at %d, after now, %d", s.Start, now)
+	}
+	if age := time.Since(table.Time(s.Start)); age < -20*time.Millisecond || age > time.Hour {
+		t.Errorf("started %v ago", age)
+	}
+	if start, err := table.ThreadStart(self); err != nil || start > table.Now() {
+		t.Errorf("the main thread was started at %d, %v", start, err)
+	}
+	if threads, err := table.Threads(); err != nil || !slices.Contains(threads, self) {
+		t.Errorf("threads: %v, %v", threads, err)
+	}
+	if args, err := table.Args(self); err != nil || !slices.Equal(args, os.Args) {
+		t.Errorf("Args = %q, %v; want %q", args, err, os.Args)
+	}
+	if !table.OwnNumbers() {
+		t.Error("/proc counts PIDs in another way")
+	}
+	fds, err := readNumbered("/proc/self/fd")
+	if err != nil || !slices.Contains(fds, 0) || !slices.Contains(fds, 2) {
+		t.Errorf("descriptors: %v, %v", fds, err)
+	}
+	if _, err := table.Stat(1 << 22); !os.IsNotExist(err) {
+		t.Errorf("Stat of a process that can't be: %v", err)
+	}
+	if end, err := table.DescriptorsEnd(); err != nil || end <= fds[len(fds)-1] {
+		t.Errorf("descriptors end at %d, %v; there are %v", end, err, fds)
+	}
+}
+
+func TestParsersDoNotAllocate(t *testing.T) {
+	children := []byte(strings.Repeat("12345 ", 5000))
+	pids := make([]int, 0, 5000)
+	line := []byte("42 (sleep) S" + statTail)
+	dirents := make([]byte, 4096)
+	if n := testing.AllocsPerRun(10, func() {
+		parseChildren(children, pids)
+		parseStat(line)
+		parseDirents(dirents, pids)
+	}); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+}
+
+func FuzzChildren(f *testing.F) {
+	for _, s := range []string{"", "1 ", "12 345 ", "12 345", "0 ", "99999999999 ", "1  2 "} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		pids, ok := parseChildren(b, nil)
+		for _, pid := range pids {
+			if pid <= 0 {
+				t.Errorf("PID %d", pid)
+			}
+		}
+		if !ok {
+			return
+		}
+		// What is accepted is what those PIDs would be written as, but for
+		// leading zeros and newlines.
+		var again []byte
+		for _, pid := range pids {
+			again = strconv.AppendInt(again, int64(pid), 10)
+			again = append(again, ' ')
+		}
+		if back, ok := parseChildren(again, nil); !ok || !slices.Equal(back, pids) {
+			t.Errorf("%q: %v, and once more %v", b, pids, back)
+		}
+	})
+}
+
+func FuzzStat(f *testing.F) {
+	for _, s := range []string{"", "42 (sleep) S" + statTail, "42 (a) b) S" + statTail, "42 (", "1 () Z 0"} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		s, ok := parseStat(b)
+		if !ok {
+			return
+		}
+		if s.pid < 0 || s.parent < 0 || s.session < 0 {
+			t.Errorf("%q: %+v", b, s)
+		}
+		// A cut file must not be taken for a complete one: without the part after
+		// the start time nothing is accepted.
+		if end := strings.LastIndex(string(b), ")"); end >= 0 {
+			fields := strings.Split(string(b[end+1:]), " ") // the first is empty
+			if len(fields) < 21 {
+				t.Errorf("accepted with %d fields: %q", len(fields), b)
+			}
+		}
+	})
+}
+
+func TestParseFDSize(t *testing.T) {
+	for in, want := range map[string]int{
+		"Name:\tx\nFDSize:\t64\nGroups:\t\n": 64,
+		"Name:\tFDSize:\t1\nFDSize:\t256\n":  256,
+		"Name:\tx\nFDSize:\t64":              0,
+		"FDSize:\t64\n":                      0, // never the first line
+		"Name:\tx\nFDSize:\t-1\n":            0,
+		"":                                   0,
+	} {
+		if got, ok := parseFDSize([]byte(in)); got != want || ok != (want > 0) {
+			t.Errorf("parseFDSize(%q) = %d, %v", in, got, ok)
+		}
+	}
+}
+
+// What the child snapshot adds to the start of a program that has no children.
+func BenchmarkTakeSnapshot(b *testing.B) {
+	if _, state, err := (childTable{}).PeekAny(); err != nil || state != reap.NotOurs {
+		b.Skip("this process has children")
+	}
+	for b.Loop() {
+		reap.TakeSnapshot(childTable{}, false)
+	}
+}
+
+// A look at all descriptors, of which there are ten thousand.
+func BenchmarkPeekDescriptors(b *testing.B) {
+	table := childTable{}
+	for range 5000 {
+		pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+		if err != nil {
+			b.Skip(err)
+		}
+		defer unix.Close(pair[0])
+		defer unix.Close(pair[1])
+	}
+	end, err := table.DescriptorsEnd()
+	if err != nil {
+		b.Fatal(err)
+	}
+	for b.Loop() {
+		for fd := range end {
+			table.PeekDescriptor(fd)
+		}
 	}
 }

@@ -1,54 +1,97 @@
 package autorestart
 
-import "context"
+import (
+	"context"
 
-// Orphans waits for the processes that are handed to this one when their parents
-// end: all of a PID namespace's if it is process 1 there, those of its own
+	"github.com/autorestart-go/autorestart/internal/reap"
+)
+
+// Orphans waits for the processes that the kernel hands to this one when their parents
+// end: all of a PID namespace if this is process 1 there, and those of its own
 // descendants if it is a child subreaper. Without that they would stay zombies.
 //
-// What somebody in this process may still wait for is left alone. A zombie is
-// waited for if it is provably not a child that this image has started: because
-// it is older than this image, or was born into a session that this process was
-// never in, or is in the list of children at a place where only orphans come to
-// be and nobody in this process holds a pidfd for it. Package os holds one for
-// every os.Process, from birth until Wait or Release, if the kernel can (Linux
-// 5.4). What was started in some other way and has no pidfd, as by
-// [syscall.ForkExec], is safe only if the kernel lists it with another thread
-// than the main one, so that programs that do that had better not run Orphans.
-// And a process that was released without Wait may stay a zombie there.
+// Children that this program may still wait for are left alone. A zombie is reaped if
+// it is provably not a child that this image has started:
 //
-// Where the kernel has no pidfds, or this process may not use them, the last of
-// those proofs is missing; what can't be decided then is left, and reported by
+//   - It is older than this image.
+//   - It was born into a session that this process was never in.
+//   - It is in the list of children where orphans come, and this process has no pidfd
+//     for it. Package os has one for every os.Process until Wait or Release, if the
+//     kernel has pidfds (Linux 5.4).
+//
+// A child that was started in another way and has no pidfd, as by [syscall.ForkExec],
+// is safe only if the kernel lists it with another thread than the main one. Programs
+// that start children so should not run Orphans. A process that was released without
+// Wait may stay a zombie in the list of such a thread.
+//
+// Where the kernel has no pidfds, or this process may not use them, the last of the
+// proofs is missing. Zombies that are then undecided are left, and reported by
 // Undecided and Logger.
 //
-// Inherited children (see [Reaper]) are waited for as well once they have
-// exited, unless a Reaper or an [ChildProcess] has them. Nothing is ever signalled.
+// Inherited children (see [Reaper]) are reaped as well once they have exited, unless
+// a Reaper or a [ChildProcess] has them. No process is ever signalled.
 //
 // Orphans is a set of options, useful as its zero value.
 type Orphans struct {
-	// Subreaper makes this process a child subreaper for as long as Run, or another
-	// Run with this option, runs, with prctl(2)'s PR_SET_CHILD_SUBREAPER, unless it
-	// is one already or is process 1.
-	// If false, it must be.
+	// Subreaper makes this process a child subreaper, with prctl(2)'s
+	// PR_SET_CHILD_SUBREAPER, for as long as Run, or another Run with this option,
+	// runs. A process that is a subreaper already, or process 1, stays what it is.
+	// If false, the process must be one of these.
 	Subreaper bool
 
-	// Reaped is told of every orphan that is gone, in the way of Reaper.Reaped.
-	// If nil, nobody is told.
+	// Reaped is called for every orphan that is gone, in the way of Reaper.Reaped.
+	// If nil, orphans are reaped without a report.
 	Reaped func(ChildExit)
 
-	// Undecided is told, once for each, of zombies that may be orphans and may be
-	// children that somebody here will wait for. Which of them it is told of and
-	// when is subject to the same rules as for Reaped.
-	// If nil, nobody is told.
+	// Undecided is called, once for each, for zombies that may be orphans and may be
+	// children that this program will wait for. It is called by the same goroutine
+	// as Reaped.
+	// If nil, they are left without a report.
 	Undecided func(Child)
 
-	// Logger is told of what is reaped and of what is left.
+	// Logger receives a line for each orphan that is reaped or left.
 	// If nil, nothing is logged.
 	Logger Logger
 }
 
+// subreaper is this process's role as a child subreaper, which all runs share.
+var subreaper reap.Subreaper
+
 // Run reaps orphans until ctx ends, and returns its error. It leaves no goroutine
-// and no descriptor behind. Where there are no orphans to be had, because
-// this process is neither process 1 nor a subreaper, or because the system knows
-// no such thing, it returns an error that wraps [errors.ErrUnsupported] at once.
-func (o *Orphans) Run(ctx context.Context) error { return o.run(ctx) }
+// and no descriptor behind. If no orphans come to this process, because it is neither
+// process 1 nor a subreaper or because the system has no such thing, Run returns at
+// once with an error that wraps [errors.ErrUnsupported].
+func (o *Orphans) Run(ctx context.Context) error {
+	release, err := subreaper.Acquire(childTable{}, o.Subreaper)
+	if err != nil {
+		return err
+	}
+	defer release()
+	if o.Reaped == nil && o.Undecided == nil && o.Logger == nil {
+		return inheritedChildren.ReapOrphans(ctx, nil)
+	}
+	reports := orphanReports{newChildReports(o.Reaped, o.Logger), o.Undecided}
+	defer reports.queue.Close()
+	return inheritedChildren.ReapOrphans(ctx, reports)
+}
+
+// orphanReports implements [reap.OrphanObserver].
+type orphanReports struct {
+	*childReports
+	undecided func(Child) // nil if there is none
+}
+
+func (r orphanReports) NoPidfds() {
+	r.queue.Add(func() {
+		r.logger.Warn("no pidfds: some orphans will be left, because they can't be told from children")
+	})
+}
+
+func (r orphanReports) Undecided(p reap.Process) {
+	r.queue.Add(func() {
+		r.logger.Warn("zombie left: an orphan, or a child that this program will wait for", "pid", p.PID, "command", p.Command)
+		if r.undecided != nil {
+			r.undecided(Child(p))
+		}
+	})
+}

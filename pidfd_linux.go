@@ -1,143 +1,190 @@
 //go:build !autorestart_portable
 
+// Children.
+//
+//	call                 since  without it
+//	pidfd_open(2)        5.3    the child is known by its PID alone
+//	poll of a pidfd      5.3    comes with pidfd_open
+//	pidfd_send_signal    5.1    kill(2), after a look that the child has not been waited for
+//	waitid(P_PIDFD)      5.4    wait4(2) for the PID, after such a look; the pidfd still announces the exit
+//	PIDFD_NONBLOCK       5.10   not needed: the epoll instance does not block
+//	waitid with __WALL   4.7    children made by clone(2) without SIGCHLD are missed
+//	SET_CHILD_SUBREAPER  3.4    orphans come to process 1
+//
+// The kernel may take any of them back at any time, since a seccomp filter can come
+// later: package internal/reap answers for that.
+
 package autorestart
 
 import (
 	"os"
+	"os/signal"
 	"syscall"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/autorestart-go/autorestart/internal/reap"
+	"github.com/autorestart-go/autorestart/internal/sys"
 )
 
-// What we ask of the kernel, and what we do where it says no, which it may do
-// at any time, since a seccomp filter can come later:
-//
-//	call                 since  without it
-//	pidfd_open           5.3    the child is known by its PID alone: see below
-//	poll on a pidfd      5.3    comes with pidfd_open
-//	pidfd_send_signal    5.1    kill, after a look that the child has not been waited for
-//	waitid(P_PIDFD)      5.4    wait4 for the PID; the pidfd still tells when
-//	PIDFD_NONBLOCK       5.10   not needed: the epoll instance does not block, see exits_linux.go
-//	waitid with __WALL   4.7    without __WALL; only children made by clone(2) without SIGCHLD are missed
-//
-// A PID stands for the same process until that process has been waited for. So
-// a child known by its PID alone is safe as long as nobody else in this process
-// waits for it, and if somebody does, waitid or its start time tells.
+// childTable is the kernel's table of processes. Its methods are here and in
+// procfs_linux.go.
+type childTable struct{}
 
-// release closes the child's pidfd.
-func (c *child) release() {
-	if c.fd != noPidfd {
-		unix.Close(c.fd)
-		c.fd = noPidfd
-	}
-}
+var _ reap.Table = childTable{}
 
-// openPidfd wraps pidfd_open(2). The descriptor is close-on-exec and the
-// caller's.
-func openPidfd(pid int) (int, error) {
-	fd, err := ignoringEINTR(func() (int, error) { return unix.PidfdOpen(pid, 0) })
-	if err != nil {
-		return noPidfd, os.NewSyscallError("pidfd_open", err)
-	}
-	return fd, nil
-}
-
-// waitChild asks once whether the child has exited, which takes the zombie away,
-// and fills in e unless it is nil.
-func waitChild(c *child, e *ChildExit) waitState {
-	if c.fd == noPidfd {
-		return waitPID(c.pid, e)
-	}
+// PeekAny wraps waitid(2) for P_ALL with WNOWAIT.
+func (childTable) PeekAny() (pid int, state reap.State, err error) {
 	var info unix.Siginfo
-	err := waitid(unix.P_PIDFD, c.fd, &info, unix.WEXITED, e.usage())
-	switch err {
+	state, err = peek(unix.P_ALL, 0, &info)
+	pid, _ = childInfo(&info)
+	return pid, state, err
+}
+
+// Peek wraps waitid(2) for P_PID with WNOWAIT.
+func (childTable) Peek(pid int) (reap.State, error) {
+	var info unix.Siginfo
+	return peek(unix.P_PID, pid, &info)
+}
+
+// PeekDescriptor wraps waitid(2) for P_PIDFD with WNOWAIT.
+func (childTable) PeekDescriptor(fd int) (pid int, err error) {
+	var info unix.Siginfo
+	err = waitid(unix.P_PIDFD, fd, &info, unix.WEXITED|unix.WNOWAIT, nil)
+	pid, _ = childInfo(&info)
+	return pid, err
+}
+
+func peek(kind, id int, info *unix.Siginfo) (reap.State, error) {
+	switch err := waitid(kind, id, info, unix.WEXITED|unix.WNOWAIT, nil); err {
 	case nil:
 	case unix.ECHILD:
-		return waitNotOurs
+		return reap.NotOurs, nil
+	default:
+		return reap.NotOurs, os.NewSyscallError("waitid", err)
+	}
+	if pid, _ := childInfo(info); pid == 0 {
+		return reap.Running, nil
+	}
+	return reap.Exited, nil
+}
+
+// Wait wraps wait4(2) with WNOHANG.
+func (childTable) Wait(pid int, e *reap.Exit) (reap.State, error) {
+	var status unix.WaitStatus
+	got, _, errno := unix.RawSyscall6(unix.SYS_WAIT4, uintptr(pid), uintptr(unsafe.Pointer(&status)),
+		unix.WNOHANG|unix.WALL, uintptr(unsafe.Pointer(usage(e))), 0, 0)
+	switch {
+	case errno == unix.ECHILD:
+		return reap.NotOurs, nil
+	case errno != 0:
+		return reap.NotOurs, os.NewSyscallError("wait4", errno)
+	case int(got) != pid:
+		return reap.Running, nil
+	case e == nil:
+		return reap.Exited, nil
+	}
+	e.Code = status.ExitStatus() // -1 if a signal ended it
+	if status.Signaled() {
+		e.Signal, e.CoreDump = status.Signal(), status.CoreDump()
+	}
+	return reap.Exited, nil
+}
+
+// WaitAny is not needed here, and would take the children of os/exec.
+func (childTable) WaitAny(*reap.Exit) (reap.State, error) {
+	return reap.Unsupported{}.WaitAny(nil)
+}
+
+// Kill wraps kill(2).
+func (childTable) Kill(pid int, sig syscall.Signal) error {
+	err := unix.Kill(pid, sig)
+	if err == unix.ESRCH {
+		return os.ErrProcessDone
+	}
+	return os.NewSyscallError("kill", err)
+}
+
+func (childTable) ContinueSignal() syscall.Signal { return unix.SIGCONT }
+
+// NotifyExits has SIGCHLD sent to a channel.
+func (childTable) NotifyExits() (exits <-chan os.Signal, stop func()) {
+	c := make(chan os.Signal, 1)
+	signal.Notify(c, unix.SIGCHLD)
+	return c, func() { signal.Stop(c) }
+}
+
+// A pidfd owns the descriptor.
+type pidfd struct{ fd *sys.FD }
+
+// Open wraps pidfd_open(2). The descriptor is close-on-exec.
+func (childTable) Open(pid int) (reap.Pidfd, error) {
+	fd, err := sys.IgnoringEINTR(func() (int, error) { return unix.PidfdOpen(pid, 0) })
+	switch err {
+	case nil:
+		return pidfd{sys.NewFD(fd)}, nil
+	case unix.ESRCH:
+		return nil, os.ErrProcessDone
+	default:
+		return nil, os.NewSyscallError("pidfd_open", err)
+	}
+}
+
+func (p pidfd) FD() int { return p.fd.Int() }
+
+func (p pidfd) Close() { p.fd.Close() }
+
+// Peek wraps waitid(2) for P_PIDFD with WNOWAIT.
+func (p pidfd) Peek() (reap.State, error) {
+	var info unix.Siginfo
+	return peek(unix.P_PIDFD, p.FD(), &info)
+}
+
+// Wait wraps waitid(2) for P_PIDFD.
+func (p pidfd) Wait(e *reap.Exit) (reap.State, error) {
+	var info unix.Siginfo
+	switch err := waitid(unix.P_PIDFD, p.FD(), &info, unix.WEXITED, usage(e)); err {
+	case nil:
+	case unix.ECHILD:
+		return reap.NotOurs, nil
 	default: // EINVAL from Linux 5.3, ENOSYS, EPERM and the like from a filter
-		return waitPID(c.pid, e)
+		return reap.NotOurs, os.NewSyscallError("waitid", err)
 	}
 	pid, status := childInfo(&info)
-	if pid == 0 {
-		return waitRunning
-	}
 	switch {
+	case pid == 0:
+		return reap.Running, nil
 	case e == nil:
 	case info.Code == cldExited:
 		e.Code = status
 	default:
 		e.Code, e.Signal, e.CoreDump = -1, syscall.Signal(status), info.Code == cldDumped
 	}
-	return waitExited
+	return reap.Exited, nil
 }
 
-// waitPID is waitChild for a PID.
-func waitPID(pid int, e *ChildExit) waitState {
-	var status unix.WaitStatus
-	got, _, errno := unix.RawSyscall6(unix.SYS_WAIT4, uintptr(pid), uintptr(unsafe.Pointer(&status)),
-		unix.WNOHANG|unix.WALL, uintptr(unsafe.Pointer(e.usage())), 0, 0)
-	if errno != 0 {
-		return waitNotOurs
+// Signal wraps pidfd_send_signal(2).
+func (p pidfd) Signal(sig syscall.Signal) error {
+	err := unix.PidfdSendSignal(p.FD(), sig, nil, 0)
+	if err == unix.ESRCH {
+		return os.ErrProcessDone
 	}
-	if int(got) != pid {
-		return waitRunning
-	}
-	if e == nil {
-		return waitExited
-	}
-	e.Code = status.ExitStatus() // -1 if a signal ended it
-	if status.Signaled() {
-		e.Signal, e.CoreDump = status.Signal(), status.CoreDump()
-	}
-	return waitExited
+	return os.NewSyscallError("pidfd_send_signal", err)
 }
 
-// usage is where the kernel can put what the child has used: the two types have
-// one layout. Nothing is asked of it if nobody wants to know.
-func (e *ChildExit) usage() *unix.Rusage {
+// usage is where the kernel puts what the child has used: the two types have one
+// layout. Without e it need not.
+func usage(e *reap.Exit) *unix.Rusage {
 	if e == nil {
 		return nil
 	}
 	return (*unix.Rusage)(unsafe.Pointer(&e.Usage))
 }
 
-// peekChild tells what waitPID would, and leaves a zombie where it is.
-func peekChild(pid int) waitState {
-	var info unix.Siginfo
-	if waitid(unix.P_PID, pid, &info, unix.WEXITED|unix.WNOWAIT, nil) != nil {
-		return waitNotOurs
-	}
-	if got, _ := childInfo(&info); got == 0 {
-		return waitRunning
-	}
-	return waitExited
-}
-
-// peekZombie returns some child of this process that has exited and has not
-// been waited for: 0 if there is none, -1 if the kernel doesn't say.
-func peekZombie() int {
-	var info unix.Siginfo
-	switch waitid(unix.P_ALL, 0, &info, unix.WEXITED|unix.WNOWAIT, nil) {
-	case nil:
-		pid, _ := childInfo(&info)
-		return pid
-	case unix.ECHILD:
-		return 0
-	default:
-		return -1
-	}
-}
-
-// haveNoChildren reports whether it is certain that there is none, dead or alive.
-func haveNoChildren() bool {
-	var info unix.Siginfo
-	return waitid(unix.P_ALL, 0, &info, unix.WEXITED|unix.WNOWAIT, nil) == unix.ECHILD
-}
-
 // waitid wraps waitid(2) for children of every kind, with WNOHANG. With that, waitid
 // and wait4 neither block nor are interrupted, and Go's scheduler, which would take
-// its share of a long run of zombies, need not be told of them.
+// its share of a long run of zombies, need not know of them.
 func waitid(kind, id int, info *unix.Siginfo, options int, usage *unix.Rusage) error {
 	options |= unix.WNOHANG | unix.WALL
 	for {
@@ -160,8 +207,8 @@ const (
 	cldDumped = 3
 )
 
-// childInfo returns si_pid and si_status, which the unix package leaves
-// unnamed: after three ints and what aligns a pointer come PID, UID and status.
+// childInfo returns si_pid and si_status, which the unix package leaves unnamed:
+// after three ints and what aligns a pointer come PID, UID and status.
 func childInfo(info *unix.Siginfo) (pid, status int) {
 	const word = unsafe.Sizeof(uintptr(0))
 	const at = (3*4 + word - 1) &^ (word - 1)
@@ -169,44 +216,141 @@ func childInfo(info *unix.Siginfo) (pid, status int) {
 	return int(f[0]), int(f[2])
 }
 
-// signalChild sends the child a signal. It returns [os.ErrProcessDone] if the
-// child has been waited for.
-func signalChild(c *child, sig syscall.Signal) error {
-	if c.fd != noPidfd {
-		switch err := unix.PidfdSendSignal(c.fd, sig, nil, 0); err {
-		case nil:
-			return nil
-		case unix.ESRCH:
-			return os.ErrProcessDone
-		default: // perhaps the call's fault: kill will tell
-		}
-	}
-	if peekChild(c.pid) == waitNotOurs {
-		return os.ErrProcessDone
-	}
-	return os.NewSyscallError("kill", unix.Kill(c.pid, sig))
+// poller is an epoll instance of pidfds. It is itself a descriptor that can be
+// polled, in the epoll instance of Go's runtime: one goroutine waits there, parked,
+// for all of the pidfds.
+type poller struct {
+	file   *os.File
+	conn   syscall.RawConn
+	exited chan []int
+	stop   chan struct{}
+	ended  chan struct{}
 }
 
-const sigcont = unix.SIGCONT
+// NewPoller wraps epoll_create1(2).
+func (childTable) NewPoller() (reap.Poller, error) {
+	n, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
+	if err != nil {
+		return nil, os.NewSyscallError("epoll_create1", err)
+	}
+	fd := sys.NewFD(n)
+	if err := unix.SetNonblock(n, true); err != nil { // for the runtime's poller
+		fd.Close()
+		return nil, os.NewSyscallError("fcntl", err)
+	}
+	p := &poller{
+		file:   fd.File("epoll"),
+		exited: make(chan []int),
+		stop:   make(chan struct{}),
+		ended:  make(chan struct{}),
+	}
+	if p.conn, err = p.file.SyscallConn(); err != nil {
+		p.file.Close()
+		return nil, err
+	}
+	go p.run()
+	return p, nil
+}
 
-// hold gives the child a pidfd, if one can be had.
-func hold(c *child) {
-	if fd, err := openPidfd(c.pid); err == nil {
-		c.fd = fd
+const epollET = 1 << 31 // unix.EPOLLET is negative on some architectures
+
+// Add wraps epoll_ctl(2). The event is edge-triggered, because a zombie that is traced
+// is ready for long before it can be waited for.
+func (p *poller) Add(pidfd reap.Pidfd, pid int) (err error) {
+	event := unix.EpollEvent{Events: unix.EPOLLIN | epollET, Fd: int32(pid)}
+	if ctl := p.conn.Control(func(fd uintptr) {
+		err = unix.EpollCtl(int(fd), unix.EPOLL_CTL_ADD, pidfd.FD(), &event)
+	}); ctl != nil {
+		return ctl
+	}
+	return os.NewSyscallError("epoll_ctl", err)
+}
+
+func (p *poller) Exited() <-chan []int { return p.exited }
+
+// run passes on what epoll_wait(2) returns until the file is closed.
+func (p *poller) run() {
+	defer close(p.ended)
+	var events [128]unix.EpollEvent
+	for {
+		n := 0
+		var wait error
+		err := p.conn.Read(func(fd uintptr) bool {
+			n, wait = sys.IgnoringEINTR(func() (int, error) { return unix.EpollWait(int(fd), events[:], 0) })
+			return n != 0 || wait != nil
+		})
+		if err != nil || wait != nil {
+			return
+		}
+		pids := make([]int, n)
+		for i := range pids {
+			pids[i] = int(events[i].Fd)
+		}
+		select {
+		case p.exited <- pids:
+		case <-p.stop:
+			return
+		}
 	}
 }
 
-// isForeign reports whether what the child's pidfd, or its PID, stands for is not
-// a child of this process.
-func isForeign(c *child) bool {
-	if c.fd != noPidfd {
-		var info unix.Siginfo
-		switch waitid(unix.P_PIDFD, c.fd, &info, unix.WEXITED|unix.WNOWAIT, nil) {
-		case nil:
-			return false
-		case unix.ECHILD:
-			return true
-		}
+// Close returns after the goroutine has ended.
+func (p *poller) Close() {
+	close(p.stop)
+	p.file.Close()
+	<-p.ended
+}
+
+// Subreaper wraps PR_GET_CHILD_SUBREAPER of prctl(2).
+func (childTable) Subreaper() (bool, error) {
+	var on int32
+	_, _, errno := unix.RawSyscall6(unix.SYS_PRCTL, unix.PR_GET_CHILD_SUBREAPER, uintptr(unsafe.Pointer(&on)), 0, 0, 0, 0)
+	if errno != 0 {
+		return false, os.NewSyscallError("prctl", errno)
 	}
-	return peekChild(c.pid) == waitNotOurs
+	return on != 0, nil
+}
+
+// SetSubreaper wraps PR_SET_CHILD_SUBREAPER of prctl(2).
+func (childTable) SetSubreaper(on bool) error {
+	value := uintptr(0)
+	if on {
+		value = 1
+	}
+	return os.NewSyscallError("prctl", unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, value, 0, 0, 0))
+}
+
+// StartedByPidfd asks package os for the pidfd of a process.
+func (childTable) StartedByPidfd() bool {
+	p, err := os.FindProcess(unix.Getpid())
+	if err != nil {
+		return false
+	}
+	defer p.Release()
+	return p.WithHandle(func(uintptr) {}) == nil
+}
+
+// Session wraps getsid(2).
+func (childTable) Session(pid int) (int, error) {
+	sid, err := unix.Getsid(pid)
+	return sid, os.NewSyscallError("getsid", err)
+}
+
+// PID wraps getpid(2).
+func (childTable) PID() int { return unix.Getpid() }
+
+// NewestPID returns the TID of a thread that has been started for that. It must be
+// called during package initialisation, on the main thread, which no other goroutine
+// is on.
+func (childTable) NewestPID() (int, error) {
+	c := make(chan int)
+	go func() { c <- unix.Gettid() }()
+	return <-c, nil
+}
+
+// OpenFilesLimit wraps getrlimit(2) for RLIMIT_NOFILE.
+func (childTable) OpenFilesLimit() (soft, hard uint64, err error) {
+	var limit unix.Rlimit
+	err = unix.Getrlimit(unix.RLIMIT_NOFILE, &limit)
+	return limit.Cur, limit.Max, os.NewSyscallError("getrlimit", err)
 }

@@ -1,8 +1,20 @@
 //go:build !autorestart_portable
 
+// Processes, as proc(5) shows them.
+//
+//	file                        since             without it
+//	/proc/PID/stat              ever              no names and no start times
+//	/proc/PID/cmdline           ever              no arguments
+//	/proc/PID/task/TID/children 3.5, and with     children are looked for among all processes
+//	                            CONFIG_PROC_CHILDREN
+//	/proc/PID/status: FDSize    ever              descriptors are looked for up to the limit
+//
+// Which of the answers to believe is decided in package internal/reap.
+
 package autorestart
 
 import (
+	"bytes"
 	"io"
 	"os"
 	"strconv"
@@ -11,10 +23,120 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/autorestart-go/autorestart/internal/reap"
 )
 
-// Parsers and readers of proc(5). No policy: which of the answers to believe,
-// and what to do without one, is decided in children_linux.go.
+// OwnNumbers reports whether /proc is there and counts PIDs as this process does: one
+// mounted for another PID namespace shows this process under another number, or not
+// at all.
+func (childTable) OwnNumbers() bool {
+	var buf [16]byte
+	n, err := syscall.Readlink("/proc/self", buf[:])
+	if err != nil || n <= 0 {
+		return false
+	}
+	pid, ok := parseDecimal(buf[:n])
+	return ok && int(pid) == unix.Getpid()
+}
+
+// Stat reads /proc/PID/stat.
+func (childTable) Stat(pid int) (reap.Stat, error) {
+	var buf [statSize]byte
+	s, err := readStat(procPath(pid, "stat"), pid, buf[:])
+	if err != nil {
+		return reap.Stat{}, err
+	}
+	return reap.Stat{Command: string(s.command), State: s.state, Parent: s.parent, Session: s.session, Start: s.start}, nil
+}
+
+// Args reads /proc/PID/cmdline. There are none for a process that has overwritten
+// them.
+func (childTable) Args(pid int) ([]string, error) {
+	b, err := readAll(procPath(pid, "cmdline"), make([]byte, 0, 512))
+	if err != nil {
+		return nil, err
+	}
+	return parseArgs(b), nil
+}
+
+// PIDs lists /proc.
+func (childTable) PIDs() ([]int, error) { return readNumbered("/proc") }
+
+// Threads lists /proc/self/task.
+func (childTable) Threads() ([]int, error) { return readNumbered("/proc/self/task") }
+
+// ThreadStart reads /proc/self/task/TID/stat.
+func (childTable) ThreadStart(tid int) (uint64, error) {
+	var buf [statSize]byte
+	s, err := readStat(taskPath(tid, "stat"), tid, buf[:])
+	return s.start, err
+}
+
+// ChildrenOf reads /proc/self/task/TID/children.
+func (childTable) ChildrenOf(tid int) ([]int, error) {
+	path := taskPath(tid, "children")
+	var page [4096]byte // one read returns a page at most
+	b, err := readAll(path, page[:0])
+	if err != nil {
+		return nil, err
+	}
+	pids, ok := parseChildren(b, nil)
+	if !ok {
+		return nil, &os.PathError{Op: "parse", Path: path, Err: io.ErrUnexpectedEOF}
+	}
+	return pids, nil
+}
+
+// FirstChildrenOf reads the first page of /proc/self/task/TID/children: some 500
+// children at least, if there are more.
+func (childTable) FirstChildrenOf(tid int) ([]int, error) {
+	var page [4096]byte
+	b, err := readSmall(taskPath(tid, "children"), page[:])
+	if err != nil {
+		return nil, err
+	}
+	b = b[:bytes.LastIndexByte(b, ' ')+1] // larger pages are cut within a number
+	pids, _ := parseChildren(b, nil)
+	return pids, nil
+}
+
+// DescriptorsEnd returns FDSize of /proc/self/status.
+func (childTable) DescriptorsEnd() (int, error) {
+	const path = "/proc/self/status"
+	b, err := readAll(path, make([]byte, 0, 4096))
+	if err != nil {
+		return 0, err
+	}
+	end, ok := parseFDSize(b)
+	if !ok {
+		return 0, &os.PathError{Op: "parse", Path: path, Err: io.ErrUnexpectedEOF}
+	}
+	return end, nil
+}
+
+// userHZ is the unit of times in /proc/PID/stat, whatever the kernel's own HZ:
+// 100 on every architecture that Go runs on.
+const userHZ = 100
+
+// Now is CLOCK_BOOTTIME.
+func (childTable) Now() uint64 {
+	var t unix.Timespec
+	if unix.ClockGettime(unix.CLOCK_BOOTTIME, &t) != nil {
+		return 0
+	}
+	return uint64(t.Nano()) / (1e9 / userHZ)
+}
+
+// Time is exact to 10 ms.
+func (childTable) Time(start uint64) time.Time {
+	var t unix.Timespec
+	if unix.ClockGettime(unix.CLOCK_BOOTTIME, &t) != nil {
+		return time.Time{}
+	}
+	age := time.Duration(t.Nano()) - time.Duration(start)*(time.Second/userHZ)
+	return time.Now().Add(-age).Round(0)
+}
 
 // parseChildren appends the PIDs of a /proc/PID/task/TID/children file to pids.
 // The kernel ends every number with a space; a file that does not is cut, and
@@ -38,28 +160,20 @@ func parseChildren(b []byte, pids []int) ([]int, bool) {
 	return pids, digits == 0
 }
 
-// stat is what we use of /proc/PID/stat.
+// stat is what is used of /proc/PID/stat.
 type stat struct {
 	pid     int
-	command []byte // at most 15 bytes, any but NUL; aliases the input
-	state   byte   // R, S, D, T (stopped), t (stopped by a tracer), Z, …
+	command []byte // aliases the input
+	state   byte
 	parent  int
 	session int
-	start   uint64 // clock ticks after boot, see startTick
+	start   uint64 // in ticks after boot
 }
 
-// parseStat parses a /proc/PID/stat file. The command may contain spaces,
-// newlines and parentheses, so it ends at the last parenthesis of the file.
+// parseStat parses a /proc/PID/stat file. The command may contain spaces, newlines
+// and parentheses, so it ends at the last parenthesis of the file.
 func parseStat(b []byte) (s stat, ok bool) {
-	open, end := -1, -1
-	for i, c := range b {
-		if c == '(' && open < 0 {
-			open = i
-		}
-		if c == ')' {
-			end = i
-		}
-	}
+	open, end := bytes.IndexByte(b, '('), bytes.LastIndexByte(b, ')')
 	if open < 1 || end < open || b[open-1] != ' ' {
 		return stat{}, false
 	}
@@ -70,47 +184,29 @@ func parseStat(b []byte) (s stat, ok bool) {
 	s.pid = int(pid)
 	s.command = b[open+1 : end]
 
+	const first, last = 3, 22
+	var words [last - first + 1][]byte
 	rest := b[end+1:]
-	for field := 3; field <= 22; field++ {
+	for i := range words {
 		if len(rest) == 0 || rest[0] != ' ' {
 			return stat{}, false
 		}
 		rest = rest[1:]
-		n := 0
-		for n < len(rest) && rest[n] != ' ' && rest[n] != '\n' {
-			n++
-		}
-		if n == 0 {
+		n := bytes.IndexByte(rest, ' ') // a field that ends with the file is cut
+		if n < 1 {
 			return stat{}, false
 		}
-		word := rest[:n]
-		rest = rest[n:]
-
-		var v uint64
-		switch field {
-		case 3:
-			if len(word) != 1 {
-				return stat{}, false
-			}
-			s.state = word[0]
-			continue
-		case 4, 6, 22:
-			if v, ok = parseDecimal(word); !ok {
-				return stat{}, false
-			}
-		}
-		switch field {
-		case 4:
-			s.parent = int(v)
-		case 6:
-			s.session = int(v)
-		case 22:
-			s.start = v
-		}
+		words[i], rest = rest[:n], rest[n:]
 	}
-	// The kernel ends the file with a newline, and what follows the start time
-	// with a space: a start time that ends with the file is cut.
-	return s, len(rest) > 0
+	state := words[0]
+	parent, okParent := parseDecimal(words[4-first])
+	session, okSession := parseDecimal(words[6-first])
+	start, okStart := parseDecimal(words[22-first])
+	if len(state) != 1 || !okParent || !okSession || !okStart {
+		return stat{}, false
+	}
+	s.state, s.parent, s.session, s.start = state[0], int(parent), int(session), start
+	return s, true
 }
 
 // parseDecimal takes up to 18 digits and nothing else.
@@ -128,37 +224,10 @@ func parseDecimal(b []byte) (uint64, bool) {
 	return n, true
 }
 
-// userHZ is the unit of times in /proc/PID/stat, whatever the kernel's own HZ:
-// 100 on every architecture that Go runs on.
-const userHZ = 100
+func procPath(pid int, name string) string { return "/proc/" + strconv.Itoa(pid) + "/" + name }
 
-// startTick is the clock by which stat.start is counted.
-func startTick() uint64 {
-	var t unix.Timespec
-	if unix.ClockGettime(unix.CLOCK_BOOTTIME, &t) != nil {
-		return 0
-	}
-	return uint64(t.Nano()) / (1e9 / userHZ)
-}
-
-// startTime turns a stat.start into wall clock time, exact to a tick.
-func startTime(ticks uint64) time.Time {
-	var t unix.Timespec
-	if unix.ClockGettime(unix.CLOCK_BOOTTIME, &t) != nil {
-		return time.Time{}
-	}
-	age := time.Duration(t.Nano()) - time.Duration(ticks)*(time.Second/userHZ)
-	return time.Now().Add(-age).Round(0)
-}
-
-// procPath builds /proc/PID/NAME in buf, NUL-free and without a heap allocation
-// as long as buf is large enough.
-func procPath(buf []byte, pid int, name string) string {
-	buf = append(buf[:0], "/proc/"...)
-	buf = strconv.AppendInt(buf, int64(pid), 10)
-	buf = append(buf, '/')
-	buf = append(buf, name...)
-	return string(buf)
+func taskPath(tid int, name string) string {
+	return "/proc/self/task/" + strconv.Itoa(tid) + "/" + name
 }
 
 // readSmall reads the file into buf and returns what there is of it, at most
@@ -205,65 +274,23 @@ func pathError(op, path string, err error) error {
 	return &os.PathError{Op: op, Path: path, Err: err}
 }
 
-// readStat reads and parses /proc/PID/stat. Its command aliases buf, which
-// should have statSize bytes.
-func readStat(pid int, buf []byte) (stat, error) {
-	var name [32]byte
-	path := procPath(name[:], pid, "stat")
+// readStat reads and parses the stat file of a process or thread. Its command aliases
+// buf, which should have statSize bytes.
+func readStat(path string, id int, buf []byte) (stat, error) {
 	b, err := readSmall(path, buf)
 	if err != nil {
 		return stat{}, err
 	}
 	s, ok := parseStat(b)
-	if !ok || s.pid != pid {
+	if !ok || s.pid != id {
 		return stat{}, &os.PathError{Op: "parse", Path: path, Err: io.ErrUnexpectedEOF}
 	}
 	return s, nil
 }
 
-// statSize holds a stat file up to the field that we need, the 22nd, even if
+// statSize holds a stat file up to the 22nd field, the last that is needed, even if
 // every number before it is as long as it can get.
 const statSize = 512
-
-// readChildren returns the children that a task of this process has made or,
-// for the leader of a process that has just been executed, all of them. The
-// list is exact only if no child is waited for meanwhile. It needs Linux 3.5
-// and CONFIG_PROC_CHILDREN.
-func readChildren(task int) ([]int, error) {
-	path := childrenPath(task)
-	var page [4096]byte // one read returns a page at most
-	b, err := readAll(path, page[:0])
-	if err != nil {
-		return nil, err
-	}
-	pids, ok := parseChildren(b, nil)
-	if !ok {
-		return nil, &os.PathError{Op: "parse", Path: path, Err: io.ErrUnexpectedEOF}
-	}
-	return pids, nil
-}
-
-// firstChildren is readChildren for those that come first: as many as one read
-// returns, some 500 at least if there are more.
-func firstChildren(task int) ([]int, error) {
-	var page [4096]byte
-	b, err := readSmall(childrenPath(task), page[:])
-	if err != nil {
-		return nil, err
-	}
-	for len(b) > 0 && b[len(b)-1] != ' ' { // cut within a number by larger pages
-		b = b[:len(b)-1]
-	}
-	pids, _ := parseChildren(b, nil)
-	return pids, nil
-}
-
-func childrenPath(task int) string {
-	var name [64]byte
-	path := append(name[:0], "/proc/self/task/"...)
-	path = strconv.AppendInt(path, int64(task), 10)
-	return string(append(path, "/children"...))
-}
 
 // readNumbered lists the entries of a directory that are numbers: the processes
 // of /proc, the threads of /proc/self/task, the descriptors of /proc/self/fd.
@@ -294,11 +321,8 @@ func parseDirents(b []byte, numbers []int) []int {
 			return numbers
 		}
 		name := b[nameAt:length]
-		for i, c := range name {
-			if c == 0 {
-				name = name[:i]
-				break
-			}
+		if end := bytes.IndexByte(name, 0); end >= 0 {
+			name = name[:end]
 		}
 		if n, ok := parseDecimal(name); ok && n < 1<<31 {
 			numbers = append(numbers, int(n))
@@ -308,90 +332,25 @@ func parseDirents(b []byte, numbers []int) []int {
 	return numbers
 }
 
-// readArgs returns the command line of a process; none for a zombie and for one
-// that has overwritten it.
-func readArgs(pid int) ([]string, error) {
-	var name [32]byte
-	b, err := readAll(procPath(name[:], pid, "cmdline"), make([]byte, 0, 512))
-	if err != nil {
-		return nil, err
-	}
-	return parseArgs(b), nil
-}
-
-// parseArgs splits a cmdline file: each argument, the empty ones too, ends with
-// NUL. A process that has overwritten its arguments may have left the last NUL out.
-func parseArgs(b []byte) []string {
-	var args []string
-	start := 0
-	for i, c := range b {
-		if c == 0 {
-			args = append(args, string(b[start:i]))
-			start = i + 1
-		}
-	}
-	if start < len(b) {
-		args = append(args, string(b[start:]))
+// parseArgs splits a cmdline file: each argument, the empty ones too, ends with NUL. A
+// process that has overwritten its arguments may have left the last NUL out.
+func parseArgs(b []byte) (args []string) {
+	for len(b) > 0 {
+		arg, rest, _ := bytes.Cut(b, []byte{0})
+		args = append(args, string(arg))
+		b = rest
 	}
 	return args
 }
 
-// procIsOurs reports whether /proc is there and counts PIDs as we do: one
-// mounted for another PID namespace shows us under another number, or not at all.
-func procIsOurs() bool {
-	var buf [16]byte
-	n, err := syscall.Readlink("/proc/self", buf[:])
-	if err != nil || n <= 0 {
-		return false
-	}
-	pid, ok := parseDecimal(buf[:n])
-	return ok && int(pid) == unix.Getpid()
-}
-
-// parseFDSize finds the size of the table of descriptors in a /proc/PID/status
-// file: no open descriptor has a number as high.
+// parseFDSize finds the size of the table of descriptors in a /proc/PID/status file:
+// no open descriptor has a number as high.
 func parseFDSize(b []byte) (int, bool) {
-	const key = "\nFDSize:\t"
-	for i := 0; i+len(key) < len(b); i++ {
-		if string(b[i:i+len(key)]) != key {
-			continue
-		}
-		b = b[i+len(key):]
-		for n, c := range b {
-			if c == '\n' {
-				size, ok := parseDecimal(b[:n])
-				return int(size), ok && size < 1<<31
-			}
-		}
-		break
+	_, b, _ = bytes.Cut(b, []byte("\nFDSize:\t"))
+	b, _, ok := bytes.Cut(b, []byte("\n"))
+	size, valid := parseDecimal(b)
+	if !ok || !valid || size >= 1<<31 {
+		return 0, false
 	}
-	return 0, false
-}
-
-// earliestThread returns the oldest thread of this process but the main one, which
-// is as old as the process, and when it was started.
-func earliestThread() (ticks uint64, thread int, ok bool) {
-	self := unix.Getpid()
-	tasks, err := readNumbered("/proc/self/task") // in the order of their making
-	if err != nil || !procIsOurs() {
-		return 0, 0, false
-	}
-	var path [64]byte
-	var buf [statSize]byte
-	for _, tid := range tasks {
-		if tid == self {
-			continue
-		}
-		name := append(path[:0], "/proc/self/task/"...)
-		name = strconv.AppendInt(name, int64(tid), 10)
-		name = append(name, "/stat"...)
-		b, err := readSmall(string(name), buf[:])
-		if err != nil {
-			continue
-		}
-		if s, valid := parseStat(b); valid && s.pid == tid && (!ok || s.start < ticks) {
-			ticks, thread, ok = s.start, tid, true
-		}
-	}
-	return ticks, thread, ok
+	return int(size), true
 }

@@ -1,0 +1,437 @@
+package reap
+
+import (
+	"errors"
+	"os"
+	"slices"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// fakeTable is a system with the processes that a test puts there. Those of parent
+// self are children; what the fields forbid returns an error.
+type fakeTable struct {
+	Unsupported
+
+	noPeek, noPidfd, noPidfdWait, noProc, noChildrenFile error
+
+	mu        sync.Mutex
+	now       uint64
+	processes map[int]*fakeProcess
+	children  []int // the main thread's list; all in the order in which they came if nil
+	added     int
+	waited    []int // PIDs, in the order in which they were waited for
+	listeners []chan os.Signal
+	pollers   []*fakePoller
+	held      map[int]int // descriptors of pidfds and their PIDs
+	looks     int         // at stat files
+	subreaper bool
+}
+
+type fakeProcess struct {
+	pid, parent, session int
+	number               int // in the order in which they came
+	start                uint64
+	exited               bool
+	code                 int
+	signals              []syscall.Signal
+	gone                 bool // waited for
+}
+
+const self = 100
+
+// newFakeTable returns a table with the given children, all older than the image, which
+// is started at tick 1000.
+func newFakeTable(children ...int) *fakeTable {
+	f := &fakeTable{now: 1000, processes: make(map[int]*fakeProcess), held: make(map[int]int)}
+	f.add(self, 1, 1000)
+	for _, pid := range children {
+		f.add(pid, self, 500)
+	}
+	return f
+}
+
+func (f *fakeTable) add(pid, parent int, start uint64) *fakeProcess {
+	p := &fakeProcess{pid: pid, parent: parent, session: 10, start: start}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.added++
+	p.number = f.added
+	f.processes[pid] = p
+	return p
+}
+
+// steal waits for a process as another part of the program would.
+func (f *fakeTable) steal(pid int) {
+	f.mu.Lock()
+	f.processes[pid].gone = true
+	delete(f.processes, pid)
+	f.mu.Unlock()
+	f.announce(pid)
+}
+
+// reuse has a child of this image take the PID of a child that was stolen.
+func (f *fakeTable) reuse(pid int) *fakeProcess {
+	f.steal(pid)
+	f.now += 100
+	return f.add(pid, self, f.now)
+}
+
+func (f *fakeTable) exit(pid, code int) {
+	f.mu.Lock()
+	p := f.processes[pid]
+	p.exited, p.code = true, code
+	f.mu.Unlock()
+	f.announce(pid)
+}
+
+func (f *fakeTable) announce(pid int) {
+	f.mu.Lock()
+	listeners, pollers := slices.Clone(f.listeners), slices.Clone(f.pollers)
+	f.mu.Unlock()
+	for _, c := range listeners {
+		select {
+		case c <- syscall.Signal(17):
+		default:
+		}
+	}
+	for _, poller := range pollers {
+		poller.announce(pid)
+	}
+}
+
+func (f *fakeTable) state(p *fakeProcess) State {
+	switch {
+	case p == nil || p.gone || p.parent != self:
+		return NotOurs
+	case p.exited:
+		return Exited
+	default:
+		return Running
+	}
+}
+
+// inOrder returns the children in the order in which they came.
+func (f *fakeTable) inOrder() (pids []int) {
+	for pid, p := range f.processes {
+		if p.parent == self {
+			pids = append(pids, pid)
+		}
+	}
+	slices.SortFunc(pids, func(a, b int) int { return f.processes[a].number - f.processes[b].number })
+	return pids
+}
+
+func (f *fakeTable) PeekAny() (int, State, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.noPeek != nil {
+		return 0, NotOurs, f.noPeek
+	}
+	all := f.inOrder()
+	for _, pid := range all {
+		if f.processes[pid].exited {
+			return pid, Exited, nil
+		}
+	}
+	if len(all) == 0 {
+		return 0, NotOurs, nil
+	}
+	return 0, Running, nil
+}
+
+func (f *fakeTable) Peek(pid int) (State, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.noPeek != nil {
+		return NotOurs, f.noPeek
+	}
+	return f.state(f.processes[pid]), nil
+}
+
+func (f *fakeTable) PeekDescriptor(fd int) (int, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	pid, ok := f.held[fd]
+	if !ok {
+		return 0, errors.New("no pidfd")
+	}
+	return pid, nil
+}
+
+func (f *fakeTable) wait(p *fakeProcess, e *Exit) State {
+	state := f.state(p)
+	if state == Exited {
+		p.gone = true
+		if f.processes[p.pid] == p {
+			delete(f.processes, p.pid)
+		}
+		f.waited = append(f.waited, p.pid)
+		if e != nil {
+			e.Code = p.code
+		}
+	}
+	return state
+}
+
+func (f *fakeTable) Wait(pid int, e *Exit) (State, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.wait(f.processes[pid], e), nil
+}
+
+func (f *fakeTable) WaitAny(e *Exit) (State, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	all := f.inOrder()
+	for _, pid := range all {
+		if f.processes[pid].exited {
+			e.PID = pid
+			return f.wait(f.processes[pid], e), nil
+		}
+	}
+	if len(all) == 0 {
+		return NotOurs, nil
+	}
+	return Running, nil
+}
+
+func (f *fakeTable) Kill(pid int, sig syscall.Signal) error {
+	f.mu.Lock()
+	p := f.processes[pid]
+	f.mu.Unlock()
+	return f.signal(p, sig)
+}
+
+// signal ends a process that gets SIGKILL.
+func (f *fakeTable) signal(p *fakeProcess, sig syscall.Signal) error {
+	if p == nil || p.gone {
+		return os.ErrProcessDone
+	}
+	p.signals = append(p.signals, sig)
+	if sig == syscall.SIGKILL && !p.exited {
+		f.exit(p.pid, -1)
+	}
+	return nil
+}
+
+func (f *fakeTable) NotifyExits() (<-chan os.Signal, func()) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	c := make(chan os.Signal, 1)
+	f.listeners = append(f.listeners, c)
+	return c, func() {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		f.listeners = slices.DeleteFunc(f.listeners, func(l chan os.Signal) bool { return l == c })
+	}
+}
+
+type fakePidfd struct {
+	table *fakeTable
+	p     *fakeProcess
+	fd    int
+}
+
+func (f *fakeTable) Open(pid int) (Pidfd, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	p := f.processes[pid]
+	switch {
+	case f.noPidfd != nil:
+		return nil, f.noPidfd
+	case p == nil:
+		return nil, os.ErrProcessDone
+	}
+	fd := 3
+	for f.held[fd] != 0 {
+		fd++
+	}
+	f.held[fd] = pid
+	return &fakePidfd{f, p, fd}, nil
+}
+
+func (p *fakePidfd) FD() int { return p.fd }
+
+func (p *fakePidfd) Peek() (State, error) {
+	p.table.mu.Lock()
+	defer p.table.mu.Unlock()
+	return p.table.state(p.p), p.table.noPidfdWait
+}
+
+func (p *fakePidfd) Wait(e *Exit) (State, error) {
+	p.table.mu.Lock()
+	defer p.table.mu.Unlock()
+	if p.table.noPidfdWait != nil {
+		return NotOurs, p.table.noPidfdWait
+	}
+	return p.table.wait(p.p, e), nil
+}
+
+func (p *fakePidfd) Signal(sig syscall.Signal) error { return p.table.signal(p.p, sig) }
+
+func (p *fakePidfd) Close() {
+	p.table.mu.Lock()
+	defer p.table.mu.Unlock()
+	delete(p.table.held, p.fd)
+}
+
+type fakePoller struct {
+	exited chan []int
+	closed chan struct{}
+
+	mu   sync.Mutex
+	pids []int
+}
+
+func (f *fakeTable) NewPoller() (Poller, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	p := &fakePoller{exited: make(chan []int), closed: make(chan struct{})}
+	f.pollers = append(f.pollers, p)
+	return p, nil
+}
+
+func (p *fakePoller) Add(_ Pidfd, pid int) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.pids = append(p.pids, pid)
+	return nil
+}
+
+func (p *fakePoller) announce(pid int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !slices.Contains(p.pids, pid) {
+		return
+	}
+	go func() {
+		select {
+		case p.exited <- []int{pid}:
+		case <-p.closed:
+		}
+	}()
+}
+
+func (p *fakePoller) Exited() <-chan []int { return p.exited }
+func (p *fakePoller) Close()               { close(p.closed) }
+
+func (f *fakeTable) OwnNumbers() bool { return f.noProc == nil }
+
+func (f *fakeTable) Stat(pid int) (Stat, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.looks++
+	p := f.processes[pid]
+	if f.noProc != nil || p == nil {
+		return Stat{}, os.ErrNotExist
+	}
+	return Stat{Command: "program", State: 'S', Parent: p.parent, Session: p.session, Start: p.start}, nil
+}
+
+func (f *fakeTable) PIDs() (pids []int, err error) {
+	for pid := range f.processes {
+		pids = append(pids, pid)
+	}
+	slices.Sort(pids)
+	return pids, f.noProc
+}
+
+func (f *fakeTable) Threads() ([]int, error) { return []int{self}, f.noProc }
+
+func (f *fakeTable) ChildrenOf(tid int) ([]int, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.noChildrenFile != nil {
+		return nil, f.noChildrenFile
+	}
+	if f.children != nil {
+		return f.children, nil
+	}
+	return f.inOrder(), nil
+}
+
+func (f *fakeTable) FirstChildrenOf(tid int) ([]int, error) {
+	pids, err := f.ChildrenOf(tid)
+	return pids[:min(4, len(pids))], err
+}
+
+func (f *fakeTable) Session(pid int) (int, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if pid == 0 {
+		pid = self
+	}
+	p := f.processes[pid]
+	if p == nil {
+		return 0, syscall.ESRCH
+	}
+	return p.session, nil
+}
+
+func (f *fakeTable) Now() uint64 {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.now
+}
+
+func (f *fakeTable) Time(uint64) time.Time                  { return time.Time{} }
+func (f *fakeTable) PID() int                               { return self }
+func (f *fakeTable) NewestPID() (int, error)                { return self, nil }
+func (f *fakeTable) OpenFilesLimit() (_, _ uint64, _ error) { return 1024, 1024, nil }
+func (f *fakeTable) DescriptorsEnd() (int, error)           { return 64, nil }
+func (f *fakeTable) StartedByPidfd() bool                   { return f.noPidfd == nil }
+func (f *fakeTable) Subreaper() (bool, error)               { return f.subreaper, nil }
+func (f *fakeTable) SetSubreaper(on bool) error             { f.subreaper = on; return nil }
+func (f *fakeTable) ContinueSignal() syscall.Signal         { return syscall.Signal(18) }
+
+// later lets time pass, so that PIDs may have been given out again.
+func (f *fakeTable) later() *fakeTable {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.now += 100
+	return f
+}
+
+// reports collects what a run reports.
+type reports struct {
+	mu        sync.Mutex
+	exits     []Exit
+	undecided []int
+	noPidfds  bool
+}
+
+func (r *reports) Listed(int, int, string)              {}
+func (r *reports) Signalled(int, syscall.Signal, error) {}
+func (r *reports) NoPidfds()                            { r.noPidfds = true }
+
+func (r *reports) Reaped(e Exit) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.exits = append(r.exits, e)
+}
+
+func (r *reports) Undecided(p Process) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.undecided = append(r.undecided, p.PID)
+}
+
+// of returns the one report of a child.
+func (r *reports) of(t *testing.T, pid int) Exit {
+	t.Helper()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var found []Exit
+	for _, e := range r.exits {
+		if e.PID == pid {
+			found = append(found, e)
+		}
+	}
+	if len(found) != 1 {
+		t.Fatalf("%d reports of %d: %v", len(found), pid, r.exits)
+	}
+	return found[0]
+}

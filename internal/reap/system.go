@@ -1,0 +1,102 @@
+package reap
+
+import (
+	"errors"
+	"sync/atomic"
+)
+
+// system is the Table with the answers that can be believed.
+type system struct {
+	table          Table
+	numbersChecked atomic.Bool
+}
+
+// peek is Peek for code that waits or signals next. A child that can't be looked at
+// may have exited: the wait shows it. If the look fails for another reason, the process
+// is left alone.
+func (s *system) peek(pid int) State {
+	state, err := s.table.Peek(pid)
+	switch {
+	case err == nil:
+		return state
+	case errors.Is(err, errors.ErrUnsupported):
+		return Exited
+	default:
+		return NotOurs
+	}
+}
+
+// isChild reports whether the process is certainly a child of this one.
+func (s *system) isChild(pid int) bool {
+	state, err := s.table.Peek(pid)
+	return err == nil && state != NotOurs
+}
+
+// isZombie reports whether the process is certainly a child that has exited.
+func (s *system) isZombie(pid int) bool {
+	state, err := s.table.Peek(pid)
+	return err == nil && state == Exited
+}
+
+// someZombie returns a child that has exited, and 0 if there is none. ok is false if
+// it can't be told.
+func (s *system) someZombie() (pid int, ok bool) {
+	pid, state, err := s.table.PeekAny()
+	switch {
+	case err != nil:
+		return 0, false
+	case state == Exited:
+		return pid, true
+	default:
+		return 0, true
+	}
+}
+
+var errOtherNumbers = errors.New("the table of processes counts PIDs in another way")
+
+// stat is Stat if its answer is about this process's PIDs. A yes is remembered. A
+// no is not, because process 1 may mount /proc later.
+func (s *system) stat(pid int) (Stat, error) {
+	if !s.numbersChecked.Load() {
+		if !s.table.OwnNumbers() {
+			return Stat{}, errOtherNumbers
+		}
+		s.numbersChecked.Store(true)
+	}
+	return s.table.Stat(pid)
+}
+
+// command returns the name of a process, "" if it can't be had.
+func (s *system) command(pid int) string {
+	stat, err := s.stat(pid)
+	if err != nil {
+		return ""
+	}
+	return stat.Command
+}
+
+// session returns the session of a process, or of this one if pid is 0. It returns -1
+// if it can't be had.
+func (s *system) session(pid int) int {
+	sid, err := s.table.Session(pid)
+	if err != nil {
+		return -1
+	}
+	return sid
+}
+
+// mayBeStopped reports whether the process is not known to be running.
+func (s *system) mayBeStopped(pid int) bool {
+	stat, err := s.stat(pid)
+	return err != nil || stat.State == Stopped
+}
+
+// Describe returns what can be known of a process.
+func (s *system) Describe(pid int) Process {
+	p := Process{PID: pid}
+	if stat, err := s.stat(pid); err == nil {
+		p.Command, p.Started = stat.Command, s.table.Time(stat.Start)
+		p.Args, _ = s.table.Args(pid)
+	}
+	return p
+}

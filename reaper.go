@@ -1,0 +1,208 @@
+package autorestart
+
+import (
+	"context"
+	"strconv"
+	"syscall"
+	"time"
+
+	"github.com/autorestart-go/autorestart/internal/reap"
+	"github.com/autorestart-go/autorestart/internal/report"
+)
+
+// Reaper ends and waits for the children that this process had before its present
+// image was executed. The image that started them is gone, and this one does not know
+// of them, so without a Reaper they would stay.
+//
+// These children are listed while this package is initialised. It makes no difference
+// how late a Reaper is run. Children that this image starts are never signalled or
+// waited for, and os/exec works as usual. Every inherited child has one owner: a
+// Reaper takes the children that no other Reaper and no [ChildProcess] has, and when
+// its context ends it leaves the rest for the next one.
+//
+// A Reaper is a set of options, useful as its zero value. It may be copied,
+// reused, and run more than once at a time.
+type Reaper struct {
+	// Escalation lists the signals for children that live on, in turn. After the last
+	// step the Reaper goes on waiting. A child that is stopped, or may be stopped
+	// where that can't be seen, is continued (SIGCONT) after each signal. Without
+	// that it would not see the signal.
+	// If nil, DefaultEscalation is used. If empty but not nil, no signal is sent.
+	Escalation []EscalationStep
+
+	// Skip reports whether to leave a child alone: not to signal it and not to wait
+	// for it. It is called once for each child, before anything else is done, by the
+	// goroutine that calls Run. Children that were skipped can still be adopted, or
+	// reaped by another Reaper.
+	// If nil, no child is skipped.
+	Skip func(Child) bool
+
+	// Reaped is called for every child that is gone, for one at a time, in the order
+	// in which they were reaped. Its goroutine does nothing else, so it may take its
+	// time or take locks; children are reaped meanwhile. If it is more than a hundred
+	// thousand reports behind, further ones are dropped, and their number is logged.
+	// Run returns after the last call has returned, so Reaped must not wait for Run.
+	// If nil, children are reaped faster: their names are not looked up, which takes
+	// several times as long as the rest.
+	Reaped func(ChildExit)
+
+	// Logger receives a line for each child that is signalled or reaped. Like Reaped
+	// it may be slow.
+	// If nil, nothing is logged.
+	Logger Logger
+}
+
+// ChildExit reports a child that is gone.
+type ChildExit struct {
+	PID      int
+	Command  string           // the kernel's name for it, at most 15 bytes; empty if it can't be had
+	Code     int              // its exit code; -1 if a signal ended it, or if Lost
+	Signal   syscall.Signal   // the signal that ended it, or 0
+	CoreDump bool             // whether that signal left a core dump
+	Usage    syscall.Rusage   // of the child and the children that it has waited for
+	Sent     []syscall.Signal // the signals that it was sent, in that order
+
+	// Lost means that another part of this process has waited for the child, as
+	// wait4(-1) would, and has its status.
+	Lost bool
+}
+
+// String describes the end of a child in the words of [os.ProcessState].
+func (e ChildExit) String() string {
+	switch {
+	case e.Lost:
+		return "waited for by another part of this process"
+	case e.Signal == 0:
+		return "exit status " + strconv.Itoa(e.Code)
+	case e.CoreDump:
+		return "signal: " + e.Signal.String() + " (core dumped)"
+	default:
+		return "signal: " + e.Signal.String()
+	}
+}
+
+// EscalationStep is one step of an escalation: a signal, and how long after the step
+// before it, or after the beginning, it is sent to the children that are still there.
+type EscalationStep struct {
+	Signal syscall.Signal
+	After  time.Duration
+}
+
+// DefaultEscalation returns the schedule of a [Reaper] without one of its own. It
+// never kills.
+func DefaultEscalation() []EscalationStep {
+	return []EscalationStep{
+		{syscall.SIGHUP, 5 * time.Second},
+		{syscall.SIGINT, 120 * time.Second},
+		{syscall.SIGTERM, 60 * time.Second},
+	}
+}
+
+// inheritedChildren are listed while this package is initialised, before main can
+// start children of its own.
+var inheritedChildren = reap.TakeSnapshot(childTable{}, self.restarted())
+
+// Run takes the inherited children that are free and reaps them until none is left,
+// and then returns nil. It returns ctx's error if ctx ends before that; the children
+// that are left are then free again. It leaves no goroutine and no descriptor behind.
+//
+// Where children can't be listed, Run returns an error that wraps
+// [errors.ErrUnsupported], after it has reaped those that it knows of.
+func (r *Reaper) Run(ctx context.Context) error {
+	if err := r.reap(ctx, r.take()); err != nil {
+		return err
+	}
+	return inheritedChildren.Err()
+}
+
+// take takes the children that are free and not to be skipped.
+func (r *Reaper) take() (taken []int) {
+	pids := inheritedChildren.TakeAll()
+	if r.Skip == nil || len(pids) == 0 {
+		return pids
+	}
+	var skipped []int
+	for _, pid := range pids {
+		if r.Skip(Child(inheritedChildren.Describe(pid))) {
+			skipped = append(skipped, pid)
+		} else {
+			taken = append(taken, pid)
+		}
+	}
+	inheritedChildren.GiveBack(skipped...)
+	return taken
+}
+
+// reap reaps children that were taken.
+func (r *Reaper) reap(ctx context.Context, pids []int) error {
+	escalation := r.Escalation
+	if escalation == nil {
+		escalation = DefaultEscalation()
+	}
+	steps := make([]reap.Step, len(escalation))
+	for i, step := range escalation {
+		steps[i] = reap.Step(step)
+	}
+	if r.Reaped == nil && r.Logger == nil {
+		return inheritedChildren.Reap(ctx, pids, steps, nil)
+	}
+	reports := newChildReports(r.Reaped, r.Logger)
+	defer reports.queue.Close()
+	return inheritedChildren.Reap(ctx, pids, steps, reports)
+}
+
+// reapInBackground is what CleanUpChildZombies does.
+func (r *Reaper) reapInBackground() {
+	pids := r.take()
+	err := inheritedChildren.Err()
+	if len(pids) == 0 && err == nil {
+		return
+	}
+	go func() {
+		if err != nil {
+			report.OrSilent(r.Logger).Warn("some inherited children may be unknown", "error", err)
+		}
+		r.reap(context.Background(), pids)
+	}()
+}
+
+// childReports passes the reports of a run on to hooks and loggers, which may be slow.
+type childReports struct {
+	queue  *report.Queue
+	reaped func(ChildExit) // nil if there is none
+	logger report.Logger
+}
+
+// newChildReports returns reports whose queue the caller closes.
+func newChildReports(reaped func(ChildExit), logger Logger) *childReports {
+	return &childReports{report.NewQueue(logger), reaped, report.OrSilent(logger)}
+}
+
+// Listed implements [reap.Observer].
+func (r *childReports) Listed(living, withoutPidfd int, listedBy string) {
+	r.queue.Add(func() {
+		r.logger.Info("inherited children", "living", living, "without_pidfd", withoutPidfd, "listed_by", listedBy)
+	})
+}
+
+// Signalled implements [reap.Observer].
+func (r *childReports) Signalled(pid int, sig syscall.Signal, err error) {
+	r.queue.Add(func() {
+		if err != nil {
+			r.logger.Warn("cannot signal child", "pid", pid, "signal", sig.String(), "error", err)
+		} else {
+			r.logger.Info("signal sent to child", "pid", pid, "signal", sig.String())
+		}
+	})
+}
+
+// Reaped implements [reap.Observer] and [reap.OrphanObserver].
+func (r *childReports) Reaped(e reap.Exit) {
+	r.queue.Add(func() {
+		exit := ChildExit(e)
+		r.logger.Info("child reaped", "pid", exit.PID, "command", exit.Command, "status", exit.String())
+		if r.reaped != nil {
+			r.reaped(exit)
+		}
+	})
+}
