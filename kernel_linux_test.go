@@ -248,8 +248,8 @@ func TestReadSelf(t *testing.T) {
 	if age := time.Since(table.Time(s.Start)); age < -20*time.Millisecond || age > time.Hour {
 		t.Errorf("started %v ago", age)
 	}
-	if start, err := table.ThreadStart(self); err != nil || start != s.Start {
-		t.Errorf("the main thread was started at %d, %v; the process at %d", start, err, s.Start)
+	if start, err := table.ThreadStart(self); err != nil || start > table.Now() {
+		t.Errorf("the main thread was started at %d, %v", start, err)
 	}
 	if threads, err := table.Threads(); err != nil || !slices.Contains(threads, self) {
 		t.Errorf("threads: %v, %v", threads, err)
