@@ -48,9 +48,12 @@
 package autorestart
 
 import (
+	"context"
 	"os"
 	"syscall"
 	"time"
+
+	"github.com/autorestart-go/autorestart/internal/watch"
 )
 
 // RestartOnChange watches this program's executable and executes each new version as
@@ -59,7 +62,7 @@ import (
 func RestartOnChange() {
 	logger := newStderrLogger()
 	r := Restarter{Logger: logger}
-	err := r.run(nil, hooks{})
+	err := r.Run(context.Background())
 	logger.Error("watching ended", "reason", err)
 	blockForever()
 }
@@ -74,12 +77,12 @@ func NotifyOnChange(usePolling bool) chan bool {
 	logger := newStderrLogger()
 	w := &Watcher{Logger: logger}
 	if usePolling {
-		w.PollInterval = defaultPollInterval
+		w.PollInterval = watch.DefaultPollInterval
 	}
 	changes := make(chan bool, 1)
 	go func() {
 		for {
-			if _, err := w.next(nil); err != nil {
+			if _, err := w.Next(context.Background()); err != nil {
 				logger.Error("watching ended", "reason", err)
 				return
 			}
@@ -99,11 +102,11 @@ func NotifyOnChange(usePolling bool) chan bool {
 func RestartViaExec() {
 	logger := newStderrLogger()
 	r := Restarter{Logger: logger}
-	retry := newRetry()
-	var refusals refusalLog
+	retry := watch.NewRetry()
+	rejections := watch.RejectionLog{Logger: logger}
 	for {
-		refusals.final(logger, r.restart(nil, hooks{}))
-		time.Sleep(retry.next())
+		rejections.Rejected(r.Restart(context.Background()))
+		time.Sleep(retry.Next())
 	}
 }
 

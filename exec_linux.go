@@ -9,7 +9,7 @@
 // What execve keeps is told in its man page. What needs care beside it: the soft
 // RLIMIT_NOFILE, see sys.LowerOpenFilesLimit; what belongs to the calling thread, see
 // adoptLeader; signals whose default action ends the process, see ignoreSignals; the
-// inotify descriptors, which cross on purpose, see inotifyFDs; and a fork in another
+// inotify descriptors, which cross on purpose, see eventSet; and a fork in another
 // goroutine, which must not inherit them.
 
 package autorestart
@@ -23,6 +23,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/autorestart-go/autorestart/internal/candidate"
 	"github.com/autorestart-go/autorestart/internal/handover"
 	"github.com/autorestart-go/autorestart/internal/sys"
 )
@@ -39,17 +40,17 @@ var execMu sync.Mutex
 // nil: it would leave open what is handed over, and its children would inherit the
 // variable. execImage returns only if the exec failed, and then everything is as it
 // was.
-func execImage(c *candidate, exact bool, args []string, h *handover.State) error {
-	target := c.path
+func execImage(c *candidate.Candidate, exact bool, args []string, h *handover.State, lastLook func() error) error {
+	target := c.Path
 	if exact {
 		// Not execveat(2): only syscall.Exec keeps the runtime from starting threads.
-		fd, err := fileDescriptor(c.file)
+		fd, err := fileDescriptor(c.File.(*os.File))
 		if err != nil {
 			return err
 		}
 		target = "/proc/self/fd/" + strconv.Itoa(fd)
 	}
-	return execve(target, args, os.Environ(), h, c.stillThere)
+	return execve(target, args, os.Environ(), h, lastLook)
 }
 
 // execve executes target unless lastLook, which may be nil, returns an error. Nothing
@@ -63,8 +64,8 @@ func execve(target string, args, env []string, h *handover.State, lastLook func(
 	syscall.ForkLock.RLock()
 	defer syscall.ForkLock.RUnlock()
 	if h != nil {
-		h.Numbers[handover.Inotify], h.Numbers[handover.Watch] = inotifyFDs.beginHandover()
-		defer inotifyFDs.cancelHandover()
+		h.Numbers[handover.Inotify], h.Numbers[handover.Watch] = self.events.beginHandover()
+		defer self.events.cancelHandover()
 		defer ignoreSignals(h.Numbers[handover.Signal])()
 	}
 	if lastLook != nil {

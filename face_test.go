@@ -1,3 +1,5 @@
+//go:build unix
+
 package autorestart
 
 import (
@@ -12,9 +14,12 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/autorestart-go/autorestart/internal/candidate"
 )
 
 var (
@@ -278,5 +283,156 @@ func TestExitString(t *testing.T) {
 		if got := e.String(); got != want {
 			t.Errorf("%q, want %q", got, want)
 		}
+	}
+}
+
+// capturedLog keeps what it is told, without the time.
+type capturedLog struct {
+	mu    sync.Mutex
+	lines []string
+}
+
+func (l *capturedLog) Info(msg string, args ...any)  { l.add("INFO ", msg, args) }
+func (l *capturedLog) Warn(msg string, args ...any)  { l.add("WARN ", msg, args) }
+func (l *capturedLog) Error(msg string, args ...any) { l.add("ERROR ", msg, args) }
+
+func (l *capturedLog) add(level, msg string, args []any) {
+	const zero = "1970-01-01T00:00:00Z "
+	line := logLine(time.Unix(0, 0), level+msg, args)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.lines = append(l.lines, line[len(zero):len(line)-1])
+}
+
+// take returns the lines since the last call.
+func (l *capturedLog) take() []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	lines := l.lines
+	l.lines = nil
+	return lines
+}
+
+func TestWatchModeString(t *testing.T) {
+	reason := errors.New("too many open files")
+	for _, test := range []struct {
+		mode WatchMode
+		want string
+	}{
+		{WatchMode{}, "not watching"},
+		{WatchMode{Events: true}, "events"},
+		{WatchMode{Poll: time.Second}, "polling every 1s"},
+		{WatchMode{Events: true, Poll: 500 * time.Millisecond}, "events and polling every 500ms"},
+		{WatchMode{Poll: time.Second, Reason: reason}, "polling every 1s: too many open files"},
+		{WatchMode{Events: true, Poll: time.Second, Reason: reason}, "events and polling every 1s: too many open files"},
+	} {
+		if got := test.mode.String(); got != test.want {
+			t.Errorf("%#v: got %q, want %q", test.mode, got, test.want)
+		}
+	}
+}
+
+func TestBuildInfoString(t *testing.T) {
+	for want, b := range map[string]BuildInfo{
+		"unknown":                   {},
+		"v1.4.2":                    {ID: "a/b/c/d", Module: "m", Version: "v1.4.2"},
+		"content":                   {ID: "action/main/x/content", Version: "(devel)"},
+		"v0.0.0-20260101-abc+dirty": {Version: "v0.0.0-20260101-abc+dirty"},
+	} {
+		if got := b.String(); got != want {
+			t.Errorf("%+v is %q, want %q", b, got, want)
+		}
+	}
+}
+
+func TestRejectedError(t *testing.T) {
+	cause := &fs.PathError{Op: "open", Path: "/srv/app", Err: fs.ErrPermission}
+	err := error(&RejectedError{Path: "/srv/app", Found: "a script", Expected: "a program", Err: cause})
+	if want := "autorestart: /srv/app: found a script, expected a program"; err.Error() != want {
+		t.Errorf("got %q, want %q", err, want)
+	}
+	if !errors.Is(err, fs.ErrPermission) {
+		t.Error("the cause is lost")
+	}
+	if err := error(&RejectedError{Found: "a", Expected: "b"}); err.Error() != "autorestart: found a, expected b" {
+		t.Errorf("without a path: %q", err)
+	}
+}
+
+func TestAsError(t *testing.T) {
+	if err := asError(nil); err != nil {
+		t.Errorf("nil became %v", err)
+	}
+	fault := &fs.PathError{Op: "read", Path: "/srv/app", Err: errors.New("input/output error")}
+	err := asError(candidate.Unreadable("/srv/app", fault))
+	if want := "autorestart: /srv/app: found input/output error, expected a file that can be read"; err.Error() != want {
+		t.Errorf("got %q, want %q", err, want)
+	}
+	if !isRetryable(err) || !errors.Is(err, fault) {
+		t.Errorf("got %#v", err)
+	}
+}
+
+func TestVerifyError(t *testing.T) {
+	if err := verifyError("/srv/app", nil); err != nil {
+		t.Errorf("nil became %v", err)
+	}
+	own := &RejectedError{Found: "a", Expected: "b"}
+	err := verifyError("/srv/app", own)
+	if err.Error() != "autorestart: /srv/app: found a, expected b" || isRetryable(err) {
+		t.Errorf("got %v", err)
+	}
+	if own.Path != "" {
+		t.Error("the error of the caller was changed")
+	}
+	if !isRetryable(verifyError("/srv/app", &RejectedError{Retryable: true})) {
+		t.Error("a retryable error is not any more")
+	}
+	plain := errors.New("no good")
+	err = verifyError("/srv/app", plain)
+	const want = "autorestart: /srv/app: found a file that Verify rejects (no good), expected one that it accepts"
+	if err.Error() != want || isRetryable(err) || !errors.Is(err, plain) {
+		t.Errorf("got %v, want %q", err, want)
+	}
+}
+
+func TestIsRetryable(t *testing.T) {
+	for _, test := range []struct {
+		err  error
+		want bool
+	}{
+		{nil, false},
+		{errors.New("x"), false},
+		{&RejectedError{}, false},
+		{&RejectedError{Retryable: true}, true},
+		{errors.Join(errors.New("x"), &RejectedError{Retryable: true}), true},
+	} {
+		if got := isRetryable(test.err); got != test.want {
+			t.Errorf("%v: %t", test.err, got)
+		}
+	}
+}
+
+// errorLogger keeps the errors among the arguments of its lines.
+type errorLogger struct {
+	Logger
+	errs []error
+}
+
+func (l *errorLogger) Warn(_ string, args ...any) {
+	for _, arg := range args {
+		if err, ok := arg.(error); ok {
+			l.errs = append(l.errs, err)
+		}
+	}
+}
+
+// TestRejectionLogger: a logger gets the public error of a rejection.
+func TestRejectionLogger(t *testing.T) {
+	log := new(errorLogger)
+	plain := errors.New("no good")
+	rejectionLogger{log}.Warn("new version rejected", "reason", &candidate.Rejection{Path: "/app", Retryable: true}, "cause", plain)
+	if len(log.errs) != 2 || !isRetryable(log.errs[0]) || log.errs[1] != plain {
+		t.Errorf("got %#v", log.errs)
 	}
 }

@@ -10,100 +10,87 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"sync"
 	"syscall"
 
+	"github.com/autorestart-go/autorestart/internal/candidate"
+	"github.com/autorestart-go/autorestart/internal/elfimage"
 	"github.com/autorestart-go/autorestart/internal/handover"
 	"github.com/autorestart-go/autorestart/internal/sys"
+	"github.com/autorestart-go/autorestart/internal/watch"
 )
 
-// newEvents has nothing to offer: the watcher polls.
-func newEvents() (events, error) {
-	return nil, errors.ErrUnsupported
+// eventSet is the [watch.Events] of this process, without any source: the watcher polls.
+type eventSet struct{}
+
+func (*eventSet) Open() (watch.Source, error) { return nil, errors.ErrUnsupported }
+
+// newEvents is called while the package is initialised. No image hands descriptors of
+// events over here.
+func newEvents(_, _ []int) *eventSet { return new(eventSet) }
+
+// fileSystem is the [candidate.System] of this process.
+type fileSystem struct {
+	launchID   candidate.ID  // of the file that this image was executed from
+	launchKind elfimage.Kind // likewise; zero if it is not known
 }
 
-// runningID is the file that this image was executed from.
-func runningID() fileID { return self.launch.id }
-
-// executablesAreBusy: not every system keeps writers away from what is executed.
-const executablesAreBusy = false
-
-// openRunning fails: there is no handle on the image of a process here once its
-// path leads elsewhere.
-func openRunning() (*os.File, error) {
-	return nil, errors.ErrUnsupported
+// newFileSystem is called while the package is initialised. The kind of the image can
+// be told if the image is still at the path then.
+func newFileSystem(launchPath string, launchID candidate.ID) *fileSystem {
+	s := &fileSystem{launchID: launchID}
+	c, rejection := candidate.Open(s, launchPath)
+	if rejection != nil {
+		return s
+	}
+	defer c.Close()
+	if c.ID == launchID {
+		s.launchKind, _ = elfimage.ReadKind(c.File, c.ID.Size)
+	}
+	return s
 }
 
-// kindOf reads the kind of the file that f is; zero if it can't be told.
-func kindOf(f *os.File) imageKind {
-	id, err := statFile(f)
-	if err != nil {
-		return imageKind{}
-	}
-	kind, err := readKind(f, id.size)
-	if err != nil {
-		return imageKind{}
-	}
-	return kind
+func (*fileSystem) Open(path string) (candidate.File, error) {
+	return os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 }
 
-// launchKind is read at package initialisation, if the image is still at the path
-// then.
-var launchKind = func() imageKind {
-	f, err := openCandidate(self.launch.path)
-	if err != nil {
-		return imageKind{}
-	}
-	defer f.Close()
-	if id, err := statFile(f); err != nil || id != self.launch.id {
-		return imageKind{}
-	}
-	return kindOf(f)
-}()
+func (*fileSystem) Stat(path string) (candidate.ID, error) { return statID(sys.Stat(path)) }
 
-// runningKind is the kind of this process's own image; zero if it can't be told.
-func runningKind() imageKind { return launchKind }
+func (*fileSystem) StatFile(f candidate.File) (candidate.ID, error) {
+	return statID(sys.StatFile(f.(*os.File)))
+}
 
-// openForWriting can't tell.
-func openForWriting(*os.File) bool { return false }
+func (*fileSystem) MayExecute(path string, _ candidate.ID) error { return mayExecute(path) }
 
-// lacksCapabilities: there are none.
-func lacksCapabilities(_, _ *os.File) bool { return false }
+// OpenForWriting can't tell.
+func (*fileSystem) OpenForWriting(candidate.File) bool { return false }
+
+// HasCapabilities: there are none.
+func (*fileSystem) HasCapabilities(candidate.File) bool { return false }
+
+func (*fileSystem) Credentials() candidate.Credentials { return credentials() }
+
+func (s *fileSystem) RunningID() candidate.ID { return s.launchID }
+
+// OpenRunning fails: there is no handle on the image of a process here once its path
+// leads elsewhere.
+func (*fileSystem) OpenRunning() (candidate.File, error) { return nil, errors.ErrUnsupported }
+
+// RunningIsBusy: not every system keeps writers away from a file that is executed.
+func (*fileSystem) RunningIsBusy() bool { return false }
+
+func (s *fileSystem) RunningKind() elfimage.Kind { return s.launchKind }
 
 // launchID is the file that this image was executed from, by the word of the image
 // before it. Without that it is what is at the path now, for all that can be
 // told: it may have been replaced since the exec.
-func launchID(path string, inherited *handover.State) fileID {
-	if id := parseFileID(inherited.Texts[handover.Image]); id != (fileID{}) {
+func launchID(path string, inherited *handover.State) candidate.ID {
+	if id := candidate.ParseID(inherited.Texts[handover.Image]); id != (candidate.ID{}) {
 		return id
 	}
-	id, _ := statPath(path)
+	id, _ := statID(sys.Stat(path))
 	return id
-}
-
-// formatFileID formats what [parseFileID] parses.
-func formatFileID(id fileID) string {
-	return contentMark(id) + hexFields(uint64(id.ctime), uint64(id.uid), uint64(id.gid), uint64(id.perm))
-}
-
-// parseFileID returns the identity of a regular file, or zero for anything that
-// is none.
-func parseFileID(s string) fileID {
-	var n [8]uint64
-	for i := range n {
-		field, rest, _ := strings.Cut(s, "/")
-		var err error
-		if n[i], err = strconv.ParseUint(field, 16, 64); err != nil {
-			return fileID{}
-		}
-		s = rest
-	}
-	return fileID{
-		dev: n[0], ino: n[1], size: int64(n[2]), mtime: int64(n[3]), ctime: int64(n[4]),
-		uid: uint32(n[5]), gid: uint32(n[6]), perm: uint32(n[7]), regular: true,
-	}
 }
 
 // launchPath returns what the image before says, if there was one. Otherwise it is
@@ -152,14 +139,14 @@ var execMu sync.Mutex
 // that failed; where there is no exec, or no exact one, with an error that wraps
 // [errors.ErrUnsupported]. For a version without this library h is nil: its children
 // would inherit the variable.
-func execImage(c *candidate, exact bool, args []string, h *handover.State) error {
+func execImage(c *candidate.Candidate, exact bool, args []string, h *handover.State, lastLook func() error) error {
 	if exact {
-		return &os.PathError{Op: "execve by descriptor", Path: c.path, Err: errors.ErrUnsupported}
+		return &os.PathError{Op: "execve by descriptor", Path: c.Path, Err: errors.ErrUnsupported}
 	}
 	if h != nil {
-		h.Texts[handover.Image] = formatFileID(c.id)
+		h.Texts[handover.Image] = c.ID.Format()
 	}
-	return execve(c.path, args, os.Environ(), h, c.stillThere)
+	return execve(c.Path, args, os.Environ(), h, lastLook)
 }
 
 // execve executes target unless lastLook returns an error. Nothing that takes time

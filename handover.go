@@ -3,9 +3,9 @@ package autorestart
 import (
 	"errors"
 	"os"
-	"strings"
 	"time"
 
+	"github.com/autorestart-go/autorestart/internal/candidate"
 	"github.com/autorestart-go/autorestart/internal/drain"
 	"github.com/autorestart-go/autorestart/internal/handover"
 	"github.com/autorestart-go/autorestart/internal/passing"
@@ -16,15 +16,15 @@ import (
 // What crosses the exec, to the next version and back to the previous one.
 
 // exec executes c and hands over what it can take. It returns only if that failed.
-func (r *Restarter) exec(c *candidate) error {
-	c.times.Executed = time.Now()
-	if c.build.foreign || handover.Elevated() {
+func (r *Restarter) exec(c *candidate.Candidate, times *RestartTimes, lastLook func() error) error {
+	times.Executed = time.Now()
+	if c.Build.WithoutLibrary || handover.Elevated() {
 		if !passing.Process.Empty() {
-			report.Warn("the new version gets no file and no state", "path", c.path)
+			report.Warn("the new version gets no file and no state", "path", c.Path)
 		}
-		return execImage(c, r.ExactFile, self.launch.args, nil)
+		return execImage(c, r.ExactFile, self.launch.args, nil, lastLook)
 	}
-	h := self.newState(c)
+	h := self.newState(c, times)
 	// The trial comes before the store: a rollback that is under way has the trial
 	// locked, and waits for drainers, which may pass files on.
 	kept, err := r.addRollback(h)
@@ -34,18 +34,18 @@ func (r *Restarter) exec(c *candidate) error {
 	}
 	return passing.Process.HandOver(h, func() error {
 		subscriptions.addTo(h)
-		return execImage(c, r.ExactFile, self.launch.args, h)
+		return execImage(c, r.ExactFile, self.launch.args, h, lastLook)
 	})
 }
 
 // newState begins what crosses the exec of c.
-func (p *process) newState(c *candidate) *handover.State {
+func (p *process) newState(c *candidate.Candidate, times *RestartTimes) *handover.State {
 	h := new(handover.State)
 	h.Set(handover.PID, os.Getpid())
 	h.Set(handover.Generation, p.inherited.Number(handover.Generation)+1)
-	h.Texts[handover.Image] = contentMark(c.id)
-	h.Texts[handover.Times] = c.times.format()
-	h.Texts[handover.Path] = c.path
+	h.Texts[handover.Image] = c.ID.Mark()
+	h.Texts[handover.Times] = times.format()
+	h.Texts[handover.Path] = c.Path
 	return h
 }
 
@@ -94,29 +94,15 @@ func closeAll(descriptors []*sys.FD) {
 	}
 }
 
-// rejectRolledBack rejects the file that was rolled back, until it is written or
-// touched.
-func (p *process) rejectRolledBack(c *candidate) error {
-	failed := p.inherited.Texts[handover.Failed]
-	if failed == "" || !strings.HasPrefix(failed, contentMark(c.id)) {
-		return nil
-	}
-	return &RejectedError{
-		Path:     c.path,
-		Found:    "the version that was rolled back (" + p.inherited.Texts[handover.Reason] + ")",
-		Expected: "another version, or this one written again to retry",
-	}
-}
-
 // checkRollback returns nil if c can be rolled back. To find that out after the
 // program was drained would cost its clients.
-func checkRollback(c *candidate) error {
+func checkRollback(c *candidate.Candidate) error {
 	switch {
 	case !handover.CanRollBack || handover.Elevated():
-		return &os.PathError{Op: "restart with ReadyTimeout", Path: c.path, Err: errors.ErrUnsupported}
-	case c.build.foreign:
+		return &os.PathError{Op: "restart with ReadyTimeout", Path: c.Path, Err: errors.ErrUnsupported}
+	case c.Build.WithoutLibrary:
 		return &RejectedError{
-			Path:     c.path,
+			Path:     c.Path,
 			Found:    "a program without " + modulePath,
 			Expected: "one with it: it could neither become ready nor be rolled back",
 		}
@@ -130,7 +116,13 @@ func checkRollback(c *candidate) error {
 	}
 	err = &os.PathError{Op: "restart with ReadyTimeout: open", Path: selfExe, Err: err}
 	if execTransient(err) {
-		return asUnfit(c.path, notYet("no descriptor for the running image ("+rootCause(err).Error()+")", "one to roll back to", err))
+		return &RejectedError{
+			Path:      c.Path,
+			Found:     "no descriptor for the running image (" + candidate.Cause(err).Error() + ")",
+			Expected:  "one, to roll back to",
+			Retryable: true,
+			Err:       err,
+		}
 	}
 	return err
 }

@@ -5,81 +5,89 @@
 //	call                  since    without it
 //	inotify_init1(2)      2.6.27   poll
 //	inotify_add_watch(2)  2.6.13   poll
+//	statfs(2)             ever     trust that events tell of every change
 
 package autorestart
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"os"
 	"slices"
-	"sync"
 	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
 
-	"github.com/autorestart-go/autorestart/internal/handover"
 	"github.com/autorestart-go/autorestart/internal/sys"
+	"github.com/autorestart-go/autorestart/internal/watch"
 )
 
 const (
-	// What can put another entry under a name on the way.
+	// stepEvents can put another entry under a name on the way.
 	stepEvents = unix.IN_CREATE | unix.IN_MOVED_TO
 
-	// What can turn the entry under the last name into a version that is ready:
+	// fileEvents can turn the entry under the last name into a version that is ready:
 	// its writer closes it, its mode or its capabilities are set.
 	fileEvents = stepEvents | unix.IN_CLOSE_WRITE | unix.IN_ATTRIB
 
-	// What ends a watch, or its use.
+	// selfEvents end a watch, or its use.
 	selfEvents = unix.IN_DELETE_SELF | unix.IN_MOVE_SELF | unix.IN_IGNORED | unix.IN_UNMOUNT
 )
 
-// inotify tells when to look at a path again. It owns its descriptor.
+// inotify is the [watch.Source] of one watcher.
 type inotify struct {
-	fd     int
+	set    *eventSet
+	fd     int      // the number; file owns the descriptor
 	file   *os.File // nonblocking: Go's poller does the waiting
-	steps  []pathStep
-	silent error // why events don't tell everything, although all is watched
+	steps  []watchedStep
+	silent error // why events don't tell of every change, although all is watched
 	buf    [16 << 10]byte
 }
 
-// newEvents returns an event source for [Watcher]. The error says why there is
-// none.
-func newEvents() (events, error) {
-	fd, watches, err := inotifyFDs.take()
+// A watchedStep is a step of the path, and the watch descriptor of its directory.
+type watchedStep struct {
+	watch.Step
+	wd int
+}
+
+// Open returns a source of events. The error says why there is none.
+func (s *eventSet) Open() (watch.Source, error) {
+	fd, watches, err := s.take()
 	if err != nil {
 		return nil, err
 	}
-	n := &inotify{fd: fd, file: os.NewFile(uintptr(fd), "inotify")}
+	n := &inotify{set: s, fd: fd.Int()}
+	n.file = fd.File("inotify")
 	for _, wd := range watches {
-		// Of the image before this one. Whatever of it is still on the path gets
-		// the same watch descriptor again; arm drops the others.
-		n.steps = append(n.steps, pathStep{wd: wd})
+		// A watch of the image before. A directory that is still on the path gets the same
+		// watch descriptor again; Arm drops the others.
+		n.steps = append(n.steps, watchedStep{wd: wd})
 	}
 	return n, nil
 }
 
-func (n *inotify) release() error {
-	inotifyFDs.forget(n.fd)
+func (n *inotify) Close() error {
+	n.set.forget(n.fd)
 	return n.file.Close()
 }
 
-// arm watches every directory that resolving the path passes through, and
-// nothing else. It reports whether any watch is new, so that something may have
-// happened before it. An error says that some directory can't be watched.
-func (n *inotify) arm(path string) (changed bool, err error) {
-	// The path may lead elsewhere by the time the last watch is in place: done
-	// is when a second walk finds nothing new.
+// Arm watches every directory that resolving the path passes through, and nothing
+// else. It reports whether any watch is new, so that something may have happened
+// before it. An error says that some directory can't be watched.
+func (n *inotify) Arm(path string) (changed bool, err error) {
+	// The path may lead elsewhere by the time the last watch is in place. The watches are
+	// complete when a second walk finds nothing new.
 	for range 100 {
-		steps, err := n.watchSteps(pathSteps(path, readLink))
+		steps, err := n.watchSteps(watch.PathSteps(path, readLink))
 		if err == nil && slices.Equal(steps, n.steps) {
 			return changed, n.silent
 		}
 		changed = true
 		n.dropAllBut(steps)
 		n.steps, n.silent = steps, silentStep(steps)
-		inotifyFDs.note(n.fd, steps)
+		n.set.note(n.fd, steps)
 		if err != nil {
 			return true, err
 		}
@@ -89,48 +97,73 @@ func (n *inotify) arm(path string) (changed bool, err error) {
 
 var errUnsteady = errors.New("autorestart: the directories of the path keep changing")
 
-func silentStep(steps []pathStep) error {
+// readLink is the argument of that name of [watch.PathSteps].
+func readLink(name string) (string, error) {
+	target, err := os.Readlink(name)
+	if err == nil || os.IsNotExist(err) {
+		return target, err
+	}
+	return "", nil // EINVAL: not a symbolic link; any other error is that of the look-up, too
+}
+
+// silentStep returns an error if the directory of a step can change without an event.
+func silentStep(steps []watchedStep) error {
 	for _, step := range steps {
-		if err := silentFileSystem(step.dir); err != nil {
+		if err := silentDirectory(step.Dir); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// watchSteps adds the watches, and returns the steps that have one. A directory
-// that is watched already keeps its watch descriptor; the mask only grows, for two
-// steps may share a directory.
-func (n *inotify) watchSteps(steps []pathStep) ([]pathStep, error) {
+func silentDirectory(dir string) error {
+	st, err := sys.IgnoringEINTR(func() (st unix.Statfs_t, err error) {
+		err = unix.Statfs(dir, &st)
+		return st, err
+	})
+	if err != nil {
+		return nil // gone meanwhile: the next Arm finds out
+	}
+	name := watch.SilentFileSystem(uint32(st.Type))
+	if name == "" {
+		return nil
+	}
+	return &os.PathError{Op: "inotify", Path: dir, Err: errors.New("not every change is told of on " + name)}
+}
+
+// watchSteps adds the watches, and returns the steps that have one. A directory that is
+// watched already keeps its watch descriptor; the mask only grows, for two steps may
+// share a directory.
+func (n *inotify) watchSteps(steps []watch.Step) (watched []watchedStep, _ error) {
 	for i, step := range steps {
 		mask := uint32(stepEvents)
 		if i == len(steps)-1 {
 			mask = fileEvents
 		}
 		mask |= unix.IN_DELETE_SELF | unix.IN_MOVE_SELF | unix.IN_ONLYDIR | unix.IN_MASK_ADD
-		wd, err := unix.InotifyAddWatch(n.fd, step.dir, mask)
+		wd, err := unix.InotifyAddWatch(n.fd, step.Dir, mask)
 		switch err {
 		case nil:
-			steps[i].wd = wd
+			watched = append(watched, watchedStep{step, wd})
 		case unix.ENOENT, unix.ENOTDIR:
-			return steps[:i], nil // gone since the walk: the watch on its parent tells when it is back
+			return watched, nil // gone since the walk: the watch on its parent tells when it is back
 		default:
-			return steps[:i], &os.PathError{Op: "inotify_add_watch", Path: step.dir, Err: err}
+			return watched, &os.PathError{Op: "inotify_add_watch", Path: step.Dir, Err: err}
 		}
 	}
-	return steps, nil
+	return watched, nil
 }
 
 // dropAllBut removes the watches that the given steps no longer need.
-func (n *inotify) dropAllBut(steps []pathStep) {
+func (n *inotify) dropAllBut(steps []watchedStep) {
 	for _, old := range n.steps {
-		if !slices.ContainsFunc(steps, func(s pathStep) bool { return s.wd == old.wd }) {
+		if !slices.ContainsFunc(steps, func(s watchedStep) bool { return s.wd == old.wd }) {
 			unix.InotifyRmWatch(n.fd, uint32(old.wd)) // EINVAL: the kernel was first
 		}
 	}
 }
 
-func (n *inotify) wait(done <-chan struct{}, d time.Duration) (event bool, err error) {
+func (n *inotify) Wait(ctx context.Context, d time.Duration) (event bool, err error) {
 	var deadline time.Time
 	if d > 0 {
 		deadline = time.Now().Add(d)
@@ -138,48 +171,39 @@ func (n *inotify) wait(done <-chan struct{}, d time.Duration) (event bool, err e
 	if err := n.file.SetReadDeadline(deadline); err != nil {
 		return false, err
 	}
-	if done != nil {
-		// Started after the deadline was set, so that its own is not overwritten.
-		defer n.interruptOn(done)()
-	}
+	// After the deadline was set, so that the one that interrupts is not overwritten.
+	defer n.interruptAtEnd(ctx)()
 	for !event && err == nil {
 		event, err = n.read()
 	}
 	switch {
-	case isDone(done):
-		return false, errDone
+	case ctx.Err() != nil:
+		return false, context.Cause(ctx)
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return false, nil
 	}
 	return event, err
 }
 
-// isDone reports whether done is closed; nil never is.
-func isDone(done <-chan struct{}) bool {
-	select {
-	case <-done:
-		return true
-	default:
-		return false
+// interruptAtEnd ends the read in progress at the end of ctx, until the function that
+// it returns is called. By context.AfterFunc it would add 20 kB to a program that calls
+// only [RestartOnChange], whose context never ends.
+func (n *inotify) interruptAtEnd(ctx context.Context) (release func()) {
+	if ctx.Done() == nil {
+		return func() {}
 	}
-}
-
-// interruptOn ends the read in progress when done is closed, until the function
-// that it returns is called.
-func (n *inotify) interruptOn(done <-chan struct{}) (release func()) {
-	released := make(chan struct{})
-	ended := make(chan struct{})
+	released, ended := make(chan struct{}), make(chan struct{})
 	go func() {
+		defer close(ended)
 		select {
-		case <-done:
+		case <-ctx.Done():
 			n.file.SetReadDeadline(time.Unix(1, 0))
 		case <-released:
 		}
-		close(ended)
 	}()
 	return func() {
 		close(released)
-		<-ended
+		<-ended // so that the interruption does not reach into the next read
 	}
 }
 
@@ -202,8 +226,8 @@ func (n *inotify) read() (relevant bool, err error) {
 	}
 }
 
-// concerns reports whether the event is a reason to look again. Without the
-// rest of what was read with it nothing is lost: looking again is all it asks for.
+// concerns reports whether the event is a reason to look again. The events that were
+// read after it are then not needed: one reason is enough.
 func (n *inotify) concerns(event unix.InotifyEvent, name []byte) bool {
 	if event.Wd == -1 {
 		return true // IN_Q_OVERFLOW: anything may have happened
@@ -213,7 +237,7 @@ func (n *inotify) concerns(event unix.InotifyEvent, name []byte) bool {
 		if n.steps[i].wd != int(event.Wd) {
 			continue
 		}
-		if event.Mask&selfEvents != 0 || n.steps[i].name == string(name) {
+		if event.Mask&selfEvents != 0 || n.steps[i].Name == string(name) {
 			return true
 		}
 		known = true
@@ -241,135 +265,4 @@ func cutEvent(b []byte) (event unix.InotifyEvent, name, rest []byte, ok bool) {
 		name = name[:i]
 	}
 	return event, name, rest, true
-}
-
-// inotifyFDs are the inotify descriptors of this process. They cross the exec
-// with their watches, for two reasons: the next image need not make its own,
-// and the execve need not wait for the kernel to take the watches down.
-var inotifyFDs = adoptInotifyFDs(handover.Inherited.Numbers[handover.Inotify], handover.Inherited.Numbers[handover.Watch])
-
-// spareLifetime is how long an image has to ask for the descriptors that it was
-// handed. A version that no longer watches must not keep a queue that fills.
-const spareLifetime = 10 * time.Second
-
-type inotifyFDSet struct {
-	mu  sync.Mutex
-	all []inotifyFD
-}
-
-type inotifyFD struct {
-	fd      int
-	watches []int
-	spare   bool // handed over and not asked for yet
-}
-
-// adoptInotifyFDs takes watches as pairs of a descriptor and a watch descriptor.
-func adoptInotifyFDs(handed, watches []int) *inotifyFDSet {
-	s := new(inotifyFDSet)
-	for _, fd := range handed {
-		// The empty path is looked at only after the descriptor has been found good.
-		if _, err := unix.InotifyAddWatch(fd, "", stepEvents); err == unix.ENOENT {
-			unix.CloseOnExec(fd)
-			s.all = append(s.all, inotifyFD{fd: fd, spare: true})
-		}
-	}
-	for ; len(watches) > 1; watches = watches[2:] {
-		if own := s.find(watches[0]); own != nil {
-			own.watches = append(own.watches, watches[1])
-		}
-	}
-	if s.all != nil {
-		time.AfterFunc(spareLifetime, s.closeSpare)
-	}
-	return s
-}
-
-// find is called with s locked, as remove is.
-func (s *inotifyFDSet) find(fd int) *inotifyFD {
-	for i := range s.all {
-		if s.all[i].fd == fd {
-			return &s.all[i]
-		}
-	}
-	return nil
-}
-
-func (s *inotifyFDSet) remove(own *inotifyFD) {
-	last := len(s.all) - 1
-	*own = s.all[last]
-	s.all = s.all[:last]
-}
-
-// take returns a descriptor that the caller owns, and must [inotifyFDSet.forget]
-// before closing it, and the watches that it has.
-func (s *inotifyFDSet) take() (fd int, watches []int, err error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for i := range s.all {
-		if own := &s.all[i]; own.spare {
-			own.spare = false
-			return own.fd, own.watches, nil
-		}
-	}
-	owned, err := sys.AboveStandard(unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK))
-	if err != nil {
-		return -1, nil, os.NewSyscallError("inotify_init1", err)
-	}
-	fd = owned.Release()
-	s.all = append(s.all, inotifyFD{fd: fd})
-	return fd, nil, nil
-}
-
-// note notes what a descriptor watches now.
-func (s *inotifyFDSet) note(fd int, steps []pathStep) {
-	var watches []int
-	for _, step := range steps {
-		if !slices.Contains(watches, step.wd) {
-			watches = append(watches, step.wd)
-		}
-	}
-	s.mu.Lock()
-	s.find(fd).watches = watches
-	s.mu.Unlock()
-}
-
-func (s *inotifyFDSet) forget(fd int) {
-	s.mu.Lock()
-	if own := s.find(fd); own != nil {
-		s.remove(own)
-	}
-	s.mu.Unlock()
-}
-
-func (s *inotifyFDSet) closeSpare() {
-	s.mu.Lock()
-	for i := len(s.all) - 1; i >= 0; i-- {
-		if own := &s.all[i]; own.spare {
-			unix.Close(own.fd)
-			s.remove(own)
-		}
-	}
-	s.mu.Unlock()
-}
-
-// beginHandover returns what is to cross the coming exec: descriptors, and what
-// they watch, in pairs. None can be closed until [inotifyFDSet.cancelHandover],
-// which only an exec that failed needs.
-func (s *inotifyFDSet) beginHandover() (fds, watches []int) {
-	s.mu.Lock()
-	for i := range s.all {
-		own := &s.all[i]
-		fds = append(fds, own.fd)
-		for _, wd := range own.watches {
-			watches = append(watches, own.fd, wd)
-		}
-	}
-	return fds, watches
-}
-
-func (s *inotifyFDSet) cancelHandover() {
-	for i := range s.all {
-		unix.CloseOnExec(s.all[i].fd)
-	}
-	s.mu.Unlock()
 }

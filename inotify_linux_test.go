@@ -4,6 +4,7 @@ package autorestart
 
 import (
 	"bytes"
+	"context"
 	"encoding/binary"
 	"errors"
 	"io/fs"
@@ -16,6 +17,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/autorestart-go/autorestart/internal/watch"
 )
 
 // inotifyRecord is a record as the kernel writes it; name may hold its padding.
@@ -120,25 +123,25 @@ func FuzzInotifyEvents(f *testing.F) {
 // openInotify is an event source of its own.
 func openInotify(t *testing.T) *inotify {
 	t.Helper()
-	e, err := newEvents()
+	e, err := self.events.Open()
 	if errors.Is(err, unix.EMFILE) {
 		t.Skip(err)
 	}
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { e.release() })
+	t.Cleanup(func() { e.Close() })
 	return e.(*inotify)
 }
 
 func TestInotifyConcerns(t *testing.T) {
 	n := openInotify(t)
-	n.steps = []pathStep{
-		{"/", "srv", 1},
-		{"/srv", "current", 2},
-		{"/srv", "releases", 2}, // two steps in one directory
-		{"/srv/releases", "1", 3},
-		{"/srv/releases/1", "app", 4},
+	n.steps = []watchedStep{
+		{watch.Step{Dir: "/", Name: "srv"}, 1},
+		{watch.Step{Dir: "/srv", Name: "current"}, 2},
+		{watch.Step{Dir: "/srv", Name: "releases"}, 2}, // two steps in one directory
+		{watch.Step{Dir: "/srv/releases", Name: "1"}, 3},
+		{watch.Step{Dir: "/srv/releases/1", Name: "app"}, 4},
 	}
 	tests := []struct {
 		name  string
@@ -164,7 +167,7 @@ func TestInotifyConcerns(t *testing.T) {
 		{"the watch ended", inotifyRecord{3, unix.IN_IGNORED, ""}, true},
 		{"the file system unmounted", inotifyRecord{3, unix.IN_UNMOUNT, ""}, true},
 
-		{"a watch of somebody before", inotifyRecord{99, unix.IN_CREATE, "app"}, false},
+		{"a watch of the image before", inotifyRecord{99, unix.IN_CREATE, "app"}, false},
 		{"its end", inotifyRecord{99, unix.IN_IGNORED, ""}, false},
 		{"its directory renamed", inotifyRecord{99, unix.IN_MOVE_SELF, ""}, false},
 	}
@@ -176,8 +179,8 @@ func TestInotifyConcerns(t *testing.T) {
 	}
 }
 
-// TestInotifyUnknownWatch: what the image before watched, and this one doesn't,
-// is told of once.
+// TestInotifyUnknownWatch: a watch of the image before, which this one does not need, is
+// removed at its first event.
 func TestInotifyUnknownWatch(t *testing.T) {
 	n := openInotify(t)
 	dir := t.TempDir()
@@ -363,10 +366,10 @@ func TestInotifyArm(t *testing.T) {
 			root := newTree(t, test.tree...)
 			path := filepath.Join(root, test.path)
 			n := openInotify(t)
-			if changed, err := n.arm(path); err != n.silent || !changed {
+			if changed, err := n.Arm(path); err != n.silent || !changed {
 				t.Fatalf("first arm: %t, %v", changed, err)
 			}
-			if changed, err := n.arm(path); err != n.silent || changed {
+			if changed, err := n.Arm(path); err != n.silent || changed {
 				t.Fatalf("second arm: %t, %v", changed, err)
 			}
 			for _, step := range test.steps {
@@ -377,7 +380,7 @@ func TestInotifyArm(t *testing.T) {
 				if event := queued(t, n); event != step.event {
 					t.Errorf("%s: event %t", step.name, event)
 				}
-				changed, err := n.arm(path)
+				changed, err := n.Arm(path)
 				if err != n.silent || changed != step.changed {
 					t.Errorf("%s: arm: %t, %v", step.name, changed, err)
 				}
@@ -392,18 +395,18 @@ func TestInotifyArm(t *testing.T) {
 func checkWatches(t *testing.T, n *inotify, path string) {
 	t.Helper()
 	want := make(map[int32]bool)
-	for _, step := range pathSteps(path, readLink) {
-		wd, err := unix.InotifyAddWatch(n.fd, step.dir, stepEvents|unix.IN_MASK_ADD)
+	for _, step := range watch.PathSteps(path, readLink) {
+		wd, err := unix.InotifyAddWatch(n.fd, step.Dir, stepEvents|unix.IN_MASK_ADD)
 		if err != nil {
 			if !errors.Is(err, fs.ErrNotExist) && err != unix.ENOTDIR {
 				t.Fatal(err)
 			}
 			continue
 		}
-		if !slices.ContainsFunc(n.steps, func(s pathStep) bool { return s.dir == step.dir && s.name == step.name && s.wd == wd }) {
+		if !slices.ContainsFunc(n.steps, func(s watchedStep) bool { return s.Step == step && s.wd == wd }) {
 			// A file on the way is a step's directory here, and not there.
-			if info, err := os.Stat(step.dir); err == nil && info.IsDir() {
-				t.Errorf("%s is not watched for %s", step.dir, step.name)
+			if info, err := os.Stat(step.Dir); err == nil && info.IsDir() {
+				t.Errorf("%s is not watched for %s", step.Dir, step.Name)
 			}
 			unix.InotifyRmWatch(n.fd, uint32(wd))
 			continue
@@ -431,13 +434,13 @@ func TestInotifyArmDenied(t *testing.T) {
 	}
 	defer os.Chmod(filepath.Join(root, "a"), 0o755)
 	n := openInotify(t)
-	_, err := n.arm(filepath.Join(root, "a/b/app"))
+	_, err := n.Arm(filepath.Join(root, "a/b/app"))
 	var pathErr *fs.PathError
 	if !errors.Is(err, fs.ErrPermission) || !errors.As(err, &pathErr) || pathErr.Path != filepath.Join(root, "a") {
 		t.Errorf("got %v", err)
 	}
 	os.Chmod(filepath.Join(root, "a"), 0o755)
-	if changed, err := n.arm(filepath.Join(root, "a/b/app")); err != n.silent || !changed {
+	if changed, err := n.Arm(filepath.Join(root, "a/b/app")); err != n.silent || !changed {
 		t.Errorf("mended: %t, %v", changed, err)
 	}
 }
@@ -446,17 +449,23 @@ func TestInotifyWait(t *testing.T) {
 	root := newTree(t, "app")
 	path := filepath.Join(root, "app")
 	n := openInotify(t)
-	if _, err := n.arm(path); err != n.silent {
+	if _, err := n.Arm(path); err != n.silent {
 		t.Fatal(err)
 	}
-	closed := make(chan struct{})
-	close(closed)
-	open := make(chan struct{})
+	cause := errors.New("enough")
+	ending := func() (context.Context, func()) {
+		ctx, cancel := context.WithCancelCause(context.Background())
+		return ctx, func() { cancel(cause) }
+	}
+	ended, end := ending()
+	end()
+	open, end := ending()
+	defer end()
 	const long = 10 * time.Second
-	check := func(name string, done chan struct{}, d time.Duration, event bool, want error) {
+	check := func(name string, ctx context.Context, d time.Duration, event bool, want error) {
 		t.Helper()
 		start := time.Now()
-		got, err := n.wait(done, d)
+		got, err := n.Wait(ctx, d)
 		if got != event || err != want {
 			t.Errorf("%s: %t, %v; want %t, %v", name, got, err, event, want)
 		}
@@ -464,12 +473,13 @@ func TestInotifyWait(t *testing.T) {
 			t.Errorf("%s: took %v", name, took)
 		}
 	}
-	check("nothing happens", nil, time.Millisecond, false, nil)
-	check("nothing happens, not done", open, time.Millisecond, false, nil)
-	check("done before", closed, long, false, errDone)
-	check("done before, no limit", closed, 0, false, errDone)
+	none := context.Background()
+	check("nothing happens", none, time.Millisecond, false, nil)
+	check("nothing happens, not ended", open, time.Millisecond, false, nil)
+	check("ended before", ended, long, false, cause)
+	check("ended before, no limit", ended, 0, false, cause)
 	touch(t, path)
-	check("something happened", nil, long, true, nil)
+	check("something happened", none, long, true, nil)
 	touch(t, path)
 	check("something happened, no limit", open, 0, true, nil)
 	queued(t, n)
@@ -478,29 +488,28 @@ func TestInotifyWait(t *testing.T) {
 
 	// What was interrupted or timed out before does not matter.
 	for range 100 {
-		done := make(chan struct{})
-		go close(done)
-		check("done meanwhile", done, long, false, errDone)
+		ctx, end := ending()
+		go end()
+		check("ended meanwhile", ctx, long, false, cause)
 	}
 	// An interruption that comes as the wait ends does not reach into the next.
 	for range 100 {
 		touch(t, path)
-		done := make(chan struct{})
-		go close(done)
-		if event, err := n.wait(done, long); event == (err != nil) || err != nil && err != errDone {
+		ctx, end := ending()
+		go end()
+		if event, err := n.Wait(ctx, long); event == (err != nil) || err != nil && err != cause {
 			t.Errorf("at once: %t, %v", event, err)
 		}
 		queued(t, n)
 		go touchQuietly(path)
-		check("the next", nil, long, true, nil)
+		check("the next", none, long, true, nil)
 		queued(t, n)
 	}
-	done := make(chan struct{})
 	go touchQuietly(path)
-	check("something happens", done, long, true, nil)
+	check("something happens", open, long, true, nil)
 
 	n.file.Close()
-	if event, err := n.wait(open, long); event || err == nil || err == errDone {
+	if event, err := n.Wait(open, long); event || err == nil || err == cause {
 		t.Errorf("closed: %t, %v", event, err)
 	}
 }
@@ -520,7 +529,7 @@ func TestInotifyOverflow(t *testing.T) {
 	}
 	root := newTree(t, "app", "x", "y")
 	n := openInotify(t)
-	if _, err := n.arm(filepath.Join(root, "app")); err != n.silent {
+	if _, err := n.Arm(filepath.Join(root, "app")); err != n.silent {
 		t.Fatal(err)
 	}
 	// Equal events in a row are one.
@@ -535,20 +544,20 @@ func TestInotifyOverflow(t *testing.T) {
 		unix.Fchmod(x, 0o755)
 		unix.Fchmod(y, 0o755)
 	}
-	if event, err := n.wait(nil, 10*time.Second); !event || err != nil {
+	if event, err := n.Wait(context.Background(), 10*time.Second); !event || err != nil {
 		t.Errorf("%t, %v", event, err)
 	}
 }
 
 // TestInotifyReadAllocs: events of other files cost no memory, however many come.
 func TestInotifyReadAllocs(t *testing.T) {
-	root := newTree(t, "app", "x", "a-rather-long-name-for-a-file-that-nobody-asks-about")
+	root := newTree(t, "app", "x", "a-rather-long-name-for-a-file-that-is-not-on-the-path")
 	n := openInotify(t)
-	if _, err := n.arm(filepath.Join(root, "app")); err != n.silent {
+	if _, err := n.Arm(filepath.Join(root, "app")); err != n.silent {
 		t.Fatal(err)
 	}
 	var fds []int
-	for _, name := range []string{"x", "a-rather-long-name-for-a-file-that-nobody-asks-about"} {
+	for _, name := range []string{"x", "a-rather-long-name-for-a-file-that-is-not-on-the-path"} {
 		fd, err := unix.Open(filepath.Join(root, name), unix.O_RDONLY|unix.O_CLOEXEC, 0)
 		if err != nil {
 			t.Fatal(err)
@@ -568,144 +577,5 @@ func TestInotifyReadAllocs(t *testing.T) {
 	})
 	if allocs != 0 {
 		t.Errorf("%v allocations", allocs)
-	}
-}
-
-// TestAdoptInotifyFDs: only inotify instances are taken over; whatever else has
-// such a number belongs to somebody.
-func TestAdoptInotifyFDs(t *testing.T) {
-	good, err := unix.InotifyInit1(unix.IN_NONBLOCK) // crossed an exec: not close-on-exec
-	if err != nil {
-		t.Skip(err)
-	}
-	dir := t.TempDir()
-	if _, err := unix.InotifyAddWatch(good, dir, fileEvents); err != nil {
-		t.Fatal(err)
-	}
-	file, err := unix.Open(filepath.Join(dir, "x"), unix.O_CREAT|unix.O_RDWR, 0o644)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer unix.Close(file)
-	var pipe [2]int
-	if err := unix.Pipe(pipe[:]); err != nil {
-		t.Fatal(err)
-	}
-	defer unix.Close(pipe[0])
-	defer unix.Close(pipe[1])
-	gone, err := unix.Dup(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	unix.Close(gone)
-
-	s := adoptInotifyFDs([]int{file, pipe[0], pipe[1], gone, 1 << 30, good}, []int{good, 1})
-	if len(s.all) != 1 || s.all[0].fd != good || !s.all[0].spare {
-		t.Fatalf("took over %+v of file %d, pipe %v, closed %d, inotify %d", s.all, file, pipe, gone, good)
-	}
-	closeOnExec := func(fd int) bool {
-		flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0)
-		if err != nil {
-			t.Fatalf("descriptor %d: %v", fd, err)
-		}
-		return flags&unix.FD_CLOEXEC != 0
-	}
-	if !closeOnExec(good) {
-		t.Error("the descriptor taken over is left to children")
-	}
-	for _, fd := range []int{file, pipe[0], pipe[1]} {
-		if closeOnExec(fd) {
-			t.Errorf("descriptor %d was changed", fd)
-		}
-	}
-
-	// The spare one is used before another is made.
-	fd, watches, err := s.take()
-	if err != nil || fd != good || !slices.Equal(watches, []int{1}) {
-		t.Fatalf("took %d with watches %v, %v; want %d with 1", fd, watches, err, good)
-	}
-	second, watches, err := s.take()
-	if err != nil || len(watches) > 0 || second == good || !closeOnExec(second) {
-		t.Fatalf("took %d, %v", second, err)
-	}
-	s.closeSpare() // nothing left that nobody asked for
-
-	// Across an exec that fails.
-	s.note(second, []pathStep{{wd: 4}, {wd: 5}, {wd: 4}})
-	all, handed := s.beginHandover()
-	slices.Sort(all)
-	if !slices.Equal(all, []int{good, second}) || !slices.Equal(handed, []int{good, 1, second, 4, second, 5}) &&
-		!slices.Equal(handed, []int{second, 4, second, 5, good, 1}) {
-		t.Errorf("handed over %v with %v, want %v", all, handed, []int{good, second})
-	}
-	for _, fd := range []int{good, second} {
-		unix.FcntlInt(uintptr(fd), unix.F_SETFD, 0) // as the exec does
-	}
-	s.cancelHandover()
-	if !closeOnExec(good) || !closeOnExec(second) {
-		t.Error("left to children after the exec failed")
-	}
-
-	s.forget(good)
-	s.forget(good)
-	unix.Close(good)
-	if all, watches := s.beginHandover(); len(watches) != 4 || !slices.Equal(all, []int{second}) {
-		t.Errorf("handed over %v, want %v", all, []int{second})
-	}
-	s.cancelHandover()
-	s.forget(second)
-	unix.Close(second)
-}
-
-// TestInotifyCloseSpare: descriptors that nobody asks for are closed.
-func TestInotifyCloseSpare(t *testing.T) {
-	fd, err := unix.InotifyInit1(unix.IN_NONBLOCK | unix.IN_CLOEXEC)
-	if err != nil {
-		t.Skip(err)
-	}
-	s := &inotifyFDSet{all: []inotifyFD{{fd: fd, watches: []int{1}, spare: true}}}
-	s.closeSpare()
-	if _, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); err != unix.EBADF {
-		t.Errorf("descriptor %d: %v, want %v", fd, err, unix.EBADF)
-	}
-	s.closeSpare()
-}
-
-// TestInotifyAdopted: a watch that crossed an exec is used again, with what
-// was queued meanwhile.
-func TestInotifyAdopted(t *testing.T) {
-	root := newTree(t, "app", "old/", "old/app")
-	path := filepath.Join(root, "app")
-	n := openInotify(t)
-	if _, err := n.arm(filepath.Join(root, "old/app")); err != n.silent {
-		t.Fatal(err)
-	}
-	if _, err := n.arm(path); err != n.silent {
-		t.Fatal(err)
-	}
-	before := slices.Clone(n.steps)
-	touch(t, path)
-
-	n.steps = nil // what the next image knows
-	if changed, err := n.arm(path); err != n.silent || !changed {
-		t.Errorf("arm: %t, %v", changed, err)
-	}
-	if !slices.Equal(n.steps, before) {
-		t.Errorf("watches %v, before %v", n.steps, before)
-	}
-	if event, err := n.wait(nil, 10*time.Second); !event || err != nil {
-		t.Errorf("the event before: %t, %v", event, err)
-	}
-	checkWatches(t, n, path)
-}
-
-func TestIsDone(t *testing.T) {
-	done := make(chan struct{})
-	if isDone(nil) || isDone(done) {
-		t.Error("done before it was")
-	}
-	close(done)
-	if !isDone(done) {
-		t.Error("not done")
 	}
 }

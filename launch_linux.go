@@ -4,13 +4,14 @@ package autorestart
 
 import (
 	"os"
-	"runtime"
 	"strings"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/autorestart-go/autorestart/internal/candidate"
 	"github.com/autorestart-go/autorestart/internal/handover"
+	"github.com/autorestart-go/autorestart/internal/sys"
 )
 
 // Of getauxval(3), which Linux has had since 2.6.
@@ -72,46 +73,7 @@ func setProcessName(path string) {
 
 // launchID is what is at the path when the process starts. It is only used where
 // /proc/self/exe can't be asked.
-func launchID(path string, _ *handover.State) fileID {
-	id, _ := statPath(path)
+func launchID(path string, _ *handover.State) candidate.ID {
+	id, _ := statID(sys.Stat(path))
 	return id
-}
-
-// runningID is the file that this image was executed from. It needs no permission
-// to read it, unlike openRunning.
-func runningID() fileID {
-	if id, err := statPath(selfExe); err == nil {
-		return id
-	}
-	return self.launch.id
-}
-
-// executablesAreBusy: who opens for writing what is being executed gets ETXTBSY.
-// Some file systems, as that of NFS clients, can't keep others from it; in Linux
-// 6.11 it was left out.
-const executablesAreBusy = true
-
-// openRunning opens the image that this process runs, whatever has become of
-// its path.
-func openRunning() (*os.File, error) {
-	return os.Open(selfExe)
-}
-
-// runningKind is the kind of ELF file that this program was built as, which can
-// be told without reading it.
-func runningKind() imageKind {
-	img := elfImage{class: 1, data: 1}
-	if unsafe.Sizeof(uintptr(0)) == 8 {
-		img.class = 2
-	}
-	if one := uint16(1); *(*byte)(unsafe.Pointer(&one)) == 0 {
-		img.data = 2
-	}
-	for _, m := range elfMachines {
-		if strings.HasPrefix(runtime.GOARCH, m.name) {
-			img.machine = m.machine
-			return imageKind{elf: &img}
-		}
-	}
-	return imageKind{} // not known here: execve has the last word
 }

@@ -9,24 +9,30 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/autorestart-go/autorestart/internal/candidate"
 	"github.com/autorestart-go/autorestart/internal/handover"
 	"github.com/autorestart-go/autorestart/internal/passing"
 	"github.com/autorestart-go/autorestart/internal/report"
+	"github.com/autorestart-go/autorestart/internal/sys"
+	"github.com/autorestart-go/autorestart/internal/watch"
 )
 
-// process is this image of the process: how it was started and what it inherited.
+// process is this image of the process: how it was started, what it inherited, and what
+// it asks of the system.
 type process struct {
 	inherited *handover.State
 	launch    launch
+	files     *fileSystem // for candidates
+	events    *eventSet
 	started   time.Time
 	ready     atomic.Int64 // when Ready was called first, in nanoseconds since 1970; 0 before
 }
 
 // launch is how an image was started.
 type launch struct {
-	path string   // absolute, symbolic links kept; "" if it can't be told
-	args []string // all, the name of the program included
-	id   fileID   // the file that the image was executed from; zero if it can't be told
+	path string       // absolute, symbolic links kept; "" if it can't be told
+	args []string     // all, the name of the program included
+	id   candidate.ID // the file that the image was executed from; zero if it can't be told
 }
 
 // self is taken at package initialisation, before main can change the directory or
@@ -35,9 +41,12 @@ var self = startProcess(&handover.Inherited)
 
 func startProcess(inherited *handover.State) *process {
 	path := launchPath(inherited)
+	id := launchID(path, inherited)
 	return &process{
 		inherited: inherited,
-		launch:    launch{path: path, args: slices.Clone(os.Args), id: launchID(path, inherited)},
+		launch:    launch{path: path, args: slices.Clone(os.Args), id: id},
+		files:     newFileSystem(path, id),
+		events:    newEvents(inherited.Numbers[handover.Inotify], inherited.Numbers[handover.Watch]),
 		started:   time.Now(),
 	}
 }
@@ -64,6 +73,35 @@ func dropUnclaimed() {
 // Generation returns how many images this process had before this one, each of which
 // handed over to the next: 0 in a program that was started afresh.
 func Generation() int { return self.inherited.Number(handover.Generation) }
+
+// newRules returns rules that compare candidates with the running image. The caller
+// closes them.
+func (p *process) newRules(trustAnyOwner bool) *candidate.Rules {
+	rules := candidate.NewRules(p.files, p.launch.path)
+	rules.TrustAnyOwner = trustAnyOwner
+	return rules
+}
+
+// newWatcher returns what a [Watcher] and a [Restarter] with such fields watch by. The
+// caller closes it.
+func (p *process) newWatcher(path string, interval time.Duration, trustAnyOwner bool, logger Logger) (*watch.Watcher, error) {
+	path, err := p.executablePath(path)
+	if err != nil {
+		return nil, err
+	}
+	return &watch.Watcher{
+		Path:         path,
+		PollInterval: interval,
+		Rules:        p.newRules(trustAnyOwner),
+		Events:       p.events,
+		Logger:       rejectionLogger{report.OrSilent(logger)},
+	}, nil
+}
+
+// failedVersion returns the version that was rolled back to this one, if there is one.
+func (p *process) failedVersion() candidate.Failed {
+	return candidate.Failed{Mark: p.inherited.Texts[handover.Failed], Reason: p.inherited.Texts[handover.Reason]}
+}
 
 // errNoPath is returned by a program without a file name, as one that was executed
 // from a memfd.
@@ -105,3 +143,6 @@ func absolute(path string) string {
 	}
 	return dir + string(os.PathSeparator) + path
 }
+
+// statID returns what stat(2) says of a file as an ID.
+func statID(st sys.FileStat, err error) (candidate.ID, error) { return candidate.ID(st), err }

@@ -68,8 +68,8 @@ func (c *conn) setState(state http.ConnState) {
 	}
 }
 
-// halfCloseIfHTTP2 lets a client whose frames cross the last GOAWAY read that before its
-// writes fail.
+// halfCloseIfHTTP2 makes Close of an HTTP/2 connection close the writing side only. A client
+// that is still sending can then read the last GOAWAY.
 func (c *conn) halfCloseIfHTTP2() {
 	c.mu.Lock()
 	defer c.mu.Unlock()

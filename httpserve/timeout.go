@@ -30,7 +30,7 @@ const (
 	noTimeout = time.Hour
 )
 
-// A snapshot is what is known of a connection at one moment.
+// A snapshot is the state of a connection at one moment.
 type snapshot struct {
 	exempt      bool // the connection may be parked, or the group closes it
 	state       http.ConnState

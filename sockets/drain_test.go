@@ -47,7 +47,7 @@ func load(t *testing.T, clients int, ask func(client, n int) error) (answers *at
 	}
 }
 
-// askOnce asks on a connection of its own.
+// askOnce returns a function that asks on a connection of its own.
 func askOnce(network, address string) func(client, n int) error {
 	return func(client, n int) error {
 		conn, err := net.Dial(network, address)

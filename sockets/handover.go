@@ -7,8 +7,8 @@ import (
 	"github.com/autorestart-go/autorestart/internal/passing"
 )
 
-// This file is all that this package asks of package autorestart and of the handover
-// from one version to the next.
+// This file contains all uses of package autorestart, and of the handover from one version
+// to the next.
 
 // isFirstVersion reports whether no version ran in this process before.
 func isFirstVersion() bool { return autorestart.Generation() == 0 }

@@ -13,7 +13,7 @@ type request struct {
 	network, address string
 	name             string // of the socket in systemd; may be empty
 
-	// What the address resolves to. Both are zero if that is not known.
+	// The resolved address. Both are zero if that is not known.
 	port  uint16
 	hosts []netip.Addr // an unspecified address stands for all
 }

@@ -50,7 +50,7 @@ func newPacketConn(s packetSocket, k key) net.PacketConn {
 type packets struct {
 	registration
 	socket    packetSocket
-	inHandler int // packets whose readers have not come back for the next one
+	inHandler int // packets whose readers have not read again
 }
 
 // read makes a read call for a reader that is done with its last packet. It makes the

@@ -1,10 +1,10 @@
 //go:build linux
 
-// Package reap compares the reaper with those that one would use instead. Each
-// is measured in a process of its own that has just been executed by an image
-// that left it children.
+// Package reap compares the reaper with other libraries that reap. Each is measured
+// in a process of its own, right after the exec of an image that has left children
+// behind. From the folder benchmarks:
 //
-//	go test -bench . -benchtime 1x
+//	go test -bench . -benchtime 1x ./reap
 package reap
 
 import (
@@ -28,12 +28,12 @@ import (
 	tillberg "github.com/tillberg/autorestart"
 )
 
-// peers go on in the background after start has returned.
+// peers are the libraries. They run on in the background after start has returned.
 var peers = []struct {
 	name      string
 	start     func()
-	onSIGCHLD bool // it does nothing before a signal comes, so that it is sent one
-	inherited bool // it deals with inherited children alone
+	onSIGCHLD bool // it reaps nothing before a first SIGCHLD, so the benchmark sends one
+	inherited bool // it reaps inherited children only
 }{
 	{"none", func() {}, false, false},
 	{"autorestart", func() {
@@ -111,7 +111,7 @@ var cases = map[string]struct {
 	},
 }
 
-// waitForZombies waits until there are none, or not for ever.
+// waitForZombies waits until no zombie is left, for three seconds at most.
 func waitForZombies(start func() time.Time) {
 	began := start()
 	deadline := began.Add(3 * time.Second)
@@ -123,7 +123,7 @@ func waitForZombies(start func() time.Time) {
 	killChildren()
 }
 
-const caseEnv, peerEnv, imageEnv = "BENCH_CASE", "BENCH_PEER", "BENCH_IMAGE"
+const caseEnv, peerEnv, imageEnv = "AUTORESTART_BENCH_CASE", "AUTORESTART_BENCH_PEER", "AUTORESTART_BENCH_IMAGE"
 
 func TestMain(m *testing.M) {
 	c, ok := cases[os.Getenv(caseEnv)]
@@ -144,7 +144,7 @@ func TestMain(m *testing.M) {
 			p.start()
 			metric(microseconds(time.Since(began)), "µs/call")
 			if p.onSIGCHLD {
-				time.Sleep(50 * time.Millisecond) // until it listens, of which it gives no sign
+				time.Sleep(50 * time.Millisecond) // until it has subscribed, which it does not report
 				began = time.Now()
 				syscall.Kill(os.Getpid(), syscall.SIGCHLD)
 			}
@@ -212,15 +212,16 @@ func fork(n int, args ...string) {
 	}
 }
 
-func wait(what string, ok func() bool) {
+// wait waits until a condition, which has a name, holds.
+func wait(condition string, ok func() bool) {
 	for deadline := time.Now().Add(30 * time.Second); !ok(); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
-			fatal("never happened:", what)
+			fatal("timeout waiting for", condition)
 		}
 	}
 }
 
-// anyZombie reports whether a child of this process is one.
+// anyZombie reports whether a child of this process is a zombie.
 func anyZombie() bool {
 	var info [128]byte
 	const pAll, wnohang, wexited, wnowait = 0, 1, 4, 0x1000000
@@ -228,16 +229,17 @@ func anyZombie() bool {
 	return errno == 0 && info != [128]byte{}
 }
 
-// count counts children in state Z, or threads for T.
-func count(what byte) int {
-	if what == 'T' {
+// count counts the children in a state of /proc/PID/stat, or the threads of this
+// process for 'T'.
+func count(state byte) int {
+	if state == 'T' {
 		tasks, _ := os.ReadDir("/proc/self/task")
 		return len(tasks)
 	}
 	n := 0
 	for _, pid := range childPIDs() {
 		b, err := os.ReadFile("/proc/" + pid + "/stat")
-		if i := strings.LastIndexByte(string(b), ')'); err == nil && i > 0 && b[i+2] == what {
+		if i := strings.LastIndexByte(string(b), ')'); err == nil && i > 0 && b[i+2] == state {
 			n++
 		}
 	}

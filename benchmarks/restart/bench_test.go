@@ -35,28 +35,29 @@ func BenchmarkRequests(b *testing.B) {
 	}
 }
 
-// retries is how often a server that was too slow, but lost nothing, gets another
-// chance: machines have moments in which nobody is served.
+// retries is how often a run is repeated that was too slow but lost nothing:
+// machines have moments in which no process runs.
 const retries = 2
 
-// A trial is something that keeps its limits, or does not.
-type trial interface {
+// A measurement has limits. Its methods return an error if one is exceeded.
+type measurement interface {
 	lost() error
 	slow() error
 }
 
-// try fails the benchmark unless the trial that run makes keeps its limits.
-func try(b *testing.B, run func() (trial, error)) {
+// measure fails the benchmark unless the measurement that run makes is within its
+// limits.
+func measure(b *testing.B, run func() (measurement, error)) {
 	b.Helper()
-	t, err := run()
+	m, err := run()
 	for range retries {
-		if err != nil || t.lost() != nil || t.slow() == nil {
+		if err != nil || m.lost() != nil || m.slow() == nil {
 			break
 		}
-		b.Log(t.slow())
-		t, err = run()
+		b.Log(m.slow())
+		m, err = run()
 	}
-	for _, err := range []error{err, t.lost(), t.slow()} {
+	for _, err := range []error{err, m.lost(), m.slow()} {
 		if err != nil {
 			b.Error(err)
 		}
@@ -70,9 +71,9 @@ func (c *comparison) benchmark(b *testing.B, n int) {
 	}
 	program := build(b, c.server)
 	for b.Loop() {
-		run := func() (trial, error) { return c, c.run(program, tempDir(b), n) }
+		run := func() (measurement, error) { return c, c.run(program, tempDir(b), n) }
 		if c.server.strict {
-			try(b, run)
+			measure(b, run)
 		} else if _, err := run(); err != nil {
 			b.Log(err)
 		}
@@ -86,12 +87,12 @@ func (c *comparison) benchmark(b *testing.B, n int) {
 	b.ReportMetric(milliseconds(c.quiet.slowest()), "quiet-slowest-ms")
 	requests.add(c.mode.name, c.network, c.server.name, len(c.deploys), int(c.deploying.perSecond()),
 		c.deploying.lost.total(), c.deploying.resent, c.deploying.slowest(), c.quiet.slowest(),
-		median(c.deploys), c.lostHow())
+		median(c.deploys), c.kindsOfLoss())
 }
 
 var programs = make(map[*server][]byte)
 
-// build returns the executable of a server's daemon, which it builds but once.
+// build returns the executable of a server's daemon. It builds each one once.
 func build(b *testing.B, s *server) []byte {
 	b.Helper()
 	if programs[s] == nil {

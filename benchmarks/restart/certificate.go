@@ -15,8 +15,8 @@ import (
 
 const certificateHost = "localhost"
 
-// certificate writes a certificate that signs itself, and its key, and returns
-// what accepts it.
+// certificate writes a self-signed certificate and its key, and returns a pool that
+// accepts it.
 func certificate(certFile, keyFile string) (*x509.CertPool, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {

@@ -18,14 +18,14 @@ type comparison struct {
 
 	quiet, deploying phase
 	deploys          []time.Duration
-	stuck            bool // no version answers any more
+	stuck            bool // the last version never answered
 }
 
-// maxSlower is how much slower than without deploys a request may be with them.
+// maxSlower is how much slower a request may be with deploys than without.
 const maxSlower = 50 * time.Millisecond
 
-// run has a program restart for as long as n deploys take, and leaves it alone
-// for as long before.
+// run measures a program without deploys, and then, for an equally long time, with
+// n deploys.
 func (c *comparison) run(program []byte, dir string, n int) error {
 	var args []string
 	var roots *x509.CertPool
@@ -44,7 +44,7 @@ func (c *comparison) run(program []byte, dir string, n int) error {
 			return err
 		}
 		c.quiet, _ = l.during(func() error {
-			time.Sleep(time.Duration(n) * pace) // nothing but the load
+			time.Sleep(time.Duration(n) * pace) // load only
 			return nil
 		})
 		var err error
@@ -57,8 +57,8 @@ func (c *comparison) run(program []byte, dir string, n int) error {
 	})
 }
 
-// lostHow says what became of the requests that were lost.
-func (c *comparison) lostHow() string {
+// kindsOfLoss returns the kinds of loss, with their numbers.
+func (c *comparison) kindsOfLoss() string {
 	s := c.deploying.lost.String()
 	if c.stuck {
 		s += ", then stuck"

@@ -20,17 +20,17 @@ import (
 const (
 	datagramsPerSecond = 10_000
 	maxDatagramDeploys = 100
-	burst              = time.Millisecond // as many as this long should have are sent at once
-	echoBuffer         = 1 << 20          // of the client's socket, where no echo may be lost
-	echoTimeout        = 5 * time.Second  // for the last ones
+	burst              = time.Millisecond // the datagrams of this time are sent at once
+	echoBuffer         = 1 << 20          // of the client's socket, so that no echo is lost there
+	echoTimeout        = 5 * time.Second  // for the last echoes
 )
 
-// A stream is numbered datagrams, sent steadily to a daemon that echoes them.
+// A stream sends numbered datagrams to an echo daemon at a steady rate.
 type stream struct {
 	sightings
 	conn    *net.UDPConn
 	sent    atomic.Int64
-	all     atomic.Int64 // that will have been sent, once that is known
+	all     atomic.Int64 // sent in the end; math.MaxInt64 until it is known
 	echoed  map[int64]bool
 	slowest time.Duration
 }
@@ -53,7 +53,7 @@ func newStream(address string) (*stream, error) {
 
 func (s *stream) lost() int64 { return s.sent.Load() - int64(len(s.echoed)) }
 
-// during sends until f returns, and then waits for the echoes that are missing.
+// during sends until f returns, and then waits for the missing echoes.
 func (s *stream) during(f func() error) error {
 	s.sent.Store(0)
 	s.all.Store(math.MaxInt64)
@@ -72,8 +72,8 @@ func (s *stream) during(f func() error) error {
 	return errors.Join(err, sending, receiving)
 }
 
-// A datagram is its number and the time when it was sent; its echo has the
-// daemon's identity after them.
+// A datagram consists of its number and the time when it was sent. The echo appends
+// the daemon's identity.
 const datagramSize = 8 + 8
 
 func (s *stream) send(over *atomic.Bool) error {
@@ -92,14 +92,14 @@ func (s *stream) send(over *atomic.Bool) error {
 	if err := s.conn.SetReadDeadline(time.Now().Add(echoTimeout)); err != nil {
 		return err
 	}
-	return s.write(s.all.Load()) // one more, so that receive hears of it
+	return s.write(s.all.Load()) // one more, whose echo ends receive
 }
 
 func (s *stream) write(number int64) error {
 	b := binary.BigEndian.AppendUint64(nil, uint64(number))
 	b = binary.BigEndian.AppendUint64(b, uint64(time.Now().UnixNano()))
 	_, err := s.conn.Write(b)
-	if errors.Is(err, syscall.ECONNREFUSED) { // an earlier one was; it counts as lost
+	if errors.Is(err, syscall.ECONNREFUSED) { // of an earlier datagram, which counts as lost
 		return nil
 	}
 	return err
@@ -113,19 +113,19 @@ func (s *stream) receive() error {
 		case errors.Is(err, syscall.ECONNREFUSED):
 			continue
 		case errors.Is(err, os.ErrDeadlineExceeded):
-			return nil // what is missing is lost
+			return nil // the missing echoes are lost
 		case err != nil:
 			return err
 		}
-		if err := s.take(buf[:n]); err != nil {
+		if err := s.record(buf[:n]); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// take takes an echo.
-func (s *stream) take(b []byte) error {
+// record records an echo.
+func (s *stream) record(b []byte) error {
 	if len(b) <= datagramSize {
 		return fmt.Errorf("%w: an echo of %d bytes", errWrong, len(b))
 	}

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// BenchmarkDatagrams has 10,000 datagrams a second echoed.
+// BenchmarkDatagrams sends 10,000 datagrams a second to an echo server.
 func BenchmarkDatagrams(b *testing.B) {
 	n, err := deployCount()
 	if err != nil {
@@ -23,7 +23,7 @@ func BenchmarkDatagrams(b *testing.B) {
 				return err
 			}
 			defer s.conn.Close()
-			if err := s.during(func() error { return p.await(&s.sightings, anyone) }); err != nil {
+			if err := s.during(func() error { return p.await(&s.sightings, anyVersion) }); err != nil {
 				return err
 			}
 			return s.during(func() (err error) {

@@ -12,12 +12,12 @@ const (
 	deploysEnv     = "AUTORESTART_BENCH_DEPLOYS"
 	defaultDeploys = 20
 
-	// pace is the time from one deploy to the next, for daemons that restart
-	// in less.
+	// pace is the time from one deploy to the next. It is longer if a restart
+	// takes longer.
 	pace = 50 * time.Millisecond
 )
 
-// deployCount returns how many deploys there are to be.
+// deployCount returns the number of deploys for each measurement.
 func deployCount() (int, error) {
 	s, ok := os.LookupEnv(deploysEnv)
 	if !ok {
@@ -26,9 +26,9 @@ func deployCount() (int, error) {
 	return strconv.Atoi(s)
 }
 
-// deployTimes deploys n versions, one after the other, and returns how long each
-// took until it answered. A server without limits of its own to keep deploys
-// only as many as it can in the time that n should take.
+// deployTimes deploys n versions, one after the other, and returns the times until
+// each answered. For a server without limits it stops when the time for n deploys
+// at the usual pace is over.
 func deployTimes(p *process, s *sightings, n int) ([]time.Duration, error) {
 	var times []time.Duration
 	tick := time.NewTicker(pace)

@@ -1,22 +1,23 @@
 //go:build linux
 
-// Package restart shows what clients notice when a daemon is restarted under
-// load: by this library, and by those that one would use instead. Each is the
-// server of a small daemon, of which new versions are deployed while eight
-// clients send requests as fast as they are answered.
+// Package restart measures the effect of restarts under load on clients, with this
+// library and with other libraries that restart. Each library has a small daemon.
+// New versions of it are deployed while eight clients send requests as fast as
+// they are answered. From the folder benchmarks:
 //
-//	go test -bench . -benchtime 1x
+//	go test -bench . -benchtime 1x ./restart
 //
-// That is 20 deploys for each server and kind of load, and takes a minute.
-// The environment variable AUTORESTART_BENCH_DEPLOYS says how many otherwise:
+// This makes 20 deploys for each server and kind of load, and takes a minute. The
+// environment variable AUTORESTART_BENCH_DEPLOYS sets another number:
 //
-//	AUTORESTART_BENCH_DEPLOYS=1000 go test -bench . -benchtime 1x -timeout 2h
+//	AUTORESTART_BENCH_DEPLOYS=1000 go test -bench . -benchtime 1x -timeout 2h ./restart
 //
-// Every error and every wrong answer is a lost request; nothing is sent again
-// but what net/http sends again by itself, and that is counted too. Half of the
-// requests are POSTs whose body can be read only once, which it may not.
+// Every error and every wrong answer is a lost request. The clients send nothing
+// twice. net/http repeats some requests by itself, and these are counted. Half of
+// the requests are POSTs whose body can be read only once, so net/http can't
+// repeat them.
 //
-// The table at the end compares. The benchmarks fail if this library does not
-// keep its limits: nothing lost, and no request slower by more than 50 ms than
-// the slowest in as long a time without deploys, right before.
+// The tables at the end compare the servers. The benchmarks fail if this library
+// exceeds its limits: no request is lost, and no request is slower by more than
+// 50 ms than the slowest one in an equally long time without deploys, right before.
 package restart

@@ -19,12 +19,12 @@ import (
 const (
 	clients        = 8
 	requestTimeout = 10 * time.Second
-	// pauseAfterLoss is how long a client leaves a server alone that it has
-	// lost a request to, so that the rate of losses isn't that of retries.
+	// pauseAfterLoss is the time that a client waits after a lost request, so that
+	// the number of losses is not the number of immediate retries.
 	pauseAfterLoss = 5 * time.Millisecond
 )
 
-// A load is clients that send requests, one after another each.
+// A load is a number of clients. Each sends one request after the other.
 type load struct {
 	sightings
 	clients    []*client
@@ -59,8 +59,8 @@ func (l *load) close() {
 	}
 }
 
-// during has the clients send requests until f returns, and returns what became
-// of these, together with the error of f.
+// during lets the clients send requests until f returns. It returns the results of
+// the requests, and the error of f.
 func (l *load) during(f func() error) (phase, error) {
 	var over atomic.Bool
 	var wg sync.WaitGroup
@@ -76,9 +76,9 @@ func (l *load) during(f func() error) (phase, error) {
 	return merge(phases, elapsed), err
 }
 
-// until has the clients try until a daemon that has just been started answers.
+// until lets the clients send requests until a daemon that was just started answers.
 func (l *load) until(p *process) error {
-	_, err := l.during(func() error { return p.await(&l.sightings, anyone) })
+	_, err := l.during(func() error { return p.await(&l.sightings, anyVersion) })
 	return err
 }
 
@@ -99,15 +99,15 @@ func (c *client) run(s *sightings, over *atomic.Bool) phase {
 	return p
 }
 
-// request sends the next request, and returns who answered and how many times
-// net/http sent it.
+// request sends the next request. It returns the identity of the version that
+// answered, and how many times net/http sent the request.
 func (c *client) request() (id daemon.Identity, tries int, err error) {
 	c.sent++
 	method, want, body := http.MethodGet, []byte(nil), io.Reader(nil)
 	if c.sent%2 == 0 {
 		method = http.MethodPost
 		want = fmt.Appendf(nil, "%s, request %d, %0500d", c.name, c.sent, c.sent)
-		body = struct{ io.Reader }{bytes.NewReader(want)} // nothing that net/http knows to read twice
+		body = struct{ io.Reader }{bytes.NewReader(want)} // of a type that net/http can't read twice
 	}
 	req, err := http.NewRequest(method, c.url, body)
 	if err != nil {

@@ -16,10 +16,10 @@ import (
 	"syscall"
 )
 
-// errWrong is what a request ends in that was answered, but not rightly.
+// errWrong is the error of a request with a wrong answer.
 var errWrong = errors.New("wrong answer")
 
-// losses counts lost requests, by how.
+// losses counts lost requests by kind.
 type losses map[string]int
 
 func (l losses) add(err error) { l[lossOf(err)]++ }
@@ -39,7 +39,7 @@ func (l losses) String() string {
 	return strings.Join(parts, ", ")
 }
 
-// lossOf says how a client lost a request.
+// lossOf returns the kind of loss for a client's error.
 func lossOf(err error) string {
 	var timeout net.Error
 	switch {
@@ -58,9 +58,9 @@ func lossOf(err error) string {
 		strings.Contains(err.Error(), "connection loss"):
 		return "closed"
 	}
-	var whole *url.Error
-	if errors.As(err, &whole) {
-		err = whole.Err
+	var requestError *url.Error
+	if errors.As(err, &requestError) {
+		err = requestError.Err
 	}
 	return err.Error()
 }

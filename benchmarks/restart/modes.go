@@ -13,9 +13,9 @@ import (
 // A mode is a way to use HTTP.
 type mode struct {
 	name    string
-	close   bool // one connection a request
+	close   bool // a connection for each request
 	http2   bool // over TLS
-	clients int  // that share their connections
+	clients int  // that share a transport and its connections
 }
 
 var modes = []mode{
@@ -24,7 +24,7 @@ var modes = []mode{
 	{name: "http2", http2: true, clients: 4},
 }
 
-// transport returns what clients of that mode send their requests by.
+// transport returns a transport for clients of this mode.
 func (m mode) transport(network, address string, roots *x509.CertPool) *http.Transport {
 	t := &http.Transport{
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
@@ -40,7 +40,7 @@ func (m mode) transport(network, address string, roots *x509.CertPool) *http.Tra
 	return t
 }
 
-// url returns the one that all requests go to. The host is that of the certificate.
+// url returns the URL of all requests. Its host is the one in the certificate.
 func (m mode) url() string {
 	if m.http2 {
 		return "https://" + certificateHost + "/"

@@ -8,15 +8,15 @@ import (
 	"time"
 )
 
-// A phase is a time of load, and what became of its requests.
+// A phase has the results of the requests of a time of load.
 type phase struct {
 	elapsed   time.Duration
-	latencies []time.Duration // one for each request, lost ones too
+	latencies []time.Duration // of all requests, including lost ones
 	lost      losses
-	resent    int // by net/http, without telling the client
+	resent    int // by net/http itself
 }
 
-// merge makes one phase of what several clients saw of it.
+// merge merges the results of several clients in the same time.
 func merge(parts []phase, elapsed time.Duration) phase {
 	all := phase{elapsed: elapsed, lost: make(losses)}
 	for _, part := range parts {

@@ -18,15 +18,15 @@ import (
 	"github.com/autorestart-go/autorestart/benchmarks/restart/internal/trailer"
 )
 
-// A process is a daemon that runs, and those that it puts in its place.
+// A process is a running daemon, and the processes that replace it.
 type process struct {
 	*server
 	program []byte // the executable without a trailer
-	path    string // where versions are deployed
-	version int    // the latest that was
+	path    string // of the deployed version
+	version int    // that was deployed last
 
 	cmd   *exec.Cmd
-	alive io.Closer // closed, it ends the daemon
+	alive io.Closer // its Close ends the daemon
 	log   *os.File
 
 	current daemon.Identity // of the version that answered last
@@ -70,12 +70,12 @@ func withProcess(s *server, program []byte, dir, network string, args []string, 
 		return err
 	}
 	if err = f(p, address); err != nil {
-		err = fmt.Errorf("%w; the daemon's last words:\n%s", err, p.lastWords())
+		err = fmt.Errorf("%w; end of the daemon's log:\n%s", err, p.logTail())
 	}
 	return errors.Join(err, p.stop())
 }
 
-// freeAddress returns one that nothing listens on.
+// freeAddress returns an address that no socket is bound to.
 func freeAddress(network, dir string) (string, error) {
 	switch network {
 	case "unix":
@@ -94,7 +94,7 @@ func freeAddress(network, dir string) (string, error) {
 	return ln.Addr().String(), ln.Close()
 }
 
-// install puts the next version in the place of the one before, in one step.
+// install deploys the next version by rename.
 func (p *process) install(fault string) error {
 	p.version++
 	var b bytes.Buffer
@@ -118,8 +118,8 @@ func (p *process) install(fault string) error {
 	return os.Rename(next, p.path)
 }
 
-// deploy has the daemon restart into a new version, and waits until that
-// answers.
+// deploy restarts the daemon into a new version, and waits for the first answer of
+// this version.
 func (p *process) deploy(s *sightings) error {
 	if err := p.install(""); err != nil {
 		return err
@@ -132,13 +132,13 @@ func (p *process) deploy(s *sightings) error {
 	return p.await(s, func(id daemon.Identity) bool { return id.Version == p.version })
 }
 
-func anyone(daemon.Identity) bool { return true }
+func anyVersion(daemon.Identity) bool { return true }
 
-// errStuck is what a deploy ends in whose version, or the one that should take
-// its place, is never seen.
+// errStuck is the error of a deploy after which the expected version does not
+// answer.
 var errStuck = errors.New("stuck")
 
-// await waits for an answer, by whom is wanted.
+// await waits for an answer of a wanted version.
 func (p *process) await(s *sightings, wanted func(daemon.Identity) bool) error {
 	const limit = 5 * time.Second
 	id, ok := s.await(wanted, limit)
@@ -152,18 +152,18 @@ func (p *process) await(s *sightings, wanted func(daemon.Identity) bool) error {
 	return nil
 }
 
-// stop ends the daemon, with all that it has started.
+// stop ends the daemon and the processes that it has started.
 func (p *process) stop() error {
-	// They are one group, and until Wait nothing else can get its number.
+	// They are one process group. Its number can't be reused before Wait.
 	err := syscall.Kill(-p.cmd.Process.Pid, syscall.SIGKILL)
-	p.cmd.Wait() // how it ended is no news
+	p.cmd.Wait() // reports the SIGKILL
 	p.alive.Close()
 	p.log.Close()
 	return err
 }
 
-// lastWords returns the end of what the daemon logged.
-func (p *process) lastWords() []byte {
+// logTail returns the end of the daemon's log.
+func (p *process) logTail() []byte {
 	b, err := os.ReadFile(p.log.Name())
 	if err != nil {
 		return []byte(err.Error())

@@ -10,11 +10,11 @@ import (
 	"github.com/autorestart-go/autorestart/benchmarks/restart/internal/trailer"
 )
 
-// A fault keeps a version from answering.
+// A fault prevents a version from answering.
 type fault struct {
-	does  string // what the version does
-	name  string // what its trailer says
-	after time.Duration
+	does  string        // what the version does, for the table
+	name  string        // in its trailer
+	after time.Duration // when the rollback is due
 }
 
 var faults = []fault{
@@ -23,16 +23,15 @@ var faults = []fault{
 	{"hangs in an init", trailer.HangsInInit, daemon.ReadyTimeout},
 }
 
-// A rollback is deploys of versions with a fault, each of which the one before
-// has to replace again.
+// A rollback measures deploys of versions with a fault. Each ends with a rollback to
+// the version before.
 type rollback struct {
 	fault
-	times []time.Duration // until that answered
+	times []time.Duration // until the version before answered again
 	load  phase
 }
 
-// maxRollback is how long they may take, from when it is plain that a version
-// has a fault.
+// maxRollback is how long a rollback may take, from the moment when it is due.
 const maxRollback = 50 * time.Millisecond
 
 func (r *rollback) run(program []byte, dir string, n int) error {
@@ -57,7 +56,7 @@ func (r *rollback) run(program []byte, dir string, n int) error {
 				}
 				r.times = append(r.times, time.Since(began))
 			}
-			return p.deploy(&l.sightings) // that is not the end of it
+			return p.deploy(&l.sightings) // a sound version is still accepted
 		})
 		return err
 	})
@@ -71,7 +70,7 @@ func (r *rollback) lost() error {
 	return nil
 }
 
-// slow returns an error if the version before took longer than it may.
+// slow returns an error if a rollback took longer than it may.
 func (r *rollback) slow() error {
 	for _, t := range r.times {
 		if t > r.after+maxRollback {

@@ -15,7 +15,7 @@ func BenchmarkRollback(b *testing.B) {
 			program := build(b, ours)
 			var r *rollback
 			for b.Loop() {
-				try(b, func() (trial, error) {
+				measure(b, func() (measurement, error) {
 					r = &rollback{fault: f}
 					return r, r.run(program, tempDir(b), deploys)
 				})

@@ -4,17 +4,16 @@ package restart
 
 import "syscall"
 
-// A server is one of those that are compared. The folder of its name, or dir,
-// holds its daemon.
+// A server is a daemon with one of the libraries.
 type server struct {
 	name   string
-	dir    string
-	strict bool // it has limits to keep
+	dir    string // of its source
+	strict bool   // its limits are checked
 
 	unix bool // it can hand over Unix sockets
 
-	// restart has a daemon restart whose executable has been replaced.
-	// A daemon without it notices by itself.
+	// restart asks the daemon to restart. It is nil for a daemon that detects a new
+	// executable by itself.
 	restart func(*process) error
 }
 

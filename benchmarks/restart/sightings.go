@@ -9,7 +9,7 @@ import (
 	"github.com/autorestart-go/autorestart/benchmarks/restart/internal/daemon"
 )
 
-// sightings tells the one who deploys what the clients see.
+// sightings reports an answer to the goroutine that deploys.
 type sightings struct {
 	wanted atomic.Pointer[wanted]
 }
@@ -19,14 +19,14 @@ type wanted struct {
 	found chan daemon.Identity
 }
 
-// saw is called for each answer.
+// saw is called by the clients with each answer.
 func (s *sightings) saw(id daemon.Identity) {
 	if w := s.wanted.Load(); w != nil && w.match(id) && s.wanted.CompareAndSwap(w, nil) {
 		w.found <- id
 	}
 }
 
-// await waits for the first answer from now on that matches.
+// await waits for the next answer that matches.
 func (s *sightings) await(match func(daemon.Identity) bool, limit time.Duration) (daemon.Identity, bool) {
 	w := &wanted{match, make(chan daemon.Identity, 1)}
 	s.wanted.Store(w)

@@ -10,12 +10,12 @@ import (
 	"time"
 )
 
-// A table is what is printed at the end, a row at a time.
+// A table is printed at the end. Its first row is the heading.
 type table [][]any
 
-// comparisons, and what this library is asked for besides.
+// requests compares all servers. The other tables are about this library alone.
 var (
-	requests  = table{{"requests", "socket", "server", "restarts", "requests/s", "lost", "resent", "slowest", "without deploys", "deploy to answer", "lost how"}}
+	requests  = table{{"requests", "socket", "server", "restarts", "requests/s", "lost", "resent", "slowest", "without deploys", "deploy to answer", "kinds of loss"}}
 	datagrams = table{{"datagrams", "restarts", "sent", "lost", "slowest echo", "deploy to echo"}}
 	rollbacks = table{{"a version that", "deploys", "until the one before answers", "less ReadyTimeout", "lost"}}
 )
@@ -24,7 +24,7 @@ func (t *table) add(cells ...any) { *t = append(*t, cells) }
 
 func (t table) print(w io.Writer) error {
 	if len(t) == 1 {
-		return nil // was not asked for
+		return nil // its benchmark did not run
 	}
 	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	for _, row := range t {

@@ -3,9 +3,12 @@
 package sys
 
 import (
+	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -92,6 +95,10 @@ func TestStat(t *testing.T) {
 	if err := os.WriteFile(name, []byte("12345"), 0o640); err != nil {
 		t.Fatal(err)
 	}
+	stamp := time.Unix(1700000000, 123456000)
+	if err := os.Chtimes(name, stamp, stamp); err != nil {
+		t.Fatal(err)
+	}
 	f, err := os.Open(name)
 	if err != nil {
 		t.Fatal(err)
@@ -105,13 +112,17 @@ func TestStat(t *testing.T) {
 	if err != nil || byFile != byPath {
 		t.Errorf("by descriptor %+v, %v; by path %+v", byFile, err, byPath)
 	}
-	if byPath.Size != 5 || !byPath.Regular || byPath.Perm != 0o640 {
+	if byPath.Size != 5 || !byPath.Regular || byPath.Perm != 0o640 || byPath.Mtime != stamp.UnixNano() || byPath.Ino == 0 {
 		t.Errorf("got %+v", byPath)
 	}
 	if dir, err := Stat(filepath.Dir(name)); err != nil || dir.Regular {
 		t.Errorf("a directory: %+v, %v", dir, err)
 	}
-	if _, err := Stat(name + ".none"); !os.IsNotExist(err) {
+	if _, err := Stat(name + ".none"); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("a file that does not exist: %v", err)
+	}
+	f.Close()
+	if _, err := StatFile(f); err == nil {
+		t.Error("a closed file: no error")
 	}
 }

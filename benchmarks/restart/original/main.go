@@ -1,4 +1,4 @@
-// Original is a server that tillberg/autorestart restarts, on its own.
+// Original is a server that restarts by tillberg/autorestart.
 package main
 
 import (
@@ -16,7 +16,7 @@ func main() {
 	daemon.Start()
 	go autorestart.RestartOnChange()
 	if *daemon.Network == "unix" {
-		// What the image before this one has left.
+		// The image before this one has left its socket.
 		if err := os.Remove(*daemon.Address); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			log.Fatal(err)
 		}

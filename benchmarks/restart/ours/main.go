@@ -1,4 +1,4 @@
-// Ours is a server that this library restarts, on its own.
+// Ours is a server that restarts by this library.
 package main
 
 import (
@@ -24,7 +24,7 @@ func main() {
 	case trailer.Panics:
 		panic("this version panics")
 	case trailer.Unready:
-		select {} // what it waits for never comes
+		select {} // never ready
 	}
 
 	restarter := &autorestart.Restarter{
@@ -39,7 +39,8 @@ func main() {
 		if err != nil {
 			log.Fatal(err)
 		}
-		// What comes during a restart waits in there; the usual size is for 28 ms.
+		// The buffer holds the datagrams that arrive during a restart. The default
+		// size is enough for 28 ms.
 		if err := conn.(interface{ SetReadBuffer(int) error }).SetReadBuffer(1 << 20); err != nil {
 			log.Fatal(err)
 		}

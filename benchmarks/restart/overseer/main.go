@@ -1,4 +1,4 @@
-// Overseer is a server that jpillora/overseer restarts, at SIGUSR2.
+// Overseer is a server that restarts by jpillora/overseer, at SIGUSR2.
 package main
 
 import (
@@ -13,13 +13,13 @@ func main() {
 	overseer.Run(overseer.Config{Required: true, Program: serve, Address: *daemon.Address})
 }
 
-// serve runs in a child of the process that main runs in first.
+// serve runs in a child of the first process.
 func serve(state overseer.State) {
 	server := daemon.Server()
 	go func() {
 		<-state.GracefulShutdown
-		// Not Shutdown: that closes the listener before anything else, which
-		// here waits for the connections that Shutdown would close next.
+		// Not Shutdown: it closes the listener first, and overseer's listener then
+		// waits for the connections that Shutdown would close next.
 		server.SetKeepAlivesEnabled(false)
 	}()
 	log.Print(daemon.Serve(server, state.Listener))

@@ -1,4 +1,4 @@
-// Tableflip is a server that cloudflare/tableflip restarts, at SIGHUP.
+// Tableflip is a server that restarts by cloudflare/tableflip, at SIGHUP.
 package main
 
 import (
@@ -40,7 +40,7 @@ func main() {
 
 	go func() {
 		for range hup {
-			// As long as the version before this one drains, Upgrade refuses.
+			// Upgrade fails while the version before this one drains.
 			if err := upgrader.WaitForParent(context.Background()); err != nil {
 				log.Print(err)
 			}

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// goAwayDelay is a pause in what the server sends before the GOAWAY. It is for Go's
+// goAwayDelay is a pause in the server's frames before the GOAWAY. It is for Go's
 // [http.Transport]: a GOAWAY that arrives after a connection was chosen for a request and
 // before the stream is opened makes the request fail if its body can't be read again. Most
 // clients send requests when they have received responses, so few are in that state after

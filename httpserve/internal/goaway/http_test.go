@@ -104,8 +104,9 @@ func TestConnStateIsUnchanged(t *testing.T) {
 func TestTimeoutsOfServerApply(t *testing.T) {
 	for _, g := range []*Group{nil, {}} {
 		srv := &http.Server{
-			IdleTimeout: 50 * time.Millisecond,
-			ReadTimeout: 100 * time.Millisecond,
+			// Longer than a handshake takes on a busy machine.
+			IdleTimeout: 250 * time.Millisecond,
+			ReadTimeout: 500 * time.Millisecond,
 			Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				if _, err := io.Copy(io.Discard, r.Body); err == nil {
 					t.Error("a body that has no end was read")

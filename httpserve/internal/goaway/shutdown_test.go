@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// events are what can happen on a connection, by name.
+// events are the events of a connection, by name.
 var events = map[string]func(*shutdownState){
 	"settings":  func(w *shutdownState) { w.sent(appendFrame(nil, frameSettings, 0, 0, "")) },
 	"shut down": func(w *shutdownState) { w.requested = true },

@@ -1,4 +1,4 @@
-// Package daemon is what the servers that are compared have in common.
+// Package daemon has the parts that the compared servers share.
 package daemon
 
 import (
@@ -10,20 +10,20 @@ import (
 	"time"
 )
 
-// Where a daemon listens, and with which certificate if with one.
+// Flags of every daemon.
 var (
 	Network  = flag.String("network", "tcp", "`network` to listen on")
 	Address  = flag.String("address", "127.0.0.1:8080", "`address` to listen on")
-	CertFile = flag.String("cert", "", "`file` with a certificate; none: no TLS")
+	CertFile = flag.String("cert", "", "`file` with a certificate; without one, no TLS")
 	KeyFile  = flag.String("key", "", "`file` with its key")
 )
 
-// ReadyTimeout is how long a version may take until it answers, for a server
-// that goes back to the one before.
+// ReadyTimeout is how long a version may take until it is ready, for a server that
+// rolls back.
 const ReadyTimeout = 300 * time.Millisecond
 
-// Start reads the flags, and has the process end as soon as its standard input
-// does: no daemon outlives the benchmark.
+// Start parses the flags. It ends the process at the end of standard input, so that
+// no daemon outlives the benchmark.
 func Start() {
 	flag.Parse()
 	go func() {
@@ -32,7 +32,8 @@ func Start() {
 	}()
 }
 
-// Server answers each request with the body that came with it, and says who answers.
+// Server returns a server that answers each request with the body of the request. A
+// header has the identity of this process.
 func Server() *http.Server {
 	me := Self().String()
 	return &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -46,7 +47,7 @@ func Server() *http.Server {
 	})}
 }
 
-// Serve serves on ln with net/http alone.
+// Serve serves on ln by net/http alone.
 func Serve(server *http.Server, ln net.Listener) error {
 	if *CertFile == "" {
 		return server.Serve(ln)

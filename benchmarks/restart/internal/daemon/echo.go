@@ -2,7 +2,7 @@ package daemon
 
 import "net"
 
-// Echo sends each datagram back, with who does it at its end.
+// Echo sends each datagram back, with the identity of this process appended.
 func Echo(conn net.PacketConn) error {
 	me := Self().String()
 	buf := make([]byte, 2048)

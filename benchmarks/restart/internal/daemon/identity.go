@@ -8,14 +8,14 @@ import (
 	"github.com/autorestart-go/autorestart/benchmarks/restart/internal/trailer"
 )
 
-// IdentityHeader is the header of an answer that says whose it is.
+// IdentityHeader is the header of an answer with the [Identity] of its sender.
 const IdentityHeader = "Answered-By"
 
-// Identity says which image of which version of a daemon answers.
+// Identity identifies an image of a version of a daemon.
 type Identity struct {
 	PID     int
 	Version int
-	Started int64 // when this image was; no two have it in common
+	Started int64 // when this image was started, in nanoseconds; unique
 }
 
 // Self returns the identity of this process.
@@ -24,7 +24,7 @@ func Self() Identity {
 	return Identity{os.Getpid(), version, time.Now().UnixNano()}
 }
 
-// String returns what ParseIdentity takes.
+// String formats the identity for ParseIdentity.
 func (id Identity) String() string {
 	return fmt.Sprintf("%d/%d/%d", id.PID, id.Version, id.Started)
 }

@@ -1,6 +1,6 @@
-// Package hang never gets through its init in the versions that say so: main
-// isn't reached, nor any package that is initialised later. It needs little
-// itself, so those are nearly all.
+// Package hang hangs in its initialisation, in versions with the fault
+// [trailer.HangsInInit]. It imports little, so it is initialised early: such a
+// version reaches neither main nor most of its other packages.
 package hang
 
 import (

@@ -1,5 +1,5 @@
-// Package trailer makes versions of a program out of one executable: each ends
-// with bytes of its own, which ELF leaves to whoever wants them.
+// Package trailer makes versions of a program from one executable. Each version has
+// bytes of its own after the end of the ELF file, which the kernel ignores.
 package trailer
 
 import (
@@ -10,21 +10,21 @@ import (
 	"strings"
 )
 
-// Faults that a version may have; "" is none.
+// Faults that a version may have. A version without a fault has "".
 const (
 	Panics      = "panic"   // in main
-	Unready     = "unready" // for ever
+	Unready     = "unready" // never ready
 	HangsInInit = "init"    // of a package other than main
 )
 
-// Append writes the trailer of a version. A fault is eight bytes at most.
+// Append writes the trailer of a version. The fault has eight bytes at most.
 func Append(w io.Writer, version int, fault string) error {
 	_, err := fmt.Fprintf(w, "%8d%8s", version, fault)
 	return err
 }
 
-// Read reads the trailer of the executable that is running, wherever its path
-// leads by now. It panics if that has none.
+// Read reads the trailer of the running executable, even if its path leads to another
+// file by now. It panics if the executable has no trailer.
 func Read() (version int, fault string) {
 	const size = 8 + 8
 	last, err := tail("/proc/self/exe", size)
@@ -32,7 +32,7 @@ func Read() (version int, fault string) {
 		version, err = strconv.Atoi(strings.TrimSpace(last[:8]))
 	}
 	if err != nil {
-		panic(fmt.Sprintf("reading the own version: %v", err))
+		panic(fmt.Sprintf("cannot read the trailer of this executable: %v", err))
 	}
 	return version, strings.TrimSpace(last[8:])
 }

@@ -1,0 +1,27 @@
+module github.com/autorestart-go/autorestart/benchmarks
+
+go 1.26.0
+
+replace github.com/autorestart-go/autorestart => ..
+
+require (
+	github.com/autorestart-go/autorestart v0.0.0-00010101000000-000000000000
+	github.com/cloudflare/tableflip v1.2.3
+	github.com/hashicorp/go-reap v0.0.0-20170704170343-bf58d8a43e7b
+	github.com/jpillora/overseer v1.1.6
+	github.com/ramr/go-reaper v0.2.1
+	github.com/tillberg/autorestart v0.0.0-20220524165049-22c3f5bc7fce
+)
+
+require (
+	github.com/StackExchange/wmi v0.0.0-20190523213315-cbe66965904d // indirect
+	github.com/davecgh/go-spew v1.1.1 // indirect
+	github.com/go-ole/go-ole v1.2.4 // indirect
+	github.com/jpillora/s3 v1.1.4 // indirect
+	github.com/pmezard/go-difflib v1.0.0 // indirect
+	github.com/tillberg/stringset v0.0.0-20220429204947-12df33ab1cd6 // indirect
+	github.com/tillberg/watcher v0.0.0-20200309151633-e9412552417a // indirect
+	golang.org/x/sys v0.49.0 // indirect
+	gopkg.in/fsnotify/fsnotify.v1 v1.4.7 // indirect
+	gopkg.in/yaml.v3 v3.0.1 // indirect
+)

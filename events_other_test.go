@@ -1,5 +1,0 @@
-//go:build !linux || autorestart_portable
-
-package autorestart
-
-const haveEvents = false

@@ -1,0 +1,323 @@
+//go:build unix
+
+package autorestart
+
+import (
+	"debug/elf"
+	"errors"
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/autorestart-go/autorestart/internal/candidate"
+	"github.com/autorestart-go/autorestart/internal/elfimage"
+	"github.com/autorestart-go/autorestart/internal/elfimage/elftest"
+)
+
+func TestOpenCandidate(t *testing.T) {
+	rules := self.newRules(false)
+	defer rules.Close()
+	dir := t.TempDir()
+	in := func(name string) string { return filepath.Join(dir, name) }
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	must(os.WriteFile(in("app"), []byte("content"), 0o755))
+	must(os.Symlink("app", in("link")))
+	must(os.Symlink("missing", in("dangling")))
+	must(os.Symlink("loop-b", in("loop-a")))
+	must(os.Symlink("loop-a", in("loop-b")))
+	must(os.Symlink("self", in("self")))
+	must(os.Mkdir(in("dir"), 0o755))
+	must(unix.Mkfifo(in("fifo"), 0o755))
+	must(os.WriteFile(in("locked"), []byte("content"), 0o000))
+	const notRegular = "something that is not a regular file"
+
+	tests := []struct {
+		path      string
+		found     string // "" if it opens
+		retryable bool
+		is        error
+	}{
+		{path: in("app")},
+		{path: in("link")},
+		{path: in("dir"), found: notRegular},
+		{path: in("fifo"), found: notRegular},
+		{path: "/dev/null", found: notRegular},
+		{path: in("missing"), found: "no such file or directory", retryable: true, is: fs.ErrNotExist},
+		{path: in("missing/app"), found: "no such file or directory", retryable: true, is: fs.ErrNotExist},
+		{path: in("dangling"), found: "no such file or directory", retryable: true, is: fs.ErrNotExist},
+		{path: in("app/app"), found: syscall.ENOTDIR.Error(), retryable: true, is: syscall.ENOTDIR},
+		{path: in("loop-a"), found: syscall.ELOOP.Error(), retryable: true, is: syscall.ELOOP},
+		{path: in("self"), found: syscall.ELOOP.Error(), retryable: true, is: syscall.ELOOP},
+		{path: in(strings.Repeat("x", 300)), found: syscall.ENAMETOOLONG.Error(), retryable: true, is: syscall.ENAMETOOLONG},
+	}
+	if os.Geteuid() != 0 {
+		tests = append(tests, tests[0])
+		tests[len(tests)-1].path = in("locked")
+		tests[len(tests)-1].found = syscall.EACCES.Error()
+		tests[len(tests)-1].retryable = true
+		tests[len(tests)-1].is = fs.ErrPermission
+	}
+	if l, err := net.Listen("unix", in("socket")); err == nil {
+		defer l.Close()
+		// Whatever the system answers, a socket is no candidate.
+		if c, r := candidate.Open(self.files, in("socket")); r == nil {
+			c.Close()
+			t.Error("opened a socket")
+		}
+	}
+	for _, test := range tests {
+		var c *candidate.Candidate
+		var r *candidate.Rejection
+		within(t, "opening "+test.path, func() { c, r = candidate.Open(self.files, test.path) })
+		if test.found == "" {
+			if r != nil {
+				t.Errorf("%s: %v", test.path, r)
+				continue
+			}
+			if c.ID.Size != 7 || !c.ID.Regular || c.Path != test.path {
+				t.Errorf("%s: %+v", test.path, c)
+			}
+			if r := rules.Unchanged(c); r != nil {
+				t.Errorf("%s: %v", test.path, r)
+			}
+			c.Close()
+			continue
+		}
+		err := asError(r)
+		rejected, ok := err.(*RejectedError)
+		if !ok {
+			t.Errorf("%s: got %v", test.path, err)
+			continue
+		}
+		if rejected.Path != test.path || rejected.Found != test.found || rejected.Retryable != test.retryable || test.is != nil && !errors.Is(err, test.is) {
+			t.Errorf("%s: got %v, retryable: %t, for %v; want %q, %t, %v",
+				test.path, err, rejected.Retryable, rejected.Err, test.found, test.retryable, test.is)
+		}
+	}
+}
+
+// within fails the test if f takes long.
+func within(t *testing.T, what string, f func()) {
+	t.Helper()
+	done := make(chan struct{})
+	go func() {
+		f()
+		close(done)
+	}()
+	select {
+	case <-done:
+	case <-time.After(10 * time.Second):
+		t.Fatal(what, "blocks")
+	}
+}
+
+// program returns an ELF image for this machine that nothing executes.
+func program(t *testing.T, edit func(*elftest.Parts)) []byte {
+	t.Helper()
+	own := self.files.RunningKind().ELF
+	if own == nil {
+		t.Skip("programs have another format here")
+	}
+	p := elftest.New(elf.Class(own.Class), elf.Data(own.Data), elf.Machine(own.Machine))
+	p.Loader = ""
+	if edit != nil {
+		edit(&p)
+	}
+	return p.Build(nil)
+}
+
+// writeProgram writes such an image to a new file.
+func writeProgram(t *testing.T, mode fs.FileMode) (path string) {
+	t.Helper()
+	path = filepath.Join(t.TempDir(), "app")
+	if err := os.WriteFile(path, program(t, nil), mode); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func openCandidate(t *testing.T, path string) *candidate.Candidate {
+	t.Helper()
+	c, r := candidate.Open(self.files, path)
+	if r != nil {
+		t.Fatal(r)
+	}
+	t.Cleanup(c.Close)
+	return c
+}
+
+// TestJudgeFiles: the system answers for real files what the rules ask.
+func TestJudgeFiles(t *testing.T) {
+	rules := self.newRules(false)
+	defer rules.Close()
+	executable, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	other := elf.EM_AARCH64
+	if own := self.files.RunningKind().ELF; own != nil && own.Machine == uint16(other) {
+		other = elf.EM_X86_64
+	}
+	foreign := program(t, func(p *elftest.Parts) { p.Machine = other })
+	tests := []struct {
+		name    string
+		content []byte
+		mode    fs.FileMode
+		found   string // how it starts; "" if it is accepted
+		retry   bool
+		is      error
+	}{
+		{name: "static", content: program(t, nil), mode: 0o755},
+		{name: "for this user only", content: program(t, nil), mode: 0o700},
+		{name: "dynamic", content: program(t, func(p *elftest.Parts) { p.Loader = executable + "\x00" }), mode: 0o755},
+		{name: "without its loader", content: program(t, func(p *elftest.Parts) { p.Loader = "/nonexistent/ld.so\x00" }), mode: 0o755,
+			found: "a program that needs the dynamic loader /nonexistent/ld.so (no such file or directory)", retry: true, is: fs.ErrNotExist},
+		{name: "not executable", content: program(t, nil), mode: 0o644,
+			found: "a file that may not be executed (permission denied)", retry: true, is: fs.ErrPermission},
+		{name: "another machine", content: foreign, mode: 0o755, found: "an ELF executable for"},
+		// The first reason is the one that will not pass.
+		{name: "another machine, not executable", content: foreign, mode: 0o644, found: "an ELF executable for"},
+	}
+	for _, test := range tests {
+		path := filepath.Join(t.TempDir(), "app")
+		if err := os.WriteFile(path, test.content, test.mode); err != nil {
+			t.Fatal(err)
+		}
+		err := asError(rules.Judge(openCandidate(t, path)))
+		if test.found == "" {
+			if err != nil {
+				t.Errorf("%s: %v", test.name, err)
+			}
+			continue
+		}
+		rejected, ok := err.(*RejectedError)
+		if !ok || rejected.Path != path || !strings.HasPrefix(rejected.Found, test.found) || rejected.Retryable != test.retry {
+			t.Errorf("%s: got %v, want %q, retryable: %t", test.name, err, test.found, test.retry)
+		}
+		if test.is != nil && !errors.Is(err, test.is) {
+			t.Errorf("%s: the cause is %v, want %v", test.name, errors.Unwrap(err), test.is)
+		}
+	}
+}
+
+// TestJudgeLater: the mode is set after the file has been closed, as install(1)
+// does.
+func TestJudgeLater(t *testing.T) {
+	rules := self.newRules(false)
+	defer rules.Close()
+	path := writeProgram(t, 0o600)
+	c := openCandidate(t, path)
+	if err := asError(rules.Judge(c)); !isRetryable(err) {
+		t.Fatalf("without the mode: %v", err)
+	}
+	if err := os.Chmod(path, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if r := rules.Judge(c); r != nil {
+		t.Errorf("with the mode: %v", r)
+	}
+	if err := asError(rules.Unchanged(c)); !isRetryable(err) {
+		t.Errorf("its mode was changed since it was opened: %v", err)
+	}
+}
+
+func TestUnchanged(t *testing.T) {
+	rules := self.newRules(false)
+	defer rules.Close()
+	tests := []struct {
+		name   string
+		change func(path string) error
+		is     error
+	}{
+		{"removed", os.Remove, fs.ErrNotExist},
+		{"replaced by a copy", func(path string) error {
+			if err := os.WriteFile(path+"~", program(t, nil), 0o755); err != nil {
+				return err
+			}
+			return os.Rename(path+"~", path)
+		}, nil},
+		{"written", func(path string) error { return os.Truncate(path, 10) }, nil},
+		{"touched", func(path string) error { return os.Chtimes(path, time.Unix(1, 0), time.Unix(1, 0)) }, nil},
+		{"replaced by a directory", func(path string) error {
+			if err := os.Remove(path); err != nil {
+				return err
+			}
+			return os.Mkdir(path, 0o755)
+		}, nil},
+	}
+	for _, test := range tests {
+		path := writeProgram(t, 0o755)
+		c := openCandidate(t, path)
+		if r := rules.Unchanged(c); r != nil {
+			t.Errorf("%s: before: %v", test.name, r)
+		}
+		if err := test.change(path); err != nil {
+			t.Fatal(err)
+		}
+		err := asError(rules.Unchanged(c))
+		if !isRetryable(err) || test.is != nil && !errors.Is(err, test.is) {
+			t.Errorf("%s: %v", test.name, err)
+		}
+	}
+}
+
+// TestRememberFile: a version is known by its sum when its file is closed, unless the
+// file was changed, or closed, before.
+func TestRememberFile(t *testing.T) {
+	rules := self.newRules(false)
+	defer rules.Close()
+	for name, test := range map[string]struct {
+		change func(*candidate.Candidate) error
+		known  bool
+	}{
+		"as it was": {func(*candidate.Candidate) error { return nil }, true},
+		"touched":   {func(c *candidate.Candidate) error { return os.Chtimes(c.Path, time.Time{}, time.Unix(1, 0)) }, false},
+		"longer":    {func(c *candidate.Candidate) error { return os.Truncate(c.Path, 1<<20) }, false},
+		"shorter":   {func(c *candidate.Candidate) error { return os.Truncate(c.Path, 100) }, false},
+		"closed":    {func(c *candidate.Candidate) error { return c.File.Close() }, false},
+	} {
+		c := openCandidate(t, writeProgram(t, 0o755))
+		if err := test.change(c); err != nil {
+			t.Fatal(err)
+		}
+		v := rules.Remember(c)
+		if same, err := v.SameContent(openCandidate(t, writeProgram(t, 0o755))); err != nil || same != test.known {
+			t.Errorf("%s: a copy is the same: %t, %v", name, same, err)
+		}
+	}
+}
+
+// TestRunningVersion: this program is the version that it runs, and would be accepted
+// as its own successor.
+func TestRunningVersion(t *testing.T) {
+	executable, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := openCandidate(t, executable)
+	rules := self.newRules(false)
+	if same, err := rules.Running.SameContent(c); err != nil || !same {
+		t.Errorf("this program's own file: %t, %v", same, err)
+	}
+	like := self.files.RunningKind()
+	if like.IsZero() {
+		t.Fatal("nothing is known of the running image")
+	}
+	if kind, err := elfimage.ReadKind(c.File, c.ID.Size); err != nil || !kind.SameAs(like) {
+		t.Errorf("the file is %s, %v, and what runs is %s", kind, err, like)
+	}
+	rules.Close()
+	rules.Close()
+}

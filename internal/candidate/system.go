@@ -1,0 +1,61 @@
+package candidate
+
+import (
+	"io"
+
+	"github.com/autorestart-go/autorestart/internal/elfimage"
+)
+
+// A System answers what this package has to know of files and of this process.
+type System interface {
+	// Open opens a file for reading, without waiting for the writer of a named pipe.
+	Open(path string) (File, error)
+
+	// Stat returns the ID of the file that the path leads to.
+	Stat(path string) (ID, error)
+
+	// StatFile returns the ID of an open file.
+	StatFile(File) (ID, error)
+
+	// MayExecute returns nil if this process may execute the file at the path, as far
+	// as can be known before execve.
+	MayExecute(path string, id ID) error
+
+	// OpenForWriting reports whether the file is known to be open for writing.
+	OpenForWriting(File) bool
+
+	// HasCapabilities reports whether the file has capabilities, see capabilities(7).
+	HasCapabilities(File) bool
+
+	// Credentials returns those of this process.
+	Credentials() Credentials
+
+	// RunningID returns the ID of the file that this process executes; zero if it is not
+	// known.
+	RunningID() ID
+
+	// OpenRunning opens the file that this process executes, whatever its path leads to
+	// by now.
+	OpenRunning() (File, error)
+
+	// RunningKind returns the kind of the file that this process executes.
+	RunningKind() elfimage.Kind
+
+	// RunningIsBusy reports whether no process can write a file while it is executed.
+	RunningIsBusy() bool
+}
+
+// A File is open for reading.
+type File interface {
+	io.ReaderAt
+	io.Closer
+}
+
+// Credentials decide from which other users a process has to be protected.
+type Credentials struct {
+	EUID uint32
+
+	// Privileged: the process has more rights than its user. It belongs to root, is
+	// setuid or setgid, or has capabilities.
+	Privileged bool
+}

@@ -1,0 +1,174 @@
+package candidate
+
+import (
+	"bytes"
+	"hash/maphash"
+	"io"
+
+	"github.com/autorestart-go/autorestart/internal/elfimage"
+)
+
+// A Version is the content that a candidate is compared with. Events and time stamps
+// only say that there may be something new; whether there is, the bytes decide.
+type Version struct {
+	ID ID
+
+	file  File           // the content, where no process can write it; owned
+	sum   contentSum     // of the content, where file is nil
+	build elfimage.Build // empty until it is asked for, where there is a file
+
+	// runs: it is the file that this process executes, and nothing can write it while
+	// this process does.
+	runs bool
+}
+
+// openRunning makes Running the version of this process's own image.
+func (r *Rules) openRunning(launchPath string) {
+	r.Running.runs = r.System.RunningIsBusy()
+	r.ReopenRunning()
+	if r.Running.file != nil {
+		return
+	}
+	// Only the file that was at the launch path when the process started tells the
+	// content, for as long as that is there.
+	if f, err := r.System.Open(launchPath); err == nil {
+		r.Running.remember(r.System, f)
+		f.Close()
+	}
+}
+
+// ReopenRunning opens the running image if that has not succeeded yet: at the first
+// attempt the table of descriptors may have been full.
+func (r *Rules) ReopenRunning() {
+	if r.Running.file != nil {
+		return
+	}
+	r.Running.ID = r.System.RunningID()
+	if f, err := r.System.OpenRunning(); err == nil {
+		r.Running.file = f
+	}
+}
+
+// AsCandidate returns the running image as a candidate at a path, or nil if it could
+// not be opened. The candidate does not own its file.
+func (v *Version) AsCandidate(path string) *Candidate {
+	if v.file == nil {
+		return nil
+	}
+	return &Candidate{Path: path, File: v.file, ID: v.ID}
+}
+
+// Remember returns the version of c for the time when c is closed.
+func (r *Rules) Remember(c *Candidate) *Version {
+	v := &Version{ID: c.ID}
+	v.remember(r.System, c.File)
+	return v
+}
+
+// remember takes from f, which has to be in the state v.ID, what will be needed when f
+// is closed.
+func (v *Version) remember(sys System, f File) {
+	v.build = elfimage.ReadBuild(f, v.ID.Size)
+	v.sum = sumUnchanged(sys, f, v.ID)
+}
+
+// Build returns how the version was built.
+func (v *Version) Build() elfimage.Build {
+	if v.build.ID == "" && v.file != nil {
+		v.build = elfimage.ReadBuild(v.file, v.ID.Size)
+	}
+	return v.build
+}
+
+func (v *Version) close() {
+	if v.file != nil {
+		v.file.Close()
+		v.file = nil
+	}
+}
+
+// SameContent reports whether c holds the same bytes as v.
+func (v *Version) SameContent(c *Candidate) (bool, error) {
+	id := c.ID
+	switch {
+	case id == v.ID, v.runs && id.Dev == v.ID.Dev && id.Ino == v.ID.Ino && id.Ino != 0:
+		return true, nil
+	case id.Size != v.ID.Size:
+		return false, nil
+	case v.file != nil:
+		return equalContent(c.File, v.file, id.Size)
+	case v.sum.known:
+		sum, err := v.sum.of(c.File, id.Size)
+		return err == nil && sum == v.sum.value, err
+	default:
+		return false, nil
+	}
+}
+
+const (
+	firstPiece = 4096 // bytes
+	nextPieces = 64 << 10
+)
+
+// equalContent compares the first size bytes. The first piece is small: two builds of
+// one program differ in their build ID, a few hundred bytes in.
+func equalContent(a, b io.ReaderAt, size int64) (bool, error) {
+	buf := make([]byte, 2*firstPiece)
+	for off := int64(0); off < size; {
+		half := len(buf) / 2
+		n := int(min(int64(half), size-off))
+		x, y := buf[:n], buf[half:half+n]
+		if err := elfimage.ReadFull(a, x, off); err != nil {
+			return false, err
+		}
+		if err := elfimage.ReadFull(b, y, off); err != nil {
+			return false, err
+		}
+		if !bytes.Equal(x, y) {
+			return false, nil
+		}
+		off += int64(n)
+		if len(buf) < 2*nextPieces {
+			buf = make([]byte, 2*nextPieces)
+		}
+	}
+	return true, nil
+}
+
+// A contentSum is a hash of a file's content. Two of them can be compared only if they
+// have the same seed.
+type contentSum struct {
+	known bool
+	seed  maphash.Seed
+	value uint64
+}
+
+// of returns the value for another file.
+func (s contentSum) of(r io.ReaderAt, size int64) (value uint64, err error) {
+	buf := make([]byte, nextPieces)
+	for off := int64(0); off < size; {
+		piece := buf[:min(int64(len(buf)), size-off)]
+		if err := elfimage.ReadFull(r, piece, off); err != nil {
+			return 0, err
+		}
+		value = 31*value + maphash.Bytes(s.seed, piece)
+		off += int64(len(piece))
+	}
+	return value, nil
+}
+
+// sumUnchanged returns the sum of f. It is not known if f is not, or by the end no
+// longer, in the state id.
+func sumUnchanged(sys System, f File, id ID) contentSum {
+	s := contentSum{seed: maphash.MakeSeed()}
+	value, err := s.of(f, id.Size)
+	if err != nil {
+		return contentSum{}
+	}
+	now, err := sys.StatFile(f)
+	if err != nil || now != id {
+		return contentSum{}
+	}
+	s.known, s.value = true, value
+	return s
+}

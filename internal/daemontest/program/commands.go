@@ -1,0 +1,140 @@
+//go:build linux
+
+package program
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"runtime"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/autorestart-go/autorestart"
+	"github.com/autorestart-go/autorestart/internal/daemontest"
+	"github.com/autorestart-go/autorestart/internal/forcefallback"
+	"github.com/autorestart-go/autorestart/internal/handover"
+)
+
+// commands are those of the daemon, beside the ones of [daemontest.Obey].
+var commands = map[string]func(argument string){
+	"watch":   func(string) { go watch() },
+	"exec":    func(string) { go autorestart.RestartViaExec() },
+	"verify":  func(verdict string) { verdicts <- verdict },
+	"state":   func(string) { daemontest.SayStatus("state") },
+	"notify":  func(mode string) { changes = autorestart.NotifyOnChange(mode == "poll"); daemontest.Say("done", "") },
+	"receive": func(string) { go func() { <-changes; daemontest.Say("received", "") }() },
+}
+
+// changes is the channel of NotifyOnChange.
+var changes chan bool
+
+// answers are the commands that answer with the event "done" and a text.
+var answers = map[string]func(argument string) string{
+	// pending counts the notifications that have not been received.
+	"pending": func(string) string {
+		time.Sleep(50 * time.Millisecond) // a second one would need to be made first
+		return strconv.Itoa(len(changes))
+	},
+	// fill-env KEY N sets a variable to a value of N bytes.
+	"fill-env": func(argument string) string {
+		key, size, _ := strings.Cut(argument, " ")
+		n, err := strconv.Atoi(size)
+		os.Setenv(key, strings.Repeat("x", n))
+		return fmt.Sprint(err)
+	},
+	"chdir": func(dir string) string { return fmt.Sprint(os.Chdir(dir)) },
+	// nofile returns the limit of open files of a child.
+	"nofile": func(string) string { return output("ulimit -Sn") },
+	// child-sees returns the environment and the descriptors of a child.
+	"child-sees": func(string) string {
+		return output("env | grep -v ^" + daemontest.GenerationEnv + "; ls /proc/self/fd")
+	},
+	// close-standard closes standard input and error; input is elsewhere from then on.
+	"close-standard": func(string) string {
+		fd, err := unix.Dup(0)
+		os.Setenv(stdinEnv, strconv.Itoa(fd))
+		os.Stdin.Close()
+		os.Stdin = os.NewFile(uintptr(fd), "stdin")
+		return fmt.Sprint(err, os.Stderr.Close())
+	},
+	"generation": func(string) string { return strconv.Itoa(autorestart.Generation()) },
+	"times": func(string) string {
+		t := autorestart.LastRestart()
+		var steps []string
+		for _, at := range []time.Time{t.Seen, t.Judged, t.Quiesced, t.Drained, t.Executed, t.Started, t.Ready} {
+			steps = append(steps, strconv.FormatInt(at.UnixNano(), 10))
+		}
+		return strings.Join(steps, " ")
+	},
+	"subscribe": func(argument string) string {
+		n, err := strconv.Atoi(argument)
+		if err == nil {
+			autorestart.Notify(make(chan os.Signal, 1), syscall.Signal(n), syscall.SIGTERM)
+		}
+		return fmt.Sprint(err)
+	},
+	// ignored returns which signals are ignored, as a mask.
+	"ignored": func(string) string {
+		status, err := os.ReadFile("/proc/self/status")
+		_, mask, _ := strings.Cut(string(status), "SigIgn:")
+		mask, _, _ = strings.Cut(mask, "\n")
+		return fmt.Sprint(strings.TrimSpace(mask), err)
+	},
+	// restart-without-memfd restarts as on a kernel without memfd_create, or in a
+	// container that may not call it: for this thread alone, and what it executes.
+	"restart-without-memfd": func(string) string {
+		runtime.LockOSThread()
+		err := forcefallback.Deny(forcefallback.Denial{Call: unix.SYS_MEMFD_CREATE, Arg: -1, Errno: unix.ENOSYS})
+		if err == nil {
+			err = new(autorestart.Restarter).Restart(context.Background())
+		}
+		return err.Error()
+	},
+	// exec-with HANDOVER CONTENT is an exec as if another version of this library had
+	// handed over HANDOVER, in which PID and MANIFEST are put in: a file with CONTENT.
+	"exec-with": func(argument string) string {
+		value, content, _ := strings.Cut(argument, " ")
+		content, err := strconv.Unquote(`"` + content + `"`)
+		if err != nil {
+			return err.Error()
+		}
+		manifest, err := os.CreateTemp("", "manifest")
+		if err != nil {
+			return err.Error()
+		}
+		os.Remove(manifest.Name())
+		if _, err := manifest.WriteString(content); err != nil {
+			return err.Error()
+		}
+		fd, err := unix.FcntlInt(manifest.Fd(), unix.F_DUPFD, 3) // crosses the exec
+		if err != nil {
+			return err.Error()
+		}
+		value = strings.NewReplacer("PID", strconv.Itoa(os.Getpid()), "MANIFEST", strconv.Itoa(fd)).Replace(value)
+		os.Setenv(handover.Env, value)
+		return syscall.Exec("/proc/self/exe", os.Args, os.Environ()).Error()
+	},
+}
+
+func init() {
+	for _, list := range []map[string]func(string) string{answers, passingCommands, rollback} {
+		for name, answer := range list {
+			commands[name] = func(argument string) { daemontest.Say("done", answer(argument)) }
+		}
+	}
+}
+
+// output runs a script and returns its output.
+func output(script string) string {
+	out, err := exec.Command("/bin/sh", "-c", script).Output()
+	if err != nil {
+		return fmt.Sprint(string(out), err)
+	}
+	return strings.TrimSpace(string(out))
+}

@@ -1,0 +1,100 @@
+//go:build linux
+
+// Package program is the daemon of most tests: it restarts itself as soon as a new
+// version is deployed, and executes the commands of its test. Variables of the
+// environment and the number of its version change how it behaves.
+package program
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"os"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/autorestart-go/autorestart"
+	"github.com/autorestart-go/autorestart/internal/daemontest"
+)
+
+// Name is the daemon's name. Register it with [daemontest.Main].
+const Name = "daemon"
+
+// Variables of the daemon's environment.
+const (
+	ManualEnv = "AUTORESTART_TEST_MANUAL" // set: watch only when told to
+	PollEnv   = "AUTORESTART_TEST_POLL"   // set: poll at the pace of RestartOnChange
+	VerifyEnv = "AUTORESTART_TEST_VERIFY" // set: ask the test about each version; "exact": execute that file
+	ReadyEnv  = "AUTORESTART_TEST_READY"  // a ReadyTimeout
+	stdinEnv  = "AUTORESTART_TEST_STDIN"  // the descriptor of standard input, unless it is 0
+)
+
+// New prepares the daemon.
+func New(t testing.TB) *daemontest.Daemon {
+	t.Helper()
+	return daemontest.New(t, Name)
+}
+
+// Main is the main function of the daemon.
+func Main() {
+	defer autorestart.RollbackUnlessReady()
+	if fd, err := strconv.Atoi(os.Getenv(stdinEnv)); err == nil {
+		os.Stdin = os.NewFile(uintptr(fd), "stdin")
+	}
+	if misbehave(daemontest.Self().Version) {
+		return
+	}
+	switch {
+	case os.Getenv(VerifyEnv) != "":
+		go verify()
+	case os.Getenv(ManualEnv) == "":
+		go watch()
+	}
+	daemontest.Obey(new(autorestart.Restarter), commands)
+}
+
+// pollInterval is how often the daemon polls where it has no events. The pace of
+// RestartOnChange would take minutes.
+func pollInterval() time.Duration {
+	if daemontest.HaveEvents {
+		return 0
+	}
+	return 10 * time.Millisecond
+}
+
+func logger() autorestart.Logger {
+	return slog.New(slog.NewTextHandler(os.Stderr, nil))
+}
+
+// watch is RestartOnChange where the environment does not ask for anything else.
+func watch() {
+	timeout, _ := time.ParseDuration(os.Getenv(ReadyEnv))
+	if timeout == 0 && (daemontest.HaveEvents || os.Getenv(PollEnv) != "") {
+		autorestart.RestartOnChange()
+	}
+	r := autorestart.Restarter{Logger: logger(), ReadyTimeout: timeout, PollInterval: pollInterval()}
+	if err := r.Run(context.Background()); err != nil {
+		panic(err)
+	}
+}
+
+// verdicts are the answers of the test: empty for a version that is accepted.
+var verdicts = make(chan string)
+
+// verify restarts by a Restarter whose Verify asks the test.
+func verify() {
+	r := autorestart.Restarter{
+		Logger:       logger(),
+		PollInterval: pollInterval(),
+		ExactFile:    os.Getenv(VerifyEnv) == "exact",
+		Verify: func(ctx context.Context, exe *os.File) error {
+			daemontest.Say("verifying", exe.Name())
+			if verdict := <-verdicts; verdict != "" {
+				return errors.New(verdict)
+			}
+			return nil
+		},
+	}
+	r.Run(context.Background())
+}

@@ -1,0 +1,41 @@
+//go:build linux
+
+package program
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"strings"
+
+	"github.com/autorestart-go/autorestart"
+)
+
+// rollback are the commands about a version's trial.
+var rollback = map[string]func(argument string) string{
+	"ready":       func(string) string { autorestart.Ready(); return "" },
+	"rolled-back": func(string) string { return fmt.Sprint(autorestart.RolledBack()) },
+	"fail":        func(reason string) string { return fmt.Sprint(autorestart.Rollback(errors.New(reason))) },
+	// fail-with REASON N has a quoted reason, repeated N times.
+	"fail-with": func(argument string) string {
+		var reason string
+		var times int
+		if _, err := fmt.Sscanf(argument, "%q %d", &reason, &times); err != nil {
+			return err.Error()
+		}
+		return fmt.Sprint(autorestart.Rollback(errors.New(strings.Repeat(reason, times))))
+	},
+	// panic has an error that panics itself when it is printed.
+	"panic": func(string) string { panic(error((*fs.PathError)(nil))) },
+	"get-stuck": func(string) string {
+		autorestart.RegisterDrainer(stuckDrainer{})
+		return ""
+	},
+}
+
+type stuckDrainer struct{}
+
+func (stuckDrainer) Quiesce()                    { select {} }
+func (stuckDrainer) Drain(context.Context) error { return nil }
+func (stuckDrainer) Resume()                     {}

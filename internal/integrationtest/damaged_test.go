@@ -1,0 +1,84 @@
+//go:build linux
+
+package integrationtest
+
+import (
+	"os"
+	"path/filepath"
+	"syscall"
+	"testing"
+
+	"github.com/autorestart-go/autorestart/internal/daemontest"
+	"github.com/autorestart-go/autorestart/internal/daemontest/program"
+)
+
+// A handover that can't be understood is ignored, and its files are closed.
+func TestDamagedHandover(t *testing.T) {
+	const manifest = "pid=PID,manifest=MANIFEST,"
+	for _, test := range []struct{ name, command, logged string }{
+		{"other process", "exec-with pid=1,manifest=MANIFEST,", "it is for another process"},
+		{"no process", "exec-with manifest=MANIFEST,", "it is for another process"},
+		{"cut", "exec-with pid=PID,manifest=", "it is cut or damaged"},
+		{"garbage", "exec-with !", "it is cut or damaged"},
+		{"later manifest", "exec-with " + manifest + " autorestart manifest 2\\n", "another version"},
+		{"empty manifest", "exec-with " + manifest, "another version"},
+		{"cut manifest", "exec-with " + manifest + " autorestart manifest 1\\nf\\x04pipe", "cut or damaged"},
+		{"no manifest", "exec-with pid=PID,manifest=1000,", "bad file descriptor"},
+		{"stolen file", "exec-with " + manifest + " autorestart manifest 1\\nf\\x04pipe\\x01\\x02e\\x00\\x00", ""},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			d := program.New(t)
+			d.Start()
+			d.WantAnswer("pass pipe one", "<nil>")
+			d.WaitForWatch()
+			d.Tell(test.command)
+			d.WantRestart(1)
+			d.WantAnswer("names", "")
+			d.WantAnswer("inherit pipe", "inherit pipe: file does not exist")
+			if test.logged != "" {
+				d.WantLogged(test.logged)
+			}
+			d.WantAnswer("ready", "")
+			d.WantAnswer("pass pipe two", "<nil>")
+			d.DeployVersion(2)
+			d.WantRestart(2)
+			d.WantAnswer("inherit pipe", "two, <nil>")
+		})
+	}
+}
+
+// Any user can set the variable for a setuid program, which ignores it.
+func TestElevatedTakesNothing(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("needs root to make a setuid program")
+	}
+	dir, err := os.MkdirTemp("", "autorestart") // not memory, which may be mounted nosuid
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	d := program.New(t)
+	d.Path = filepath.Join(dir, "app")
+	d.Cmd.Path = d.Path
+	d.Write(d.Path, daemontest.Image(t, 1))
+	for name, mode := range map[string]os.FileMode{dir: 0o755, d.Path: 0o755 | os.ModeSetuid} {
+		if err := os.Chmod(name, mode); err != nil {
+			t.Fatal(err)
+		}
+	}
+	d.Cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+	d.Start()
+	d.WantAnswer("pass pipe one", "<nil>")
+	d.Tell("exec-with pid=PID,manifest=MANIFEST,previous=MANIFEST,ready=1,")
+	d.WantRestart(1)
+	d.WantLogged("other rights than who started it")
+	d.WantAnswer("generation", "0")
+	// It passes nothing on either.
+	d.Write(d.Path+".new", daemontest.Image(t, 2))
+	if err := os.Chmod(d.Path+".new", 0o755|os.ModeSetuid); err != nil {
+		t.Fatal(err)
+	}
+	d.Rename(d.Path+".new", d.Path)
+	d.WantRestart(2)
+	d.WantAnswer("names", "")
+}

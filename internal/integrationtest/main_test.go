@@ -1,0 +1,27 @@
+//go:build linux
+
+// Package integrationtest has the tests across topics: daemons that really restart,
+// in real processes. The test binary is the daemon. integration_test.go at the top
+// has the tests to read first.
+package integrationtest
+
+import (
+	"testing"
+	"time"
+
+	"github.com/autorestart-go/autorestart/internal/daemontest"
+	"github.com/autorestart-go/autorestart/internal/daemontest/program"
+	"github.com/autorestart-go/autorestart/internal/testprocess"
+)
+
+func TestMain(m *testing.M) {
+	daemontest.Main(m, map[string]func(){program.Name: program.Main})
+}
+
+// wantWithin checks how long ago a version was deployed that runs by now.
+func wantWithin(t *testing.T, limit time.Duration, version int, deployed time.Time) {
+	t.Helper()
+	if took := time.Since(deployed); took > testprocess.Stretch(limit) {
+		t.Errorf("version %d was seen after %v", version, took)
+	}
+}

@@ -1,0 +1,78 @@
+//go:build linux
+
+package integrationtest
+
+import (
+	"fmt"
+	"os"
+	"strconv"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/autorestart-go/autorestart/internal/daemontest"
+	"github.com/autorestart-go/autorestart/internal/daemontest/program"
+)
+
+// A version that restarts before it has claimed anything loses nothing.
+func TestUnusedHandoverIsPassedOn(t *testing.T) {
+	d := program.New(t)
+	d.Start()
+	d.WantAnswer("pass pipe one", "<nil>")
+	d.WantAnswer("set-state counter 1", "")
+	for version := 2; version < 5; version++ {
+		d.DeployVersion(version)
+		d.WantRestart(version)
+	}
+	d.WantAnswer("inherit pipe", "one, <nil>")
+	d.WantAnswer("get-state counter", "1, true")
+}
+
+// So many numbers of descriptors, one by one, would not fit into a variable.
+func TestManyFiles(t *testing.T) {
+	const n = 14000
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil || limit.Max < n+1000 {
+		t.Skip("the limit of open files is", limit.Max, err)
+	}
+	d := program.New(t)
+	d.Start()
+	d.WantAnswer(fmt.Sprint("pass-many ", n), "<nil>")
+	d.DeployVersion(2)
+	d.WantRestart(2)
+	d.WantAnswer("count-names", strconv.Itoa(n))
+}
+
+// A file that is not passed on any more is closed at once, except in a version on
+// trial: the one before may need it.
+func TestClosedBeforeReady(t *testing.T) {
+	d := program.New(t)
+	d.Start()
+	for version := 2; version < 5; version++ {
+		d.WantAnswer("relisten socket", "<nil>")
+		d.DeployVersion(version)
+		d.WantRestart(version)
+	}
+}
+
+// Without memfd_create(2), state crosses in an unlinked file of the temporary directory.
+func TestStateWithoutMemfd(t *testing.T) {
+	if !daemontest.HaveEvents {
+		t.Skip("no memfd here")
+	}
+	d := program.New(t)
+	empty := t.TempDir()
+	d.Setenv("TMPDIR=" + empty)
+	d.Start()
+	d.WantAnswer("set-state counter 1", "")
+	d.WantAnswer("set-big-state big 5000000", "<nil>")
+	d.WantAnswer("pass pipe one", "<nil>")
+	d.Tell("restart-without-memfd")
+	d.WantRestart(1)
+	d.WantAnswer("get-state counter", "1, true")
+	d.WantAnswer("get-state big", "5000000 bytes")
+	d.WantAnswer("inherit pipe", "one, <nil>")
+	if left, err := os.ReadDir(empty); err != nil || len(left) > 0 {
+		t.Errorf("left %v, %v", left, err)
+	}
+}

@@ -1,0 +1,25 @@
+//go:build linux && autorestart_portable
+
+package integrationtest
+
+import (
+	"testing"
+	"time"
+
+	"github.com/autorestart-go/autorestart/internal/daemontest/program"
+)
+
+// RestartOnChange sees a change within two seconds. The other tests poll at a
+// faster pace.
+func TestPollsAtItsPace(t *testing.T) {
+	t.Parallel()
+	d := program.New(t)
+	d.Setenv(program.PollEnv + "=1")
+	d.Start()
+	for version := 2; version <= 3; version++ {
+		deployed := time.Now()
+		d.DeployVersion(version)
+		d.WantRestart(version)
+		wantWithin(t, 2*time.Second, version, deployed)
+	}
+}

@@ -1,0 +1,118 @@
+//go:build linux
+
+package integrationtest
+
+import (
+	"context"
+	"errors"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/autorestart-go/autorestart"
+	"github.com/autorestart-go/autorestart/internal/daemontest"
+	"github.com/autorestart-go/autorestart/internal/daemontest/program"
+	"github.com/autorestart-go/autorestart/internal/testprocess"
+)
+
+// A restart that is called off, or that fails, leaves no descriptor behind.
+func TestFailedRestartLeavesNothing(t *testing.T) {
+	dir := testprocess.MemoryDir(t)
+	path := filepath.Join(dir, "app")
+	testprocess.WriteExecutable(t, path, daemontest.Image(t, 2))
+	calledOff := errors.New("not now")
+	before := descriptors(t)
+
+	r := autorestart.Restarter{Path: path, BeforeExec: func(context.Context) error { return calledOff }}
+	if err := r.Restart(context.Background()); err != calledOff {
+		t.Errorf("%v, expected %v", err, calledOff)
+	}
+
+	ctx, cancel := context.WithCancelCause(context.Background())
+	called := make(chan bool, 1)
+	r = autorestart.Restarter{Path: path, PollInterval: 10 * time.Millisecond, BeforeExec: func(context.Context) error {
+		called <- true
+		return calledOff
+	}}
+	ended := make(chan error)
+	go func() { ended <- r.Run(ctx) }()
+	<-called
+	testprocess.WaitFor(t, "mode", func() bool { return r.Mode() != autorestart.WatchMode{} })
+	cancel(calledOff)
+	if err := <-ended; err != calledOff {
+		t.Errorf("Run ended with %v, expected %v", err, calledOff)
+	}
+
+	r = autorestart.Restarter{Path: filepath.Join(dir, "missing")}
+	ctx, stop := context.WithTimeout(context.Background(), 50*time.Millisecond)
+	defer stop()
+	err := r.Restart(ctx)
+	if rejected, ok := errors.AsType[*autorestart.RejectedError](err); !ok || !rejected.Retryable || !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("Restart without a file ended with %v", err)
+	}
+	if after := descriptors(t); !slices.Equal(before, after) {
+		t.Errorf("descriptors %q, %q before", after, before)
+	}
+}
+
+// Of two restarts at once, the second waits until the first has failed.
+func TestRestartsTakeTurns(t *testing.T) {
+	path := filepath.Join(testprocess.MemoryDir(t), "app")
+	testprocess.WriteExecutable(t, path, daemontest.Image(t, 2))
+	var inside, most atomic.Int32
+	r := autorestart.Restarter{Path: path, BeforeExec: func(context.Context) error {
+		most.Store(max(most.Load(), inside.Add(1)))
+		defer inside.Add(-1)
+		time.Sleep(time.Millisecond) // to be found inside
+		return errors.New("called off")
+	}}
+	var all sync.WaitGroup
+	for range 8 {
+		all.Go(func() { r.Restart(context.Background()) })
+	}
+	all.Wait()
+	if most.Load() != 1 {
+		t.Errorf("%d restarts at once", most.Load())
+	}
+}
+
+// descriptors lists the open files of this process, without those that the runtime
+// and os.ReadDir open themselves.
+func descriptors(t *testing.T) []string {
+	t.Helper()
+	var list []string
+	for _, target := range daemontest.Self().Files {
+		if !strings.HasPrefix(target, "anon_inode:[event") && !strings.Contains(target, "/proc/") {
+			list = append(list, target)
+		}
+	}
+	slices.Sort(list)
+	return list
+}
+
+// LastRestart returns the times of the steps of a restart, in their order.
+func TestTimesOfRestart(t *testing.T) {
+	d := program.New(t)
+	start := time.Now()
+	d.Start()
+	d.DeployVersion(2)
+	d.WantRestart(2)
+	d.WantAnswer("ready", "")
+	previous := start
+	for i, field := range strings.Fields(d.Ask("times", "done")) {
+		ns, err := strconv.ParseInt(field, 10, 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		at := time.Unix(0, ns)
+		if at.Before(previous) || at.After(time.Now()) {
+			t.Errorf("step %d at %v, after one at %v", i, at, previous)
+		}
+		previous = at
+	}
+}

@@ -1,0 +1,112 @@
+package autorestart
+
+import (
+	"context"
+	"sync/atomic"
+	"time"
+
+	"github.com/autorestart-go/autorestart/internal/elfimage"
+	"github.com/autorestart-go/autorestart/internal/watch"
+)
+
+// A Watcher reports new versions of an executable: files at its path that are
+// ready to be executed and differ in content from the version before, which is
+// at first the image that this process runs.
+//
+// The zero value watches this program's own executable. Set the fields before
+// the first call of Next, and call Close when Next is not called any more.
+type Watcher struct {
+	// Path is the executable to watch. Symbolic links in it are followed anew
+	// whenever one changes. If empty, it is the path that this program was
+	// started by; if relative, it starts from the working directory of the first
+	// call of Next.
+	Path string
+
+	// PollInterval is how often the path is looked at beside what events tell.
+	// If zero, that is once a second where events can't be had, and otherwise
+	// only after events.
+	PollInterval time.Duration
+
+	// TrustAnyOwner lifts the rule that a process with more rights than its user
+	// (root, setuid, capabilities) takes no new version that belongs to another user
+	// than root, itself or the owner of the running image, or that others can write
+	// who couldn't write the running image.
+	TrustAnyOwner bool
+
+	// Logger receives why a file at the path is not executed, and changes of the
+	// mode. If nil, the watcher is silent.
+	Logger Logger
+
+	inner atomic.Pointer[watch.Watcher] // nil before the first call of Next
+}
+
+// A Change is a new version of an executable.
+type Change struct {
+	Path     string    // absolute
+	Size     int64     // bytes
+	Seen     time.Time // when it was found ready
+	Old, New BuildInfo // of the version before, as far as its file is still there, and of this one
+}
+
+// Next waits for the next new version and returns it. A version that was there
+// before the call and has not been reported counts.
+//
+// It fails
+//   - when ctx ends, with its cause
+//   - when Path is empty and the program's own path can't be told, or when it is
+//     relative and the working directory can't.
+//
+// Everything else is no reason to give up: without events it polls, see Mode,
+// and a file that can't be executed is passed over, see Logger. Next must not
+// be called by two goroutines at a time.
+func (w *Watcher) Next(ctx context.Context) (Change, error) {
+	inner := w.inner.Load()
+	if inner == nil {
+		var err error
+		if inner, err = self.newWatcher(w.Path, w.PollInterval, w.TrustAnyOwner, w.Logger); err != nil {
+			return Change{}, err
+		}
+		w.inner.Store(inner)
+	}
+	c, err := inner.Next(ctx)
+	if err != nil {
+		return Change{}, err
+	}
+	change := Change{
+		Path: c.Path,
+		Size: c.ID.Size,
+		Seen: time.Now(),
+		Old:  buildInfo(inner.Base().Build()),
+		New:  buildInfo(elfimage.ReadBuild(c.File, c.ID.Size)),
+	}
+	inner.Accepted()
+	return change, nil
+}
+
+// Mode tells how changes are noticed at the moment. Any goroutine may call it.
+func (w *Watcher) Mode() WatchMode { return modeOf(&w.inner) }
+
+// Close frees what the watcher holds. No call of Next may be running: end its
+// context first.
+func (w *Watcher) Close() error {
+	if inner := w.inner.Load(); inner != nil {
+		return inner.Close()
+	}
+	return nil
+}
+
+// WatchMode tells how a [Watcher] notices changes.
+type WatchMode struct {
+	Events bool          // the kernel tells of them, see inotify(7)
+	Poll   time.Duration // how often the path is looked at; 0 if only after events
+	Reason error         // why events alone are not enough; nil if they are
+}
+
+func (m WatchMode) String() string { return watch.Mode(m).String() }
+
+func modeOf(w *atomic.Pointer[watch.Watcher]) WatchMode {
+	if w := w.Load(); w != nil {
+		return WatchMode(w.Mode())
+	}
+	return WatchMode{}
+}
