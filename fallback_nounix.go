@@ -14,6 +14,6 @@ func mayExecute(string) error { return nil }
 // the process here.
 func credentials() candidate.Credentials { return candidate.Credentials{} }
 
-// childTable can do nothing: no image can be executed in the place of another here,
-// so none leaves children to the next.
+// childTable can do nothing: no image can be executed in place of another here, so
+// none leaves children to the next.
 type childTable struct{ reap.Unsupported }

@@ -1,5 +1,8 @@
 //go:build unix && (!linux || autorestart_portable)
 
+// What Unix systems other than Linux have in common: access(2), and children. The build
+// tag autorestart_portable selects this file on Linux too, for tests.
+
 package autorestart
 
 import (
@@ -9,11 +12,23 @@ import (
 	"runtime"
 	"syscall"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/autorestart-go/autorestart/internal/candidate"
 	"github.com/autorestart-go/autorestart/internal/reap"
 	"github.com/autorestart-go/autorestart/internal/sys"
-	"golang.org/x/sys/unix"
 )
+
+// mayExecute wraps access(2), which goes by the real IDs: not every system can go by
+// the effective ones.
+func mayExecute(path string) error { return unix.Access(path, unix.X_OK) }
+
+// credentials returns those of this process, as far as its IDs say.
+func credentials() candidate.Credentials {
+	c := candidate.Credentials{EUID: uint32(unix.Geteuid())}
+	c.Privileged = c.EUID == 0 || unix.Getuid() != unix.Geteuid() || unix.Getgid() != unix.Getegid()
+	return c
+}
 
 // childTable is the table of processes of a system without pidfds, and without a
 // list of children or a look at one that is the same on all systems. A child is known
@@ -77,15 +92,4 @@ func (childTable) NotifyExits() (exits <-chan os.Signal, stop func()) {
 	c := make(chan os.Signal, 1)
 	signal.Notify(c, syscall.SIGCHLD)
 	return c, func() { signal.Stop(c) }
-}
-
-// mayExecute wraps access(2), which goes by the real IDs: not every system can go by
-// the effective ones.
-func mayExecute(path string) error { return unix.Access(path, unix.X_OK) }
-
-// credentials returns those of this process, as far as its IDs say.
-func credentials() candidate.Credentials {
-	c := candidate.Credentials{EUID: uint32(unix.Geteuid())}
-	c.Privileged = c.EUID == 0 || unix.Getuid() != unix.Geteuid() || unix.Getgid() != unix.Getegid()
-	return c
 }
