@@ -23,7 +23,7 @@ var bannedWords = []struct{ pattern, instead string }{
 	{`hush|hushed|bells?`, "delay before GOAWAY, wake-up"},
 	{`rungs?|ladders?|bad ?input`, "fallback, hostile children"},
 	{`rehears\w*|become leader|quieten`, "prewarm, adopt the leader's attributes, ignore signals"},
-	{`timeout|tenures?`, "what it is"},
+	{`patience|tenures?`, "what it is"},
 	{`somebody`, "the caller, the receiver, another process"},
 }
 
@@ -84,7 +84,7 @@ func TestBannedWords(t *testing.T) {
 		"// An Heirloom.", "type estate struct{}", "var estateOf int", "func Bequeath()", "s.orphanage()",
 		"is taken back", "takes back", "a took-back version", "// the way back", "onProbation(t)", "unfitFile",
 		"a Refusal", "bringToRest()", "hushFor(t)", "// Hush.", "rungEnv", "testRung(t)", "rungs", "Ladder", "rehearse()",
-		"becomeLeader()", "Quieten", "bell.go", "doorBells(bell)", "const timeout = 1", "Timeout", "patienceFor",
+		"becomeLeader()", "Quieten", "bell.go", "doorBells(bell)", "const patience = 1", "Patience", "patienceFor",
 		"tenure.go", "Somebody else",
 	} {
 		violations, err := words(fstest.MapFS{name: source("package p\n" + line + "\n")})
