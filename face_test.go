@@ -14,7 +14,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -258,33 +257,6 @@ func TestLaunchPath(t *testing.T) {
 	if len(self.launch.args) != len(os.Args) {
 		t.Errorf("arguments %q, want %q", self.launch.args, os.Args)
 	}
-}
-
-// capturedLog keeps what it is told, without the time.
-type capturedLog struct {
-	mu    sync.Mutex
-	lines []string
-}
-
-func (l *capturedLog) Info(msg string, args ...any)  { l.add("INFO ", msg, args) }
-func (l *capturedLog) Warn(msg string, args ...any)  { l.add("WARN ", msg, args) }
-func (l *capturedLog) Error(msg string, args ...any) { l.add("ERROR ", msg, args) }
-
-func (l *capturedLog) add(level, msg string, args []any) {
-	const zero = "1970-01-01T00:00:00Z "
-	line := logLine(time.Unix(0, 0), level+msg, args)
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.lines = append(l.lines, line[len(zero):len(line)-1])
-}
-
-// take returns the lines since the last call.
-func (l *capturedLog) take() []string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	lines := l.lines
-	l.lines = nil
-	return lines
 }
 
 func TestWatchModeString(t *testing.T) {

@@ -1,0 +1,75 @@
+//go:build !autorestart_portable
+
+package reaper_test
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"strconv"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/autorestart-go/autorestart"
+)
+
+// isRunning reports whether the process is a child that has not exited.
+func isRunning(pid int) bool {
+	got, err := peek(unix.P_PID, pid)
+	return err == nil && got == 0
+}
+
+func isChild(pid int) bool {
+	_, err := peek(unix.P_PID, pid)
+	return err == nil
+}
+
+func haveNoChildren() bool {
+	_, err := peek(unix.P_ALL, 0)
+	return err == unix.ECHILD
+}
+
+func haveNoZombies() bool {
+	pid, err := peek(unix.P_ALL, 0)
+	return err == unix.ECHILD || err == nil && pid == 0
+}
+
+// isHeldByTracer reports whether the process has exited and is still there.
+func isHeldByTracer(pid int) bool {
+	b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	if err != nil {
+		return false
+	}
+	_, rest, _ := bytes.Cut(b, []byte(") "))
+	return bytes.HasPrefix(rest, []byte("Z"))
+}
+
+// seesOwnProcesses reports whether /proc is there and counts PIDs as we do.
+func seesOwnProcesses() bool {
+	self, err := os.Readlink("/proc/self")
+	return err == nil && self == strconv.Itoa(os.Getpid())
+}
+
+// ticksAfterStart reports whether this image has run for so long that a PID may have
+// been given out again, and that start times, which are counted in ticks of 10 ms,
+// tell its own children from inherited ones.
+func ticksAfterStart() bool {
+	return time.Since(autorestart.LastRestart().Started) > 30*time.Millisecond
+}
+
+func freeChildren() []int {
+	list, err := autorestart.InheritedChildren()
+	check(err == nil, err)
+	pids := make([]int, len(list))
+	for i, c := range list {
+		pids[i] = c.PID
+	}
+	return pids
+}
+
+// skip ends a scenario that can't be played here.
+func skip(reason ...any) {
+	fmt.Println(append([]any{"skip:"}, reason...)...)
+	os.Exit(0)
+}
