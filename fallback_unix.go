@@ -36,7 +36,7 @@ func credentials() candidate.Credentials {
 type childTable struct{ reap.Unsupported }
 
 // Wait wraps wait4(2) with WNOHANG.
-func (childTable) Wait(pid int, e *reap.Exit) (reap.State, error) {
+func (*childTable) Wait(pid int, e *reap.Exit) (reap.State, error) {
 	if e == nil {
 		e = new(reap.Exit)
 	}
@@ -44,7 +44,7 @@ func (childTable) Wait(pid int, e *reap.Exit) (reap.State, error) {
 }
 
 // WaitAny wraps wait4(2) for any child, with WNOHANG.
-func (childTable) WaitAny(e *reap.Exit) (reap.State, error) { return wait4(-1, e) }
+func (*childTable) WaitAny(e *reap.Exit) (reap.State, error) { return wait4(-1, e) }
 
 func wait4(pid int, e *reap.Exit) (reap.State, error) {
 	var status syscall.WaitStatus
@@ -77,7 +77,7 @@ func wnohang() int {
 }
 
 // Kill wraps kill(2).
-func (childTable) Kill(pid int, sig syscall.Signal) error {
+func (*childTable) Kill(pid int, sig syscall.Signal) error {
 	err := unix.Kill(pid, sig)
 	if err == syscall.ESRCH {
 		return os.ErrProcessDone
@@ -85,10 +85,10 @@ func (childTable) Kill(pid int, sig syscall.Signal) error {
 	return os.NewSyscallError("kill", err)
 }
 
-func (childTable) ContinueSignal() syscall.Signal { return syscall.SIGCONT }
+func (*childTable) ContinueSignal() syscall.Signal { return syscall.SIGCONT }
 
 // NotifyExits has SIGCHLD sent to a channel.
-func (childTable) NotifyExits() (exits <-chan os.Signal, stop func()) {
+func (*childTable) NotifyExits() (exits <-chan os.Signal, stop func()) {
 	c := make(chan os.Signal, 1)
 	signal.Notify(c, syscall.SIGCHLD)
 	return c, func() { signal.Stop(c) }

@@ -256,7 +256,7 @@ func TestNoRollbackWithoutProc(t *testing.T) {
 
 // A pidfd stands for its process, alive, as a zombie and when it has been waited for.
 func TestPidfd(t *testing.T) {
-	table := childTable{}
+	table := new(childTable)
 	cmd := exec.Command("/bin/sleep", "60")
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -417,7 +417,7 @@ func TestParseArgs(t *testing.T) {
 // The readers agree with the kernel about this very process.
 func TestReadSelf(t *testing.T) {
 	self := os.Getpid()
-	table := childTable{}
+	table := new(childTable)
 	s, err := table.Stat(self)
 	if err != nil {
 		t.Fatal(err)
@@ -543,17 +543,17 @@ func TestParseFDSize(t *testing.T) {
 
 // What the child snapshot adds to the start of a program that has no children.
 func BenchmarkTakeSnapshot(b *testing.B) {
-	if _, state, err := (childTable{}).PeekAny(); err != nil || state != reap.NotOurs {
+	if _, state, err := new(childTable).PeekAny(); err != nil || state != reap.NotOurs {
 		b.Skip("this process has children")
 	}
 	for b.Loop() {
-		reap.TakeSnapshot(childTable{}, false)
+		reap.TakeSnapshot(new(childTable), false)
 	}
 }
 
 // A look at all descriptors, of which there are ten thousand.
 func BenchmarkPeekDescriptors(b *testing.B) {
-	table := childTable{}
+	table := new(childTable)
 	for range 5000 {
 		pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 		if err != nil {

@@ -62,7 +62,7 @@ var subreaper reap.Subreaper
 // process 1 nor a subreaper or because the system has no such thing, Run returns at
 // once with an error that wraps [errors.ErrUnsupported].
 func (o *Orphans) Run(ctx context.Context) error {
-	release, err := subreaper.Acquire(childTable{}, o.Subreaper)
+	release, err := subreaper.Acquire(new(childTable), o.Subreaper)
 	if err != nil {
 		return err
 	}

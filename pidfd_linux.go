@@ -32,10 +32,10 @@ import (
 // procfs_linux.go.
 type childTable struct{}
 
-var _ reap.Table = childTable{}
+var _ reap.Table = (*childTable)(nil)
 
 // PeekAny wraps waitid(2) for P_ALL with WNOWAIT.
-func (childTable) PeekAny() (pid int, state reap.State, err error) {
+func (*childTable) PeekAny() (pid int, state reap.State, err error) {
 	var info unix.Siginfo
 	state, err = peek(unix.P_ALL, 0, &info)
 	pid, _ = childInfo(&info)
@@ -43,13 +43,13 @@ func (childTable) PeekAny() (pid int, state reap.State, err error) {
 }
 
 // Peek wraps waitid(2) for P_PID with WNOWAIT.
-func (childTable) Peek(pid int) (reap.State, error) {
+func (*childTable) Peek(pid int) (reap.State, error) {
 	var info unix.Siginfo
 	return peek(unix.P_PID, pid, &info)
 }
 
 // PeekDescriptor wraps waitid(2) for P_PIDFD with WNOWAIT.
-func (childTable) PeekDescriptor(fd int) (pid int, err error) {
+func (*childTable) PeekDescriptor(fd int) (pid int, err error) {
 	var info unix.Siginfo
 	err = waitid(unix.P_PIDFD, fd, &info, unix.WEXITED|unix.WNOWAIT, nil)
 	pid, _ = childInfo(&info)
@@ -71,7 +71,7 @@ func peek(kind, id int, info *unix.Siginfo) (reap.State, error) {
 }
 
 // Wait wraps wait4(2) with WNOHANG.
-func (childTable) Wait(pid int, e *reap.Exit) (reap.State, error) {
+func (*childTable) Wait(pid int, e *reap.Exit) (reap.State, error) {
 	var status unix.WaitStatus
 	got, _, errno := unix.RawSyscall6(unix.SYS_WAIT4, uintptr(pid), uintptr(unsafe.Pointer(&status)),
 		unix.WNOHANG|unix.WALL, uintptr(unsafe.Pointer(usage(e))), 0, 0)
@@ -93,12 +93,12 @@ func (childTable) Wait(pid int, e *reap.Exit) (reap.State, error) {
 }
 
 // WaitAny is not needed here, and would take the children of os/exec.
-func (childTable) WaitAny(*reap.Exit) (reap.State, error) {
+func (*childTable) WaitAny(*reap.Exit) (reap.State, error) {
 	return reap.Unsupported{}.WaitAny(nil)
 }
 
 // Kill wraps kill(2).
-func (childTable) Kill(pid int, sig syscall.Signal) error {
+func (*childTable) Kill(pid int, sig syscall.Signal) error {
 	err := unix.Kill(pid, sig)
 	if err == unix.ESRCH {
 		return os.ErrProcessDone
@@ -106,10 +106,10 @@ func (childTable) Kill(pid int, sig syscall.Signal) error {
 	return os.NewSyscallError("kill", err)
 }
 
-func (childTable) ContinueSignal() syscall.Signal { return unix.SIGCONT }
+func (*childTable) ContinueSignal() syscall.Signal { return unix.SIGCONT }
 
 // NotifyExits has SIGCHLD sent to a channel.
-func (childTable) NotifyExits() (exits <-chan os.Signal, stop func()) {
+func (*childTable) NotifyExits() (exits <-chan os.Signal, stop func()) {
 	c := make(chan os.Signal, 1)
 	signal.Notify(c, unix.SIGCHLD)
 	return c, func() { signal.Stop(c) }
@@ -119,7 +119,7 @@ func (childTable) NotifyExits() (exits <-chan os.Signal, stop func()) {
 type pidfd struct{ fd *sys.FD }
 
 // Open wraps pidfd_open(2). The descriptor is close-on-exec.
-func (childTable) Open(pid int) (reap.Pidfd, error) {
+func (*childTable) Open(pid int) (reap.Pidfd, error) {
 	fd, err := sys.IgnoringEINTR(func() (int, error) { return unix.PidfdOpen(pid, 0) })
 	switch err {
 	case nil:
@@ -228,7 +228,7 @@ type poller struct {
 }
 
 // NewPoller wraps epoll_create1(2).
-func (childTable) NewPoller() (reap.Poller, error) {
+func (*childTable) NewPoller() (reap.Poller, error) {
 	n, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
 	if err != nil {
 		return nil, os.NewSyscallError("epoll_create1", err)
@@ -302,7 +302,7 @@ func (p *poller) Close() {
 }
 
 // Subreaper wraps PR_GET_CHILD_SUBREAPER of prctl(2).
-func (childTable) Subreaper() (bool, error) {
+func (*childTable) Subreaper() (bool, error) {
 	var on int32
 	_, _, errno := unix.RawSyscall6(unix.SYS_PRCTL, unix.PR_GET_CHILD_SUBREAPER, uintptr(unsafe.Pointer(&on)), 0, 0, 0, 0)
 	if errno != 0 {
@@ -312,7 +312,7 @@ func (childTable) Subreaper() (bool, error) {
 }
 
 // SetSubreaper wraps PR_SET_CHILD_SUBREAPER of prctl(2).
-func (childTable) SetSubreaper(on bool) error {
+func (*childTable) SetSubreaper(on bool) error {
 	value := uintptr(0)
 	if on {
 		value = 1
@@ -321,7 +321,7 @@ func (childTable) SetSubreaper(on bool) error {
 }
 
 // StartedByPidfd asks package os for the pidfd of a process.
-func (childTable) StartedByPidfd() bool {
+func (*childTable) StartedByPidfd() bool {
 	p, err := os.FindProcess(unix.Getpid())
 	if err != nil {
 		return false
@@ -331,25 +331,25 @@ func (childTable) StartedByPidfd() bool {
 }
 
 // Session wraps getsid(2).
-func (childTable) Session(pid int) (int, error) {
+func (*childTable) Session(pid int) (int, error) {
 	sid, err := unix.Getsid(pid)
 	return sid, os.NewSyscallError("getsid", err)
 }
 
 // PID wraps getpid(2).
-func (childTable) PID() int { return unix.Getpid() }
+func (*childTable) PID() int { return unix.Getpid() }
 
 // NewestPID returns the TID of a thread that has been started for that. It must be
 // called during package initialisation, on the main thread, which no other goroutine
 // is on.
-func (childTable) NewestPID() (int, error) {
+func (*childTable) NewestPID() (int, error) {
 	c := make(chan int)
 	go func() { c <- unix.Gettid() }()
 	return <-c, nil
 }
 
 // OpenFilesLimit wraps getrlimit(2) for RLIMIT_NOFILE.
-func (childTable) OpenFilesLimit() (soft, hard uint64, err error) {
+func (*childTable) OpenFilesLimit() (soft, hard uint64, err error) {
 	var limit unix.Rlimit
 	err = unix.Getrlimit(unix.RLIMIT_NOFILE, &limit)
 	return limit.Cur, limit.Max, os.NewSyscallError("getrlimit", err)

@@ -30,7 +30,7 @@ import (
 // OwnNumbers reports whether /proc is there and counts PIDs as this process does: one
 // mounted for another PID namespace shows this process under another number, or not
 // at all.
-func (childTable) OwnNumbers() bool {
+func (*childTable) OwnNumbers() bool {
 	var buf [16]byte
 	n, err := syscall.Readlink("/proc/self", buf[:])
 	if err != nil || n <= 0 {
@@ -41,7 +41,7 @@ func (childTable) OwnNumbers() bool {
 }
 
 // Stat reads /proc/PID/stat.
-func (childTable) Stat(pid int) (reap.Stat, error) {
+func (*childTable) Stat(pid int) (reap.Stat, error) {
 	var buf [statSize]byte
 	s, err := readStat(procPath(pid, "stat"), pid, buf[:])
 	if err != nil {
@@ -52,7 +52,7 @@ func (childTable) Stat(pid int) (reap.Stat, error) {
 
 // Args reads /proc/PID/cmdline. There are none for a process that has overwritten
 // them.
-func (childTable) Args(pid int) ([]string, error) {
+func (*childTable) Args(pid int) ([]string, error) {
 	b, err := readAll(procPath(pid, "cmdline"), make([]byte, 0, 512))
 	if err != nil {
 		return nil, err
@@ -61,20 +61,20 @@ func (childTable) Args(pid int) ([]string, error) {
 }
 
 // PIDs lists /proc.
-func (childTable) PIDs() ([]int, error) { return readNumbered("/proc") }
+func (*childTable) PIDs() ([]int, error) { return readNumbered("/proc") }
 
 // Threads lists /proc/self/task.
-func (childTable) Threads() ([]int, error) { return readNumbered("/proc/self/task") }
+func (*childTable) Threads() ([]int, error) { return readNumbered("/proc/self/task") }
 
 // ThreadStart reads /proc/self/task/TID/stat.
-func (childTable) ThreadStart(tid int) (uint64, error) {
+func (*childTable) ThreadStart(tid int) (uint64, error) {
 	var buf [statSize]byte
 	s, err := readStat(taskPath(tid, "stat"), tid, buf[:])
 	return s.start, err
 }
 
 // ChildrenOf reads /proc/self/task/TID/children.
-func (childTable) ChildrenOf(tid int) ([]int, error) {
+func (*childTable) ChildrenOf(tid int) ([]int, error) {
 	path := taskPath(tid, "children")
 	var page [4096]byte // one read returns a page at most
 	b, err := readAll(path, page[:0])
@@ -90,7 +90,7 @@ func (childTable) ChildrenOf(tid int) ([]int, error) {
 
 // FirstChildrenOf reads the first page of /proc/self/task/TID/children: some 500
 // children at least, if there are more.
-func (childTable) FirstChildrenOf(tid int) ([]int, error) {
+func (*childTable) FirstChildrenOf(tid int) ([]int, error) {
 	var page [4096]byte
 	b, err := readSmall(taskPath(tid, "children"), page[:])
 	if err != nil {
@@ -102,7 +102,7 @@ func (childTable) FirstChildrenOf(tid int) ([]int, error) {
 }
 
 // DescriptorsEnd returns FDSize of /proc/self/status.
-func (childTable) DescriptorsEnd() (int, error) {
+func (*childTable) DescriptorsEnd() (int, error) {
 	const path = "/proc/self/status"
 	b, err := readAll(path, make([]byte, 0, 4096))
 	if err != nil {
@@ -120,7 +120,7 @@ func (childTable) DescriptorsEnd() (int, error) {
 const userHZ = 100
 
 // Now is CLOCK_BOOTTIME.
-func (childTable) Now() uint64 {
+func (*childTable) Now() uint64 {
 	var t unix.Timespec
 	if unix.ClockGettime(unix.CLOCK_BOOTTIME, &t) != nil {
 		return 0
@@ -129,7 +129,7 @@ func (childTable) Now() uint64 {
 }
 
 // Time is exact to 10 ms.
-func (childTable) Time(start uint64) time.Time {
+func (*childTable) Time(start uint64) time.Time {
 	var t unix.Timespec
 	if unix.ClockGettime(unix.CLOCK_BOOTTIME, &t) != nil {
 		return time.Time{}

@@ -100,7 +100,7 @@ func DefaultEscalation() []EscalationStep {
 
 // inheritedChildren are listed while this package is initialised, before main can
 // start children of its own.
-var inheritedChildren = reap.TakeSnapshot(childTable{}, self.restarted())
+var inheritedChildren = reap.TakeSnapshot(new(childTable), self.restarted())
 
 // Run takes the inherited children that are free and reaps them until none is left,
 // and then returns nil. It returns ctx's error if ctx ends before that; the children
