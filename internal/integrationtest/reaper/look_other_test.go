@@ -1,4 +1,4 @@
-//go:build unix && !linux
+//go:build unix && (!linux || autorestart_portable)
 
 package reaper_test
 

@@ -92,12 +92,6 @@ func nextInChain() {
 	fail("exec:", err)
 }
 
-// skip ends a scenario that can't be played here.
-func skip(reason ...any) {
-	fmt.Println(append([]any{"skip:"}, reason...)...)
-	os.Exit(0)
-}
-
 // runScenario runs the scenario once with every fallback that can be forced here.
 func runScenario(t *testing.T, name string) {
 	for fallback := range fallbacks {
