@@ -14,7 +14,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -260,59 +259,6 @@ func TestLaunchPath(t *testing.T) {
 	}
 }
 
-func TestDefaultEscalation(t *testing.T) {
-	want := []EscalationStep{{syscall.SIGHUP, 5 * time.Second}, {syscall.SIGINT, 2 * time.Minute}, {syscall.SIGTERM, time.Minute}}
-	got := DefaultEscalation()
-	if !slices.Equal(got, want) {
-		t.Errorf("DefaultEscalation() = %v", got)
-	}
-	got[0].Signal = syscall.SIGKILL
-	if !slices.Equal(DefaultEscalation(), want) {
-		t.Error("a caller can change the default")
-	}
-}
-
-func TestExitString(t *testing.T) {
-	for want, e := range map[string]ChildExit{
-		"exit status 0":                              {},
-		"exit status 3":                              {Code: 3},
-		"signal: killed":                             {Code: -1, Signal: syscall.SIGKILL},
-		"signal: terminated (core dumped)":           {Code: -1, Signal: syscall.SIGTERM, CoreDump: true},
-		"waited for by another part of this process": {Code: -1, Lost: true},
-	} {
-		if got := e.String(); got != want {
-			t.Errorf("%q, want %q", got, want)
-		}
-	}
-}
-
-// capturedLog keeps what it is told, without the time.
-type capturedLog struct {
-	mu    sync.Mutex
-	lines []string
-}
-
-func (l *capturedLog) Info(msg string, args ...any)  { l.add("INFO ", msg, args) }
-func (l *capturedLog) Warn(msg string, args ...any)  { l.add("WARN ", msg, args) }
-func (l *capturedLog) Error(msg string, args ...any) { l.add("ERROR ", msg, args) }
-
-func (l *capturedLog) add(level, msg string, args []any) {
-	const zero = "1970-01-01T00:00:00Z "
-	line := logLine(time.Unix(0, 0), level+msg, args)
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.lines = append(l.lines, line[len(zero):len(line)-1])
-}
-
-// take returns the lines since the last call.
-func (l *capturedLog) take() []string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	lines := l.lines
-	l.lines = nil
-	return lines
-}
-
 func TestWatchModeString(t *testing.T) {
 	reason := errors.New("too many open files")
 	for _, test := range []struct {
@@ -434,5 +380,31 @@ func TestRejectionLogger(t *testing.T) {
 	rejectionLogger{log}.Warn("new version rejected", "reason", &candidate.Rejection{Path: "/app", Retryable: true}, "cause", plain)
 	if len(log.errs) != 2 || !isRetryable(log.errs[0]) || log.errs[1] != plain {
 		t.Errorf("got %#v", log.errs)
+	}
+}
+
+func TestDefaultEscalation(t *testing.T) {
+	want := []EscalationStep{{syscall.SIGHUP, 5 * time.Second}, {syscall.SIGINT, 2 * time.Minute}, {syscall.SIGTERM, time.Minute}}
+	got := DefaultEscalation()
+	if !slices.Equal(got, want) {
+		t.Errorf("DefaultEscalation() = %v", got)
+	}
+	got[0].Signal = syscall.SIGKILL
+	if !slices.Equal(DefaultEscalation(), want) {
+		t.Error("a caller can change the default")
+	}
+}
+
+func TestExitString(t *testing.T) {
+	for want, e := range map[string]ChildExit{
+		"exit status 0":                              {},
+		"exit status 3":                              {Code: 3},
+		"signal: killed":                             {Code: -1, Signal: syscall.SIGKILL},
+		"signal: terminated (core dumped)":           {Code: -1, Signal: syscall.SIGTERM, CoreDump: true},
+		"waited for by another part of this process": {Code: -1, Lost: true},
+	} {
+		if got := e.String(); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
 	}
 }

@@ -117,11 +117,8 @@ func silentStep(steps []watchedStep) error {
 }
 
 func silentDirectory(dir string) error {
-	st, err := sys.IgnoringEINTR(func() (st unix.Statfs_t, err error) {
-		err = unix.Statfs(dir, &st)
-		return st, err
-	})
-	if err != nil {
+	var st unix.Statfs_t
+	if err := sys.RetryEINTR(func() error { return unix.Statfs(dir, &st) }); err != nil {
 		return nil // gone meanwhile: the next Arm finds out
 	}
 	name := watch.SilentFileSystem(uint32(st.Type))

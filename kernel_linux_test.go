@@ -17,12 +17,11 @@ import (
 	"time"
 	"unsafe"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/autorestart-go/autorestart/internal/candidate"
 	"github.com/autorestart-go/autorestart/internal/forcefallback"
 	"github.com/autorestart-go/autorestart/internal/reap"
 	"github.com/autorestart-go/autorestart/internal/sys"
+	"golang.org/x/sys/unix"
 )
 
 // TestIgnoreSignals: signals are ignored for the time of the exec, but the exits of

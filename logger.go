@@ -42,14 +42,12 @@ func (l stderrLogger) write(msg string, args []any) {
 }
 
 func logLine(now time.Time, msg string, args []any) string {
-	var line strings.Builder
-	line.WriteString(now.UTC().Format(time.RFC3339) + " " + msg)
+	line := now.UTC().Format(time.RFC3339) + " " + msg
 	for i := 0; i+1 < len(args); i += 2 {
 		key, _ := args[i].(string)
-		line.WriteString(" " + key + "=" + logValue(args[i+1]))
+		line += " " + key + "=" + logValue(args[i+1])
 	}
-	line.WriteString("\n")
-	return line.String()
+	return line + "\n"
 }
 
 // logValue formats the kinds of values that this package logs.

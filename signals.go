@@ -48,9 +48,11 @@ type signalSet struct {
 func (s *signalSet) addTo(h *handover.State) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, sig := range slices.Concat(s.inherited, s.signals) {
-		if !slices.Contains(h.Numbers[handover.Signal], sig) {
-			h.Numbers[handover.Signal] = append(h.Numbers[handover.Signal], sig)
+	for _, signals := range [...][]int{s.inherited, s.signals} {
+		for _, sig := range signals {
+			if !slices.Contains(h.Numbers[handover.Signal], sig) {
+				h.Numbers[handover.Signal] = append(h.Numbers[handover.Signal], sig)
+			}
 		}
 	}
 }

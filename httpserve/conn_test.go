@@ -34,7 +34,7 @@ func connect(t *testing.T, address string) *client {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { conn.Close() })
-	conn.SetDeadline(time.Now().Add(Patience))
+	conn.SetDeadline(time.Now().Add(Timeout))
 	return &client{conn, t, bufio.NewReader(conn)}
 }
 
@@ -205,7 +205,7 @@ func TestConnectionsContinueWhenRestartIsCalledOff(t *testing.T) {
 			if b, err := c.r.Peek(1); !errors.Is(err, os.ErrDeadlineExceeded) {
 				t.Fatalf("read %q, %v before an exec", b, err)
 			}
-			c.SetReadDeadline(time.Now().Add(Patience))
+			c.SetReadDeadline(time.Now().Add(Timeout))
 		}
 		d.Ask("continue", "off")
 		for _, c := range []*client{idle, fresh, late} {

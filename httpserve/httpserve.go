@@ -60,7 +60,7 @@ import (
 // sockets, see [Serve]. If the server's BaseContext is set, it is called between
 // listening and serving: that is the place for [autorestart.Ready].
 func ListenAndServe(srv *http.Server) error {
-	ln, err := sockets.Listen("tcp", orDefault(srv.Addr, ":http"))
+	ln, err := sockets.Listen("tcp", addrOrDefault(srv.Addr, ":http"))
 	if err != nil {
 		return err
 	}
@@ -70,14 +70,14 @@ func ListenAndServe(srv *http.Server) error {
 // ListenAndServeTLS is like [http.Server.ListenAndServeTLS] with a listener of package
 // sockets, see [ListenAndServe].
 func ListenAndServeTLS(srv *http.Server, certFile, keyFile string) error {
-	ln, err := sockets.Listen("tcp", orDefault(srv.Addr, ":https"))
+	ln, err := sockets.Listen("tcp", addrOrDefault(srv.Addr, ":https"))
 	if err != nil {
 		return err
 	}
 	return ServeTLS(srv, ln, certFile, keyFile)
 }
 
-func orDefault(addr, def string) string {
+func addrOrDefault(addr, def string) string {
 	if addr == "" {
 		return def
 	}

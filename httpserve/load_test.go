@@ -60,7 +60,7 @@ func testLoad(t *testing.T, network string, secure, keepAlive bool) {
 	transport.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return new(net.Dialer).DialContext(ctx, network, address)
 	}
-	client := &http.Client{Transport: transport, Timeout: Patience}
+	client := &http.Client{Transport: transport, Timeout: Timeout}
 	stop := make(chan struct{})
 	var done, slowest atomic.Int64
 	var wg sync.WaitGroup

@@ -60,7 +60,7 @@ func askOnce(network, address string) func(client, n int) error {
 }
 
 func ask(conn net.Conn, client, n int) error {
-	conn.SetDeadline(time.Now().Add(Patience))
+	conn.SetDeadline(time.Now().Add(Timeout))
 	question := fmt.Sprintf("%d.%d", client, n)
 	if _, err := io.WriteString(conn, question); err != nil {
 		return err
@@ -145,7 +145,7 @@ func TestSocketContinuesWhenRestartIsCalledOff(t *testing.T) {
 					t.Fatalf("read %d bytes, %v before an exec", n, err)
 				}
 				d.Ask("continue", "off")
-				conn.SetReadDeadline(time.Now().Add(Patience))
+				conn.SetReadDeadline(time.Now().Add(Timeout))
 				want(t, conn, "0 waiting")
 				conn.Close()
 				wantEcho(t, network, address, 0)

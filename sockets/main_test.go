@@ -165,7 +165,7 @@ func echoPackets(conn net.PacketConn) {
 // dial connects to a socket of the daemon.
 func dial(t *testing.T, network, address string) net.Conn {
 	t.Helper()
-	d := net.Dialer{Timeout: Patience}
+	d := net.Dialer{Timeout: Timeout}
 	if network == "unixgram" {
 		d.LocalAddr = &net.UnixAddr{Net: network, Name: t.TempDir() + "/client"}
 	}
@@ -174,7 +174,7 @@ func dial(t *testing.T, network, address string) net.Conn {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { conn.Close() })
-	conn.SetDeadline(time.Now().Add(Patience))
+	conn.SetDeadline(time.Now().Add(Timeout))
 	return conn
 }
 

@@ -21,7 +21,7 @@ var registry struct {
 	keptPaths   []key // of closed listeners; removed when there can be no rollback
 }
 
-// A slot is what distinguishes a socket from the others that the program has opened.
+// A slot distinguishes a socket from the others that the program has opened.
 type slot struct {
 	network, address string
 	number           int

@@ -116,13 +116,13 @@ func (r *scenario) run(ctx context.Context, s step) error {
 		return r.awaitStart(ctx, s.version)
 	}
 
-	var back time.Duration
+	var rollback time.Duration
 	if s.outcome == rolledBack {
 		r.rollbacks++
 		if err := r.awaitStart(ctx, s.version); err != nil {
 			return err
 		}
-		back = time.Since(start)
+		rollback = time.Since(start)
 	} else {
 		r.ignored++
 	}
@@ -136,7 +136,7 @@ func (r *scenario) run(ctx context.Context, s step) error {
 	if err := r.checkUnchanged(ctx); err != nil {
 		return err
 	}
-	printStep(s, took, back, r.now)
+	printStep(s, took, rollback, r.now)
 	if rejection != "" {
 		printQuote(rejection)
 	}

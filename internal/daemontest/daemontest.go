@@ -24,7 +24,7 @@ import (
 
 // Of package testprocess, for tests that import this one with a dot.
 const (
-	Patience  = testprocess.Patience
+	Timeout   = testprocess.Timeout
 	HelperEnv = testprocess.HelperEnv
 )
 

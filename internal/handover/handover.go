@@ -1,5 +1,5 @@
 // Package handover carries what one image of a process tells the next across the
-// exec, and the way back to the image before.
+// exec, and rolls a version back that fails its trial.
 //
 // A version that has to be rolled back may hang before its main, in the
 // initialisation of a package. So this package has to be initialised before almost

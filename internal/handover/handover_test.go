@@ -55,7 +55,7 @@ func TestParse(t *testing.T) {
 		{"pid=42,future=x=y,inotify=9,", []int{9}, ""},
 		{"pid=42,PID=43,", nil, ""},
 
-		// Meant for somebody else.
+		// For another process.
 		{"", nil, foreign},
 		{"inotify=3,", nil, foreign},
 		{"pid=43,inotify=3,", nil, foreign},

@@ -2,7 +2,7 @@
 
 // The trial of a new version. The image that is known to work crosses the exec as a
 // descriptor, and is executed by it when the new version fails, whatever is on the
-// disk by then. Without /proc there is no way back, and no version is on trial.
+// disk by then. Without /proc there is no rollback, and no version is on trial.
 
 package handover
 

@@ -71,7 +71,7 @@ func TestElevatedTakesNothing(t *testing.T) {
 	d.WantAnswer("pass pipe one", "<nil>")
 	d.Tell("exec-with pid=PID,manifest=MANIFEST,previous=MANIFEST,ready=1,")
 	d.WantRestart(1)
-	d.WantLogged("other rights than who started it")
+	d.WantLogged("other rights than its starter")
 	d.WantAnswer("generation", "0")
 	// It passes nothing on either.
 	d.Write(d.Path+".new", daemontest.Image(t, 2))

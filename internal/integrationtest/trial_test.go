@@ -92,7 +92,7 @@ func TestStuckDrainerIsNotWaitedFor(t *testing.T) {
 	d.WantAnswer("get-stuck", "")
 	d.Tell("fail it is stuck")
 	program.WantRollback(d, "it is stuck")
-	d.WantLogged("a Drainer is stuck")
+	d.WantLogged("a Drainer does not return")
 }
 
 // The initialisation of another package never ends.

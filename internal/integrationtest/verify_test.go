@@ -38,7 +38,7 @@ func TestVerifyHasTheLastWord(t *testing.T) {
 				t.Errorf("verifying %q, expected %q", name, link)
 			}
 			d.Tell("verify too young")
-			d.WantLogged("a file that Verify refuses (too young)")
+			d.WantLogged("a file that Verify rejects (too young)")
 
 			d.DeployVersion(3)
 			d.Want("verifying")

@@ -48,3 +48,6 @@ func LowerOpenFilesLimit() (restore func()) { return func() {} }
 
 // IgnoringEINTR calls f: no signal interrupts it here.
 func IgnoringEINTR[T any](f func() (T, error)) (T, error) { return f() }
+
+// RetryEINTR calls f: no signal interrupts it here.
+func RetryEINTR(f func() error) error { return f() }

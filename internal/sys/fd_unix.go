@@ -48,11 +48,19 @@ func AboveStandard(fd int, err error) (*FD, error) {
 // IgnoringEINTR calls f again for as long as a signal interrupts it. The Go runtime
 // preempts goroutines by signals, so every call that can return EINTR does so sooner
 // or later.
-func IgnoringEINTR[T any](f func() (T, error)) (T, error) {
+func IgnoringEINTR[T any](f func() (T, error)) (v T, err error) {
+	err = RetryEINTR(func() error {
+		v, err = f()
+		return err
+	})
+	return v, err
+}
+
+// RetryEINTR is [IgnoringEINTR] for a call that returns nothing but an error.
+func RetryEINTR(f func() error) error {
 	for {
-		v, err := f()
-		if err != unix.EINTR {
-			return v, err
+		if err := f(); err != unix.EINTR {
+			return err
 		}
 	}
 }

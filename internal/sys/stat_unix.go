@@ -10,10 +10,8 @@ import (
 
 // Stat wraps stat(2). Its errors are [*os.PathError]s.
 func Stat(path string) (FileStat, error) {
-	st, err := IgnoringEINTR(func() (st unix.Stat_t, err error) {
-		err = unix.Stat(path, &st)
-		return st, err
-	})
+	var st unix.Stat_t
+	err := RetryEINTR(func() error { return unix.Stat(path, &st) })
 	return fileStat(&st, "stat", path, err)
 }
 

@@ -13,9 +13,9 @@ import (
 	"time"
 )
 
-// Patience is how long a test waits for something that should take milliseconds,
+// Timeout is how long a test waits for something that should take milliseconds,
 // on a machine that has nothing else to do.
-const Patience = 20 * time.Second
+const Timeout = 20 * time.Second
 
 // Stretch returns how long something may take on this machine at this moment if it
 // takes at most d on an idle one. Processes share the CPUs, so the limit grows with
@@ -38,7 +38,7 @@ func Stretch(d time.Duration) time.Duration {
 func WaitFor(t testing.TB, what string, condition func() bool) {
 	t.Helper()
 	for start := time.Now(); !condition(); time.Sleep(2 * time.Millisecond) {
-		if waited := time.Since(start); waited > Patience && waited > Stretch(Patience) {
+		if waited := time.Since(start); waited > Timeout && waited > Stretch(Timeout) {
 			t.Fatalf("no %s for %v", what, waited)
 		}
 	}
@@ -52,8 +52,8 @@ func Receive[T any](t testing.TB, what string, c <-chan T) (v T, ok bool) {
 		select {
 		case v, ok = <-c:
 			return v, ok
-		case <-time.After(Patience / 10):
-			if waited := time.Since(start); waited > Patience && waited > Stretch(Patience) {
+		case <-time.After(Timeout / 10):
+			if waited := time.Since(start); waited > Timeout && waited > Stretch(Timeout) {
 				t.Fatalf("no %s for %v", what, waited)
 			}
 		}

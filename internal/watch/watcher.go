@@ -167,12 +167,11 @@ func (w *Watcher) closeCurrent() {
 // file may be written in place later, so its content is summed, now that no caller
 // waits for the candidate any more.
 func (w *Watcher) settleAccepted() {
-	if !w.accepted {
-		return
+	if w.accepted {
+		w.accepted = false
+		w.last = w.Rules.Remember(w.current)
 	}
-	w.accepted = false
-	w.last = w.Rules.Remember(w.current)
-	w.closeCurrent()
+	w.closeCurrent() // also one without an answer
 }
 
 // look looks at the path once. It returns a candidate that is new and ready, if there

@@ -321,6 +321,20 @@ func TestWatcherAnswers(t *testing.T) {
 	})
 }
 
+// TestWatcherUnanswered: a candidate without an answer is closed, and returned again.
+func TestWatcherUnanswered(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newTestWatcher(t)
+		w.deploy(2)
+		wantVersion(t, 2, w.startNext(t.Context()))
+		before := w.sys.OpenFiles()
+		wantVersion(t, 2, w.startNext(t.Context()))
+		if n := w.sys.OpenFiles(); n != before {
+			t.Errorf("%d files are open, %d before", n, before)
+		}
+	})
+}
+
 // TestWatcherLookAgainLogs: a reason to look again is logged if it does not pass.
 func TestWatcherLookAgainLogs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -32,7 +32,7 @@ type protocol = func(*http.Server, *tls.Conn, http.Handler)
 // The error wraps [errors.ErrUnsupported] if srv has an HTTP/2 implementation that can't
 // be wrapped. Then srv serves as before.
 func (g *Group) Configure(srv *http.Server, overTLS bool) error {
-	if err := setUp(srv, overTLS); err != nil {
+	if err := prepareHTTP2(srv, overTLS); err != nil {
 		return err
 	}
 	protocols := maps.Clone(srv.TLSNextProto)
@@ -53,9 +53,9 @@ func (g *Group) Configure(srv *http.Server, overTLS bool) error {
 	return nil
 }
 
-// setUp makes srv set up HTTP/2 by its own rules, as it does when it begins to serve. The
+// prepareHTTP2 makes srv set up HTTP/2 by its own rules, as it does when it begins to serve. The
 // name of the certificate file is invalid, so srv gets no further than that.
-func setUp(srv *http.Server, overTLS bool) error {
+func prepareHTTP2(srv *http.Server, overTLS bool) error {
 	if !overTLS && !expectsHTTP2(srv) {
 		return nil
 	}

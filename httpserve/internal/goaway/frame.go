@@ -41,9 +41,9 @@ func (f *frame) number() uint32 {
 	return binary.BigEndian.Uint32(id) & maxStream
 }
 
-// A scanner finds the frames in one direction of a connection. The bytes may come in
+// A frameScanner finds the frames in one direction of a connection. The bytes may come in
 // pieces of any size.
-type scanner struct {
+type frameScanner struct {
 	frame  frame // the current one, or the last one between two frames
 	header [headerLen]byte
 	seen   int // bytes of the frame so far, header included
@@ -51,11 +51,11 @@ type scanner struct {
 }
 
 // betweenFrames reports whether the bytes so far end with the end of a frame.
-func (s *scanner) betweenFrames() bool { return s.seen == 0 }
+func (s *frameScanner) betweenFrames() bool { return s.seen == 0 }
 
 // next takes bytes from p up to the end of the frame. It returns the bytes after that,
 // and whether the frame is complete. If so, it is in s.frame.
-func (s *scanner) next(p []byte) (rest []byte, complete bool) {
+func (s *frameScanner) next(p []byte) (rest []byte, complete bool) {
 	if s.seen < headerLen {
 		n := copy(s.header[s.seen:], p)
 		p = p[n:]
@@ -77,7 +77,7 @@ func (s *scanner) next(p []byte) (rest []byte, complete bool) {
 	return p[n:], true
 }
 
-func (s *scanner) begin() {
+func (s *frameScanner) begin() {
 	h := &s.header
 	s.size = headerLen + int(h[0])<<16 + int(h[1])<<8 + int(h[2])
 	s.frame = frame{kind: h[3], flags: h[4], stream: binary.BigEndian.Uint32(h[5:]) & maxStream}
@@ -85,7 +85,7 @@ func (s *scanner) begin() {
 
 // untilEnd returns the part of p up to the end of the frame, or p if the frame does not
 // end in it.
-func (s scanner) untilEnd(p []byte) []byte {
+func (s frameScanner) untilEnd(p []byte) []byte {
 	rest, _ := s.next(p)
 	return p[:len(p)-len(rest)]
 }

@@ -16,7 +16,7 @@ func appendFrame(b []byte, kind, flags byte, stream uint32, payload string) []by
 }
 
 // scan returns the frames in p, fed in pieces of n bytes.
-func scan(s *scanner, p []byte, n int) (frames []frame) {
+func scan(s *frameScanner, p []byte, n int) (frames []frame) {
 	for piece := range slices.Chunk(p, n) {
 		for len(piece) > 0 {
 			rest, complete := s.next(piece)
@@ -44,7 +44,7 @@ func TestScanner(t *testing.T) {
 		{kind: frameGoAway, head: [8]byte{255, 255, 255, 255}},
 	}
 	for n := 1; n <= len(b); n++ {
-		var s scanner
+		var s frameScanner
 		if got := scan(&s, b, n); !slices.Equal(got, want) || !s.betweenFrames() {
 			t.Fatalf("in pieces of %d: %v, between frames: %v; want %v", n, got, s.betweenFrames(), want)
 		}
@@ -55,7 +55,7 @@ func TestUntilEnd(t *testing.T) {
 	one := appendFrame(nil, frameData, 0, 1, "0123456789")
 	two := slices.Concat(one, one)
 	for seen := range len(one) {
-		var s scanner
+		var s frameScanner
 		s.next(one[:seen])
 		if got := s.untilEnd(two[seen:]); len(got) != len(one)-seen {
 			t.Errorf("after %d bytes: %d, want %d", seen, len(got), len(one)-seen)
@@ -99,7 +99,7 @@ func FuzzScanner(f *testing.F) {
 		if n <= 0 || len(p) == 0 {
 			return
 		}
-		var whole, pieces, ends scanner
+		var whole, pieces, ends frameScanner
 		want := scan(&whole, p, len(p))
 		if got := scan(&pieces, p, n); !slices.Equal(got, want) || pieces.betweenFrames() != whole.betweenFrames() {
 			t.Fatalf("in pieces of %d: %v, want %v", n, got, want)

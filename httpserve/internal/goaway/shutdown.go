@@ -12,7 +12,7 @@ import "encoding/binary"
 // can't destroy one. If a stream was opened meanwhile, there is another PING after it.
 type shutdownState struct {
 	streams
-	in, out scanner // frames of the client, frames of the server
+	in, out frameScanner // frames of the client, frames of the server
 
 	settingsSent bool   // by the server; no frame may precede them
 	requested    bool   // the shutdown

@@ -86,7 +86,7 @@ func TestShutdownState(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			var w shutdownState
 			var sent []frame
-			var s scanner
+			var s frameScanner
 			for _, event := range test.script {
 				events[event](&w)
 				sent = append(sent, scan(&s, w.takePending(), 1<<10)...)

@@ -77,8 +77,8 @@ func WantRolledBack(d *daemontest.Daemon, reason string) {
 }
 
 // RolledBackPrefix is the beginning of the error that tells of a rollback.
-const RolledBackPrefix = "autorestart: the new version was taken back: "
+const RolledBackPrefix = "autorestart: the new version was rolled back: "
 
 // LoggedFailedBefore is what the daemon logs when it finds a version that was rolled
 // back before.
-const LoggedFailedBefore = "the version that was taken back"
+const LoggedFailedBefore = "a version that failed before"

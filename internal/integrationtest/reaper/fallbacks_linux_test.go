@@ -4,7 +4,6 @@ package reaper_test
 
 import (
 	"errors"
-	"fmt"
 	"os"
 	"os/exec"
 	"strconv"
@@ -58,12 +57,6 @@ const fewDescriptors = "few-descriptors"
 
 // withAndWithoutPidfds are the fallbacks for tests of single mishaps.
 var withAndWithoutPidfds = []string{"none", "no-pidfd-ENOSYS"}
-
-// skip ends a scenario that can't be played here.
-func skip(reason ...any) {
-	fmt.Println(append([]any{"skip:"}, reason...)...)
-	os.Exit(0)
-}
 
 // foreignProc goes on in a new PID namespace, whose processes the mounted /proc
 // shows under the numbers that they have outside.

@@ -1,4 +1,4 @@
-//go:build unix && (!linux || autorestart_portable)
+//go:build unix && !linux
 
 package reaper_test
 
