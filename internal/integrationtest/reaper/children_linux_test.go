@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"strconv"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -66,6 +67,34 @@ func freeChildren() []int {
 		pids[i] = c.PID
 	}
 	return pids
+}
+
+// listChildren lists the children of the main thread, where inherited children and
+// orphans are, or where they can't be listed all children.
+func listChildren() (pids []int) {
+	if b, err := os.ReadFile(mainThreadsChildren()); err == nil {
+		for field := range strings.FieldsSeq(string(b)) {
+			pid, err := strconv.Atoi(field)
+			check(err == nil, "children file:", string(b))
+			pids = append(pids, pid)
+		}
+		return pids
+	}
+	limit := 32768
+	if os.Getpid() >= limit {
+		limit = 4194304
+	}
+	for pid := 1; pid < limit; pid++ {
+		if isChild(pid) {
+			pids = append(pids, pid)
+		}
+	}
+	return pids
+}
+
+// mainThreadsChildren is the file that lists the children of the main thread.
+func mainThreadsChildren() string {
+	return "/proc/self/task/" + strconv.Itoa(os.Getpid()) + "/children"
 }
 
 // skip ends a scenario that can't be played here.

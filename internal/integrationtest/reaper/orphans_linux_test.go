@@ -11,7 +11,6 @@ import (
 	"runtime"
 	"slices"
 	"strconv"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -236,40 +235,12 @@ func unwaited(own []*exec.Cmd, but ...int) []int {
 		but = append(but, cmd.Process.Pid)
 	}
 	var pids []int
-	for _, pid := range possibleOrphans() {
+	for _, pid := range listChildren() {
 		if isRunning(pid) && !slices.Contains(but, pid) {
 			pids = append(pids, pid)
 		}
 	}
 	return pids
-}
-
-// possibleOrphans lists the children that orphans can be among: those of the main
-// thread or, where they can't be listed, all.
-func possibleOrphans() (pids []int) {
-	if b, err := os.ReadFile(mainThreadsChildren()); err == nil {
-		for field := range strings.FieldsSeq(string(b)) {
-			pid, err := strconv.Atoi(field)
-			check(err == nil, "children file:", string(b))
-			pids = append(pids, pid)
-		}
-		return pids
-	}
-	limit := 32768
-	if os.Getpid() >= limit {
-		limit = 4194304
-	}
-	for pid := 1; pid < limit; pid++ {
-		if isChild(pid) {
-			pids = append(pids, pid)
-		}
-	}
-	return pids
-}
-
-// mainThreadsChildren is the file that lists the children of the main thread.
-func mainThreadsChildren() string {
-	return "/proc/self/task/" + strconv.Itoa(os.Getpid()) + "/children"
 }
 
 func TestOrphans(t *testing.T) { runScenario(t, "orphans") }
@@ -326,7 +297,7 @@ var _ = registerScenario("released", needSubreaper, func() {
 	end := startOrphans(&autorestart.Orphans{Subreaper: true, Reaped: log.add})
 	own := startOwn("exit 3")
 	pid := own.Process.Pid
-	check(slices.Contains(possibleOrphans(), pid), "not a child of the main thread")
+	check(slices.Contains(listChildren(), pid), "not a child of the main thread")
 	eventually("it exits", func() bool { return isZombie(pid) })
 	runParent()
 	eventually("orphans are looked after", func() bool { return log.len() > 0 })
