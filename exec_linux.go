@@ -17,7 +17,6 @@
 package autorestart
 
 import (
-	"errors"
 	"os"
 	"strconv"
 	"strings"
@@ -44,7 +43,7 @@ var execMu sync.Mutex
 // nil: it would leave open what is handed over, and its children would inherit the
 // variable. execImage returns only if the exec failed, and then everything is as it
 // was.
-func execImage(c *candidate.Candidate, exact bool, args []string, h *handover.State, lastLook func() error) error {
+func (p *process) execImage(c *candidate.Candidate, exact bool, h *handover.State, lastLook func() error) error {
 	target := c.Path
 	if exact {
 		// Not execveat(2): only syscall.Exec keeps the runtime from starting threads.
@@ -54,12 +53,12 @@ func execImage(c *candidate.Candidate, exact bool, args []string, h *handover.St
 		}
 		target = "/proc/self/fd/" + strconv.Itoa(fd)
 	}
-	return execve(target, args, os.Environ(), h, lastLook)
+	return p.execve(target, p.launch.args, os.Environ(), h, lastLook)
 }
 
 // execve executes target unless lastLook, which may be nil, returns an error. Nothing
 // that takes time comes between the two.
-func execve(target string, args, env []string, h *handover.State, lastLook func() error) error {
+func (p *process) execve(target string, args, env []string, h *handover.State, lastLook func() error) error {
 	execMu.Lock()
 	defer execMu.Unlock()
 	defer sys.LowerOpenFilesLimit()()
@@ -68,8 +67,8 @@ func execve(target string, args, env []string, h *handover.State, lastLook func(
 	syscall.ForkLock.RLock()
 	defer syscall.ForkLock.RUnlock()
 	if h != nil {
-		h.Numbers[handover.Inotify], h.Numbers[handover.Watch] = self.events.beginHandover()
-		defer self.events.cancelHandover()
+		h.Numbers[handover.Inotify], h.Numbers[handover.Watch] = p.events.beginHandover()
+		defer p.events.cancelHandover()
 		defer ignoreSignals(h.Numbers[handover.Signal])()
 	}
 	if lastLook != nil {
@@ -87,14 +86,6 @@ func openPathOnly(path string) (*sys.FD, error) {
 	return sys.AboveStandard(sys.IgnoringEINTR(func() (int, error) {
 		return unix.Open(path, unix.O_PATH|unix.O_CLOEXEC, 0)
 	}))
-}
-
-// execTransient reports whether an exec that failed so may succeed soon, with nothing
-// changed: the file is open for writing, memory or processes are short, the file is
-// missing for a moment.
-func execTransient(err error) bool {
-	return errors.Is(err, unix.ETXTBSY) || errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.ENOMEM) ||
-		errors.Is(err, unix.ENFILE) || errors.Is(err, unix.EMFILE) || errors.Is(err, unix.ENOENT)
 }
 
 // Of getauxval(3), which Linux has had since 2.6.

@@ -139,19 +139,19 @@ var execMu sync.Mutex
 // that failed; where there is no exec, or no exact one, with an error that wraps
 // [errors.ErrUnsupported]. For a version without this library h is nil: its children
 // would inherit the variable.
-func execImage(c *candidate.Candidate, exact bool, args []string, h *handover.State, lastLook func() error) error {
+func (p *process) execImage(c *candidate.Candidate, exact bool, h *handover.State, lastLook func() error) error {
 	if exact {
 		return &os.PathError{Op: "execve by descriptor", Path: c.Path, Err: errors.ErrUnsupported}
 	}
 	if h != nil {
 		h.Texts[handover.Image] = c.ID.Format()
 	}
-	return execve(c.Path, args, os.Environ(), h, lastLook)
+	return p.execve(c.Path, p.launch.args, os.Environ(), h, lastLook)
 }
 
 // execve executes target unless lastLook returns an error. Nothing that takes time
 // comes between the two.
-func execve(target string, args, env []string, h *handover.State, lastLook func() error) error {
+func (*process) execve(target string, args, env []string, h *handover.State, lastLook func() error) error {
 	execMu.Lock()
 	defer execMu.Unlock()
 	defer sys.LowerOpenFilesLimit()()
@@ -170,13 +170,6 @@ const selfExe = "the running image" // has no path
 
 // openPathOnly fails: no version is rolled back, see [handover.CanRollBack].
 func openPathOnly(string) (*sys.FD, error) { return nil, errors.ErrUnsupported }
-
-// execTransient reports whether an exec that failed so may succeed soon, with nothing
-// changed.
-func execTransient(err error) bool {
-	return errors.Is(err, syscall.ETXTBSY) || errors.Is(err, syscall.EAGAIN) || errors.Is(err, syscall.ENOMEM) ||
-		errors.Is(err, syscall.ENFILE) || errors.Is(err, syscall.EMFILE) || errors.Is(err, os.ErrNotExist)
-}
 
 // stopIgnoring does nothing: no signal is ignored during an exec.
 func stopIgnoring(int) {}

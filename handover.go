@@ -15,26 +15,26 @@ import (
 
 // What crosses the exec, to the next version and back to the previous one.
 
-// exec executes c and hands over what it can take. It returns only if that failed.
-func (r *Restarter) exec(c *candidate.Candidate, times *RestartTimes, lastLook func() error) error {
+// exec executes c for r and hands over what c can take. It returns only if that failed.
+func (p *process) exec(r *Restarter, c *candidate.Candidate, times *RestartTimes, lastLook func() error) error {
 	times.Executed = time.Now()
 	if c.Build.WithoutLibrary || handover.Elevated() {
 		if !passing.Process.Empty() {
 			report.Warn("the new version gets no file and no state", "path", c.Path)
 		}
-		return execImage(c, r.ExactFile, self.launch.args, nil, lastLook)
+		return p.execImage(c, r.ExactFile, nil, lastLook)
 	}
-	h := self.newState(c, times)
+	h := p.newState(c, times)
 	// The trial comes before the store: a rollback that is under way has the trial
 	// locked, and waits for drainers, which may pass files on.
-	kept, err := r.addRollback(h)
+	kept, err := addRollback(h, r.ReadyTimeout)
 	defer closeAll(kept)
 	if err != nil {
 		return err
 	}
 	return passing.Process.HandOver(h, func() error {
-		subscriptions.addTo(h)
-		return execImage(c, r.ExactFile, self.launch.args, h, lastLook)
+		p.signals.addTo(h)
+		return p.execImage(c, r.ExactFile, h, lastLook)
 	})
 }
 
@@ -52,19 +52,19 @@ func (p *process) newState(c *candidate.Candidate, times *RestartTimes) *handove
 // addRollback adds to h what a rollback of the next version needs. The caller closes
 // the descriptors. A version that is itself on trial has not shown that it works: the
 // next one rolls back to the version before it.
-func (r *Restarter) addRollback(h *handover.State) (descriptors []*sys.FD, err error) {
+func addRollback(h *handover.State, readyTimeout time.Duration) (descriptors []*sys.FD, err error) {
 	copies, err := h.KeepRollback()
 	for _, fd := range copies {
 		descriptors = append(descriptors, sys.NewFD(fd))
 	}
-	if err == handover.ErrNoRollback {
+	if err == handover.ErrNotOnTrial {
 		err = nil
-		if r.ReadyTimeout > 0 {
+		if readyTimeout > 0 {
 			descriptors, err = addImage(h)
 		}
 	}
-	if r.ReadyTimeout > 0 {
-		h.Set(handover.ReadyWithin, int(min(max(1, r.ReadyTimeout.Milliseconds()), maxReadyWithin)))
+	if readyTimeout > 0 {
+		h.Set(handover.ReadyWithin, int(min(max(1, readyTimeout.Milliseconds()), maxReadyWithin)))
 	}
 	return descriptors, err
 }
@@ -129,14 +129,14 @@ func checkRollback(c *candidate.Candidate) error {
 
 // executePrevious executes the previous version. Its caller keeps this version on
 // trial meanwhile, so nothing that h names is closed.
-func executePrevious(target string, args, env []string, h *handover.State) error {
+func (p *process) executePrevious(target string, args, env []string, h *handover.State) error {
 	report.Warn("rolling back to the previous version", "reason", h.Texts[handover.Reason])
-	subscriptions.addTo(h)
+	p.signals.addTo(h)
 	var resume func()
 	if drainers := drain.Process.Notifier(); drainers != nil {
 		resume = drainers.BeginRollback()
 	}
-	err := execve(target, args, env, h, nil)
+	err := p.execve(target, args, env, h, nil)
 	report.Warn("cannot execute the previous version", "reason", err)
 	if resume != nil {
 		resume()

@@ -26,6 +26,7 @@ type process struct {
 	launch    launch
 	files     *fileSystem // for candidates
 	events    *eventSet
+	signals   signalSet
 	started   time.Time
 	ready     atomic.Int64 // when Ready was called first, in nanoseconds since 1970; 0 before
 }
@@ -48,13 +49,14 @@ func startProcess(inherited *handover.State) *process {
 		inherited: inherited,
 		launch:    launch{path: path, args: slices.Clone(os.Args), id: id},
 		files:     newFileSystem(path, id),
+		signals:   signalSet{inherited: inherited.Numbers[handover.Signal]},
 		events:    newEvents(inherited.Numbers[handover.Inotify], inherited.Numbers[handover.Watch]),
 		started:   time.Now(),
 	}
 }
 
 func init() {
-	handover.OnRollback(executePrevious)
+	handover.OnRollback(self.executePrevious)
 	if handover.Ignored != "" {
 		report.Warn("ignored what the environment says of a restart", "reason", handover.Ignored)
 	}
@@ -69,7 +71,7 @@ func (p *process) restarted() bool { return p.inherited.Number(handover.PID) != 
 // dropUnclaimed drops what this image has inherited and not claimed.
 func dropUnclaimed() {
 	passing.Process.CloseUnclaimed()
-	subscriptions.restoreDefaults()
+	self.signals.restoreDefaults()
 }
 
 // Generation returns how many images this process had before this one, each of which

@@ -1,6 +1,7 @@
 package autorestart
 
 import (
+	"errors"
 	"runtime"
 	"strings"
 	"time"
@@ -24,7 +25,7 @@ func Ready() {
 
 // ErrNoRollback is returned by [Rollback] in a version that can't be rolled back: it
 // was started afresh or without a [Restarter.ReadyTimeout], or it is ready.
-var ErrNoRollback = handover.ErrNoRollback
+var ErrNoRollback = errors.New("autorestart: no version to roll back to: this one is not on trial")
 
 // Rollback says that this version does not work. The previous version is executed
 // again, with the same PID, listeners and state, and [RolledBack] tells it err. The
@@ -36,7 +37,10 @@ func Rollback(err error) error {
 	if err != nil {
 		reason = err.Error()
 	}
-	return handover.RollBack(cleanReason(reason))
+	if err = handover.RollBack(cleanReason(reason)); err == handover.ErrNotOnTrial {
+		return ErrNoRollback
+	}
+	return err
 }
 
 // maxReason is the length in bytes to which the reason of a rollback is cut:

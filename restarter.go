@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/autorestart-go/autorestart/internal/candidate"
@@ -273,7 +274,7 @@ func (r *Restarter) execRetrying(ctx context.Context, limit time.Duration, rules
 			from, to := buildInfo(rules.Running.Build()), buildInfo(c.Build)
 			r.Logger.Info("restarting", "path", c.Path, "from", from.String(), "to", to.String())
 		}
-		err := r.exec(c, times, lastLook)
+		err := self.exec(r, c, times, lastLook)
 		// By its descriptor, the file that is missing is in /proc.
 		if !execTransient(err) || r.ExactFile && errors.Is(err, os.ErrNotExist) {
 			return err
@@ -291,4 +292,18 @@ func (r *Restarter) execRetrying(ctx context.Context, limit time.Duration, rules
 			return err
 		}
 	}
+}
+
+// execTransient reports whether an exec that failed so may succeed soon, with nothing
+// changed: the file is open for writing, memory or processes are short, the file is
+// missing for a moment.
+func execTransient(err error) bool {
+	for _, errno := range [...]syscall.Errno{
+		syscall.ETXTBSY, syscall.EAGAIN, syscall.ENOMEM, syscall.ENFILE, syscall.EMFILE, syscall.ENOENT,
+	} {
+		if errors.Is(err, errno) {
+			return true
+		}
+	}
+	return false
 }

@@ -22,25 +22,24 @@ import (
 // Children that are started while a signal is ignored go on ignoring it. A version
 // that wants to ignore it for good calls [signal.Ignore] after [Ready].
 func Notify(c chan<- os.Signal, signals ...os.Signal) {
-	subscriptions.mu.Lock() // until the end: restoreDefaults must see the subscription
-	defer subscriptions.mu.Unlock()
+	s := &self.signals
+	s.mu.Lock() // until the end: restoreDefaults must see the subscription
+	defer s.mu.Unlock()
 	for _, sig := range signals {
 		switch n, ok := sig.(syscall.Signal); {
-		case !ok, slices.Contains(subscriptions.signals, int(n)):
+		case !ok, slices.Contains(s.notified, int(n)):
 		case n == syscall.SIGTERM, n == syscall.SIGINT, n == syscall.SIGQUIT:
 		default:
-			subscriptions.signals = append(subscriptions.signals, int(n))
+			s.notified = append(s.notified, int(n))
 		}
 	}
 	signal.Notify(c, signals...)
 }
 
-// subscriptions are the signals that are ignored during the next exec.
-var subscriptions = signalSet{inherited: handover.Inherited.Numbers[handover.Signal]}
-
+// A signalSet has the signals that are ignored during the next exec.
 type signalSet struct {
 	mu        sync.Mutex
-	signals   []int
+	notified  []int // passed to Notify
 	inherited []int // ignored since the exec; none after restoreDefaults
 }
 
@@ -48,7 +47,7 @@ type signalSet struct {
 func (s *signalSet) addTo(h *handover.State) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, signals := range [...][]int{s.inherited, s.signals} {
+	for _, signals := range [...][]int{s.inherited, s.notified} {
 		for _, sig := range signals {
 			if !slices.Contains(h.Numbers[handover.Signal], sig) {
 				h.Numbers[handover.Signal] = append(h.Numbers[handover.Signal], sig)

@@ -122,9 +122,8 @@ func (s *State) keepFromChildren() {
 	}
 }
 
-// ErrNoRollback is returned where there is no version to roll back to: none, or not
-// any more.
-var ErrNoRollback = errors.New("autorestart: no version to roll back to: this one is not on trial")
+// ErrNotOnTrial says that there is no version to roll back to: none, or not any more.
+var ErrNotOnTrial = errors.New("this version is not on trial")
 
 // Executor executes an image with a state, as [Execute] does.
 type Executor func(target string, args, env []string, s *State) error

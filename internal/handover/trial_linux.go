@@ -54,7 +54,7 @@ func (s *State) startTrial() {
 	t.mu.Lock()
 	t.on, t.handed, t.env = true, *s, syscall.Environ()
 	t.timer = time.AfterFunc(time.Duration(ms)*time.Millisecond, func() {
-		for RollBack("it was not ready within "+strconv.Itoa(ms)+" ms") != ErrNoRollback {
+		for RollBack("it was not ready within "+strconv.Itoa(ms)+" ms") != ErrNotOnTrial {
 			time.Sleep(rollbackPause) // the obstacle may pass
 		}
 	})
@@ -69,7 +69,7 @@ func OnTrial() bool {
 }
 
 // KeepRollback has the next image roll back to the image that this one would roll
-// back to. It returns [ErrNoRollback] if there is none. The descriptors are copies,
+// back to. It returns [ErrNotOnTrial] if there is none. The descriptors are copies,
 // because this version may become ready before the exec; the caller owns them. An
 // error means that the next image would not be on trial.
 func (s *State) KeepRollback() (copies []int, err error) {
@@ -77,7 +77,7 @@ func (s *State) KeepRollback() (copies []int, err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if !t.on {
-		return nil, ErrNoRollback
+		return nil, ErrNotOnTrial
 	}
 	s.Numbers[ReadyWithin] = t.handed.Numbers[ReadyWithin]
 	for _, kind := range [...]NumberKind{Previous, Dir} {
@@ -129,13 +129,13 @@ func EndTrial() {
 }
 
 // RollBack executes the previous image. It returns only if that failed, or with
-// [ErrNoRollback].
+// [ErrNotOnTrial].
 func RollBack(reason string) error {
 	t := &trial
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if !t.on {
-		return ErrNoRollback
+		return ErrNotOnTrial
 	}
 	s := t.handed
 	s.Texts[Failed], s.Texts[Reason] = s.Texts[Image], reason

@@ -14,8 +14,8 @@ func (s *State) startTrial() {}
 // OnTrial reports that this image can't be rolled back.
 func OnTrial() bool { return false }
 
-// KeepRollback returns [ErrNoRollback].
-func (s *State) KeepRollback() ([]int, error) { return nil, ErrNoRollback }
+// KeepRollback returns [ErrNotOnTrial].
+func (s *State) KeepRollback() ([]int, error) { return nil, ErrNotOnTrial }
 
 // Forget does nothing: nothing crosses back.
 func Forget(NumberKind, int) {}
@@ -23,5 +23,5 @@ func Forget(NumberKind, int) {}
 // EndTrial does nothing: no image is on trial.
 func EndTrial() {}
 
-// RollBack returns [ErrNoRollback].
-func RollBack(string) error { return ErrNoRollback }
+// RollBack returns [ErrNotOnTrial].
+func RollBack(string) error { return ErrNotOnTrial }
