@@ -10,8 +10,8 @@
 // A restart is an execve(2): the PID, the standard streams and the resource limits
 // stay, and no supervisor needs to know. The new version gets the arguments that the
 // program was started with, and its current environment and working directory. The
-// memory of the program is lost, and so are descriptors that are close-on-exec, as all
-// are that Go opens, unless they are passed on.
+// memory of the program is lost. Go opens descriptors close-on-exec: they are lost, too,
+// unless they are passed on.
 //
 // # What counts as a new version
 //

@@ -16,7 +16,7 @@ type Drainer interface {
 	Quiesce()
 
 	// Drain waits until all accepted work is done, or ctx ends. Then it returns an
-	// error that says what is left; the exec cuts that off.
+	// error that names the unfinished work. The exec ends that work.
 	Drain(ctx context.Context) error
 
 	// Resume accepts work again, because there was no exec. Drain has returned before.
@@ -26,12 +26,12 @@ type Drainer interface {
 // defaultDrainTimeout is the value of a DrainTimeout of zero.
 const defaultDrainTimeout = 10 * time.Second
 
-// RegisterDrainer has d drained before each exec, together with all others, until
-// unregister is called. After [Restarter.DrainTimeout] the exec takes place
+// RegisterDrainer registers d until unregister is called. Before each exec all registered
+// drainers are drained at once. After [Restarter.DrainTimeout] the exec takes place
 // nevertheless; if the restart is called off, all drainers resume.
 func RegisterDrainer(d Drainer) (unregister func()) { return drain.Process.Register(d) }
 
 // Draining returns a channel that is closed while the program is drained for a
-// restart. A handler that would go on for long ends then. If the restart is called
+// restart. Long-running handlers should return when it is closed. If the restart is called
 // off, the next call returns another channel.
 func Draining() <-chan struct{} { return drain.Process.Draining() }

@@ -93,7 +93,7 @@ func launchID(path string, inherited *handover.State) candidate.ID {
 	return id
 }
 
-// launchPath returns what the image before says, if there was one. Otherwise it is
+// launchPath returns what the previous image says, if there was one. Otherwise it is
 // what argv[0] says, as long as that leads to the same file as what the system
 // says: only argv[0] keeps a symbolic link.
 func launchPath(inherited *handover.State) string {

@@ -36,6 +36,6 @@ func InheritedNames() []string { return passing.Process.Names() }
 func SetState(name string, value []byte) { passing.Process.SetState(name, value) }
 
 // State returns what an earlier image, or this one, has set under the given name, and
-// whether there is any. Ready drops what this version has not asked for, see
+// whether there is any. [Ready] drops states that this version has not read, see
 // [Inherited].
 func State(name string) (value []byte, ok bool) { return passing.Process.State(name) }

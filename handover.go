@@ -51,7 +51,7 @@ func (p *process) newState(c *candidate.Candidate, times *RestartTimes) *handove
 
 // addRollback adds to h what a rollback of the next version needs. The caller closes
 // the descriptors. A version that is itself on trial has not shown that it works: the
-// next one rolls back to the version before it.
+// next one rolls back to its predecessor.
 func addRollback(h *handover.State, readyTimeout time.Duration) (descriptors []*sys.FD, err error) {
 	copies, err := h.KeepRollback()
 	for _, fd := range copies {

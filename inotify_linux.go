@@ -61,7 +61,7 @@ func (s *eventSet) Open() (watch.Source, error) {
 	n := &inotify{set: s, fd: fd.Int()}
 	n.file = fd.File("inotify")
 	for _, wd := range watches {
-		// A watch of the image before. A directory that is still on the path gets the same
+		// A watch of the previous image. A directory that is still on the path gets the same
 		// watch descriptor again; Arm drops the others.
 		n.steps = append(n.steps, watchedStep{wd: wd})
 	}
@@ -240,7 +240,7 @@ func (n *inotify) concerns(event unix.InotifyEvent, name []byte) bool {
 		known = true
 	}
 	if !known && event.Mask&unix.IN_IGNORED == 0 {
-		// A watch of the image before this one, on a directory that has left the path.
+		// A watch of the previous image, on a directory that has left the path.
 		unix.InotifyRmWatch(n.fd, uint32(event.Wd))
 	}
 	return false

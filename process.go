@@ -79,7 +79,8 @@ func dropUnclaimed() {
 func Generation() int { return self.inherited.Number(handover.Generation) }
 
 // RestartTimes says when the restart that began this image reached each of its steps,
-// by the system's clock. A step that had nothing to do has the time of the one before.
+// by the system's clock. A step that was
+// skipped has the time of the previous step.
 type RestartTimes struct {
 	Seen     time.Time // a new file was noticed, or Restart was called
 	Judged   time.Time // the file was found complete and executable, and Verify had accepted it

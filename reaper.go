@@ -37,9 +37,8 @@ type Reaper struct {
 	// If nil, no child is skipped.
 	Skip func(Child) bool
 
-	// Reaped is called for every child that is gone, for one at a time, in the order
-	// in which they were reaped. Its goroutine does nothing else, so it may take its
-	// time or take locks; children are reaped meanwhile. If it is more than a hundred
+	// Reaped is called for every child that is gone, in the order in which they were
+	// reaped. The calls don't overlap, and may block: children are reaped meanwhile. If it is more than a hundred
 	// thousand reports behind, further ones are dropped, and their number is logged.
 	// Run returns after the last call has returned, so Reaped must not wait for Run.
 	// If nil, children are reaped faster: their names are not looked up, which takes
@@ -82,7 +81,7 @@ func (e ChildExit) String() string {
 }
 
 // EscalationStep is one step of an escalation: a signal, and how long after the step
-// before it, or after the beginning, it is sent to the children that are still there.
+// before it, or after the call of Run, it is sent to the children that are still there.
 type EscalationStep struct {
 	Signal syscall.Signal
 	After  time.Duration

@@ -20,7 +20,7 @@ type RejectedError struct {
 	// left alone until it changes.
 	Retryable bool
 
-	Err error // the cause, where it is an error of its own
+	Err error // the underlying error; nil if there is none
 }
 
 func (e *RejectedError) Error() string {

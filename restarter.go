@@ -27,9 +27,9 @@ type Restarter struct {
 	// deploys. If relative, it starts from the working directory of the call.
 	Path string
 
-	// Verify is called with a new version that is ready, open for reading, and has
-	// the last word on it. The file that it accepts is the one that is executed: if the
-	// file is changed or replaced meanwhile, everything begins anew. An error rejects
+	// Verify is called with a new version that is ready, open for reading, and
+	// decides whether it is executed. The file that it accepts is the one that is executed: if the
+	// file is changed or replaced meanwhile, the new file is judged and verified again. An error rejects
 	// the version until the file changes; a [*RejectedError] that is Retryable only for
 	// now. Verify must not close the file. If nil, every version that is ready is
 	// accepted.
@@ -53,16 +53,16 @@ type Restarter struct {
 	// on running, and BeforeExec is called again with the next attempt.
 	BeforeExec func(context.Context) error
 
-	// DrainTimeout is how long the drainers registered with [RegisterDrainer], as those of
-	// the listeners of package sockets, may take to finish the work that has begun. Then
-	// that is cut off. If zero, it is 10 s; if negative, nothing is waited for.
+	// DrainTimeout is the time that drainers, see [RegisterDrainer], have to finish their
+	// work; the listeners of package sockets are such drainers. Then the exec takes
+	// place. If zero, it is 10 s; if negative, nothing is waited for.
 	DrainTimeout time.Duration
 
 	// ReadyTimeout is how long the new version may take from its start until it
 	// calls [Ready]. If it doesn't, if it calls [Rollback], or if its main panics or
 	// returns under [RollbackUnlessReady], this image is executed again. A version that does not
-	// contain this library is then rejected. If zero, the new version stays
-	// in any case. It needs Linux and /proc, and is rounded to milliseconds.
+	// contain this library is then rejected. If zero, the new version is
+	// never rolled back. It needs Linux and /proc, and is rounded to milliseconds.
 	ReadyTimeout time.Duration
 
 	// PollInterval is as in [Watcher].
@@ -128,7 +128,7 @@ func (r *Restarter) Run(ctx context.Context) error {
 //
 // An error that may pass by itself, as for a file that is missing for a moment or
 // still being written, is followed by another attempt until ctx ends. The error then
-// tells both that and what Restart was waiting for.
+// wraps the cause of ctx and the last failure.
 func (r *Restarter) Restart(ctx context.Context) error {
 	err := r.restart(ctx)
 	if cause := context.Cause(ctx); cause != nil && !errors.Is(err, cause) {

@@ -11,8 +11,8 @@ import (
 )
 
 // Notify is [signal.Notify] for a program that restarts. Between the exec and the
-// call of Notify in the next version the signals are ignored, where otherwise they
-// would end the process. A version that never subscribes to a signal gets its default
+// call of Notify in the next version the signals are ignored. Without Notify they would
+// end the process. A version that never subscribes to a signal gets its default
 // action back when it calls [Ready], or after a minute. A signal that arrives while it
 // is ignored is lost.
 //

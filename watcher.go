@@ -10,8 +10,8 @@ import (
 )
 
 // A Watcher reports new versions of an executable: files at its path that are
-// ready to be executed and differ in content from the version before, which is
-// at first the image that this process runs.
+// ready to be executed and differ in content from the version reported last, or
+// at first from the running image.
 //
 // The zero value watches this program's own executable. Set the fields before
 // the first call of Next, and call Close when Next is not called any more.
@@ -45,7 +45,7 @@ type Change struct {
 	Path     string    // absolute
 	Size     int64     // bytes
 	Seen     time.Time // when it was found ready
-	Old, New BuildInfo // of the version before, as far as its file is still there, and of this one
+	Old, New BuildInfo // of the previous version, as far as its file is still there, and of this one
 }
 
 // Next waits for the next new version and returns it. A version that was there
@@ -56,9 +56,9 @@ type Change struct {
 //   - when Path is empty and the program's own path can't be told, or when it is
 //     relative and the working directory can't.
 //
-// Everything else is no reason to give up: without events it polls, see Mode,
-// and a file that can't be executed is passed over, see Logger. Next must not
-// be called by two goroutines at a time.
+// Nothing else ends Next: without events it polls, see Mode, and a file that can't be
+// executed is passed over, see Logger. Next must not be called by two goroutines at a
+// time.
 func (w *Watcher) Next(ctx context.Context) (Change, error) {
 	inner := w.inner.Load()
 	if inner == nil {

@@ -76,7 +76,8 @@ func (g *Group) Draining() <-chan struct{} {
 	return g.draining
 }
 
-// Notifier returns the group if anything would notice a drain, and nil otherwise.
+// Notifier returns the group if it has drainers or its channel was asked for, and nil
+// otherwise.
 func (g *Group) Notifier() Notifier {
 	g.mu.Lock()
 	defer g.mu.Unlock()

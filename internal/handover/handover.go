@@ -9,7 +9,7 @@
 //
 // # Compatibility
 //
-// The image before and the image after may contain different versions of this
+// The previous image and the next one may contain different versions of this
 // library. These rules hold for what crosses, here and in internal/passing and
 // package sockets; the files in the testdata folders show it, and tests compare.
 //   - A key keeps its meaning for ever. Another meaning gets another key.
@@ -83,7 +83,7 @@ func (s *State) Number(kind NumberKind) int {
 // Set makes n the one number of its kind.
 func (s *State) Set(kind NumberKind, n int) { s.Numbers[kind] = []int{n} }
 
-// Inherited is what the image before this one, in this same process, left for it;
+// Inherited is what the previous image of this process left for this one;
 // its PID is 0 if there was none. Ignored says why what was found in the environment
 // was not taken.
 var Inherited, Ignored = inherit()

@@ -16,7 +16,7 @@ type Conn interface {
 	BetweenRequests(mayPark bool)
 
 	// RequestStarted reports that the next request has started. It is needed for a
-	// request that was read together with the one before.
+	// request that was read together with the previous one.
 	RequestStarted()
 
 	// LastRead returns the time of the last read that returned data, and whether the

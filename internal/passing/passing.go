@@ -19,7 +19,7 @@ const unclaimedTimeout = time.Minute
 // Process has the files and states of this process.
 var Process = NewStore(&handover.Inherited)
 
-// A Store has the files and states of one image: those that the image before passed
+// A Store has the files and states of one image: those that the previous image passed
 // to it, and those that it passes on.
 type Store struct {
 	mu        sync.Mutex

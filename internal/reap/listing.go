@@ -110,7 +110,7 @@ const maxWaited = 99999
 
 // listByWaiting finds children without a list of them, and without a look at a
 // child that does not take it: it waits for the zombies, and keeps their exits for
-// whoever takes them. That is done only if the image before was one of ours:
+// whoever takes them. That is done only if the previous image was one of ours:
 // otherwise there are no children as a rule, and no cheap way to know. Nothing that
 // this image has started can be among them, because it has not started anything.
 func (s *Snapshot) listByWaiting(executed bool) {

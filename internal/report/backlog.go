@@ -27,7 +27,7 @@ func (b *Backlog) Warn(msg string, args ...any) {
 	b.flush()
 }
 
-// Attach has l log what waits and all that follows. A nil l changes nothing.
+// Attach sends waiting and later lines to l. A nil l changes nothing.
 func (b *Backlog) Attach(l Logger) {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -32,8 +32,8 @@ type Source interface {
 }
 
 // A Watcher finds new versions of an executable: files at its path that are ready to
-// be executed and differ in content from the version before, which is at first the
-// image that this process runs. Set the exported fields before the first call.
+// be executed and differ in content from the version accepted last, or at first from
+// the running image. Set the exported fields before the first call.
 //
 // Next returns a candidate. The caller answers it by one of Accepted, Rejected and
 // LookAgain before it calls Next again. The candidate belongs to the watcher and is
@@ -218,7 +218,7 @@ func (w *Watcher) conclude(id candidate.ID, rejection *candidate.Rejection) {
 }
 
 // consider reports whether c is a new version that is ready. Without a rejection, a
-// version that is not new is the same as the one before.
+// version that is not new is the same as the previous one.
 func (w *Watcher) consider(c *candidate.Candidate) (isNew bool, _ *candidate.Rejection) {
 	w.Rules.ReopenRunning()
 	same, err := w.Base().SameContent(c)
