@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/autorestart-go/autorestart/internal/candidate"
+	"github.com/autorestart-go/autorestart/internal/handover"
 )
 
 var (
@@ -406,5 +407,22 @@ func TestExitString(t *testing.T) {
 		if got := e.String(); got != want {
 			t.Errorf("%q, want %q", got, want)
 		}
+	}
+}
+
+// TestTimesCross: the form in which other versions of this library write and read the
+// times of a restart, as in internal/handover/testdata.
+func TestTimesCross(t *testing.T) {
+	const golden = "1/2/3/4/5/"
+	times := RestartTimes{
+		Seen: time.Unix(0, 1), Judged: time.Unix(0, 2), Quiesced: time.Unix(0, 3), Drained: time.Unix(0, 4), Executed: time.Unix(0, 5),
+	}
+	if got := times.format(); got != golden {
+		t.Errorf("written as %q, want %q", got, golden)
+	}
+	inherited := new(handover.State)
+	inherited.Texts[handover.Times] = golden
+	if got := (&process{inherited: inherited}).restartTimes(); got != times {
+		t.Errorf("read %+v, want %+v", got, times)
 	}
 }

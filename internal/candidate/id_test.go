@@ -38,3 +38,16 @@ func TestMark(t *testing.T) {
 		}
 	}
 }
+
+// TestMarkCrosses: the form in which other versions of this library write and read which
+// file was executed, as in internal/handover/testdata.
+func TestMarkCrosses(t *testing.T) {
+	id := ID{Dev: 0xfd00, Ino: 0x1a2b, Size: 0x25a0c0, Mtime: 0x17c0ffee12345678, Ctime: 1, UID: 2, GID: 3, Perm: 0o755, Regular: true}
+	const golden = "fd00/1a2b/25a0c0/17c0ffee12345678/"
+	if got := id.Mark(); got != golden {
+		t.Errorf("the mark is %q, want %q", got, golden)
+	}
+	if got := ParseID(golden + "1/2/3/1ed/"); got != id {
+		t.Errorf("read %+v, want %+v", got, id)
+	}
+}
