@@ -42,7 +42,7 @@ const (
 // what can't be read stays empty.
 func ReadBuild(r io.ReaderAt, size int64) (b Build) {
 	f := file{r: r, size: size}
-	if f.parse() != nil {
+	if f.readHeader() != nil {
 		return b
 	}
 	t := &f.layout.sections

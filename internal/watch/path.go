@@ -1,6 +1,9 @@
 package watch
 
-import "strings"
+import (
+	"path"
+	"strings"
+)
 
 // A Step is one look-up that resolving a path makes: the name in the directory, which
 // is free of symbolic links.
@@ -15,9 +18,9 @@ const maxSymlinks = 40
 // missing: its last step is then the one that would have to succeed. readLink returns
 // the target of a symbolic link, an error wrapping os.ErrNotExist if there is nothing,
 // and an empty target for everything else.
-func PathSteps(path string, readLink func(string) (string, error)) []Step {
+func PathSteps(absolute string, readLink func(string) (string, error)) []Step {
 	var steps []Step
-	dir, rest, links := "/", path, 0
+	dir, rest, links := "/", absolute, 0
 	for rest != "" {
 		name, tail, more := strings.Cut(rest, "/")
 		rest = tail
@@ -25,11 +28,11 @@ func PathSteps(path string, readLink func(string) (string, error)) []Step {
 		case "", ".":
 			continue
 		case "..":
-			dir = parent(dir)
+			dir = path.Dir(dir)
 			continue
 		}
 		steps = append(steps, Step{Dir: dir, Name: name})
-		full := join(dir, name)
+		full := path.Join(dir, name)
 		target, err := readLink(full)
 		switch {
 		case err != nil:
@@ -52,16 +55,4 @@ func PathSteps(path string, readLink func(string) (string, error)) []Step {
 		}
 	}
 	return steps
-}
-
-// join and parent do what those of package path do, for paths that need no cleaning.
-func join(dir, name string) string {
-	if dir == "/" {
-		return dir + name
-	}
-	return dir + "/" + name
-}
-
-func parent(dir string) string {
-	return dir[:max(1, strings.LastIndexByte(dir, '/'))]
 }

@@ -121,24 +121,6 @@ func TestPathStepsLinkLimit(t *testing.T) {
 	}
 }
 
-func TestJoinParent(t *testing.T) {
-	for _, test := range []struct{ dir, name, full string }{
-		{"/", "a", "/a"},
-		{"/a", "b", "/a/b"},
-		{"/a/b", "c", "/a/b/c"},
-	} {
-		if got := join(test.dir, test.name); got != test.full {
-			t.Errorf("join(%s, %s) is %s", test.dir, test.name, got)
-		}
-		if got := parent(test.full); got != test.dir {
-			t.Errorf("parent(%s) is %s", test.full, got)
-		}
-	}
-	if got := parent("/"); got != "/" {
-		t.Errorf("parent(/) is %s", got)
-	}
-}
-
 // readLink asks the file system.
 func readLink(name string) (string, error) {
 	target, err := os.Readlink(name)
@@ -218,7 +200,7 @@ func TestPathStepsOfTrees(t *testing.T) {
 			files++
 			last := steps[len(steps)-1]
 			want, err := filepath.EvalSymlinks(path)
-			if got := join(last.Dir, last.Name); err != nil || got != want {
+			if got := filepath.Join(last.Dir, last.Name); err != nil || got != want {
 				t.Errorf("%s: ends at %s, want %s, %v", path, got, want, err)
 			}
 		}
