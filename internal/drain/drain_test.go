@@ -172,3 +172,34 @@ func TestRollbackDuringDrain(t *testing.T) {
 		r.check(t, "quiesce", "drain", "drain", "resume")
 	})
 }
+
+// TestRollbackDuringStuckDrain: the group is locked by a drainer that does not return
+// from a restart, and the rollback does not wait for that either.
+func TestRollbackDuringStuckDrain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var g Group
+		s := make(stuck)
+		g.Register(s)
+		go g.Begin(context.Background(), time.Minute)
+		synctest.Wait()
+		start := time.Now()
+		var resume func()
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			resume = g.Notifier().BeginRollback()
+		}()
+		select {
+		case <-done:
+		case <-time.After(time.Minute):
+			t.Error("waits for the stuck drainer")
+		}
+		if took := time.Since(start); took != stuckTimeout {
+			t.Errorf("waited for %v, want %v", took, stuckTimeout)
+		}
+		close(s)
+		<-done
+		resume()
+		synctest.Wait()
+	})
+}

@@ -142,6 +142,28 @@ func TestDrainEndsWithContext(t *testing.T) {
 	}
 }
 
+// causes is an error that can't be compared with another.
+type causes []string
+
+func (c causes) Error() string { return strings.Join(c, ", ") }
+
+// The cause of the end of a context can be any error, and is returned alone.
+func TestDrainEndsWithAnyCause(t *testing.T) {
+	registerRecorder(t)
+	r := restarterCalledOff(t, func() { t.Error("BeforeExec was called") })
+	for name, restart := range map[string]func(context.Context) error{"Restart": r.Restart, "Run": r.Run} {
+		ctx, cancel := context.WithCancelCause(t.Context())
+		draining := autorestart.Draining()
+		go func() {
+			<-draining
+			cancel(causes{"the program", "stops"})
+		}()
+		if err := restart(ctx); err == nil || err.Error() != "the program, stops" {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
 // A Drainer that is registered after all others are drained is quiesced at once.
 func TestRegisterWhileDraining(t *testing.T) {
 	first := registerRecorder(t)

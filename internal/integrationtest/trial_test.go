@@ -95,6 +95,16 @@ func TestStuckDrainerIsNotWaitedFor(t *testing.T) {
 	d.WantLogged("a Drainer does not return")
 }
 
+// Nor does one that is stuck in a restart of the version on trial.
+func TestDrainerStuckInRestartIsNotWaitedFor(t *testing.T) {
+	d := program.OnTrial(t, time.Minute)
+	d.WantAnswer("get-stuck", "")
+	d.Tell("exec")
+	d.Tell("fail it is stuck")
+	program.WantRollback(d, "it is stuck")
+	d.WantLogged("a Drainer does not return")
+}
+
 // The initialisation of another package never ends.
 func TestHangBeforeMain(t *testing.T) {
 	program.NeedRollback(t)

@@ -1,6 +1,7 @@
 package reap
 
 import (
+	"cmp"
 	"errors"
 	"os"
 	"slices"
@@ -37,7 +38,8 @@ type fakeProcess struct {
 	exited               bool
 	code                 int
 	signals              []syscall.Signal
-	gone                 bool // waited for
+	gone                 bool   // waited for
+	command              string // "program" if empty
 }
 
 const self = 100
@@ -328,7 +330,14 @@ func (f *fakeTable) Stat(pid int) (Stat, error) {
 	if f.noProc != nil || p == nil {
 		return Stat{}, os.ErrNotExist
 	}
-	return Stat{Command: "program", State: 'S', Parent: p.parent, Session: p.session, Start: p.start}, nil
+	return Stat{Command: cmp.Or(p.command, "program"), State: 'S', Parent: p.parent, Session: p.session, Start: p.start}, nil
+}
+
+// rename has a process execute another program.
+func (f *fakeTable) rename(pid int, command string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.processes[pid].command = command
 }
 
 func (f *fakeTable) PIDs() (pids []int, err error) {

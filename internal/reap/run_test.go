@@ -196,6 +196,30 @@ func TestAdopted(t *testing.T) {
 	}, 201, 202)
 }
 
+// TestAdoptedName: the name is that of the program that the child ran at its end.
+func TestAdoptedName(t *testing.T) {
+	onSystems(t, func(t *testing.T, f *fakeTable) {
+		s := TakeSnapshot(f, true)
+		f.later()
+		a, ok := s.Adopt(201)
+		if !ok {
+			t.Fatal("can't be adopted")
+		}
+		f.rename(201, "renamed")
+		go func() {
+			time.Sleep(time.Second)
+			a.Signal(syscall.SIGKILL)
+		}()
+		want := "renamed"
+		if _, err := f.Stat(201); err != nil {
+			want = ""
+		}
+		if e, err := a.Wait(t.Context()); err != nil || e.Command != want {
+			t.Errorf("%+v, %v; want the name %q", e, err, want)
+		}
+	}, 201)
+}
+
 func TestAdoptedLost(t *testing.T) {
 	onSystems(t, func(t *testing.T, f *fakeTable) {
 		s := TakeSnapshot(f, true)

@@ -464,3 +464,22 @@ func TestWatcherReplacesEvents(t *testing.T) {
 		}
 	})
 }
+
+// TestWatcherNextAfterClose: a candidate that was accepted is closed with the watcher.
+func TestWatcherNextAfterClose(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newTestWatcher(t)
+		w.deploy(2)
+		wantVersion(t, 2, w.startNext(t.Context()))
+		w.Accepted()
+		if err := w.Close(); err != nil {
+			t.Error(err)
+		}
+		ctx, cancel := context.WithCancelCause(t.Context())
+		cause := errors.New("called off")
+		cancel(cause)
+		if _, err := w.Next(ctx); err != cause {
+			t.Errorf("got %v, want %v", err, cause)
+		}
+	})
+}
