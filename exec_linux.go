@@ -10,7 +10,7 @@
 //
 // What execve keeps is told in its man page. What needs care beside it: the soft
 // RLIMIT_NOFILE, see sys.LowerOpenFilesLimit; what belongs to the calling thread, see
-// adoptLeader; signals whose default action ends the process, see ignoreSignals; the
+// adoptLeader; signals whose default action ends the process, see signalSet.ignore; the
 // inotify descriptors, which cross on purpose, see eventSet; and a fork in another
 // goroutine, which must not inherit them.
 
@@ -69,7 +69,7 @@ func (p *process) execve(target string, args, env []string, h *handover.State, l
 	if h != nil {
 		h.Numbers[handover.Inotify], h.Numbers[handover.Watch] = p.events.beginHandover()
 		defer p.events.cancelHandover()
-		defer ignoreSignals(h.Numbers[handover.Signal])()
+		defer p.signals.ignore(h)()
 	}
 	if lastLook != nil {
 		if err := lastLook(); err != nil {

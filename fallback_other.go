@@ -151,12 +151,15 @@ func (p *process) execImage(c *candidate.Candidate, exact bool, h *handover.Stat
 
 // execve executes target unless lastLook returns an error. Nothing that takes time
 // comes between the two.
-func (*process) execve(target string, args, env []string, h *handover.State, lastLook func() error) error {
+func (p *process) execve(target string, args, env []string, h *handover.State, lastLook func() error) error {
 	execMu.Lock()
 	defer execMu.Unlock()
 	defer sys.LowerOpenFilesLimit()()
 	syscall.ForkLock.RLock()
 	defer syscall.ForkLock.RUnlock()
+	if h != nil {
+		defer p.signals.ignore(h)()
+	}
 	if lastLook != nil {
 		if err := lastLook(); err != nil {
 			return err
@@ -170,6 +173,9 @@ const selfExe = "the running image" // has no path
 
 // openPathOnly fails: no version is rolled back, see [handover.CanRollBack].
 func openPathOnly(string) (*sys.FD, error) { return nil, errors.ErrUnsupported }
+
+// ignoreSignals does nothing: signals keep their actions during an exec.
+func ignoreSignals([]int) (restore func()) { return func() {} }
 
 // stopIgnoring does nothing: no signal is ignored during an exec.
 func stopIgnoring(int) {}

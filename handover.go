@@ -33,7 +33,6 @@ func (p *process) exec(r *Restarter, c *candidate.Candidate, times *RestartTimes
 		return err
 	}
 	return passing.Process.HandOver(h, func() error {
-		p.signals.addTo(h)
 		return p.execImage(c, r.ExactFile, h, lastLook)
 	})
 }
@@ -131,7 +130,6 @@ func checkRollback(c *candidate.Candidate) error {
 // trial meanwhile, so nothing that h names is closed.
 func (p *process) executePrevious(target string, args, env []string, h *handover.State) error {
 	report.Warn("rolling back to the previous version", "reason", h.Texts[handover.Reason])
-	p.signals.addTo(h)
 	var resume func()
 	if drainers := drain.Process.Notifier(); drainers != nil {
 		resume = drainers.BeginRollback()

@@ -19,6 +19,7 @@ import (
 
 	"github.com/autorestart-go/autorestart/internal/candidate"
 	"github.com/autorestart-go/autorestart/internal/forcefallback"
+	"github.com/autorestart-go/autorestart/internal/handover"
 	"github.com/autorestart-go/autorestart/internal/reap"
 	"github.com/autorestart-go/autorestart/internal/sys"
 	"golang.org/x/sys/unix"
@@ -44,6 +45,26 @@ func TestIgnoreSignals(t *testing.T) {
 	if handler(syscall.SIGUSR1) != usr1 || handler(syscall.SIGCHLD) != chld {
 		t.Error("the handlers are not restored")
 	}
+}
+
+// TestSignalsDuringExec: as long as an exec ignores signals, no subscription is made and
+// no default action is restored. Both would be undone, or undo what the exec does.
+func TestSignalsDuringExec(t *testing.T) {
+	s := &signalSet{notified: []int{int(syscall.SIGUSR1)}, inherited: []int{int(syscall.SIGUSR2)}}
+	h := new(handover.State)
+	restore := s.ignore(h)
+	if got := h.Numbers[handover.Signal]; !slices.Equal(got, []int{int(syscall.SIGUSR2), int(syscall.SIGUSR1)}) {
+		t.Errorf("handed over %v", got)
+	}
+	if s.mu.TryLock() {
+		t.Error("the set is not locked")
+		s.mu.Unlock()
+	}
+	restore()
+	if !s.mu.TryLock() {
+		t.Fatal("the set is locked after the exec has failed")
+	}
+	s.mu.Unlock()
 }
 
 // TestOpenForWriting: complete or not, a file that another process may still write has to

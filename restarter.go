@@ -109,7 +109,7 @@ func (r *Restarter) Run(ctx context.Context) error {
 		}
 		err = r.replaceImage(ctx, w.Rules, c)
 		switch {
-		case ctx.Err() != nil && errors.Is(err, context.Cause(ctx)):
+		case err == errEnded:
 			return context.Cause(ctx)
 		case isRetryable(err):
 			w.LookAgain(err)
@@ -131,11 +131,19 @@ func (r *Restarter) Run(ctx context.Context) error {
 // wraps the cause of ctx and the last failure.
 func (r *Restarter) Restart(ctx context.Context) error {
 	err := r.restart(ctx)
-	if cause := context.Cause(ctx); cause != nil && !errors.Is(err, cause) {
-		return errors.Join(cause, err)
+	switch {
+	case ctx.Err() == nil:
+		return err
+	case err == errEnded:
+		return context.Cause(ctx)
+	default:
+		return errors.Join(context.Cause(ctx), err)
 	}
-	return err
 }
+
+// errEnded says that ctx has ended on the way to the exec. Run and Restart return the
+// cause in its place, which may be an error that can't be compared.
+var errEnded = errors.New("autorestart: the context has ended")
 
 // restart is Restart, but that its error need not tell of the end of ctx.
 func (r *Restarter) restart(ctx context.Context) error {
@@ -187,7 +195,7 @@ func (r *Restarter) replaceImage(ctx context.Context, rules *candidate.Rules, c 
 	case restarting <- struct{}{}:
 		defer func() { <-restarting }()
 	case <-ctx.Done():
-		return context.Cause(ctx)
+		return errEnded
 	}
 	if err := r.verify(ctx, rules, c); err != nil {
 		return err
@@ -242,7 +250,7 @@ func (r *Restarter) drain(ctx context.Context, times *RestartTimes) (resume func
 	}
 	d, err := drainers.Begin(ctx, timeout)
 	if err != nil {
-		return nil, false, err
+		return nil, false, errEnded
 	}
 	times.Quiesced, times.Drained = d.Quiesced, d.Drained
 	return d.Resume, true, nil
@@ -265,7 +273,7 @@ func (r *Restarter) execRetrying(ctx context.Context, limit time.Duration, rules
 	for start, first := time.Now(), true; ; first = false {
 		// The steps before may have taken long.
 		if ctx.Err() != nil {
-			return context.Cause(ctx)
+			return errEnded
 		}
 		if err := lastLook(); err != nil {
 			return err
@@ -288,8 +296,8 @@ func (r *Restarter) execRetrying(ctx context.Context, limit time.Duration, rules
 				Err:       err,
 			}
 		}
-		if err := watch.Sleep(ctx, retry.Next()); err != nil {
-			return err
+		if watch.Sleep(ctx, retry.Next()) != nil {
+			return errEnded
 		}
 	}
 }

@@ -43,16 +43,23 @@ type signalSet struct {
 	inherited []int // ignored since the exec; none after restoreDefaults
 }
 
-// addTo adds the signals to what crosses the exec.
-func (s *signalSet) addTo(h *handover.State) {
+// ignore adds the signals to what crosses the exec, and ignores them until restore is
+// called, because the exec has failed. The set is locked in between: a handler that is
+// installed meanwhile would be lost with the restore, and a default action that is
+// restored meanwhile would end the process.
+func (s *signalSet) ignore(h *handover.State) (restore func()) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	for _, signals := range [...][]int{s.inherited, s.notified} {
 		for _, sig := range signals {
 			if !slices.Contains(h.Numbers[handover.Signal], sig) {
 				h.Numbers[handover.Signal] = append(h.Numbers[handover.Signal], sig)
 			}
 		}
+	}
+	restoreActions := ignoreSignals(h.Numbers[handover.Signal])
+	return func() {
+		restoreActions()
+		s.mu.Unlock()
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"context"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/autorestart-go/autorestart/internal/report"
@@ -35,9 +36,10 @@ type Group struct {
 	depth    int           // drains under way; a rollback may begin one during another
 	draining chan struct{} // closed while depth is not 0; nil until it is asked for
 
-	// notifier is the group itself once anything would notice a drain. It is an
-	// interface so that a program that never drains does not contain the code for it.
-	notifier Notifier
+	// notifier is the group itself once it has drainers or its channel was asked for. It
+	// is an interface so that a program that never drains does not contain the code for
+	// it. A rollback reads it while mu is held by a drainer that does not return.
+	notifier atomic.Pointer[Notifier]
 }
 
 // A member is one registration: a Drainer may be registered twice.
@@ -46,9 +48,9 @@ type member struct{ Drainer }
 // Register adds d to the group until unregister is called. While a drain is under
 // way, d is quiesced at once, and drained with the others.
 func (g *Group) Register(d Drainer) (unregister func()) {
+	g.setNotifier()
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.notifier = g
 	m := &member{d}
 	g.members = append(g.members, m)
 	if g.depth > 0 {
@@ -64,9 +66,9 @@ func (g *Group) Register(d Drainer) (unregister func()) {
 // Draining returns a channel that is closed while a drain is under way. After a
 // resume the next call returns another channel.
 func (g *Group) Draining() <-chan struct{} {
+	g.setNotifier()
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.notifier = g
 	if g.draining == nil {
 		g.draining = make(chan struct{})
 		if g.depth > 0 {
@@ -79,9 +81,15 @@ func (g *Group) Draining() <-chan struct{} {
 // Notifier returns the group if it has drainers or its channel was asked for, and nil
 // otherwise.
 func (g *Group) Notifier() Notifier {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	return g.notifier
+	if n := g.notifier.Load(); n != nil {
+		return *n
+	}
+	return nil
+}
+
+func (g *Group) setNotifier() {
+	var n Notifier = g
+	g.notifier.Store(&n)
 }
 
 // A Drain is a group that is drained.

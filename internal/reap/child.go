@@ -28,6 +28,7 @@ func (c *child) collect(e *Exit) State {
 		}
 		return Exited
 	}
+	c.command = "" // it may have executed another program since
 	if c.pidfd != nil {
 		c.nameIn(e)
 		if state, err := c.pidfd.Wait(e); err == nil {
@@ -35,7 +36,6 @@ func (c *child) collect(e *Exit) State {
 		}
 		// Linux 5.3 has no such call, and a filter may not allow it. The PID will do.
 	}
-	c.command = ""
 	if c.pidfd == nil && (e != nil || !c.vouched) && s.peek(c.pid) == Running { // costs least
 		return Running
 	}

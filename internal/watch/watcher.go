@@ -159,7 +159,7 @@ func (w *Watcher) Close() error {
 func (w *Watcher) closeCurrent() {
 	if w.current != nil {
 		w.current.Close()
-		w.current = nil
+		w.current, w.accepted = nil, false
 	}
 }
 
