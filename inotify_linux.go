@@ -214,6 +214,8 @@ func (n *inotify) read() (relevant bool, err error) {
 	for b := n.buf[:got]; ; {
 		event, name, rest, ok := cutEvent(b)
 		if !ok {
+			// A version that is being written beside the path has such events.
+			prestartThread()
 			return false, nil
 		}
 		if n.concerns(event, name) {

@@ -15,6 +15,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -47,6 +48,14 @@ func adoptLeader() (restore func()) {
 		runtime.UnlockOSThread()
 	}
 }
+
+// prestartThread has the runtime start the thread that it needs as soon as a goroutine is
+// locked to one, as by adoptLeader. That takes 100 us, and is not started before there
+// is a sign of a new version: until then the process has no use for it.
+var prestartThread = sync.OnceFunc(func() {
+	runtime.LockOSThread()
+	runtime.UnlockOSThread()
+})
 
 // threadAttributes belong to one thread.
 type threadAttributes struct {
