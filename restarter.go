@@ -77,7 +77,7 @@ type Restarter struct {
 }
 
 // Mode tells how Run notices changes at the moment. Any goroutine may call it.
-func (r *Restarter) Mode() WatchMode { return modeOf(&r.watcher) }
+func (r *Restarter) Mode() WatchMode { return watchModeOf(&r.watcher) }
 
 // Run watches the executable and restarts as soon as a new version of it is
 // ready. A restart does not return: the new version starts from its main. Run

@@ -84,7 +84,7 @@ func (w *Watcher) Next(ctx context.Context) (Change, error) {
 }
 
 // Mode tells how changes are noticed at the moment. Any goroutine may call it.
-func (w *Watcher) Mode() WatchMode { return modeOf(&w.inner) }
+func (w *Watcher) Mode() WatchMode { return watchModeOf(&w.inner) }
 
 // Close frees what the watcher holds. No call of Next may be running: end its
 // context first.
@@ -104,7 +104,7 @@ type WatchMode struct {
 
 func (m WatchMode) String() string { return watch.Mode(m).String() }
 
-func modeOf(w *atomic.Pointer[watch.Watcher]) WatchMode {
+func watchModeOf(w *atomic.Pointer[watch.Watcher]) WatchMode {
 	if w := w.Load(); w != nil {
 		return WatchMode(w.Mode())
 	}

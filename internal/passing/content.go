@@ -68,22 +68,6 @@ func (c *content) takeOver(inherited *handover.State) {
 	}
 }
 
-// readManifest returns the records of a manifest; none if fd is 0.
-func readManifest(fd int) []record {
-	if fd == 0 {
-		return nil
-	}
-	b, err := sys.ReadFile(fd)
-	var records []record
-	if err == nil {
-		records, err = parseManifest(b)
-	}
-	if err != nil {
-		report.Warn("cannot read what the previous version passed on", "reason", err)
-	}
-	return records
-}
-
 // Pass passes a duplicate of f on under the given name, in place of the file that had
 // the name. With a nil f no file has the name any more.
 func (s *Store) Pass(name string, f *os.File) error {

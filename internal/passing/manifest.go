@@ -4,6 +4,9 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+
+	"github.com/autorestart-go/autorestart/internal/report"
+	"github.com/autorestart-go/autorestart/internal/sys"
 )
 
 // A manifest tells the next image the names of the files that cross the exec, and
@@ -49,6 +52,22 @@ func (r record) fd() int {
 		return -1
 	}
 	return int(n)
+}
+
+// readManifest returns the records of a manifest; none if fd is 0.
+func readManifest(fd int) []record {
+	if fd == 0 {
+		return nil
+	}
+	b, err := sys.ReadFile(fd)
+	var records []record
+	if err == nil {
+		records, err = parseManifest(b)
+	}
+	if err != nil {
+		report.Warn("cannot read what the previous version passed on", "reason", err)
+	}
+	return records
 }
 
 // parseManifest returns the records but the last. Their values are parts of b.
