@@ -8,11 +8,8 @@
 //	AT_EXECFN       2.6.27   the path where /proc/self/exe leads, without symbolic links
 //	PR_SET_NAME     2.6.9    the process is named after a descriptor
 //
-// What execve keeps is told in its man page. What needs care beside it: the soft
-// RLIMIT_NOFILE, see sys.LowerOpenFilesLimit; what belongs to the calling thread, see
-// adoptLeader; signals whose default action ends the process, see signalSet.ignore; the
-// inotify descriptors, which cross on purpose, see eventSet; and a fork in another
-// goroutine, which must not inherit them.
+// What execve keeps is told in its man page; what needs care beside it, at
+// process.execve.
 
 package autorestart
 
@@ -20,8 +17,6 @@ import (
 	"os"
 	"strconv"
 	"strings"
-	"sync"
-	"syscall"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -33,10 +28,6 @@ import (
 
 // selfExe leads to the running image, whatever has become of its path.
 const selfExe = "/proc/self/exe"
-
-// execMu has one exec at a time: each changes, for its moment, what the whole process
-// shares.
-var execMu sync.Mutex
 
 // execImage replaces the image of this process by the candidate: by its path, or if
 // exact by its descriptor, which needs /proc. For a version without this library h is
@@ -54,30 +45,6 @@ func (p *process) execImage(c *candidate.Candidate, exact bool, h *handover.Stat
 		target = "/proc/self/fd/" + strconv.Itoa(fd)
 	}
 	return p.execve(target, p.launch.args, os.Environ(), h, lastLook)
-}
-
-// execve executes target unless lastLook, which may be nil, returns an error. Nothing
-// that takes time comes between the two.
-func (p *process) execve(target string, args, env []string, h *handover.State, lastLook func() error) error {
-	execMu.Lock()
-	defer execMu.Unlock()
-	defer sys.LowerOpenFilesLimit()()
-	defer adoptLeader()()
-	// Forks wait for readers of ForkLock: no child inherits what is about to cross.
-	syscall.ForkLock.RLock()
-	defer syscall.ForkLock.RUnlock()
-	if h != nil {
-		h.Numbers[handover.Inotify], h.Numbers[handover.Watch] = p.events.beginHandover()
-		defer p.events.cancelHandover()
-		defer p.signals.ignore(h)()
-	}
-	if lastLook != nil {
-		if err := lastLook(); err != nil {
-			return err
-		}
-	}
-	err := handover.Execute(target, args, env, h)
-	return &os.PathError{Op: "execve", Path: target, Err: err}
 }
 
 // openPathOnly opens a file, which needn't be readable, in order to execute it later.

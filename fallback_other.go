@@ -11,8 +11,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
-	"syscall"
 
 	"github.com/autorestart-go/autorestart/internal/candidate"
 	"github.com/autorestart-go/autorestart/internal/elfimage"
@@ -29,6 +27,11 @@ func (*eventSet) Open() (watch.Source, error) { return nil, errors.ErrUnsupporte
 // newEvents is called while the package is initialised. No image hands descriptors of
 // events over here.
 func newEvents(_, _ []int) *eventSet { return new(eventSet) }
+
+// beginHandover returns nothing: there are no descriptors of events.
+func (*eventSet) beginHandover() (fds, watches []int) { return nil, nil }
+
+func (*eventSet) cancelHandover() {}
 
 // fileSystem is the [candidate.System] of this process.
 type fileSystem struct {
@@ -49,16 +52,6 @@ func newFileSystem(launchPath string, launchID candidate.ID) *fileSystem {
 		s.launchKind, _ = elfimage.ReadKind(c.File, c.ID.Size)
 	}
 	return s
-}
-
-func (*fileSystem) Open(path string) (candidate.File, error) {
-	return os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
-}
-
-func (*fileSystem) Stat(path string) (candidate.ID, error) { return statID(sys.Stat(path)) }
-
-func (*fileSystem) StatFile(f candidate.File) (candidate.ID, error) {
-	return statID(sys.StatFile(f.(*os.File)))
 }
 
 func (*fileSystem) MayExecute(path string, _ candidate.ID) error { return mayExecute(path) }
@@ -131,10 +124,6 @@ func searchPath(name string) string {
 	return ""
 }
 
-// execMu has one exec at a time: each changes, for its moment, what the whole process
-// shares.
-var execMu sync.Mutex
-
 // execImage replaces the image of this process by the candidate. It returns only if
 // that failed; where there is no exec, or no exact one, with an error that wraps
 // [errors.ErrUnsupported]. For a version without this library h is nil: its children
@@ -149,30 +138,13 @@ func (p *process) execImage(c *candidate.Candidate, exact bool, h *handover.Stat
 	return p.execve(c.Path, p.launch.args, os.Environ(), h, lastLook)
 }
 
-// execve executes target unless lastLook returns an error. Nothing that takes time
-// comes between the two.
-func (p *process) execve(target string, args, env []string, h *handover.State, lastLook func() error) error {
-	execMu.Lock()
-	defer execMu.Unlock()
-	defer sys.LowerOpenFilesLimit()()
-	syscall.ForkLock.RLock()
-	defer syscall.ForkLock.RUnlock()
-	if h != nil {
-		defer p.signals.ignore(h)()
-	}
-	if lastLook != nil {
-		if err := lastLook(); err != nil {
-			return err
-		}
-	}
-	err := handover.Execute(target, args, env, h)
-	return &os.PathError{Op: "execve", Path: target, Err: err}
-}
-
 const selfExe = "the running image" // has no path
 
 // openPathOnly fails: no version is rolled back, see [handover.CanRollBack].
 func openPathOnly(string) (*sys.FD, error) { return nil, errors.ErrUnsupported }
+
+// adoptLeader does nothing: what belongs to one thread is left as it is.
+func adoptLeader() (restore func()) { return func() {} }
 
 // ignoreSignals does nothing: signals keep their actions during an exec.
 func ignoreSignals([]int) (restore func()) { return func() {} }

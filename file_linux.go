@@ -14,7 +14,6 @@ import (
 	"os"
 	"runtime"
 	"strconv"
-	"syscall"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -32,16 +31,6 @@ type fileSystem struct {
 // newFileSystem is called while the package is initialised. Linux needs no launch path.
 func newFileSystem(_ string, launchID candidate.ID) *fileSystem {
 	return &fileSystem{launchID: launchID}
-}
-
-func (*fileSystem) Open(path string) (candidate.File, error) {
-	return os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
-}
-
-func (*fileSystem) Stat(path string) (candidate.ID, error) { return statID(sys.Stat(path)) }
-
-func (*fileSystem) StatFile(f candidate.File) (candidate.ID, error) {
-	return statID(sys.StatFile(f.(*os.File)))
 }
 
 // OpenForWriting reports whether any process is known to have f open for writing. The

@@ -3,6 +3,8 @@ package autorestart
 import (
 	"errors"
 	"os"
+	"sync"
+	"syscall"
 	"time"
 
 	"github.com/autorestart-go/autorestart/internal/candidate"
@@ -124,6 +126,39 @@ func checkRollback(c *candidate.Candidate) error {
 		}
 	}
 	return err
+}
+
+// execMu has one exec at a time: each changes, for its moment, what the whole process
+// shares.
+var execMu sync.Mutex
+
+// execve executes target unless lastLook, which may be nil, returns an error. Nothing
+// that takes time comes between the two. h is nil if nothing is handed over.
+//
+// What needs care: the soft RLIMIT_NOFILE, see [sys.LowerOpenFilesLimit]; what belongs
+// to the calling thread, see adoptLeader; signals whose default action ends the process,
+// see signalSet.ignore; the inotify descriptors, which cross on purpose, see eventSet;
+// and a fork in another goroutine, which must not inherit them.
+func (p *process) execve(target string, args, env []string, h *handover.State, lastLook func() error) error {
+	execMu.Lock()
+	defer execMu.Unlock()
+	defer sys.LowerOpenFilesLimit()()
+	defer adoptLeader()()
+	// Forks wait for readers of ForkLock: no child inherits what is about to cross.
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
+	if h != nil {
+		h.Numbers[handover.Inotify], h.Numbers[handover.Watch] = p.events.beginHandover()
+		defer p.events.cancelHandover()
+		defer p.signals.ignore(h)()
+	}
+	if lastLook != nil {
+		if err := lastLook(); err != nil {
+			return err
+		}
+	}
+	err := handover.Execute(target, args, env, h)
+	return &os.PathError{Op: "execve", Path: target, Err: err}
 }
 
 // executePrevious executes the previous version. Its caller keeps this version on

@@ -195,5 +195,18 @@ func absolute(path string) string {
 	return dir + string(os.PathSeparator) + path
 }
 
+// Every system has these methods of [candidate.System] in common; the others are in
+// file_linux.go and fallback_other.go.
+
+func (*fileSystem) Open(path string) (candidate.File, error) {
+	return os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+}
+
+func (*fileSystem) Stat(path string) (candidate.ID, error) { return statID(sys.Stat(path)) }
+
+func (*fileSystem) StatFile(f candidate.File) (candidate.ID, error) {
+	return statID(sys.StatFile(f.(*os.File)))
+}
+
 // statID returns what stat(2) says of a file as an ID.
 func statID(st sys.FileStat, err error) (candidate.ID, error) { return candidate.ID(st), err }
