@@ -25,9 +25,7 @@ func mayExecute(path string) error { return unix.Access(path, unix.X_OK) }
 
 // credentials returns those of this process, as far as its IDs say.
 func credentials() candidate.Credentials {
-	c := candidate.Credentials{EUID: uint32(unix.Geteuid())}
-	c.Privileged = c.EUID == 0 || unix.Getuid() != unix.Geteuid() || unix.Getgid() != unix.Getegid()
-	return c
+	return candidate.CredentialsOf(unix.Getuid(), unix.Geteuid(), unix.Getgid(), unix.Getegid())
 }
 
 // childTable is the table of processes of a system without pidfds, and without a

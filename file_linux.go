@@ -78,8 +78,7 @@ func (*fileSystem) HasCapabilities(f candidate.File) bool {
 }
 
 func (*fileSystem) Credentials() candidate.Credentials {
-	c := candidate.Credentials{EUID: uint32(unix.Geteuid())}
-	c.Privileged = c.EUID == 0 || unix.Getuid() != unix.Geteuid() || unix.Getgid() != unix.Getegid()
+	c := candidate.CredentialsOf(unix.Getuid(), unix.Geteuid(), unix.Getgid(), unix.Getegid())
 	if c.Privileged {
 		return c
 	}

@@ -59,3 +59,8 @@ type Credentials struct {
 	// setuid or setgid, or has capabilities.
 	Privileged bool
 }
+
+// CredentialsOf returns the credentials of a process with these IDs and no capabilities.
+func CredentialsOf(uid, euid, gid, egid int) Credentials {
+	return Credentials{EUID: uint32(euid), Privileged: euid == 0 || uid != euid || gid != egid}
+}

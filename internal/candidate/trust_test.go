@@ -42,3 +42,23 @@ func TestCheckTrust(t *testing.T) {
 		})
 	}
 }
+
+func TestCredentialsOf(t *testing.T) {
+	for _, tt := range []struct {
+		name                 string
+		uid, euid, gid, egid int
+		want                 Credentials
+	}{
+		{"root", 0, 0, 0, 0, Credentials{EUID: 0, Privileged: true}},
+		{"user", 1000, 1000, 100, 100, Credentials{EUID: 1000}},
+		{"root's group", 1000, 1000, 0, 0, Credentials{EUID: 1000}},
+		{"setuid", 1000, 2000, 100, 100, Credentials{EUID: 2000, Privileged: true}},
+		{"setuid root", 1000, 0, 100, 100, Credentials{EUID: 0, Privileged: true}},
+		{"root as a user", 0, 1000, 100, 100, Credentials{EUID: 1000, Privileged: true}},
+		{"setgid", 1000, 1000, 100, 200, Credentials{EUID: 1000, Privileged: true}},
+	} {
+		if got := CredentialsOf(tt.uid, tt.euid, tt.gid, tt.egid); got != tt.want {
+			t.Errorf("%s: %+v, want %+v", tt.name, got, tt.want)
+		}
+	}
+}
