@@ -4,10 +4,12 @@ package program
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"runtime"
+	"sort"
 	"strconv"
 	"strings"
 	"syscall"
@@ -23,10 +25,15 @@ import (
 
 // commands are those of the daemon, beside the ones of [daemontest.Obey].
 var commands = map[string]func(argument string){
-	"watch":   func(string) { go watch() },
-	"exec":    func(string) { go autorestart.RestartViaExec() },
-	"verify":  func(verdict string) { verdicts <- verdict },
-	"state":   func(string) { daemontest.SayStatus("state") },
+	"watch":  func(string) { go watch() },
+	"exec":   func(string) { go autorestart.RestartViaExec() },
+	"verify": func(verdict string) { verdicts <- verdict },
+	"state":  func(string) { daemontest.SayStatus("state") },
+	// restart-from PATH restarts from another path.
+	"restart-from": func(path string) {
+		r := autorestart.Restarter{Path: path}
+		go func() { daemontest.Say("failed", r.Restart(context.Background())) }()
+	},
 	"notify":  func(mode string) { changes = autorestart.NotifyOnChange(mode == "poll"); daemontest.Say("done", "") },
 	"receive": func(string) { go func() { <-changes; daemontest.Say("received", "") }() },
 }
@@ -46,6 +53,14 @@ var answers = map[string]func(argument string) string{
 		key, size, _ := strings.Cut(argument, " ")
 		n, err := strconv.Atoi(size)
 		os.Setenv(key, strings.Repeat("x", n))
+		return fmt.Sprint(err)
+	},
+	// leave-environment N fills the environment until an exec takes N more bytes, and no more.
+	"leave-environment": func(argument string) string {
+		n, err := strconv.Atoi(argument)
+		if err == nil {
+			err = leaveEnvironment(n)
+		}
 		return fmt.Sprint(err)
 	},
 	"chdir": func(dir string) string { return fmt.Sprint(os.Chdir(dir)) },
@@ -128,6 +143,38 @@ func init() {
 			commands[name] = func(argument string) { daemontest.Say("done", answer(argument)) }
 		}
 	}
+}
+
+// leaveEnvironment fills the environment until an exec takes n more bytes.
+func leaveEnvironment(n int) error {
+	exe, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	// fits reports whether execve takes this environment, with a path and arguments as long
+	// as ours.
+	fits := func() bool {
+		const program = "/bin/true"
+		cmd := exec.Cmd{Path: strings.Repeat("/", max(0, len(exe)-len(program))) + program, Args: os.Args}
+		return !errors.Is(cmd.Run(), syscall.E2BIG)
+	}
+	const part = 100 << 10 // below the limit of one variable
+	name, i := "", 0
+	for ; ; i++ {
+		name = fmt.Sprint("FILL", i)
+		os.Setenv(name, strings.Repeat("x", part))
+		if !fits() {
+			break
+		}
+	}
+	size := sort.Search(part, func(size int) bool {
+		os.Setenv(name, strings.Repeat("x", size))
+		return !fits()
+	})
+	if size <= n {
+		return fmt.Errorf("%d bytes are left", size)
+	}
+	return os.Setenv(name, strings.Repeat("x", size-1-n))
 }
 
 // output runs a script and returns its output.
