@@ -3,6 +3,7 @@
 package autorestart
 
 import (
+	"bytes"
 	"debug/elf"
 	"errors"
 	"io/fs"
@@ -11,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -21,6 +23,7 @@ import (
 	"github.com/autorestart-go/autorestart/internal/candidate"
 	"github.com/autorestart-go/autorestart/internal/elfimage"
 	"github.com/autorestart-go/autorestart/internal/elfimage/elftest"
+	"github.com/autorestart-go/autorestart/internal/handover"
 	"github.com/autorestart-go/autorestart/internal/testprocess"
 )
 
@@ -159,6 +162,69 @@ func openCandidate(t *testing.T, path string) *candidate.Candidate {
 	}
 	t.Cleanup(c.Close)
 	return c
+}
+
+// exchangeEnv tells the helper "exchange" what to do at the last moment: replace the file
+// at the path, or write into it.
+const exchangeEnv = "AUTORESTART_TEST_EXCHANGE"
+
+// The helper judges the program beside it, and executes that after the program was
+// exchanged, when nothing looks at it any more. The next image says what it is.
+var _ = testprocess.RegisterHelper("exchange", func() {
+	exe, err := os.ReadFile("/proc/self/exe")
+	if err != nil {
+		panic(err)
+	}
+	if Generation() > 0 {
+		os.Stdout.Write(exe[bytes.LastIndexByte(exe, '\n')+1:])
+		return
+	}
+	path := filepath.Join(filepath.Dir(os.Args[0]), "app")
+	rules := self.newRules(false)
+	c, rejection := candidate.Open(rules.System, path)
+	if rejection == nil {
+		rejection = rules.Judge(c)
+	}
+	if rejection != nil {
+		panic(rejection)
+	}
+	exchange := map[string]func() error{
+		"replace": func() error { return os.Rename(path+".other", path) },
+		"write": func() error {
+			f, err := os.OpenFile(path, os.O_WRONLY|syscall.O_NONBLOCK, 0)
+			if err == nil {
+				f.WriteAt([]byte("other"), c.ID.Size-5)
+				f.Close()
+			}
+			return nil
+		},
+	}[os.Getenv(exchangeEnv)]
+	panic(self.exec(&Restarter{}, c, new(RestartTimes), exchange))
+})
+
+// TestJudgedIsExecuted: the program that was judged is executed, whatever becomes of its
+// path and its content between the last look and the exec.
+func TestJudgedIsExecuted(t *testing.T) {
+	if !handover.CanRollBack {
+		t.Skip("programs are executed by their path here")
+	}
+	exe, err := os.ReadFile("/proc/self/exe")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, how := range []string{"replace", "write"} {
+		t.Run(how, func(t *testing.T) {
+			dir := t.TempDir()
+			for name, version := range map[string]string{"start": "start", "app": "judge", "app.other": "other"} {
+				testprocess.WriteExecutable(t, filepath.Join(dir, name), append(slices.Clip(exe), "\n"+version...))
+			}
+			cmd := exec.Command(filepath.Join(dir, "start"))
+			cmd.Env = append(os.Environ(), testprocess.UseHelper(t, "exchange"), exchangeEnv+"="+how)
+			if output, err := cmd.CombinedOutput(); err != nil || string(output) != "judge" {
+				t.Errorf("executed %q, %v; want the program that was judged", output, err)
+			}
+		})
+	}
 }
 
 // TestJudgeFiles: the system answers for real files what the rules ask.
