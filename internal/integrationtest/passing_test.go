@@ -6,12 +6,15 @@ import (
 	"fmt"
 	"os"
 	"strconv"
+	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/autorestart-go/autorestart/internal/daemontest"
 	"github.com/autorestart-go/autorestart/internal/daemontest/program"
+	"github.com/autorestart-go/autorestart/internal/handover"
+	"github.com/autorestart-go/autorestart/internal/testprocess"
 )
 
 // A version that restarts before it has claimed anything loses nothing.
@@ -75,4 +78,33 @@ func TestStateWithoutMemfd(t *testing.T) {
 	if left, err := os.ReadDir(empty); err != nil || len(left) > 0 {
 		t.Errorf("left %v, %v", left, err)
 	}
+}
+
+// What crosses is nobody's business: any process of the same user can read the
+// environment that a process was executed with.
+func TestEnvironmentTellsNothing(t *testing.T) {
+	d := program.New(t)
+	d.Start()
+	d.WantAnswer("pass pipe one", "<nil>")
+	d.WantAnswer("set-state counter 1", "")
+	d.DeployVersion(2)
+	d.WantRestart(2)
+	environ := string(testprocess.ReadFile(t, fmt.Sprintf("/proc/%d/environ", d.PID())))
+	for _, text := range []string{d.Path, "file=", "manifest=", "watch="} {
+		if _, value, found := strings.Cut(environ, handover.Env+"="); found && strings.Contains(value, text) {
+			t.Errorf("%q is in the environment: %q", text, value)
+		}
+	}
+	d.WantAnswer("get-state counter", "1, true")
+}
+
+// The environment may grow to the limit of execve(2).
+func TestEnvironmentNearTheLimit(t *testing.T) {
+	d := program.New(t)
+	d.Start()
+	d.WantAnswer("pass pipe one", "<nil>")
+	d.WantAnswer("leave-environment 200", "<nil>")
+	d.DeployVersion(2)
+	d.WantRestart(2)
+	d.WantAnswer("inherit pipe", "one, <nil>")
 }

@@ -1,0 +1,55 @@
+//go:build unix
+
+package handover
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"strconv"
+	"testing"
+
+	"github.com/autorestart-go/autorestart/internal/testprocess"
+)
+
+func TestMain(m *testing.M) { testprocess.Main(m) }
+
+const manyNumbers = 100_000
+
+// The helper hands over many numbers to its next image, which counts them.
+var _ = testprocess.RegisterHelper("many numbers", func() {
+	if Inherited.Number(PID) != 0 {
+		fmt.Print(len(Inherited.Numbers[Signal]))
+		return
+	}
+	s := of(map[NumberKind][]int{PID: {os.Getpid()}, Generation: {1}}, nil)
+	for range manyNumbers {
+		s.Numbers[Signal] = append(s.Numbers[Signal], 1)
+	}
+	fmt.Print(Execute(os.Args[0], os.Args, os.Environ(), &s))
+})
+
+// TestManyNumbersCross: execve(2) takes no variable of more than 128 KiB.
+func TestManyNumbersCross(t *testing.T) {
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(exe)
+	cmd.Env = append(os.Environ(), testprocess.UseHelper(t, "many numbers"))
+	output, err := cmd.CombinedOutput()
+	if err != nil || string(output) != strconv.Itoa(manyNumbers) {
+		t.Errorf("%q, %v; want %d numbers", output, err, manyNumbers)
+	}
+}
+
+// TestParseIsBounded: a short text can name many descriptors.
+func TestParseIsBounded(t *testing.T) {
+	text := "pid=42,"
+	for len(text) < 1600 {
+		text += "file=3-1048578,"
+	}
+	if s, ignored := Parse(text, 42); ignored == "" {
+		t.Errorf("%d bytes became %d descriptors", len(text), len(s.Numbers[File]))
+	}
+}
