@@ -29,22 +29,13 @@ import (
 // selfExe leads to the running image, whatever has become of its path.
 const selfExe = "/proc/self/exe"
 
-// execImage replaces the image of this process by the candidate: by its path, or if
-// exact by its descriptor, which needs /proc. For a version without this library h is
-// nil: it would leave open what is handed over, and its children would inherit the
-// variable. execImage returns only if the exec failed, and then everything is as it
-// was.
-func (p *process) execImage(c *candidate.Candidate, exact bool, h *handover.State, lastLook func() error) error {
-	target := c.Path
-	if exact {
-		// Not execveat(2): only syscall.Exec keeps the runtime from starting threads.
-		fd, err := fileDescriptor(c.File.(*os.File))
-		if err != nil {
-			return err
-		}
-		target = "/proc/self/fd/" + strconv.Itoa(fd)
-	}
-	return p.execve(target, p.launch.args, os.Environ(), h, lastLook)
+// descriptorTarget returns c as a target by its descriptor. Not by execveat(2): only
+// syscall.Exec keeps the runtime from starting threads, and that takes a path, which needs
+// /proc.
+func descriptorTarget(c *candidate.Candidate) (target handover.Target, ok bool) {
+	fd := int(c.File.(*os.File).Fd())
+	id, err := statID(sys.Stat("/proc/self/fd/" + strconv.Itoa(fd)))
+	return handover.Target{FD: fd}, err == nil && id.Dev == c.ID.Dev && id.Ino == c.ID.Ino
 }
 
 // openPathOnly opens a file, which needn't be readable, in order to execute it later.
@@ -55,26 +46,23 @@ func openPathOnly(path string) (*sys.FD, error) {
 	}))
 }
 
-// Of getauxval(3), which Linux has had since 2.6.
-const (
-	atExecFn = 31 // the path that execve was called with
-	atSecure = 23 // not 0: the caller of execve had fewer rights than this image
-)
-
-// launchPath returns the path that this image was executed by. The kernel's own word
-// for it, AT_EXECFN, holds for every way of starting a program: relative, by PATH
-// look-up, through a symbolic link, with a made-up argv[0]. Only an exec through a
-// descriptor or through /proc has no path of its own. Then the path is what the
-// previous image says, unless another user may have started this one, or else where
-// the link /proc/self/exe leads.
+// launchPath returns the path that this image was executed by.
+//   - AT_EXECFN, the kernel's own word for it, holds for every way of starting a program:
+//     relative, by PATH look-up, through a symbolic link, with a made-up argv[0]. A starter
+//     with fewer rights has chosen it, so it does not count for a secure image.
+//   - An exec through a descriptor or through /proc has no path of its own. Then the
+//     previous image says which it was.
+//   - Without that, it is where the link /proc/self/exe leads.
 func launchPath(inherited *handover.State) string {
-	path, secure := execFn()
-	if path != "" && !strings.HasPrefix(path, "/dev/fd/") && !strings.HasPrefix(path, "/proc/") {
-		if path = absolute(path); path != "" {
-			return path
+	if !handover.Secure {
+		path := execFn()
+		if path != "" && !strings.HasPrefix(path, "/dev/fd/") && !strings.HasPrefix(path, "/proc/") {
+			if path = absolute(path); path != "" {
+				return path
+			}
 		}
 	}
-	if path = inherited.Texts[handover.Path]; path != "" && !secure {
+	if path := inherited.Texts[handover.Path]; path != "" {
 		setProcessName(path)
 		return path
 	}
@@ -85,20 +73,17 @@ func launchPath(inherited *handover.State) string {
 	return strings.TrimSuffix(path, " (deleted)")
 }
 
-// execFn returns what the auxiliary vector says: the path that execve was called with,
-// and whether its caller had fewer rights than this image.
-func execFn() (path string, secure bool) {
+// execFn returns the path that execve was called with: AT_EXECFN in getauxval(3).
+func execFn() (path string) {
+	const atExecFn = 31
 	auxv, _ := unix.Auxv()
 	for _, entry := range auxv {
-		switch entry[0] {
-		case atExecFn:
+		if entry[0] == atExecFn {
 			// The string lies above the stack, where the kernel put it for good.
 			path = unix.BytePtrToString(*(**byte)(unsafe.Pointer(&entry[1])))
-		case atSecure:
-			secure = entry[1] != 0
 		}
 	}
-	return path, secure
+	return path
 }
 
 // setProcessName gives the process the name that an exec of path would have

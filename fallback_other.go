@@ -88,10 +88,14 @@ func launchID(path string, inherited *handover.State) candidate.ID {
 
 // launchPath returns what the previous image says, if there was one. Otherwise it is
 // what argv[0] says, as long as that leads to the same file as what the system
-// says: only argv[0] keeps a symbolic link.
+// says: only argv[0] keeps a symbolic link. For a secure image it can't be told: not every
+// system says more than the starter did.
 func launchPath(inherited *handover.State) string {
 	if path := inherited.Texts[handover.Path]; path != "" {
 		return path
+	}
+	if handover.Secure {
+		return ""
 	}
 	exe, exeErr := os.Executable()
 	if len(os.Args) == 0 {
@@ -124,19 +128,16 @@ func searchPath(name string) string {
 	return ""
 }
 
-// execImage replaces the image of this process by the candidate. It returns only if
-// that failed; where there is no exec, or no exact one, with an error that wraps
-// [errors.ErrUnsupported]. For a version without this library h is nil: its children
-// would inherit the variable.
-func (p *process) execImage(c *candidate.Candidate, exact bool, h *handover.State, lastLook func() error) error {
-	if exact {
-		return &os.PathError{Op: "execve by descriptor", Path: c.Path, Err: errors.ErrUnsupported}
-	}
-	if h != nil {
-		h.Texts[handover.Image] = c.ID.Format()
-	}
-	return p.execve(c.Path, p.launch.args, os.Environ(), h, lastLook)
+// descriptorTarget fails: a program is executed by its path.
+func descriptorTarget(*candidate.Candidate) (target handover.Target, ok bool) {
+	return handover.Target{}, false
 }
+
+// holdLease fails: nothing keeps writers away.
+func (*fileSystem) holdLease(candidate.File) bool { return false }
+
+// leaseIsBreaking: there is none.
+func (*fileSystem) leaseIsBreaking(candidate.File) bool { return false }
 
 const selfExe = "the running image" // has no path
 

@@ -4,7 +4,7 @@
 //
 //	call                             since   without it
 //	faccessat2(2)                    5.8     the mode says whether anyone may execute the file
-//	F_SETLEASE in fcntl(2)           2.4     execveat with AT_EXECVE_CHECK
+//	F_SETLEASE in fcntl(2)           2.4     execveat with AT_EXECVE_CHECK; a file that was verified can be written
 //	AT_EXECVE_CHECK in execveat(2)   6.14    execve answers ETXTBSY
 //	security.capability, capget(2)   2.6.24  no file has capabilities
 
@@ -112,12 +112,22 @@ func (*fileSystem) RunningKind() elfimage.Kind {
 	return elfimage.KindOf(runtime.GOARCH, strconv.IntSize)
 }
 
-// fileDescriptor returns the number of f's descriptor, which f keeps: the caller must
-// keep f reachable while it uses the number.
-func fileDescriptor(f *os.File) (int, error) {
-	fd := int(f.Fd())
-	if fd < 0 {
-		return fd, os.ErrClosed
+// holdLease keeps writers away from f until it is closed: who opens it for writing waits,
+// for fs/lease-break-time in proc(5) at most. It reports whether the kernel grants that, see
+// OpenForWriting. No signal tells that somebody waits: during an exec SIGIO would end the
+// process.
+func (*fileSystem) holdLease(f candidate.File) bool {
+	fd := f.(*os.File).Fd()
+	if _, err := unix.FcntlInt(fd, unix.F_SETLEASE, unix.F_RDLCK); err != nil {
+		return false
 	}
-	return fd, nil
+	unix.FcntlInt(fd, unix.F_SETOWN, 0)
+	return true
+}
+
+// leaseIsBreaking reports whether a writer waits for the end of the lease on f, or has
+// waited too long.
+func (*fileSystem) leaseIsBreaking(f candidate.File) bool {
+	kind, err := unix.FcntlInt(f.(*os.File).Fd(), unix.F_GETLEASE, 0)
+	return err == nil && kind != unix.F_RDLCK
 }

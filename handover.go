@@ -24,7 +24,7 @@ func (p *process) exec(r *Restarter, c *candidate.Candidate, times *RestartTimes
 		if !passing.Process.Empty() {
 			report.Warn("the new version gets no file and no state", "path", c.Path)
 		}
-		return p.execImage(c, r.ExactFile, nil, lastLook)
+		return p.execImage(c, nil, lastLook)
 	}
 	h := p.newState(c, times)
 	// The trial comes before the store: a rollback that is under way has the trial
@@ -35,16 +35,40 @@ func (p *process) exec(r *Restarter, c *candidate.Candidate, times *RestartTimes
 		return err
 	}
 	return passing.Process.HandOver(h, func() error {
-		return p.execImage(c, r.ExactFile, h, lastLook)
+		return p.execImage(c, h, lastLook)
 	})
+}
+
+// execImage replaces the image of this process by the candidate. For a version without this
+// library h is nil: it would leave open what is handed over, and its children would inherit
+// the variable. execImage returns only if the exec failed, and then everything is as it was.
+func (p *process) execImage(c *candidate.Candidate, h *handover.State, lastLook func() error) error {
+	target, ok := handover.Target{Path: c.Path}, false
+	if byDescriptor(c, p.files.Credentials(), h != nil) {
+		target, ok = descriptorTarget(c)
+	}
+	if !ok {
+		target = handover.Target{Path: c.Path}
+	}
+	return p.execve(target, p.launch.args, os.Environ(), h, lastLook)
+}
+
+// byDescriptor reports whether c is executed by its descriptor, so that nothing can be put
+// in its place between the last look and the exec. That is safe for who can do more than
+// whoever could put it there. For others it has to cost nothing: the next image would be
+// named after the descriptor if nobody told it the path, and an interpreter needs a file
+// that stays where it is.
+func byDescriptor(c *candidate.Candidate, self candidate.Credentials, handedOver bool) bool {
+	return self.Privileged || handedOver && c.Kind.ELF != nil
 }
 
 // newState begins what crosses the exec of c.
 func (p *process) newState(c *candidate.Candidate, times *RestartTimes) *handover.State {
 	h := new(handover.State)
+	h.InVariable = !handover.KnowsCarrier("")
 	h.Set(handover.PID, os.Getpid())
 	h.Set(handover.Generation, p.inherited.Number(handover.Generation)+1)
-	h.Texts[handover.Image] = c.ID.Mark()
+	h.Texts[handover.Image] = c.ID.Format()
 	h.Texts[handover.Times] = times.format()
 	h.Texts[handover.Path] = c.Path
 	return h
@@ -139,7 +163,7 @@ var execMu sync.Mutex
 // to the calling thread, see adoptLeader; signals whose default action ends the process,
 // see signalSet.ignore; the inotify descriptors, which cross on purpose, see eventSet;
 // and a fork in another goroutine, which must not inherit them.
-func (p *process) execve(target string, args, env []string, h *handover.State, lastLook func() error) error {
+func (p *process) execve(target handover.Target, args, env []string, h *handover.State, lastLook func() error) error {
 	execMu.Lock()
 	defer execMu.Unlock()
 	defer sys.LowerOpenFilesLimit()()
@@ -158,12 +182,12 @@ func (p *process) execve(target string, args, env []string, h *handover.State, l
 		}
 	}
 	err := handover.Execute(target, args, env, h)
-	return &os.PathError{Op: "execve", Path: target, Err: err}
+	return &os.PathError{Op: "execve", Path: target.String(), Err: err}
 }
 
 // executePrevious executes the previous version. Its caller keeps this version on
 // trial meanwhile, so nothing that h names is closed.
-func (p *process) executePrevious(target string, args, env []string, h *handover.State) error {
+func (p *process) executePrevious(target handover.Target, args, env []string, h *handover.State) error {
 	report.Warn("rolling back to the previous version", "reason", h.Texts[handover.Reason])
 	var resume func()
 	if drainers := drain.Process.Notifier(); drainers != nil {

@@ -60,6 +60,10 @@ func init() {
 	if handover.Ignored != "" {
 		report.Warn("ignored what the environment says of a restart", "reason", handover.Ignored)
 	}
+	if n := self.inherited.Number(handover.Missing); n > 0 {
+		report.Warn("the previous version had no room for all files and states: it found neither memfd_create nor a temporary directory",
+			"missing", n)
+	}
 	if self.restarted() && !handover.OnTrial() {
 		passing.Process.StartTimer(dropUnclaimed)
 	}
@@ -162,6 +166,10 @@ var errNoPath = errors.New("autorestart: cannot tell the path of this program's 
 // removed.
 var errNoDirectory = errors.New("autorestart: cannot tell the working directory; set Path to an absolute one")
 
+// errForeignDirectory is returned for a relative path in a process whose starter may have
+// fewer rights.
+var errForeignDirectory = errors.New("autorestart: the working directory is that of a starter with fewer rights; set Path to an absolute one")
+
 // executablePath returns path, made absolute, or the launch path if path is empty.
 func (p *process) executablePath(path string) (string, error) {
 	if path == "" {
@@ -170,10 +178,14 @@ func (p *process) executablePath(path string) (string, error) {
 		}
 		return p.launch.path, nil
 	}
-	if path = absolute(path); path == "" {
+	switch abs := absolute(path); {
+	case abs == "":
 		return "", errNoDirectory
+	case abs != path && handover.Secure:
+		return "", errForeignDirectory
+	default:
+		return abs, nil
 	}
-	return path, nil
 }
 
 // absolute makes path absolute without cleaning it: in "link/../app" the dots belong
@@ -199,7 +211,19 @@ func absolute(path string) string {
 // file_linux.go and fallback_other.go.
 
 func (*fileSystem) Open(path string) (candidate.File, error) {
-	return os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	const standardError = 2
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil || f.Fd() > standardError {
+		return f, err
+	}
+	// The program has closed a standard stream. The next image must not take the candidate
+	// for it.
+	defer f.Close()
+	fd, err := sys.DuplicateFile(f)
+	if err != nil {
+		return nil, err
+	}
+	return fd.File(path), nil
 }
 
 func (*fileSystem) Stat(path string) (candidate.ID, error) { return statID(sys.Stat(path)) }

@@ -35,11 +35,6 @@ type Restarter struct {
 	// accepted.
 	Verify func(ctx context.Context, exe *os.File) error
 
-	// ExactFile executes the file that was verified by its descriptor, so that
-	// nothing can be put in its place between the last look at it and the exec.
-	// It needs Linux and /proc.
-	ExactFile bool
-
 	// TrustAnyOwner is as in [Watcher].
 	TrustAnyOwner bool
 
@@ -230,10 +225,21 @@ func (r *Restarter) verify(ctx context.Context, rules *candidate.Rules, c *candi
 	if r.Verify == nil {
 		return nil
 	}
+	c.Leased = self.files.holdLease(c.File)
 	if err := r.Verify(ctx, c.File.(*os.File)); err != nil {
 		return verifyError(c.Path, err)
 	}
-	return asError(rules.Unchanged(c))
+	return asError(stillAsJudged(rules, c))
+}
+
+// stillAsJudged returns nil if the file at the path is still c, and stays as it is as far as
+// a lease tells. A writer that waits for the end of the lease has its way: c is judged
+// again when it has been written.
+func stillAsJudged(rules *candidate.Rules, c *candidate.Candidate) *candidate.Rejection {
+	if c.Leased && self.files.leaseIsBreaking(c.File) {
+		return candidate.AboutToBeWritten(c.Path)
+	}
+	return rules.Unchanged(c)
 }
 
 // drain quiesces and drains what is registered for that, if anything is. Unless it
@@ -268,7 +274,7 @@ const (
 // execRetrying executes c. It tries again for the given time if the exec fails for a
 // passing reason, and returns only if the last attempt failed.
 func (r *Restarter) execRetrying(ctx context.Context, limit time.Duration, rules *candidate.Rules, c *candidate.Candidate, times *RestartTimes) error {
-	lastLook := func() error { return asError(rules.Unchanged(c)) }
+	lastLook := func() error { return asError(stillAsJudged(rules, c)) }
 	retry := watch.NewRetry()
 	for start, first := time.Now(), true; ; first = false {
 		// The steps before may have taken long.
@@ -283,8 +289,7 @@ func (r *Restarter) execRetrying(ctx context.Context, limit time.Duration, rules
 			r.Logger.Info("restarting", "path", c.Path, "from", from.String(), "to", to.String())
 		}
 		err := self.exec(r, c, times, lastLook)
-		// By its descriptor, the file that is missing is in /proc.
-		if !execTransient(err) || r.ExactFile && errors.Is(err, os.ErrNotExist) {
+		if !execTransient(err) {
 			return err
 		}
 		if time.Since(start) >= limit {

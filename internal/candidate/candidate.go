@@ -18,6 +18,10 @@ type Candidate struct {
 	Kind  elfimage.Kind  // set by [Rules.Judge]
 	Build elfimage.Build // set by the caller
 	Seen  time.Time      // when the file was noticed; set by the caller
+
+	// Leased: whoever opens the file for writing has to wait until it is closed here. Set by
+	// the caller.
+	Leased bool
 }
 
 // Open opens the regular file that the path leads to. The caller closes the candidate.
@@ -89,6 +93,11 @@ func Unreadable(path string, err error) *Rejection {
 // look.
 func Unsteady(path string) *Rejection {
 	return notYet("a format that does not tell when it is complete", "no change at the next look", nil).at(path)
+}
+
+// AboutToBeWritten returns the rejection of a leased file that a writer waits for.
+func AboutToBeWritten(path string) *Rejection {
+	return notYet("a file that another process is about to write", "one that stays as it was verified", nil).at(path)
 }
 
 // Cause returns err without operation and path.

@@ -10,3 +10,14 @@ func closeOnExec(fd int) { syscall.CloseOnExec(fd) }
 func keepOnExec(fd int) {
 	syscall.RawSyscall(syscall.SYS_FCNTL, uintptr(fd), syscall.F_SETFD, 0)
 }
+
+func closeDescriptor(fd int) { syscall.Close(fd) }
+
+// duplicate returns another descriptor, close-on-exec and above the standard streams.
+func duplicate(fd int) (int, error) {
+	dup, _, errno := syscall.Syscall(syscall.SYS_FCNTL, uintptr(fd), syscall.F_DUPFD_CLOEXEC, 3)
+	if errno != 0 {
+		return -1, errno
+	}
+	return int(dup), nil
+}

@@ -26,7 +26,7 @@ var _ = testprocess.RegisterHelper("many numbers", func() {
 	for range manyNumbers {
 		s.Numbers[Signal] = append(s.Numbers[Signal], 1)
 	}
-	fmt.Print(Execute(os.Args[0], os.Args, os.Environ(), &s))
+	fmt.Print(Execute(Target{Path: os.Args[0]}, os.Args, os.Environ(), &s))
 })
 
 // TestManyNumbersCross: execve(2) takes no variable of more than 128 KiB.

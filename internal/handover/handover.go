@@ -24,10 +24,11 @@ package handover
 
 import (
 	"errors"
+	"strconv"
 	"syscall"
 )
 
-// Env names the variable that a [State] crosses the exec in. It is set for the exec
+// Env names the variable by which the next image finds its [State]. It is set for the exec
 // alone and taken out of the environment before main runs, so that no child sees it.
 const Env = "AUTORESTART_HANDOVER"
 
@@ -36,6 +37,10 @@ const Env = "AUTORESTART_HANDOVER"
 type State struct {
 	Numbers [numNumbers][]int // most kinds have one at most
 	Texts   [numTexts]string
+
+	// InVariable has the State cross in the variable itself, see [State.pack]: the image
+	// that receives it knows no other way.
+	InVariable bool
 }
 
 // NumberKind says what a number in a [State] is.
@@ -47,6 +52,7 @@ const (
 	Generation             // of the image that is executed; 0 is the first
 	Signal                 // each is ignored until the new image subscribes to it
 	ReadyWithin            // ms after its start, or Previous is executed again
+	Missing                // files and states that there was no room for
 
 	Watch    // of inotify: a descriptor and a watch descriptor, in turns
 	Inotify  // from here on, descriptors
@@ -54,6 +60,10 @@ const (
 	Manifest // of names and states
 	Previous // the image that is known to work
 	Dir      // the working directory to go back to
+
+	Executable // what is executed, where that is a descriptor; of no further use
+	Carrier    // the file that holds all others; only in the variable
+	Attester   // a connection to the process that attests the State; likewise
 
 	numNumbers
 )
@@ -63,11 +73,12 @@ type TextKind int
 
 // Texts. They may contain anything.
 const (
-	Image  TextKind = iota // which file is executed, as the root package formats it
-	Times                  // of this restart, likewise
-	Failed                 // which file was executed and rolled back
-	Reason                 // why it was
-	Path                   // of the executable, where the kernel can't tell
+	Image   TextKind = iota // which file is executed, as the root package formats it
+	Times                   // of this restart, likewise
+	Failed                  // which file was executed and rolled back
+	Reason                  // why it was
+	Path                    // of the executable, where the kernel can't tell
+	Content                 // of the manifest, where there is no file for it
 
 	numTexts
 )
@@ -98,16 +109,29 @@ func inherit() (s State, ignored string) {
 		return State{}, "this process has other rights than its starter"
 	}
 	s, ignored = Parse(value, syscall.Getpid())
-	if ignored == "" {
-		s.keepFromChildren()
-		s.startTrial()
+	if ignored == "" && Secure {
+		ignored = s.checkAttestation(value)
 	}
-	return s, ignored
+	if ignored == "" {
+		s, ignored = s.unpack()
+	}
+	if ignored != "" {
+		return State{}, ignored
+	}
+	s.keepFromChildren()
+	for _, fd := range s.Numbers[Executable] {
+		closeDescriptor(fd)
+	}
+	s.Numbers[Executable] = nil
+	s.startTrial()
+	return s, ""
 }
 
-// Elevated reports whether this process has another user's rights, as by setuid.
-// Then anybody can have set the variable, and what it says to execute would have
-// those rights. File capabilities are no such danger: an exec takes them away.
+// notAttested is why a secure process takes nothing.
+const notAttested = "this process has capabilities that its starter may lack, and no process that has them attests it"
+
+// Elevated reports whether this process has another user's rights, as by setuid. Then
+// anybody can have set the variable. Such a process hands nothing over, either.
 func Elevated() bool {
 	return syscall.Getuid() != syscall.Geteuid() || syscall.Getgid() != syscall.Getegid()
 }
@@ -125,23 +149,52 @@ func (s *State) keepFromChildren() {
 // ErrNotOnTrial says that there is no version to roll back to: none, or not any more.
 var ErrNotOnTrial = errors.New("this version is not on trial")
 
+// A Target is a program to execute: the file that FD has open or, if that is 0, the one
+// that the path leads to.
+type Target struct {
+	Path string
+	FD   int
+}
+
+// String returns a path that leads to the target.
+func (t Target) String() string {
+	if t.FD != 0 {
+		return "/proc/self/fd/" + strconv.Itoa(t.FD)
+	}
+	return t.Path
+}
+
 // Executor executes an image with a state, as [Execute] does.
-type Executor func(target string, args, env []string, s *State) error
+type Executor func(target Target, args, env []string, s *State) error
 
 // Execute executes target, with s unless that is nil. It returns only if that
 // failed; then the caller has to make the descriptors of inotify close-on-exec
 // again. The caller also keeps forks away: no child may inherit what is about to
 // cross.
-func Execute(target string, args, env []string, s *State) error {
+//
+// A descriptor that is executed stays open in the next image, which closes it. Where the
+// kernel starts an interpreter for the file, see binfmt_misc in proc(5), the interpreter
+// opens the file by this path. Without s nothing would close it.
+func Execute(target Target, args, env []string, s *State) error {
 	if s == nil {
-		return syscall.Exec(target, args, env)
+		return syscall.Exec(target.String(), args, env)
 	}
+	if target.FD != 0 {
+		s.Set(Executable, target.FD)
+	}
+	variable, release := s.pack()
+	defer release()
+	variable, dismiss, err := s.attest(variable)
+	if err != nil {
+		return err
+	}
+	defer dismiss()
 	for _, fds := range s.Numbers[Inotify:] {
 		for _, fd := range fds {
 			keepOnExec(fd)
 		}
 	}
-	err := syscall.Exec(target, args, append(env, Env+"="+s.String()))
+	err = syscall.Exec(target.String(), args, append(env, Env+"="+variable))
 	s.keepFromChildren()
 	return err
 }

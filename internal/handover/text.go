@@ -7,18 +7,19 @@ import (
 
 // The text form of a [State]: fields, as key=value, each followed by a comma. A text
 // has its length and a colon before it. Descriptors in a row are one field, as
-// file=10-19: execve(2) takes no variable of more than 128 KiB, and there may be tens
-// of thousands, most of which are in a row if they are sorted.
+// file=10-19: there may be tens of thousands, most of which are in a row if they are sorted.
 
 var (
 	numberKeys = [numNumbers]string{
-		"pid", "generation", "signal", "ready", "watch", "inotify", "file", "manifest", "previous", "dir",
+		"pid", "generation", "signal", "ready", "missing", "watch",
+		"inotify", "file", "manifest", "previous", "dir", "executable", "carrier", "attester",
 	}
-	textKeys = [numTexts]string{"image", "times", "failed", "reason", "path"}
+	textKeys = [numTexts]string{"image", "times", "failed", "reason", "path", "content"}
 )
 
-// maxRun is the largest number of descriptors in a row that Parse accepts.
-const maxRun = 1 << 20
+// maxNumbers is how many numbers Parse accepts: more than a process has descriptors, by
+// fs.nr_open in proc(5). A short text must not become gigabytes.
+const maxNumbers = 1 << 20
 
 // String returns what [Parse] parses.
 func (s *State) String() string {
@@ -49,6 +50,7 @@ func (s *State) String() string {
 // anyone can set it. Keys that it does not know are passed over.
 func Parse(text string, pid int) (s State, ignored string) {
 	const damaged = "it is cut or damaged"
+	total := 0
 	for text != "" {
 		key, value, ok := cut(text, '=')
 		n, rest, isNumber := leadingInt(value)
@@ -68,9 +70,12 @@ func Parse(text string, pid int) (s State, ignored string) {
 			if isNumber && descriptors && rest != "" && rest[0] == '-' {
 				last, rest, isNumber = leadingInt(rest[1:])
 			}
-			// A standard stream never crosses, nor more than a process can have.
-			if !isNumber || rest == "" || rest[0] != ',' || descriptors && n <= 2 || last < n || last-n > maxRun {
+			// A standard stream never crosses.
+			if !isNumber || rest == "" || rest[0] != ',' || descriptors && n <= 2 || last < n {
 				return State{}, damaged
+			}
+			if total += last - n + 1; total > maxNumbers {
+				return State{}, "it has more numbers than a process can have descriptors"
 			}
 			for ; n <= last; n++ {
 				s.Numbers[number] = append(s.Numbers[number], n)

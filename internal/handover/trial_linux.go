@@ -34,7 +34,7 @@ func OnRollback(f Executor) {
 	trial.mu.Unlock()
 }
 
-func executeBare(target string, args, env []string, s *State) error {
+func executeBare(target Target, args, env []string, s *State) error {
 	syscall.ForkLock.RLock()
 	err := Execute(target, args, env, s)
 	syscall.ForkLock.RUnlock()
@@ -80,6 +80,7 @@ func (s *State) KeepRollback() (copies []int, err error) {
 		return nil, ErrNotOnTrial
 	}
 	s.Numbers[ReadyWithin] = t.handed.Numbers[ReadyWithin]
+	s.InVariable = s.InVariable || t.handed.InVariable
 	for _, kind := range [...]NumberKind{Previous, Dir} {
 		fd, err := duplicate(t.handed.Number(kind))
 		if err != nil {
@@ -89,16 +90,6 @@ func (s *State) KeepRollback() (copies []int, err error) {
 		copies = append(copies, fd)
 	}
 	return copies, nil
-}
-
-// duplicate returns another descriptor, close-on-exec and above the standard streams.
-// It is that of internal/sys, which this package can't import.
-func duplicate(fd int) (int, error) {
-	dup, _, errno := syscall.Syscall(syscall.SYS_FCNTL, uintptr(fd), syscall.F_DUPFD_CLOEXEC, 3)
-	if errno != 0 {
-		return -1, errno
-	}
-	return int(dup), nil
 }
 
 // Forget keeps n from crossing back to the previous image.
@@ -148,7 +139,7 @@ func RollBack(reason string) error {
 	}
 	here, _ := syscall.Open(".", syscall.O_RDONLY|syscall.O_DIRECTORY|syscall.O_CLOEXEC, 0)
 	syscall.Fchdir(t.handed.Number(Dir))
-	err := execute("/proc/self/fd/"+strconv.Itoa(t.handed.Number(Previous)), commandLine(), t.env, &s)
+	err := execute(Target{FD: t.handed.Number(Previous)}, commandLine(), t.env, &s)
 	if here > 0 {
 		syscall.Fchdir(here)
 		syscall.Close(here)

@@ -35,7 +35,7 @@ func TestRollbackCannotBeKept(t *testing.T) {
 func TestRollbackIsTriedAgain(t *testing.T) {
 	attempts := make(chan bool, 100)
 	t.Cleanup(func() { OnRollback(nil) })
-	OnRollback(func(string, []string, []string, *State) error {
+	OnRollback(func(Target, []string, []string, *State) error {
 		attempts <- true
 		return syscall.ETXTBSY
 	})

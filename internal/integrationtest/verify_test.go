@@ -15,65 +15,57 @@ import (
 
 // The version that runs is the one that Verify has accepted.
 func TestVerifyHasTheLastWord(t *testing.T) {
-	modes := []string{"by path"}
-	if daemontest.HaveEvents {
-		modes = append(modes, "exact")
+	d := program.New(t)
+	link := filepath.Join(filepath.Dir(d.Path), "current-app")
+	if err := os.Symlink("app", link); err != nil {
+		t.Fatal(err)
 	}
-	for _, mode := range modes {
-		t.Run(mode, func(t *testing.T) {
-			d := program.New(t)
-			link := filepath.Join(filepath.Dir(d.Path), "current-app")
-			if err := os.Symlink("app", link); err != nil {
-				t.Fatal(err)
-			}
-			d.Cmd.Path, d.Cmd.Args[0] = link, link
-			if daemontest.HaveEvents { // only the kernel knows the link then
-				d.Cmd.Args[0] = "worker"
-			}
-			d.Setenv(program.VerifyEnv + "=" + mode)
-			first := d.Start()
-
-			d.DeployVersion(2)
-			if name := d.Want("verifying"); name != link {
-				t.Errorf("verifying %q, expected %q", name, link)
-			}
-			d.Tell("verify too young")
-			d.WantLogged("a file that Verify rejects (too young)")
-
-			d.DeployVersion(3)
-			d.Want("verifying")
-			// Replaced after it was opened: the accepted version runs.
-			d.DeployVersion(4)
-			d.Tell("verify")
-			d.Want("verifying")
-			d.Tell("verify")
-			after := d.WantRestart(4)
-			if after.Comm != first.Comm || !slices.EqualFunc(after.Args, first.Args, bytes.Equal) {
-				t.Errorf("name %q, arguments %q; before %q, %q", after.Comm, after.Args, first.Comm, first.Args)
-			}
-
-			// The link is still watched.
-			d.Write(filepath.Join(filepath.Dir(d.Path), "app-5"), daemontest.Image(t, 5))
-			if err := os.Symlink("app-5", link+".new"); err != nil {
-				t.Fatal(err)
-			}
-			d.Rename(link+".new", link)
-			d.Want("verifying")
-			// Written to after it was opened: the same inode, not the same bytes.
-			f, err := os.OpenFile(filepath.Join(filepath.Dir(d.Path), "app-5"), os.O_WRONLY, 0)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if _, err := f.WriteAt(daemontest.Trailer(6), int64(len(daemontest.Binary(t)))); err != nil {
-				t.Fatal(err)
-			}
-			f.Close()
-			d.Tell("verify")
-			d.Want("verifying")
-			d.Tell("verify")
-			d.WantRestart(6)
-		})
+	d.Cmd.Path, d.Cmd.Args[0] = link, link
+	if daemontest.HaveEvents { // only the kernel knows the link then
+		d.Cmd.Args[0] = "worker"
 	}
+	d.Setenv(program.VerifyEnv + "=1")
+	first := d.Start()
+
+	d.DeployVersion(2)
+	if name := d.Want("verifying"); name != link {
+		t.Errorf("verifying %q, expected %q", name, link)
+	}
+	d.Tell("verify too young")
+	d.WantLogged("a file that Verify rejects (too young)")
+
+	d.DeployVersion(3)
+	d.Want("verifying")
+	// Replaced after it was opened: the accepted version runs.
+	d.DeployVersion(4)
+	d.Tell("verify")
+	d.Want("verifying")
+	d.Tell("verify")
+	after := d.WantRestart(4)
+	if after.Comm != first.Comm || !slices.EqualFunc(after.Args, first.Args, bytes.Equal) {
+		t.Errorf("name %q, arguments %q; before %q, %q", after.Comm, after.Args, first.Comm, first.Args)
+	}
+
+	// The link is still watched.
+	d.Write(filepath.Join(filepath.Dir(d.Path), "app-5"), daemontest.Image(t, 5))
+	if err := os.Symlink("app-5", link+".new"); err != nil {
+		t.Fatal(err)
+	}
+	d.Rename(link+".new", link)
+	d.Want("verifying")
+	// Written to after it was opened: the same inode, not the same bytes.
+	f, err := os.OpenFile(filepath.Join(filepath.Dir(d.Path), "app-5"), os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.WriteAt(daemontest.Trailer(6), int64(len(daemontest.Binary(t)))); err != nil {
+		t.Fatal(err)
+	}
+	f.Close()
+	d.Tell("verify")
+	d.Want("verifying")
+	d.Tell("verify")
+	d.WantRestart(6)
 }
 
 // Any user who can write a file that root executes is root. root executes only files

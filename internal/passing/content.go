@@ -2,7 +2,9 @@ package passing
 
 import (
 	"bytes"
+	"encoding/base64"
 	"maps"
+	"math"
 	"os"
 	"slices"
 
@@ -52,7 +54,7 @@ func (s *Store) lock() (c *content, unlock func()) {
 // takeOver takes over what was inherited.
 func (c *content) takeOver(inherited *handover.State) {
 	unnamed := slices.Clone(inherited.Numbers[handover.File])
-	for _, r := range readManifest(inherited.Number(handover.Manifest)) {
+	for _, r := range readManifest(inherited) {
 		switch r.kind {
 		case manifestFile:
 			if i := slices.Index(unnamed, r.fd()); i >= 0 {
@@ -166,25 +168,59 @@ func (c *content) drop(name string) {
 func (c *content) empty() bool { return len(c.files) == 0 && len(c.states) == 0 }
 
 // addTo adds the content to h. The caller closes the manifest, which is nil if there
-// is none.
-func (c *content) addTo(h *handover.State) (manifest *sys.FD, err error) {
+// is none. Without a file for it, what there is room for crosses in the variable.
+func (c *content) addTo(h *handover.State) (manifest *sys.FD) {
 	if c.empty() {
-		return nil, nil
+		return nil
 	}
+	b, _ := c.addRecords(h, math.MaxInt)
+	n, err := handover.MemoryFile(b)
+	if err != nil {
+		b, missing := c.addRecords(h, maxContent)
+		h.Texts[handover.Content] = base64.RawStdEncoding.EncodeToString(b)
+		h.Set(handover.Missing, missing)
+		return nil
+	}
+	manifest = sys.NewFD(n)
+	h.Set(handover.Manifest, n)
+	return manifest
+}
+
+// maxContent is the length in bytes of a manifest that crosses in the variable: it takes
+// half of the room there, and the descriptors that it names the other half.
+const maxContent = 48 << 10
+
+// addRecords adds the files to h, and returns a manifest of at most limit bytes and how
+// many files and states there was no room for.
+func (c *content) addRecords(h *handover.State, limit int) (manifest []byte, missing int) {
+	h.Numbers[handover.File] = nil
 	b := []byte(manifestFormat)
+	end := appendRecord(nil, record{kind: manifestEnd})
+	add := func(r record) (added bool) {
+		if longer := appendRecord(b, r); len(longer) <= limit-len(end) {
+			b = longer
+			return true
+		}
+		missing++
+		return false
+	}
 	for _, f := range c.byDescriptor() {
-		h.Numbers[handover.File] = append(h.Numbers[handover.File], f.fd.Int())
-		b = appendFileRecord(b, f.name, f.fd.Int())
+		if add(fileRecord(f.name, f.fd.Int())) {
+			h.Numbers[handover.File] = append(h.Numbers[handover.File], f.fd.Int())
+		}
 	}
-	for name, own := range c.states {
-		b = appendRecord(b, record{manifestState, name, own.value})
+	for _, name := range c.bySize() {
+		add(record{manifestState, name, c.states[name].value})
 	}
-	b = appendRecord(b, record{kind: manifestEnd})
-	if manifest, err = sys.MemoryFile(b); err != nil {
-		return nil, err
-	}
-	h.Set(handover.Manifest, manifest.Int())
-	return manifest, nil
+	return append(b, end...), missing
+}
+
+// bySize returns the names of all states, those with short values first, so that as many as
+// possible cross where room is short.
+func (c *content) bySize() []string {
+	return slices.SortedFunc(maps.Keys(c.states), func(a, b string) int {
+		return len(c.states[a].value) - len(c.states[b].value)
+	})
 }
 
 // byDescriptor returns all files in the order of their descriptors, in which these

@@ -2,11 +2,12 @@ package passing
 
 import (
 	"bytes"
+	"encoding/base64"
 	"encoding/binary"
 	"errors"
 
+	"github.com/autorestart-go/autorestart/internal/handover"
 	"github.com/autorestart-go/autorestart/internal/report"
-	"github.com/autorestart-go/autorestart/internal/sys"
 )
 
 // A manifest tells the next image the names of the files that cross the exec, and
@@ -41,8 +42,8 @@ func appendRecord(b []byte, r record) []byte {
 	return append(b, r.value...)
 }
 
-func appendFileRecord(b []byte, name string, fd int) []byte {
-	return appendRecord(b, record{manifestFile, name, binary.AppendUvarint(nil, uint64(fd))})
+func fileRecord(name string, fd int) record {
+	return record{manifestFile, name, binary.AppendUvarint(nil, uint64(fd))}
 }
 
 // fd returns the descriptor of a manifestFile, or -1.
@@ -54,12 +55,20 @@ func (r record) fd() int {
 	return int(n)
 }
 
-// readManifest returns the records of a manifest; none if fd is 0.
-func readManifest(fd int) []record {
-	if fd == 0 {
+// readManifest returns the records of the manifest that was handed over; none if there is
+// no manifest.
+func readManifest(inherited *handover.State) []record {
+	fd, text := inherited.Number(handover.Manifest), inherited.Texts[handover.Content]
+	var b []byte
+	var err error
+	switch {
+	case fd != 0:
+		b, err = handover.ReadMemoryFile(fd)
+	case text != "":
+		b, err = base64.RawStdEncoding.DecodeString(text)
+	default:
 		return nil
 	}
-	b, err := sys.ReadFile(fd)
 	var records []record
 	if err == nil {
 		records, err = parseManifest(b)

@@ -45,7 +45,7 @@ func TestManifestRoundTrip(t *testing.T) {
 
 func TestManifestFileRecord(t *testing.T) {
 	for _, fd := range []int{3, 127, 128, 1 << 20} {
-		records, err := parseManifest(appendRecord(appendFileRecord([]byte(manifestFormat), "f", fd), record{kind: manifestEnd}))
+		records, err := parseManifest(appendRecord(appendRecord([]byte(manifestFormat), fileRecord("f", fd)), record{kind: manifestEnd}))
 		if err != nil || len(records) != 1 || records[0].fd() != fd {
 			t.Errorf("%d became %v, %v", fd, records, err)
 		}

@@ -35,7 +35,7 @@ func handedOver(t *testing.T, s *Store, readyWithin int) *Store {
 	t.Helper()
 	inherited := new(handover.State)
 	err := s.HandOver(inherited, func() error {
-		content, err := sys.ReadFile(inherited.Number(handover.Manifest))
+		content, err := handover.ReadMemoryFile(inherited.Number(handover.Manifest))
 		if err != nil {
 			return err
 		}
@@ -52,17 +52,17 @@ func handedOver(t *testing.T, s *Store, readyWithin int) *Store {
 					return err
 				}
 				fds = append(fds, fd.Release())
-				b = appendFileRecord(b, r.name, fds[len(fds)-1])
+				b = appendRecord(b, fileRecord(r.name, fds[len(fds)-1]))
 				continue
 			}
 			b = appendRecord(b, r)
 		}
-		manifest, err := sys.MemoryFile(appendRecord(b, record{kind: manifestEnd}))
+		manifest, err := handover.MemoryFile(appendRecord(b, record{kind: manifestEnd}))
 		if err != nil {
 			return err
 		}
 		inherited.Numbers[handover.File] = fds
-		inherited.Set(handover.Manifest, manifest.Release())
+		inherited.Set(handover.Manifest, manifest)
 		return nil
 	})
 	if err != nil {
@@ -210,12 +210,12 @@ func TestTakenFileCrossesNoMore(t *testing.T) {
 
 func TestManifestThatCannotBeRead(t *testing.T) {
 	for _, content := range []string{"", "autorestart manifest 2\n", manifestFormat + "f\x05ab"} {
-		manifest, err := sys.MemoryFile([]byte(content))
+		manifest, err := handover.MemoryFile([]byte(content))
 		if err != nil {
 			t.Fatal(err)
 		}
 		inherited := new(handover.State)
-		inherited.Set(handover.Manifest, manifest.Int())
+		inherited.Set(handover.Manifest, manifest)
 		s := NewStore(inherited)
 		if names := s.Names(); len(names) > 0 {
 			t.Errorf("%q has files %q", content, names)

@@ -12,8 +12,6 @@ import (
 func closeDescriptor(int) error           { return errors.ErrUnsupported }
 func Duplicate(int) (*FD, error)          { return nil, errors.ErrUnsupported }
 func DuplicateFile(*os.File) (*FD, error) { return nil, errors.ErrUnsupported }
-func MemoryFile([]byte) (*FD, error)      { return nil, errors.ErrUnsupported }
-func ReadFile(int) ([]byte, error)        { return nil, errors.ErrUnsupported }
 
 // WriteStderr writes to standard error.
 func WriteStderr(b []byte) { os.Stderr.Write(b) }

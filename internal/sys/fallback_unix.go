@@ -22,7 +22,3 @@ func Duplicate(fd int) (*FD, error) {
 	unix.CloseOnExec(dup)
 	return NewFD(dup), nil
 }
-
-// MemoryFile returns a descriptor, close-on-exec, of a file without a name that
-// holds b: an unlinked one, for want of memfd_create(2).
-func MemoryFile(b []byte) (*FD, error) { return unlinkedFile(b) }

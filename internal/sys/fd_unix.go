@@ -3,7 +3,6 @@
 package sys
 
 import (
-	"io"
 	"os"
 	"syscall"
 
@@ -69,41 +68,4 @@ func RetryEINTR(f func() error) error {
 // raise SIGPIPE when the reader is gone: that would end the process.
 func WriteStderr(b []byte) {
 	syscall.Write(int(os.Stderr.Fd()), b)
-}
-
-// ReadFile returns the whole content of what fd has open, from its beginning. It
-// leaves the file offset alone.
-func ReadFile(fd int) ([]byte, error) {
-	dup, err := Duplicate(fd)
-	if err != nil {
-		return nil, err
-	}
-	f := dup.File("")
-	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return nil, err
-	}
-	b := make([]byte, info.Size())
-	n, err := f.ReadAt(b, 0)
-	if err == io.EOF {
-		err = nil
-	}
-	return b[:n], err
-}
-
-// unlinkedFile returns a descriptor of a file that holds b and has no name.
-func unlinkedFile(b []byte) (*FD, error) {
-	f, err := os.CreateTemp("", "autorestart-")
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	if err := os.Remove(f.Name()); err != nil {
-		return nil, err
-	}
-	if _, err := f.Write(b); err != nil {
-		return nil, err
-	}
-	return DuplicateFile(f)
 }

@@ -13,24 +13,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-func TestMemoryFile(t *testing.T) {
-	for _, content := range []string{"", "state"} {
-		fd, err := MemoryFile([]byte(content))
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer fd.Close()
-		if flags, err := unix.FcntlInt(uintptr(fd.Int()), unix.F_GETFD, 0); err != nil || flags&unix.FD_CLOEXEC == 0 {
-			t.Errorf("flags %#x, %v: children inherit it", flags, err)
-		}
-		for range 2 { // the offset stays where it is
-			if b, err := ReadFile(fd.Int()); err != nil || string(b) != content {
-				t.Errorf("read %q, %v; want %q", b, err, content)
-			}
-		}
-	}
-}
-
 func TestFDHasOneOwner(t *testing.T) {
 	f, err := os.Create(filepath.Join(t.TempDir(), "file"))
 	if err != nil {

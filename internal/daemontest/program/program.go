@@ -25,7 +25,7 @@ const Name = "daemon"
 const (
 	ManualEnv = "AUTORESTART_TEST_MANUAL" // set: watch only when told to
 	PollEnv   = "AUTORESTART_TEST_POLL"   // set: poll at the pace of RestartOnChange
-	VerifyEnv = "AUTORESTART_TEST_VERIFY" // set: ask the test about each version; "exact": execute that file
+	VerifyEnv = "AUTORESTART_TEST_VERIFY" // set: ask the test about each version
 	ReadyEnv  = "AUTORESTART_TEST_READY"  // a ReadyTimeout
 	stdinEnv  = "AUTORESTART_TEST_STDIN"  // the descriptor of standard input, unless it is 0
 )
@@ -87,7 +87,6 @@ func verify() {
 	r := autorestart.Restarter{
 		Logger:       logger(),
 		PollInterval: pollInterval(),
-		ExactFile:    os.Getenv(VerifyEnv) == "exact",
 		Verify: func(ctx context.Context, exe *os.File) error {
 			daemontest.Say("verifying", exe.Name())
 			if verdict := <-verdicts; verdict != "" {

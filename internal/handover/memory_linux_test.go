@@ -1,6 +1,6 @@
 //go:build !autorestart_portable
 
-package sys
+package handover
 
 import (
 	"testing"
@@ -13,11 +13,11 @@ func TestMemoryFileIsSealed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer fd.Close()
-	if n, err := unix.Pwrite(fd.Int(), []byte("S"), 0); err != unix.EPERM {
+	defer unix.Close(fd)
+	if n, err := unix.Pwrite(fd, []byte("S"), 0); err != unix.EPERM {
 		t.Errorf("wrote %d bytes, %v", n, err)
 	}
-	if err := unix.Ftruncate(fd.Int(), 1); err != unix.EPERM {
+	if err := unix.Ftruncate(fd, 1); err != unix.EPERM {
 		t.Errorf("truncated: %v", err)
 	}
 }

@@ -1,0 +1,78 @@
+//go:build unix
+
+package handover
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// memoryFiles are the ways to make a file for what crosses.
+var memoryFiles = map[string]func([]byte) (int, error){"MemoryFile": MemoryFile, "unlinked": unlinkedFile}
+
+func TestMemoryFile(t *testing.T) {
+	for name, memoryFile := range memoryFiles {
+		for _, content := range []string{"", "state"} {
+			fd, err := memoryFile([]byte(content))
+			if err != nil {
+				t.Fatal(name, err)
+			}
+			defer unix.Close(fd)
+			if flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); err != nil || flags&unix.FD_CLOEXEC == 0 {
+				t.Errorf("%s: flags %#x, %v: children inherit it", name, flags, err)
+			}
+			for range 2 { // the offset stays where it is
+				if b, err := ReadMemoryFile(fd); err != nil || string(b) != content {
+					t.Errorf("%s: read %q, %v; want %q", name, b, err, content)
+				}
+			}
+		}
+	}
+}
+
+// TestUnlinkedFile: nothing is left in the directory, and a starter with fewer rights does
+// not choose the directory.
+func TestUnlinkedFile(t *testing.T) {
+	dir := t.TempDir()
+	t.Setenv("TMPDIR", dir)
+	fd, err := unlinkedFile([]byte("state"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fd)
+	if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
+		t.Errorf("left %v, %v", left, err)
+	}
+	defer func(was bool) { Secure = was }(Secure)
+	Secure = true
+	if _, err := unlinkedFile([]byte("state")); err != errNoFile {
+		t.Errorf("a secure process: %v", err)
+	}
+}
+
+// TestReadMemoryFileIsBounded: a forged file is as long as its author likes.
+func TestReadMemoryFileIsBounded(t *testing.T) {
+	f, err := os.Create(filepath.Join(t.TempDir(), "sparse"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if err := f.Truncate(1 << 40); err != nil {
+		t.Skip("no sparse files here: ", err)
+	}
+	if b, err := ReadMemoryFile(int(f.Fd())); err != errSparse {
+		t.Errorf("read %d bytes, %v", len(b), err)
+	}
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	defer w.Close()
+	if b, err := ReadMemoryFile(int(r.Fd())); err != errNotRegular {
+		t.Errorf("read %d bytes of a pipe, %v", len(b), err)
+	}
+}

@@ -1,0 +1,103 @@
+//go:build unix
+
+package handover
+
+import (
+	"errors"
+	"math/rand/v2"
+	"strconv"
+	"syscall"
+)
+
+var errNoFile = errors.New("no temporary file for this process")
+
+// unlinkedFile returns a descriptor of a file that holds b and has no name, in the
+// temporary directory. A process whose starter may have fewer rights has none: the
+// directory, and the file system that it is on, could be the starter's.
+func unlinkedFile(b []byte) (fd int, err error) {
+	if Secure {
+		return -1, errNoFile
+	}
+	dir, _ := syscall.Getenv("TMPDIR")
+	if dir == "" {
+		dir = "/tmp"
+	}
+	path := dir + "/autorestart-" + strconv.FormatUint(rand.Uint64(), 36)
+	fd, err = aboveStandard(syscall.Open(path, syscall.O_RDWR|syscall.O_CREAT|syscall.O_EXCL|syscall.O_CLOEXEC, 0o600))
+	if err != nil {
+		return -1, err
+	}
+	if err = syscall.Unlink(path); err == nil {
+		err = writeAll(fd, b)
+	}
+	if err != nil {
+		syscall.Close(fd)
+		return -1, err
+	}
+	return fd, nil
+}
+
+func writeAll(fd int, b []byte) error {
+	for len(b) > 0 {
+		n, err := syscall.Write(fd, b)
+		if err == syscall.EINTR {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		b = b[n:]
+	}
+	return nil
+}
+
+// aboveStandard moves a descriptor that a system call has just returned above the
+// standard streams.
+func aboveStandard(fd int, err error) (int, error) {
+	if err != nil || fd > 2 {
+		return fd, err
+	}
+	defer syscall.Close(fd)
+	return duplicate(fd)
+}
+
+var (
+	errNotRegular = errors.New("not a file")
+	errSparse     = errors.New("a file with holes")
+)
+
+// maxSparse is the size in bytes from which a file has to take room. What is handed over
+// has taken as much from the image that wrote it. A forged file, which names a size and
+// has no content, must not take more than that from this one.
+const maxSparse = 1 << 20
+
+// ReadMemoryFile returns the whole content of a file that [MemoryFile] has returned. The
+// file offset stays.
+func ReadMemoryFile(fd int) ([]byte, error) {
+	var st syscall.Stat_t
+	if err := syscall.Fstat(fd, &st); err != nil {
+		return nil, err
+	}
+	const blockSize, compression = 512, 64 // of stat(2); of a file system that compresses
+	switch size := int64(st.Size); {
+	case st.Mode&syscall.S_IFMT != syscall.S_IFREG:
+		return nil, errNotRegular
+	case size > maxSparse && int64(st.Blocks)*blockSize < size/compression:
+		return nil, errSparse
+	}
+	b := make([]byte, st.Size)
+	for n := 0; n < len(b); {
+		got, err := syscall.Pread(fd, b[n:], int64(n))
+		if err == syscall.EINTR {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		if got == 0 {
+			return b[:n], nil
+		}
+		n += got
+	}
+	return b, nil
+}
