@@ -17,6 +17,11 @@ type Build struct {
 	Module  string // the path of the main module
 	Version string // its version; "(devel)" if the go command didn't know it
 
+	// LibraryVersion is the version of [Library], as "v0.1.0" or a pseudo-version. It is
+	// that of the replacement if the library is replaced. It is empty if the program was
+	// built from a work tree of the library.
+	LibraryVersion string
+
 	WithoutLibrary bool // the program is known not to contain [Library]
 }
 
@@ -35,6 +40,7 @@ const (
 	buildInfoSize   = 32      // of the header
 	buildInfoFlags  = 15      // the offset in the header
 	inlineStrings   = 0x02    // a flag: the strings follow the header
+	infoMarker      = 16      // bytes before and after the module information
 	maxBuildSection = 1 << 20 // one that names hundreds of modules has some ten thousand bytes
 )
 
@@ -67,7 +73,7 @@ func ReadBuild(r io.ReaderAt, size int64) (b Build) {
 				continue
 			}
 			if info, err := f.read(off, n); err == nil {
-				b.Module, b.Version, b.WithoutLibrary = parseBuildInfo(info)
+				b.parseInfo(info)
 			}
 			return b // the notes come before the data
 		}
@@ -87,29 +93,59 @@ func (f *file) buildID(note []byte) string {
 	return string(content[:size])
 }
 
-// parseBuildInfo returns path and version of the main module, and whether [Library]
-// is not among the modules that the program was built from. In what the linker
-// writes, the header is followed by the Go version and the module information, each
-// with its length before it. The module information stands between two markers
-// and has lines like "mod<TAB>path<TAB>version<TAB>sum", and "dep" likewise.
-func parseBuildInfo(b []byte) (module, version string, withoutLibrary bool) {
-	if b[buildInfoFlags]&inlineStrings == 0 {
-		return "", "", false
+// parseInfo sets what the build info tells, of which b is the section. In what the
+// linker writes, the header is followed by the Go version and the module information,
+// each with its length before it.
+func (b *Build) parseInfo(section []byte) {
+	if section[buildInfoFlags]&inlineStrings == 0 {
+		return
 	}
-	b = b[buildInfoSize:]
+	section = section[buildInfoSize:]
 	var info string
 	for range 2 {
-		n, size := binary.Uvarint(b)
-		if size <= 0 || n > uint64(len(b)-size) {
-			return "", "", false
+		n, size := binary.Uvarint(section)
+		if size <= 0 || n > uint64(len(section)-size) {
+			return
 		}
-		info, b = string(b[size:][:n]), b[size+int(n):]
+		info, section = string(section[size:][:n]), section[size+int(n):]
 	}
-	withoutLibrary = info != "" && !strings.Contains(info, "\t"+Library)
-	if _, line, found := strings.Cut(info, "\nmod\t"); found {
-		line, _, _ = strings.Cut(line, "\n")
-		module, line, _ = strings.Cut(line, "\t")
-		version, _, _ = strings.Cut(line, "\t")
+	b.WithoutLibrary = info != "" && !strings.Contains(info, "\t"+Library)
+	if len(info) > 2*infoMarker {
+		b.parseModules(info[infoMarker : len(info)-infoMarker])
 	}
-	return module, version, withoutLibrary
+}
+
+// parseModules sets what the module information tells. It has lines like
+// "mod<TAB>path<TAB>version<TAB>sum" for the main module, "dep" likewise for the others,
+// and "=>" for the replacement of the module on the line before.
+func (b *Build) parseModules(info string) {
+	isLibrary := false // the last module
+	for line := range strings.SplitSeq(info, "\n") {
+		word, line, _ := strings.Cut(line, "\t")
+		path, line, _ := strings.Cut(line, "\t")
+		version, _, _ := strings.Cut(line, "\t")
+		switch word {
+		case "mod":
+			b.Module, b.Version = path, version
+			fallthrough
+		case "dep":
+			isLibrary = path == Library
+			if isLibrary {
+				b.LibraryVersion = releaseVersion(version)
+			}
+		case "=>":
+			if isLibrary {
+				b.LibraryVersion = releaseVersion(version)
+			}
+		}
+	}
+}
+
+// releaseVersion returns a version, and "" for what stands in its place for a module
+// that was built from a work tree.
+func releaseVersion(version string) string {
+	if version == "(devel)" {
+		return ""
+	}
+	return version
 }

@@ -3,6 +3,7 @@ package elfimage
 import (
 	"bytes"
 	"debug/buildinfo"
+	"encoding/binary"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -92,11 +93,49 @@ func FuzzReadBuild(f *testing.F) {
 	})
 }
 
+// infoSection returns the section with the build info of a program that was built from
+// the modules, as Go's linker writes it.
+func infoSection(modules string) []byte {
+	b := []byte(buildInfoMagic + "\x08\x02" + strings.Repeat("\x00", 16))
+	for _, s := range []string{"go1.26.0", strings.Repeat("<", 16) + modules + strings.Repeat(">", 16)} {
+		b = binary.AppendUvarint(b, uint64(len(s)))
+		b = append(b, s...)
+	}
+	return b
+}
+
+func TestLibraryVersion(t *testing.T) {
+	const main = "path\texample.com/program\nmod\texample.com/program\tv1.2.3\th1:x=\n"
+	const pseudo = "v0.0.0-20261017120000-0123456789ab"
+	for _, test := range []struct{ name, modules, want string }{
+		{"release", main + "dep\t" + Library + "\tv0.1.0\th1:x=\n", "v0.1.0"},
+		{"pseudo-version", main + "dep\t" + Library + "\t" + pseudo + "\th1:x=\n", pseudo},
+		{"among others", main + "dep\ta.com/b\tv1.0.0\th1:x=\ndep\t" + Library + "\tv0.2.0\th1:x=\ndep\tz.com/y\tv3.0.0\th1:x=\nbuild\tGOOS=linux\n", "v0.2.0"},
+		{"work tree", main + "dep\t" + Library + "\t(devel)\t\n", ""},
+		{"replaced by another module", main + "dep\t" + Library + "\tv0.1.0\n=>\texample.com/fork\tv0.1.1\th1:x=\n\nbuild\tGOOS=linux\n", "v0.1.1"},
+		{"replaced by a work tree", main + "dep\t" + Library + "\tv0.1.0\n=>\t../autorestart\t(devel)\t\n\n", ""},
+		{"another is replaced", main + "dep\t" + Library + "\tv0.1.0\th1:x=\ndep\tz.com/y\tv3.0.0\n=>\tz.com/fork\tv9.0.0\th1:x=\n\n", "v0.1.0"},
+		{"replaces another", main + "dep\tz.com/y\tv3.0.0\n=>\t" + Library + "\tv0.1.0\th1:x=\n\n", ""},
+		{"main module", "path\t" + Library + "/x\nmod\t" + Library + "\tv0.3.0\th1:x=\n", "v0.3.0"},
+		{"main module, work tree", "path\t" + Library + "/x\nmod\t" + Library + "\t(devel)\t\n", ""},
+		{"module below", "mod\t" + Library + "/benchmarks\tv7.0.0\t\ndep\t" + Library + "/contrib/x\tv8.0.0\th1:x=\n", ""},
+		{"longer name", main + "dep\t" + Library + "-other\tv8.0.0\th1:x=\n", ""},
+		{"setting", main + "build\t" + Library + "\tv8.0.0\n", ""},
+		{"cut", main + "dep\t" + Library, ""},
+		{"without", main, ""},
+	} {
+		var b Build
+		if b.parseInfo(infoSection(test.modules)); b.LibraryVersion != test.want {
+			t.Errorf("%s: got %q, want %q", test.name, b.LibraryVersion, test.want)
+		}
+	}
+}
+
 func FuzzParseBuildInfo(f *testing.F) {
-	f.Add([]byte(buildInfoMagic + "\x08\x02" + strings.Repeat("\x00", 16) + "\x04go1.\x28" + strings.Repeat("x", 16) + "path\tp\nmod\tm\tv1\th\n"))
+	f.Add(infoSection("path\tp\nmod\tm\tv1\th\n"))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		if len(b) >= buildInfoSize {
-			parseBuildInfo(b)
+			new(Build).parseInfo(b)
 		}
 	})
 }
