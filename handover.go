@@ -65,7 +65,7 @@ func byDescriptor(c *candidate.Candidate, self candidate.Credentials, handedOver
 // newState begins what crosses the exec of c.
 func (p *process) newState(c *candidate.Candidate, times *RestartTimes) *handover.State {
 	h := new(handover.State)
-	h.InVariable = !handover.KnowsCarrier("")
+	h.InVariable = !handover.KnowsCarrier(c.Build.LibraryVersion)
 	h.Set(handover.PID, os.Getpid())
 	h.Set(handover.Generation, p.inherited.Number(handover.Generation)+1)
 	h.Texts[handover.Image] = c.ID.Format()
