@@ -114,7 +114,7 @@ func (*fileSystem) RunningKind() elfimage.Kind {
 
 // holdLease keeps writers away from f until it is closed: who opens it for writing waits,
 // for fs/lease-break-time in proc(5) at most. It reports whether the kernel grants that, see
-// OpenForWriting. No signal tells that somebody waits: during an exec SIGIO would end the
+// OpenForWriting. No signal tells that a writer waits: during an exec SIGIO would end the
 // process.
 func (*fileSystem) holdLease(f candidate.File) bool {
 	fd := f.(*os.File).Fd()

@@ -28,7 +28,7 @@ import (
 )
 
 func TestOpenCandidate(t *testing.T) {
-	rules := self.newRules(false)
+	rules := self.newRules("", false)
 	defer rules.Close()
 	dir := t.TempDir()
 	in := func(name string) string { return filepath.Join(dir, name) }
@@ -180,7 +180,7 @@ var _ = testprocess.RegisterHelper("exchange", func() {
 		return
 	}
 	path := filepath.Join(filepath.Dir(os.Args[0]), "app")
-	rules := self.newRules(false)
+	rules := self.newRules("", false)
 	c, rejection := candidate.Open(rules.System, path)
 	if rejection == nil {
 		rejection = rules.Judge(c)
@@ -209,6 +209,7 @@ var _ = testprocess.RegisterHelper("exchange", func() {
 // TestJudgedIsExecuted: the program that was judged is executed, whatever becomes of its
 // path and, where the kernel leases it, of its content between the last look and the exec.
 func TestJudgedIsExecuted(t *testing.T) {
+	variable := testprocess.UseHelper(t, "exchange")
 	if !handover.CanRollBack {
 		t.Skip("programs are executed by their path here")
 	}
@@ -223,7 +224,7 @@ func TestJudgedIsExecuted(t *testing.T) {
 				testprocess.WriteExecutable(t, filepath.Join(dir, name), append(slices.Clip(exe), "\n"+version...))
 			}
 			cmd := exec.Command(filepath.Join(dir, "start"))
-			cmd.Env = append(os.Environ(), testprocess.UseHelper(t, "exchange"), exchangeEnv+"="+how)
+			cmd.Env = append(os.Environ(), variable, exchangeEnv+"="+how)
 			output, err := cmd.CombinedOutput()
 			if string(output) == "no lease" {
 				t.Skip("no leases on this file system")
@@ -237,7 +238,7 @@ func TestJudgedIsExecuted(t *testing.T) {
 
 // TestJudgeFiles: the system answers for real files what the rules ask.
 func TestJudgeFiles(t *testing.T) {
-	rules := self.newRules(false)
+	rules := self.newRules("", false)
 	defer rules.Close()
 	executable, err := os.Executable()
 	if err != nil {
@@ -292,7 +293,7 @@ func TestJudgeFiles(t *testing.T) {
 // TestJudgeLater: the mode is set after the file has been closed, as install(1)
 // does.
 func TestJudgeLater(t *testing.T) {
-	rules := self.newRules(false)
+	rules := self.newRules("", false)
 	defer rules.Close()
 	path := writeProgram(t, 0o600)
 	c := openCandidate(t, path)
@@ -311,7 +312,7 @@ func TestJudgeLater(t *testing.T) {
 }
 
 func TestUnchanged(t *testing.T) {
-	rules := self.newRules(false)
+	rules := self.newRules("", false)
 	defer rules.Close()
 	tests := []struct {
 		name   string
@@ -353,7 +354,7 @@ func TestUnchanged(t *testing.T) {
 // TestRememberFile: a version is known by its sum when its file is closed, unless the
 // file was changed, or closed, before.
 func TestRememberFile(t *testing.T) {
-	rules := self.newRules(false)
+	rules := self.newRules("", false)
 	defer rules.Close()
 	for name, test := range map[string]struct {
 		change func(*candidate.Candidate) error
@@ -384,7 +385,7 @@ func TestRunningVersion(t *testing.T) {
 		t.Fatal(err)
 	}
 	c := openCandidate(t, executable)
-	rules := self.newRules(false)
+	rules := self.newRules("", false)
 	if same, err := rules.Running.SameContent(c); err != nil || !same {
 		t.Errorf("this program's own file: %t, %v", same, err)
 	}

@@ -71,7 +71,7 @@ func TestSignalsDuringExec(t *testing.T) {
 // wait.
 func TestOpenForWriting(t *testing.T) {
 	path := writeProgram(t, 0o755)
-	rules := self.newRules(false)
+	rules := self.newRules("", false)
 	defer rules.Close()
 	c := openCandidate(t, path)
 	fd := c.File.(*os.File).Fd()

@@ -1,6 +1,7 @@
 package autorestart
 
 import (
+	"cmp"
 	"errors"
 	"os"
 	"path/filepath"
@@ -129,10 +130,10 @@ func (t *RestartTimes) format() string {
 	return string(b)
 }
 
-// newRules returns rules that compare candidates with the running image. The caller
-// closes them.
-func (p *process) newRules(trustAnyOwner bool) *candidate.Rules {
-	rules := candidate.NewRules(p.files, p.launch.path)
+// newRules returns rules that compare candidates at the path with the running image. Where
+// it can't be told which that is, it is the file at the path. The caller closes the rules.
+func (p *process) newRules(path string, trustAnyOwner bool) *candidate.Rules {
+	rules := candidate.NewRules(p.files, cmp.Or(p.launch.path, path))
 	rules.TrustAnyOwner = trustAnyOwner
 	return rules
 }
@@ -147,7 +148,7 @@ func (p *process) newWatcher(path string, interval time.Duration, trustAnyOwner 
 	return &watch.Watcher{
 		Path:         path,
 		PollInterval: interval,
-		Rules:        p.newRules(trustAnyOwner),
+		Rules:        p.newRules(path, trustAnyOwner),
 		Events:       p.events,
 		Logger:       rejectionLogger{report.OrSilent(logger)},
 	}, nil

@@ -147,7 +147,7 @@ func (r *Restarter) restart(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	rules := self.newRules(r.TrustAnyOwner)
+	rules := self.newRules(path, r.TrustAnyOwner)
 	defer rules.Close()
 	if r.ReadyTimeout > 0 {
 		rules.Failed = self.failedVersion()

@@ -32,6 +32,9 @@ func (r *Rules) openRunning(launchPath string) {
 	// Only the file that was at the launch path when the process started tells the
 	// content, for as long as that is there.
 	if f, err := r.System.Open(launchPath); err == nil {
+		if r.Running.ID == (ID{}) {
+			r.Running.ID, _ = r.System.StatFile(f)
+		}
 		r.Running.remember(r.System, f)
 		f.Close()
 	}
@@ -43,7 +46,9 @@ func (r *Rules) ReopenRunning() {
 	if r.Running.file != nil {
 		return
 	}
-	r.Running.ID = r.System.RunningID()
+	if id := r.System.RunningID(); id != (ID{}) {
+		r.Running.ID = id
+	}
 	if f, err := r.System.OpenRunning(); err == nil {
 		r.Running.file = f
 	}

@@ -3,12 +3,8 @@
 package integrationtest
 
 import (
-	"os"
-	"path/filepath"
-	"syscall"
 	"testing"
 
-	"github.com/autorestart-go/autorestart/internal/daemontest"
 	"github.com/autorestart-go/autorestart/internal/daemontest/program"
 )
 
@@ -49,24 +45,7 @@ func TestDamagedHandover(t *testing.T) {
 
 // Any user can set the variable for a setuid program, which ignores it.
 func TestElevatedTakesNothing(t *testing.T) {
-	if os.Getuid() != 0 {
-		t.Skip("needs root to make a setuid program")
-	}
-	dir, err := os.MkdirTemp("", "autorestart") // not memory, which may be mounted nosuid
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
-	d := program.New(t)
-	d.Path = filepath.Join(dir, "app")
-	d.Cmd.Path = d.Path
-	d.Write(d.Path, daemontest.Image(t, 1))
-	for name, mode := range map[string]os.FileMode{dir: 0o755, d.Path: 0o755 | os.ModeSetuid} {
-		if err := os.Chmod(name, mode); err != nil {
-			t.Fatal(err)
-		}
-	}
-	d.Cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+	d := newPrivileged(t, setuid(t))
 	d.Start()
 	d.WantAnswer("pass pipe one", "<nil>")
 	d.Tell("exec-with pid=PID,manifest=MANIFEST,previous=MANIFEST,ready=1,")
@@ -74,11 +53,7 @@ func TestElevatedTakesNothing(t *testing.T) {
 	d.WantLogged("other rights than its starter")
 	d.WantAnswer("generation", "0")
 	// It passes nothing on either.
-	d.Write(d.Path+".new", daemontest.Image(t, 2))
-	if err := os.Chmod(d.Path+".new", 0o755|os.ModeSetuid); err != nil {
-		t.Fatal(err)
-	}
-	d.Rename(d.Path+".new", d.Path)
+	deployPrivileged(d, 2, setuid(t))
 	d.WantRestart(2)
 	d.WantAnswer("names", "")
 }

@@ -28,6 +28,9 @@ func newPrivileged(t *testing.T, prepare func(path string)) *daemontest.Daemon {
 	d.Write(d.Path, daemontest.Image(t, 1))
 	prepare(d.Path)
 	d.Cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
+	if !daemontest.HaveEvents { // the system does not tell the path
+		d.Setenv(program.PathEnv + "=" + d.Path)
+	}
 	return d
 }
 
@@ -63,8 +66,7 @@ func deployPrivileged(d *daemontest.Daemon, version int, prepare func(path strin
 	d.Rename(d.Path+".new", d.Path)
 }
 
-// Nobody starts a program of root's by a symbolic link of nobody's. Where that leads later
-// is not for nobody to say.
+// The user nobody starts a program of root's by a symbolic link, and flips that later.
 func TestSetuidIgnoresTheLinkOfItsStarter(t *testing.T) {
 	d := newPrivileged(t, setuid(t))
 	own := plainDir(t)
@@ -73,18 +75,18 @@ func TestSetuidIgnoresTheLinkOfItsStarter(t *testing.T) {
 	if err := os.Chown(own, nobody, nobody); err != nil {
 		t.Fatal(err)
 	}
-	program := d.Path
+	path := d.Path
 	d.StartedAs(link)
 	d.Start()
-	// A program that is root's, and that nobody could not execute as root.
+	// A program that belongs to root.
 	d.Symlink(d.StageIn(plainDir(t), 2), link+".new")
 	d.Rename(link+".new", link)
-	d.Path = program
+	d.Path = path
 	deployPrivileged(d, 3, setuid(t))
 	d.WantRestart(3)
 }
 
-// Nor is the directory that nobody starts it in.
+// Nor does the directory that the program is started in decide anything.
 func TestSetuidIgnoresTheDirectoryOfItsStarter(t *testing.T) {
 	d := newPrivileged(t, setuid(t))
 	d.Cmd.Dir = plainDir(t)
@@ -99,8 +101,7 @@ func TestSetuidIgnoresTheDirectoryOfItsStarter(t *testing.T) {
 
 // A user can set the variable for a program with file capabilities, too.
 func TestForgedHandoverIsRefused(t *testing.T) {
-	testprocess.NeedTool(t, "setcap")
-	d := newPrivileged(t, setcap(t))
+	d := newCapable(t)
 	path := d.Path
 	d.StartedAs("/bin/sh")
 	d.Cmd.Args = []string{"sh", "-c", `AUTORESTART_HANDOVER=pid=$$,generation=7, exec "$0"`, path}
@@ -113,8 +114,7 @@ func TestForgedHandoverIsRefused(t *testing.T) {
 
 // A program with file capabilities hands over to the next one that has them.
 func TestFileCapabilitiesHandOver(t *testing.T) {
-	testprocess.NeedTool(t, "setcap")
-	d := newPrivileged(t, setcap(t))
+	d := newCapable(t)
 	d.Start()
 	d.WantAnswer("set-state counter 1", "")
 	d.WantAnswer("pass pipe one", "<nil>")
@@ -125,6 +125,16 @@ func TestFileCapabilitiesHandOver(t *testing.T) {
 	}
 	d.WantAnswer("inherit pipe", "one, <nil>")
 	d.WantAnswer("generation", "3")
+}
+
+// newCapable prepares a daemon that may listen on ports that others may not.
+func newCapable(t *testing.T) *daemontest.Daemon {
+	t.Helper()
+	if !daemontest.HaveEvents {
+		t.Skip("without AT_SECURE, file capabilities can't be told from those of the starter")
+	}
+	testprocess.NeedTool(t, "setcap")
+	return newPrivileged(t, setcap(t))
 }
 
 func setcap(t *testing.T) func(path string) {

@@ -27,6 +27,7 @@ const (
 	PollEnv   = "AUTORESTART_TEST_POLL"   // set: poll at the pace of RestartOnChange
 	VerifyEnv = "AUTORESTART_TEST_VERIFY" // set: ask the test about each version
 	ReadyEnv  = "AUTORESTART_TEST_READY"  // a ReadyTimeout
+	PathEnv   = "AUTORESTART_TEST_PATH"   // the Path to watch
 	stdinEnv  = "AUTORESTART_TEST_STDIN"  // the descriptor of standard input, unless it is 0
 )
 
@@ -70,10 +71,11 @@ func logger() autorestart.Logger {
 // watch is RestartOnChange where the environment does not ask for anything else.
 func watch() {
 	timeout, _ := time.ParseDuration(os.Getenv(ReadyEnv))
-	if timeout == 0 && (daemontest.HaveEvents || os.Getenv(PollEnv) != "") {
+	path := os.Getenv(PathEnv)
+	if timeout == 0 && path == "" && (daemontest.HaveEvents || os.Getenv(PollEnv) != "") {
 		autorestart.RestartOnChange()
 	}
-	r := autorestart.Restarter{Logger: logger(), ReadyTimeout: timeout, PollInterval: pollInterval()}
+	r := autorestart.Restarter{Path: path, Logger: logger(), ReadyTimeout: timeout, PollInterval: pollInterval()}
 	if err := r.Run(context.Background()); err != nil {
 		panic(err)
 	}
