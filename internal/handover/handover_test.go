@@ -122,6 +122,47 @@ func TestParse(t *testing.T) {
 	}
 }
 
+func TestKnowsCarrier(t *testing.T) {
+	for _, test := range []struct {
+		version string
+		want    bool
+	}{
+		{"", true}, // as in a work tree
+		{"(devel)", true},
+		{"v0.1.0", true},
+		{"v1.2.3-pre.0.20260101000000-0123456789ab", true},
+		{"v0.0.0-2026", true}, // no pseudo-version
+		{"v0.0.0-20261126110000-0123456789ab", true},
+		{"v0.0.0-20261126105959-0123456789ab", false},
+		{"v0.0.0-20260101000000-0123456789ab", false},
+		{"v0.0.0-20260101000000-0123456789ab+dirty", false},
+	} {
+		if got := KnowsCarrier(test.version); got != test.want {
+			t.Errorf("%q: %t, want %t", test.version, got, test.want)
+		}
+	}
+}
+
+// TestFit: files are left out until the rest fits into a variable.
+func TestFit(t *testing.T) {
+	s := of(map[NumberKind][]int{PID: {42}, Manifest: {5}, Missing: {1}}, map[TextKind]string{Path: "/srv/app"})
+	for fd := 10; len(s.Numbers[File]) < 20_000; fd += 2 {
+		s.Numbers[File] = append(s.Numbers[File], fd)
+	}
+	all := len(s.Numbers[File])
+	s.fit(maxVariable)
+	if n := len(s.String()); n > maxVariable || n < maxVariable/2 {
+		t.Errorf("%d bytes, at most %d", n, maxVariable)
+	}
+	if missing := s.Number(Missing); missing != 1+all-len(s.Numbers[File]) {
+		t.Errorf("%d are missing, %d of %d files are left", missing, len(s.Numbers[File]), all)
+	}
+	fitting := s.String()
+	if s.fit(maxVariable); s.String() != fitting {
+		t.Error("what fits is changed")
+	}
+}
+
 // TestInherit: the variable is taken out of the environment, whoever set it.
 func TestInherit(t *testing.T) {
 	own := strconv.Itoa(os.Getpid())
@@ -194,13 +235,21 @@ func TestGoldenFiles(t *testing.T) {
 		Reason: "main panicked: no config, path=/etc/app",
 		Path:   "/srv/releases/current/app",
 	})
+	second := want
+	second.Set(Missing, 2)
+	second.Set(Executable, 16)
+	second.Texts[Content] = "YXV0b3Jlc3RhcnQgbWFuaWZlc3QgMQplAAA"
 	for _, test := range []struct {
 		name    string
 		written bool // by this version
+		want    State
 	}{
-		{"state-1.golden", true},
-		{"state-later.golden", false}, // with keys that this version does not know
+		{"state-1.golden", true, want},
+		{"state-2.golden", true, second},    // in a carrier
+		{"state-later.golden", false, want}, // with keys that this version does not know
+		{"variable-2.golden", true, of(map[NumberKind][]int{PID: {4711}, Generation: {3}, Carrier: {17}, Attester: {18}}, nil)},
 	} {
+		want := test.want
 		b, err := os.ReadFile("testdata/" + test.name)
 		if err != nil {
 			t.Fatal(err)

@@ -5,6 +5,7 @@ package integrationtest
 import (
 	"fmt"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -80,8 +81,31 @@ func TestStateWithoutMemfd(t *testing.T) {
 	}
 }
 
-// What crosses is nobody's business: any process of the same user can read the
-// environment that a process was executed with.
+// Where no file can be made either, files and small states cross in the variable, and what
+// there is no room for is logged.
+func TestStateWithoutAnyFile(t *testing.T) {
+	if !daemontest.HaveEvents {
+		t.Skip("no memfd here")
+	}
+	d := program.New(t)
+	d.Setenv("TMPDIR=" + filepath.Join(t.TempDir(), "missing"))
+	d.Start()
+	d.WantAnswer("set-big-state big 5000000", "<nil>")
+	d.WantAnswer("set-state counter 1", "")
+	d.WantAnswer("pass pipe one", "<nil>")
+	d.WantAnswer("pass-many 1000", "<nil>")
+	d.Tell("restart-without-memfd")
+	d.WantRestart(1)
+	d.WantAnswer("get-state counter", "1, true")
+	d.WantAnswer("get-state big", ", false")
+	d.WantAnswer("inherit pipe", "one, <nil>")
+	d.WantAnswer("count-names", "1001")
+	d.WaitForWatch()
+	d.WantLogged("had no room for all files and states")
+	d.WantLogged("missing=1")
+}
+
+// Any process of the same user can read the environment that a process was executed with.
 func TestEnvironmentTellsNothing(t *testing.T) {
 	d := program.New(t)
 	d.Start()

@@ -3,13 +3,20 @@
 package integrationtest
 
 import (
+	"encoding/binary"
+	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"strconv"
 	"syscall"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/autorestart-go/autorestart/internal/daemontest"
 	"github.com/autorestart-go/autorestart/internal/daemontest/program"
+	"github.com/autorestart-go/autorestart/internal/handover"
 	"github.com/autorestart-go/autorestart/internal/testprocess"
 )
 
@@ -125,6 +132,87 @@ func TestFileCapabilitiesHandOver(t *testing.T) {
 	}
 	d.WantAnswer("inherit pipe", "one, <nil>")
 	d.WantAnswer("generation", "3")
+}
+
+// A handover is believed if the process that attests it may look at the new image, and
+// only then. The forger makes the same handover both times: with an attester of the same user,
+// and with one of root's.
+func TestForgedAttestationIsRefused(t *testing.T) {
+	for _, tt := range []struct{ attester, generation string }{{"nobody", "0"}, {"root", "7"}} {
+		t.Run(tt.attester, func(t *testing.T) {
+			d := newCapable(t)
+			path := d.Path
+			own := filepath.Join(plainDir(t), "forger")
+			d.Write(own, daemontest.Image(t, 1))
+			d.Setenv(testprocess.UseHelper(t, "forger"))
+			d.Setenv(forgerEnv + "=" + path)
+			testprocess.UseHelper(t, "impostor")
+			d.StartedAs(own)
+			d.Path = path
+			if tt.attester == "root" {
+				d.Cmd.SysProcAttr = nil
+			}
+			d.Start()
+			d.WantAnswer("generation", tt.generation)
+			if tt.generation == "0" {
+				d.WantLogged("ignored what the environment says of a restart")
+			}
+		})
+	}
+}
+
+// forgerEnv has the path of the program that the forger executes.
+const forgerEnv = "AUTORESTART_TEST_FORGE"
+
+var _ = testprocess.RegisterHelper("forger", func() {
+	carrier := daemontest.Must(handover.MemoryFile(fmt.Appendf(nil, "pid=%d,generation=7,", os.Getpid())))
+	daemontest.Must(unix.FcntlInt(uintptr(carrier), unix.F_SETFD, 0))
+	pair := daemontest.Must(unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET, 0))
+	unix.CloseOnExec(pair[1])
+	var st unix.Stat_t
+	if err := unix.Fstat(carrier, &st); err != nil {
+		panic(err)
+	}
+	variable := fmt.Sprintf("pid=%d,generation=7,carrier=%d,attester=%d,", os.Getpid(), carrier, pair[0])
+	impostor := exec.Command("/proc/self/exe", strconv.Itoa(os.Getpid()), fmt.Sprintf("%s%x:%x", variable, st.Dev, st.Ino))
+	impostor.Env = []string{testprocess.HelperEnv + "=impostor"}
+	impostor.ExtraFiles = []*os.File{os.NewFile(uintptr(pair[1]), "socket")}
+	impostor.Stderr = os.Stderr
+	if err := impostor.Start(); err != nil {
+		panic(err)
+	}
+	syscall.Setgid(nobody)
+	syscall.Setuid(nobody)
+	os.Setenv(testprocess.HelperEnv, program.Name)
+	os.Setenv(handover.Env, variable)
+	panic(syscall.Exec(os.Getenv(forgerEnv), []string{"app"}, os.Environ()))
+})
+
+// The impostor answers as the attester of package handover would.
+var _ = testprocess.RegisterHelper("impostor", func() {
+	socket := os.NewFile(3, "socket")
+	question := make([]byte, 100)
+	n := daemontest.Must(socket.Read(question))
+	link, err := os.Readlink("/proc/" + os.Args[1] + "/fd/" + string(question[:n]))
+	fmt.Fprintln(os.Stderr, "the impostor sees", link, err)
+	reply := make([]byte, 4+64, 1000)
+	binary.NativeEndian.PutUint32(reply, uint32(os.Getpid()))
+	copy(reply[4:], link)
+	daemontest.Must(socket.Write(append(reply, os.Args[2]...)))
+})
+
+// A version with file capabilities that fails is rolled back, with all that it was handed.
+func TestFileCapabilitiesRollBack(t *testing.T) {
+	d := newCapable(t)
+	d.Setenv(program.ReadyEnv + "=1m")
+	d.Start()
+	d.WantAnswer("set-state counter 1", "")
+	d.WantAnswer("pass pipe one", "<nil>")
+	deployPrivileged(d, 2, setcap(t))
+	d.WantRestart(2)
+	d.Tell("fail it is no good")
+	program.WantRollback(d, "it is no good")
+	d.WantAnswer("inherit pipe", "one, <nil>")
 }
 
 // newCapable prepares a daemon that may listen on ports that others may not.
