@@ -2,7 +2,6 @@ package passing
 
 import (
 	"bytes"
-	"encoding/base64"
 	"maps"
 	"math"
 	"os"
@@ -177,7 +176,7 @@ func (c *content) addTo(h *handover.State) (manifest *sys.FD) {
 	n, err := handover.MemoryFile(b)
 	if err != nil {
 		b, missing := c.addRecords(h, maxContent)
-		h.Texts[handover.Content] = base64.RawStdEncoding.EncodeToString(b)
+		h.Texts[handover.Content] = escape(b)
 		h.Set(handover.Missing, missing)
 		return nil
 	}
@@ -186,9 +185,9 @@ func (c *content) addTo(h *handover.State) (manifest *sys.FD) {
 	return manifest
 }
 
-// maxContent is the length in bytes of a manifest that crosses in the variable: it takes
-// half of the room there, and the descriptors that it names the other half.
-const maxContent = 48 << 10
+// maxContent is the length in bytes of a manifest that crosses in the variable. Escaped, it
+// takes at most half of the room there. The other half is for the descriptors that it names.
+const maxContent = 32 << 10
 
 // addRecords adds the files to h, and returns a manifest of at most limit bytes and how
 // many files and states there was no room for.

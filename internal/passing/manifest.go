@@ -2,7 +2,6 @@ package passing
 
 import (
 	"bytes"
-	"encoding/base64"
 	"encoding/binary"
 	"errors"
 
@@ -65,7 +64,7 @@ func readManifest(inherited *handover.State) []record {
 	case fd != 0:
 		b, err = handover.ReadMemoryFile(fd)
 	case text != "":
-		b, err = base64.RawStdEncoding.DecodeString(text)
+		b = unescape(text)
 	default:
 		return nil
 	}
@@ -77,6 +76,21 @@ func readManifest(inherited *handover.State) []record {
 		report.Warn("cannot read what the previous version passed on", "reason", err)
 	}
 	return records
+}
+
+// In a variable, which contains no NUL, two bytes stand for a NUL and for a byte with the
+// value 1.
+var (
+	nul, escapedNUL = []byte{0}, []byte{1, 1}
+	one, escapedOne = []byte{1}, []byte{1, 2}
+)
+
+func escape(b []byte) string {
+	return string(bytes.ReplaceAll(bytes.ReplaceAll(b, one, escapedOne), nul, escapedNUL))
+}
+
+func unescape(text string) []byte {
+	return bytes.ReplaceAll(bytes.ReplaceAll([]byte(text), escapedNUL, nul), escapedOne, one)
 }
 
 // parseManifest returns the records but the last. Their values are parts of b.

@@ -5,6 +5,7 @@ import (
 	"os"
 	"reflect"
 	"slices"
+	"strings"
 	"testing"
 )
 
@@ -107,4 +108,19 @@ func TestGoldenFiles(t *testing.T) {
 			t.Errorf("%s: this version writes\n%q\nwant\n%q", test.name, manifestOf(known...), b)
 		}
 	}
+}
+
+func FuzzEscape(f *testing.F) {
+	for _, b := range []string{"", "a", "\x00", "\x01", "\x02", "\x00\x01\x02\x01\x00", "\x01\x01\x01\x02"} {
+		f.Add([]byte(b))
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		text := escape(b)
+		if strings.Contains(text, "\x00") || len(text) > 2*len(b) {
+			t.Errorf("%q became %q", b, text)
+		}
+		if got := unescape(text); !bytes.Equal(got, b) {
+			t.Errorf("%q became %q and %q", b, text, got)
+		}
+	})
 }
