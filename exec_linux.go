@@ -15,7 +15,6 @@ package autorestart
 
 import (
 	"os"
-	"strconv"
 	"strings"
 	"unsafe"
 
@@ -29,13 +28,11 @@ import (
 // selfExe leads to the running image, whatever has become of its path.
 const selfExe = "/proc/self/exe"
 
-// descriptorTarget returns c as a target by its descriptor. Not by execveat(2): only
-// syscall.Exec keeps the runtime from starting threads, and that takes a path, which needs
-// /proc.
-func descriptorTarget(c *candidate.Candidate) (target handover.Target, ok bool) {
-	fd := int(c.File.(*os.File).Fd())
-	id, err := statID(sys.Stat("/proc/self/fd/" + strconv.Itoa(fd)))
-	return handover.Target{FD: fd}, err == nil && id.Dev == c.ID.Dev && id.Ino == c.ID.Ino
+// executableDescriptor returns the descriptor of c, by which it can be executed where there
+// is /proc. Not by execveat(2): only syscall.Exec keeps the runtime from starting threads,
+// and that takes a path.
+func executableDescriptor(c *candidate.Candidate) (fd int, ok bool) {
+	return int(c.File.(*os.File).Fd()), true
 }
 
 // openPathOnly opens a file, which needn't be readable, in order to execute it later.

@@ -128,10 +128,8 @@ func searchPath(name string) string {
 	return ""
 }
 
-// descriptorTarget fails: a program is executed by its path.
-func descriptorTarget(*candidate.Candidate) (target handover.Target, ok bool) {
-	return handover.Target{}, false
-}
+// executableDescriptor fails: a program is executed by its path.
+func executableDescriptor(*candidate.Candidate) (fd int, ok bool) { return 0, false }
 
 // holdLease fails: nothing keeps writers away.
 func (*fileSystem) holdLease(candidate.File) bool { return false }

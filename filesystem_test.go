@@ -221,7 +221,9 @@ func TestJudgedIsExecuted(t *testing.T) {
 		t.Run(how, func(t *testing.T) {
 			dir := t.TempDir()
 			for name, version := range map[string]string{"start": "start", "app": "judge", "app.other": "other"} {
-				testprocess.WriteExecutable(t, filepath.Join(dir, name), append(slices.Clip(exe), "\n"+version...))
+				if err := os.WriteFile(filepath.Join(dir, name), append(slices.Clip(exe), "\n"+version...), 0o755); err != nil {
+					t.Fatal(err)
+				}
 			}
 			cmd := exec.Command(filepath.Join(dir, "start"))
 			cmd.Env = append(os.Environ(), variable, exchangeEnv+"="+how)

@@ -43,21 +43,20 @@ func (p *process) exec(r *Restarter, c *candidate.Candidate, times *RestartTimes
 // library h is nil: it would leave open what is handed over, and its children would inherit
 // the variable. execImage returns only if the exec failed, and then everything is as it was.
 func (p *process) execImage(c *candidate.Candidate, h *handover.State, lastLook func() error) error {
-	target, ok := handover.Target{Path: c.Path}, false
-	if byDescriptor(c, p.files.Credentials(), h != nil) {
-		target, ok = descriptorTarget(c)
+	if fd, ok := executableDescriptor(c); ok && byDescriptor(c, p.files.Credentials(), h != nil) {
+		err := p.execve(handover.Target{FD: fd}, p.launch.args, os.Environ(), h, lastLook)
+		if !errors.Is(err, os.ErrNotExist) {
+			return err
+		}
+		// There is no /proc, or no dynamic loader.
 	}
-	if !ok {
-		target = handover.Target{Path: c.Path}
-	}
-	return p.execve(target, p.launch.args, os.Environ(), h, lastLook)
+	return p.execve(handover.Target{Path: c.Path}, p.launch.args, os.Environ(), h, lastLook)
 }
 
 // byDescriptor reports whether c is executed by its descriptor, so that nothing can be put
-// in its place between the last look and the exec. That is safe for who can do more than
-// whoever could put it there. For others it has to cost nothing: the next image would be
-// named after the descriptor if nobody told it the path, and an interpreter needs a file
-// that stays where it is.
+// in its place between the last look and the exec. A privileged process always does that.
+// For any other it has to cost nothing. A version without this library would be named after
+// the descriptor, and an interpreter needs a file that stays where it is.
 func byDescriptor(c *candidate.Candidate, self candidate.Credentials, handedOver bool) bool {
 	return self.Privileged || handedOver && c.Kind.ELF != nil
 }

@@ -179,6 +179,7 @@ func Execute(target Target, args, env []string, s *State) error {
 	if s == nil {
 		return syscall.Exec(target.String(), args, env)
 	}
+	s.Numbers[Executable] = nil
 	if target.FD != 0 {
 		s.Set(Executable, target.FD)
 	}
