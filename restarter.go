@@ -28,11 +28,17 @@ type Restarter struct {
 	Path string
 
 	// Verify is called with a new version that is ready, open for reading, and
-	// decides whether it is executed. The file that it accepts is the one that is executed: if the
-	// file is changed or replaced meanwhile, the new file is judged and verified again. An error rejects
-	// the version until the file changes; a [*RejectedError] that is Retryable only for
-	// now. Verify must not close the file. If nil, every version that is ready is
-	// accepted.
+	// decides whether it is executed. An error rejects the version until the file changes;
+	// a [*RejectedError] that is Retryable only for now. Verify must not close the file.
+	// If nil, every version that is ready is accepted.
+	//
+	// On Linux with /proc, the file that Verify accepts is executed, by its descriptor. If
+	// the path leads to another file meanwhile, that is judged and verified. No process can
+	// write into the file until it is executed if the kernel grants a read lease (F_SETLEASE
+	// in fcntl(2)): the file belongs to this process's user, or the process has CAP_LEASE,
+	// and the file system supports leases. Without a lease, a write shortly before the exec
+	// may remain unnoticed if it does not change the time of the last change (ctime), which
+	// has a granularity of milliseconds. Replace files by rename.
 	Verify func(ctx context.Context, exe *os.File) error
 
 	// TrustAnyOwner is as in [Watcher].

@@ -20,6 +20,15 @@
 //   - A key may be left out only if versions that read it do without it.
 //   - A version of the format that can't be read is reported and ignored: the next
 //     image starts with nothing, it does not fail.
+//   - The State crosses in a carrier, except to versions from before carriers, see
+//     [KnowsCarrier].
+//
+// # Trust
+//
+// The variable is believed of a starter that has the rights of this process. A process with
+// another user's rights (set-user-ID, set-group-ID) believes nothing. A process that has its
+// rights from file capabilities or a security module believes what is attested, see
+// attest_linux.go.
 package handover
 
 import (
