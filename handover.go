@@ -44,7 +44,7 @@ func (p *process) exec(r *Restarter, c *candidate.Candidate, times *RestartTimes
 // the variable. execImage returns only if the exec failed, and then everything is as it was.
 func (p *process) execImage(c *candidate.Candidate, h *handover.State, lastLook func() error) error {
 	if fd, ok := executableDescriptor(c); ok && byDescriptor(c, p.files.Credentials(), h != nil) {
-		err := p.execve(handover.Target{FD: fd}, p.launch.args, os.Environ(), h, lastLook)
+		err := p.execve(handover.Target{Path: c.Path, FD: fd}, p.launch.args, os.Environ(), h, lastLook)
 		if !errors.Is(err, os.ErrNotExist) {
 			return err
 		}
@@ -181,7 +181,7 @@ func (p *process) execve(target handover.Target, args, env []string, h *handover
 		}
 	}
 	err := handover.Execute(target, args, env, h)
-	return &os.PathError{Op: "execve", Path: target.String(), Err: err}
+	return &os.PathError{Op: "execve", Path: target.Path, Err: err}
 }
 
 // executePrevious executes the previous version. Its caller keeps this version on

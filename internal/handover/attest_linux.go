@@ -95,7 +95,7 @@ func (s *State) attest(variable string) (attested string, dismiss func(), err er
 	if errno != 0 {
 		syscall.Close(fd)
 		s.Numbers[Attester] = nil
-		return "", nil, errno
+		return "", nil, &attestError{errno}
 	}
 	return variable, func() {
 		end(pid)
@@ -103,6 +103,15 @@ func (s *State) attest(variable string) (attested string, dismiss func(), err er
 		s.Numbers[Attester] = nil
 	}, nil
 }
+
+// An attestError says that no attester could be started.
+type attestError struct{ err error }
+
+func (e *attestError) Error() string {
+	return "cannot start the process that attests the handover: " + e.err.Error()
+}
+
+func (e *attestError) Unwrap() error { return e.err }
 
 func attesterField(fd int) string {
 	return numberKeys[Attester] + "=" + strconv.Itoa(fd) + ","

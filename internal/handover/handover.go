@@ -158,15 +158,14 @@ func (s *State) keepFromChildren() {
 // ErrNotOnTrial says that there is no version to roll back to: none, or not any more.
 var ErrNotOnTrial = errors.New("this version is not on trial")
 
-// A Target is a program to execute: the file that FD has open or, if that is 0, the one
-// that the path leads to.
+// A Target is a program to execute.
 type Target struct {
-	Path string
-	FD   int
+	Path string // executed if FD is 0, and what it is called
+	FD   int    // of the open file
 }
 
-// String returns a path that leads to the target.
-func (t Target) String() string {
+// path returns a path that leads to the target.
+func (t Target) path() string {
 	if t.FD != 0 {
 		return "/proc/self/fd/" + strconv.Itoa(t.FD)
 	}
@@ -186,7 +185,7 @@ type Executor func(target Target, args, env []string, s *State) error
 // opens the file by this path. Without s nothing would close it.
 func Execute(target Target, args, env []string, s *State) error {
 	if s == nil {
-		return syscall.Exec(target.String(), args, env)
+		return syscall.Exec(target.path(), args, env)
 	}
 	s.Numbers[Executable] = nil
 	if target.FD != 0 {
@@ -204,7 +203,7 @@ func Execute(target Target, args, env []string, s *State) error {
 			keepOnExec(fd)
 		}
 	}
-	err = syscall.Exec(target.String(), args, append(env, Env+"="+variable))
+	err = syscall.Exec(target.path(), args, append(env, Env+"="+variable))
 	s.keepFromChildren()
 	return err
 }

@@ -139,7 +139,7 @@ func RollBack(reason string) error {
 	}
 	here, _ := syscall.Open(".", syscall.O_RDONLY|syscall.O_DIRECTORY|syscall.O_CLOEXEC, 0)
 	syscall.Fchdir(t.handed.Number(Dir))
-	err := execute(Target{FD: t.handed.Number(Previous)}, commandLine(), t.env, &s)
+	err := execute(Target{Path: s.Texts[Path], FD: t.handed.Number(Previous)}, commandLine(), t.env, &s)
 	if here > 0 {
 		syscall.Fchdir(here)
 		syscall.Close(here)
