@@ -85,11 +85,17 @@ func openSelf(t *testing.T) *os.File {
 }
 
 func FuzzReadBuild(f *testing.F) {
+	for _, m := range crafted() {
+		if len(m.Content) < 4096 { // mutations of large ones are slow
+			f.Add(m.Content)
+		}
+	}
 	for _, parts := range elftest.Samples() {
 		f.Add(parts.Build(nil))
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
-		ReadBuild(bytes.NewReader(b), int64(len(b)))
+		checkBounds(t, &elftest.Meter{Content: b, Size: int64(len(b))})
+		checkBounds(t, &elftest.Meter{Content: b, Size: 1 << 40})
 	})
 }
 

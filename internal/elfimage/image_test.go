@@ -330,19 +330,6 @@ func TestParseOfCrossBuilds(t *testing.T) {
 	}
 }
 
-// meteredAt notes how much is asked for.
-type meteredAt struct {
-	r       io.ReaderAt
-	largest int // bytes in one call
-	total   int64
-}
-
-func (m *meteredAt) ReadAt(b []byte, off int64) (int, error) {
-	m.largest = max(m.largest, len(b))
-	m.total += int64(len(b))
-	return m.r.ReadAt(b, off)
-}
-
 func FuzzParse(f *testing.F) {
 	for _, parts := range elftest.Samples() {
 		b := parts.Build(nil)
@@ -359,15 +346,9 @@ func FuzzParse(f *testing.F) {
 	f.Add([]byte("#!/bin/sh\n"))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		size := int64(len(data))
-		m := &meteredAt{r: bytes.NewReader(data)}
-		img, err := Parse(m, size)
-		// Everything that is read is read into memory of its own.
-		if m.largest > len(data) {
-			t.Errorf("%d bytes asked for at once, of a file of %d", m.largest, size)
-		}
-		if most := 70000 * (size + 4096); m.total > most {
-			t.Errorf("%d bytes read of a file of %d", m.total, size)
-		}
+		checkBounds(t, &elftest.Meter{Content: data, Size: size})
+		checkBounds(t, &elftest.Meter{Content: data, Size: 1 << 40})
+		img, err := Parse(bytes.NewReader(data), size)
 		if err != nil {
 			if _, bad := err.(FormatError); !isIncomplete(err) && err != ErrNotELF && !bad {
 				t.Errorf("unexpected error %v", err)

@@ -1,6 +1,7 @@
 package testprocess
 
 import (
+	"runtime"
 	"slices"
 	"time"
 )
@@ -14,3 +15,13 @@ func Quantile(took []time.Duration, q float64) time.Duration {
 
 // Microseconds returns d as benchmarks report it.
 func Microseconds(d time.Duration) float64 { return float64(d) / float64(time.Microsecond) }
+
+// Allocated returns the bytes that f allocates, freed ones included. Those of other
+// goroutines count, too.
+func Allocated(f func()) uint64 {
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	f()
+	runtime.ReadMemStats(&after)
+	return after.TotalAlloc - before.TotalAlloc
+}

@@ -12,6 +12,7 @@ import (
 type Range struct {
 	Kind      uint32
 	Off, Size uint64
+	Flags     uint64 // of a section
 }
 
 // Parts describes an ELF image to build.
@@ -66,19 +67,19 @@ func (p Parts) Build(edit func(*Parts)) []byte {
 		at += int(p.Shnum) * section
 	}
 	p.Progs = []Range{
-		{uint32(elf.PT_PHDR), p.Phoff, uint64(prog) * uint64(p.Phnum)},
-		{uint32(elf.PT_INTERP), uint64(interpAt), uint64(len(p.Loader))},
-		{uint32(elf.PT_LOAD), 0, uint64(textAt + text)},
-		{uint32(elf.PT_GNU_STACK), 0, 0},
+		{Kind: uint32(elf.PT_PHDR), Off: p.Phoff, Size: uint64(prog) * uint64(p.Phnum)},
+		{Kind: uint32(elf.PT_INTERP), Off: uint64(interpAt), Size: uint64(len(p.Loader))},
+		{Kind: uint32(elf.PT_LOAD), Off: 0, Size: uint64(textAt + text)},
+		{Kind: uint32(elf.PT_GNU_STACK)},
 	}
 	if p.Loader == "" {
 		p.Progs[1].Kind = uint32(elf.PT_NULL)
 	}
 	p.Sections = []Range{
-		{uint32(elf.SHT_NULL), 0, 0},
-		{uint32(elf.SHT_PROGBITS), uint64(textAt), text},
-		{uint32(elf.SHT_NOBITS), uint64(namesAt), 1 << 30}, // takes no room in the file
-		{uint32(elf.SHT_STRTAB), uint64(namesAt), names},
+		{Kind: uint32(elf.SHT_NULL)},
+		{Kind: uint32(elf.SHT_PROGBITS), Off: uint64(textAt), Size: text},
+		{Kind: uint32(elf.SHT_NOBITS), Off: uint64(namesAt), Size: 1 << 30}, // takes no room in the file
+		{Kind: uint32(elf.SHT_STRTAB), Off: uint64(namesAt), Size: names},
 	}
 	if edit != nil {
 		edit(&p)
@@ -98,9 +99,9 @@ func (p Parts) Build(edit func(*Parts)) []byte {
 	putSections := func() {
 		for _, s := range p.Sections {
 			if p.Class == elf.ELFCLASS32 {
-				put(elf.Section32{Type: s.Kind, Off: uint32(s.Off), Size: uint32(s.Size)})
+				put(elf.Section32{Type: s.Kind, Flags: uint32(s.Flags), Off: uint32(s.Off), Size: uint32(s.Size)})
 			} else {
-				put(elf.Section64{Type: s.Kind, Off: s.Off, Size: s.Size})
+				put(elf.Section64{Type: s.Kind, Flags: s.Flags, Off: s.Off, Size: s.Size})
 			}
 		}
 	}
