@@ -47,7 +47,7 @@ const (
 // ReadBuild reads how a file of the given size in bytes was built. It never fails:
 // what can't be read stays empty.
 func ReadBuild(r io.ReaderAt, size int64) (b Build) {
-	f := file{r: r, size: size}
+	f := file{source: source{r: r, size: size}}
 	if f.readHeader() != nil {
 		return b
 	}

@@ -42,8 +42,8 @@ func (e *IncompleteError) Error() string {
 	return "an ELF file that is not complete (" + strconv.FormatInt(e.Size, 10) + " bytes)"
 }
 
-// A FormatError is the error for an ELF file that no kernel would execute. It says
-// what is wrong, as "class 3".
+// A FormatError is the error for an ELF file that no kernel would execute, or whose
+// headers refer to more than this package reads. It says what is wrong, as "class 3".
 type FormatError string
 
 func (e FormatError) Error() string { return "an ELF file with " + string(e) }
@@ -57,7 +57,7 @@ var errShort = errors.New("short")
 //   - a [FormatError]
 //   - any error of r.
 func Parse(r io.ReaderAt, size int64) (Image, error) {
-	f := file{r: r, size: size}
+	f := file{source: source{r: r, size: size}}
 	err := f.parse()
 	return f.Image, err
 }
@@ -76,7 +76,8 @@ const (
 
 	sectionNoBits = 8
 
-	maxLoaderPath = 4096 // PATH_MAX, which the kernel applies too
+	maxSegments   = 64 << 10 // bytes of program headers, as the kernel has it
+	maxLoaderPath = 4096     // PATH_MAX, which the kernel applies too
 	maxExtent     = 1 << 48
 )
 
@@ -108,11 +109,10 @@ var layouts = [3]layout{
 	},
 }
 
-// A file is a file whose headers are read. r and size have to be set.
+// A file is a file whose headers are read.
 type file struct {
 	Image // what has been read, also after an error
-	r     io.ReaderAt
-	size  int64 // bytes
+	source
 
 	head   []byte // the first bytes of a file of any format
 	layout *layout
@@ -138,8 +138,8 @@ func (f *file) parse() error {
 }
 
 func (f *file) readHeader() error {
-	f.head = make([]byte, min(f.size, headSize))
-	if err := ReadFull(f.r, f.head, 0); err != nil {
+	var err error
+	if f.head, err = f.read(0, uint64(min(f.size, headSize))); err != nil {
 		return err
 	}
 	if n := min(len(f.head), len(magic)); string(f.head[:n]) != magic[:n] {
@@ -177,20 +177,24 @@ func (f *file) readHeader() error {
 
 func (f *file) readSegments() error {
 	t := &f.layout.segments
+	if rows := uint64(f.order.Uint16(f.head[t.rows:])); rows*uint64(t.row) > maxSegments {
+		return FormatError(strconv.FormatUint(rows, 10) + " program headers")
+	}
 	segments, err := f.readTable(t)
 	if err != nil {
 		return err
 	}
-	loads := false
+	loads, hasLoader := false, false
 	for ; len(segments) > 0; segments = segments[t.row:] {
 		kind, off, n := f.row(t, segments)
 		if err := f.covers(off, n); err != nil {
 			return err
 		}
-		switch kind {
-		case segmentLoad:
+		switch {
+		case kind == segmentLoad:
 			loads = true
-		case segmentInterp:
+		case kind == segmentInterp && !hasLoader: // the kernel looks at no other
+			hasLoader = true
 			if err := f.readLoader(off, n); err != nil {
 				return err
 			}
@@ -264,15 +268,6 @@ func (f *file) covers(off, n uint64) error {
 	return nil
 }
 
-// read reads n bytes at offset off, for which covers has returned nil.
-func (f *file) read(off, n uint64) ([]byte, error) {
-	if int64(off+n) > f.size {
-		return nil, errShort
-	}
-	b := make([]byte, n)
-	return b, ReadFull(f.r, b, int64(off))
-}
-
 // readLoader reads the NUL-terminated path of the dynamic loader.
 func (f *file) readLoader(off, n uint64) error {
 	if n < 2 || n > maxLoaderPath {
@@ -288,17 +283,4 @@ func (f *file) readLoader(off, n uint64) error {
 	// A shorter path that was set in place leaves several NULs.
 	f.Loader = string(b[:bytes.IndexByte(b, 0)])
 	return nil
-}
-
-// ReadFull fills b from offset off. For a file that has become shorter meanwhile
-// the error is [io.ErrUnexpectedEOF].
-func ReadFull(r io.ReaderAt, b []byte, off int64) error {
-	n, err := r.ReadAt(b, off)
-	if n == len(b) {
-		return nil
-	}
-	if err == io.EOF {
-		err = io.ErrUnexpectedEOF
-	}
-	return err
 }

@@ -74,7 +74,9 @@ func TestParseSpoiled(t *testing.T) {
 		{"phentsize 0", func(p *elftest.Parts) { p.Phentsize = 0 }, unknownTable, unknownTable},
 		{"phentsize of the other class", func(p *elftest.Parts) { p.Phentsize ^= 32 ^ 56 }, unknownTable, unknownTable},
 		{"shentsize 65535", func(p *elftest.Parts) { p.Shentsize = math.MaxUint16 }, unknownTable, unknownTable},
-		{"phnum 65535", func(p *elftest.Parts) { p.Phnum = math.MaxUint16 }, incomplete, incomplete},
+		{"phnum 1170", func(p *elftest.Parts) { p.Phnum = 1170 }, incomplete, incomplete},
+		{"phnum 65535", func(p *elftest.Parts) { p.Phnum = math.MaxUint16 },
+			"an ELF file with 65535 program headers", "an ELF file with 65535 program headers"},
 		{"shnum 65535", func(p *elftest.Parts) { p.Shnum = math.MaxUint16 }, incomplete, incomplete},
 
 		{"phoff beyond the file", func(p *elftest.Parts) { p.Phoff = 1 << 20 }, incomplete, incomplete},

@@ -18,7 +18,7 @@ type Kind struct {
 // is complete as far as its format tells. Its errors are those of [Parse] but
 // [ErrNotELF].
 func ReadKind(r io.ReaderAt, size int64) (Kind, error) {
-	f := file{r: r, size: size}
+	f := file{source: source{r: r, size: size}}
 	switch err := f.parse(); err {
 	case nil:
 		return Kind{ELF: &f.Image}, nil
