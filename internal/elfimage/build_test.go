@@ -137,6 +137,35 @@ func TestLibraryVersion(t *testing.T) {
 	}
 }
 
+// TestWithoutLibrary: a program that has a module whose path only begins like the
+// library's can neither become ready nor be rolled back.
+func TestWithoutLibrary(t *testing.T) {
+	const main = "path\texample.com/program\nmod\texample.com/program\tv1.2.3\th1:x=\n"
+	for _, test := range []struct {
+		name, modules string
+		want          bool
+	}{
+		{"with it", main + "dep\t" + Library + "\tv0.1.0\th1:x=\n", false},
+		{"replaced", main + "dep\t" + Library + "\tv0.1.0\n=>\texample.com/fork\tv0.1.1\th1:x=\n\n", false},
+		{"replaces another", main + "dep\tz.com/y\tv3.0.0\n=>\t" + Library + "\tv0.1.0\th1:x=\n\n", false},
+		{"its own program", "mod\t" + Library + "\t(devel)\t\n", false},
+		{"next major version", main + "dep\t" + Library + "/v2\tv2.0.0\th1:x=\n", false},
+		{"next but eight", main + "dep\t" + Library + "/v10\tv10.0.0\th1:x=\n", false},
+		{"not told", "", false},
+		{"without", main, true},
+		{"module below", "mod\t" + Library + "/benchmarks\t(devel)\t\ndep\t" + Library + "/contrib/x\tv0.1.0\th1:x=\n", true},
+		{"module below, next major version", main + "dep\t" + Library + "/x/v2\tv2.0.0\th1:x=\n", true},
+		{"longer name", main + "dep\t" + Library + "-other\tv0.1.0\th1:x=\n", true},
+		{"name like a version", main + "dep\t" + Library + "/verify\tv0.1.0\th1:x=\n", true},
+		{"setting", main + "build\t" + Library + "\n", true},
+	} {
+		var b Build
+		if b.parseInfo(infoSection(test.modules)); b.WithoutLibrary != test.want {
+			t.Errorf("%s: %t, want %t", test.name, b.WithoutLibrary, test.want)
+		}
+	}
+}
+
 func FuzzParseBuildInfo(f *testing.F) {
 	f.Add(infoSection("path\tp\nmod\tm\tv1\th\n"))
 	f.Fuzz(func(t *testing.T, b []byte) {
