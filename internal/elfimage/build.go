@@ -3,6 +3,7 @@ package elfimage
 import (
 	"encoding/binary"
 	"io"
+	"strconv"
 	"strings"
 )
 
@@ -11,7 +12,8 @@ const Library = "github.com/autorestart-go/autorestart"
 
 // A Build tells how a Go program was built, as far as the file says. All of it is
 // empty for other programs, and for files without ELF sections. Of Go programs
-// built before Go 1.18 only the ID is found.
+// built before Go 1.18 only the ID is found. A text of more than 4 KiB is not one that
+// the go command writes, and left out.
 type Build struct {
 	ID      string // the Go build ID, which differs between any two builds
 	Module  string // the path of the main module
@@ -41,6 +43,7 @@ const (
 	buildInfoFlags  = 15      // the offset in the header
 	inlineStrings   = 0x02    // a flag: the strings follow the header
 	infoMarker      = 16      // bytes before and after the module information
+	maxText         = 4096    // bytes of a path, as in Linux; versions and IDs are shorter
 	maxBuildSection = 1 << 20 // one that names hundreds of modules has some ten thousand bytes
 )
 
@@ -90,7 +93,7 @@ func (f *file) buildID(note []byte) string {
 		string(note[noteHeader:][:len(noteName)]) != noteName || uint64(size) > uint64(len(content)) {
 		return ""
 	}
-	return string(content[:size])
+	return text(string(content[:size]))
 }
 
 // parseInfo sets what the build info tells, of which b is the section. In what the
@@ -109,9 +112,9 @@ func (b *Build) parseInfo(section []byte) {
 		}
 		info, section = string(section[size:][:n]), section[size+int(n):]
 	}
-	b.WithoutLibrary = info != "" && !strings.Contains(info, "\t"+Library)
-	if len(info) > 2*infoMarker {
-		b.parseModules(info[infoMarker : len(info)-infoMarker])
+	// This is how package debug/buildinfo knows the markers.
+	if end := len(info) - infoMarker; end > infoMarker && info[end-1] == '\n' {
+		b.parseModules(info[infoMarker:end])
 	}
 }
 
@@ -119,26 +122,42 @@ func (b *Build) parseInfo(section []byte) {
 // "mod<TAB>path<TAB>version<TAB>sum" for the main module, "dep" likewise for the others,
 // and "=>" for the replacement of the module on the line before.
 func (b *Build) parseModules(info string) {
-	isLibrary := false // the last module
+	b.WithoutLibrary = true
+	ofLibrary := false // the last module
 	for line := range strings.SplitSeq(info, "\n") {
-		word, line, _ := strings.Cut(line, "\t")
+		word, line, ok := strings.Cut(line, "\t")
+		if !ok {
+			continue
+		}
 		path, line, _ := strings.Cut(line, "\t")
 		version, _, _ := strings.Cut(line, "\t")
 		switch word {
 		case "mod":
-			b.Module, b.Version = path, version
+			b.Module, b.Version = text(path), text(version)
 			fallthrough
 		case "dep":
-			isLibrary = path == Library
-			if isLibrary {
-				b.LibraryVersion = releaseVersion(version)
-			}
+			ofLibrary = isLibrary(path)
 		case "=>":
-			if isLibrary {
-				b.LibraryVersion = releaseVersion(version)
-			}
+			ofLibrary = ofLibrary || isLibrary(path)
+		default:
+			continue
+		}
+		if ofLibrary {
+			b.WithoutLibrary = false
+			b.LibraryVersion = releaseVersion(version)
 		}
 	}
+}
+
+// isLibrary reports whether the path is that of [Library] or of another major version of
+// it, which reads what this one hands over.
+func isLibrary(path string) bool {
+	rest, ok := strings.CutPrefix(path, Library)
+	if major, found := strings.CutPrefix(rest, "/v"); found {
+		_, err := strconv.ParseUint(major, 10, 32)
+		return ok && err == nil
+	}
+	return ok && rest == ""
 }
 
 // releaseVersion returns a version, and "" for what stands in its place for a module
@@ -147,5 +166,14 @@ func releaseVersion(version string) string {
 	if version == "(devel)" {
 		return ""
 	}
-	return version
+	return text(version)
+}
+
+// text returns a copy of s, which does not keep the section in memory. It returns "" for
+// a text that is longer than any: it would end up in a log line.
+func text(s string) string {
+	if len(s) > maxText {
+		return ""
+	}
+	return strings.Clone(s)
 }

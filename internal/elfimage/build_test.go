@@ -7,10 +7,12 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime/debug"
 	"strings"
 	"testing"
 
 	"github.com/autorestart-go/autorestart/internal/elfimage/elftest"
+	"github.com/autorestart-go/autorestart/internal/testprocess"
 )
 
 // What is read here is what debug/buildinfo and go tool buildid read.
@@ -121,7 +123,7 @@ func TestLibraryVersion(t *testing.T) {
 		{"replaced by another module", main + "dep\t" + Library + "\tv0.1.0\n=>\texample.com/fork\tv0.1.1\th1:x=\n\nbuild\tGOOS=linux\n", "v0.1.1"},
 		{"replaced by a work tree", main + "dep\t" + Library + "\tv0.1.0\n=>\t../autorestart\t(devel)\t\n\n", ""},
 		{"another is replaced", main + "dep\t" + Library + "\tv0.1.0\th1:x=\ndep\tz.com/y\tv3.0.0\n=>\tz.com/fork\tv9.0.0\th1:x=\n\n", "v0.1.0"},
-		{"replaces another", main + "dep\tz.com/y\tv3.0.0\n=>\t" + Library + "\tv0.1.0\th1:x=\n\n", ""},
+		{"replaces another", main + "dep\tz.com/y\tv3.0.0\n=>\t" + Library + "\tv0.1.0\th1:x=\n\n", "v0.1.0"},
 		{"main module", "path\t" + Library + "/x\nmod\t" + Library + "\tv0.3.0\th1:x=\n", "v0.3.0"},
 		{"main module, work tree", "path\t" + Library + "/x\nmod\t" + Library + "\t(devel)\t\n", ""},
 		{"module below", "mod\t" + Library + "/benchmarks\tv7.0.0\t\ndep\t" + Library + "/contrib/x\tv8.0.0\th1:x=\n", ""},
@@ -166,11 +168,79 @@ func TestWithoutLibrary(t *testing.T) {
 	}
 }
 
+// TestLongTexts: no line of a log gets a megabyte from the author of a file.
+func TestLongTexts(t *testing.T) {
+	for _, n := range []int{maxText, maxText + 1} {
+		long := strings.Repeat("x", n)
+		want := ""
+		if n <= maxText {
+			want = long
+		}
+		var b Build
+		b.parseInfo(infoSection("mod\t" + long + "\t" + long + "\ndep\t" + Library + "\t" + long + "\n"))
+		if b.Module != want || b.Version != want || b.LibraryVersion != want || b.WithoutLibrary {
+			t.Errorf("%d bytes: module %d, version %d, library %d bytes", n, len(b.Module), len(b.Version), len(b.LibraryVersion))
+		}
+		f := file{order: binary.LittleEndian}
+		note := binary.LittleEndian.AppendUint32(nil, uint32(len(noteName)))
+		note = binary.LittleEndian.AppendUint32(note, uint32(n))
+		note = binary.LittleEndian.AppendUint32(note, noteBuildID)
+		if id := f.buildID(append(append(note, noteName...), long...)); id != want {
+			t.Errorf("%d bytes: an ID of %d", n, len(id))
+		}
+	}
+}
+
+// FuzzParseBuildInfo: what package debug accepts is read as package debug reads it, and
+// the memory that it takes depends on the length alone.
 func FuzzParseBuildInfo(f *testing.F) {
 	f.Add(infoSection("path\tp\nmod\tm\tv1\th\n"))
-	f.Fuzz(func(t *testing.T, b []byte) {
-		if len(b) >= buildInfoSize {
-			new(Build).parseInfo(b)
+	f.Add(infoSection("path\tp\nmod\tm\tv1\th\ndep\t" + Library + "\tv0.1.0\n=>\tx\tv2\th\n\nbuild\tGOOS=linux\n"))
+	f.Add(infoSection("mod\t" + Library + "\t(devel)\t\ndep\t" + Library + "/v2\tv2.0.0\th\n"))
+	f.Add(infoSection(strings.Repeat("=>\t\n", 100)))
+	f.Fuzz(func(t *testing.T, section []byte) {
+		if len(section) < buildInfoSize {
+			return
+		}
+		var b Build
+		allocated := testprocess.Allocated(func() { b.parseInfo(section) })
+		if most := 8*uint64(len(section)) + 32<<10; allocated > most {
+			t.Errorf("%d bytes allocated for %d, limit %d", allocated, len(section), most)
+		}
+		if len(b.Module)+len(b.Version)+len(b.LibraryVersion) > 3*maxText {
+			t.Errorf("texts of %d, %d and %d bytes", len(b.Module), len(b.Version), len(b.LibraryVersion))
+		}
+	})
+}
+
+// FuzzParseModules compares with package debug. In a file every line has an end, and the
+// main module comes once and first; of other texts, package debug makes something else.
+func FuzzParseModules(f *testing.F) {
+	f.Add("path\tp\nmod\tm\tv1\th\n")
+	f.Add("path\tp\nmod\tm\tv1\th\ndep\t" + Library + "\tv0.1.0\n=>\tx\tv2\th\n\nbuild\tGOOS=linux\n")
+	f.Add("mod\t" + Library + "\t(devel)\t\ndep\t" + Library + "/v2\tv2.0.0\th\n")
+	f.Add("dep\tx\tv1\n=>\t" + Library + "\tv2\th\n")
+	f.Fuzz(func(t *testing.T, modules string) {
+		info, err := debug.ParseBuildInfo(modules)
+		if err != nil || len(modules) > maxText || !strings.HasSuffix(modules, "\n") {
+			return
+		}
+		if _, rest, found := strings.Cut(modules, "dep\t"); strings.Count(modules, "mod\t") > 1 || found && strings.Contains(rest, "mod\t") {
+			return
+		}
+		want := Build{Module: info.Main.Path, Version: info.Main.Version, WithoutLibrary: true}
+		for _, m := range append([]*debug.Module{&info.Main}, info.Deps...) {
+			found, version := isLibrary(m.Path), m.Version
+			if m.Replace != nil {
+				found, version = found || isLibrary(m.Replace.Path), m.Replace.Version
+			}
+			if found {
+				want.WithoutLibrary, want.LibraryVersion = false, releaseVersion(version)
+			}
+		}
+		var b Build
+		if b.parseModules(modules); b != want {
+			t.Errorf("%q: got %+v, want %+v", modules, b, want)
 		}
 	})
 }
