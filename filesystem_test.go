@@ -379,6 +379,39 @@ func TestRememberFile(t *testing.T) {
 	}
 }
 
+// TestSparseCandidate: a program with a terabyte of zeros behind it costs no time, neither
+// when it is judged nor when it is remembered.
+func TestSparseCandidate(t *testing.T) {
+	path := writeProgram(t, 0o755)
+	if err := os.Truncate(path, 1<<40); err != nil {
+		t.Skip(err)
+	}
+	rules := self.newRules("", false)
+	defer rules.Close()
+	c := openCandidate(t, path)
+	within(t, "judging", func() {
+		if same, err := rules.Running.SameContent(c); err != nil || same {
+			t.Errorf("taken for the running image: %t, %v", same, err)
+		}
+		if r := rules.Judge(c); r != nil {
+			t.Error(r)
+		}
+		elfimage.ReadBuild(c.File, c.ID.Size)
+	})
+	within(t, "remembering", func() {
+		v := rules.Remember(c)
+		if same, err := v.SameContent(c); err != nil || !same {
+			t.Errorf("the same file: %t, %v", same, err)
+		}
+		if err := os.Chtimes(path, time.Time{}, time.Unix(1, 0)); err != nil {
+			t.Error(err)
+		}
+		if same, err := v.SameContent(openCandidate(t, path)); err != nil || same {
+			t.Errorf("touched: %t, %v", same, err)
+		}
+	})
+}
+
 // TestRunningVersion: this program is the version that it runs, and would be accepted
 // as its own successor.
 func TestRunningVersion(t *testing.T) {

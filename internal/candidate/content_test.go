@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"testing"
 
+	"github.com/autorestart-go/autorestart/internal/elfimage"
 	"github.com/autorestart-go/autorestart/internal/elfimage/elftest"
 )
 
@@ -109,5 +110,59 @@ func TestContentOfShrunkFile(t *testing.T) {
 	}
 	if _, err := contentSum(elftest.FailingReader{Err: fault}, 10); err != fault {
 		t.Errorf("got %v, want the error of the reader", err)
+	}
+}
+
+// meteredFile is a sparse file.
+type meteredFile struct{ *elftest.Meter }
+
+func (meteredFile) Close() error { return nil }
+
+// A hugeSystem has one file, which it executes.
+type hugeSystem struct {
+	System
+	file meteredFile
+	id   ID
+}
+
+func (s *hugeSystem) Open(string) (File, error)  { return s.file, nil }
+func (s *hugeSystem) StatFile(File) (ID, error)  { return s.id, nil }
+func (s *hugeSystem) RunningID() ID              { return s.id }
+func (s *hugeSystem) RunningIsBusy() bool        { return false }
+func (s *hugeSystem) OpenRunning() (File, error) { return nil, io.EOF }
+func (s *hugeSystem) RunningKind() elfimage.Kind { return elfimage.Kind{} }
+
+// TestHugeContent: no version is compared or summed if that takes minutes. Its ID alone
+// tells it from another.
+func TestHugeContent(t *testing.T) {
+	const most = 16 << 20 // bytes, for headers
+	for _, size := range []int64{1<<30 + 1, 1 << 40, 1<<63 - 1} {
+		sys := &hugeSystem{id: ID{Dev: 1, Ino: 1, Size: size, Regular: true}}
+		sys.file.Meter = &elftest.Meter{Content: elftest.Program(1), Size: size}
+		accepted := &Candidate{File: sys.file, ID: sys.id}
+		touched := &Candidate{File: sys.file, ID: sys.id}
+		touched.ID.Mtime++
+
+		versions := map[string]*Version{}
+		rules := &Rules{System: sys}
+		for name, make := range map[string]func() *Version{
+			"accepted":       func() *Version { return rules.Remember(accepted) },
+			"at launch":      func() *Version { return &NewRules(sys, "/app").Running },
+			"the open image": func() *Version { return &Version{ID: sys.id, file: sys.file} },
+		} {
+			if !sys.file.Run(func() { versions[name] = make() }) || sys.file.Bytes > most {
+				t.Errorf("%d bytes, %s: %d read to remember it", size, name, sys.file.Bytes)
+				continue
+			}
+			for _, c := range []*Candidate{accepted, touched} {
+				var same bool
+				var err error
+				if !sys.file.Run(func() { same, err = versions[name].SameContent(c) }) || sys.file.Bytes > 0 {
+					t.Errorf("%d bytes, %s: %d read to compare it", size, name, sys.file.Bytes)
+				} else if err != nil || same != (c == accepted) {
+					t.Errorf("%d bytes, %s, touched: %t: the same: %t, %v", size, name, c == touched, same, err)
+				}
+			}
+		}
 	}
 }
