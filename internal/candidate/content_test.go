@@ -136,7 +136,7 @@ func (s *hugeSystem) RunningKind() elfimage.Kind { return elfimage.Kind{} }
 // tells it from another.
 func TestHugeContent(t *testing.T) {
 	const most = 16 << 20 // bytes, for headers
-	for _, size := range []int64{1<<30 + 1, 1 << 40, 1<<63 - 1} {
+	for _, size := range []int64{maxCompared + 1, 1 << 40, 1<<63 - 1} {
 		sys := &hugeSystem{id: ID{Dev: 1, Ino: 1, Size: size, Regular: true}}
 		sys.file.Meter = &elftest.Meter{Content: elftest.Program(1), Size: size}
 		accepted := &Candidate{File: sys.file, ID: sys.id}

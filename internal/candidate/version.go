@@ -9,7 +9,8 @@ import (
 )
 
 // A Version is the content that a candidate is compared with. Events and time stamps
-// only say that there may be something new; whether there is, the bytes decide.
+// only say that there may be something new; whether there is, the bytes decide, up to
+// maxCompared of them.
 type Version struct {
 	ID ID
 
@@ -98,7 +99,7 @@ func (v *Version) SameContent(c *Candidate) (bool, error) {
 	switch {
 	case id == v.ID, v.runs && id.Dev == v.ID.Dev && id.Ino == v.ID.Ino && id.Ino != 0:
 		return true, nil
-	case id.Size != v.ID.Size:
+	case id.Size != v.ID.Size, id.Size > maxCompared:
 		return false, nil
 	case v.file != nil:
 		return equalContent(c.File, v.file, id.Size)
@@ -111,6 +112,11 @@ func (v *Version) SameContent(c *Candidate) (bool, error) {
 }
 
 const (
+	// maxCompared is the size from which on the ID alone tells one version from another.
+	// To read so much takes a second from memory and some more from a disk. A file may
+	// claim any size, and have zeros where nothing was written.
+	maxCompared = 1 << 30 // bytes
+
 	firstPiece = 4096 // bytes
 	nextPieces = 64 << 10
 )
@@ -163,8 +169,11 @@ func (s contentSum) of(r io.ReaderAt, size int64) (value uint64, err error) {
 }
 
 // sumUnchanged returns the sum of f. It is not known if f is not, or by the end no
-// longer, in the state id.
+// longer, in the state id, or has more than maxCompared bytes.
 func sumUnchanged(sys System, f File, id ID) contentSum {
+	if id.Size > maxCompared {
+		return contentSum{}
+	}
 	s := contentSum{seed: maphash.MakeSeed()}
 	value, err := s.of(f, id.Size)
 	if err != nil {
