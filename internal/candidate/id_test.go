@@ -3,6 +3,8 @@ package candidate
 import (
 	"strings"
 	"testing"
+
+	"github.com/autorestart-go/autorestart/internal/testprocess"
 )
 
 func TestIDRoundTrip(t *testing.T) {
@@ -10,7 +12,14 @@ func TestIDRoundTrip(t *testing.T) {
 	if got := ParseID(id.Format()); got != id {
 		t.Errorf("got %+v, want %+v", got, id)
 	}
-	for _, s := range []string{"", "/", "1/2/3", "1/2/3/4/5/6/7/x/", "1/2/3/4/5/6/7/-8/"} {
+	for _, s := range []string{
+		"", "/", "1/2/3", "1/2/3/4/5/6/7/x/", "1/2/3/4/5/6/7/-8/",
+		"1/2/ffffffffffffffff/4/5/6/7/8/", // a size of -1
+		"1/2/3/4/5/100000000/7/8/",         // a UID that is 0 in 32 bits
+		"1/2/3/4/5/6/100000000/8/",
+		"1/2/3/4/5/6/7/1000000001ed/",
+		"10000000000000000/2/3/4/5/6/7/8/",
+	} {
 		if got := ParseID(s); got != (ID{}) {
 			t.Errorf("%q: got %+v", s, got)
 		}
@@ -50,4 +59,31 @@ func TestMarkCrosses(t *testing.T) {
 	if got := ParseID(golden + "1/2/3/1ed/"); got != id {
 		t.Errorf("read %+v, want %+v", got, id)
 	}
+}
+
+// FuzzParseID: an ID is read from what the previous image wrote in the environment, which
+// whoever starts the program writes, too.
+func FuzzParseID(f *testing.F) {
+	f.Add("fd00/1a2b/25a0c0/17c0ffee12345678/1/2/3/1ed/")
+	f.Add("1/2/3/4/5/6/7/8/more")
+	f.Add("ffffffffffffffff/ffffffffffffffff/ffffffffffffffff/ffffffffffffffff/1/2/3/4/")
+	f.Add(strings.Repeat("0", 2000) + "1/2/3/4/5/6/7/8/")
+	f.Add(strings.Repeat("/", 2000))
+	f.Fuzz(func(t *testing.T, s string) {
+		var id ID
+		allocated := testprocess.Allocated(func() { id = ParseID(s) })
+		if most := 2*uint64(len(s)) + 16<<10; allocated > most {
+			t.Errorf("%d bytes allocated for %d, limit %d", allocated, len(s), most)
+		}
+		if id == (ID{}) {
+			return
+		}
+		if id.Size < 0 {
+			t.Errorf("%q: a size of %d", s, id.Size)
+		}
+		// The ID says what it was read from.
+		if again := ParseID(id.Format()); again != id {
+			t.Errorf("%q: %+v, and once more %+v", s, id, again)
+		}
+	})
 }
