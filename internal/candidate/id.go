@@ -36,13 +36,14 @@ func hexFields(numbers ...uint64) string {
 }
 
 // ParseID returns the ID of a regular file from its format, or the zero ID for
-// anything else.
+// anything else, such as a number that no field can hold.
 func ParseID(s string) ID {
-	var n [8]uint64
+	bits := [...]int{64, 64, 63, 64, 64, 32, 32, 32}
+	var n [len(bits)]uint64
 	for i := range n {
 		field, rest, _ := strings.Cut(s, "/")
 		var err error
-		if n[i], err = strconv.ParseUint(field, 16, 64); err != nil {
+		if n[i], err = strconv.ParseUint(field, 16, bits[i]); err != nil {
 			return ID{}
 		}
 		s = rest
