@@ -17,12 +17,14 @@ import (
 	"syscall"
 	"testing"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/autorestart-go/autorestart"
 	"github.com/autorestart-go/autorestart/internal/forcefallback"
 	"github.com/autorestart-go/autorestart/internal/integrationtest/reaper/early"
+	"github.com/autorestart-go/autorestart/internal/testprocess"
 )
 
 func runScenarioWithAndWithoutPidfds(t *testing.T, name string) {
@@ -309,6 +311,96 @@ func TestFalseChildrenFile(t *testing.T) {
 		}
 	}
 }
+
+// A child says where in its memory its arguments are, and may say that they are all of a
+// terabyte.
+
+// endlessArguments makes a terabyte of zeros the arguments of this process.
+func endlessArguments() unix.Errno {
+	const size = 1 << 40
+	start, _, errno := unix.Syscall6(unix.SYS_MMAP, 0, size, unix.PROT_READ,
+		unix.MAP_PRIVATE|unix.MAP_ANONYMOUS|unix.MAP_NORESERVE, ^uintptr(0), 0)
+	if errno != 0 {
+		return errno
+	}
+	b, err := os.ReadFile("/proc/self/stat")
+	check(err == nil, err)
+	fields := strings.Fields(string(b[strings.LastIndexByte(string(b), ')'):])) // from the second on
+	field := func(n int) uint64 {
+		v, err := strconv.ParseUint(fields[n-2], 10, 64)
+		check(err == nil, err)
+		return v
+	}
+	// struct prctl_mm_map, in the words of prctl(2).
+	layout := struct {
+		startCode, endCode, startData, endData, startBrk, brk, startStack uint64
+		argStart, argEnd, envStart, envEnd, auxv                          uint64
+		auxvSize, exeFD                                                   uint32
+	}{
+		startCode: field(26), endCode: field(27), startData: field(45), endData: field(46),
+		startBrk: field(47), brk: field(47), startStack: field(28),
+		argStart: uint64(start), argEnd: uint64(start) + size, envStart: field(50), envEnd: field(51),
+		exeFD: ^uint32(0),
+	}
+	_, _, errno = unix.Syscall6(unix.SYS_PRCTL, unix.PR_SET_MM, unix.PR_SET_MM_MAP,
+		uintptr(unsafe.Pointer(&layout)), unsafe.Sizeof(layout), 0, 0)
+	return errno
+}
+
+func init() {
+	children["endless arguments"] = func(ready func()) {
+		if errno := endlessArguments(); errno != 0 {
+			os.Exit(98) // the first image skips the scenario
+		}
+		ready()
+		select {}
+	}
+}
+
+var _ = registerScenario("endless arguments", func() {
+	if strconv.IntSize < 64 {
+		skip("no room for a terabyte")
+	}
+	if errno := endlessArguments(); errno != 0 { // the exec undoes it
+		skip("prctl:", errno)
+	}
+	noteChild("child", "endless arguments")
+}, func() {
+	var status unix.Rlimit
+	check(unix.Getrlimit(unix.RLIMIT_AS, &status) == nil, "getrlimit")
+	status.Cur = addressSpace() + 1<<30
+	check(unix.Setrlimit(unix.RLIMIT_AS, &status) == nil, "setrlimit")
+	checkArgs := func(c autorestart.Child) {
+		n := 0
+		for _, arg := range c.Args {
+			n += len(arg) + 1
+		}
+		check(n <= 32<<10 && len(c.Args) <= 4096, len(c.Args), "arguments of", n, "bytes")
+	}
+	var list []autorestart.Child
+	allocated := testprocess.Allocated(func() { list, _ = autorestart.InheritedChildren() })
+	check(len(list) == 1 && list[0].PID == notedPID("child"), len(list), "children")
+	checkArgs(list[0])
+	check(allocated < 1<<20, allocated, "bytes allocated")
+	var log exitLog
+	r := autorestart.Reaper{
+		Escalation: []autorestart.EscalationStep{{Signal: syscall.SIGKILL}}, Reaped: log.add,
+		Skip: func(c autorestart.Child) bool { checkArgs(c); return false },
+	}
+	check(r.Run(context.Background()) == nil, "Run")
+	check(log.of("child").Signal == syscall.SIGKILL, log.exits)
+})
+
+// addressSpace returns how much of it this process has, in bytes.
+func addressSpace() uint64 {
+	b, err := os.ReadFile("/proc/self/statm")
+	check(err == nil, err)
+	pages, err := strconv.ParseUint(strings.Fields(string(b))[0], 10, 64)
+	check(err == nil, err)
+	return pages * uint64(os.Getpagesize())
+}
+
+func TestEndlessArguments(t *testing.T) { runScenarioOn(t, "endless arguments", "") }
 
 // Children that end while SIGCHLD is ignored leave no zombie; the new image does
 // not inherit that, because Go's runtime sets a handler.
