@@ -15,7 +15,7 @@ import (
 type Child struct {
 	PID     int
 	Command string    // the kernel's name for it, at most 15 bytes; empty if it can't be had
-	Args    []string  // its command line; none for a zombie
+	Args    []string  // the first 32 KiB of its command line, at most 4,096 arguments; none for a zombie
 	Started time.Time // to 10 ms; zero if it can't be had
 }
 

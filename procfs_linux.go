@@ -50,10 +50,10 @@ func (*childTable) Stat(pid int) (reap.Stat, error) {
 	return reap.Stat{Command: string(s.command), State: s.state, Parent: s.parent, Session: s.session, Start: s.start}, nil
 }
 
-// Args reads /proc/PID/cmdline. There are none for a process that has overwritten
-// them.
+// Args reads the beginning of /proc/PID/cmdline. There are none for a process that has
+// overwritten them.
 func (*childTable) Args(pid int) ([]string, error) {
-	b, err := readAll(procPath(pid, "cmdline"), make([]byte, 0, 512))
+	b, err := readAll(procPath(pid, "cmdline"), make([]byte, 0, 512), maxArgsSize)
 	if err != nil {
 		return nil, err
 	}
@@ -77,7 +77,7 @@ func (*childTable) ThreadStart(tid int) (uint64, error) {
 func (*childTable) ChildrenOf(tid int) ([]int, error) {
 	path := taskPath(tid, "children")
 	var page [4096]byte // one read returns a page at most
-	b, err := readAll(path, page[:0])
+	b, err := readAll(path, page[:0], maxChildrenSize)
 	if err != nil {
 		return nil, err
 	}
@@ -104,7 +104,7 @@ func (*childTable) FirstChildrenOf(tid int) ([]int, error) {
 // DescriptorsEnd returns FDSize of /proc/self/status.
 func (*childTable) DescriptorsEnd() (int, error) {
 	const path = "/proc/self/status"
-	b, err := readAll(path, make([]byte, 0, 4096))
+	b, err := readAll(path, make([]byte, 0, 4096), maxStatusSize)
 	if err != nil {
 		return 0, err
 	}
@@ -114,6 +114,17 @@ func (*childTable) DescriptorsEnd() (int, error) {
 	}
 	return end, nil
 }
+
+// What is read of a file at most, in bytes. A process chooses the size of its cmdline file,
+// up to that of its address space (PR_SET_MM_MAP, see prctl(2)).
+const (
+	maxArgsSize     = 32 << 10
+	maxChildrenSize = 32 << 20 // as many PIDs as there can be, with seven digits and a space
+	maxStatusSize   = 64 << 10 // FDSize is among the first lines
+)
+
+// maxArgs is how many arguments of a process are kept.
+const maxArgs = 4096
 
 // userHZ is the unit of times in /proc/PID/stat, whatever the kernel's own HZ:
 // 100 on every architecture that Go runs on.
@@ -233,18 +244,18 @@ func taskPath(tid int, name string) string {
 // readSmall reads the file into buf and returns what there is of it, at most
 // cap(buf) bytes. The files that it is for are made in one piece by one read.
 func readSmall(path string, buf []byte) ([]byte, error) {
-	return readProc(path, buf[:0], false)
+	return readProc(path, buf[:0], cap(buf), false)
 }
 
-// readAll appends the whole file to buf.
-func readAll(path string, buf []byte) ([]byte, error) {
-	return readProc(path, buf, true)
+// readAll appends the file to buf, which is empty, up to most bytes.
+func readAll(path string, buf []byte, most int) ([]byte, error) {
+	return readProc(path, buf, most, true)
 }
 
 // readProc reads without Go's poller, which has nothing to wait for in /proc. Nor
 // has a signal anything to interrupt. The calls are those of package syscall, which
-// every program has.
-func readProc(path string, buf []byte, whole bool) ([]byte, error) {
+// every program has. There is no way to read a file without a limit.
+func readProc(path string, buf []byte, most int, whole bool) ([]byte, error) {
 	fd, err := openProc(path)
 	if err != nil {
 		return buf, err
@@ -253,9 +264,9 @@ func readProc(path string, buf []byte, whole bool) ([]byte, error) {
 		if len(buf) == cap(buf) {
 			buf = append(buf, 0)[:len(buf)]
 		}
-		n, err := syscall.Read(fd, buf[len(buf):cap(buf)])
+		n, err := syscall.Read(fd, buf[len(buf):min(cap(buf), most)])
 		buf = buf[:len(buf)+max(n, 0)]
-		if n <= 0 || !whole {
+		if n <= 0 || !whole || len(buf) == most {
 			syscall.Close(fd)
 			return buf, pathError("read", path, err)
 		}
@@ -335,7 +346,7 @@ func parseDirents(b []byte, numbers []int) []int {
 // parseArgs splits a cmdline file: each argument, the empty ones too, ends with NUL. A
 // process that has overwritten its arguments may have left the last NUL out.
 func parseArgs(b []byte) (args []string) {
-	for len(b) > 0 {
+	for len(b) > 0 && len(args) < maxArgs {
 		arg, rest, _ := bytes.Cut(b, []byte{0})
 		args = append(args, string(arg))
 		b = rest

@@ -113,7 +113,8 @@ type Processes interface {
 	// Stat describes a process.
 	Stat(pid int) (Stat, error)
 
-	// Args returns the command line of a process; none for a zombie.
+	// Args returns the beginning of the command line of a process; none for a zombie.
+	// A process can change it to anything.
 	Args(pid int) ([]string, error)
 
 	// PIDs lists all processes.
