@@ -1,9 +1,9 @@
 package goaway
 
 import (
-	"crypto/tls"
 	"io"
 	"log"
+	"net"
 	"net/http"
 	"time"
 )
@@ -16,7 +16,7 @@ const prefaceTimeout = 10 * time.Second
 
 // readPreface reports whether the client has sent the preface. The server reads it itself
 // on a TLS connection, but not on the unencrypted one that it gets from this package.
-func readPreface(srv *http.Server, c *tls.Conn) bool {
+func readPreface(srv *http.Server, c net.Conn) bool {
 	c.SetReadDeadline(time.Now().Add(prefaceTimeout))
 	defer c.SetReadDeadline(time.Time{})
 	got := make([]byte, len(preface))

@@ -10,7 +10,9 @@ const (
 	server
 )
 
-// streams contains the open streams. The zero value has none.
+// streams contains the open streams. The zero value has none. net/http serves 250 streams of
+// a client at a time, resets others, and closes a connection that has ten thousand resets
+// queued: there are not many more streams than that, whatever a client sends.
 type streams struct {
 	ended   map[uint32]side // for each open stream, the sides that have sent all they had
 	last    uint32          // the highest stream that the client has opened
