@@ -18,8 +18,9 @@
 // Events only say when to look. A restart happens when the file at the path differs in
 // content from the running image and is ready: a regular file, complete by its ELF
 // headers, for this machine, executable, and not known to be open for writing.
-// Touching the executable or copying the same bytes over it restarts nothing. A file
-// that is half written or broken is never executed.
+// Touching the executable or copying the same bytes over it restarts nothing; a copy of
+// more than 1 GiB counts as a new version. A file that is half written or broken is
+// never executed.
 //
 // # What crosses the exec
 //
