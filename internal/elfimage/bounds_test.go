@@ -6,6 +6,7 @@ import (
 	"math"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/autorestart-go/autorestart/internal/elfimage/elftest"
@@ -44,7 +45,7 @@ const writable = uint64(elf.SHF_WRITE)
 
 // crafted are files whose headers lead a parser to more than the file has, or to the same
 // again and again.
-func crafted() map[string]*elftest.Meter {
+var crafted = sync.OnceValue(func() map[string]*elftest.Meter {
 	const large = 1 << 20
 	const tail = 1 << 30 // zeros begin before
 	files := map[string]*elftest.Meter{}
@@ -109,7 +110,7 @@ func crafted() map[string]*elftest.Meter {
 		files["build info of "+name] = &elftest.Meter{Content: append(content, info...), Size: 1 << 40}
 	}
 	return files
-}
+})
 
 // TestCraftedFiles: whatever the headers say, a parser does no more than a constant allows.
 func TestCraftedFiles(t *testing.T) {

@@ -3,7 +3,6 @@ package elfimage
 import (
 	"encoding/binary"
 	"io"
-	"strconv"
 	"strings"
 )
 
@@ -43,7 +42,7 @@ const (
 	buildInfoFlags  = 15      // the offset in the header
 	inlineStrings   = 0x02    // a flag: the strings follow the header
 	infoMarker      = 16      // bytes before and after the module information
-	maxText         = 4096    // bytes of a path, as in Linux; versions and IDs are shorter
+	maxText         = 4096    // bytes of an ID, or path and version; longer ones would fill logs
 	maxBuildSection = 1 << 20 // one that names hundreds of modules has some ten thousand bytes
 )
 
@@ -90,10 +89,10 @@ func (f *file) buildID(note []byte) string {
 	size := f.order.Uint32(note[4:])
 	content := note[noteHeader+len(noteName):]
 	if f.order.Uint32(note) != uint32(len(noteName)) || f.order.Uint32(note[8:]) != noteBuildID ||
-		string(note[noteHeader:][:len(noteName)]) != noteName || uint64(size) > uint64(len(content)) {
+		string(note[noteHeader:][:len(noteName)]) != noteName || size > uint32(min(len(content), maxText)) {
 		return ""
 	}
-	return text(string(content[:size]))
+	return string(content[:size])
 }
 
 // parseInfo sets what the build info tells, of which b is the section. In what the
@@ -124,56 +123,43 @@ func (b *Build) parseInfo(section []byte) {
 func (b *Build) parseModules(info string) {
 	b.WithoutLibrary = true
 	ofLibrary := false // the last module
-	for line := range strings.SplitSeq(info, "\n") {
+	for info != "" {
+		var line string
+		line, info, _ = strings.Cut(info, "\n")
 		word, line, ok := strings.Cut(line, "\t")
-		if !ok {
-			continue
-		}
 		path, line, _ := strings.Cut(line, "\t")
 		version, _, _ := strings.Cut(line, "\t")
-		switch word {
-		case "mod":
-			b.Module, b.Version = text(path), text(version)
-			fallthrough
-		case "dep":
+		switch {
+		case !ok || len(path)+len(version) > maxText:
+			continue
+		case word == "mod":
+			b.Module, b.Version = path, version
 			ofLibrary = isLibrary(path)
-		case "=>":
+		case word == "dep":
+			ofLibrary = isLibrary(path)
+		case word == "=>":
 			ofLibrary = ofLibrary || isLibrary(path)
 		default:
 			continue
 		}
 		if ofLibrary {
 			b.WithoutLibrary = false
-			b.LibraryVersion = releaseVersion(version)
+			b.LibraryVersion = version
+			if version == "(devel)" {
+				b.LibraryVersion = ""
+			}
 		}
 	}
 }
 
 // isLibrary reports whether the path is that of [Library] or of another major version of
-// it, which reads what this one hands over.
+// it, like [Library]/v2, which reads what this one hands over.
 func isLibrary(path string) bool {
-	rest, ok := strings.CutPrefix(path, Library)
-	if major, found := strings.CutPrefix(rest, "/v"); found {
-		_, err := strconv.ParseUint(major, 10, 32)
-		return ok && err == nil
+	rest, found := strings.CutPrefix(path, Library)
+	if major, ok := strings.CutPrefix(rest, "/v"); ok && major != "" {
+		for rest = major; rest != "" && rest[0] >= '0' && rest[0] <= '9'; {
+			rest = rest[1:]
+		}
 	}
-	return ok && rest == ""
-}
-
-// releaseVersion returns a version, and "" for what stands in its place for a module
-// that was built from a work tree.
-func releaseVersion(version string) string {
-	if version == "(devel)" {
-		return ""
-	}
-	return text(version)
-}
-
-// text returns a copy of s, which does not keep the section in memory. It returns "" for
-// a text that is longer than any: it would end up in a log line.
-func text(s string) string {
-	if len(s) > maxText {
-		return ""
-	}
-	return strings.Clone(s)
+	return found && rest == ""
 }
