@@ -95,9 +95,9 @@ func (f *file) buildID(note []byte) string {
 	return string(content[:size])
 }
 
-// parseInfo sets what the build info tells, of which b is the section. In what the
-// linker writes, the header is followed by the Go version and the module information,
-// each with its length before it.
+// parseInfo sets what the section with the build info tells. In what the linker writes,
+// the header is followed by the Go version and the module information, each with its
+// length before it.
 func (b *Build) parseInfo(section []byte) {
 	if section[buildInfoFlags]&inlineStrings == 0 {
 		return
