@@ -1,0 +1,11 @@
+//go:build unix
+
+package verify
+
+import (
+	"testing"
+
+	"github.com/autorestart-go/autorestart/internal/testprocess"
+)
+
+func TestMain(m *testing.M) { testprocess.Main(m) }
