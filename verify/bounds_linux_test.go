@@ -1,0 +1,233 @@
+package verify
+
+import (
+	"bytes"
+	"context"
+	"crypto"
+	"crypto/ed25519"
+	"crypto/sha512"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/autorestart-go/autorestart"
+	"github.com/autorestart-go/autorestart/internal/testprocess"
+)
+
+// sparse returns an open file of that size, which takes no space.
+func sparse(t *testing.T, size int64) *os.File {
+	t.Helper()
+	name := filepath.Join(t.TempDir(), "app")
+	f, err := os.Create(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = f.Truncate(size)
+	f.Close()
+	if err != nil {
+		t.Skip("no sparse file of that size here: ", err)
+	}
+	exe, err := os.Open(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { exe.Close() })
+	return exe
+}
+
+// key returns a key pair that is the same in each process.
+func key() (ed25519.PublicKey, ed25519.PrivateKey) {
+	private := ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize))
+	return private.Public().(ed25519.PublicKey), private
+}
+
+// limitMemory ends the process, with a line on standard error, when it has taken more
+// memory than that.
+func limitMemory(bytes uint64) {
+	for range time.Tick(time.Millisecond) {
+		var stats runtime.MemStats
+		if runtime.ReadMemStats(&stats); stats.Sys > bytes {
+			fmt.Fprintf(os.Stderr, "has taken %d MiB of memory\n", stats.Sys>>20)
+			os.Exit(3)
+		}
+	}
+}
+
+const hugeFile = 1 << 40 // bytes
+
+// The helper checks a signature of the file that it is given, and prints the answer.
+var _ = testprocess.RegisterHelper("signature", func() {
+	go limitMemory(1 << 30)
+	exe, err := os.Open(os.Args[1])
+	if err != nil {
+		panic(err)
+	}
+	public, _ := key()
+	fmt.Println(Signature(public)(context.Background(), exe))
+})
+
+// A file of 1 TB takes neither memory nor time.
+func TestSignatureOfHugeFile(t *testing.T) {
+	exe := sparse(t, hugeFile)
+	for _, suffix := range []string{SignatureSuffix, ".sigph"} {
+		if err := os.WriteFile(exe.Name()+suffix, make([]byte, ed25519.SignatureSize), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), testprocess.Timeout)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, os.Args[0], exe.Name())
+	cmd.Env = append(os.Environ(), testprocess.UseHelper(t, "signature"))
+	output, err := cmd.CombinedOutput()
+	if err != nil || !strings.Contains(string(output), "found a file of 1099511627776 bytes") {
+		t.Errorf("%v; output %q", err, output)
+	}
+}
+
+// signPrehashed is what a signer does; it reads the file in pieces.
+func signPrehashed(t *testing.T, private ed25519.PrivateKey, name string) []byte {
+	t.Helper()
+	f, err := os.Open(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	hash := sha512.New()
+	if _, err := io.Copy(hash, f); err != nil {
+		t.Fatal(err)
+	}
+	signature, err := private.Sign(nil, hash.Sum(nil), &ed25519.Options{Hash: crypto.SHA512})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return signature
+}
+
+// A signature of the prehashed content needs no memory of the size of the file.
+func TestPrehashedSignature(t *testing.T) {
+	const size = 300 << 20
+	exe := sparse(t, size)
+	public, private := key()
+	if err := os.WriteFile(exe.Name()+".sigph", signPrehashed(t, private, exe.Name()), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	start := time.Now()
+	err := Signature(public)(context.Background(), exe)
+	took := time.Since(start)
+	runtime.ReadMemStats(&after)
+	if err != nil {
+		t.Error(err)
+	}
+	allocated := after.TotalAlloc - before.TotalAlloc
+	if allocated > 4<<20 {
+		t.Errorf("allocated %d bytes for a file of %d", allocated, size)
+	}
+	t.Logf("%d MiB: %v, %d bytes allocated", size>>20, took, allocated)
+}
+
+// RFC 8032, section 7.3, has a test vector.
+func TestPrehashedSignatureOfRFC8032(t *testing.T) {
+	decode := func(s string) []byte {
+		b, err := hex.DecodeString(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b
+	}
+	private := ed25519.NewKeyFromSeed(decode("833fe62409237b9d62ec77587520911e9a759cec1d19755b7da901b96dca3d42"))
+	name := filepath.Join(t.TempDir(), "app")
+	if err := os.WriteFile(name, []byte("abc"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	signature := decode("98a70222f0b8121aa9d30f813d683f809e462b469c7ff87639499bb94e6dae41" +
+		"31f85042463c2a355a2003d062adf5aaa10b8c61e636062aaad11c2a26083406")
+	if err := os.WriteFile(name+".sigph", signature, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	exe, err := os.Open(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer exe.Close()
+	if err := Signature(private.Public().(ed25519.PublicKey))(context.Background(), exe); err != nil {
+		t.Error(err)
+	}
+}
+
+// A signature in a FIFO that no process writes to does not block.
+func TestSignatureIsRegularFile(t *testing.T) {
+	public, _ := key()
+	exe := sparse(t, 1000)
+	if err := syscall.Mkfifo(exe.Name()+SignatureSuffix, 0o644); err != nil {
+		t.Skip("no FIFO here: ", err)
+	}
+	answer := make(chan error, 1)
+	go func() { answer <- Signature(public)(context.Background(), exe) }()
+	err, _ := testprocess.Receive(t, "answer", answer)
+	rejected, ok := errors.AsType[*autorestart.RejectedError](err)
+	if !ok || !rejected.Retryable || !strings.Contains(rejected.Found, "not a regular file") {
+		t.Error(err)
+	}
+}
+
+// The modification time need not show that another version was written into the file:
+// tools set it.
+func TestSignatureOfRewrittenFile(t *testing.T) {
+	public, private := key()
+	name := filepath.Join(t.TempDir(), "app")
+	stamp := time.Unix(1700000000, 0)
+	content := bytes.Repeat([]byte("1"), 1000)
+	write := func() {
+		t.Helper()
+		if err := os.WriteFile(name, content, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chtimes(name, stamp, stamp); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write()
+	exe, err := os.Open(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer exe.Close()
+	content[0] = '2'
+	if err := os.WriteFile(name+SignatureSuffix, ed25519.Sign(private, content), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	check := Signature(public)
+	if err := check(context.Background(), exe); err == nil {
+		t.Fatal("the version before is accepted")
+	}
+	write()
+	if err := check(context.Background(), exe); err != nil {
+		t.Error(err)
+	}
+}
+
+// The end of the context ends the check, with its cause.
+func TestSignatureEndsWithContext(t *testing.T) {
+	public, private := key()
+	exe := sparse(t, 1<<30)
+	if err := os.WriteFile(exe.Name()+".sigph", ed25519.Sign(private, nil), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	cause := errors.New("shutting down")
+	ctx, cancel := context.WithCancelCause(context.Background())
+	time.AfterFunc(10*time.Millisecond, func() { cancel(cause) })
+	if err := Signature(public)(ctx, exe); !errors.Is(err, cause) {
+		t.Errorf("%v, expected %v", err, cause)
+	}
+}
