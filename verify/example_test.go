@@ -4,8 +4,11 @@ package verify_test
 
 import (
 	"context"
+	"crypto"
 	"crypto/ed25519"
+	"crypto/sha512"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"time"
@@ -67,4 +70,38 @@ func ExampleSignature() {
 	// Output:
 	// unsigned is accepted: false
 	// signed is accepted: true
+}
+
+// Ed25519ph signs the SHA-512 of the content: neither the signer nor the daemon needs memory
+// of the size of the executable.
+func ExampleSignature_prehashed() {
+	dir, err := os.MkdirTemp("", "")
+	if err != nil {
+		panic(err)
+	}
+	defer os.RemoveAll(dir)
+	name := filepath.Join(dir, "app")
+	os.WriteFile(name, []byte("the executable"), 0o755)
+	exe, err := os.Open(name)
+	if err != nil {
+		panic(err)
+	}
+	defer exe.Close()
+
+	public, private, err := ed25519.GenerateKey(nil)
+	if err != nil {
+		panic(err)
+	}
+	hash := sha512.New()
+	if _, err := io.Copy(hash, exe); err != nil {
+		panic(err)
+	}
+	signature, err := private.Sign(nil, hash.Sum(nil), &ed25519.Options{Hash: crypto.SHA512})
+	if err != nil {
+		panic(err)
+	}
+	os.WriteFile(name+verify.PrehashedSignatureSuffix, signature, 0o644)
+	fmt.Println(verify.Signature(public)(context.Background(), exe))
+	// Output:
+	// <nil>
 }

@@ -3,94 +3,244 @@ package verify
 import (
 	"bytes"
 	"context"
+	"crypto"
 	"crypto/ed25519"
+	"crypto/sha512"
 	"errors"
 	"io"
 	"io/fs"
 	"os"
 	"strconv"
+	"strings"
 	"sync"
+	"time"
 
 	"github.com/autorestart-go/autorestart"
+	"github.com/autorestart-go/autorestart/internal/sys"
 )
 
-// SignatureSuffix is the suffix that [Signature] appends to the path of an executable.
-const SignatureSuffix = ".sig"
+// The suffixes that [Signature] appends to the path of an executable.
+const (
+	SignatureSuffix          = ".sig"   // of a file with a signature by Ed25519
+	PrehashedSignatureSuffix = ".sigph" // of a file with a signature by Ed25519ph
+)
+
+// The largest executables that [Signature] reads, in bytes. It rejects a larger one
+// without reading it.
+const (
+	MaxSize        int64 = 4 << 30   // of any executable
+	MaxEd25519Size int64 = 256 << 20 // of one that is signed by Ed25519
+)
 
 // Signature returns a Func that accepts a version if one of the keys has signed its
-// content. The signature is in a file next to the executable, with the same name and
-// [SignatureSuffix]. It is 64 bytes long, Ed25519 of RFC 8032, as made by
+// content. The signature is in a file next to the executable, with the same name and a
+// suffix that tells the kind of the signature. RFC 8032 has both kinds. A signature is 64
+// bytes long.
+//
+// Ed25519 is in the file with [SignatureSuffix], as made by
 //
 //	openssl pkeyutl -sign -rawin -inkey key.pem -in app -out app.sig
 //
-// The two files may be deployed in any order: a version whose signature is missing or
-// does not match is checked again until it is accepted.
+// The Func reads the executable into memory, once, and hashes it once for each key. It
+// allocates at most twice the size of the executable. The executable has at most
+// [MaxEd25519Size] bytes.
 //
-// The Func reads the whole executable into memory. Signature panics if a key does not
-// have [ed25519.PublicKeySize] bytes.
+// Ed25519ph, without a context string, is in the file with [PrehashedSignatureSuffix], as
+// made by OpenSSL 3.2 or later,
+//
+//	openssl pkeyutl -sign -rawin -pkeyopt instance:Ed25519ph -inkey key.pem -in app -out app.sigph
+//
+// or in Go from the SHA-512 of the content, see the example. The Func hashes the executable
+// once for all keys, in constant memory. The executable has at most [MaxSize] bytes.
+//
+// If both files are there, one valid signature is enough. Ed25519ph is checked first. The
+// same keys can be used for both: RFC 8032 rules out that a signature of one kind is valid
+// for the other.
+//
+// The files may be deployed in any order: a version whose signature is missing or does not
+// match is checked again until it is accepted. A version of more than MaxSize bytes is
+// rejected until the file changes.
+//
+// When ctx ends, the Func returns the cause. It looks at ctx after each MiB that it reads.
+// It can't look at ctx while a key of Ed25519 is checked: for 256 MiB that takes less
+// than a second on most machines.
+//
+// Signature panics if a key does not have [ed25519.PublicKeySize] bytes.
 func Signature(keys ...ed25519.PublicKey) Func {
 	for _, key := range keys {
 		if len(key) != ed25519.PublicKeySize {
 			panic("verify: public key has " + strconv.Itoa(len(key)) + " bytes")
 		}
 	}
-	var rejected rejectedPair
-	return func(_ context.Context, exe *os.File) error {
-		name := exe.Name() + SignatureSuffix
+	schemes := []*scheme{ // the cheaper one first
+		{suffix: PrehashedSignatureSuffix, maxSize: MaxSize, verify: verifyPrehashed},
+		{suffix: SignatureSuffix, maxSize: MaxEd25519Size, verify: verifyPlain},
+	}
+	return func(ctx context.Context, exe *os.File) error { return checkSignature(ctx, exe, keys, schemes) }
+}
+
+// A scheme is a kind of signature.
+type scheme struct {
+	suffix   string
+	maxSize  int64 // of an executable, in bytes
+	verify   func(ctx context.Context, content io.Reader, size int64, keys []ed25519.PublicKey, signature []byte) (bool, error)
+	rejected rejectedPair
+}
+
+func checkSignature(ctx context.Context, exe *os.File, keys []ed25519.PublicKey, schemes []*scheme) error {
+	stat, err := sys.StatFile(exe)
+	if err != nil {
+		return err
+	}
+	if stat.Size > MaxSize {
+		return &autorestart.RejectedError{
+			Found:    sized(stat.Size),
+			Expected: "at most " + strconv.FormatInt(MaxSize, 10) + " bytes",
+			Err:      errTooLarge,
+		}
+	}
+	settled := hasSettled(stat)
+	rejection := &autorestart.RejectedError{Expected: "one by an accepted key", Retryable: true}
+	var found []string
+	var missing error
+	for _, s := range schemes {
+		name := exe.Name() + s.suffix
 		signature, err := readSignature(name)
-		if err != nil {
-			return notYet("no signature ("+err.Error()+")", "one in "+name, err)
-		}
-		info, err := exe.Stat()
-		if err != nil {
-			return err
-		}
-		if !rejected.is(info, signature) {
-			content, err := io.ReadAll(io.NewSectionReader(exe, 0, info.Size()))
-			if err != nil {
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			missing = err
+			continue
+		case err != nil:
+			found, rejection.Err = append(found, "no signature in "+name+" ("+err.Error()+")"), err
+			continue
+		case stat.Size > s.maxSize:
+			found, rejection.Err = append(found, sized(stat.Size)+" with a signature in "+name), errTooLarge
+			rejection.Expected = "at most " + strconv.FormatInt(s.maxSize, 10) + " bytes, or a signature by Ed25519ph in " +
+				exe.Name() + PrehashedSignatureSuffix
+			continue
+		case !s.rejected.is(stat, signature):
+			ok, err := s.verify(ctx, io.NewSectionReader(exe, 0, stat.Size), stat.Size, keys, signature)
+			if ok || err != nil {
 				return err
 			}
-			for _, key := range keys {
-				if ed25519.Verify(key, content, signature) {
-					return nil
-				}
+			if settled {
+				s.rejected.set(stat, signature)
 			}
-			rejected.set(info, signature)
 		}
-		return notYet("a signature in "+name+" that does not match the file", "one by an accepted key", errSignature)
+		found, rejection.Err = append(found, "a signature in "+name+" that does not match the file"), errSignature
 	}
+	rejection.Found = strings.Join(found, " and ")
+	if found == nil {
+		rejection.Found, rejection.Err = "no signature ("+missing.Error()+")", missing
+		rejection.Expected = "one in " + exe.Name() + SignatureSuffix + " or " + exe.Name() + PrehashedSignatureSuffix
+	}
+	return rejection
+}
+
+func sized(n int64) string { return "a file of " + strconv.FormatInt(n, 10) + " bytes" }
+
+var (
+	errSignature = errors.New("verify: signature does not match")
+	errTooLarge  = errors.New("verify: executable is too large")
+)
+
+// piece is the number of bytes that are read between two looks at the context.
+const piece = 1 << 20
+
+// verifyPrehashed verifies a signature by Ed25519ph.
+func verifyPrehashed(ctx context.Context, content io.Reader, _ int64, keys []ed25519.PublicKey, signature []byte) (bool, error) {
+	hash := sha512.New()
+	if _, err := io.CopyBuffer(hash, contextReader{ctx, content}, make([]byte, piece)); err != nil {
+		return false, err
+	}
+	digest := hash.Sum(nil)
+	for _, key := range keys {
+		if ed25519.VerifyWithOptions(key, digest, signature, &ed25519.Options{Hash: crypto.SHA512}) == nil {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+// verifyPlain verifies a signature by Ed25519, which hashes the key before the content.
+func verifyPlain(ctx context.Context, content io.Reader, size int64, keys []ed25519.PublicKey, signature []byte) (bool, error) {
+	b, err := readContent(contextReader{ctx, content}, size)
+	if err != nil {
+		return false, err
+	}
+	for _, key := range keys {
+		if ed25519.Verify(key, b, signature) {
+			return true, nil
+		}
+		if ctx.Err() != nil {
+			return false, context.Cause(ctx)
+		}
+	}
+	return false, nil
+}
+
+// readContent reads up to size bytes. It takes memory for at most twice the number of
+// bytes that are there, whatever the size.
+func readContent(r io.Reader, size int64) ([]byte, error) {
+	b := make([]byte, 0, min(size, piece))
+	for int64(len(b)) < size {
+		if len(b) == cap(b) {
+			b = append(make([]byte, 0, min(size, 2*int64(cap(b)))), b...)
+		}
+		n, err := r.Read(b[len(b):cap(b)])
+		b = b[:len(b)+n]
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	return b, nil
+}
+
+// contextReader reads in pieces. When the context has ended, the error is its cause.
+type contextReader struct {
+	ctx context.Context
+	r   io.Reader
+}
+
+func (r contextReader) Read(p []byte) (int, error) {
+	if r.ctx.Err() != nil {
+		return 0, context.Cause(r.ctx)
+	}
+	return r.r.Read(p[:min(len(p), piece)])
 }
 
 // rejectedPair is an executable and a signature that don't match. It is remembered so that
 // another check, every second, does not read the whole executable.
 type rejectedPair struct {
 	mu        sync.Mutex
-	exe       fs.FileInfo
-	signature []byte
+	exe       sys.FileStat
+	signature []byte // nil if there is no pair
 }
 
-func (p *rejectedPair) is(exe fs.FileInfo, signature []byte) bool {
+func (p *rejectedPair) is(exe sys.FileStat, signature []byte) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.exe != nil && os.SameFile(p.exe, exe) && p.exe.Size() == exe.Size() &&
-		p.exe.ModTime().Equal(exe.ModTime()) && bytes.Equal(p.signature, signature)
+	return p.signature != nil && p.exe == exe && bytes.Equal(p.signature, signature)
 }
 
-func (p *rejectedPair) set(exe fs.FileInfo, signature []byte) {
+func (p *rejectedPair) set(exe sys.FileStat, signature []byte) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.exe, p.signature = exe, signature
 }
 
-var errSignature = errors.New("verify: signature does not match")
-
-// notYet rejects a version for now: its signature may be deployed later.
-func notYet(found, expected string, err error) error {
-	return &autorestart.RejectedError{Found: found, Expected: expected, Retryable: true, Err: err}
+// hasSettled reports whether another change of the file would show in its times. A change
+// right after another may leave the same times.
+func hasSettled(exe sys.FileStat) bool {
+	age := time.Since(time.Unix(0, exe.Ctime))
+	return age < 0 || age > time.Second // the clock of a file server may be ahead
 }
 
 func readSignature(name string) ([]byte, error) {
-	f, err := os.Open(name)
+	f, err := openRegular(name)
 	if err != nil {
 		if p, ok := errors.AsType[*fs.PathError](err); ok {
 			return nil, p.Err
@@ -98,6 +248,13 @@ func readSignature(name string) ([]byte, error) {
 		return nil, err
 	}
 	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, errors.New("not a regular file")
+	}
 	b, err := io.ReadAll(io.LimitReader(f, ed25519.SignatureSize+1))
 	if err == nil && len(b) != ed25519.SignatureSize {
 		err = errors.New("not 64 bytes long")

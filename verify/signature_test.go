@@ -56,7 +56,7 @@ func TestSignature(t *testing.T) {
 			}
 			defer exe.Close()
 			check := Signature(tt.keys...)
-			for range 2 { // the second result comes from memory
+			for range 2 {
 				err = check(context.Background(), exe)
 				rejected, ok := errors.AsType[*autorestart.RejectedError](err)
 				switch {

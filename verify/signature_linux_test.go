@@ -6,7 +6,9 @@ import (
 	"crypto"
 	"crypto/ed25519"
 	"crypto/sha512"
+	"crypto/x509"
 	"encoding/hex"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
@@ -20,6 +22,7 @@ import (
 	"time"
 
 	"github.com/autorestart-go/autorestart"
+	"github.com/autorestart-go/autorestart/internal/sys"
 	"github.com/autorestart-go/autorestart/internal/testprocess"
 )
 
@@ -62,7 +65,7 @@ func limitMemory(bytes uint64) {
 	}
 }
 
-const hugeFile = 1 << 40 // bytes
+const hugeFile int64 = 1 << 40 // bytes
 
 // The helper checks a signature of the file that it is given, and prints the answer.
 var _ = testprocess.RegisterHelper("signature", func() {
@@ -78,7 +81,7 @@ var _ = testprocess.RegisterHelper("signature", func() {
 // A file of 1 TB takes neither memory nor time.
 func TestSignatureOfHugeFile(t *testing.T) {
 	exe := sparse(t, hugeFile)
-	for _, suffix := range []string{SignatureSuffix, ".sigph"} {
+	for _, suffix := range []string{SignatureSuffix, PrehashedSignatureSuffix} {
 		if err := os.WriteFile(exe.Name()+suffix, make([]byte, ed25519.SignatureSize), 0o644); err != nil {
 			t.Fatal(err)
 		}
@@ -114,10 +117,10 @@ func signPrehashed(t *testing.T, private ed25519.PrivateKey, name string) []byte
 
 // A signature of the prehashed content needs no memory of the size of the file.
 func TestPrehashedSignature(t *testing.T) {
-	const size = 300 << 20
+	const size = 300 << 20 // bytes
 	exe := sparse(t, size)
 	public, private := key()
-	if err := os.WriteFile(exe.Name()+".sigph", signPrehashed(t, private, exe.Name()), 0o644); err != nil {
+	if err := os.WriteFile(exe.Name()+PrehashedSignatureSuffix, signPrehashed(t, private, exe.Name()), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	var before, after runtime.MemStats
@@ -152,7 +155,7 @@ func TestPrehashedSignatureOfRFC8032(t *testing.T) {
 	}
 	signature := decode("98a70222f0b8121aa9d30f813d683f809e462b469c7ff87639499bb94e6dae41" +
 		"31f85042463c2a355a2003d062adf5aaa10b8c61e636062aaad11c2a26083406")
-	if err := os.WriteFile(name+".sigph", signature, 0o644); err != nil {
+	if err := os.WriteFile(name+PrehashedSignatureSuffix, signature, 0o644); err != nil {
 		t.Fatal(err)
 	}
 	exe, err := os.Open(name)
@@ -217,17 +220,156 @@ func TestSignatureOfRewrittenFile(t *testing.T) {
 	}
 }
 
+// A signature that does not match is checked every second. The file is not read again.
+func TestSignatureIsRemembered(t *testing.T) {
+	const size = 32 << 20
+	public, private := key()
+	exe := sparse(t, size)
+	for _, suffix := range []string{SignatureSuffix, PrehashedSignatureSuffix} {
+		if err := os.WriteFile(exe.Name()+suffix, ed25519.Sign(private, nil), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	stat, err := sys.StatFile(exe)
+	if err != nil {
+		t.Fatal(err)
+	}
+	testprocess.WaitFor(t, "file that has settled", func() bool { return hasSettled(stat) })
+	check := Signature(public)
+	bytesRead := func() (n int64) {
+		before := readBytes(t)
+		if err := check(context.Background(), exe); !errors.Is(err, errSignature) {
+			t.Error(err)
+		}
+		return readBytes(t) - before
+	}
+	if n := bytesRead(); n < 2*size {
+		t.Errorf("read %d bytes for two signatures of a file of %d", n, size)
+	}
+	if n := bytesRead(); n > piece {
+		t.Errorf("read %d bytes again", n)
+	}
+}
+
+// readBytes returns how many bytes this process has read.
+func readBytes(t *testing.T) int64 {
+	t.Helper()
+	var n int64
+	if _, err := fmt.Sscanf(string(testprocess.ReadFile(t, "/proc/self/io")), "rchar: %d", &n); err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// A file may be larger than what Ed25519 takes, if it is signed by Ed25519ph.
+func TestSignatureOfLargeFile(t *testing.T) {
+	public, private := key()
+	exe := sparse(t, MaxEd25519Size+1)
+	if err := os.WriteFile(exe.Name()+SignatureSuffix, ed25519.Sign(private, nil), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	before := readBytes(t)
+	err := Signature(public)(context.Background(), exe)
+	rejected, ok := errors.AsType[*autorestart.RejectedError](err)
+	if !ok || !rejected.Retryable || !strings.Contains(rejected.Found, "a file of 268435457 bytes") ||
+		!strings.Contains(rejected.Expected, "at most 268435456 bytes, or a signature by Ed25519ph in "+exe.Name()+".sigph") {
+		t.Error(err)
+	}
+	if n := readBytes(t) - before; n > piece {
+		t.Errorf("read %d bytes", n)
+	}
+}
+
+// A file that is shorter than its size says takes the memory of what is there.
+func TestReadContent(t *testing.T) {
+	for _, tt := range []struct {
+		there, size int64
+	}{{0, 0}, {0, MaxEd25519Size}, {10, 10}, {10, MaxEd25519Size}, {5 << 20, 5 << 20}, {5<<20 + 1, 5 << 20}, {5 << 20, 100 << 20}} {
+		b, err := readContent(bytes.NewReader(make([]byte, tt.there)), tt.size)
+		if int64(len(b)) != min(tt.there, tt.size) || err != nil {
+			t.Errorf("%d of %d bytes: got %d, %v", tt.there, tt.size, len(b), err)
+		}
+		if int64(cap(b)) > max(piece, 2*tt.there) {
+			t.Errorf("%d of %d bytes: took %d", tt.there, tt.size, cap(b))
+		}
+	}
+}
+
 // The end of the context ends the check, with its cause.
 func TestSignatureEndsWithContext(t *testing.T) {
 	public, private := key()
-	exe := sparse(t, 1<<30)
-	if err := os.WriteFile(exe.Name()+".sigph", ed25519.Sign(private, nil), 0o644); err != nil {
+	cause := errors.New("shutting down")
+	for _, tt := range []struct {
+		suffix string
+		size   int64
+	}{{SignatureSuffix, MaxEd25519Size}, {PrehashedSignatureSuffix, MaxSize}} {
+		exe := sparse(t, tt.size)
+		if err := os.WriteFile(exe.Name()+tt.suffix, ed25519.Sign(private, nil), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		// The pieces that are read until the context ends are few: each looks at it.
+		ctx, cancel := context.WithCancelCause(context.Background())
+		looks := 0
+		counted := lookedAt{ctx, func() {
+			if looks++; looks == 3 {
+				cancel(cause)
+			}
+		}}
+		before := readBytes(t)
+		if err := Signature(public)(counted, exe); err != cause {
+			t.Errorf("%s: %v, expected %v", tt.suffix, err, cause)
+		}
+		if n := readBytes(t) - before; n == 0 || n > 4*piece {
+			t.Errorf("%s: read %d bytes", tt.suffix, n)
+		}
+	}
+}
+
+// lookedAt is a context that calls a function when its Err is called.
+type lookedAt struct {
+	context.Context
+	look func()
+}
+
+func (c lookedAt) Err() error {
+	c.look()
+	return c.Context.Err()
+}
+
+// Signatures that openssl makes are accepted.
+func TestSignatureByOpenSSL(t *testing.T) {
+	if _, err := exec.LookPath("openssl"); err != nil {
+		t.Skip("no openssl here: apt-get install openssl")
+	}
+	public, private := key()
+	der, err := x509.MarshalPKCS8PrivateKey(private)
+	if err != nil {
 		t.Fatal(err)
 	}
-	cause := errors.New("shutting down")
-	ctx, cancel := context.WithCancelCause(context.Background())
-	time.AfterFunc(10*time.Millisecond, func() { cancel(cause) })
-	if err := Signature(public)(ctx, exe); !errors.Is(err, cause) {
-		t.Errorf("%v, expected %v", err, cause)
+	for _, tt := range []struct {
+		suffix  string
+		options []string
+	}{
+		{SignatureSuffix, nil},
+		{PrehashedSignatureSuffix, []string{"-pkeyopt", "instance:Ed25519ph"}},
+	} {
+		t.Run(tt.suffix, func(t *testing.T) {
+			exe := sparse(t, 1000)
+			pemFile := filepath.Join(t.TempDir(), "key.pem")
+			if err := os.WriteFile(pemFile, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			args := append([]string{"pkeyutl", "-sign", "-rawin"}, tt.options...)
+			cmd := exec.Command("openssl", append(args, "-inkey", pemFile, "-in", exe.Name(), "-out", exe.Name()+tt.suffix)...)
+			if output, err := cmd.CombinedOutput(); err != nil {
+				if tt.options != nil {
+					t.Skipf("this openssl is older than 3.2: %s", output)
+				}
+				t.Fatalf("%v: %s", err, output)
+			}
+			if err := Signature(public)(context.Background(), exe); err != nil {
+				t.Error(err)
+			}
+		})
 	}
 }
