@@ -16,6 +16,7 @@ var toolPackages = map[string]string{
 	"nsenter":  "util-linux",
 	"rsync":    "rsync",
 	"setcap":   "libcap2-bin",
+	"setsid":   "util-linux",
 	"sh":       "dash",
 	"tar":      "tar",
 	"umount":   "mount",
