@@ -28,10 +28,14 @@ import (
 // The error contains the last 4 KiB of what the program wrote to standard output and
 // standard error.
 func Run(timeout time.Duration, args ...string) Func {
+	return runWith(starters, timeout, args)
+}
+
+func runWith(starters []starter, timeout time.Duration, args []string) Func {
 	return func(ctx context.Context, exe *os.File) error {
 		limited, cancel := context.WithTimeoutCause(ctx, timeout, errTimeout)
 		defer cancel()
-		err := run(limited, exe, args)
+		err := run(limited, exe, args, starters)
 		if err == nil || ctx.Err() != nil {
 			return errors.Join(err, context.Cause(ctx))
 		}
@@ -65,28 +69,84 @@ func commandLine(exe *os.File, args []string) string {
 	return strings.Join(append([]string{exe.Name()}, args...), " ")
 }
 
-func run(ctx context.Context, exe *os.File, args []string) error {
-	cmd := exec.Command(openPath(exe))
-	cmd.Args = append([]string{exe.Name()}, args...)
-	cmd.ExtraFiles = []*os.File{exe}
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	output := new(tail)
-	cmd.Stdout, cmd.Stderr = output, output
-	cmd.WaitDelay = time.Second // for a process that has the pipe but has left the group
-
-	if err := cmd.Start(); err != nil {
+func run(ctx context.Context, exe *os.File, args []string, starters []starter) error {
+	path, files, err := forChild(exe)
+	if err != nil {
 		return &runError{err, nil}
 	}
-	kill := func() { syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
-	stop := context.AfterFunc(ctx, kill)
-	err := waitAndKill(cmd, kill)
+	for _, file := range files {
+		defer file.Close()
+	}
+	output := new(tail)
+	var cmd *exec.Cmd
+	var s scope
+	for _, start := range starters {
+		if ctx.Err() != nil {
+			return &runError{context.Cause(ctx), nil}
+		}
+		cmd = exec.Command(path)
+		cmd.Args = append([]string{exe.Name()}, args...)
+		cmd.ExtraFiles = files
+		cmd.SysProcAttr = groupAttr()
+		cmd.Stdout, cmd.Stderr = output, output
+		cmd.WaitDelay = killDelay
+		if s, err = start(ctx, cmd); err == nil {
+			break
+		}
+	}
+	if err != nil {
+		return &runError{err, nil}
+	}
+
+	killed := make(chan struct{})
+	ended := context.AfterFunc(ctx, func() {
+		s.kill()
+		close(killed)
+	})
+	stop := func() bool {
+		stopped := ended()
+		if !stopped {
+			<-killed // the last call of kill: PIDs are used again
+		}
+		return stopped
+	}
+	inTime, err := waitAndKill(cmd, stop, s.kill)
+	s.close()
 	switch {
-	case !stop():
+	case !inTime:
 		return &runError{context.Cause(ctx), output.bytes()}
-	case err != nil:
+	case err != nil && !errors.Is(err, exec.ErrWaitDelay): // the status was 0
 		return &runError{err, output.bytes()}
 	}
 	return nil
+}
+
+// A starter starts a command in a scope, or returns an error and has started nothing.
+type starter func(ctx context.Context, cmd *exec.Cmd) (scope, error)
+
+// A scope is what a program and the processes that it starts are in.
+type scope struct {
+	kill  func() // kills all that is in it
+	close func() // waits a moment until all is gone; called when the program has been reaped
+}
+
+// killDelay is how long a killed process may take to end, and how long the output of a
+// program is read after its end: a process that has left the scope may have the pipe.
+const killDelay = time.Second
+
+// groupAttr returns attributes that give a command a process group of its own.
+func groupAttr() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setpgid: true} }
+
+// startInGroup starts a command that has the attributes of groupAttr. A process leaves the
+// group by setpgid(2) or setsid(2).
+func startInGroup(_ context.Context, cmd *exec.Cmd) (scope, error) {
+	if err := cmd.Start(); err != nil {
+		return scope{}, err
+	}
+	return scope{
+		kill:  func() { syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) },
+		close: func() {},
+	}, nil
 }
 
 // tail is a writer that keeps the end of what is written to it.

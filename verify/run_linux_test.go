@@ -1,15 +1,17 @@
+//go:build !autorestart_portable
+
 package verify
 
 import (
 	"context"
-	"errors"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/autorestart-go/autorestart/internal/testprocess"
 )
@@ -18,48 +20,199 @@ import (
 // process writes its PID, as /proc has it, to the file $0.
 const survivor = `setsid sh -c 'read pid rest </proc/self/stat; echo $pid >$0; exec sleep 1000' $0 & until [ -s $0 ]; do sleep .01; done; `
 
-// wantKilled waits until the process that wrote its PID to the file has ended.
-func wantKilled(t *testing.T, pidFile string) {
-	t.Helper()
-	pid, err := strconv.Atoi(strings.TrimSpace(string(testprocess.ReadFile(t, pidFile))))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { syscall.Kill(pid, syscall.SIGKILL) })
-	testprocess.WaitFor(t, "end of process "+strconv.Itoa(pid), func() bool { return !alive(pid) })
+// A process that has left the group of the program does not survive it, where the kernel
+// can tell. The answer is the same elsewhere.
+func TestRunKillsWhatLeftTheGroup(t *testing.T) {
+	testprocess.NeedTool(t, "setsid")
+	eachMeans(t, func(t *testing.T, m means) {
+		for _, tt := range []struct {
+			name, rest string
+			timeout    time.Duration
+			accepted   bool
+		}{
+			{"exit 0", "exit 0", time.Minute, true},
+			{"exit 1", "exit 1", time.Minute, false},
+			{"out of time", "sleep 1000", time.Second, false},
+		} {
+			t.Run(tt.name, func(t *testing.T) {
+				pidFile := filepath.Join(t.TempDir(), "pid")
+				err := m.run(tt.timeout, "-c", survivor+tt.rest, pidFile)(context.Background(), openShell(t))
+				if (err == nil) != tt.accepted {
+					t.Error(err)
+				}
+				if !m.killsAll { // as the documentation says
+					pid := readPID(t, pidFile)
+					if !alive(pid) {
+						t.Errorf("process %d has ended", pid)
+					}
+					syscall.Kill(pid, syscall.SIGKILL)
+				}
+				wantKilled(t, pidFile)
+				wantNoChildren(t)
+			})
+		}
+	})
 }
 
-// A process that has left the group of the program does not survive it.
-func TestRunKillsWhatLeftTheGroup(t *testing.T) {
-	if os.Getuid() != 0 {
-		t.Skip("needs root for a PID namespace")
-	}
+// Run by itself finds the means that kill everything, as root.
+func TestRunChoosesMeans(t *testing.T) {
 	testprocess.NeedTool(t, "setsid")
+	needNamespace(t)
+	pidFile := filepath.Join(t.TempDir(), "pid")
+	if err := Run(time.Minute, "-c", survivor+"exit 0", pidFile)(context.Background(), openShell(t)); err != nil {
+		t.Error(err)
+	}
+	wantKilled(t, pidFile)
+	wantNoChildren(t)
+}
+
+// Run leaves no descriptor, and no thread in another namespace.
+func TestRunLeaksNothing(t *testing.T) {
+	eachMeans(t, func(t *testing.T, m means) {
+		exe := openShell(t)
+		check := func() {
+			t.Helper()
+			if err := m.run(time.Minute, "-c", "exit 0")(context.Background(), exe); err != nil {
+				t.Fatal(err)
+			}
+		}
+		check() // the poller of the runtime has descriptors, too
+		before := len(testprocess.Glob(t, "/proc/self/fd/*"))
+		for range 10 {
+			check()
+		}
+		if after := len(testprocess.Glob(t, "/proc/self/fd/*")); after > before {
+			t.Errorf("%d descriptors, %d before", after, before)
+		}
+		own, err := os.Readlink("/proc/self/ns/pid")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range testprocess.Glob(t, "/proc/self/task/*/ns/pid_for_children") {
+			if target, err := os.Readlink(name); err == nil && target != own {
+				t.Errorf("%s is %s, not %s", name, target, own)
+			}
+		}
+	})
+}
+
+// A candidate may be a script, and may have capabilities or be setuid.
+func TestRunOfUnusualPrograms(t *testing.T) {
 	for _, tt := range []struct {
-		name, rest string
-		timeout    time.Duration
-		accepted   bool
+		name    string
+		content string // that of the shell if ""
+		prepare func(t *testing.T, name string)
 	}{
-		{"exit 0", "exit 0", time.Minute, true},
-		{"exit 1", "exit 1", time.Minute, false},
-		{"out of time", "sleep 1000", time.Second, false},
+		{"script", "#!/bin/sh\nsleep 0 & wait\n[ \"$1\" = -c ] || exit 7\nexit 0\n", func(*testing.T, string) {}},
+		{"capabilities", "", func(t *testing.T, name string) {
+			if os.Getuid() != 0 {
+				t.Skip("needs root for file capabilities")
+			}
+			testprocess.Run(t, "setcap", "cap_net_bind_service+ep", name)
+		}},
+		{"setuid", "", func(t *testing.T, name string) {
+			if os.Getuid() != 0 {
+				t.Skip("needs root to give files away")
+			}
+			if err := os.Chown(name, 65534, 65534); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.Chmod(name, 0o4755); err != nil {
+				t.Fatal(err)
+			}
+		}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			pidFile := filepath.Join(t.TempDir(), "pid")
-			err := Run(tt.timeout, "-c", survivor+tt.rest, pidFile)(context.Background(), openShell(t))
-			if (err == nil) != tt.accepted {
-				t.Error(err)
+			content := []byte(tt.content)
+			if tt.content == "" {
+				content = testprocess.ReadFile(t, "/bin/sh")
 			}
-			wantKilled(t, pidFile)
-			wantNoChildren(t)
+			name := filepath.Join(t.TempDir(), "app")
+			testprocess.WriteExecutable(t, name, content)
+			tt.prepare(t, name)
+			exe, err := os.Open(name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer exe.Close()
+			eachMeans(t, func(t *testing.T, m means) {
+				if err := m.run(time.Minute, "-c", "exit 0")(context.Background(), exe); err != nil {
+					t.Error(err)
+				}
+				wantNoChildren(t)
+			})
 		})
 	}
 }
 
-// wantNoChildren checks that this process has no children, not even zombies.
-func wantNoChildren(t *testing.T) {
-	t.Helper()
-	if pid, err := syscall.Wait4(-1, nil, syscall.WNOHANG, nil); !errors.Is(err, syscall.ECHILD) {
-		t.Errorf("child %d is left, %v", pid, err)
+// The helper is a candidate in Go: it looks for itself in /proc, and starts a child.
+var _ = testprocess.RegisterHelper("candidate", func() {
+	exe, err := os.Readlink("/proc/self/exe")
+	if err != nil {
+		panic(err)
 	}
+	child, err := os.StartProcess("/bin/sh", []string{"sh", "-c", "exit 9"}, &os.ProcAttr{})
+	if err != nil {
+		panic(err)
+	}
+	state, err := child.Wait()
+	if err != nil || state.ExitCode() != 9 || os.Getpid() == 1 {
+		panic(state)
+	}
+	os.Stdout.WriteString(exe)
+	os.Exit(5)
+})
+
+func TestRunOfGoProgram(t *testing.T) {
+	name, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	exe, err := os.Open(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer exe.Close()
+	env, value, _ := strings.Cut(testprocess.UseHelper(t, "candidate"), "=")
+	t.Setenv(env, value)
+	eachMeans(t, func(t *testing.T, m means) {
+		err := m.run(time.Minute)(context.Background(), exe)
+		if err == nil || !strings.Contains(err.Error(), `exit status 5 and the output "`+name+`"`) {
+			t.Error(err)
+		}
+		wantNoChildren(t)
+	})
+}
+
+// A file with a lease of this process can be verified. What survives the program does not
+// keep the lease: the file can be written.
+func TestRunUnderLease(t *testing.T) {
+	testprocess.NeedTool(t, "setsid")
+	eachMeans(t, func(t *testing.T, m means) {
+		name := filepath.Join(t.TempDir(), "app")
+		testprocess.WriteExecutable(t, name, testprocess.ReadFile(t, "/bin/sh"))
+		exe, err := os.Open(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer exe.Close()
+		if _, err := unix.FcntlInt(exe.Fd(), unix.F_SETLEASE, unix.F_RDLCK); err != nil {
+			t.Skip("no lease here: ", err)
+		}
+		pidFile := filepath.Join(t.TempDir(), "pid")
+		if err := m.run(time.Minute, "-c", survivor+"exit 0", pidFile)(context.Background(), exe); err != nil {
+			t.Error(err)
+		}
+		if lease, err := unix.FcntlInt(exe.Fd(), unix.F_GETLEASE, 0); err != nil || lease != unix.F_RDLCK {
+			t.Errorf("lease %d, %v: it is lost", lease, err)
+		}
+		pid := readPID(t, pidFile)
+		defer syscall.Kill(pid, syscall.SIGKILL)
+		exe.Close()
+		f, err := os.OpenFile(name, os.O_WRONLY|syscall.O_NONBLOCK, 0)
+		if err != nil {
+			t.Fatal("the lease is held: ", err) // EWOULDBLOCK
+		}
+		f.Close()
+	})
 }

@@ -3,21 +3,21 @@
 package verify
 
 import (
-	"errors"
 	"os"
 	"os/exec"
 )
 
-// openPath returns the path of exe. Another file may be there by now.
-func openPath(exe *os.File) string { return exe.Name() }
+// starters are the means to keep together what a program starts.
+var starters = []starter{startInGroup}
 
-// waitAndKill waits for the command and then calls kill. The number of its process group
-// still belongs to it if there is any process left in the group.
-func waitAndKill(cmd *exec.Cmd, kill func()) error {
-	err := cmd.Wait()
+// forChild returns the path of exe. Another file may be there by now.
+func forChild(exe *os.File) (path string, files []*os.File, err error) { return exe.Name(), nil, nil }
+
+// waitAndKill waits for the command and then calls stop and kill. The number of its process
+// group still belongs to it if there is any process left in the group.
+func waitAndKill(cmd *exec.Cmd, stop func() bool, kill func()) (stopped bool, err error) {
+	err = cmd.Wait()
+	stopped = stop()
 	kill()
-	if errors.Is(err, exec.ErrWaitDelay) {
-		return nil // the command exited with 0, and the process that held the pipe is killed
-	}
-	return err
+	return stopped, err
 }

@@ -14,7 +14,19 @@ import (
 	"time"
 
 	"github.com/autorestart-go/autorestart"
+	"github.com/autorestart-go/autorestart/internal/testprocess"
 )
+
+// means are a way to start a program.
+type means struct {
+	starter  starter
+	killsAll bool // also what has left the process group
+}
+
+// run is [Run] by these means alone.
+func (m means) run(timeout time.Duration, args ...string) Func {
+	return runWith([]starter{m.starter}, timeout, args)
+}
 
 func openShell(t *testing.T) *os.File {
 	t.Helper()
@@ -27,58 +39,111 @@ func openShell(t *testing.T) *os.File {
 }
 
 func TestRunRejects(t *testing.T) {
-	for _, tt := range []struct {
-		name, script, found string
-	}{
-		{"exit status", "echo bad >&2; exit 7", `exit status 7 and the output "bad"`},
-		{"silence", "exit 1", "exit status 1 and no output"},
-		{"signal", "kill -SEGV $$", "segmentation fault"},
-		{"long output", "i=0; while [ $i -lt 3000 ]; do echo line $i; i=$((i+1)); done; exit 1", `line 2999"`},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			err := Run(time.Minute, "-c", tt.script)(context.Background(), openShell(t))
-			rejected, ok := errors.AsType[*autorestart.RejectedError](err)
-			if !ok || rejected.Retryable || !strings.Contains(rejected.Found, tt.found) {
-				t.Fatalf("%v: not a final rejection with %q", err, tt.found)
-			}
-			if len(rejected.Found) > 3*tailSize {
-				t.Errorf("%d bytes of reason", len(rejected.Found))
-			}
-		})
-	}
+	eachMeans(t, func(t *testing.T, m means) {
+		for _, tt := range []struct {
+			name, script, found string
+		}{
+			{"exit status", "echo bad >&2; exit 7", `exit status 7 and the output "bad"`},
+			{"silence", "exit 1", "exit status 1 and no output"},
+			{"fault", "kill -SEGV $$", "signal: segmentation fault"},
+			{"abort", "kill -ABRT $$", "signal: aborted"},
+			{"termination", "kill $$", "signal: terminated"},
+			{"kill", "kill -KILL $$", "signal: killed"},
+			{"long output", "i=0; while [ $i -lt 3000 ]; do echo line $i; i=$((i+1)); done; exit 1", `line 2999"`},
+		} {
+			t.Run(tt.name, func(t *testing.T) {
+				err := m.run(time.Minute, "-c", tt.script)(context.Background(), openShell(t))
+				rejected, ok := errors.AsType[*autorestart.RejectedError](err)
+				if !ok || rejected.Retryable || !strings.Contains(rejected.Found, tt.found) {
+					t.Fatalf("%v: not a final rejection with %q", err, tt.found)
+				}
+				if len(rejected.Found) > 3*tailSize {
+					t.Errorf("%d bytes of reason", len(rejected.Found))
+				}
+			})
+		}
+		wantNoChildren(t)
+	})
+}
+
+func TestRunAccepts(t *testing.T) {
+	eachMeans(t, func(t *testing.T, m means) {
+		for _, tt := range []struct{ name, script string }{
+			{"status", "exit 0"},
+			{"children", "sleep 0 & sleep 0 & wait; (exit 3) || exit 0; exit 1"},
+			{"signals", "trap 'exit 0' TERM; kill $$; exit 1"},
+		} {
+			t.Run(tt.name, func(t *testing.T) {
+				if err := m.run(time.Minute, "-c", tt.script)(context.Background(), openShell(t)); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		wantNoChildren(t)
+	})
+}
+
+// A file that can't be executed is rejected, whatever means there are.
+func TestRunOfNoProgram(t *testing.T) {
+	eachMeans(t, func(t *testing.T, m means) {
+		name := filepath.Join(t.TempDir(), "app")
+		if err := os.WriteFile(name, []byte("no program"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		exe, err := os.Open(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer exe.Close()
+		err = m.run(time.Minute)(context.Background(), exe)
+		if _, ok := errors.AsType[*autorestart.RejectedError](err); !ok || !errors.Is(err, syscall.ENOEXEC) {
+			t.Error(err)
+		}
+		wantNoChildren(t)
+	})
 }
 
 // The child that has to be killed writes its PID first, and has the pipe of its parent.
 func TestRunKillsChildren(t *testing.T) {
-	for _, tt := range []struct {
-		name, script string
-		timeout      time.Duration
-	}{
-		{"in time", "sleep 1000 & echo $! > $0; exit 0", time.Minute},
-		{"out of time", "sleep 1000 & echo $! > $0; sleep 1000", time.Second},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			pidFile := filepath.Join(t.TempDir(), "pid")
-			err := Run(tt.timeout, "-c", tt.script, pidFile)(context.Background(), openShell(t))
-			if accepted := tt.timeout == time.Minute; (err == nil) != accepted {
-				t.Fatalf("%v", err)
-			}
-			b, err := os.ReadFile(pidFile)
-			if err != nil {
-				t.Fatal(err)
-			}
-			pid, err := strconv.Atoi(strings.TrimSpace(string(b)))
-			if err != nil {
-				t.Fatal(err)
-			}
-			// The child is an orphan. Its new parent may take a moment to reap it.
-			for deadline := time.Now().Add(10 * time.Second); alive(pid); time.Sleep(time.Millisecond) {
-				if time.Now().After(deadline) {
-					t.Fatalf("child %d is alive", pid)
+	const child = `sh -c 'read pid rest </proc/self/stat; echo $pid >$0; exec sleep 1000' $0 & until [ -s $0 ]; do sleep .01; done; `
+	eachMeans(t, func(t *testing.T, m means) {
+		for _, tt := range []struct {
+			name, script string
+			timeout      time.Duration
+		}{
+			{"in time", child + "exit 0", time.Minute},
+			{"out of time", child + "sleep 1000", time.Second},
+			{"out of time, deaf", "trap '' TERM INT HUP; " + child + "while :; do sleep 1; done", time.Second},
+		} {
+			t.Run(tt.name, func(t *testing.T) {
+				pidFile := filepath.Join(t.TempDir(), "pid")
+				err := m.run(tt.timeout, "-c", tt.script, pidFile)(context.Background(), openShell(t))
+				if accepted := tt.timeout == time.Minute; (err == nil) != accepted {
+					t.Fatalf("%v", err)
 				}
-			}
-		})
+				wantKilled(t, pidFile)
+				wantNoChildren(t)
+			})
+		}
+	})
+}
+
+// wantKilled waits until the process that wrote its PID, as /proc has it, to the file has
+// ended. It is an orphan: its new parent may take a moment to reap it.
+func wantKilled(t *testing.T, pidFile string) {
+	t.Helper()
+	pid := readPID(t, pidFile)
+	t.Cleanup(func() { syscall.Kill(pid, syscall.SIGKILL) })
+	testprocess.WaitFor(t, "end of process "+strconv.Itoa(pid), func() bool { return !alive(pid) })
+}
+
+func readPID(t *testing.T, name string) int {
+	t.Helper()
+	pid, err := strconv.Atoi(strings.TrimSpace(string(testprocess.ReadFile(t, name))))
+	if err != nil || pid <= 1 {
+		t.Fatalf("%s: PID %d, %v", name, pid, err)
 	}
+	return pid
 }
 
 // alive reports whether the process runs; a zombie does not.
@@ -91,26 +156,58 @@ func alive(pid int) bool {
 	return !strings.HasPrefix(rest, "Z")
 }
 
-func TestRunEndsWithContext(t *testing.T) {
-	ctx, cancel := context.WithCancelCause(context.Background())
-	cause := errors.New("shutting down")
-	started := make(chan struct{})
-	pidFile := filepath.Join(t.TempDir(), "pid")
-	go func() {
-		for {
-			if _, err := os.Stat(pidFile); err == nil {
-				break
-			}
-			time.Sleep(time.Millisecond)
-		}
-		close(started)
-		cancel(cause)
-	}()
-	err := Run(time.Minute, "-c", "echo > $0; sleep 1000", pidFile)(ctx, openShell(t))
-	<-started
-	if !errors.Is(err, cause) {
-		t.Errorf("%v, expected %v", err, cause)
+// wantNoChildren checks that this process has no children, not even zombies.
+func wantNoChildren(t *testing.T) {
+	t.Helper()
+	if pid, err := syscall.Wait4(-1, nil, syscall.WNOHANG, nil); !errors.Is(err, syscall.ECHILD) {
+		t.Errorf("child %d is left, %v", pid, err)
 	}
+}
+
+func TestRunEndsWithContext(t *testing.T) {
+	eachMeans(t, func(t *testing.T, m means) {
+		ctx, cancel := context.WithCancelCause(context.Background())
+		cause := errors.New("shutting down")
+		pidFile := filepath.Join(t.TempDir(), "pid")
+		answer := make(chan error, 1)
+		exe := openShell(t)
+		go func() {
+			answer <- m.run(time.Minute, "-c", "read pid rest </proc/self/stat; echo $pid > $0; sleep 1000", pidFile)(ctx, exe)
+		}()
+		testprocess.WaitFor(t, "program", func() bool {
+			info, err := os.Stat(pidFile)
+			return err == nil && info.Size() > 0
+		})
+		cancel(cause)
+		if err, _ := testprocess.Receive(t, "answer", answer); !errors.Is(err, cause) {
+			t.Errorf("%v, expected %v", err, cause)
+		}
+		wantKilled(t, pidFile)
+		wantNoChildren(t)
+	})
+}
+
+// Whenever the context ends, nothing is left, and the answer is its cause or that of the
+// program.
+func TestRunEndsWithContextAtAnyTime(t *testing.T) {
+	cause := errors.New("shutting down")
+	eachMeans(t, func(t *testing.T, m means) {
+		exe := openShell(t)
+		for i := range 40 {
+			ctx, cancel := context.WithCancelCause(context.Background())
+			time.AfterFunc(time.Duration(i-1)*time.Millisecond/2, func() { cancel(cause) })
+			if i == 0 {
+				cancel(cause)
+			}
+			answer := make(chan error, 1)
+			go func() { answer <- m.run(time.Minute, "-c", "sleep .01")(ctx, exe) }()
+			if err, _ := testprocess.Receive(t, "answer", answer); err != nil && !errors.Is(err, cause) {
+				t.Errorf("after %d: %v", i, err)
+			}
+			wantNoChildren(t)
+			cancel(nil)
+		}
+	})
 }
 
 func TestAll(t *testing.T) {
