@@ -53,7 +53,7 @@ func startFromThread(ctx context.Context, cmd *exec.Cmd) (scope, error) {
 	own, err := os.Open("/proc/thread-self/ns/pid_for_children")
 	if err == nil {
 		defer own.Close()
-		err = unix.Setns(int(own.Fd()), unix.CLONE_NEWPID) // is there a way back?
+		err = unix.Setns(int(own.Fd()), unix.CLONE_NEWPID) // the thread has to be able to return
 	}
 	if err == nil {
 		err = unix.Unshare(unix.CLONE_NEWPID)
