@@ -16,44 +16,6 @@ import (
 	"github.com/autorestart-go/autorestart/internal/testprocess"
 )
 
-// survivor is a script that starts a process which leaves its group and session. The
-// process writes its PID, as /proc has it, to the file $0.
-const survivor = `setsid sh -c 'read pid rest </proc/self/stat; echo $pid >$0; exec sleep 1000' $0 & until [ -s $0 ]; do sleep .01; done; `
-
-// A process that has left the group of the program does not survive it, where the kernel
-// can tell. The answer is the same elsewhere.
-func TestRunKillsWhatLeftTheGroup(t *testing.T) {
-	testprocess.NeedTool(t, "setsid")
-	eachMeans(t, func(t *testing.T, m means) {
-		for _, tt := range []struct {
-			name, rest string
-			timeout    time.Duration
-			accepted   bool
-		}{
-			{"exit 0", "exit 0", time.Minute, true},
-			{"exit 1", "exit 1", time.Minute, false},
-			{"out of time", "sleep 1000", time.Second, false},
-		} {
-			t.Run(tt.name, func(t *testing.T) {
-				pidFile := filepath.Join(t.TempDir(), "pid")
-				err := m.run(tt.timeout, "-c", survivor+tt.rest, pidFile)(context.Background(), openShell(t))
-				if (err == nil) != tt.accepted {
-					t.Error(err)
-				}
-				if !m.killsAll { // as the documentation says
-					pid := readPID(t, pidFile)
-					if !alive(pid) {
-						t.Errorf("process %d has ended", pid)
-					}
-					syscall.Kill(pid, syscall.SIGKILL)
-				}
-				wantKilled(t, pidFile)
-				wantNoChildren(t)
-			})
-		}
-	})
-}
-
 // Run by itself finds the means that kill everything, as root.
 func TestRunChoosesMeans(t *testing.T) {
 	testprocess.NeedTool(t, "setsid")
