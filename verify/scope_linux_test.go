@@ -156,6 +156,9 @@ func TestRunInOwnCgroup(t *testing.T) {
 		{"marked for root", func(dir string) error { return unix.Setxattr(dir, "trusted.delegate", []byte("1"), 0) }, 0, "run", nil, true, true},
 		{"marked otherwise", func(dir string) error { return unix.Setxattr(dir, "user.delegate", []byte("0"), 0) }, 0, "run", nil, false, true},
 		{"marked, no clone3", func(dir string) error { return unix.Setxattr(dir, "user.delegate", []byte("1"), 0) }, 0, "denied", []string{"no clone3"}, false, true},
+		{"marked, of another user", func(dir string) error {
+			return errors.Join(unix.Setxattr(dir, "user.delegate", []byte("1"), 0), giveAway(dir, user))
+		}, 0, "run", nil, false, true},
 		{"of the user", func(dir string) error { return giveAway(dir, user) }, user, "run", nil, true, true},
 		{"of root", func(string) error { return nil }, user, "run", nil, false, false},
 		{"marked, of root", func(dir string) error { return unix.Setxattr(dir, "user.delegate", []byte("1"), 0) }, user, "run", nil, false, false},

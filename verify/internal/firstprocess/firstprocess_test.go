@@ -1,18 +1,20 @@
 //go:build linux
 
-package firstprocess
+package firstprocess_test
 
 import (
+	"bytes"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"testing"
 
 	"github.com/autorestart-go/autorestart/internal/testprocess"
+	"github.com/autorestart-go/autorestart/verify/internal/firstprocess"
 )
 
 func TestOwn(t *testing.T) {
-	if !Own() {
+	if !firstprocess.Own() {
 		t.Error("the test binary is not its own executable")
 	}
 }
@@ -20,10 +22,25 @@ func TestOwn(t *testing.T) {
 // The variable means nothing in a process that is not the first one of a namespace.
 func TestEnvOfOtherProcess(t *testing.T) {
 	cmd := exec.Command("/proc/self/exe", "-test.list", "^TestOwn$")
-	cmd.Env = append(os.Environ(), Env+"=1")
+	cmd.Env = append(os.Environ(), firstprocess.Env+"=1")
 	output, err := cmd.CombinedOutput()
 	if err != nil || string(output) != "TestOwn\n" {
 		t.Errorf("%v, output %q", err, output)
+	}
+}
+
+// The first process initialises nothing that imports package os.
+func TestInitializedBeforeOS(t *testing.T) {
+	cmd := exec.Command("/proc/self/exe", "-test.list", "^$")
+	cmd.Env = append(os.Environ(), "GODEBUG=inittrace=1")
+	output, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatal(err)
+	}
+	first := bytes.Index(output, []byte("init github.com/autorestart-go/autorestart/verify/internal/firstprocess @"))
+	os := bytes.Index(output, []byte("init os @"))
+	if first < 0 || os < first {
+		t.Errorf("packages are initialised in this order:\n%s", output)
 	}
 }
 
