@@ -136,15 +136,19 @@ func delegatedCgroup() (string, error) {
 	return dir, nil
 }
 
-// isDelegated reports whether a cgroup is delegated to this process: by systemd, which marks
-// such a cgroup, or by an owner. A cgroup that belongs to the user of this process is
-// delegated if the one above it does not belong to that user, too: then a process of the
-// same user, as the user's systemd, has made it. Everything belongs to root, so that says
-// nothing about root.
+// isDelegated reports whether a cgroup is delegated to this process. It belongs to the user
+// of this process: another user could move processes out of it. And systemd has marked it,
+// or the one above it belongs to another user. If that belongs to the same user, a process
+// of that user has made the cgroup, as the user's systemd, and manages it. Everything
+// belongs to root, so that says nothing about root.
 func isDelegated(dir string, isRoot bool) bool {
 	var fsStat unix.Statfs_t
 	err := sys.RetryEINTR(func() error { return unix.Statfs(dir, &fsStat) })
 	if err != nil || fsStat.Type != unix.CGROUP2_SUPER_MAGIC {
+		return false
+	}
+	own, err := sys.Stat(dir)
+	if err != nil || int(own.UID) != os.Geteuid() {
 		return false
 	}
 	for _, attr := range []string{"user.delegate", "trusted.delegate"} {
@@ -153,12 +157,8 @@ func isDelegated(dir string, isRoot bool) bool {
 			return true
 		}
 	}
-	own, err := sys.Stat(dir)
-	if err != nil || own.UID == 0 || int(own.UID) != os.Geteuid() {
-		return false
-	}
-	if isRoot {
-		return true
+	if own.UID == 0 || isRoot {
+		return own.UID != 0
 	}
 	above, err := sys.Stat(filepath.Dir(dir))
 	return err == nil && above.UID != own.UID
