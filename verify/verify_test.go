@@ -221,6 +221,32 @@ func TestRunEndsWithContext(t *testing.T) {
 	})
 }
 
+// Programs can be verified at the same time.
+func TestRunsBesideRuns(t *testing.T) {
+	eachMeans(t, func(t *testing.T, m means) {
+		exe := openShell(t)
+		answers := make(chan error, 8)
+		for i := range cap(answers) {
+			go func() {
+				script := "sleep 1000 & sleep .0" + strconv.Itoa(i) + "; exit " + strconv.Itoa(i)
+				err := m.run(time.Minute, "-c", script)(context.Background(), exe)
+				if want := "exit status " + strconv.Itoa(i); i > 0 && err != nil && strings.Contains(err.Error(), want+" ") {
+					err = nil
+				} else if i > 0 {
+					err = errors.Join(err, errors.New("expected "+want))
+				}
+				answers <- err
+			}()
+		}
+		for range cap(answers) {
+			if err, _ := testprocess.Receive(t, "answer", answers); err != nil {
+				t.Error(err)
+			}
+		}
+		wantNoChildren(t)
+	})
+}
+
 // Whenever the context ends, nothing is left, and the answer is its cause or that of the
 // program.
 func TestRunEndsWithContextAtAnyTime(t *testing.T) {
