@@ -33,8 +33,9 @@ import (
 //   - A cgroup for the program, below the one of this process. That one must be of version
 //     2, belong to the user of this process and be delegated: marked by systemd
 //     (Delegate=yes), or, if the user is not root, below a cgroup of another user. It
-//     needs Linux 5.14. A process survives only if it is moved to another cgroup, which takes rights
-//     to that, or if another process has started it on request, as systemd does.
+//     needs Linux 5.14. A process survives only if it is moved to another cgroup, which
+//     takes rights to that, or if another process has started it on request, as systemd
+//     does.
 //   - A PID namespace for the program. It needs CAP_SYS_ADMIN, which root has outside of
 //     most containers, and Linux 4.12. No process can leave it. If this process is
 //     killed, the kernel kills them all. The program has another PID than the one in

@@ -8,7 +8,7 @@
 // The package does its work while it is initialised: the process is to start nothing of the
 // program that it belongs to. Packages are initialised in the order of their paths, each
 // after its imports. All imports of this one come before package os, so this one is
-// initialised before all that import package os.
+// initialised before all that import package os. Constructors of C libraries run earlier.
 package firstprocess
 
 import (
