@@ -25,7 +25,6 @@ func Example() {
 			verify.Signature(publicKey),
 			verify.Run(10*time.Second, "-check-config"),
 		),
-		ExactFile: true,
 	}
 	go r.Run(context.Background())
 }
