@@ -30,9 +30,10 @@ const selfExe = "/proc/self/exe"
 
 // executableDescriptor returns the descriptor of c, by which it can be executed where there
 // is /proc. Not by execveat(2): only syscall.Exec keeps the runtime from starting threads,
-// and that takes a path.
-func executableDescriptor(c *candidate.Candidate) (fd int, ok bool) {
-	return int(c.File.(*os.File).Fd()), true
+// and that takes a path. An interpreter would take the descriptor's path for that of the
+// program, also in its arguments.
+func (s *fileSystem) executableDescriptor(c *candidate.Candidate) (fd int, ok bool) {
+	return int(c.File.(*os.File).Fd()), !s.interpreted.Load()
 }
 
 // openPathOnly opens a file, which needn't be readable, in order to execute it later.

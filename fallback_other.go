@@ -129,10 +129,13 @@ func searchPath(name string) string {
 }
 
 // executableDescriptor fails: a program is executed by its path.
-func executableDescriptor(*candidate.Candidate) (fd int, ok bool) { return 0, false }
+func (*fileSystem) executableDescriptor(*candidate.Candidate) (fd int, ok bool) { return 0, false }
 
 // holdLease fails: nothing keeps writers away.
 func (*fileSystem) holdLease(candidate.File) bool { return false }
+
+// endLease does nothing: there is none.
+func (*fileSystem) endLease(candidate.File) {}
 
 // leaseIsBreaking: there is none.
 func (*fileSystem) leaseIsBreaking(candidate.File) bool { return false }

@@ -14,6 +14,7 @@ import (
 	"os"
 	"runtime"
 	"strconv"
+	"sync/atomic"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -26,6 +27,10 @@ import (
 // fileSystem is the [candidate.System] of this process.
 type fileSystem struct {
 	launchID candidate.ID // of the file at the launch path when the process started
+
+	// interpreted: an interpreter runs this image, see binfmt_misc in proc(5), as an emulator
+	// of its machine. It shows the image as /proc/self/exe to who opens that.
+	interpreted atomic.Bool
 }
 
 // newFileSystem is called while the package is initialised. Linux needs no launch path.
@@ -99,7 +104,16 @@ func (s *fileSystem) RunningID() candidate.ID {
 	return s.launchID
 }
 
-func (*fileSystem) OpenRunning() (candidate.File, error) { return os.Open(selfExe) }
+func (s *fileSystem) OpenRunning() (candidate.File, error) {
+	f, err := os.Open(selfExe)
+	if err != nil {
+		return nil, err
+	}
+	shown, err := sys.StatFile(f)
+	real, realErr := sys.Stat(selfExe)
+	s.interpreted.Store(err == nil && realErr == nil && (shown.Dev != real.Dev || shown.Ino != real.Ino))
+	return f, nil
+}
 
 // RunningIsBusy: to open for writing a file that is being executed fails with ETXTBSY.
 // Some file systems, as that of NFS clients, can't keep other machines from it; Linux
@@ -123,6 +137,11 @@ func (*fileSystem) holdLease(f candidate.File) bool {
 	}
 	unix.FcntlInt(fd, unix.F_SETOWN, 0)
 	return true
+}
+
+// endLease lets writers have f.
+func (*fileSystem) endLease(f candidate.File) {
+	unix.FcntlInt(f.(*os.File).Fd(), unix.F_SETLEASE, unix.F_UNLCK)
 }
 
 // leaseIsBreaking reports whether a writer waits for the end of the lease on f, or has

@@ -43,7 +43,7 @@ func (p *process) exec(r *Restarter, c *candidate.Candidate, times *RestartTimes
 // library h is nil: it would leave open what is handed over, and its children would inherit
 // the variable. execImage returns only if the exec failed, and then everything is as it was.
 func (p *process) execImage(c *candidate.Candidate, h *handover.State, lastLook func() error) error {
-	if fd, ok := executableDescriptor(c); ok && byDescriptor(c, p.files.Credentials(), h != nil) {
+	if fd, ok := p.files.executableDescriptor(c); ok && byDescriptor(c, p.files.Credentials(), h != nil) {
 		err := p.execve(handover.Target{Path: c.Path, FD: fd}, p.launch.args, os.Environ(), h, lastLook)
 		if !errors.Is(err, os.ErrNotExist) {
 			return err
@@ -54,7 +54,8 @@ func (p *process) execImage(c *candidate.Candidate, h *handover.State, lastLook 
 }
 
 // byDescriptor reports whether c is executed by its descriptor, so that nothing can be put
-// in its place between the last look and the exec. A privileged process always does that.
+// in its place between the last look and the exec. A privileged process always does that
+// where it can; where it can't, nobody with fewer rights can change where the path leads.
 // For any other it has to cost nothing. A version without this library would be named after
 // the descriptor, and an interpreter needs a file that stays where it is.
 func byDescriptor(c *candidate.Candidate, self candidate.Credentials, handedOver bool) bool {

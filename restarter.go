@@ -198,6 +198,11 @@ func (r *Restarter) replaceImage(ctx context.Context, rules *candidate.Rules, c 
 	case <-ctx.Done():
 		return errEnded
 	}
+	defer func() {
+		if c.Leased {
+			self.files.endLease(c.File) // also if Verify has passed a duplicate on
+		}
+	}()
 	if err := r.verify(ctx, rules, c); err != nil {
 		return err
 	}

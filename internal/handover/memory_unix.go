@@ -4,6 +4,7 @@ package handover
 
 import (
 	"errors"
+	"math"
 	"math/rand/v2"
 	"strconv"
 	"syscall"
@@ -64,6 +65,7 @@ func aboveStandard(fd int, err error) (int, error) {
 var (
 	errNotRegular = errors.New("not a file")
 	errSparse     = errors.New("a file with holes")
+	errTooLarge   = errors.New("a file that is too large for memory")
 )
 
 // maxSparse is the size in bytes from which a file has to take room. What is handed over
@@ -84,6 +86,8 @@ func ReadMemoryFile(fd int) ([]byte, error) {
 		return nil, errNotRegular
 	case size > maxSparse && int64(st.Blocks)*blockSize < size/compression:
 		return nil, errSparse
+	case size > math.MaxInt:
+		return nil, errTooLarge
 	}
 	b := make([]byte, st.Size)
 	for n := 0; n < len(b); {

@@ -52,19 +52,22 @@ func (s *Store) lock() (c *content, unlock func()) {
 
 // takeOver takes over what was inherited.
 func (c *content) takeOver(inherited *handover.State) {
-	unnamed := slices.Clone(inherited.Numbers[handover.File])
+	unnamed := map[int]bool{}
+	for _, fd := range inherited.Numbers[handover.File] {
+		unnamed[fd] = true
+	}
 	for _, r := range readManifest(inherited) {
 		switch r.kind {
 		case manifestFile:
-			if i := slices.Index(unnamed, r.fd()); i >= 0 {
-				unnamed = slices.Delete(unnamed, i, i+1)
-				c.files[r.name] = &file{name: r.name, fd: sys.NewFD(r.fd()), inherited: true}
+			if fd := r.fd(); unnamed[fd] {
+				delete(unnamed, fd)
+				c.files[r.name] = &file{name: r.name, fd: sys.NewFD(fd), inherited: true}
 			}
 		case manifestState:
 			c.states[r.name] = &state{value: r.value}
 		}
 	}
-	for _, fd := range unnamed {
+	for fd := range unnamed {
 		c.retired = append(c.retired, sys.NewFD(fd))
 	}
 }
