@@ -33,10 +33,10 @@ type Restarter struct {
 	// If nil, every version that is ready is accepted.
 	//
 	// On Linux with /proc, the file that Verify accepts is executed, by its descriptor. If
-	// the path leads to another file meanwhile, that is judged and verified. No process can
-	// write into the file until it is executed if the kernel grants a read lease (F_SETLEASE
-	// in fcntl(2)): the file belongs to this process's user, or the process has CAP_LEASE,
-	// and the file system supports leases. Without a lease, a write shortly before the exec
+	// the path leads to another file meanwhile, or if a process writes into the file, the
+	// version is judged and verified again. No write remains unnoticed if the kernel grants a
+	// read lease (F_SETLEASE in fcntl(2)): the file belongs to this process's user, or the
+	// process has CAP_LEASE, and the file system supports leases. Without a lease, a write
 	// may remain unnoticed if it does not change the time of the last change (ctime), which
 	// has a granularity of milliseconds. Replace files by rename.
 	Verify func(ctx context.Context, exe *os.File) error
@@ -198,13 +198,14 @@ func (r *Restarter) replaceImage(ctx context.Context, rules *candidate.Rules, c 
 	case <-ctx.Done():
 		return errEnded
 	}
-	defer func() {
-		if c.Leased {
-			self.files.endLease(c.File) // also if Verify has passed a duplicate on
+	lastLook := func() error { return asError(rules.Unchanged(c)) }
+	if r.Verify != nil {
+		l := newLease(c)
+		defer l.end()
+		lastLook = func() error { return asError(l.unchanged(rules)) }
+		if err := r.verify(ctx, c, lastLook); err != nil {
+			return err
 		}
-	}()
-	if err := r.verify(ctx, rules, c); err != nil {
-		return err
 	}
 	c.Build = elfimage.ReadBuild(c.File, c.ID.Size)
 	if r.ReadyTimeout > 0 {
@@ -227,30 +228,16 @@ func (r *Restarter) replaceImage(ctx context.Context, rules *candidate.Rules, c 
 	if drained {
 		limit = drainedRetryLimit
 	}
-	return r.execRetrying(ctx, limit, rules, c, &times)
+	return r.execRetrying(ctx, limit, rules, c, &times, lastLook)
 }
 
 // verify asks Verify, and whether the file is the same after it: a file that can't be
 // executed any more is not worth draining for.
-func (r *Restarter) verify(ctx context.Context, rules *candidate.Rules, c *candidate.Candidate) error {
-	if r.Verify == nil {
-		return nil
-	}
-	c.Leased = self.files.holdLease(c.File)
+func (r *Restarter) verify(ctx context.Context, c *candidate.Candidate, lastLook func() error) error {
 	if err := r.Verify(ctx, c.File.(*os.File)); err != nil {
 		return verifyError(c.Path, err)
 	}
-	return asError(stillAsJudged(rules, c))
-}
-
-// stillAsJudged returns nil if the file at the path is still c, and stays as it is as far as
-// a lease tells. A writer that waits for the end of the lease has its way: c is judged
-// again when it has been written.
-func stillAsJudged(rules *candidate.Rules, c *candidate.Candidate) *candidate.Rejection {
-	if c.Leased && self.files.leaseIsBreaking(c.File) {
-		return candidate.AboutToBeWritten(c.Path)
-	}
-	return rules.Unchanged(c)
+	return lastLook()
 }
 
 // drain quiesces and drains what is registered for that, if anything is. Unless it
@@ -284,8 +271,7 @@ const (
 
 // execRetrying executes c. It tries again for the given time if the exec fails for a
 // passing reason, and returns only if the last attempt failed.
-func (r *Restarter) execRetrying(ctx context.Context, limit time.Duration, rules *candidate.Rules, c *candidate.Candidate, times *RestartTimes) error {
-	lastLook := func() error { return asError(stillAsJudged(rules, c)) }
+func (r *Restarter) execRetrying(ctx context.Context, limit time.Duration, rules *candidate.Rules, c *candidate.Candidate, times *RestartTimes, lastLook func() error) error {
 	retry := watch.NewRetry()
 	for start, first := time.Now(), true; ; first = false {
 		// The steps before may have taken long.
@@ -330,4 +316,56 @@ func execTransient(err error) bool {
 		}
 	}
 	return false
+}
+
+// leaseInterval is how long a writer waits at most until a lease gives way.
+const leaseInterval = 50 * time.Millisecond
+
+// A lease keeps writers away from a candidate, from its verification to its exec, where the
+// kernel grants that. A writer that comes has its way: the lease ends, and the candidate is
+// judged again when it has been written.
+type lease struct {
+	candidate   *candidate.Candidate
+	granted     bool
+	gaveWay     atomic.Bool
+	stop, ended chan struct{} // of watch
+}
+
+func newLease(c *candidate.Candidate) *lease {
+	l := &lease{candidate: c, granted: self.files.holdLease(c.File)}
+	if l.granted {
+		l.stop, l.ended = make(chan struct{}), make(chan struct{})
+		go l.watch()
+	}
+	return l
+}
+
+// watch waits for a writer, or for the end of the lease.
+func (l *lease) watch() {
+	defer close(l.ended)
+	// Closing the file is not enough if Verify has passed a duplicate on.
+	defer self.files.endLease(l.candidate.File)
+	for !self.files.leaseIsBreaking(l.candidate.File) {
+		select {
+		case <-l.stop:
+			return
+		case <-time.After(leaseInterval):
+		}
+	}
+	l.gaveWay.Store(true)
+}
+
+func (l *lease) end() {
+	if l.granted {
+		close(l.stop)
+		<-l.ended
+	}
+}
+
+// unchanged returns nil if the candidate is still at its path, and no writer has come.
+func (l *lease) unchanged(rules *candidate.Rules) *candidate.Rejection {
+	if l.granted && (l.gaveWay.Load() || self.files.leaseIsBreaking(l.candidate.File)) {
+		return candidate.AboutToBeWritten(l.candidate.Path)
+	}
+	return rules.Unchanged(l.candidate)
 }

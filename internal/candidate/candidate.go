@@ -18,10 +18,6 @@ type Candidate struct {
 	Kind  elfimage.Kind  // set by [Rules.Judge]
 	Build elfimage.Build // set by the caller
 	Seen  time.Time      // when the file was noticed; set by the caller
-
-	// Leased: whoever opens the file for writing has to wait until it is closed here. Set by
-	// the caller.
-	Leased bool
 }
 
 // Open opens the regular file that the path leads to. The caller closes the candidate.
