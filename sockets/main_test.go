@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net"
 	"os"
 	"strconv"
@@ -32,7 +33,7 @@ func echoMain() {
 	calledOff := errors.New("called off")
 	slog.SetDefault(slog.New(slog.NewTextHandler(os.Stderr, nil)))
 	r := &autorestart.Restarter{Logger: slog.Default()}
-	Obey(r, map[string]func(string){
+	commands := map[string]func(string){
 		"listen": func(arg string) { // network address [name]
 			fields := append(strings.SplitN(arg, " ", 3), "")
 			config := sockets.Config{Name: fields[2]}
@@ -110,8 +111,13 @@ func echoMain() {
 			go func() { Say("failed", r.Restart(context.Background())) }()
 		},
 		"continue": func(string) { proceed <- true },
-	})
+	}
+	maps.Copy(commands, echoCommands)
+	Obey(r, commands)
 }
+
+// echoCommands are further commands of the daemon.
+var echoCommands = map[string]func(string){}
 
 var proceed = make(chan bool)
 

@@ -1,71 +1,20 @@
 package sockets_test
 
 import (
-	"net"
+	"fmt"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 
-	"golang.org/x/sys/unix"
-
 	. "github.com/autorestart-go/autorestart/internal/daemontest"
+	"github.com/autorestart-go/autorestart/internal/handover"
 )
-
-const (
-	activateEnv = "AUTORESTART_TEST_ACTIVATE" // addresses: network|address, separated by spaces
-	namesEnv    = "AUTORESTART_TEST_NAMES"
-	pidEnv      = "AUTORESTART_TEST_PID" // added to LISTEN_PID
-	fdsEnv      = "AUTORESTART_TEST_FDS" // a wrong LISTEN_FDS
-)
-
-// activateMain executes the echo daemon as systemd does.
-func activateMain() {
-	var fds []int
-	for word := range strings.FieldsSeq(os.Getenv(activateEnv)) {
-		network, address, _ := strings.Cut(word, "|")
-		var f *os.File
-		if network == "udp" {
-			f = Must(Must(net.ListenPacket(network, address)).(*net.UDPConn).File())
-		} else {
-			ln := Must(net.Listen(network, address))
-			f = Must(ln.(interface{ File() (*os.File, error) }).File())
-		}
-		fds = append(fds, Must(unix.FcntlInt(f.Fd(), unix.F_DUPFD, 20)))
-	}
-	for i, fd := range fds {
-		unix.Dup3(fd, 3+i, 0)
-		unix.Close(fd)
-	}
-	pid, _ := strconv.Atoi(os.Getenv(pidEnv))
-	os.Setenv("LISTEN_PID", strconv.Itoa(os.Getpid()+pid))
-	os.Setenv("LISTEN_FDNAMES", os.Getenv(namesEnv))
-	os.Setenv("LISTEN_FDS", strconv.Itoa(len(fds)))
-	if wrong := os.Getenv(fdsEnv); wrong != "" {
-		os.Setenv("LISTEN_FDS", wrong)
-	}
-	os.Setenv(HelperEnv, "echo")
-	panic(syscall.Exec(os.Args[0], os.Args, os.Environ()))
-}
-
-// activated starts a daemon with sockets from systemd.
-func activated(t *testing.T, addresses, names string, env ...string) *Daemon {
-	t.Helper()
-	env = append(env, activateEnv+"="+addresses, namesEnv+"="+names)
-	d := Start(t, "activate", env...)
-	d.Want("start") // of echo
-	return d
-}
 
 func TestSocketsFromSystemdSurvive(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "socket")
 	port, other := freePort(t), freePort(t)
-	d := activated(t, "tcp|:"+port+" unix|"+path+" udp|127.0.0.1:"+port+" tcp|127.0.0.1:"+other, "web:control:dns:unclaimed")
-	if env := d.Ask("env", "env"); env != "[]" {
-		t.Errorf("left in the environment: %s", env)
-	}
+	d, passed := activated(t, "tcp|:"+port+" unix|"+path+" udp|127.0.0.1:"+port+" tcp|127.0.0.1:"+other, "web:control:dns:untaken")
 	for generation := range 3 {
 		if generation > 0 {
 			d.Restart()
@@ -80,12 +29,11 @@ func TestSocketsFromSystemdSurvive(t *testing.T) {
 		wantEcho(t, "tcp", "127.0.0.1:"+port, generation)
 		wantEcho(t, "unix", path, generation)
 		wantEcho(t, "udp", "127.0.0.1:"+port, generation)
-		if generation == 0 {
-			dial(t, "tcp", "127.0.0.1:"+other)
-		} else if conn, err := net.Dial("tcp", "127.0.0.1:"+other); err == nil {
-			t.Errorf("the unclaimed %s is open", conn.RemoteAddr())
-		}
+		// The library closes only what it has taken.
 		d.Ask("ready", "done")
+		dial(t, "tcp", "127.0.0.1:"+other)
+		wantPassed(t, d, "", "", "", passed[3])
+		wantAnnounced(t, d, true)
 	}
 	d.Ask("close 1", "closed")
 	if _, err := os.Lstat(path); err != nil {
@@ -93,34 +41,335 @@ func TestSocketsFromSystemdSurvive(t *testing.T) {
 	}
 }
 
-func TestSecondVersionClaimsSocketFromSystemd(t *testing.T) {
+func TestSystemdSocketsAreLeftAloneUntilListen(t *testing.T) {
 	port := freePort(t)
-	d := activated(t, "tcp|127.0.0.1:"+port, "web")
-	d.Restart()
-	d.Ask("listen tcp :0 web", "open")
-	wantEcho(t, "tcp", "127.0.0.1:"+port, 1)
+	d, passed := activated(t, "tcp|:"+port+" unix|@autorestart-"+port+" file|/dev/null", "web::")
+	for range 3 { // versions
+		wantPassed(t, d, passed...)
+		wantAnnounced(t, d, true)
+		d.Ask("ready", "done")
+		d.Ask("listen tcp 127.0.0.1:0", "open") // which systemd has not passed
+		wantPassed(t, d, passed...)
+		wantAnnounced(t, d, true)
+		d.Restart()
+	}
 }
 
-func TestSocketsForAnotherProcessAreIgnored(t *testing.T) {
-	port := freePort(t)
-	d := activated(t, "tcp|127.0.0.1:"+port, "web", pidEnv+"=1")
-	if env := d.Ask("env", "env"); env != "[]" {
-		t.Errorf("left in the environment: %s", env)
+func TestOtherSystemdLibrary(t *testing.T) {
+	for _, test := range []struct{ name, listen string }{
+		{"comes first", ""},
+		{"comes after a new socket", "listen tcp 127.0.0.1:0"},
+		{"comes after a socket of systemd", "listen tcp 127.0.0.1:0 ours"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			a, b, ours := "127.0.0.1:"+freePort(t), "127.0.0.1:"+freePort(t), "127.0.0.1:"+freePort(t)
+			d, _ := activated(t, "tcp|"+a+" tcp|"+ours+" tcp|"+b, "a:ours:b")
+			if test.listen != "" {
+				d.Ask(test.listen, "open")
+			}
+			want := a + " " + ours + " " + b
+			if strings.HasSuffix(test.listen, "ours") {
+				want = a + " none " + b
+				wantEcho(t, "tcp", ours, 0)
+			}
+			if got := d.Ask("other-library", "listens"); got != want {
+				t.Fatalf("another library listens on %s, want %s", got, want)
+			}
+			wantEcho(t, "tcp", a, 0)
+			wantEcho(t, "tcp", b, 0)
+			// Its sockets are not taken away from it, though it has left the variables.
+			if text := d.Ask("listen tcp "+a+" a", "error"); !strings.Contains(text, "in use") {
+				t.Error(text)
+			}
+			d.Ask("listen tcp 127.0.0.1:0", "open")
+			wantEcho(t, "tcp", a, 0)
+			wantEcho(t, "tcp", b, 0)
+			wantAnnounced(t, d, true)
+		})
 	}
-	if text := d.Ask("listen tcp 127.0.0.1:"+port+" web", "error"); !strings.Contains(text, "in use") {
+}
+
+// Another library has removed the variables: the sockets are its own.
+func TestOtherSystemdLibraryRemovesVariables(t *testing.T) {
+	a, b := "127.0.0.1:"+freePort(t), "127.0.0.1:"+freePort(t)
+	d, _ := activated(t, "tcp|"+a+" tcp|"+b, "a:b")
+	d.Ask("listen tcp "+b, "open")
+	if got := d.Ask("other-library unset", "listens"); got != a+" none" {
+		t.Errorf("another library listens on %s", got)
+	}
+	if text := d.Ask("listen tcp "+a, "error"); !strings.Contains(text, "in use") {
 		t.Error(text)
 	}
-	d.Ask("restart-off", "before") // has a logger
-	d.Tell("continue")
-	d.Want("off")
-	if !strings.Contains(d.Log(), "LISTEN_PID is that of another process") {
-		t.Errorf("log: %s", d.Log())
+	wantEcho(t, "tcp", a, 0)
+	d.Restart()
+	d.Ask("listen tcp "+b, "open")
+	wantEcho(t, "tcp", b, 1)
+}
+
+func TestVariablesAreRemovedWithTheLastSocket(t *testing.T) {
+	a, b := "127.0.0.1:"+freePort(t), "127.0.0.1:"+freePort(t)
+	d, passed := activated(t, "tcp|"+a+" tcp|"+b, "a:b")
+	d.Ask("listen tcp "+b, "open")
+	wantPassed(t, d, passed[0], "")
+	wantAnnounced(t, d, true)
+	d.Restart()
+	wantPassed(t, d, passed[0], "")
+	wantAnnounced(t, d, true)
+	d.Ask("listen tcp "+a, "open")
+	wantAnnounced(t, d, false)
+	if fds := d.Ask("inheritable", "inheritable"); fds != "" {
+		t.Errorf("children inherit descriptors %s", fds)
+	}
+	d.Ask("listen tcp "+b, "open")
+	d.Restart()
+	for _, address := range []string{a, b} {
+		d.Ask("listen tcp "+address, "open")
+		wantEcho(t, "tcp", address, 2)
 	}
 }
 
-func TestDescriptorsFromSystemdThatAreNoSocketsAreIgnored(t *testing.T) {
+// A copy that stays open would keep the socket listening.
+func TestCloseEndsListeningOnSocketFromSystemd(t *testing.T) {
+	a, b := "127.0.0.1:"+freePort(t), "127.0.0.1:"+freePort(t)
+	d, passed := activated(t, "tcp|"+a+" tcp|"+b, "a:b")
+	d.Ask("listen tcp "+a, "open")
+	wantEcho(t, "tcp", a, 0)
+	d.Ask("close 0", "closed")
+	wantRefused(t, a)
+	// The number stands for no other socket, now and in later versions.
+	d.Ask("listen tcp "+a, "open")
+	for generation := range 3 {
+		wantPassed(t, d, "", passed[1])
+		wantEcho(t, "tcp", a, generation)
+		d.Restart()
+		d.Ask("listen tcp "+a+" a", "open")
+	}
+}
+
+func TestLaterVersionTakesSocketFromSystemd(t *testing.T) {
 	port := freePort(t)
-	d := activated(t, "tcp|127.0.0.1:"+port, "web", fdsEnv+"=60")
-	d.Ask("listen tcp 127.0.0.1:"+port, "open")
-	wantEcho(t, "tcp", "127.0.0.1:"+port, 0)
+	d, passed := activated(t, "tcp|127.0.0.1:"+port, "web")
+	for range 3 {
+		d.Ask("ready", "done")
+		d.Restart()
+		wantPassed(t, d, passed...)
+	}
+	d.Ask("listen tcp :0 web", "open")
+	wantEcho(t, "tcp", "127.0.0.1:"+port, 3)
+	wantAnnounced(t, d, false)
+}
+
+// What a version on trial has taken is there for the previous one.
+func TestRollbackPutsSocketsFromSystemdBack(t *testing.T) {
+	if !handover.CanRollBack {
+		t.Skip("no rollback on this system")
+	}
+	a, b, c := "127.0.0.1:"+freePort(t), "127.0.0.1:"+freePort(t), "127.0.0.1:"+freePort(t)
+	for _, test := range []struct {
+		name      string
+		takes     []string // by the version on trial
+		announced bool     // then
+		restarts  bool     // the version on trial, before it fails
+	}{
+		{"none", nil, true, false},
+		{"one", []string{b}, true, false},
+		{"all", []string{b, c}, false, false},
+		{"one in a version before the last", []string{b}, true, true},
+		{"all in a version before the last", []string{b, c}, false, true},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			d, passed := activated(t, "tcp|"+a+" tcp|"+b+" tcp|"+c, "a:b:c")
+			d.Ask("listen tcp "+a, "open")
+			d.Ask("trial", "done")
+			d.Restart()
+			for i, address := range test.takes {
+				d.Ask("listen tcp "+address, "open")
+				wantEcho(t, "tcp", address, 1)
+				if !test.restarts {
+					d.Ask(fmt.Sprint("close ", i), "closed") // as deferred calls do
+				}
+			}
+			wantAnnounced(t, d, test.announced)
+			generation := 2
+			if test.restarts {
+				d.Ask("trial", "done")
+				d.Restart()
+				wantAnnounced(t, d, test.announced)
+				generation++
+			}
+			d.Ask("fail", "start")
+			if !test.restarts {
+				wantPassed(t, d, "", passed[1], passed[2])
+				wantAnnounced(t, d, true)
+			}
+			for _, address := range []string{a, b, c} {
+				d.Ask("listen tcp "+address, "open")
+				wantEcho(t, "tcp", address, generation)
+			}
+			wantAnnounced(t, d, false)
+			if fds := d.Ask("inheritable", "inheritable"); fds != "" {
+				t.Errorf("children inherit descriptors %s", fds)
+			}
+		})
+	}
+}
+
+// When a version is ready, nothing is kept for the previous one any more.
+func TestReadyReleasesSocketsFromSystemd(t *testing.T) {
+	if !handover.CanRollBack {
+		t.Skip("no rollback on this system")
+	}
+	a, b := "127.0.0.1:"+freePort(t), "127.0.0.1:"+freePort(t)
+	d, _ := activated(t, "tcp|"+a+" tcp|"+b, "a:b")
+	d.Ask("listen tcp "+a, "open")
+	d.Ask("trial", "done")
+	d.Restart()
+	d.Ask("listen tcp "+a, "open")
+	d.Ask("listen tcp "+b, "open")
+	wantAnnounced(t, d, false)
+	d.Ask("close 1", "closed")
+	dial(t, "tcp", b) // the previous version may need it
+	d.Ask("ready", "done")
+	wantRefused(t, b)
+	wantEcho(t, "tcp", a, 1)
+	if fds := d.Ask("inheritable", "inheritable"); fds != "" {
+		t.Errorf("children inherit descriptors %s", fds)
+	}
+	files := d.Ask("files", "files")
+	d.Ask("trial", "done")
+	d.Restart()
+	d.Ask("listen tcp "+a, "open")
+	d.Ask("ready", "done")
+	if now := d.Ask("files", "files"); now != files {
+		t.Errorf("%s descriptors, %s in the previous version", now, files)
+	}
+}
+
+// The previous version contains an earlier version of this library, which has passed
+// all sockets of systemd on by the handover.
+func TestSocketsThatAnEarlierVersionHasPassedOn(t *testing.T) {
+	a, b, c := "127.0.0.1:"+freePort(t), "127.0.0.1:"+freePort(t), "127.0.0.1:"+freePort(t)
+	d, _ := activated(t, "tcp|"+a+" tcp|"+b+" tcp|"+c, "a:b:c")
+	for i, key := range []string{
+		fmt.Sprintf(`systemd-socket tcp/0 %q %q "a"`, a, a),
+		fmt.Sprintf(`systemd-socket-spare tcp/4 "" %q "b"`, b),
+		fmt.Sprintf(`systemd-socket-spare tcp/5 "" %q "c"`, c),
+	} {
+		d.Ask(fmt.Sprintf("pass %d %s", firstPassed+i, key), "done")
+	}
+	d.Ask("unset", "done")
+	d.Restart()
+	d.Ask("listen tcp "+a, "open")
+	d.Ask("listen tcp :0 b", "open")
+	wantEcho(t, "tcp", a, 1)
+	wantEcho(t, "tcp", b, 1)
+	d.Ask("ready", "done")
+	wantRefused(t, c) // which that version had taken
+	d.Restart()
+	d.Ask("listen tcp "+a, "open")
+	d.Ask("listen tcp :0 b", "open")
+	wantEcho(t, "tcp", a, 2)
+	wantEcho(t, "tcp", b, 2)
+}
+
+// logOf gives the daemon a logger, and returns what it has logged until then.
+func logOf(d *Daemon) string {
+	d.Ask("restart-off", "before")
+	d.Tell("continue")
+	d.Want("off")
+	return d.Log()
+}
+
+func TestWrongAnnouncementsAreIgnored(t *testing.T) {
+	port := freePort(t)
+	address := "127.0.0.1:" + port
+	for _, test := range []struct{ name, env, logged string }{
+		{"another process", pidEnv + "=1", "LISTEN_PID is that of another process"},
+		{"no number", fdsEnv + "=1x", "not a valid number"},
+		{"negative", fdsEnv + "=-1", "not a valid number"},
+		{"too large", fdsEnv + "=65536", "not a valid number"},
+		{"larger than an integer", fdsEnv + "=99999999999999999999", "not a valid number"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			d, passed := activated(t, "tcp|"+address, "web", test.env)
+			if log := logOf(d); strings.Contains(log, "announces") {
+				t.Errorf("logged before a socket was opened: %s", log)
+			}
+			for range 2 {
+				if text := d.Ask("listen tcp "+address+" web", "error"); !strings.Contains(text, "in use") {
+					t.Error(text)
+				}
+			}
+			if log := d.Log(); strings.Count(log, "announces") != 1 || !strings.Contains(log, test.logged) {
+				t.Errorf("want one line with %q, got: %s", test.logged, log)
+			}
+			wantPassed(t, d, passed...)
+			wantAnnounced(t, d, true)
+			d.Restart()
+			d.Ask("listen tcp "+address+" web", "error")
+			logOf(d)
+			if log := d.Log(); strings.Count(log, "announces") != 1 {
+				t.Errorf("the next version has logged it again: %s", log)
+			}
+		})
+	}
+}
+
+func TestDescriptorsFromSystemdThatAreNoListenersAreIgnored(t *testing.T) {
+	for _, test := range []struct{ name, others, fds string }{
+		{"file", " file|/dev/null", ""},
+		{"accepted connection", " accepted|127.0.0.1:0", ""},
+		{"not open", "", "60"},
+		{"as many as there can be", "", "65535"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			port := freePort(t)
+			d, passed := activated(t, "tcp|127.0.0.1:"+port+test.others, "web:web", fdsEnv+"="+test.fds)
+			passed[0] = ""
+			d.Ask("listen tcp 127.0.0.1:"+port+" web", "open")
+			wantEcho(t, "tcp", "127.0.0.1:"+port, 0)
+			d.Ask("listen tcp 127.0.0.1:0 web", "open")
+			wantPassed(t, d, passed...)
+			wantAnnounced(t, d, true)
+			if log := logOf(d); strings.Count(log, "announces") != 1 {
+				t.Errorf("want one line, got: %s", log)
+			}
+			for generation := range 2 {
+				d.Restart()
+				d.Ask("listen tcp 127.0.0.1:"+port+" web", "open")
+				wantEcho(t, "tcp", "127.0.0.1:"+port, generation+1)
+				wantPassed(t, d, passed...)
+			}
+		})
+	}
+}
+
+// A socket that can't be taken stays as it is.
+func TestDescriptorsExhaustedForSocketFromSystemd(t *testing.T) {
+	a, b := "127.0.0.1:"+freePort(t), "127.0.0.1:"+freePort(t)
+	d, passed := activated(t, "tcp|"+a+" tcp|"+b, "a:b")
+	d.Ask("listen udp 127.0.0.1:0", "open") // opens the descriptors of the runtime
+	files := d.Ask("files", "files")
+	var errs int
+	for limit := 5; ; limit++ {
+		d.Ask(fmt.Sprintf("nofile %d", limit), "done")
+		d.Tell("listen tcp " + a)
+		event, text := d.Next()
+		d.Ask("nofile 1000", "done")
+		if event == "open" {
+			break
+		}
+		if errs++; !strings.Contains(text, "too many open files") {
+			t.Fatalf("%s: %s", event, text)
+		}
+		if now := d.Ask("files", "files"); now != files {
+			t.Fatalf("%s descriptors after an error, %s before", now, files)
+		}
+		wantPassed(t, d, passed...)
+	}
+	if errs < 3 {
+		t.Errorf("%d errors only", errs)
+	}
+	wantPassed(t, d, "", passed[1])
+	wantEcho(t, "tcp", a, 0)
 }

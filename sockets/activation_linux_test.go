@@ -1,0 +1,195 @@
+package sockets_test
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"net"
+	"os"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/autorestart-go/autorestart"
+	. "github.com/autorestart-go/autorestart/internal/daemontest"
+)
+
+const (
+	activateEnv = "AUTORESTART_TEST_ACTIVATE" // addresses: network|address, separated by spaces
+	namesEnv    = "AUTORESTART_TEST_NAMES"
+	pidEnv      = "AUTORESTART_TEST_PID" // added to LISTEN_PID
+	fdsEnv      = "AUTORESTART_TEST_FDS" // a wrong LISTEN_FDS
+)
+
+const firstPassed = 3
+
+// activateMain executes the echo daemon as systemd does. It tells the test of the
+// descriptors that it passes.
+func activateMain() {
+	words := strings.Fields(os.Getenv(activateEnv))
+	var fds []int
+	for _, word := range words {
+		network, address, _ := strings.Cut(word, "|")
+		fds = append(fds, Must(unix.FcntlInt(passedFile(network, address).Fd(), unix.F_DUPFD, 40)))
+	}
+	for i, fd := range fds {
+		unix.Dup3(fd, firstPassed+i, 0)
+		unix.Close(fd)
+		syscall.SetNonblock(firstPassed+i, i%2 == 0) // NonBlocking= in systemd.exec(5)
+	}
+	pid, _ := strconv.Atoi(os.Getenv(pidEnv))
+	os.Setenv("LISTEN_PID", strconv.Itoa(os.Getpid()+pid))
+	os.Setenv("LISTEN_FDNAMES", os.Getenv(namesEnv))
+	os.Setenv("LISTEN_FDS", cmp.Or(os.Getenv(fdsEnv), strconv.Itoa(len(fds))))
+	os.Setenv("LISTEN_PIDFDID", "4711")
+	Say("passed", descriptors(len(fds)))
+	os.Setenv(HelperEnv, "echo")
+	panic(syscall.Exec(os.Args[0], os.Args, os.Environ()))
+}
+
+// passedFile opens what the word in the environment says. The descriptor stays open.
+func passedFile(network, address string) *os.File {
+	file := func(s any) *os.File { return Must(s.(interface{ File() (*os.File, error) }).File()) }
+	switch network {
+	case "udp", "unixgram":
+		return file(Must(net.ListenPacket(network, address)))
+	case "file": // OpenFile= in systemd.service(5)
+		return Must(os.Open(address))
+	case "accepted": // Accept=yes in systemd.socket(5)
+		ln := Must(net.Listen("tcp", address))
+		Must(net.Dial("tcp", ln.Addr().String()))
+		return file(Must(ln.Accept()))
+	}
+	return file(Must(net.Listen(network, address)))
+}
+
+// descriptors describes the first n descriptors that systemd passes.
+func descriptors(n int) string {
+	var all []string
+	for fd := firstPassed; fd < firstPassed+n; fd++ {
+		flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0)
+		if err != nil {
+			all = append(all, "closed")
+			continue
+		}
+		status, _ := unix.FcntlInt(uintptr(fd), unix.F_GETFL, 0)
+		target, _ := os.Readlink(fmt.Sprintf("/proc/self/fd/%d", fd))
+		all = append(all, fmt.Sprintf("%s cloexec=%v nonblock=%v", target, flags&unix.FD_CLOEXEC != 0, status&unix.O_NONBLOCK != 0))
+	}
+	return strings.Join(all, "\n")
+}
+
+// otherLibrary takes what systemd has passed as other libraries do, for example
+// activation.Files of go-systemd.
+func otherLibrary() (files []*os.File) {
+	if pid, err := strconv.Atoi(os.Getenv("LISTEN_PID")); err != nil || pid != os.Getpid() {
+		return nil
+	}
+	n, _ := strconv.Atoi(os.Getenv("LISTEN_FDS"))
+	for fd := firstPassed; fd < firstPassed+n; fd++ {
+		syscall.CloseOnExec(fd)
+		files = append(files, os.NewFile(uintptr(fd), "of another library"))
+	}
+	return files
+}
+
+// ofOtherLibrary keeps the files from being closed by the garbage collector.
+var ofOtherLibrary []*os.File
+
+func init() {
+	maps.Copy(echoCommands, map[string]func(string){
+		"descriptors": func(n string) { Say("descriptors", descriptors(Must(strconv.Atoi(n)))) },
+		"other-library": func(unset string) {
+			var listens []string
+			ofOtherLibrary = otherLibrary()
+			for _, f := range ofOtherLibrary {
+				ln, err := net.FileListener(f)
+				if err != nil {
+					listens = append(listens, "none")
+					continue
+				}
+				go echoConnections(ln)
+				listens = append(listens, ln.Addr().String())
+			}
+			if unset != "" {
+				for _, name := range []string{"LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"} {
+					os.Unsetenv(name)
+				}
+			}
+			Say("listens", strings.Join(listens, " "))
+		},
+		"pass": func(arg string) {
+			number, key, _ := strings.Cut(arg, " ")
+			f := os.NewFile(uintptr(Must(strconv.Atoi(number))), key)
+			defer f.Close()
+			Say("done", autorestart.Pass(key, f))
+		},
+		"unset": func(string) {
+			for _, name := range []string{"LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"} {
+				os.Unsetenv(name)
+			}
+			Say("done", "")
+		},
+		"inheritable": func(string) { // by children, of what the library may have opened
+			var files []string
+			for _, entry := range Must(os.ReadDir("/proc/self/fd")) {
+				fd, _ := strconv.Atoi(entry.Name())
+				target, _ := os.Readlink("/proc/self/fd/" + entry.Name())
+				flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0)
+				if err == nil && flags&unix.FD_CLOEXEC == 0 && (strings.HasPrefix(target, "socket:") || strings.Contains(target, "autorestart")) {
+					files = append(files, entry.Name()+" "+target)
+				}
+			}
+			Say("inheritable", strings.Join(files, ", "))
+		},
+	})
+}
+
+// activated starts a daemon with sockets from systemd. It returns the description of
+// their descriptors, too.
+func activated(t *testing.T, addresses, names string, env ...string) (d *Daemon, passed []string) {
+	t.Helper()
+	env = append(env, activateEnv+"="+addresses, namesEnv+"="+names)
+	d = Start(t, "activate", env...)
+	passed = strings.Split(d.Want("passed"), "\n")
+	d.Want("start") // of echo
+	return d, passed
+}
+
+// wantPassed compares descriptors of the daemon with those that systemd has passed.
+// An empty one stands for a socket that was taken: the number is that of another file.
+func wantPassed(t *testing.T, d *Daemon, want ...string) {
+	t.Helper()
+	now := strings.Split(d.Ask(fmt.Sprintf("descriptors %d", len(want)), "descriptors"), "\n")
+	for i, got := range now {
+		switch {
+		case want[i] == "" && (strings.HasPrefix(got, "socket:") || got == "closed"):
+			t.Errorf("descriptor %d is %s; the socket was taken", firstPassed+i, got)
+		case want[i] != "" && got != want[i]:
+			t.Errorf("descriptor %d is %s; systemd has passed %s", firstPassed+i, got, want[i])
+		}
+	}
+}
+
+// wantAnnounced checks whether the variables are in the environment.
+func wantAnnounced(t *testing.T, d *Daemon, want bool) {
+	t.Helper()
+	env := d.Ask("env", "env")
+	for _, name := range []string{"LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "LISTEN_PIDFDID"} {
+		if strings.Contains(env, name+"=") != want {
+			t.Errorf("%s is in the environment: %v, want %v", name, !want, want)
+		}
+	}
+}
+
+// wantRefused checks that no socket listens on the address.
+func wantRefused(t *testing.T, address string) {
+	t.Helper()
+	if conn, err := net.Dial("tcp", address); err == nil {
+		t.Errorf("a socket listens on %s", address)
+		conn.Close()
+	}
+}
