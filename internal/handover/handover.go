@@ -50,6 +50,14 @@ type State struct {
 	// InVariable has the State cross in the variable itself, see [State.pack]: the image
 	// that receives it knows no other way.
 	InVariable bool
+
+	putBack []putBack // not in the text form: done before the exec
+}
+
+// A putBack is a descriptor that a rollback puts at a number, see [PutBackOnRollback].
+type putBack struct {
+	fd, number  int
+	nonblocking bool
 }
 
 // NumberKind says what a number in a [State] is.
@@ -203,7 +211,9 @@ func Execute(target Target, args, env []string, s *State) error {
 			keepOnExec(fd)
 		}
 	}
+	undo := s.putDescriptorsBack()
 	err = syscall.Exec(target.path(), args, append(env, Env+"="+variable))
+	undo()
 	s.keepFromChildren()
 	return err
 }

@@ -106,6 +106,65 @@ func Forget(kind NumberKind, n int) {
 	t.handed.Numbers[kind] = kept
 }
 
+// PutBackOnRollback has a rollback put a duplicate of fd at the given number, where the
+// previous image had it and looks for it; it is made blocking unless it was nonblocking.
+// If this image is on trial, fd belongs to the trial from now on, and is close-on-exec
+// until a rollback; it may have the number itself. If not, PutBackOnRollback returns
+// false, and the caller still owns fd.
+func PutBackOnRollback(fd, number int, nonblocking bool) bool {
+	t := &trial
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.on {
+		closeOnExec(fd)
+		t.handed.putBack = append(t.handed.putBack, putBack{fd, number, nonblocking})
+	}
+	return t.on
+}
+
+func (s *State) putDescriptorsBack() (undo func()) {
+	var undos []func()
+	for _, p := range s.putBack {
+		undos = append(undos, p.do())
+	}
+	return func() {
+		for i := len(undos) - 1; i >= 0; i-- {
+			undos[i]()
+		}
+	}
+}
+
+// do puts the descriptor at its number. After an exec that failed, undo puts what was
+// there back.
+func (p putBack) do() (undo func()) {
+	if p.fd == p.number {
+		keepOnExec(p.number)
+		return func() { closeOnExec(p.number) }
+	}
+	flags, _, _ := syscall.RawSyscall(syscall.SYS_FCNTL, uintptr(p.number), syscall.F_GETFD, 0)
+	before, err := duplicate(p.number)
+	syscall.Dup3(p.fd, p.number, 0)
+	if !p.nonblocking {
+		syscall.SetNonblock(p.fd, false)
+	}
+	return func() {
+		if !p.nonblocking {
+			syscall.SetNonblock(p.fd, true) // as this image uses it
+		}
+		switch err {
+		case nil:
+			syscall.Dup3(before, p.number, 0)
+			syscall.Close(before)
+		case syscall.EBADF: // nothing was there
+			syscall.Close(p.number)
+			return
+		}
+		if flags&syscall.FD_CLOEXEC != 0 {
+			closeOnExec(p.number)
+		}
+	}
+}
+
 // EndTrial says that this image works: it can't be rolled back any more.
 func EndTrial() {
 	t := &trial
@@ -116,6 +175,9 @@ func EndTrial() {
 		t.timer.Stop()
 		syscall.Close(t.handed.Number(Previous))
 		syscall.Close(t.handed.Number(Dir))
+		for _, p := range t.handed.putBack {
+			syscall.Close(p.fd)
+		}
 	}
 }
 

@@ -3,6 +3,10 @@
 package handover
 
 import (
+	"os"
+	"slices"
+	"strconv"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -46,5 +50,80 @@ func TestRollbackIsTriedAgain(t *testing.T) {
 		case <-time.After(20 * time.Second):
 			t.Fatal("the previous version was not executed")
 		}
+	}
+}
+
+// TestFailedRollbackUndoesPutBack: what a rollback puts at its number is there for the
+// exec only.
+func TestFailedRollbackUndoesPutBack(t *testing.T) {
+	open := func() int { // a pipe, which has an identity
+		var fds [2]int
+		if err := syscall.Pipe2(fds[:], syscall.O_CLOEXEC|syscall.O_NONBLOCK); err != nil {
+			t.Fatal(err)
+		}
+		syscall.Close(fds[1])
+		t.Cleanup(func() { syscall.Close(fds[0]) })
+		return fds[0]
+	}
+	look := func(fd int) string {
+		target, err := os.Readlink("/proc/self/fd/" + strconv.Itoa(fd))
+		if err != nil {
+			return "closed"
+		}
+		info, err := os.ReadFile("/proc/self/fdinfo/" + strconv.Itoa(fd))
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, flags, _ := strings.Cut(string(info), "flags:")
+		flags, _, _ = strings.Cut(flags, "\n")
+		return target + flags // with close-on-exec and nonblocking
+	}
+	keptBlocking, kept, placeholder, keptAtNumber, empty := open(), open(), open(), open(), open()
+	number := open()
+	keepOnExec(placeholder)
+	syscall.Close(empty)
+	putOnTrial(t, of(map[NumberKind][]int{PID: {1}, ReadyWithin: {1 << 30}, Previous: {1 << 20}, Dir: {1 << 20}}, nil))
+	for _, p := range []putBack{
+		{keptBlocking, placeholder, false}, {kept, number, true}, {keptAtNumber, keptAtNumber, true}, {kept, empty, true},
+	} {
+		if !PutBackOnRollback(p.fd, p.number, p.nonblocking) {
+			t.Fatal("not on trial")
+		}
+	}
+	all := []int{keptBlocking, kept, placeholder, keptAtNumber, empty, number}
+	state := func() (lines []string) {
+		for _, fd := range all {
+			lines = append(lines, look(fd))
+		}
+		return lines
+	}
+	before := state()
+	t.Cleanup(func() { OnRollback(nil) })
+	OnRollback(func(_ string, args, env []string, s *State) error {
+		undo := s.putDescriptorsBack()
+		during := state()
+		undo()
+		if during[2] == before[2] || during[4] == "closed" || during[5] == before[5] || during[3] == before[3] {
+			t.Errorf("put back\n%q\nwas\n%q", during, before)
+		}
+		if !strings.HasSuffix(during[2], "\t00") {
+			t.Errorf("%s is not blocking, or close-on-exec", during[2])
+		}
+		return Execute("/nonexistent", args, env, s)
+	})
+	if err := RollBack("a test"); err != syscall.ENOENT {
+		t.Error(err)
+	}
+	if after := state(); !slices.Equal(after, before) {
+		t.Errorf("a rollback that failed has left\n%q\nbefore it were\n%q", after, before)
+	}
+	EndTrial()
+	for _, fd := range []int{keptBlocking, kept, keptAtNumber} {
+		if got := look(fd); got != "closed" {
+			t.Errorf("descriptor %d is %s after the trial", fd, got)
+		}
+	}
+	if PutBackOnRollback(number, number, true) {
+		t.Error("kept after the trial")
 	}
 }

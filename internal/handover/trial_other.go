@@ -20,6 +20,11 @@ func (s *State) KeepRollback() ([]int, error) { return nil, ErrNotOnTrial }
 // Forget does nothing: nothing crosses back.
 func Forget(NumberKind, int) {}
 
+// PutBackOnRollback returns false: nothing crosses back.
+func PutBackOnRollback(fd, number int, nonblocking bool) bool { return false }
+
+func (*State) putDescriptorsBack() (undo func()) { return func() {} }
+
 // EndTrial does nothing: no image is on trial.
 func EndTrial() {}
 

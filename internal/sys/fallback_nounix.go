@@ -13,6 +13,9 @@ func closeDescriptor(int) error           { return errors.ErrUnsupported }
 func Duplicate(int) (*FD, error)          { return nil, errors.ErrUnsupported }
 func DuplicateFile(*os.File) (*FD, error) { return nil, errors.ErrUnsupported }
 
+func (*FD) DuplicateOver(int) error                      { return errors.ErrUnsupported }
+func Flags(int) (closeOnExec, nonblocking bool, _ error) { return false, false, errors.ErrUnsupported }
+
 // WriteStderr writes to standard error.
 func WriteStderr(b []byte) { os.Stderr.Write(b) }
 

@@ -44,6 +44,26 @@ func AboveStandard(fd int, err error) (*FD, error) {
 	return Duplicate(fd)
 }
 
+// DuplicateOver puts a duplicate of fd at the given number, in place of what is open
+// there: dup2(2). The duplicate is not close-on-exec. The caller answers for the number.
+func (fd *FD) DuplicateOver(number int) error {
+	return os.NewSyscallError("dup2", RetryEINTR(func() error { return unix.Dup2(fd.Int(), number) }))
+}
+
+// Flags returns two flags of fd, see fcntl(2): FD_CLOEXEC belongs to the descriptor,
+// O_NONBLOCK to what it has open. It fails if fd is not open.
+func Flags(fd int) (closeOnExec, nonblocking bool, err error) {
+	own, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0)
+	if err != nil {
+		return false, false, os.NewSyscallError("fcntl", err)
+	}
+	status, err := unix.FcntlInt(uintptr(fd), unix.F_GETFL, 0)
+	if err != nil {
+		return false, false, os.NewSyscallError("fcntl", err)
+	}
+	return own&unix.FD_CLOEXEC != 0, status&unix.O_NONBLOCK != 0, nil
+}
+
 // IgnoringEINTR calls f again for as long as a signal interrupts it. The Go runtime
 // preempts goroutines by signals, so every call that can return EINTR does so sooner
 // or later.

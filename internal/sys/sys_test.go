@@ -59,6 +59,52 @@ func TestAboveStandard(t *testing.T) {
 	}
 }
 
+func TestDuplicateOver(t *testing.T) {
+	fd, err := MemoryFile([]byte("one"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer fd.Close()
+	over, err := MemoryFile([]byte("other"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer over.Close()
+	if err := fd.DuplicateOver(over.Int()); err != nil {
+		t.Fatal(err)
+	}
+	if b, err := ReadFile(over.Int()); err != nil || string(b) != "one" {
+		t.Errorf("read %q, %v", b, err)
+	}
+	for n, want := range map[int]bool{fd.Int(): true, over.Int(): false} {
+		if closeOnExec, _, err := Flags(n); err != nil || closeOnExec != want {
+			t.Errorf("descriptor %d: close-on-exec %v, %v; want %v", n, closeOnExec, err, want)
+		}
+	}
+	n := over.Release()
+	NewFD(n).Close()
+	if _, _, err := Flags(n); !errors.Is(err, unix.EBADF) {
+		t.Errorf("a closed descriptor: %v", err)
+	}
+}
+
+func TestFlagsOfNonblockingFile(t *testing.T) {
+	var fds [2]int
+	if err := unix.Pipe(fds[:]); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []bool{false, true} {
+		if err := unix.SetNonblock(fds[0], want); err != nil {
+			t.Fatal(err)
+		}
+		if _, nonblocking, err := Flags(fds[0]); err != nil || nonblocking != want {
+			t.Errorf("nonblocking %v, %v; want %v", nonblocking, err, want)
+		}
+	}
+	unix.Close(fds[0])
+	unix.Close(fds[1])
+}
+
 func TestIgnoringEINTR(t *testing.T) {
 	calls := 0
 	n, err := IgnoringEINTR(func() (int, error) {
