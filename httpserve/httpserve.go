@@ -57,7 +57,7 @@ import (
 )
 
 // ListenAndServe is like [http.Server.ListenAndServe] with a listener of package
-// sockets, see [Serve]. If the server's BaseContext is set, it is called between
+// sockets, see [Serve]: one that systemd has passed for the address, if there is one. If the server's BaseContext is set, it is called between
 // listening and serving: that is the place for [autorestart.Ready].
 func ListenAndServe(srv *http.Server) error {
 	ln, err := sockets.Listen("tcp", addrOrDefault(srv.Addr, ":http"))

@@ -3,19 +3,88 @@
 package sockets
 
 import (
+	"errors"
+	"net"
+	"net/netip"
 	"os"
+	"strconv"
 	"syscall"
 )
 
 // hasExec is true where sockets can cross an exec.
 const hasExec = true
 
-// adoptSocket makes the inherited descriptor fd close-on-exec if it is a socket. If not,
-// it returns an error and leaves the descriptor alone.
-func adoptSocket(fd int) error {
-	if _, err := syscall.GetsockoptInt(fd, syscall.SOL_SOCKET, syscall.SO_TYPE); err != nil {
-		return os.NewSyscallError("getsockopt", err)
+var (
+	errUnknownSocket = errors.New("neither TCP, UDP nor Unix")
+	errNotListening  = errors.New("a socket that does not listen")
+)
+
+// networkAndAddress returns those of the socket fd. It asks the kernel alone: unlike
+// [net.FileListener] it leaves the socket as it is, blocking or not.
+func networkAndAddress(fd int) (network, local string, err error) {
+	typ, err := syscall.GetsockoptInt(fd, syscall.SOL_SOCKET, syscall.SO_TYPE)
+	if err != nil {
+		return "", "", os.NewSyscallError("getsockopt", err)
 	}
-	syscall.CloseOnExec(fd)
-	return nil
+	if typ != syscall.SOCK_DGRAM {
+		// A connection, as with Accept=yes in systemd.socket(5), has an address, too.
+		if listens, err := syscall.GetsockoptInt(fd, syscall.SOL_SOCKET, syscall.SO_ACCEPTCONN); err != nil || listens == 0 {
+			return "", "", errNotListening
+		}
+	}
+	addr, err := syscall.Getsockname(fd)
+	if err != nil {
+		return "", "", os.NewSyscallError("getsockname", err)
+	}
+	families := ipNetworks
+	switch addr := addr.(type) {
+	case *syscall.SockaddrInet4:
+		local = netip.AddrPortFrom(netip.AddrFrom4(addr.Addr), uint16(addr.Port)).String()
+	case *syscall.SockaddrInet6:
+		ip := netip.AddrFrom16(addr.Addr).Unmap().WithZone(zone(addr.ZoneId))
+		local = netip.AddrPortFrom(ip, uint16(addr.Port)).String()
+	case *syscall.SockaddrUnix:
+		local, families = addr.Name, unixNetworks
+	}
+	if network = families[typ]; network == "" || addr == nil {
+		return "", "", errUnknownSocket
+	}
+	return network, local, nil
+}
+
+// Networks of package net, by the type of the socket.
+var (
+	ipNetworks   = map[int]string{syscall.SOCK_STREAM: "tcp", syscall.SOCK_DGRAM: "udp"}
+	unixNetworks = map[int]string{
+		syscall.SOCK_STREAM: "unix", syscall.SOCK_DGRAM: "unixgram", syscall.SOCK_SEQPACKET: "unixpacket",
+	}
+)
+
+// zone returns the zone of an IPv6 address as package net names it.
+func zone(id uint32) string {
+	if id == 0 {
+		return ""
+	}
+	if ifi, err := net.InterfaceByIndex(int(id)); err == nil {
+		return ifi.Name
+	}
+	return strconv.FormatUint(uint64(id), 10)
+}
+
+// setNonblock sets or clears O_NONBLOCK, which f shares with its duplicates.
+func setNonblock(f *os.File, nonblocking bool) {
+	if conn, err := f.SyscallConn(); err == nil {
+		conn.Control(func(fd uintptr) { syscall.SetNonblock(int(fd), nonblocking) })
+	}
+}
+
+// isPlaceholder reports whether fd has a file open that [takeAnnounced] has put there.
+func isPlaceholder(fd int) bool {
+	var st syscall.Stat_t
+	if err := syscall.Fstat(fd, &st); err != nil || uint32(st.Mode)&syscall.S_IFMT != syscall.S_IFREG || st.Size != int64(len(placeholderText)) {
+		return false
+	}
+	b := make([]byte, len(placeholderText))
+	n, err := syscall.Pread(fd, b, 0)
+	return err == nil && string(b[:n]) == placeholderText
 }

@@ -4,7 +4,9 @@ import (
 	"os"
 
 	"github.com/autorestart-go/autorestart"
+	"github.com/autorestart-go/autorestart/internal/handover"
 	"github.com/autorestart-go/autorestart/internal/passing"
+	"github.com/autorestart-go/autorestart/internal/sys"
 )
 
 // This file contains all uses of package autorestart, and of the handover from one version
@@ -71,3 +73,18 @@ func onUnclaimedClosed(f func()) { passing.Process.OnSettled(f) }
 // rollbackPossible reports whether the previous version may be executed again, and need
 // what it has passed to this one.
 func rollbackPossible() bool { return passing.Process.RollbackPossible() }
+
+// keepForRollback has a rollback put fd at the given number, and make it blocking unless
+// it was nonblocking. It takes over fd, and closes it when there can be no rollback any
+// more.
+func keepForRollback(fd *sys.FD, number int, nonblocking bool) {
+	if handover.PutBackOnRollback(fd.Int(), number, nonblocking) {
+		fd.Release()
+		return
+	}
+	fd.Close()
+}
+
+// elevated reports whether this process has other rights than its starter, who can
+// have set any variable and passed any descriptor.
+func elevated() bool { return handover.Elevated() }

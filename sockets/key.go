@@ -19,15 +19,20 @@ type key struct {
 }
 
 // kind is part of what crosses the exec: the strings are the same in all versions of
-// this library.
+// this library. This version passes no unclaimed sockets on; earlier ones took all of
+// systemd's when they started.
 type kind string
 
 const (
 	opened     kind = "socket"
 	activated  kind = "systemd-socket"       // opened by systemd, which owns its path
-	unclaimed  kind = "systemd-socket-spare" // the same, unclaimed since the first version; network is the actual one
+	unclaimed  kind = "systemd-socket-spare" // the same, unclaimed; network is the actual one
 	parked     kind = "connection"           // accepted by the listener with the rest of the key
 	halfClosed kind = "closing-connection"   // the same, half closed
+
+	// Passed by systemd and not taken. The number is the descriptor, the network the
+	// actual one. It crosses the exec without a key: each version finds it in place.
+	announced kind = "announced"
 )
 
 // String returns the string that [parseKey] parses.
@@ -68,6 +73,9 @@ func parseKey(s string) (k key, ok bool) {
 	}
 	return k, s == ""
 }
+
+// isOpened reports whether a call of this package has opened or claimed the socket.
+func (k key) isOpened() bool { return k.kind != unclaimed && k.kind != announced }
 
 // hasPath reports whether clients reach the socket by a path.
 func (k key) hasPath() bool { return isUnix(k.network) && !isAbstract(k.local) }

@@ -20,7 +20,9 @@ func TestParseKey(t *testing.T) {
 	}
 	for _, s := range []string{
 		"", "socket", "socket ", "socket tcp/0", `socket tcp/0 "a" "b"`, `socket tcp/x "a" "b" ""`, `socket tcp "a" "b" ""`,
-		`socket tcp/0 "a" "b" "" `, `socket tcp/0 "a"  "b" ""`, `socket tcp/0 a "b" ""`, `a name of the program's own`, `sock tcp/0 "a" "b" ""`,
+		`socket tcp/0 "a" "b" "" `, `socket tcp/0 "a"  "b" ""`, `socket tcp/0 a "b" ""`, `a name of the program's own`,
+		`announced tcp/3 "" "[::]:80" "web"`, // is found in place, never by the handover
+		`sock tcp/0 "a" "b" ""`,
 	} {
 		if k, ok := parseKey(s); ok {
 			t.Errorf("%q: parsed as %+v", s, k)

@@ -84,7 +84,7 @@ func (r *request) match(k key) int {
 
 // sameCall reports whether the socket was opened by the same call.
 func (k key) sameCall(r *request) bool {
-	return k.kind != unclaimed && k.network == r.network && k.address == r.address
+	return k.isOpened() && k.network == r.network && k.address == r.address
 }
 
 // isBoundTo reports whether a new socket for the request would be bound to the given

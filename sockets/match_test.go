@@ -9,6 +9,9 @@ func TestBestMatch(t *testing.T) {
 	unclaimedKey := func(network, local, name string) key {
 		return key{kind: unclaimed, network: network, local: local, name: name, number: 3}
 	}
+	announcedKey := func(number int, network, local, name string) key {
+		return key{kind: announced, network: network, local: local, name: name, number: number}
+	}
 	inherited := []key{
 		{kind: opened, network: "tcp", address: ":80", number: 2, local: "[::]:80"},
 		{kind: opened, network: "tcp", address: ":80", number: 1, local: "[::]:80"},
@@ -22,6 +25,10 @@ func TestBestMatch(t *testing.T) {
 		unclaimedKey("tcp", "[::]:92", "admin"),
 		unclaimedKey("unix", "/run/d", "web"),
 		unclaimedKey("tcp", "[fe80::1%eth0]:93", ""),
+		announcedKey(5, "tcp", "[::]:94", "second"),
+		announcedKey(4, "tcp", "[::]:94", "first"),
+		announcedKey(3, "tcp", "[::]:80", "opened, too"),
+		announcedKey(6, "unix", "", "unbound"),
 	}
 	for _, test := range []struct {
 		network, address, name string
@@ -54,6 +61,10 @@ func TestBestMatch(t *testing.T) {
 		{"tcp", "[fe80::1%eth0]:93", "", 11},
 		{"tcp", "[fe80::1%eth1]:93", "", -1},
 		{"tcp", "no address", "", -1},
+		{"tcp", ":94", "", 13},           // announced, in their order
+		{"tcp", ":94", "second", 12},     //
+		{"tcp", ":80", "opened, too", 1}, // the same call comes first
+		{"unix", "", "", -1},             // not a call of this package
 	} {
 		r := &request{network: test.network, address: test.address, name: test.name}
 		if !isUnix(test.network) {

@@ -38,6 +38,7 @@ func open[S socket](ctx context.Context, req request, src source[S]) (s S, k, ol
 
 // openInherited returns a zero oldKey if no inherited socket matches the request.
 func openInherited[S socket](ctx context.Context, req *request, src source[S]) (s S, k, oldKey key, err error) {
+	lookAtAnnounced()
 	if !isUnix(req.network) && anyInherited(req.network) {
 		if err := req.resolve(ctx); err != nil {
 			return s, key{}, key{}, err
@@ -53,9 +54,12 @@ func openInherited[S socket](ctx context.Context, req *request, src source[S]) (
 		case err == nil:
 			return s, k, oldKey, nil
 		case errors.Is(err, os.ErrNotExist):
-			// Ready has closed the socket, or its path was removed.
-			stopPassing(oldKey)
-			freeNumber(oldKey)
+			// Ready has closed the socket, its path was removed, or another library has
+			// taken it from systemd.
+			if oldKey.kind != announced {
+				stopPassing(oldKey)
+				freeNumber(oldKey)
+			}
 		default:
 			unclaim(oldKey, req)
 			return s, key{}, key{}, err
@@ -71,27 +75,53 @@ func inherit[S socket](oldKey key, req *request, src source[S]) (s S, k key, err
 			return s, key{}, err
 		}
 	}
-	f, err := inheritedFile(oldKey)
+	open := inheritedFile
+	if oldKey.kind == announced {
+		open = announcedFile
+	}
+	f, err := open(oldKey)
 	if err != nil {
 		return s, key{}, err
 	}
 	defer f.Close()
+	var nonblocking bool
+	if oldKey.kind == announced {
+		nonblocking = isNonblocking(f)
+		defer func() {
+			if err != nil {
+				setNonblock(f, nonblocking) // as systemd has passed it
+			}
+		}()
+	}
 	if s, err = src.fromFile(f, oldKey.network); err != nil || oldKey.sameCall(req) {
 		return s, oldKey, err
 	}
 	k = oldKey
-	if k.kind == unclaimed {
+	if !k.isOpened() {
 		k.kind = activated
 	}
 	k.network, k.address = req.network, req.address
 	k = reserveNumber(k)
-	if err := passFile(k, f); err != nil {
+	if err = passFile(k, f); err == nil {
+		err = release(oldKey, nonblocking)
+	}
+	if err != nil {
+		stopPassing(k)
 		freeNumber(k)
 		s.Close()
 		return s, key{}, err
 	}
-	stopPassing(oldKey)
 	return s, k, nil
+}
+
+// release gives up the socket under the key by which it was inherited: it has got
+// another one. An announced socket was nonblocking or not.
+func release(oldKey key, nonblocking bool) error {
+	if oldKey.kind == announced {
+		return takeAnnounced(oldKey, nonblocking)
+	}
+	stopPassing(oldKey)
+	return nil
 }
 
 func openNew[S socket](req *request, src source[S]) (s S, k key, err error) {

@@ -7,15 +7,14 @@ import (
 	"slices"
 	"sync"
 	"syscall"
-
-	"github.com/autorestart-go/autorestart/internal/report"
 )
 
 // registry contains the sockets of this process.
 var registry struct {
 	mu          sync.Mutex
 	loaded      bool
-	inherited   []key // unclaimed sockets
+	inherited   []key // unclaimed sockets, and announced ones
+	announced   announcement
 	connections []key // of inherited listeners that are unclaimed or were closed
 	open        map[slot]bool
 	keptPaths   []key // of closed listeners; removed when there can be no rollback
@@ -101,7 +100,7 @@ func reserveNumber(k key) key {
 	r := &registry
 	inUse := func() bool {
 		return r.open[k.slot()] || slices.ContainsFunc(r.inherited, func(other key) bool {
-			return other.kind != unclaimed && other.slot() == k.slot()
+			return other.isOpened() && other.slot() == k.slot()
 		})
 	}
 	for k.number = 0; inUse(); k.number++ {
@@ -131,21 +130,23 @@ func keepPath(k key) bool {
 
 func init() { onUnclaimedClosed(forgetUnclaimed) }
 
-// forgetUnclaimed removes what is left of unclaimed sockets. Package autorestart has
-// closed those that the previous version passed, but not those that this version
-// itself has got from systemd.
+// forgetUnclaimed removes what is left of unclaimed sockets, which package autorestart
+// has closed. Announced ones stay: they belong to this package only once it has taken
+// them.
 func forgetUnclaimed() {
 	unlock := lockRegistry()
-	forgotten := append(registry.inherited, registry.keptPaths...)
-	registry.inherited, registry.keptPaths = nil, nil
+	r := &registry
+	forgotten := r.keptPaths
+	r.keptPaths = nil
+	r.inherited = slices.DeleteFunc(r.inherited, func(k key) bool {
+		if k.kind == announced {
+			return false
+		}
+		forgotten = append(forgotten, k)
+		return true
+	})
 	unlock()
 	for _, k := range forgotten {
-		if k.kind == unclaimed {
-			if isFirstVersion() {
-				report.Warn("closed unclaimed socket from systemd", "address", k.local, "name", k.name)
-			}
-			stopPassing(k)
-		}
 		if k.ownsPath() {
 			removeUnusedPath(k.network, k.local)
 		}

@@ -45,8 +45,8 @@
 //
 // So a socket that was opened with port 0 keeps the port that it got.
 //
-// [autorestart.Ready] closes the sockets that the new version has not claimed. Until
-// then their addresses are in use: a new version that calls [net.Listen] instead of this
+// [autorestart.Ready] closes the sockets that the previous version had opened and the
+// new one has not claimed. Until then their addresses are in use: a new version that calls [net.Listen] instead of this
 // package can't listen on them.
 //
 // The path of a Unix socket stays. Remove it before listening only if
@@ -57,10 +57,25 @@
 //
 // # systemd
 //
-// Sockets that systemd passes (sd_listen_fds(3)) are found like inherited ones, by
-// address or by [Config].Name, in the first version and in all that follow. The package
-// removes LISTEN_PID, LISTEN_FDS and LISTEN_FDNAMES from the environment. Close leaves
-// the paths of these sockets alone.
+// Importing the package changes nothing. Sockets that systemd passes (sd_listen_fds(3))
+// are found like inherited ones, by address or by [Config].Name. The call of Listen or
+// ListenPacket that returns a socket takes it. From then on the socket crosses each exec
+// like the others of this package. Close leaves its path alone.
+//
+// What is not taken stays as systemd has passed it: the descriptors, their flags, and
+// LISTEN_PID, LISTEN_FDS and LISTEN_FDNAMES in the environment. [autorestart.Ready]
+// closes none of it. Later versions, with or without this library, can take it, and so
+// can another library, before or after. As in every program that has not called
+// sd_listen_fds, children inherit it.
+//
+// The descriptor of a socket that was taken is that of a small file from then on, so
+// that its number stands for no other socket. When all that was announced is taken, the
+// package closes these files and removes the variables. If a version on trial is
+// rolled back, the previous version finds what the failed one has taken.
+//
+// The package takes no socket that is close-on-exec: another library has it. It ignores
+// announcements for another process, and all of them in a setuid program. A program that
+// uses two libraries for systemd must not call both at the same time.
 package sockets
 
 import (

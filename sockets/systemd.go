@@ -2,62 +2,123 @@ package sockets
 
 import (
 	"errors"
-	"net"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/autorestart-go/autorestart/internal/report"
+	"github.com/autorestart-go/autorestart/internal/sys"
 )
+
+// Sockets that systemd passes lie at descriptors from 3 on, in an order that the
+// variables of the environment tell, see sd_listen_fds(3). Each belongs to the part of
+// the program that takes it. This package takes one at a time, by a call of Listen or
+// ListenPacket that can use it, and leaves everything else as it is, for other libraries
+// and for later versions: descriptors, flags and variables. These survive an exec by
+// themselves, and LISTEN_PID stays right.
+//
+// A number that was taken may stand for no other file as long as the variables are
+// there. It gets a placeholder. The variables and the placeholders are removed when all
+// that was announced is taken.
 
 // activation contains the variables of sd_listen_fds(3).
 type activation struct{ pid, fds, names string }
 
-var activationVars = [...]string{"LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"}
+// activationVars begins with those of an activation. LISTEN_PIDFDID says the same as
+// LISTEN_PID and stays right as long.
+var activationVars = [...]string{"LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "LISTEN_PIDFDID"}
 
-// firstActivated is the descriptor of the first socket.
-const firstActivated = 3
+// firstAnnounced is the descriptor of the first socket.
+const firstAnnounced = 3
+
+// placeholderText is the content of placeholders. Other versions of this library know
+// them by it: it never changes.
+const placeholderText = "autorestart: the socket that was passed here is taken\n"
 
 var (
-	errOtherProcess  = errors.New("LISTEN_PID is that of another process")
-	errMalformed     = errors.New("LISTEN_PID or LISTEN_FDS is not a valid number")
-	errUnknownSocket = errors.New("neither TCP, UDP nor Unix")
+	errOtherProcess = errors.New("LISTEN_PID is that of another process")
+	errMalformed    = errors.New("LISTEN_PID or LISTEN_FDS is not a valid number")
+	errOtherRights  = errors.New("this process has other rights than its starter")
+	errNotAnnounced = &os.PathError{Op: "take", Path: "socket from systemd", Err: os.ErrNotExist}
 )
 
-func init() {
-	if hasExec && isFirstVersion() {
-		passActivated()
-	}
+// An announcement is what the environment announces. The zero value is nothing.
+type announcement struct {
+	activation
+	left         map[int]bool // descriptors that this package has not taken
+	placeholders []int        // where it has, in this version or an earlier one
 }
 
-// passActivated passes the sockets from systemd on, as the previous version would have
-// done. It runs before main so that nothing else uses them.
-func passActivated() {
+// lookAtAnnounced adds the announced sockets to the registry. It changes none of them.
+func lookAtAnnounced() {
+	if !hasExec {
+		return
+	}
 	var a activation
 	for i, value := range [...]*string{&a.pid, &a.fds, &a.names} {
 		*value = os.Getenv(activationVars[i])
-		os.Unsetenv(activationVars[i])
 	}
+	unlock := lockRegistry()
+	r := &registry
+	if r.announced.activation == a {
+		unlock()
+		return
+	}
+	// If another library has removed the variables, what is left is not for us.
+	obsolete := r.announced.placeholders
+	r.inherited = slices.DeleteFunc(r.inherited, func(k key) bool { return k.kind == announced })
+	sockets := r.announced.find(a)
+	r.inherited = append(r.inherited, sockets...)
+	obsolete = slices.DeleteFunc(obsolete, func(n int) bool { return slices.Contains(r.announced.placeholders, n) })
+	obsolete = append(obsolete, r.announced.endIfTaken()...)
+	unlock()
+	removePlaceholders(obsolete)
+}
+
+// find fills a in, and returns the keys of the sockets that can be taken.
+func (a *announcement) find(announces activation) (sockets []key) {
+	*a = announcement{activation: announces, left: map[int]bool{}}
 	names, err := a.parse(os.Getpid())
-	if err != nil {
-		report.Warn("ignored the sockets that the environment announces", "reason", err)
+	if len(names) > 0 && elevated() {
+		names, err = nil, errOtherRights
 	}
-	// Passing opens descriptors. So first find out which numbers are sockets.
-	sockets := make(map[int]string)
+	if err != nil {
+		warnInFirstVersion("ignored the sockets that the environment announces", "reason", err)
+	}
+	var ignored []int
+	var reason error
 	for i, name := range names {
-		fd := firstActivated + i
-		if err := adoptSocket(fd); err != nil {
-			// LISTEN_FDS may be wrong, and the descriptor another one's: it stays open.
-			report.Warn("ignored a descriptor from systemd", "fd", fd, "name", name, "reason", err)
+		k := key{kind: announced, number: firstAnnounced + i, name: name}
+		closeOnExec, _, err := sys.Flags(k.number)
+		switch {
+		case err != nil: // not open
+		case closeOnExec:
+			// It has not crossed an exec like that: another library has taken it, or it is
+			// another file of this image.
+			a.left[k.number] = true
+			continue
+		case isPlaceholder(k.number):
+			a.placeholders = append(a.placeholders, k.number)
+			continue
+		default:
+			a.left[k.number] = true
+			k.network, k.local, err = networkAndAddress(k.number)
+		}
+		if err == nil {
+			sockets = append(sockets, k)
 			continue
 		}
-		sockets[fd] = name
-	}
-	for fd, name := range sockets {
-		if err := passActivatedSocket(fd, name); err != nil {
-			report.Warn("closed a socket from systemd", "fd", fd, "name", name, "reason", err)
+		if len(ignored) == 0 {
+			reason = err
 		}
+		ignored = append(ignored, k.number)
 	}
+	if len(ignored) > 0 {
+		warnInFirstVersion("ignored descriptors that the environment announces: they are not sockets of servers",
+			"descriptors", len(ignored), "first", ignored[0], "reason", reason)
+	}
+	return sockets
 }
 
 // parse returns the names of the sockets for the process pid. A name may be empty.
@@ -83,31 +144,90 @@ func (a activation) parse(pid int) (names []string, err error) {
 	return names, nil
 }
 
-// passActivatedSocket closes fd, and passes a copy of it on to this version and later
-// ones.
-func passActivatedSocket(fd int, name string) error {
-	f := os.NewFile(uintptr(fd), name)
-	defer f.Close()
-	network, local, err := networkAndAddress(f)
+// warnInFirstVersion logs what every later version finds, too.
+func warnInFirstVersion(msg string, args ...any) {
+	if isFirstVersion() {
+		report.Warn(msg, args...)
+	}
+}
+
+// announcedFile returns a duplicate of the announced socket with the key k. The error
+// wraps [os.ErrNotExist] if it is not there any more.
+func announcedFile(k key) (*os.File, error) {
+	closeOnExec, _, err := sys.Flags(k.number)
+	if err != nil || closeOnExec {
+		return nil, errNotAnnounced
+	}
+	if network, local, err := networkAndAddress(k.number); err != nil || network != k.network || local != k.local {
+		return nil, errNotAnnounced
+	}
+	fd, err := sys.Duplicate(k.number)
+	if err != nil {
+		return nil, err
+	}
+	return fd.File(k.local), nil
+}
+
+// isNonblocking reports whether f was opened or made nonblocking.
+func isNonblocking(f *os.File) (nonblocking bool) {
+	if conn, err := f.SyscallConn(); err == nil {
+		conn.Control(func(fd uintptr) { _, nonblocking, _ = sys.Flags(int(fd)) })
+	}
+	return nonblocking
+}
+
+// takeAnnounced takes the announced socket with the key k from its number: the duplicate
+// that the caller has is the only one from now on. A rollback puts it back, nonblocking or
+// not.
+func takeAnnounced(k key, nonblocking bool) error {
+	placeholder, err := sys.MemoryFile([]byte(placeholderText))
 	if err != nil {
 		return err
 	}
-	return passFile(key{kind: unclaimed, network: network, number: fd, local: local, name: name}, f)
+	defer placeholder.Close()
+	if rollbackPossible() {
+		// The previous version finds the socket where this one has found it.
+		fd, err := sys.Duplicate(k.number)
+		if err != nil {
+			return err
+		}
+		keepForRollback(fd, k.number, nonblocking)
+	}
+	if err := placeholder.DuplicateOver(k.number); err != nil {
+		return err
+	}
+	unlock := lockRegistry()
+	a := &registry.announced
+	delete(a.left, k.number)
+	a.placeholders = append(a.placeholders, k.number)
+	obsolete := a.endIfTaken()
+	unlock()
+	removePlaceholders(obsolete)
+	return nil
 }
 
-// networkAndAddress returns those of the socket f.
-func networkAndAddress(f *os.File) (network, local string, err error) {
-	var addr net.Addr
-	if ln, err := net.FileListener(f); err == nil {
-		addr = ln.Addr()
-		ln.Close()
-	} else if conn, err := net.FilePacketConn(f); err == nil {
-		addr = conn.LocalAddr()
-		conn.Close()
+// endIfTaken removes the variables from the environment if all that they announce is
+// taken. It returns the placeholders that are not needed any more.
+func (a *announcement) endIfTaken() (obsolete []int) {
+	if len(a.left) > 0 || len(a.placeholders) == 0 {
+		return nil
 	}
-	switch addr.(type) {
-	case *net.TCPAddr, *net.UDPAddr, *net.UnixAddr:
-		return addr.Network(), addr.String(), nil
+	for _, name := range activationVars {
+		os.Unsetenv(name)
 	}
-	return "", "", errUnknownSocket
+	obsolete = a.placeholders
+	*a = announcement{}
+	return obsolete
+}
+
+// removePlaceholders closes placeholders. After a rollback the previous version needs
+// them: it has the environment that this one was executed with. It is called without a
+// lock.
+func removePlaceholders(numbers []int) {
+	for _, n := range numbers {
+		// A library that has taken it has made it close-on-exec.
+		if closeOnExec, _, err := sys.Flags(n); err == nil && !closeOnExec && isPlaceholder(n) {
+			keepForRollback(sys.NewFD(n), n, true)
+		}
+	}
 }

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	. "github.com/autorestart-go/autorestart/internal/daemontest"
@@ -348,12 +349,15 @@ func TestDescriptorsFromSystemdThatAreNoListenersAreIgnored(t *testing.T) {
 func TestDescriptorsExhaustedForSocketFromSystemd(t *testing.T) {
 	a, b := "127.0.0.1:"+freePort(t), "127.0.0.1:"+freePort(t)
 	d, passed := activated(t, "tcp|"+a+" tcp|"+b, "a:b")
+	if !strings.Contains(passed[1], "nonblock=false") {
+		t.Fatalf("passed %s", passed[1])
+	}
 	d.Ask("listen udp 127.0.0.1:0", "open") // opens the descriptors of the runtime
 	files := d.Ask("files", "files")
 	var errs int
 	for limit := 5; ; limit++ {
 		d.Ask(fmt.Sprintf("nofile %d", limit), "done")
-		d.Tell("listen tcp " + a)
+		d.Tell("listen tcp " + b)
 		event, text := d.Next()
 		d.Ask("nofile 1000", "done")
 		if event == "open" {
@@ -370,6 +374,41 @@ func TestDescriptorsExhaustedForSocketFromSystemd(t *testing.T) {
 	if errs < 3 {
 		t.Errorf("%d errors only", errs)
 	}
-	wantPassed(t, d, "", passed[1])
-	wantEcho(t, "tcp", a, 0)
+	wantPassed(t, d, passed[0], "")
+	wantEcho(t, "tcp", b, 0)
+}
+
+// Any user can start a setuid program with variables and sockets of their choice.
+func TestElevatedTakesNothingFromSystemd(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("needs root to make a setuid program")
+	}
+	dir, err := os.MkdirTemp("", "autorestart") // not memory, which may be mounted nosuid
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	path := filepath.Join(dir, "app")
+	address := "127.0.0.1:" + freePort(t)
+	d := New(t, "activate")
+	d.StartedAs(path)
+	d.Write(path, Image(t, 1))
+	for name, mode := range map[string]os.FileMode{dir: 0o755, path: 0o755 | os.ModeSetuid} {
+		if err := os.Chmod(name, mode); err != nil {
+			t.Fatal(err)
+		}
+	}
+	d.Setenv(activateEnv + "=tcp|" + address)
+	d.Setenv(namesEnv + "=web")
+	d.Cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+	d.Start()
+	passed := d.Want("passed")
+	d.Want("start")
+	if text := d.Ask("listen tcp "+address+" web", "error"); !strings.Contains(text, "in use") {
+		t.Error(text)
+	}
+	wantPassed(t, d, passed)
+	if log := logOf(d); !strings.Contains(log, "other rights than its starter") {
+		t.Errorf("log: %s", log)
+	}
 }
