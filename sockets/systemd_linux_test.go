@@ -107,6 +107,38 @@ func TestOtherSystemdLibraryRemovesVariables(t *testing.T) {
 	wantEcho(t, "tcp", b, 1)
 }
 
+// Without the variables nothing is announced any more.
+func TestVariablesRemovedByTheProgram(t *testing.T) {
+	a, b := "127.0.0.1:"+freePort(t), "127.0.0.1:"+freePort(t)
+	d, passed := activated(t, "tcp|"+a+" tcp|"+b, "a:b")
+	d.Ask("listen tcp "+b, "open")
+	d.Ask("unset", "done")
+	if text := d.Ask("listen tcp "+a, "error"); !strings.Contains(text, "in use") {
+		t.Error(text)
+	}
+	wantPassed(t, d, passed[0], "closed")
+	wantEcho(t, "tcp", b, 0)
+}
+
+// What another library has taken is no wrong announcement.
+func TestNoWarningAboutFilesOfAnotherLibrary(t *testing.T) {
+	d, _ := activated(t, "file|/dev/null file|/dev/zero", "a:b")
+	d.Ask("other-library", "listens")
+	d.Ask("listen tcp 127.0.0.1:0", "open")
+	if log := logOf(d); strings.Contains(log, "announces") {
+		t.Errorf("logged %s", log)
+	}
+}
+
+func TestSocketsFromSystemdAreThereAfterReady(t *testing.T) {
+	a, b := "127.0.0.1:"+freePort(t), "127.0.0.1:"+freePort(t)
+	d, _ := activated(t, "tcp|"+a+" tcp|"+b, "a:b")
+	d.Ask("listen tcp "+a, "open")
+	d.Ask("ready", "done")
+	d.Ask("listen tcp "+b, "open")
+	wantEcho(t, "tcp", b, 0)
+}
+
 func TestVariablesAreRemovedWithTheLastSocket(t *testing.T) {
 	a, b := "127.0.0.1:"+freePort(t), "127.0.0.1:"+freePort(t)
 	d, passed := activated(t, "tcp|"+a+" tcp|"+b, "a:b")
@@ -232,7 +264,6 @@ func TestReadyReleasesSocketsFromSystemd(t *testing.T) {
 	dial(t, "tcp", b) // the previous version may need it
 	d.Ask("ready", "done")
 	wantRefused(t, b)
-	wantEcho(t, "tcp", a, 1)
 	if fds := d.Ask("inheritable", "inheritable"); fds != "" {
 		t.Errorf("children inherit descriptors %s", fds)
 	}
@@ -244,6 +275,7 @@ func TestReadyReleasesSocketsFromSystemd(t *testing.T) {
 	if now := d.Ask("files", "files"); now != files {
 		t.Errorf("%s descriptors, %s in the previous version", now, files)
 	}
+	wantEcho(t, "tcp", a, 2)
 }
 
 // The previous version contains an earlier version of this library, which has passed
