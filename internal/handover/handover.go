@@ -51,13 +51,7 @@ type State struct {
 	// that receives it knows no other way.
 	InVariable bool
 
-	putBack []putBack // not in the text form: done before the exec
-}
-
-// A putBack is a descriptor that a rollback puts at a number, see [PutBackOnRollback].
-type putBack struct {
-	fd, number  int
-	nonblocking bool
+	putBack []putBack // not in the text form: done right before the exec
 }
 
 // NumberKind says what a number in a [State] is.
@@ -211,9 +205,10 @@ func Execute(target Target, args, env []string, s *State) error {
 			keepOnExec(fd)
 		}
 	}
-	undo := s.putDescriptorsBack()
+	for _, p := range s.putBack {
+		defer p.do()() // undone if the exec fails
+	}
 	err = syscall.Exec(target.path(), args, append(env, Env+"="+variable))
-	undo()
 	s.keepFromChildren()
 	return err
 }

@@ -122,16 +122,10 @@ func PutBackOnRollback(fd, number int, nonblocking bool) bool {
 	return t.on
 }
 
-func (s *State) putDescriptorsBack() (undo func()) {
-	var undos []func()
-	for _, p := range s.putBack {
-		undos = append(undos, p.do())
-	}
-	return func() {
-		for i := len(undos) - 1; i >= 0; i-- {
-			undos[i]()
-		}
-	}
+// A putBack is a descriptor that a rollback puts at a number.
+type putBack struct {
+	fd, number  int
+	nonblocking bool
 }
 
 // do puts the descriptor at its number. After an exec that failed, undo puts what was

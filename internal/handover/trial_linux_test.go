@@ -78,10 +78,9 @@ func TestFailedRollbackUndoesPutBack(t *testing.T) {
 		flags, _, _ = strings.Cut(flags, "\n")
 		return target + flags // with close-on-exec and nonblocking
 	}
-	keptBlocking, kept, placeholder, keptAtNumber, empty := open(), open(), open(), open(), open()
-	number := open()
+	keptBlocking, kept, placeholder, keptAtNumber, number := open(), open(), open(), open(), open()
+	const empty = 900 // a number that no open file gets
 	keepOnExec(placeholder)
-	syscall.Close(empty)
 	putOnTrial(t, of(map[NumberKind][]int{PID: {1}, ReadyWithin: {1 << 30}, Previous: {1 << 20}, Dir: {1 << 20}}, nil))
 	for _, p := range []putBack{
 		{keptBlocking, placeholder, false}, {kept, number, true}, {keptAtNumber, keptAtNumber, true}, {kept, empty, true},
@@ -100,9 +99,13 @@ func TestFailedRollbackUndoesPutBack(t *testing.T) {
 	before := state()
 	t.Cleanup(func() { OnRollback(nil) })
 	OnRollback(func(_ string, args, env []string, s *State) error {
-		undo := s.putDescriptorsBack()
-		during := state()
-		undo()
+		var during []string
+		func() {
+			for _, p := range s.putBack {
+				defer p.do()()
+			}
+			during = state()
+		}()
 		if during[2] == before[2] || during[4] == "closed" || during[5] == before[5] || during[3] == before[3] {
 			t.Errorf("put back\n%q\nwas\n%q", during, before)
 		}
