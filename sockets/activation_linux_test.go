@@ -3,6 +3,7 @@ package sockets_test
 import (
 	"cmp"
 	"fmt"
+	"io"
 	"maps"
 	"net"
 	"os"
@@ -18,7 +19,7 @@ import (
 )
 
 const (
-	activateEnv = "AUTORESTART_TEST_ACTIVATE" // addresses: network|address, separated by spaces
+	activateEnv = "AUTORESTART_TEST_ACTIVATE" // how many descriptors are passed
 	namesEnv    = "AUTORESTART_TEST_NAMES"
 	pidEnv      = "AUTORESTART_TEST_PID" // added to LISTEN_PID
 	fdsEnv      = "AUTORESTART_TEST_FDS" // a wrong LISTEN_FDS
@@ -26,44 +27,63 @@ const (
 
 const firstPassed = 3
 
-// activateMain executes the echo daemon as systemd does. It tells the test of the
-// descriptors that it passes.
+// activateMain executes the echo daemon as systemd does, with the descriptors that the
+// test has passed. It tells the test of them.
 func activateMain() {
-	words := strings.Fields(os.Getenv(activateEnv))
-	var fds []int
-	for _, word := range words {
-		network, address, _ := strings.Cut(word, "|")
-		fds = append(fds, Must(unix.FcntlInt(passedFile(network, address).Fd(), unix.F_DUPFD, 40)))
-	}
-	for i, fd := range fds {
-		unix.Dup3(fd, firstPassed+i, 0)
-		unix.Close(fd)
+	n := Must(strconv.Atoi(os.Getenv(activateEnv)))
+	for i := range n {
 		syscall.SetNonblock(firstPassed+i, i%2 == 0) // NonBlocking= in systemd.exec(5)
 	}
 	pid, _ := strconv.Atoi(os.Getenv(pidEnv))
 	os.Setenv("LISTEN_PID", strconv.Itoa(os.Getpid()+pid))
 	os.Setenv("LISTEN_FDNAMES", os.Getenv(namesEnv))
-	os.Setenv("LISTEN_FDS", cmp.Or(os.Getenv(fdsEnv), strconv.Itoa(len(fds))))
+	os.Setenv("LISTEN_FDS", cmp.Or(os.Getenv(fdsEnv), strconv.Itoa(n)))
 	os.Setenv("LISTEN_PIDFDID", "4711")
-	Say("passed", descriptors(len(fds)))
+	Say("passed", descriptors(n))
 	os.Setenv(HelperEnv, "echo")
 	panic(syscall.Exec(os.Args[0], os.Args, os.Environ()))
 }
 
-// passedFile opens what the word in the environment says. The descriptor stays open.
-func passedFile(network, address string) *os.File {
-	file := func(s any) *os.File { return Must(s.(interface{ File() (*os.File, error) }).File()) }
+// openPassed opens network|address, or one of the other things that systemd passes.
+func openPassed(t *testing.T, word string) *os.File {
+	t.Helper()
+	network, address, _ := strings.Cut(word, "|")
+	var s io.Closer
+	var err error
 	switch network {
-	case "udp", "unixgram":
-		return file(Must(net.ListenPacket(network, address)))
 	case "file": // OpenFile= in systemd.service(5)
-		return Must(os.Open(address))
+		f, err := os.Open(address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return f
+	case "udp":
+		s, err = net.ListenPacket(network, address)
 	case "accepted": // Accept=yes in systemd.socket(5)
-		ln := Must(net.Listen("tcp", address))
-		Must(net.Dial("tcp", ln.Addr().String()))
-		return file(Must(ln.Accept()))
+		ln, err := net.Listen("tcp", address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer ln.Close()
+		dial(t, "tcp", ln.Addr().String())
+		if s, err = ln.Accept(); err != nil {
+			t.Fatal(err)
+		}
+	default:
+		s, err = net.Listen(network, address)
 	}
-	return file(Must(net.Listen(network, address)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if u, ok := s.(*net.UnixListener); ok {
+		u.SetUnlinkOnClose(false)
+	}
+	f, err := s.(interface{ File() (*os.File, error) }).File()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return f
 }
 
 // descriptors describes the first n descriptors that systemd passes.
@@ -148,15 +168,40 @@ func init() {
 	})
 }
 
-// activated starts a daemon with sockets from systemd. It returns the description of
-// their descriptors, too.
-func activated(t *testing.T, addresses, names string, env ...string) (d *Daemon, passed []string) {
+// newActivated prepares a daemon with sockets from systemd: words that [openPassed]
+// takes, and their names.
+func newActivated(t *testing.T, words, names string) *Daemon {
 	t.Helper()
-	env = append(env, activateEnv+"="+addresses, namesEnv+"="+names)
-	d = Start(t, "activate", env...)
+	d := New(t, "activate")
+	for word := range strings.FieldsSeq(words) {
+		d.Cmd.ExtraFiles = append(d.Cmd.ExtraFiles, openPassed(t, word))
+	}
+	d.Setenv(fmt.Sprintf("%s=%d", activateEnv, len(d.Cmd.ExtraFiles)))
+	d.Setenv(namesEnv + "=" + names)
+	return d
+}
+
+// startActivated starts such a daemon. It returns the description of the descriptors
+// that were passed.
+func startActivated(t *testing.T, d *Daemon) (passed []string) {
+	t.Helper()
+	d.Start()
+	for _, f := range d.Cmd.ExtraFiles {
+		f.Close()
+	}
 	passed = strings.Split(d.Want("passed"), "\n")
 	d.Want("start") // of echo
-	return d, passed
+	return passed
+}
+
+// activated is newActivated and startActivated.
+func activated(t *testing.T, words, names string, env ...string) (d *Daemon, passed []string) {
+	t.Helper()
+	d = newActivated(t, words, names)
+	for _, kv := range env {
+		d.Setenv(kv)
+	}
+	return d, startActivated(t, d)
 }
 
 // wantPassed compares descriptors of the daemon with those that systemd has passed.

@@ -333,8 +333,9 @@ func TestWrongAnnouncementsAreIgnored(t *testing.T) {
 					t.Error(text)
 				}
 			}
-			if log := d.Log(); strings.Count(log, "announces") != 1 || !strings.Contains(log, test.logged) {
-				t.Errorf("want one line with %q, got: %s", test.logged, log)
+			d.WantLogged(test.logged)
+			if log := d.Log(); strings.Count(log, "announces") != 1 {
+				t.Errorf("want one line, got: %s", log)
 			}
 			wantPassed(t, d, passed...)
 			wantAnnounced(t, d, true)
@@ -364,7 +365,9 @@ func TestDescriptorsFromSystemdThatAreNoListenersAreIgnored(t *testing.T) {
 			d.Ask("listen tcp 127.0.0.1:0 web", "open")
 			wantPassed(t, d, passed...)
 			wantAnnounced(t, d, true)
-			if log := logOf(d); strings.Count(log, "announces") != 1 {
+			logOf(d)
+			d.WantLogged("announces")
+			if log := d.Log(); strings.Count(log, "announces") != 1 {
 				t.Errorf("want one line, got: %s", log)
 			}
 			for generation := range 2 {
@@ -422,7 +425,7 @@ func TestElevatedTakesNothingFromSystemd(t *testing.T) {
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	path := filepath.Join(dir, "app")
 	address := "127.0.0.1:" + freePort(t)
-	d := New(t, "activate")
+	d := newActivated(t, "tcp|"+address, "web")
 	d.StartedAs(path)
 	d.Write(path, Image(t, 1))
 	for name, mode := range map[string]os.FileMode{dir: 0o755, path: 0o755 | os.ModeSetuid} {
@@ -430,17 +433,12 @@ func TestElevatedTakesNothingFromSystemd(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	d.Setenv(activateEnv + "=tcp|" + address)
-	d.Setenv(namesEnv + "=web")
 	d.Cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
-	d.Start()
-	passed := d.Want("passed")
-	d.Want("start")
+	passed := startActivated(t, d)
 	if text := d.Ask("listen tcp "+address+" web", "error"); !strings.Contains(text, "in use") {
 		t.Error(text)
 	}
-	wantPassed(t, d, passed)
-	if log := logOf(d); !strings.Contains(log, "other rights than its starter") {
-		t.Errorf("log: %s", log)
-	}
+	wantPassed(t, d, passed...)
+	logOf(d)
+	d.WantLogged("other rights than its starter")
 }

@@ -53,7 +53,7 @@ func currentState() (s processState) {
 		status, _ := unix.FcntlInt(uintptr(fd), unix.F_GETFL, 0)
 		target, _ := os.Readlink(fmt.Sprintf("/proc/self/fd/%d", fd))
 		if flags&unix.FD_CLOEXEC != 0 {
-			if !strings.HasPrefix(target, "/sys/fs/cgroup/") { // limits of the CPUs
+			if !ofRuntime(target) {
 				s.Own = append(s.Own, fmt.Sprintf("%d %s", fd, target))
 			}
 			continue
@@ -74,6 +74,12 @@ func currentState() (s processState) {
 	return s
 }
 
+// ofRuntime reports whether the runtime of Go opens such a file: the limits of the CPUs,
+// and its poller.
+func ofRuntime(target string) bool {
+	return strings.HasPrefix(target, "/sys/fs/cgroup/") || target == "anon_inode:[eventpoll]" || target == "anon_inode:[eventfd]"
+}
+
 func sayState() {
 	b, err := json.Marshal(currentState())
 	if err != nil {
@@ -87,21 +93,6 @@ func sayState() {
 var (
 	_ = testprocess.RegisterHelper("announce", func() {
 		for i := range 2 {
-			ln, err := net.Listen("tcp", "127.0.0.1:0")
-			if err != nil {
-				panic(err)
-			}
-			f, err := ln.(*net.TCPListener).File()
-			if err != nil {
-				panic(err)
-			}
-			if err := unix.Dup3(int(f.Fd()), 30+i, 0); err != nil {
-				panic(err)
-			}
-		}
-		for i := range 2 {
-			unix.Dup3(30+i, 3+i, 0) // the runtime's own descriptors are close-on-exec and not needed any more
-			unix.Close(30 + i)
 			syscall.SetNonblock(3+i, i == 0)
 		}
 		os.Setenv("LISTEN_PID", strconv.Itoa(os.Getpid()))
@@ -124,6 +115,19 @@ func TestImportChangesNothing(t *testing.T) {
 	cmd.Env = append(os.Environ(), testprocess.UseHelper(t, "announce"))
 	testprocess.UseHelper(t, "imports")
 	cmd.Stderr = os.Stderr
+	for range 2 {
+		ln, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer ln.Close()
+		f, err := ln.(*net.TCPListener).File()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		cmd.ExtraFiles = append(cmd.ExtraFiles, f) // from descriptor 3 on
+	}
 	output, err := cmd.Output()
 	if err != nil {
 		t.Fatal(err)
