@@ -91,8 +91,9 @@ import (
 // [*net.UnixConn].
 //
 // Errors are those of net.Listen, [*net.OpError]. Listen also fails, and closes the
-// socket, if there is no descriptor left for the copy that crosses the exec. On
-// systems without an exec the listener works like one of package net.
+// socket, if there is no descriptor left for the copy that crosses the exec; a socket
+// from systemd stays where it was. On systems without an exec the listener works like one
+// of package net.
 func Listen(network, address string) (net.Listener, error) {
 	return new(Config).Listen(context.Background(), network, address)
 }
