@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/autorestart-go/autorestart/internal/handover"
 	"github.com/autorestart-go/autorestart/internal/report"
 	"github.com/autorestart-go/autorestart/internal/sys"
 )
@@ -180,10 +181,11 @@ func isNonblocking(f *os.File) (nonblocking bool) {
 // that the caller has is the only one from now on. A rollback puts it back, nonblocking or
 // not.
 func takeAnnounced(k key, nonblocking bool) error {
-	placeholder, err := sys.MemoryFile([]byte(placeholderText))
+	n, err := handover.MemoryFile([]byte(placeholderText))
 	if err != nil {
 		return err
 	}
+	placeholder := sys.NewFD(n)
 	defer placeholder.Close()
 	if rollbackPossible() {
 		// The previous version finds the socket where this one has found it.

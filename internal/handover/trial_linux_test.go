@@ -98,7 +98,7 @@ func TestFailedRollbackUndoesPutBack(t *testing.T) {
 	}
 	before := state()
 	t.Cleanup(func() { OnRollback(nil) })
-	OnRollback(func(_ string, args, env []string, s *State) error {
+	OnRollback(func(_ Target, args, env []string, s *State) error {
 		var during []string
 		func() {
 			for _, p := range s.putBack {
@@ -112,7 +112,7 @@ func TestFailedRollbackUndoesPutBack(t *testing.T) {
 		if !strings.HasSuffix(during[2], "\t00") {
 			t.Errorf("%s is not blocking, or close-on-exec", during[2])
 		}
-		return Execute("/nonexistent", args, env, s)
+		return Execute(Target{Path: "/nonexistent"}, args, env, s)
 	})
 	if err := RollBack("a test"); err != syscall.ENOENT {
 		t.Error(err)
