@@ -243,6 +243,7 @@ func TestOldVersionServesWhileDescriptorsAreMissing(t *testing.T) {
 		d := Start(t, "echo")
 		address := d.Ask("listen udp 127.0.0.1:0", "open")
 		client := dial(t, "udp", address)
+		d.Ask("big-state", "done")
 		files := Must(strconv.Atoi(d.Ask("files", "files"))) - 1 // one is that of the directory
 		d.Ask(fmt.Sprintf("nofile %d", files+extra), "done")
 		d.Tell("restart")

@@ -80,6 +80,10 @@ func echoMain() {
 			Say("env", listen)
 		},
 		"files": func(string) { Say("files", len(Must(os.ReadDir("/proc/self/fd")))) },
+		"big-state": func(string) { // that crosses the exec in a file only
+			autorestart.SetState("big", make([]byte, 100<<10))
+			Say("done", "")
+		},
 		"nofile": func(arg string) {
 			n := Must(strconv.ParseUint(arg, 10, 64))
 			var limit syscall.Rlimit

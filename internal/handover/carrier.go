@@ -1,11 +1,14 @@
 package handover
 
+import "syscall"
+
 // A [State] crosses the exec in a file without a name, its carrier, and the variable only
 // says which descriptor that is. The file has no limit, and no process can read it in
 // /proc/PID/environ. There are two exceptions:
-//   - There is no such file to be had: no memfd_create(2), no descriptor left, no temporary
-//     directory that can be written. Then the variable holds the State, or what fits of it;
-//     Missing counts what does not. A manifest is then a text of the State, too.
+//   - There is no such file to be had: no memfd_create(2), no temporary directory that can
+//     be written. Then the variable holds the State, or what fits of it; Missing counts what
+//     does not. A manifest is then a text of the State, too. If it is for want of a
+//     descriptor or of memory, which may pass, all has to fit.
 //   - The image that is executed knows nothing of carriers. For it the variable holds the
 //     State. That is an image whose build information names a version of this library from
 //     before [firstCarrier], and one that has itself handed over in the variable, when a
@@ -36,10 +39,11 @@ const maxAttester = len("attester=2147483647,")
 
 // pack returns the variable that stands for s, and makes its carrier. The caller calls
 // release when the exec has failed.
-func (s *State) pack() (variable string, release func()) {
+func (s *State) pack() (variable string, release func(), err error) {
 	s.Numbers[Carrier], s.Numbers[Attester] = nil, nil
 	if !s.InVariable {
-		if fd, err := MemoryFile([]byte(s.String())); err == nil {
+		var fd int
+		if fd, err = MemoryFile([]byte(s.String())); err == nil {
 			s.Set(Carrier, fd)
 			var named State
 			for _, kind := range [...]NumberKind{PID, Generation, Carrier} {
@@ -48,12 +52,23 @@ func (s *State) pack() (variable string, release func()) {
 			return named.String(), func() {
 				closeDescriptor(fd)
 				s.Numbers[Carrier] = nil
-			}
+			}, nil
 		}
 	}
 	files, missing := s.Numbers[File], s.Numbers[Missing]
 	s.fit(maxVariable - maxAttester)
-	return s.String(), func() { s.Numbers[File], s.Numbers[Missing] = files, missing }
+	release = func() { s.Numbers[File], s.Numbers[Missing] = files, missing }
+	if len(s.Numbers[File]) < len(files) && MayPass(err) {
+		release()
+		return "", nil, err
+	}
+	return s.String(), release, nil
+}
+
+// MayPass reports whether an error of [MemoryFile] is one that may pass: descriptors or
+// memory are short.
+func MayPass(err error) bool {
+	return err == syscall.EMFILE || err == syscall.ENFILE || err == syscall.ENOMEM
 }
 
 // fit leaves out files until the text form of s has at most the given length in bytes.

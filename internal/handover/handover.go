@@ -193,7 +193,10 @@ func Execute(target Target, args, env []string, s *State) error {
 	if target.FD != 0 {
 		s.Set(Executable, target.FD)
 	}
-	variable, release := s.pack()
+	variable, release, err := s.pack()
+	if err != nil {
+		return err
+	}
 	defer release()
 	variable, dismiss, err := s.attest(variable)
 	if err != nil {

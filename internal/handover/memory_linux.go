@@ -20,7 +20,10 @@ import (
 func MemoryFile(b []byte) (fd int, err error) {
 	fd, err = memfdCreate("autorestart")
 	if err != nil {
-		return unlinkedFile(b)
+		if fd, unlinkedErr := unlinkedFile(b); unlinkedErr == nil {
+			return fd, nil
+		}
+		return -1, err
 	}
 	if err := writeAll(fd, b); err != nil {
 		syscall.Close(fd)

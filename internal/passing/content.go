@@ -170,22 +170,25 @@ func (c *content) drop(name string) {
 func (c *content) empty() bool { return len(c.files) == 0 && len(c.states) == 0 }
 
 // addTo adds the content to h. The caller closes the manifest, which is nil if there
-// is none. Without a file for it, what there is room for crosses in the variable.
-func (c *content) addTo(h *handover.State) (manifest *sys.FD) {
+// is none. Without a file for it, what there is room for crosses in the variable, unless
+// there may be a file soon.
+func (c *content) addTo(h *handover.State) (manifest *sys.FD, err error) {
 	if c.empty() {
-		return nil
+		return nil, nil
 	}
 	b, _ := c.addRecords(h, math.MaxInt)
 	n, err := handover.MemoryFile(b)
-	if err != nil {
-		b, missing := c.addRecords(h, maxContent)
-		h.Texts[handover.Content] = escape(b)
-		h.Set(handover.Missing, missing)
-		return nil
+	if err == nil {
+		h.Set(handover.Manifest, n)
+		return sys.NewFD(n), nil
 	}
-	manifest = sys.NewFD(n)
-	h.Set(handover.Manifest, n)
-	return manifest
+	b, missing := c.addRecords(h, maxContent)
+	if missing > 0 && handover.MayPass(err) {
+		return nil, os.NewSyscallError("memfd_create", err)
+	}
+	h.Texts[handover.Content] = escape(b)
+	h.Set(handover.Missing, missing)
+	return nil, nil
 }
 
 // maxContent is the length in bytes of a manifest that crosses in the variable. Escaped, it

@@ -32,7 +32,7 @@ type Store struct {
 	// crosses the next exec as it came. It is an interface so that a program that
 	// passes nothing on does not contain the code for it.
 	content interface {
-		addTo(h *handover.State) (manifest *sys.FD)
+		addTo(h *handover.State) (manifest *sys.FD, err error)
 		closeUnclaimed()
 		empty() bool
 	}
@@ -56,7 +56,11 @@ func (s *Store) HandOver(h *handover.State, exec func() error) error {
 	defer s.mu.Unlock()
 	switch {
 	case s.content != nil:
-		if manifest := s.content.addTo(h); manifest != nil {
+		manifest, err := s.content.addTo(h)
+		if err != nil {
+			return err
+		}
+		if manifest != nil {
 			defer manifest.Close()
 		}
 	case !s.settled:
