@@ -8,18 +8,23 @@ import (
 
 // toolPackages tells which Debian package has a tool, for those outside coreutils.
 var toolPackages = map[string]string{
-	"dpkg":     "dpkg",
-	"dpkg-deb": "dpkg",
-	"getcap":   "libcap2-bin",
-	"go":       "golang-go",
-	"mount":    "mount",
-	"nsenter":  "util-linux",
-	"rsync":    "rsync",
-	"setcap":   "libcap2-bin",
-	"setsid":   "util-linux",
-	"sh":       "dash",
-	"tar":      "tar",
-	"umount":   "mount",
+	"bindfs":      "bindfs",
+	"dpkg":        "dpkg",
+	"dpkg-deb":    "dpkg",
+	"fusermount3": "fuse3",
+	"getcap":      "libcap2-bin",
+	"go":          "golang-go",
+	"mount":       "mount",
+	"mountpoint":  "util-linux",
+	"nsenter":     "util-linux",
+	"rsync":       "rsync",
+	"setcap":      "libcap2-bin",
+	"setfacl":     "acl",
+	"setpriv":     "util-linux",
+	"setsid":      "util-linux",
+	"sh":          "dash",
+	"tar":         "tar",
+	"umount":      "mount",
 }
 
 // NeedTool skips the test where a tool is missing. In CI a missing tool is a
