@@ -20,6 +20,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/autorestart-go/autorestart/internal/candidate"
 	"github.com/autorestart-go/autorestart/internal/sys"
 	"github.com/autorestart-go/autorestart/internal/watch"
 )
@@ -48,7 +49,7 @@ type inotify struct {
 
 // A watchedStep is a step of the path, and the watch descriptor of its directory.
 type watchedStep struct {
-	watch.Step
+	candidate.Step
 	wd int
 }
 
@@ -80,7 +81,7 @@ func (n *inotify) Arm(path string) (changed bool, err error) {
 	// The path may lead elsewhere by the time the last watch is in place. The watches are
 	// complete when a second walk finds nothing new.
 	for range 100 {
-		steps, err := n.watchSteps(watch.PathSteps(path, readLink))
+		steps, err := n.watchSteps(candidate.PathSteps(path, readLink))
 		if err == nil && slices.Equal(steps, n.steps) {
 			return changed, n.silent
 		}
@@ -97,7 +98,7 @@ func (n *inotify) Arm(path string) (changed bool, err error) {
 
 var errUnsteady = errors.New("autorestart: the directories of the path keep changing")
 
-// readLink is the argument of that name of [watch.PathSteps].
+// readLink is the argument of that name of [candidate.PathSteps].
 func readLink(name string) (string, error) {
 	target, err := os.Readlink(name)
 	if err == nil || os.IsNotExist(err) {
@@ -131,7 +132,7 @@ func silentDirectory(dir string) error {
 // watchSteps adds the watches, and returns the steps that have one. A directory that is
 // watched already keeps its watch descriptor; the mask only grows, for two steps may
 // share a directory.
-func (n *inotify) watchSteps(steps []watch.Step) (watched []watchedStep, _ error) {
+func (n *inotify) watchSteps(steps []candidate.Step) (watched []watchedStep, _ error) {
 	for i, step := range steps {
 		mask := uint32(stepEvents)
 		if i == len(steps)-1 {

@@ -18,7 +18,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/autorestart-go/autorestart/internal/watch"
+	"github.com/autorestart-go/autorestart/internal/candidate"
 )
 
 // inotifyRecord is a record as the kernel writes it; name may hold its padding.
@@ -137,11 +137,11 @@ func openInotify(t *testing.T) *inotify {
 func TestInotifyConcerns(t *testing.T) {
 	n := openInotify(t)
 	n.steps = []watchedStep{
-		{watch.Step{Dir: "/", Name: "srv"}, 1},
-		{watch.Step{Dir: "/srv", Name: "current"}, 2},
-		{watch.Step{Dir: "/srv", Name: "releases"}, 2}, // two steps in one directory
-		{watch.Step{Dir: "/srv/releases", Name: "1"}, 3},
-		{watch.Step{Dir: "/srv/releases/1", Name: "app"}, 4},
+		{candidate.Step{Dir: "/", Name: "srv"}, 1},
+		{candidate.Step{Dir: "/srv", Name: "current"}, 2},
+		{candidate.Step{Dir: "/srv", Name: "releases"}, 2}, // two steps in one directory
+		{candidate.Step{Dir: "/srv/releases", Name: "1"}, 3},
+		{candidate.Step{Dir: "/srv/releases/1", Name: "app"}, 4},
 	}
 	tests := []struct {
 		name  string
@@ -395,7 +395,7 @@ func TestInotifyArm(t *testing.T) {
 func checkWatches(t *testing.T, n *inotify, path string) {
 	t.Helper()
 	want := make(map[int32]bool)
-	for _, step := range watch.PathSteps(path, readLink) {
+	for _, step := range candidate.PathSteps(path, readLink) {
 		wd, err := unix.InotifyAddWatch(n.fd, step.Dir, stepEvents|unix.IN_MASK_ADD)
 		if err != nil {
 			if !errors.Is(err, fs.ErrNotExist) && err != unix.ENOTDIR {

@@ -1,4 +1,4 @@
-package watch
+package candidate
 
 import (
 	"io/fs"

@@ -1,4 +1,4 @@
-package watch
+package candidate
 
 import (
 	"path"
@@ -17,7 +17,7 @@ const maxSymlinks = 40
 // the targets of symbolic links included. The list ends early where something is
 // missing: its last step is then the one that would have to succeed. readLink returns
 // the target of a symbolic link, an error wrapping os.ErrNotExist if there is nothing,
-// and an empty target for everything else.
+// and an empty target for everything else. It is called for the steps in their order.
 func PathSteps(absolute string, readLink func(string) (string, error)) []Step {
 	var steps []Step
 	dir, rest, links := "/", absolute, 0
