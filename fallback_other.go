@@ -64,6 +64,29 @@ func (*fileSystem) HasCapabilities(candidate.File) bool { return false }
 
 func (*fileSystem) Credentials() candidate.Credentials { return credentials() }
 
+// Namespace: every owner is known.
+func (*fileSystem) Namespace() candidate.Namespace { return candidate.Namespace{} }
+
+// Entry tells the owner and the mode, and nothing of mounts and ACLs.
+func (*fileSystem) Entry(path string) (candidate.Entry, error) {
+	st, err := sys.Lstat(path)
+	if err != nil {
+		return candidate.Entry{}, err
+	}
+	e := candidate.Entry{ID: candidate.ID(st.FileStat), Directory: st.Directory}
+	if st.Symlink {
+		e.Target, err = os.Readlink(path)
+	}
+	return e, err
+}
+
+// Mount tells nothing.
+func (*fileSystem) Mount(string) candidate.Mount { return candidate.Mount{} }
+
+func (s *fileSystem) RunningEntry() (candidate.Entry, error) {
+	return candidate.Entry{ID: s.launchID}, nil
+}
+
 func (s *fileSystem) RunningID() candidate.ID { return s.launchID }
 
 // OpenRunning fails: there is no handle on the image of a process here once its path

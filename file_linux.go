@@ -7,10 +7,18 @@
 //	F_SETLEASE in fcntl(2)           2.4     execveat with AT_EXECVE_CHECK; a file that was verified can be written
 //	AT_EXECVE_CHECK in execveat(2)   6.14    execve answers ETXTBSY
 //	security.capability, capget(2)   2.6.24  no file has capabilities
+//	system.posix_acl_access          2.6     there are no ACLs
+//	statx(2): stx_mnt_id             5.8     mounts are told apart by st_dev
+//	ST_NOSUID in statfs(2)           2.6.36  no mount has the flag
+//	/proc/self/mountinfo             2.6.26  no FUSE file system is trusted
+//	/proc/self/uid_map, gid_map      3.5     no file of UID or GID 65534 is trusted
 
 package autorestart
 
 import (
+	"bytes"
+	"errors"
+	"io"
 	"os"
 	"runtime"
 	"strconv"
@@ -27,6 +35,7 @@ import (
 // fileSystem is the [candidate.System] of this process.
 type fileSystem struct {
 	launchID candidate.ID // of the file at the launch path when the process started
+	mapped   atomic.Bool  // every owner is known, and will be: an ID map is written once
 
 	// interpreted: an interpreter runs this image, see binfmt_misc in proc(5), as an emulator
 	// of its machine. It shows the image as /proc/self/exe to who opens that.
@@ -78,8 +87,14 @@ func (*fileSystem) MayExecute(path string, id candidate.ID) error {
 }
 
 func (*fileSystem) HasCapabilities(f candidate.File) bool {
-	size, _ := unix.Fgetxattr(int(f.(*os.File).Fd()), "security.capability", nil)
-	return size > 0
+	fd := int(f.(*os.File).Fd())
+	if size, _ := unix.Fgetxattr(fd, "security.capability", nil); size <= 0 {
+		return false
+	}
+	// mnt_may_suid in the kernel: execve ignores the capabilities then.
+	var st unix.Statfs_t
+	err := sys.RetryEINTR(func() error { return unix.Fstatfs(fd, &st) })
+	return err != nil || st.Flags&unix.ST_NOSUID == 0
 }
 
 func (*fileSystem) Credentials() candidate.Credentials {
@@ -93,6 +108,157 @@ func (*fileSystem) Credentials() candidate.Credentials {
 		c.Privileged = data[0].Permitted|data[1].Permitted != 0
 	}
 	return c
+}
+
+func (s *fileSystem) Namespace() candidate.Namespace {
+	if s.mapped.Load() {
+		return candidate.Namespace{}
+	}
+	uids, single := readIDMap("/proc/self/uid_map")
+	gids, _ := readIDMap("/proc/self/gid_map")
+	if uids && gids {
+		s.mapped.Store(true)
+		return candidate.Namespace{}
+	}
+	return candidate.Namespace{
+		SomeUID: !uids, UID: readID("/proc/sys/kernel/overflowuid"),
+		SomeGID: !gids, GID: readID("/proc/sys/kernel/overflowgid"),
+		Single: single,
+	}
+}
+
+func readIDMap(path string) (all, single bool) {
+	content, err := readAll(path, make([]byte, 0, 64))
+	if err != nil {
+		return false, false
+	}
+	return candidate.ParseIDMap(content)
+}
+
+// readID returns the default of the kernel where the file can't be read.
+func readID(path string) uint32 {
+	var buf [16]byte
+	content, err := readSmall(path, buf[:])
+	if n, ok := parseDecimal(bytes.TrimSpace(content)); ok && err == nil {
+		return uint32(n)
+	}
+	return 65534
+}
+
+func (*fileSystem) Entry(path string) (candidate.Entry, error) {
+	st, err := sys.Lstat(path)
+	if err != nil {
+		return candidate.Entry{}, err
+	}
+	e := candidate.Entry{ID: candidate.ID(st.FileStat), Directory: st.Directory}
+	if st.Symlink {
+		if e.Target, err = os.Readlink(path); err != nil {
+			return candidate.Entry{}, err
+		}
+	} else {
+		e.ACL, e.ACLErr = readACL(unix.Lgetxattr, path, e.Perm)
+	}
+	e.Mount = mountID(path, unix.AT_SYMLINK_NOFOLLOW, st.Dev)
+	return e, nil
+}
+
+func (s *fileSystem) RunningEntry() (candidate.Entry, error) {
+	id, err := statID(sys.Stat(selfExe))
+	if err != nil {
+		return candidate.Entry{}, err
+	}
+	e := candidate.Entry{ID: id, Mount: mountID(selfExe, 0, id.Dev)}
+	e.ACL, e.ACLErr = readACL(unix.Getxattr, selfExe, id.Perm)
+	return e, nil
+}
+
+// readACL reads system.posix_acl_access, with getxattr or lgetxattr, of a file or a
+// directory with such a mode. The bits of the mode for the group are the mask of the
+// ACL, see acl(5): without that for writing, the ACL lets no user write.
+func readACL(getxattr func(path, attr string, dest []byte) (int, error), path string, perm uint32) ([]byte, error) {
+	const groupWrite, largest = 0o020, 64 << 10 // XATTR_SIZE_MAX
+	if perm&groupWrite == 0 {
+		return nil, nil
+	}
+	buf := make([]byte, 256)
+	read := func() (int, error) { return getxattr(path, "system.posix_acl_access", buf) }
+	n, err := sys.IgnoringEINTR(read)
+	if err == unix.ERANGE {
+		buf = make([]byte, largest)
+		n, err = sys.IgnoringEINTR(read)
+	}
+	switch err {
+	case nil:
+		return buf[:n], nil
+	case unix.ENODATA, unix.EOPNOTSUPP:
+		return nil, nil
+	default:
+		return nil, os.NewSyscallError("getxattr", err)
+	}
+}
+
+// mountID returns the ID that the mount of the path has in /proc/self/mountinfo, or the
+// device where the kernel does not tell the ID. With flags as in statx(2).
+func mountID(path string, flags int, dev uint64) uint64 {
+	if id, ok := statMountID(path, flags); ok {
+		return id
+	}
+	return dev
+}
+
+func statMountID(path string, flags int) (id uint64, ok bool) {
+	var st unix.Statx_t
+	err := sys.RetryEINTR(func() error { return unix.Statx(unix.AT_FDCWD, path, flags, unix.STATX_MNT_ID, &st) })
+	return st.Mnt_id, err == nil && st.Mask&unix.STATX_MNT_ID != 0
+}
+
+func (*fileSystem) Mount(path string) (m candidate.Mount) {
+	var st unix.Statfs_t
+	if err := sys.RetryEINTR(func() error { return unix.Statfs(path, &st) }); err != nil {
+		return candidate.Mount{Err: os.NewSyscallError("statfs", err)}
+	}
+	m.NoSUID = st.Flags&unix.ST_NOSUID != 0
+	if uint32(st.Type) == unix.FUSE_SUPER_MAGIC {
+		m.FUSE = true
+		m.User, m.Err = fuseUser(path)
+	}
+	return m
+}
+
+// fuseUser returns the user who has mounted the FUSE file system at the path.
+func fuseUser(path string) (uint32, error) {
+	field, value := candidate.MountID, ""
+	if id, ok := statMountID(path, 0); ok {
+		value = strconv.FormatUint(id, 10)
+	} else {
+		st, err := sys.Stat(path)
+		if err != nil {
+			return 0, err
+		}
+		field, value = candidate.MountDevice, deviceNumbers(st.Dev)
+	}
+	const largest = 16 << 20 // bytes; a line has about 100
+	f, err := os.Open("/proc/self/mountinfo")
+	if err != nil {
+		return 0, err
+	}
+	defer f.Close()
+	content, err := io.ReadAll(io.LimitReader(f, largest))
+	if err != nil {
+		return 0, err
+	}
+	uid, ok := candidate.FUSEUser(string(content), field, value)
+	if !ok {
+		return 0, errNoFUSEUser
+	}
+	return uid, nil
+}
+
+var errNoFUSEUser = errors.New("/proc/self/mountinfo does not tell who has mounted it by FUSE")
+
+// deviceNumbers formats a device as /proc/self/mountinfo does.
+func deviceNumbers(dev uint64) string {
+	return strconv.FormatUint(uint64(unix.Major(dev)), 10) + ":" + strconv.FormatUint(uint64(unix.Minor(dev)), 10)
 }
 
 // RunningID needs no permission to read the image, unlike OpenRunning. Without /proc it

@@ -38,7 +38,7 @@ func asError(r *candidate.Rejection) error {
 	if r == nil {
 		return nil
 	}
-	return (*RejectedError)(r)
+	return &RejectedError{Path: r.Path, Found: r.Found, Expected: r.Expected, Retryable: r.Retryable, Err: r.Err}
 }
 
 // verifyError returns an error of Verify as a [*RejectedError], and nil as nil.

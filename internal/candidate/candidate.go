@@ -53,6 +53,10 @@ type Rejection struct {
 	// written or its mode still being set.
 	Retryable bool
 
+	// Outside: the reason is not in the file, but in a directory or a symbolic link of its
+	// path, or in its mount. It passes without a change of the file.
+	Outside bool
+
 	Err error // the cause, where it is an error of its own
 }
 
@@ -60,7 +64,7 @@ func (r *Rejection) String() string {
 	return r.Path + ": found " + r.Found + ", expected " + r.Expected
 }
 
-// rejected returns a rejection that lasts until the file changes. It has no path.
+// rejected returns a rejection that does not pass by itself. It has no path.
 func rejected(found, expected string) *Rejection {
 	return &Rejection{Found: found, Expected: expected}
 }

@@ -9,7 +9,8 @@ import (
 
 // Rules are what a candidate is judged by. Make them with [NewRules].
 type Rules struct {
-	// TrustAnyOwner accepts a file whatever its owner and mode are.
+	// TrustAnyOwner accepts a file whoever can write it, or change a directory or a link of
+	// its path.
 	TrustAnyOwner bool
 
 	// Failed is the version that was rolled back, if there is one.
@@ -63,17 +64,16 @@ func (r *Rules) judge(c *Candidate) *Rejection {
 			return rejection
 		}
 	}
-	if !r.TrustAnyOwner {
-		if rejection := checkTrust(r.System.Credentials(), c.ID, r.Running.ID); rejection != nil {
-			return rejection
-		}
+	if rejection := r.checkTrust(c); rejection != nil {
+		return rejection
 	}
 	if err := r.System.MayExecute(c.Path, c.ID); err != nil {
 		return notYet("a file that may not be executed ("+err.Error()+")",
 			"execute permission for this user, on a file system without noexec", err)
 	}
 	if r.lacksCapabilities(c) {
-		return notYet("a file without capabilities", "some, as the running image has: setcap it", nil)
+		return notYet("a file without capabilities, or on a file system mounted with nosuid",
+			"some that count, as the running image has: setcap it, or move it", nil)
 	}
 	if r.System.OpenForWriting(c.File) {
 		return notYet("a file open for writing", "a file that has been closed", nil)

@@ -24,11 +24,25 @@ type System interface {
 	// OpenForWriting reports whether the file is known to be open for writing.
 	OpenForWriting(File) bool
 
-	// HasCapabilities reports whether the file has capabilities, see capabilities(7).
+	// HasCapabilities reports whether the file has capabilities, see capabilities(7), on a
+	// file system where they count.
 	HasCapabilities(File) bool
 
 	// Credentials returns those of this process.
 	Credentials() Credentials
+
+	// Namespace returns what the owners of files mean to this process.
+	Namespace() Namespace
+
+	// Entry returns what is at the absolute path. A symbolic link there is not followed.
+	// An ACL that lets no user write beside the mode need not be told.
+	Entry(path string) (Entry, error)
+
+	// Mount tells of the mount on which the file or directory at the path is.
+	Mount(path string) Mount
+
+	// RunningEntry returns the same of the file that this process executes.
+	RunningEntry() (Entry, error)
 
 	// RunningID returns the ID of the file that this process executes; zero if it is not
 	// known.
@@ -51,10 +65,8 @@ type File interface {
 	io.Closer
 }
 
-// Credentials decide from which other users a process has to be protected.
+// Credentials decide whether a process has to be protected from other users.
 type Credentials struct {
-	EUID uint32
-
 	// Privileged: the process has more rights than its user. It belongs to root, is
 	// setuid or setgid, or has capabilities.
 	Privileged bool
@@ -62,5 +74,5 @@ type Credentials struct {
 
 // CredentialsOf returns the credentials of a process with these IDs and no capabilities.
 func CredentialsOf(uid, euid, gid, egid int) Credentials {
-	return Credentials{EUID: uint32(euid), Privileged: euid == 0 || uid != euid || gid != egid}
+	return Credentials{Privileged: euid == 0 || uid != euid || gid != egid}
 }

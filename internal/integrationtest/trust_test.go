@@ -169,3 +169,31 @@ func TestRootLooksAgainAtTheDirectories(t *testing.T) {
 		t.Errorf("logged %d times", n)
 	}
 }
+
+// A user who owns the running image decides already what root runs. In a sticky directory
+// a user can change only entries of their own.
+func TestRootTrustsDeployUserAndStickyDirectories(t *testing.T) {
+	needRoot(t)
+	for _, tt := range []struct {
+		name    string
+		prepare func(*linkedDaemon) // before the daemon starts
+	}{
+		{"deploy user", func(l *linkedDaemon) {
+			testprocess.Run(t, "chown", "-hR", "12345:12345", l.in("links"), l.in("apps"))
+		}},
+		{"sticky directories", func(l *linkedDaemon) {
+			testprocess.Run(t, "chmod", "1777", l.in("links"), l.in("apps"))
+		}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			l := newLinkedDaemon(t)
+			l.stage(2)
+			tt.prepare(l)
+			l.Start()
+			l.WaitForWatch()
+			l.flip(2, nil)
+			l.WantRestart(2)
+		})
+	}
+}

@@ -25,6 +25,16 @@ func Stat(path string) (FileStat, error) {
 	return fileStat(info, err)
 }
 
+// Lstat tells of an entry what [os.Lstat] does. Its errors are [*os.PathError]s.
+func Lstat(path string) (LinkStat, error) {
+	info, err := os.Lstat(path)
+	if err != nil {
+		return LinkStat{}, err
+	}
+	file, err := fileStat(info, err)
+	return LinkStat{FileStat: file, Directory: info.IsDir(), Symlink: info.Mode()&os.ModeSymlink != 0}, err
+}
+
 // StatFile tells of an open file what [os.File.Stat] does. Its errors are
 // [*os.PathError]s.
 func StatFile(f *os.File) (FileStat, error) {

@@ -15,6 +15,15 @@ func Stat(path string) (FileStat, error) {
 	return fileStat(&st, "stat", path, err)
 }
 
+// Lstat wraps lstat(2). Its errors are [*os.PathError]s.
+func Lstat(path string) (LinkStat, error) {
+	var st unix.Stat_t
+	err := RetryEINTR(func() error { return unix.Lstat(path, &st) })
+	file, err := fileStat(&st, "lstat", path, err)
+	kind := st.Mode & unix.S_IFMT
+	return LinkStat{FileStat: file, Directory: kind == unix.S_IFDIR, Symlink: kind == unix.S_IFLNK}, err
+}
+
 // StatFile wraps fstat(2). Its errors are [*os.PathError]s.
 func StatFile(f *os.File) (FileStat, error) {
 	var st unix.Stat_t

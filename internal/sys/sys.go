@@ -45,3 +45,9 @@ type FileStat struct {
 	Perm         uint32 // the lower twelve bits of the mode
 	Regular      bool
 }
+
+// LinkStat is what lstat(2) tells.
+type LinkStat struct {
+	FileStat
+	Directory, Symlink bool
+}

@@ -50,6 +50,7 @@ type Watcher struct {
 	last     *candidate.Version   // accepted last; nil before
 
 	settled  candidate.ID // the state of a file about which nothing is left to say
+	outside  candidate.ID // that of a file rejected for a reason outside of it; left alone until recheckAt
 	unsteady candidate.ID // the state of a file that is ready once it stays like that
 	log      RejectionLog
 
@@ -62,12 +63,18 @@ type Watcher struct {
 	armed   bool      // the next event is after the last look
 	rearmAt time.Time // when to try again for events; zero if there is no need or no use
 	mode    modeBox
+
+	recheckAt time.Time // when to look again at outside
 }
 
 const (
 	// rearmInterval is the time for which the watcher polls before it tries again for
 	// events.
 	rearmInterval = 15 * time.Second
+
+	// recheckInterval is the time after which a file is looked at again that was rejected
+	// for a reason outside of it. The owner or mode of a directory changes without an event.
+	recheckInterval = 15 * time.Second
 
 	// replaceDelay is the pause before an event source that failed is replaced.
 	replaceDelay = 100 * time.Millisecond
@@ -180,12 +187,13 @@ func (w *Watcher) look() *candidate.Candidate {
 	seen := time.Now()
 	w.lookAgain = false
 	id, err := w.Rules.System.Stat(w.Path)
+	if err == nil && (id == w.settled || id == w.outside && seen.Before(w.recheckAt)) {
+		return nil
+	}
+	w.outside = candidate.ID{}
 	if err != nil {
 		w.log.NotReady(candidate.Unreadable(w.Path, err))
 		w.lookAgain = true // a file that appears is an event, unless it is mounted
-		return nil
-	}
-	if id == w.settled {
 		return nil
 	}
 	c, rejection := candidate.Open(w.Rules.System, w.Path)
@@ -210,6 +218,10 @@ func (w *Watcher) conclude(id candidate.ID, rejection *candidate.Rejection) {
 	case rejection.Retryable:
 		w.log.NotReady(rejection)
 		w.lookAgain = true
+		return
+	case rejection.Outside:
+		w.log.Rejected(rejection)
+		w.outside, w.recheckAt = id, time.Now().Add(recheckInterval)
 		return
 	default:
 		w.log.Rejected(rejection)
@@ -287,12 +299,18 @@ func (w *Watcher) pause(ctx context.Context) error {
 	} else if d := w.retry.Next(); delay == 0 || d < delay {
 		delay = d
 	}
+	if w.outside != (candidate.ID{}) {
+		if d := max(time.Until(w.recheckAt), time.Millisecond); delay == 0 || d < delay {
+			delay = d
+		}
+	}
 	event, err := w.wait(ctx, delay)
 	if err != nil {
 		return err
 	}
 	if event {
 		w.retry.Reset() // the event may tell of all that was missing, a moment early
+		w.recheckAt = time.Time{}
 	}
 	// A missing file may be mounted, and no event tells of that: the watches are then on
 	// the directory below.

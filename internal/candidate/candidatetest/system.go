@@ -5,6 +5,7 @@ package candidatetest
 import (
 	"io"
 	"io/fs"
+	"strings"
 	"sync"
 	"syscall"
 
@@ -12,17 +13,22 @@ import (
 	"github.com/autorestart-go/autorestart/internal/elfimage"
 )
 
-// A System is a [candidate.System] whose files are in memory. There are no
-// directories: a file is found by its whole path. Set the exported fields before the
-// system is used. Its methods may be called by any goroutine.
+// A System is a [candidate.System] whose files are in memory. Every path above a file or
+// a symbolic link is a directory of root. All are on mount 1. Set the exported fields before the system is
+// used. Its methods may be called by any goroutine.
 type System struct {
-	Self   candidate.Credentials
-	Kind   elfimage.Kind    // of the running image
-	Busy   bool             // the running image can't be written
-	Faults map[string]error // by path: answers to Open
+	Self        candidate.Credentials
+	IDs         candidate.Namespace
+	Kind        elfimage.Kind              // of the running image
+	Busy        bool                       // the running image can't be written
+	Faults      map[string]error           // by path: answers to Open
+	EntryFaults map[string]error           // by path: answers to Entry
+	Mounts      map[uint64]candidate.Mount // by [candidate.Entry.Mount]
 
 	mu      sync.Mutex
 	files   map[string]*inode
+	links   map[string]string // targets
+	edits   map[string]func(*candidate.Entry)
 	running *inode
 	inodes  uint64
 	clock   int64 // nanoseconds since 1970; each change takes one
@@ -110,6 +116,14 @@ func (s *System) Remove(path string) {
 	delete(s.files, path)
 }
 
+// Rename gives the file at a path another one.
+func (s *System) Rename(from, to string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.files[to] = s.files[from]
+	delete(s.files, from)
+}
+
 // Run makes the file at the path the running image.
 func (s *System) Run(path string) {
 	s.mu.Lock()
@@ -126,11 +140,108 @@ func (s *System) OpenFiles() int {
 	return s.open
 }
 
+// Symlink makes a symbolic link of root.
+func (s *System) Symlink(target, path string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.links == nil {
+		s.links = map[string]string{}
+	}
+	s.links[path] = target
+}
+
+// Edit has edit change what Entry tells of a path from now, or RunningEntry of [Running].
+// To change a file, use Change.
+func (s *System) Edit(path string, edit func(*candidate.Entry)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.edits == nil {
+		s.edits = map[string]func(*candidate.Entry){}
+	}
+	s.edits[path] = edit
+}
+
+// find follows symbolic links.
 func (s *System) find(op, path string) (*inode, error) {
-	if n := s.files[path]; n != nil {
+	steps := candidate.PathSteps(path, s.readLink)
+	last := steps[len(steps)-1]
+	if n := s.files[join(last.Dir, last.Name)]; n != nil {
 		return n, nil
 	}
 	return nil, &fs.PathError{Op: op, Path: path, Err: syscall.ENOENT}
+}
+
+func join(dir, name string) string { return strings.TrimSuffix(dir, "/") + "/" + name }
+
+func (s *System) readLink(path string) (string, error) {
+	if s.files[path] == nil && s.links[path] == "" && !s.isDirectory(path) {
+		return "", &fs.PathError{Op: "readlink", Path: path, Err: syscall.ENOENT}
+	}
+	return s.links[path], nil
+}
+
+func (s *System) isDirectory(path string) bool {
+	if path == "/" {
+		return true
+	}
+	for name := range s.files {
+		if strings.HasPrefix(name, path+"/") {
+			return true
+		}
+	}
+	for name := range s.links {
+		if strings.HasPrefix(name, path+"/") {
+			return true
+		}
+	}
+	return false
+}
+
+func (s *System) Entry(path string) (candidate.Entry, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.EntryFaults[path]; err != nil {
+		return candidate.Entry{}, err
+	}
+	target, err := s.readLink(path)
+	if err != nil {
+		return candidate.Entry{}, err
+	}
+	e := candidate.Entry{Target: target, Mount: 1}
+	switch n := s.files[path]; {
+	case n != nil:
+		e.ID = n.id
+	case target != "":
+		e.Perm = 0o777
+	default:
+		e.Perm, e.Directory = 0o755, true
+	}
+	return s.edited(path, e), nil
+}
+
+// Mount tells of a directory or a file: the path is not to lead to a symbolic link.
+func (s *System) Mount(path string) candidate.Mount {
+	e, err := s.Entry(path)
+	if err != nil || e.Target != "" {
+		return candidate.Mount{Err: syscall.EINVAL}
+	}
+	return s.Mounts[e.Mount]
+}
+
+func (s *System) edited(path string, e candidate.Entry) candidate.Entry {
+	if edit := s.edits[path]; edit != nil {
+		edit(&e)
+	}
+	return e
+}
+
+func (s *System) RunningEntry() (candidate.Entry, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.running == nil {
+		return candidate.Entry{}, fs.ErrNotExist
+	}
+	return s.edited(Running, candidate.Entry{ID: s.running.id, Mount: 1}), nil
 }
 
 func (s *System) Open(path string) (candidate.File, error) {
@@ -183,6 +294,7 @@ func (s *System) HasCapabilities(f candidate.File) bool {
 }
 
 func (s *System) Credentials() candidate.Credentials { return s.Self }
+func (s *System) Namespace() candidate.Namespace     { return s.IDs }
 func (s *System) RunningKind() elfimage.Kind         { return s.Kind }
 func (s *System) RunningIsBusy() bool                { return s.Busy }
 
@@ -195,7 +307,7 @@ func (s *System) RunningID() candidate.ID {
 	return s.running.id
 }
 
-// Running is the path in Faults for [System.OpenRunning].
+// Running is the path in Faults for [System.OpenRunning], and for [System.Edit].
 const Running = "the running image"
 
 func (s *System) OpenRunning() (candidate.File, error) {
