@@ -17,7 +17,8 @@ type RejectedError struct {
 
 	// Retryable: the file may become acceptable as it is, because it is still being
 	// written or its mode still being set. It is looked at again soon; otherwise it is
-	// left alone until it changes.
+	// left alone until it changes, or for 15 seconds if the reason is a directory, a
+	// symbolic link or the mount.
 	Retryable bool
 
 	Err error // the underlying error; nil if there is none

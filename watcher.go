@@ -27,10 +27,18 @@ type Watcher struct {
 	// only after events.
 	PollInterval time.Duration
 
-	// TrustAnyOwner lifts the rule that a process with more rights than its user
-	// (root, setuid, capabilities) takes no new version that belongs to another user
-	// than root, itself or the owner of the running image, or that others can write
-	// who couldn't write the running image.
+	// TrustAnyOwner lifts the rule that a process with more rights than its user (root,
+	// setuid, setgid, capabilities) takes no new version that other users have chosen.
+	// Without TrustAnyOwner, only root and the users who can write the running image may be
+	// able to write the file, the directories and the symbolic links of its path, by owner,
+	// mode and POSIX ACL. In a sticky directory only its owner counts. Owners prove nothing
+	//   - on a FUSE file system that another user has mounted
+	//   - of a file on a mount with nosuid, where execve(2) itself ignores them, unless the
+	//     running image is on it, too
+	//   - if the user namespace of the process does not know them.
+	//
+	// A version that is rejected for its path or its mount is looked at again every 15
+	// seconds. Systems other than Linux tell owners and modes, and nothing of ACLs and mounts.
 	TrustAnyOwner bool
 
 	// Logger receives why a file at the path is not executed, and changes of the

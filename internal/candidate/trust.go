@@ -16,8 +16,8 @@ type trust struct {
 	running    Entry
 	principals []principal // who can write the running image
 	namespace  Namespace
-	root       uint64   // the mount of the root directory
-	mounts     []uint64 // that have been judged
+	last       Mount  // that was asked for
+	lastID     uint64 // its ID
 }
 
 // checkTrust rejects a candidate by which other users could have this process run what
@@ -41,9 +41,6 @@ func (r *Rules) checkTrust(c *Candidate) *Rejection {
 		if err != nil {
 			rejection = Unreadable("", err)
 			return "", err
-		}
-		if path == "/" {
-			t.root = e.Mount
 		}
 		if rejection = t.check(path, &e); rejection != nil {
 			return "", errUntrusted
@@ -94,25 +91,28 @@ func (t *trust) check(path string, e *Entry) *Rejection {
 }
 
 // checkMount rejects an entry on a mount where owners prove nothing. The running image
-// was executed from its own mount: whoever decides there could have written it. The
-// process lives on the mount of the root directory with all that it uses, so that the
-// flag nosuid there, as in some containers, says nothing of a candidate.
+// was executed from its own mount: whoever decides there could have written it.
 func (t *trust) checkMount(entryPath string, e *Entry) *Rejection {
-	known := e.Mount != 0
-	if known && (e.Mount == t.running.Mount || slices.Contains(t.mounts, e.Mount)) {
+	// Without /proc only the device of the running image is known.
+	if e.Mount == t.running.Mount && e.Mount != 0 || t.running.Mount == 0 && e.Dev == t.running.Dev && e.Dev != 0 {
 		return nil
 	}
-	at := entryPath
-	if e.Target != "" {
-		at = path.Dir(at) // a link is on the mount of its directory
-	}
-	m := t.system.Mount(at)
-	w, ok := m.writer()
-	if ok && !t.trusts(w) && !(w.by == byNoSUID && known && e.Mount == t.root) {
+	m := t.mountOf(entryPath, e)
+	if w, ok := m.writer(e); ok && !t.trusts(w) {
 		return t.rejection(entryPath, e, w, m.Err)
 	}
-	t.mounts = append(t.mounts, e.Mount)
 	return nil
+}
+
+// mountOf asks the system once for each of the mounts that follow one another.
+func (t *trust) mountOf(entryPath string, e *Entry) Mount {
+	if e.Mount == 0 || e.Mount != t.lastID {
+		if e.Target != "" {
+			entryPath = path.Dir(entryPath) // a link is on the mount of its directory
+		}
+		t.lastID, t.last = e.Mount, t.system.Mount(entryPath)
+	}
+	return t.last
 }
 
 func (t *trust) trusts(w writer) bool {
@@ -177,10 +177,10 @@ func (t *trust) describe(e *Entry, w writer, err error) (found, expected string)
 	case byACLGroup:
 		return "GID " + whom + " can write by its ACL", ownerWrites + "setfacl -x g:" + id + " it"
 	case byFUSE:
-		return "is on a FUSE file system of UID " + id, "one on a file system that root has mounted: move the program there"
+		return "is on a FUSE file system of UID " + id, "one on a file system that root has mounted: move it there"
 	case byNoSUID:
 		return "is on a file system mounted with nosuid, where owners prove nothing",
-			"one on the mount of the running image, or on one without nosuid: move the program there"
+			"one on the mount of the running image, or on one without nosuid: move it there"
 	case byMount:
 		return "is on a file system whose owners may prove nothing (" + Cause(err).Error() + ")", "one on another file system"
 	default:

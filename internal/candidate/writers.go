@@ -97,15 +97,16 @@ func (e *Entry) writers() []writer {
 	return append(all, named...)
 }
 
-// writer returns who decides about every entry of the mount beside root, if anyone does:
-// the user who serves it; or any user, if the kernel itself believes no owner there.
-func (m *Mount) writer() (w writer, ok bool) {
+// writer returns who decides about an entry on the mount beside root, if anyone does: the
+// user who serves the file system; or any user, for a file to be executed where execve
+// itself believes no owner.
+func (m *Mount) writer(e *Entry) (w writer, ok bool) {
 	switch {
 	case m.Err != nil:
 		return writer{by: byMount}, true
 	case m.FUSE && m.User != 0:
 		return writer{byFUSE, m.User}, true
-	case m.NoSUID:
+	case m.NoSUID && e.Regular:
 		return writer{by: byNoSUID}, true
 	default:
 		return writer{}, false

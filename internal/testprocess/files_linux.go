@@ -9,18 +9,24 @@ import (
 )
 
 // MemoryDir returns a new directory, on tmpfs where there is one of some size that
-// programs can be executed on.
+// programs can be executed on, with their capabilities and for root, see nosuid in
+// mount(8).
 func MemoryDir(t testing.TB) string {
 	t.Helper()
-	const noExec = 8 // ST_NOEXEC
+	const noExec, noSUID = 8, 2 // ST_NOEXEC, ST_NOSUID
+	parent := "/dev/shm"
 	var fs syscall.Statfs_t
-	err := syscall.Statfs("/dev/shm", &fs)
-	if err != nil || fs.Flags&noExec != 0 || uint64(fs.Bavail)*uint64(fs.Bsize) < 1<<30 {
-		return t.TempDir()
+	err := syscall.Statfs(parent, &fs)
+	if err != nil || fs.Flags&(noExec|noSUID) != 0 || uint64(fs.Bavail)*uint64(fs.Bsize) < 1<<30 {
+		parent = "" // os.TempDir
 	}
-	dir, err := os.MkdirTemp("/dev/shm", "autorestart")
+	// Not [testing.T.TempDir], in which no other user can execute anything.
+	dir, err := os.MkdirTemp(parent, "autorestart")
+	if err != nil && parent != "" {
+		dir, err = os.MkdirTemp("", "autorestart")
+	}
 	if err != nil {
-		return t.TempDir()
+		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	return dir
