@@ -81,7 +81,7 @@ func (*fileSystem) Entry(path string) (candidate.Entry, error) {
 }
 
 // Mount tells nothing.
-func (*fileSystem) Mount(string) candidate.Mount { return candidate.Mount{} }
+func (*fileSystem) Mount(string, uint64) candidate.Mount { return candidate.Mount{} }
 
 func (s *fileSystem) RunningEntry() (candidate.Entry, error) {
 	return candidate.Entry{ID: s.launchID}, nil

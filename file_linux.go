@@ -18,7 +18,6 @@ package autorestart
 import (
 	"bytes"
 	"errors"
-	"io"
 	"os"
 	"runtime"
 	"strconv"
@@ -132,14 +131,14 @@ func readIDMap(path string) (all, single bool) {
 	if err != nil {
 		return false, false
 	}
-	return candidate.ParseIDMap(content)
+	return candidate.ParseIDMap(string(content))
 }
 
 // readID returns the default of the kernel where the file can't be read.
 func readID(path string) uint32 {
 	var buf [16]byte
 	content, err := readSmall(path, buf[:])
-	if n, ok := parseDecimal(bytes.TrimSpace(content)); ok && err == nil {
+	if n, ok := parseDecimal(bytes.TrimSuffix(content, []byte{'\n'})); ok && err == nil {
 		return uint32(n)
 	}
 	return 65534
@@ -156,7 +155,7 @@ func (*fileSystem) Entry(path string) (candidate.Entry, error) {
 			return candidate.Entry{}, err
 		}
 	} else {
-		e.ACL, e.ACLErr = readACL(unix.Lgetxattr, path, e.Perm)
+		e.ACL, e.ACLErr = readACL(path, e.Perm)
 	}
 	e.Mount = mountID(path, unix.AT_SYMLINK_NOFOLLOW, st.Dev)
 	return e, nil
@@ -168,20 +167,20 @@ func (s *fileSystem) RunningEntry() (candidate.Entry, error) {
 		return candidate.Entry{}, err
 	}
 	e := candidate.Entry{ID: id, Mount: mountID(selfExe, 0, id.Dev)}
-	e.ACL, e.ACLErr = readACL(unix.Getxattr, selfExe, id.Perm)
+	e.ACL, e.ACLErr = readACL(selfExe, id.Perm)
 	return e, nil
 }
 
-// readACL reads system.posix_acl_access, with getxattr or lgetxattr, of a file or a
-// directory with such a mode. The bits of the mode for the group are the mask of the
-// ACL, see acl(5): without that for writing, the ACL lets no user write.
-func readACL(getxattr func(path, attr string, dest []byte) (int, error), path string, perm uint32) ([]byte, error) {
+// readACL reads system.posix_acl_access of a file or a directory with such a mode. The
+// bits of the mode for the group are the mask of the ACL, see acl(5): without the one for
+// writing, the ACL lets no user write.
+func readACL(path string, perm uint32) ([]byte, error) {
 	const groupWrite, largest = 0o020, 64 << 10 // XATTR_SIZE_MAX
 	if perm&groupWrite == 0 {
 		return nil, nil
 	}
 	buf := make([]byte, 256)
-	read := func() (int, error) { return getxattr(path, "system.posix_acl_access", buf) }
+	read := func() (int, error) { return unix.Getxattr(path, "system.posix_acl_access", buf) }
 	n, err := sys.IgnoringEINTR(read)
 	if err == unix.ERANGE {
 		buf = make([]byte, largest)
@@ -197,61 +196,37 @@ func readACL(getxattr func(path, attr string, dest []byte) (int, error), path st
 	}
 }
 
-// mountID returns the ID that the mount of the path has in /proc/self/mountinfo, or the
-// device where the kernel does not tell the ID. With flags as in statx(2).
+// mountID returns the ID of the mount of the path, or the device where the kernel does not
+// tell the ID. The flags are those of statx(2).
 func mountID(path string, flags int, dev uint64) uint64 {
-	if id, ok := statMountID(path, flags); ok {
-		return id
-	}
-	return dev
-}
-
-func statMountID(path string, flags int) (id uint64, ok bool) {
 	var st unix.Statx_t
 	err := sys.RetryEINTR(func() error { return unix.Statx(unix.AT_FDCWD, path, flags, unix.STATX_MNT_ID, &st) })
-	return st.Mnt_id, err == nil && st.Mask&unix.STATX_MNT_ID != 0
+	if err != nil || st.Mask&unix.STATX_MNT_ID == 0 {
+		return dev
+	}
+	return st.Mnt_id
 }
 
-func (*fileSystem) Mount(path string) (m candidate.Mount) {
+func (*fileSystem) Mount(path string, dev uint64) (m candidate.Mount) {
 	var st unix.Statfs_t
 	if err := sys.RetryEINTR(func() error { return unix.Statfs(path, &st) }); err != nil {
-		return candidate.Mount{Err: os.NewSyscallError("statfs", err)}
+		m.Err = os.NewSyscallError("statfs", err)
+		return m
 	}
 	m.NoSUID = st.Flags&unix.ST_NOSUID != 0
-	if uint32(st.Type) == unix.FUSE_SUPER_MAGIC {
-		m.FUSE = true
-		m.User, m.Err = fuseUser(path)
+	if uint32(st.Type) != unix.FUSE_SUPER_MAGIC {
+		return m
 	}
+	content, err := readAll("/proc/self/mountinfo", nil)
+	uid, ok := candidate.FUSEUser(string(content), deviceNumbers(dev))
+	switch {
+	case err != nil:
+		m.Err = err
+	case !ok:
+		m.Err = errNoFUSEUser
+	}
+	m.FUSEUser = uid
 	return m
-}
-
-// fuseUser returns the user who has mounted the FUSE file system at the path.
-func fuseUser(path string) (uint32, error) {
-	field, value := candidate.MountID, ""
-	if id, ok := statMountID(path, 0); ok {
-		value = strconv.FormatUint(id, 10)
-	} else {
-		st, err := sys.Stat(path)
-		if err != nil {
-			return 0, err
-		}
-		field, value = candidate.MountDevice, deviceNumbers(st.Dev)
-	}
-	const largest = 16 << 20 // bytes; a line has about 100
-	f, err := os.Open("/proc/self/mountinfo")
-	if err != nil {
-		return 0, err
-	}
-	defer f.Close()
-	content, err := io.ReadAll(io.LimitReader(f, largest))
-	if err != nil {
-		return 0, err
-	}
-	uid, ok := candidate.FUSEUser(string(content), field, value)
-	if !ok {
-		return 0, errNoFUSEUser
-	}
-	return uid, nil
 }
 
 var errNoFUSEUser = errors.New("/proc/self/mountinfo does not tell who has mounted it by FUSE")

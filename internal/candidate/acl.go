@@ -1,7 +1,5 @@
 package candidate
 
-import "encoding/binary"
-
 // The form of system.posix_acl_access, linux/posix_acl_xattr.h: a version, and entries
 // of a tag, permissions and an ID, all little-endian.
 const (
@@ -24,13 +22,12 @@ const (
 // write, or false for an ACL that is not as acl(5) says.
 func aclWriters(acl []byte, gid uint32) (writers []writer, ok bool) {
 	if len(acl) < aclHeaderSize || (len(acl)-aclHeaderSize)%aclEntrySize != 0 ||
-		binary.LittleEndian.Uint32(acl) != aclVersion {
+		uint32At(acl) != aclVersion {
 		return nil, false
 	}
 	mask, seen := uint16(aclPerms), uint16(0)
 	for entries := acl[aclHeaderSize:]; len(entries) > 0; entries = entries[aclEntrySize:] {
-		tag, perms := binary.LittleEndian.Uint16(entries), binary.LittleEndian.Uint16(entries[2:])
-		id := binary.LittleEndian.Uint32(entries[4:])
+		tag, perms, id := uint16At(entries), uint16At(entries[2:]), uint32At(entries[4:])
 		writes := perms&aclWrite != 0
 		switch tag {
 		case aclUser:
@@ -68,3 +65,8 @@ func aclWriters(acl []byte, gid uint32) (writers []writer, ok bool) {
 	}
 	return writers, true
 }
+
+// Not by encoding/binary, which would add 30 kB to a program that has no other use for it.
+
+func uint16At(b []byte) uint16 { return uint16(b[0]) | uint16(b[1])<<8 }
+func uint32At(b []byte) uint32 { return uint32(uint16At(b)) | uint32(uint16At(b[2:]))<<16 }

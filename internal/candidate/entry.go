@@ -1,9 +1,6 @@
 package candidate
 
-import (
-	"strconv"
-	"strings"
-)
+import "strings"
 
 // An Entry is what a directory has under a name: a file, a directory or a symbolic
 // link.
@@ -25,9 +22,9 @@ type Entry struct {
 type Mount struct {
 	NoSUID bool // mounted with nosuid, see mount(8)
 
-	// FUSE: a process serves the file system and makes up the owners, see fuse(4).
-	FUSE bool
-	User uint32 // who has mounted it, if FUSE
+	// FUSEUser is not root, if there is one: a process of this user serves the file system
+	// and makes up the owners, see fuse(4).
+	FUSEUser uint32
 
 	Err error // why the rest is not known
 }
@@ -49,72 +46,79 @@ func (n Namespace) unknownUser(uid uint32) bool { return n.SomeUID && uid == n.U
 // unknownGroup is unknownUser for groups.
 func (n Namespace) unknownGroup(gid uint32) bool { return n.SomeGID && gid == n.GID }
 
-// allIDs is the number of IDs in the initial user namespace: -1 is none.
-const allIDs = 1<<32 - 1
-
-// ParseIDMap parses /proc/self/uid_map or gid_map. It reports whether every ID of the
-// system is mapped to itself, and whether the map has no ID but one, which is not 0 in
-// the parent namespace.
-func ParseIDMap(content []byte) (all, single bool) {
-	line, rest, _ := strings.Cut(string(content), "\n")
-	fields := strings.Fields(line)
-	if rest != "" || len(fields) != 3 {
+// ParseIDMap parses /proc/self/uid_map or gid_map: lines of the first ID here, the first
+// ID in the parent namespace, and their number, with ten digits or spaces each. It
+// reports whether every ID of the system is mapped to itself, and whether the map has no
+// ID but one, which is not 0 in the parent namespace.
+func ParseIDMap(content string) (all, single bool) {
+	const initial = "         0          0 4294967295\n"
+	if len(content) != len(initial) || content[len(initial)-1] != '\n' { // one line
 		return false, false
 	}
-	var n [3]uint64
-	for i, field := range fields {
-		var err error
-		if n[i], err = strconv.ParseUint(field, 10, 32); err != nil {
-			return false, false
-		}
-	}
-	return n == [3]uint64{0, 0, allIDs}, n[1] != 0 && n[2] == 1
+	parent, number := content[11:21], content[22:32]
+	return content == initial, number == "         1" && parent != "         0"
 }
 
-// Fields of a line in /proc/self/mountinfo, see proc_pid_mountinfo(5).
-const (
-	MountID        = 0 // as statx(2) tells it
-	MountDevice    = 2 // MAJOR:MINOR
-	firstMountTags = 6 // any number of them, then a hyphen
-)
-
-// FUSEUser finds a mount in the content of /proc/self/mountinfo by one of its fields. It
-// returns the user who has mounted it. For virtiofs, which only root can mount, that is
-// root.
-func FUSEUser(content string, field int, value string) (uid uint32, ok bool) {
-	for line := range strings.Lines(content) {
-		// Not strings.Fields: the user chooses the source, and an empty one is a field.
-		fields := strings.Split(strings.TrimSuffix(line, "\n"), " ")
-		if len(fields) <= firstMountTags || fields[field] != value {
-			continue
+// FUSEUser finds a mount in the content of /proc/self/mountinfo, see
+// proc_pid_mountinfo(5), by its device as MAJOR:MINOR. It returns the user who has
+// mounted it. For virtiofs, which only root can mount, that is root.
+func FUSEUser(content, device string) (uid uint32, ok bool) {
+	const deviceField = 2
+	const firstTag = 6 // any number of them; then a hyphen, type, source and options
+	for content != "" {
+		var line string
+		line, content, _ = strings.Cut(content, "\n")
+		for i, more := 0, true; more; i++ {
+			// The user chooses the source, which may be empty: each space separates two fields.
+			var field string
+			field, line, more = strings.Cut(line, " ")
+			switch {
+			case i == deviceField && field != device:
+				more = false
+			case i >= firstTag && field == "-":
+				return superUser(line)
+			}
 		}
-		tail := fields[firstMountTags:]
-		for len(tail) > 0 && tail[0] != "-" {
-			tail = tail[1:]
-		}
-		if len(tail) != 4 { // hyphen, type, source, options
-			return 0, false
-		}
-		if tail[1] == "virtiofs" {
-			return 0, true
-		}
-		return fuseUserOption(tail[3])
 	}
 	return 0, false
 }
 
-// fuseUserOption returns the value of the option user_id, which must be there once.
-func fuseUserOption(options string) (uid uint32, ok bool) {
-	for option := range strings.SplitSeq(options, ",") {
-		value, is := strings.CutPrefix(option, "user_id=")
+// superUser returns the user who has mounted a file system, by the end of its line in
+// mountinfo: type, source and options.
+func superUser(tail string) (uid uint32, ok bool) {
+	kind, rest, _ := strings.Cut(tail, " ")
+	_, options, _ := strings.Cut(rest, " ")
+	switch {
+	case strings.Contains(options, " "):
+		return 0, false
+	case kind == "virtiofs":
+		return 0, true
+	}
+	for options != "" { // user_id must be there once
+		var option string
+		option, options, _ = strings.Cut(options, ",")
+		digits, is := strings.CutPrefix(option, "user_id=")
 		if !is {
 			continue
 		}
-		n, err := strconv.ParseUint(value, 10, 32)
-		if err != nil || ok {
+		if ok {
 			return 0, false
 		}
-		uid, ok = uint32(n), true
+		if uid, ok = parseID(digits); !ok {
+			return 0, false
+		}
 	}
 	return uid, ok
+}
+
+// parseID parses a decimal number. The errors of strconv would add some kB to a program.
+func parseID(s string) (id uint32, ok bool) {
+	var n uint64
+	for i := range len(s) {
+		c := s[i]
+		if n = 10*n + uint64(c-'0'); c < '0' || c > '9' || n > noID {
+			return 0, false
+		}
+	}
+	return uint32(n), s != ""
 }

@@ -38,8 +38,9 @@ type System interface {
 	// An ACL that lets no user write beside the mode need not be told.
 	Entry(path string) (Entry, error)
 
-	// Mount tells of the mount on which the file or directory at the path is.
-	Mount(path string) Mount
+	// Mount tells of the mount on which the file or directory at the path is, whose device
+	// is dev.
+	Mount(path string, dev uint64) Mount
 
 	// RunningEntry returns the same of the file that this process executes.
 	RunningEntry() (Entry, error)

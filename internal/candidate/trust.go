@@ -110,7 +110,7 @@ func (t *trust) mountOf(entryPath string, e *Entry) Mount {
 		if e.Target != "" {
 			entryPath = path.Dir(entryPath) // a link is on the mount of its directory
 		}
-		t.lastID, t.last = e.Mount, t.system.Mount(entryPath)
+		t.lastID, t.last = e.Mount, t.system.Mount(entryPath, e.Dev)
 	}
 	return t.last
 }

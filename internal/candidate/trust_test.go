@@ -70,17 +70,15 @@ const (
 	fuse
 	otherFuse
 	fuseNosuid
-	fuseOfRoot
 	unknown
 )
 
 var mounts = map[uint64]candidate.Mount{
 	nosuid:      {NoSUID: true},
 	otherNosuid: {NoSUID: true},
-	fuse:        {FUSE: true, User: 1000},
-	otherFuse:   {FUSE: true, User: 1000},
-	fuseNosuid:  {FUSE: true, User: 1000, NoSUID: true},
-	fuseOfRoot:  {FUSE: true},
+	fuse:        {FUSEUser: 1000},
+	otherFuse:   {FUSEUser: 1000},
+	fuseNosuid:  {FUSEUser: 1000, NoSUID: true},
 	unknown:     {Err: syscall.EACCES},
 }
 
@@ -179,7 +177,6 @@ func TestTrust(t *testing.T) {
 			candidatetest.Running: on(otherNosuid)}, found: "a file that is on a file system mounted with nosuid, where owners prove nothing"},
 		"FUSE of a user": {edits: edits{"/srv/releases": on(fuseNosuid)},
 			found: releases + "is on a FUSE file system of UID 1000", want: "one on a file system that root has mounted: move it there" + mend},
-		"FUSE of root": {edits: edits{"/srv/releases": on(fuseOfRoot)}},
 		"root directory on FUSE of a user": {edits: edits{"/": on(fuse)},
 			found: "the directory /, which is on a FUSE file system of UID 1000"},
 		"FUSE of a deploy user": {edits: edits{release: on(fuse)}, running: file(1000, 0, 0o755)},

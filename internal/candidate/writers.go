@@ -104,8 +104,8 @@ func (m *Mount) writer(e *Entry) (w writer, ok bool) {
 	switch {
 	case m.Err != nil:
 		return writer{by: byMount}, true
-	case m.FUSE && m.User != 0:
-		return writer{byFUSE, m.User}, true
+	case m.FUSEUser != 0:
+		return writer{byFUSE, m.FUSEUser}, true
 	case m.NoSUID && e.Regular:
 		return writer{by: byNoSUID}, true
 	default:

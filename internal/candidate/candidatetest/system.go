@@ -220,7 +220,7 @@ func (s *System) Entry(path string) (candidate.Entry, error) {
 }
 
 // Mount tells of a directory or a file: the path is not to lead to a symbolic link.
-func (s *System) Mount(path string) candidate.Mount {
+func (s *System) Mount(path string, _ uint64) candidate.Mount {
 	e, err := s.Entry(path)
 	if err != nil || e.Target != "" {
 		return candidate.Mount{Err: syscall.EINVAL}
