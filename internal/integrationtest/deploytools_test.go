@@ -122,10 +122,7 @@ func TestDeployedWithCapabilities(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("setcap is for root alone")
 	}
-	var fs unix.Statfs_t
-	if err := unix.Statfs(testprocess.MemoryDir(t), &fs); err != nil || fs.Flags&unix.ST_NOSUID != 0 {
-		t.Skipf("no directory where capabilities count: mount flags %#x, %v", fs.Flags, err)
-	}
+	needCapabilities(t, testprocess.MemoryDir(t))
 	setcap := func(t *testing.T, name string) {
 		t.Helper()
 		testprocess.Run(t, "setcap", "cap_net_bind_service=+ep", name)
@@ -158,4 +155,13 @@ func TestDeployedWithCapabilities(t *testing.T) {
 		setcap(t, d.Path)
 		d.WantRestart(2)
 	})
+}
+
+// needCapabilities skips the test if capabilities of files don't count in a directory.
+func needCapabilities(t *testing.T, dir string) {
+	t.Helper()
+	var fs unix.Statfs_t
+	if err := unix.Statfs(dir, &fs); err != nil || fs.Flags&unix.ST_NOSUID != 0 {
+		t.Skipf("capabilities of files don't count in %s: mount flags %#x, %v", dir, fs.Flags, err)
+	}
 }

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/autorestart-go/autorestart/internal/daemontest"
@@ -196,4 +197,28 @@ func TestRootTrustsDeployUserAndStickyDirectories(t *testing.T) {
 			l.WantRestart(2)
 		})
 	}
+}
+
+// A process with capabilities is not in the hands of the other processes of its user,
+// which have none.
+func TestCapableTrustsNoFileOfItsOwnUser(t *testing.T) {
+	needKernelTrust(t)
+	testprocess.NeedTool(t, "setcap")
+	setcap := func(name string) { testprocess.Run(t, "setcap", "cap_net_bind_service=+ep", name) }
+	d := program.New(t)
+	needCapabilities(t, filepath.Dir(d.Path))
+	setcap(d.Path)
+	d.Cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: stranger, Gid: stranger}}
+	d.Start()
+	d.WaitForWatch()
+	d.Write(d.Path+".new", daemontest.Image(t, 2))
+	if err := os.Chown(d.Path+".new", stranger, stranger); err != nil {
+		t.Fatal(err)
+	}
+	setcap(d.Path + ".new")
+	d.Rename(d.Path+".new", d.Path)
+	wantRejected(d, "belongs to UID 65534")
+	testprocess.Run(t, "chown", "0:0", d.Path)
+	setcap(d.Path) // chown has removed them
+	d.WantRestart(2)
 }
