@@ -127,7 +127,8 @@ func (s *fileSystem) Namespace() candidate.Namespace {
 }
 
 func readIDMap(path string) (all, single bool) {
-	content, err := readAll(path, make([]byte, 0, 64))
+	const most = 64 << 10 // 340 lines
+	content, err := readAll(path, make([]byte, 0, 64), most)
 	if err != nil {
 		return false, false
 	}
@@ -217,7 +218,8 @@ func (*fileSystem) Mount(path string, dev uint64) (m candidate.Mount) {
 	if uint32(st.Type) != unix.FUSE_SUPER_MAGIC {
 		return m
 	}
-	content, err := readAll("/proc/self/mountinfo", nil)
+	const most = 32 << 20 // 100,000 mounts are the limit of a namespace, fs.mount-max
+	content, err := readAll("/proc/self/mountinfo", nil, most)
 	uid, ok := candidate.FUSEUser(string(content), deviceNumbers(dev))
 	switch {
 	case err != nil:
