@@ -103,8 +103,8 @@ func (w *Watcher) Next(ctx context.Context) (*candidate.Candidate, error) {
 			if w.arm() {
 				continue
 			}
-			w.prewarm()
 		}
+		w.prewarm()
 		if err := w.pause(ctx); err != nil {
 			return nil, err
 		}
