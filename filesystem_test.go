@@ -393,8 +393,8 @@ func TestSparseCandidate(t *testing.T) {
 		if same, err := rules.Running.SameContent(c); err != nil || same {
 			t.Errorf("taken for the running image: %t, %v", same, err)
 		}
-		if r := rules.Judge(c); r != nil {
-			t.Error(r)
+		if r := rules.Judge(c); r == nil || !strings.Contains(r.Expected, "at most 4 GiB") {
+			t.Errorf("rejected as %v", r)
 		}
 		elfimage.ReadBuild(c.File, c.ID.Size)
 	})

@@ -47,7 +47,13 @@ func (r *Rules) Judge(c *Candidate) *Rejection {
 	return r.judge(c).at(c.Path)
 }
 
+// maxSize is far beyond any program. A file of zeros can have any size.
+const maxSize = 4 << 30 // bytes
+
 func (r *Rules) judge(c *Candidate) *Rejection {
+	if c.ID.Size > maxSize {
+		return rejected("a file of "+strconv.FormatInt(c.ID.Size, 10)+" bytes", "an executable of at most 4 GiB")
+	}
 	if rejection := r.checkFailed(c.ID); rejection != nil {
 		return rejection
 	}
