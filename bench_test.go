@@ -143,8 +143,8 @@ func BenchmarkBinarySize(b *testing.B) {
 	b.ReportMetric(0, "ns/op")
 	b.ReportMetric(toEmpty, "kB-on-empty")
 	b.ReportMetric(toHTTP, "kB-on-net/http")
-	if toEmpty > 690 || toHTTP > 330 {
-		b.Errorf("RestartOnChange adds %.1f kB to an empty program (limit 690), %.1f kB to one that serves net/http (limit 330)", toEmpty, toHTTP)
+	if toEmpty > 740 || toHTTP > 375 {
+		b.Errorf("RestartOnChange adds %.1f kB to an empty program (limit 740), %.1f kB to one that serves net/http (limit 375)", toEmpty, toHTTP)
 	}
 }
 
