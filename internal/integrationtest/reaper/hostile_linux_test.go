@@ -315,14 +315,15 @@ func TestFalseChildrenFile(t *testing.T) {
 // A child says where in its memory its arguments are, and may say that they are all of a
 // terabyte.
 
-// endlessArguments makes a terabyte of zeros the arguments of this process.
+// endlessArguments makes a terabyte of zeros the arguments of this process; a gigabyte where
+// the address space is small.
 func endlessArguments() unix.Errno {
-	const size = 1 << 40
-	start, _, errno := unix.Syscall6(unix.SYS_MMAP, 0, size, unix.PROT_READ,
-		unix.MAP_PRIVATE|unix.MAP_ANONYMOUS|unix.MAP_NORESERVE, ^uintptr(0), 0)
-	if errno != 0 {
-		return errno
+	zeros, err := unix.Mmap(-1, 0, 1<<min(40, strconv.IntSize-2), unix.PROT_READ,
+		unix.MAP_PRIVATE|unix.MAP_ANONYMOUS|unix.MAP_NORESERVE)
+	if err != nil {
+		return err.(unix.Errno)
 	}
+	start, size := uintptr(unsafe.Pointer(unsafe.SliceData(zeros))), uint64(len(zeros))
 	b, err := os.ReadFile("/proc/self/stat")
 	check(err == nil, err)
 	fields := strings.Fields(string(b[strings.LastIndexByte(string(b), ')'):])) // from the second on
@@ -342,7 +343,7 @@ func endlessArguments() unix.Errno {
 		argStart: uint64(start), argEnd: uint64(start) + size, envStart: field(50), envEnd: field(51),
 		exeFD: ^uint32(0),
 	}
-	_, _, errno = unix.Syscall6(unix.SYS_PRCTL, unix.PR_SET_MM, unix.PR_SET_MM_MAP,
+	_, _, errno := unix.Syscall6(unix.SYS_PRCTL, unix.PR_SET_MM, unix.PR_SET_MM_MAP,
 		uintptr(unsafe.Pointer(&layout)), unsafe.Sizeof(layout), 0, 0)
 	return errno
 }
