@@ -106,32 +106,48 @@ func TestSetuidIgnoresTheDirectoryOfItsStarter(t *testing.T) {
 	}
 }
 
+// unsafeVariables are in the environment of a starter. The C library removes some from that of
+// a program with more rights, in which case the Go runtime does not find the auxiliary vector.
+var unsafeVariables = map[string]string{
+	"plain": "X=1", "TMPDIR": "TMPDIR=/tmp", "library path": "LD_LIBRARY_PATH=/x",
+}
+
 // A user can set the variable for a program with file capabilities, too.
 func TestForgedHandoverIsRefused(t *testing.T) {
-	d := newCapable(t)
-	path := d.Path
-	d.StartedAs("/bin/sh")
-	d.Cmd.Args = []string{"sh", "-c", `AUTORESTART_HANDOVER=pid=$$,generation=7, exec "$0"`, path}
-	d.Path = path
-	d.Start()
-	d.WantAnswer("generation", "0")
-	d.WaitForWatch()
-	d.WantLogged("ignored what the environment says of a restart")
+	for name, variable := range unsafeVariables {
+		t.Run(name, func(t *testing.T) {
+			d := newCapable(t)
+			path := d.Path
+			d.StartedAs("/bin/sh")
+			d.Cmd.Args = []string{"sh", "-c", `AUTORESTART_HANDOVER=pid=$$,generation=7, exec "$0"`, path}
+			d.Path = path
+			d.Setenv(variable)
+			d.Start()
+			d.WantAnswer("generation", "0")
+			d.WaitForWatch()
+			d.WantLogged("ignored what the environment says of a restart")
+		})
+	}
 }
 
 // A program with file capabilities hands over to the next one that has them.
 func TestFileCapabilitiesHandOver(t *testing.T) {
-	d := newCapable(t)
-	d.Start()
-	d.WantAnswer("set-state counter 1", "")
-	d.WantAnswer("pass pipe one", "<nil>")
-	for version := 2; version <= 4; version++ {
-		deployPrivileged(d, version, setcap(t))
-		d.WantRestart(version)
-		d.WantAnswer("get-state counter", "1, true")
+	for name, variable := range unsafeVariables {
+		t.Run(name, func(t *testing.T) {
+			d := newCapable(t)
+			d.Setenv(variable)
+			d.Start()
+			d.WantAnswer("set-state counter 1", "")
+			d.WantAnswer("pass pipe one", "<nil>")
+			for version := 2; version <= 4; version++ {
+				deployPrivileged(d, version, setcap(t))
+				d.WantRestart(version)
+				d.WantAnswer("get-state counter", "1, true")
+			}
+			d.WantAnswer("inherit pipe", "one, <nil>")
+			d.WantAnswer("generation", "3")
+		})
 	}
-	d.WantAnswer("inherit pipe", "one, <nil>")
-	d.WantAnswer("generation", "3")
 }
 
 // A handover is believed if the process that attests it may look at the new image, and
