@@ -52,36 +52,37 @@ func openPathOnly(path string) (*sys.FD, error) {
 //     previous image says which it was.
 //   - Without that, it is where the link /proc/self/exe leads.
 func launchPath(inherited *handover.State) string {
-	if !handover.Secure {
-		path := execFn()
-		if path != "" && !strings.HasPrefix(path, "/dev/fd/") && !strings.HasPrefix(path, "/proc/") {
-			if path = absolute(path); path != "" {
-				return path
-			}
+	started := execFn()
+	byDescriptor := strings.HasPrefix(started, "/dev/fd/") || strings.HasPrefix(started, "/proc/")
+	if started != "" && !byDescriptor && !handover.Secure {
+		if path := absolute(started); path != "" {
+			return path
 		}
 	}
-	if path := inherited.Texts[handover.Path]; path != "" {
+	path := inherited.Texts[handover.Path]
+	if path == "" {
+		var err error
+		if path, err = os.Readlink(selfExe); err != nil || strings.HasPrefix(path, "/memfd:") {
+			return ""
+		}
+		path = strings.TrimSuffix(path, " (deleted)")
+	}
+	if byDescriptor {
 		setProcessName(path)
-		return path
-	}
-	path, err := os.Readlink(selfExe)
-	if err != nil || strings.HasPrefix(path, "/memfd:") {
-		return ""
-	}
-	return strings.TrimSuffix(path, " (deleted)")
-}
-
-// execFn returns the path that execve was called with: AT_EXECFN in getauxval(3).
-func execFn() (path string) {
-	const atExecFn = 31
-	auxv, _ := unix.Auxv()
-	for _, entry := range auxv {
-		if entry[0] == atExecFn {
-			// The string lies above the stack, where the kernel put it for good.
-			path = unix.BytePtrToString(*(**byte)(unsafe.Pointer(&entry[1])))
-		}
 	}
 	return path
+}
+
+// execFn returns the path that execve was called with: AT_EXECFN in getauxval(3); "" if it
+// can't be told.
+func execFn() (path string) {
+	const atExecFn = 31
+	value, ok := handover.Auxv(atExecFn)
+	if !ok {
+		return ""
+	}
+	// The string lies above the stack, where the kernel put it for good.
+	return unix.BytePtrToString(*(**byte)(unsafe.Pointer(&value)))
 }
 
 // setProcessName gives the process the name that an exec of path would have

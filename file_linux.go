@@ -37,7 +37,8 @@ type fileSystem struct {
 	mapped   atomic.Bool  // every owner is known, and will be: an ID map is written once
 
 	// interpreted: an interpreter runs this image, see binfmt_misc in proc(5), as an emulator
-	// of its machine. It shows the image as /proc/self/exe to who opens that.
+	// of its machine. An open of /proc/self/exe then returns this image, while stat(2) shows
+	// the interpreter.
 	interpreted atomic.Bool
 }
 
@@ -269,8 +270,8 @@ func (*fileSystem) RunningKind() elfimage.Kind {
 	return elfimage.KindOf(runtime.GOARCH, strconv.IntSize)
 }
 
-// holdLease keeps writers away from f until it is closed: who opens it for writing waits,
-// for fs/lease-break-time in proc(5) at most. It reports whether the kernel grants that, see
+// holdLease keeps writers away from f: a process that opens it for writing waits until
+// endLease, or for fs/lease-break-time in proc(5). It reports whether the kernel grants that, see
 // OpenForWriting. No signal tells that a writer waits: during an exec SIGIO would end the
 // process.
 func (*fileSystem) holdLease(f candidate.File) bool {

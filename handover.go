@@ -20,11 +20,11 @@ import (
 // exec executes c for r and hands over what c can take. It returns only if that failed.
 func (p *process) exec(r *Restarter, c *candidate.Candidate, times *RestartTimes, lastLook func() error) error {
 	times.Executed = time.Now()
-	if c.Build.WithoutLibrary || handover.Elevated() {
-		if !passing.Process.Empty() {
-			report.Warn("the new version gets no file and no state", "path", c.Path)
-		}
-		return p.execImage(c, nil, lastLook)
+	switch {
+	case c.Build.WithoutLibrary:
+		return p.execAlone(c, "it does not contain "+modulePath, lastLook)
+	case handover.Elevated():
+		return p.execAlone(c, "a set-user-ID or set-group-ID program hands nothing over", lastLook)
 	}
 	h := p.newState(c, times)
 	// The trial comes before the store: a rollback that is under way has the trial
@@ -34,9 +34,21 @@ func (p *process) exec(r *Restarter, c *candidate.Candidate, times *RestartTimes
 	if err != nil {
 		return err
 	}
-	return passing.Process.HandOver(h, func() error {
+	err = passing.Process.HandOver(h, func() error {
 		return p.execImage(c, h, lastLook)
 	})
+	if errors.Is(err, handover.ErrCannotAttest) && h.Number(handover.ReadyWithin) == 0 {
+		return p.execAlone(c, err.Error(), lastLook)
+	}
+	return err
+}
+
+// execAlone executes c, which gets nothing.
+func (p *process) execAlone(c *candidate.Candidate, reason string, lastLook func() error) error {
+	if !passing.Process.Empty() {
+		report.Warn("the new version gets no file and no state", "path", c.Path, "reason", reason)
+	}
+	return p.execImage(c, nil, lastLook)
 }
 
 // execImage replaces the image of this process by the candidate. For a version without this
@@ -123,7 +135,13 @@ func closeAll(descriptors []*sys.FD) {
 // program was drained would cost its clients.
 func checkRollback(c *candidate.Candidate) error {
 	switch {
-	case !handover.CanRollBack || handover.Elevated():
+	case handover.Elevated():
+		return &RejectedError{
+			Path:     c.Path,
+			Found:    "a program that is set-user-ID or set-group-ID, which can't be rolled back",
+			Expected: "no ReadyTimeout",
+		}
+	case !handover.CanRollBack:
 		return &os.PathError{Op: "restart with ReadyTimeout", Path: c.Path, Err: errors.ErrUnsupported}
 	case c.Build.WithoutLibrary:
 		return &RejectedError{
@@ -156,8 +174,9 @@ func checkRollback(c *candidate.Candidate) error {
 // shares.
 var execMu sync.Mutex
 
-// execve executes target unless lastLook, which may be nil, returns an error. Nothing
-// that takes time comes between the two. h is nil if nothing is handed over.
+// execve executes target unless lastLook, which may be nil, returns an error. Between the
+// two the state is written to a file and, in a secure process, a process is forked, see
+// [handover.Execute]. h is nil if nothing is handed over.
 //
 // What needs care: the soft RLIMIT_NOFILE, see [sys.LowerOpenFilesLimit]; what belongs
 // to the calling thread, see adoptLeader; signals whose default action ends the process,

@@ -59,10 +59,10 @@ func startProcess(inherited *handover.State) *process {
 func init() {
 	handover.OnRollback(self.executePrevious)
 	if handover.Ignored != "" {
-		report.Warn("ignored what the environment says of a restart", "reason", handover.Ignored)
+		report.Warn("ignored what the environment says of a restart", "path", self.launch.path, "reason", handover.Ignored)
 	}
 	if n := self.inherited.Number(handover.Missing); n > 0 {
-		report.Warn("the previous version had no room for all files and states: it found neither memfd_create nor a temporary directory",
+		report.Warn("the previous version had no room for all files and states: it could make no file for them, neither by memfd_create nor in TMPDIR",
 			"missing", n)
 	}
 	if self.restarted() && !handover.OnTrial() {
@@ -169,7 +169,7 @@ var errNoDirectory = errors.New("autorestart: cannot tell the working directory;
 
 // errForeignDirectory is returned for a relative path in a process whose starter may have
 // fewer rights.
-var errForeignDirectory = errors.New("autorestart: the working directory is that of a starter with fewer rights; set Path to an absolute one")
+var errForeignDirectory = errors.New("autorestart: the working directory may be that of a starter with fewer rights; set Path to an absolute one")
 
 // executablePath returns path, made absolute, or the launch path if path is empty.
 func (p *process) executablePath(path string) (string, error) {

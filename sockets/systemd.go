@@ -187,16 +187,21 @@ func takeAnnounced(k key, nonblocking bool) error {
 	}
 	placeholder := sys.NewFD(n)
 	defer placeholder.Close()
+	var kept *sys.FD
 	if rollbackPossible() {
 		// The previous version finds the socket where this one has found it.
-		fd, err := sys.Duplicate(k.number)
-		if err != nil {
+		if kept, err = sys.Duplicate(k.number); err != nil {
 			return err
 		}
-		keepForRollback(fd, k.number, nonblocking)
 	}
 	if err := placeholder.DuplicateOver(k.number); err != nil {
+		if kept != nil {
+			kept.Close()
+		}
 		return err
+	}
+	if kept != nil {
+		keepForRollback(kept, k.number, nonblocking)
 	}
 	unlock := lockRegistry()
 	a := &registry.announced

@@ -7,21 +7,28 @@
 // capabilities. So the next image wants to know that an image with its rights speaks to
 // it, and asks for what only such an image can do.
 //
-// The image that hands over forks. The process that stays behind over the exec, the
-// attester, has its rights, and a socket to the next image. That opens a file with a random
-// name, tells the attester the number of the descriptor, and is told the name: the link in
-// /proc/PID/fd is only for who may read this process, which takes all capabilities that it
-// has, in the same user namespace, and the consent of a security module (PTRACE_MODE_READ
-// in ptrace(2)). Who may do that has the rights of this process already, and can't gain
-// any by a forged handover.
+//  1. The image that hands over forks. The child, the attester, has its rights. It stays
+//     behind over the exec, and has a socket to the next image.
+//  2. The next image opens a file with a random name, and sends the number of its
+//     descriptor to the attester.
+//  3. The attester reads the link of that descriptor in /proc/PID/fd, and replies with it.
+//     The kernel shows the link to a process that may read the next image: with all its
+//     capabilities, in its user namespace, and with the consent of a security module
+//     (PTRACE_MODE_READ in ptrace(2)).
+//  4. The next image compares the name. A process that may read it has its rights already,
+//     and can't gain any by a forged handover.
 //
-// The attester looks at no other process than the one that has forked it, and adds what it
-// was forked to attest: the variable, and which file its carrier is. So no stranger can
-// have the name told by it, or put other contents in the place of what was handed over.
+// The attester reads the links of no process but the one that has forked it, so a stranger
+// can't have the name of another process read by it. The reply contains what the attester
+// was forked to attest: the variable, and which file its carrier is. So a stranger can't
+// put other contents in the place of what was handed over.
+//
+// The image that hands over asks first. Where it gets no answer, the next image would not
+// get one either.
 //
 //	call                  since    without it
-//	memfd_create(2)       3.17     a secure image believes nothing
-//	/proc/PID/fd          2.2      the same, also where hidepid= hides a child
+//	memfd_create(2)       3.17     nothing can be attested, and nothing is handed over
+//	/proc/PID/fd          2.2      the same
 //	PR_SET_DUMPABLE       2.3.20   -
 
 package handover
@@ -31,6 +38,7 @@ import (
 	"runtime"
 	"strconv"
 	"syscall"
+	"time"
 	"unsafe"
 )
 
@@ -58,64 +66,86 @@ type attester struct {
 }
 
 // statement is what an attester attests of s: the variable, and which file is its carrier.
-func (s *State) statement(variable string) string {
+func (s *State) statement(variable string) (string, error) {
 	if fd := s.Number(Carrier); fd != 0 {
 		var st syscall.Stat_t
 		if err := syscall.Fstat(fd, &st); err != nil {
-			return ""
+			return "", err
 		}
 		variable += strconv.FormatUint(uint64(st.Dev), 16) + ":" + strconv.FormatUint(st.Ino, 16)
 	}
-	return variable
+	return variable, nil
 }
 
 // attest has a process attest s if the next image will ask for that, and adds it to the
 // variable. The caller calls dismiss when the exec has failed.
 func (s *State) attest(variable string) (attested string, dismiss func(), err error) {
-	if !Secure {
+	if !Secure || s.InVariable {
 		return variable, func() {}, nil
 	}
 	pair, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_SEQPACKET|syscall.SOCK_CLOEXEC, 0)
 	if err != nil {
-		return "", nil, err
+		return "", nil, &attestError{err}
 	}
 	defer syscall.Close(pair[0])
 	fd, err := aboveStandard(pair[1], nil)
 	if err != nil {
-		return "", nil, err
+		return "", nil, &attestError{err}
 	}
-	setTimeout(pair[0])
 	s.Set(Attester, fd)
-	variable += attesterField(fd)
-	a := &attester{pid: uintptr(syscall.Getpid()), socket: uintptr(pair[0]), peer: uintptr(fd)}
+	variable += numberKeys[Attester] + "=" + strconv.Itoa(fd) + ","
+	pid := 0
+	dismiss = func() {
+		if pid > 0 {
+			end(pid)
+		}
+		syscall.Close(fd)
+		s.Numbers[Attester] = nil
+	}
+	statement, err := s.statement(variable)
+	if err == nil {
+		err = setTimeout(pair[0])
+	}
+	if err == nil {
+		pid, err = newAttester(pair[0], fd, statement).start()
+	}
+	if err == nil {
+		if _, ok := ask(fd, statement); !ok {
+			err = ErrCannotAttest
+		}
+	}
+	if err != nil {
+		dismiss()
+		return "", nil, &attestError{err}
+	}
+	return variable, dismiss, nil
+}
+
+// newAttester returns an attester with its end of a connection, and the other one.
+func newAttester(socket, peer int, statement string) *attester {
+	a := &attester{pid: uintptr(syscall.Getpid()), socket: uintptr(socket), peer: uintptr(peer)}
 	a.prefix = uintptr(copy(a.path[:], "/proc/"+strconv.Itoa(syscall.Getpid())+"/fd/"))
-	a.reply = append(make([]byte, 4+maxLink), s.statement(variable)...)
-	a.prepareCapabilities()
+	a.reply = append(make([]byte, 4+maxLink), statement...)
+	return a
+}
+
+func (a *attester) start() (pid int, err error) {
+	if err := a.prepareCapabilities(); err != nil {
+		return 0, err
+	}
 	pid, errno := a.fork()
 	if errno != 0 {
-		syscall.Close(fd)
-		s.Numbers[Attester] = nil
-		return "", nil, &attestError{errno}
+		return 0, errno
 	}
-	return variable, func() {
-		end(pid)
-		syscall.Close(fd)
-		s.Numbers[Attester] = nil
-	}, nil
+	return pid, nil
 }
 
-// An attestError says that no attester could be started.
+// An attestError says that the handover can't be attested.
 type attestError struct{ err error }
 
-func (e *attestError) Error() string {
-	return "cannot start the process that attests the handover: " + e.err.Error()
-}
+func (e *attestError) Error() string { return "cannot attest the handover: " + e.err.Error() }
 
 func (e *attestError) Unwrap() error { return e.err }
-
-func attesterField(fd int) string {
-	return numberKeys[Attester] + "=" + strconv.Itoa(fd) + ","
-}
 
 // setTimeout limits how long a read or write of a socket takes.
 func setTimeout(fd int) error {
@@ -140,12 +170,17 @@ func end(pid int) {
 
 // prepareCapabilities has the attester make all capabilities that it may have effective:
 // only those count.
-func (a *attester) prepareCapabilities() {
+func (a *attester) prepareCapabilities() error {
 	const version3 = 0x20080522
 	a.header[0] = version3
-	syscall.RawSyscall(syscall.SYS_CAPGET, uintptr(unsafe.Pointer(&a.header)), uintptr(unsafe.Pointer(&a.capabilities)), 0)
+	_, _, errno := syscall.RawSyscall(syscall.SYS_CAPGET,
+		uintptr(unsafe.Pointer(&a.header)), uintptr(unsafe.Pointer(&a.capabilities)), 0)
+	if errno != 0 {
+		return errno
+	}
 	c := &a.capabilities // effective, permitted, inheritable, and the same for the upper half
 	c[0], c[3] = c[1], c[4]
+	return nil
 }
 
 // fork starts the attester and returns its PID. A signal must not find the child: the
@@ -173,8 +208,8 @@ func (a *attester) fork() (pid int, errno syscall.Errno) {
 const mips = runtime.GOARCH == "mips" || runtime.GOARCH == "mipsle" ||
 	runtime.GOARCH == "mips64" || runtime.GOARCH == "mips64le"
 
-// run is the child. It answers one question, and waits until it is ended, or the other end
-// is closed.
+// run is the child. It answers until the other end is closed, or nobody asks in time. If it
+// can't set its capabilities, its answers show that.
 //
 //go:norace
 //go:nocheckptr
@@ -185,14 +220,17 @@ func (a *attester) run() {
 	path := unsafe.Pointer(&a.path)
 	reply := unsafe.Pointer(unsafe.SliceData(a.reply))
 	room := unsafe.Sizeof(a.path) - a.prefix - 1 // for a NUL
-	n, _, errno := syscall.RawSyscall(syscall.SYS_READ, a.socket, uintptr(unsafe.Add(path, a.prefix)), room)
-	parent, _, _ := syscall.RawSyscall(syscall.SYS_GETPPID, 0, 0, 0)
-	if errno == 0 && parent == a.pid {
+	*(*int32)(reply) = currentPID()
+	for {
+		n, _, errno := syscall.RawSyscall(syscall.SYS_READ, a.socket, uintptr(unsafe.Add(path, a.prefix)), room)
+		parent, _, _ := syscall.RawSyscall(syscall.SYS_GETPPID, 0, 0, 0)
+		if errno != 0 || n == 0 || parent != a.pid {
+			break
+		}
 		*(*byte)(unsafe.Add(path, a.prefix+n)) = 0
-		*(*int32)(reply) = currentPID()
+		clear((*[maxLink]byte)(unsafe.Add(reply, 4))[:])
 		syscall.RawSyscall6(syscall.SYS_READLINKAT, 0, uintptr(path), uintptr(unsafe.Add(reply, 4)), maxLink, 0, 0)
 		syscall.RawSyscall(syscall.SYS_WRITE, a.socket, uintptr(reply), uintptr(len(a.reply)))
-		syscall.RawSyscall(syscall.SYS_READ, a.socket, uintptr(path), 1)
 	}
 	for {
 		syscall.RawSyscall(syscall.SYS_EXIT_GROUP, 0, 0, 0)
@@ -210,33 +248,61 @@ func currentPID() int32 {
 // checkAttestation returns why s, which was parsed from the variable, is not believed.
 func (s *State) checkAttestation(variable string) (ignored string) {
 	socket := s.Number(Attester)
-	if socket == 0 || setTimeout(socket) != nil {
+	statement, err := s.statement(variable)
+	if socket == 0 || err != nil || setTimeout(socket) != nil {
 		return notAttested
 	}
-	defer syscall.Close(socket)
-	closeOnExec(socket)
+	pid, ok := ask(socket, statement)
+	syscall.Close(socket)
+	if !ok {
+		reapAttester()
+		return notAttested
+	}
+	end(pid)
+	return ""
+}
+
+// ask asks the attester at the other end of a socket, and reports whether it has attested
+// the statement. The PID is that of the attester.
+func ask(socket int, statement string) (pid int, ok bool) {
 	name := strconv.FormatUint(rand.Uint64(), 36) + strconv.FormatUint(rand.Uint64(), 36)
 	fd, err := memfdCreate(name)
 	if err != nil {
-		return notAttested
+		return 0, false
 	}
 	defer syscall.Close(fd)
 	defer becomeReadable()()
 	if _, err := syscall.Write(socket, []byte(strconv.Itoa(fd))); err != nil {
-		return notAttested
+		return 0, false
 	}
-	want := s.statement(variable)
-	reply := make([]byte, 4+maxLink+len(want)+1)
+	reply := make([]byte, 4+maxLink+len(statement)+1)
 	n, err := syscall.Read(socket, reply)
-	if err != nil || n != len(reply)-1 || string(reply[4+maxLink:n]) != want {
-		return notAttested
+	if err != nil || n != len(reply)-1 || string(reply[4+maxLink:n]) != statement {
+		return 0, false
 	}
 	link, _, _ := cut(string(reply[4:][:maxLink]), 0)
-	if link != "/memfd:"+name+" (deleted)" {
-		return notAttested
+	return int(*(*int32)(unsafe.Pointer(&reply[0]))), link == "/memfd:"+name+" (deleted)"
+}
+
+// closeAttester closes the connection to an attester that is not asked.
+func (s *State) closeAttester() {
+	if socket := s.Number(Attester); socket != 0 {
+		syscall.Close(socket)
+		reapAttester()
 	}
-	end(int(*(*int32)(unsafe.Pointer(&reply[0]))))
-	return ""
+}
+
+// reapAttester waits for an attester whose PID is not known: its connection is closed. It is
+// the only child that __WCLONE waits for.
+func reapAttester() {
+	const wclone, wnohang, attempts = 0x80000000, 1, 100
+	for range attempts {
+		pid, _, errno := syscall.RawSyscall6(syscall.SYS_WAIT4, ^uintptr(0), 0, wclone|wnohang, 0, 0, 0)
+		if errno != 0 || pid != 0 {
+			return
+		}
+		time.Sleep(time.Millisecond)
+	}
 }
 
 // becomeReadable lets processes that have the rights of this one look at it, until restore

@@ -5,17 +5,16 @@ import "syscall"
 // A [State] crosses the exec in a file without a name, its carrier, and the variable only
 // says which descriptor that is. The file has no limit, and no process can read it in
 // /proc/PID/environ. There are two exceptions:
-//   - There is no such file to be had: no memfd_create(2), no temporary directory that can
-//     be written. Then the variable holds the State, or what fits of it; Missing counts what
-//     does not. A manifest is then a text of the State, too. If it is for want of a
-//     descriptor or of memory, which may pass, all has to fit.
-//   - The image that is executed knows nothing of carriers. For it the variable holds the
-//     State. That is an image whose build information names a version of this library from
-//     before [firstCarrier], and one that has itself handed over in the variable, when a
-//     version is rolled back to it. A version that can't be told, as one that was built
-//     in a work tree, counts as a later one.
+//   - No such file can be made: there is neither memfd_create(2) nor a temporary directory.
+//     Then the variable holds the State, or as much of it as fits; Missing counts the rest.
+//     The manifest is then a text of the State, too. If descriptors or memory are short,
+//     which may pass, the exec fails unless everything fits.
+//   - The image that is executed does not know carriers. Then the variable holds the State.
+//     Such an image contains a version of this library from before [firstCarrier], by its
+//     build information. In a rollback it is one that has itself handed over in the
+//     variable. A program without a version, as from a work tree, counts as a later one.
 
-// FirstCarrier is the time of the first version of this library that reads a carrier, as
+// firstCarrier is the time of the first version of this library that reads a carrier, as
 // pseudo-versions write it.
 const firstCarrier = "20261126110000"
 
@@ -85,7 +84,8 @@ func (s *State) fit(limit int) {
 func (s *State) unpack() (unpacked State, ignored string) {
 	fd := s.Number(Carrier)
 	if fd == 0 {
-		s.InVariable = true
+		s.InVariable = s.Number(Attester) == 0 // which no version from before carriers has
+		s.Numbers[Attester] = nil
 		return *s, ""
 	}
 	b, err := ReadMemoryFile(fd)

@@ -13,6 +13,12 @@ func keepOnExec(fd int) {
 
 func closeDescriptor(fd int) { syscall.Close(fd) }
 
+// crossed reports whether fd is open and not close-on-exec.
+func crossed(fd int) bool {
+	flags, _, errno := syscall.RawSyscall(syscall.SYS_FCNTL, uintptr(fd), syscall.F_GETFD, 0)
+	return errno == 0 && flags&syscall.FD_CLOEXEC == 0
+}
+
 // duplicate returns another descriptor, close-on-exec and above the standard streams.
 func duplicate(fd int) (int, error) {
 	dup, _, errno := syscall.Syscall(syscall.SYS_FCNTL, uintptr(fd), syscall.F_DUPFD_CLOEXEC, 3)

@@ -120,13 +120,18 @@ func inherit() (s State, ignored string) {
 		return State{}, "this process has other rights than its starter"
 	}
 	s, ignored = Parse(value, syscall.Getpid())
-	if ignored == "" && Secure {
-		ignored = s.checkAttestation(value)
+	switch {
+	case ignored != "":
+		return State{}, ignored
+	case !Secure:
+		s.closeAttester()
+	default:
+		if ignored = s.checkAttestation(value); ignored != "" {
+			s.discard()
+			return State{}, ignored
+		}
 	}
-	if ignored == "" {
-		s, ignored = s.unpack()
-	}
-	if ignored != "" {
+	if s, ignored = s.unpack(); ignored != "" {
 		return State{}, ignored
 	}
 	s.keepFromChildren()
@@ -139,7 +144,27 @@ func inherit() (s State, ignored string) {
 }
 
 // notAttested is why a secure process takes nothing.
-const notAttested = "this process has capabilities that its starter may lack, and no process that has them attests it"
+const notAttested = "this process may have more rights than its starter, and no process that has them attests the handover"
+
+// ErrCannotAttest says that this process can't attest what it hands over, as without
+// /proc. The next image would ignore it.
+var ErrCannotAttest = errors.New("no process can show that it has the rights of this one; is /proc mounted?")
+
+// discard closes what a handover that is not believed names, so that no descriptor of a
+// previous image is left open without an owner. Descriptors that have crossed an exec are
+// not close-on-exec; any other is one of this image.
+func (s *State) discard() {
+	unpacked, _ := s.unpack()
+	for _, kinds := range [...][][]int{s.Numbers[Inotify:], unpacked.Numbers[Inotify:]} {
+		for _, fds := range kinds {
+			for _, fd := range fds {
+				if crossed(fd) {
+					closeDescriptor(fd)
+				}
+			}
+		}
+	}
+}
 
 // Elevated reports whether this process has another user's rights, as by setuid. Then
 // anybody can have set the variable. Such a process hands nothing over, either.
@@ -209,7 +234,12 @@ func Execute(target Target, args, env []string, s *State) error {
 		}
 	}
 	for _, p := range s.putBack {
-		defer p.do()() // undone if the exec fails
+		undo, err := p.do()
+		if err != nil {
+			s.keepFromChildren()
+			return err
+		}
+		defer undo()
 	}
 	err = syscall.Exec(target.path(), args, append(env, Env+"="+variable))
 	s.keepFromChildren()

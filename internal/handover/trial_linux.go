@@ -130,33 +130,38 @@ type putBack struct {
 
 // do puts the descriptor at its number. After an exec that failed, undo puts what was
 // there back.
-func (p putBack) do() (undo func()) {
+func (p putBack) do() (undo func(), err error) {
 	if p.fd == p.number {
 		keepOnExec(p.number)
-		return func() { closeOnExec(p.number) }
+		return func() { closeOnExec(p.number) }, nil
 	}
-	flags, _, _ := syscall.RawSyscall(syscall.SYS_FCNTL, uintptr(p.number), syscall.F_GETFD, 0)
-	before, err := duplicate(p.number)
-	syscall.Dup3(p.fd, p.number, 0)
-	if !p.nonblocking {
-		syscall.SetNonblock(p.fd, false)
+	closedOnExec := !crossed(p.number)
+	before, beforeErr := duplicate(p.number)
+	if beforeErr != nil && beforeErr != syscall.EBADF { // nothing is there
+		return nil, beforeErr
 	}
-	return func() {
+	undo = func() {
 		if !p.nonblocking {
 			syscall.SetNonblock(p.fd, true) // as this image uses it
 		}
-		switch err {
-		case nil:
-			syscall.Dup3(before, p.number, 0)
-			syscall.Close(before)
-		case syscall.EBADF: // nothing was there
+		if beforeErr != nil {
 			syscall.Close(p.number)
 			return
 		}
-		if flags&syscall.FD_CLOEXEC != 0 {
+		syscall.Dup3(before, p.number, 0)
+		syscall.Close(before)
+		if closedOnExec {
 			closeOnExec(p.number)
 		}
 	}
+	if err = syscall.Dup3(p.fd, p.number, 0); err == nil && !p.nonblocking {
+		err = syscall.SetNonblock(p.fd, false)
+	}
+	if err != nil {
+		undo()
+		return nil, err
+	}
+	return undo, nil
 }
 
 // EndTrial says that this image works: it can't be rolled back any more.
@@ -194,6 +199,7 @@ func RollBack(reason string) error {
 		execute = executeBare
 	}
 	here, _ := syscall.Open(".", syscall.O_RDONLY|syscall.O_DIRECTORY|syscall.O_CLOEXEC, 0)
+	// Even from another directory the previous image is better than this one.
 	syscall.Fchdir(t.handed.Number(Dir))
 	err := execute(Target{Path: s.Texts[Path], FD: t.handed.Number(Previous)}, commandLine(), t.env, &s)
 	if here > 0 {

@@ -102,7 +102,11 @@ func TestFailedRollbackUndoesPutBack(t *testing.T) {
 		var during []string
 		func() {
 			for _, p := range s.putBack {
-				defer p.do()()
+				undo, err := p.do()
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer undo()
 			}
 			during = state()
 		}()

@@ -25,7 +25,7 @@ func PutBackOnRollback(fd, number int, nonblocking bool) bool { return false }
 
 type putBack struct{}
 
-func (putBack) do() (undo func()) { return func() {} }
+func (putBack) do() (undo func(), err error) { return func() {}, nil }
 
 // EndTrial does nothing: no image is on trial.
 func EndTrial() {}

@@ -54,6 +54,8 @@ func TestElevatedTakesNothing(t *testing.T) {
 	d.WantAnswer("generation", "0")
 	// It passes nothing on either.
 	deployPrivileged(d, 2, setuid(t))
-	d.WantRestart(2)
+	if comm := d.WantRestart(2).Comm; comm != "app" {
+		t.Errorf("the process is named %q", comm)
+	}
 	d.WantAnswer("names", "")
 }

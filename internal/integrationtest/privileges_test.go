@@ -8,7 +8,9 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
+	"strings"
 	"syscall"
 	"testing"
 
@@ -101,7 +103,7 @@ func TestSetuidIgnoresTheDirectoryOfItsStarter(t *testing.T) {
 	d.Setenv(program.ManualEnv + "=1")
 	d.Start()
 	reason := d.Ask("restart-from app", "failed")
-	if want := "autorestart: the working directory is that of a starter with fewer rights; set Path to an absolute one"; reason != want {
+	if want := "autorestart: the working directory may be that of a starter with fewer rights; set Path to an absolute one"; reason != want {
 		t.Errorf("Restart with a relative Path: %s; want %s", reason, want)
 	}
 }
@@ -229,6 +231,67 @@ func TestFileCapabilitiesRollBack(t *testing.T) {
 	d.Tell("fail it is no good")
 	program.WantRollback(d, "it is no good")
 	d.WantAnswer("inherit pipe", "one, <nil>")
+}
+
+// Without /proc no handover can be attested. Then the next version gets nothing, and nothing
+// is left open.
+func TestFileCapabilitiesWithoutProc(t *testing.T) {
+	testprocess.NeedTool(t, "setpriv")
+	d := newCapable(t)
+	path := d.Path
+	d.StartedAs("/bin/sh")
+	d.Cmd.Args = []string{"sh", "-c", `mount -t tmpfs none /proc && exec setpriv --reuid=65534 --regid=65534 --clear-groups "$0"`, path}
+	d.Path = path
+	d.Cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS}
+	d.Start()
+	files := 0
+	for version := 2; version <= 4; version++ {
+		d.WantAnswer("set-state counter 1", "")
+		d.WantAnswer("pass pipe one", "<nil>")
+		d.WaitForWatch()
+		deployPrivileged(d, version, setcap(t))
+		d.NextStart() // its number is at the end of a file that it can't read
+		d.WantLogged("cannot attest the handover")
+		d.WantAnswer("generation", "0")
+		d.WantAnswer("get-state counter", ", false")
+		d.WaitForWatch()
+		now := len(testprocess.Glob(t, "/proc/%d/fd/*", d.PID()))
+		if version > 2 && now != files {
+			t.Errorf("version %d has %d descriptors, the previous one had %d", version, now, files)
+		}
+		files = now
+		if children, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%[1]d/children", d.PID())); err == nil && len(children) > 0 {
+			t.Errorf("version %d has children: %s", version, children)
+		}
+	}
+}
+
+// A version with more capabilities than the previous one refuses what that hands over, and
+// closes it.
+func TestMoreCapabilitiesRefuse(t *testing.T) {
+	d := newCapable(t)
+	d.Start()
+	d.WantAnswer("set-state counter 1", "")
+	d.WantAnswer("pass pipe one", "<nil>")
+	before := d.Settled().OpenFiles()
+	deployPrivileged(d, 2, func(path string) {
+		testprocess.Run(t, "setcap", "cap_net_bind_service,cap_net_raw=+ep", path)
+	})
+	d.WantRestart(2)
+	d.WantAnswer("generation", "0")
+	d.WantLogged("ignored what the environment says of a restart")
+	d.WantAnswer("get-state counter", ", false")
+	for _, file := range d.Settled().OpenFiles() {
+		if strings.HasPrefix(file, "/memfd:") || strings.HasPrefix(file, "pipe:") && !slices.Contains(before, file) {
+			t.Errorf("%s is open", file)
+		}
+	}
+	if n := testprocess.InotifyInstances(t, d.PID()); n != 1 {
+		t.Errorf("%d inotify instances", n)
+	}
+	if children, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%[1]d/children", d.PID())); err == nil && len(children) > 0 {
+		t.Errorf("children: %s", children)
+	}
 }
 
 // newCapable prepares a daemon that may listen on ports that others may not.

@@ -4,13 +4,17 @@ package integrationtest
 
 import (
 	"bytes"
+	"errors"
 	"os"
 	"path/filepath"
 	"slices"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/autorestart-go/autorestart/internal/daemontest"
 	"github.com/autorestart-go/autorestart/internal/daemontest/program"
+	"github.com/autorestart-go/autorestart/internal/testprocess"
 )
 
 // The version that runs is the one that Verify has accepted.
@@ -66,6 +70,38 @@ func TestVerifyHasTheLastWord(t *testing.T) {
 	d.Want("verifying")
 	d.Tell("verify")
 	d.WantRestart(6)
+}
+
+// While a version is verified no process writes into its file. A process that wants to does not
+// wait for long, and the version is verified again.
+func TestVerifyHoldsALease(t *testing.T) {
+	d := program.New(t)
+	d.Setenv(program.VerifyEnv + "=1")
+	d.Start()
+	d.DeployVersion(2)
+	d.Want("verifying")
+	// That a process has asked is enough: the lease gives way.
+	f, err := os.OpenFile(d.Path, os.O_WRONLY|syscall.O_NONBLOCK, 0)
+	if err == nil {
+		f.Close()
+		if daemontest.HaveEvents {
+			t.Fatal("no lease")
+		}
+		t.Skip("no leases here")
+	}
+	if !errors.Is(err, syscall.EAGAIN) {
+		t.Fatal(err)
+	}
+	start := time.Now()
+	f, err = os.OpenFile(d.Path, os.O_WRONLY, 0)
+	if took := time.Since(start); err != nil || took > testprocess.Stretch(10*time.Second) {
+		t.Fatalf("to open it took %v, %v", took, err)
+	}
+	f.Close()
+	d.Tell("verify")
+	d.Want("verifying")
+	d.Tell("verify")
+	d.WantRestart(2)
 }
 
 // Any user who can write a file that root executes is root. root executes only files
