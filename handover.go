@@ -195,6 +195,8 @@ func (p *process) execve(target handover.Target, args, env []string, h *handover
 		defer p.events.cancelHandover()
 		defer p.signals.ignore(h)()
 	}
+	leaseMu.Lock()
+	defer leaseMu.Unlock()
 	if lastLook != nil {
 		if err := lastLook(); err != nil {
 			return err

@@ -182,7 +182,7 @@ func (p *process) executablePath(path string) (string, error) {
 	switch abs := absolute(path); {
 	case abs == "":
 		return "", errNoDirectory
-	case abs != path && handover.Secure:
+	case abs != path && handover.Tainted():
 		return "", errForeignDirectory
 	default:
 		return abs, nil

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -318,6 +319,11 @@ func execTransient(err error) bool {
 	return false
 }
 
+// leaseMu is held from the last look to the exec: a lease that gave way in between would let
+// a writer finish before the exec, which nothing would notice. As long as it holds, the
+// writer waits with the file open, and the exec fails with ETXTBSY.
+var leaseMu sync.Mutex
+
 // leaseInterval is how long a writer waits at most until a lease gives way.
 const leaseInterval = 50 * time.Millisecond
 
@@ -333,7 +339,10 @@ type lease struct {
 
 func newLease(c *candidate.Candidate) *lease {
 	l := &lease{candidate: c, granted: self.files.holdLease(c.File)}
-	if l.granted {
+	if !l.granted {
+		// A writer that is there already may be why.
+		l.gaveWay.Store(self.files.OpenForWriting(c.File))
+	} else {
 		l.stop, l.ended = make(chan struct{}), make(chan struct{})
 		go l.watch()
 	}
@@ -343,16 +352,19 @@ func newLease(c *candidate.Candidate) *lease {
 // watch waits for a writer, or for the end of the lease.
 func (l *lease) watch() {
 	defer close(l.ended)
-	// Closing the file is not enough if Verify has passed a duplicate on.
-	defer self.files.endLease(l.candidate.File)
 	for !self.files.leaseIsBreaking(l.candidate.File) {
 		select {
 		case <-l.stop:
+			// Closing the file is not enough if Verify has passed a duplicate on.
+			self.files.endLease(l.candidate.File)
 			return
 		case <-time.After(leaseInterval):
 		}
 	}
+	leaseMu.Lock()
+	defer leaseMu.Unlock()
 	l.gaveWay.Store(true)
+	self.files.endLease(l.candidate.File)
 }
 
 func (l *lease) end() {
@@ -364,7 +376,7 @@ func (l *lease) end() {
 
 // unchanged returns nil if the candidate is still at its path, and no writer has come.
 func (l *lease) unchanged(rules *candidate.Rules) *candidate.Rejection {
-	if l.granted && (l.gaveWay.Load() || self.files.leaseIsBreaking(l.candidate.File)) {
+	if l.gaveWay.Load() || l.granted && self.files.leaseIsBreaking(l.candidate.File) {
 		return candidate.AboutToBeWritten(l.candidate.Path)
 	}
 	return rules.Unchanged(l.candidate)

@@ -34,6 +34,7 @@
 package handover
 
 import (
+	"errors"
 	"math/rand/v2"
 	"runtime"
 	"strconv"
@@ -53,16 +54,18 @@ const maxLink = 64
 // nothing of the Go runtime works in it: it makes system calls, and calls no function that
 // could grow its stack.
 type attester struct {
-	pid          uintptr // of the process that it answers
-	socket, peer uintptr // its end, and the other one
+	pid    uintptr // of the process that it answers
+	socket uintptr // its end of the connection
 
 	path   [64]byte // /proc/PID/fd/ and what the next image sends
 	prefix uintptr  // length of the part that is known
 
 	reply []byte // its own PID, the link, and the statement
 
-	header, capabilities [6]uint32 // for capset(2)
-	allSignals, signals  [2]uint64 // for rt_sigprocmask(2)
+	header       capabilityHeader // for capset(2)
+	capabilities capabilitySets
+
+	allSignals, signals [2]uint64 // for rt_sigprocmask(2)
 }
 
 // statement is what an attester attests of s: the variable, and which file is its carrier.
@@ -77,17 +80,35 @@ func (s *State) statement(variable string) (string, error) {
 	return variable, nil
 }
 
-// attest has a process attest s if the next image will ask for that, and adds it to the
-// variable. The caller calls dismiss when the exec has failed.
-func (s *State) attest(variable string) (attested string, dismiss func(), err error) {
+// attest has a process attest s if the image at the path will ask for that, and adds it to
+// the variable. The caller calls dismiss when the exec has failed.
+//
+// An image that gets no capabilities does not ask. Any process of its user may look into it,
+// and must not find a connection to an attester there.
+func (s *State) attest(variable, path string) (attested string, dismiss func(), err error) {
 	if !Secure || s.InVariable {
+		return variable, func() {}, nil
+	}
+	own, err := capabilities()
+	if err != nil {
+		return "", nil, &attestError{ErrCannotAttest}
+	}
+	switch gained := own.gained(path); {
+	case gained&^own.permitted() != 0:
+		return "", nil, &attestError{errMoreRights}
+	case gained == 0 && own.permitted() != 0:
 		return variable, func() {}, nil
 	}
 	pair, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_SEQPACKET|syscall.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return "", nil, &attestError{err}
 	}
-	defer syscall.Close(pair[0])
+	socket, err := aboveStandard(pair[0], nil)
+	if err != nil {
+		syscall.Close(pair[1])
+		return "", nil, &attestError{err}
+	}
+	defer syscall.Close(socket)
 	fd, err := aboveStandard(pair[1], nil)
 	if err != nil {
 		return "", nil, &attestError{err}
@@ -104,10 +125,10 @@ func (s *State) attest(variable string) (attested string, dismiss func(), err er
 	}
 	statement, err := s.statement(variable)
 	if err == nil {
-		err = setTimeout(pair[0])
+		err = setTimeout(fd)
 	}
 	if err == nil {
-		pid, err = newAttester(pair[0], fd, statement).start()
+		pid, err = newAttester(socket, statement, own).start()
 	}
 	if err == nil {
 		if _, ok := ask(fd, statement); !ok {
@@ -121,18 +142,20 @@ func (s *State) attest(variable string) (attested string, dismiss func(), err er
 	return variable, dismiss, nil
 }
 
-// newAttester returns an attester with its end of a connection, and the other one.
-func newAttester(socket, peer int, statement string) *attester {
-	a := &attester{pid: uintptr(syscall.Getpid()), socket: uintptr(socket), peer: uintptr(peer)}
+// newAttester returns an attester with its end of a connection. It makes all capabilities
+// that it may have effective: only those count.
+func newAttester(socket int, statement string, own capabilitySets) *attester {
+	a := &attester{pid: uintptr(syscall.Getpid()), socket: uintptr(socket)}
 	a.prefix = uintptr(copy(a.path[:], "/proc/"+strconv.Itoa(syscall.Getpid())+"/fd/"))
 	a.reply = append(make([]byte, 4+maxLink), statement...)
+	a.header.version, a.capabilities = capabilityVersion3, own
+	for i := range a.capabilities {
+		a.capabilities[i].effective = own[i].permitted
+	}
 	return a
 }
 
 func (a *attester) start() (pid int, err error) {
-	if err := a.prepareCapabilities(); err != nil {
-		return 0, err
-	}
 	pid, errno := a.fork()
 	if errno != 0 {
 		return 0, errno
@@ -146,6 +169,13 @@ type attestError struct{ err error }
 func (e *attestError) Error() string { return "cannot attest the handover: " + e.err.Error() }
 
 func (e *attestError) Unwrap() error { return e.err }
+
+// Is reports that an image with more rights can't have anything attested, either.
+func (e *attestError) Is(target error) bool {
+	return target == ErrCannotAttest && e.err == errMoreRights
+}
+
+var errMoreRights = errors.New("the new version gets capabilities that this process does not have")
 
 // setTimeout limits how long a read or write of a socket takes.
 func setTimeout(fd int) error {
@@ -166,21 +196,6 @@ func end(pid int) {
 			return
 		}
 	}
-}
-
-// prepareCapabilities has the attester make all capabilities that it may have effective:
-// only those count.
-func (a *attester) prepareCapabilities() error {
-	const version3 = 0x20080522
-	a.header[0] = version3
-	_, _, errno := syscall.RawSyscall(syscall.SYS_CAPGET,
-		uintptr(unsafe.Pointer(&a.header)), uintptr(unsafe.Pointer(&a.capabilities)), 0)
-	if errno != 0 {
-		return errno
-	}
-	c := &a.capabilities // effective, permitted, inheritable, and the same for the upper half
-	c[0], c[3] = c[1], c[4]
-	return nil
 }
 
 // fork starts the attester and returns its PID. A signal must not find the child: the
@@ -205,17 +220,29 @@ func (a *attester) fork() (pid int, errno syscall.Errno) {
 	return int(n), errno
 }
 
+// mipsOffset is where the numbers of system calls begin.
+var mipsOffset = func() uintptr {
+	switch runtime.GOARCH {
+	case "mips", "mipsle":
+		return 4000
+	case "mips64", "mips64le":
+		return 5000
+	}
+	return 0
+}()
+
 const mips = runtime.GOARCH == "mips" || runtime.GOARCH == "mipsle" ||
 	runtime.GOARCH == "mips64" || runtime.GOARCH == "mips64le"
 
-// run is the child. It answers until the other end is closed, or nobody asks in time. If it
-// can't set its capabilities, its answers show that.
+// run is the child. It answers until the other end is closed. If it can't set its capabilities, its answers show that.
 //
 //go:norace
 //go:nocheckptr
 //go:nosplit
 func (a *attester) run() {
-	syscall.RawSyscall(syscall.SYS_CLOSE, a.peer, 0, 0)
+	// It keeps nothing else open: no client, no listener, and not the other end.
+	syscall.RawSyscall(closeRange, 0, a.socket-1, 0)
+	syscall.RawSyscall(closeRange, a.socket+1, lastDescriptor, 0)
 	syscall.RawSyscall(syscall.SYS_CAPSET, uintptr(unsafe.Pointer(&a.header)), uintptr(unsafe.Pointer(&a.capabilities)), 0)
 	path := unsafe.Pointer(&a.path)
 	reply := unsafe.Pointer(unsafe.SliceData(a.reply))
@@ -223,11 +250,17 @@ func (a *attester) run() {
 	*(*int32)(reply) = currentPID()
 	for {
 		n, _, errno := syscall.RawSyscall(syscall.SYS_READ, a.socket, uintptr(unsafe.Add(path, a.prefix)), room)
+		if errno == syscall.EINTR {
+			continue
+		}
 		parent, _, _ := syscall.RawSyscall(syscall.SYS_GETPPID, 0, 0, 0)
 		if errno != 0 || n == 0 || parent != a.pid {
 			break
 		}
 		*(*byte)(unsafe.Add(path, a.prefix+n)) = 0
+		if !isNumber((*byte)(unsafe.Add(path, a.prefix))) {
+			break // a path would lead to another process
+		}
 		clear((*[maxLink]byte)(unsafe.Add(reply, 4))[:])
 		syscall.RawSyscall6(syscall.SYS_READLINKAT, 0, uintptr(path), uintptr(unsafe.Add(reply, 4)), maxLink, 0, 0)
 		syscall.RawSyscall(syscall.SYS_WRITE, a.socket, uintptr(reply), uintptr(len(a.reply)))
@@ -235,6 +268,27 @@ func (a *attester) run() {
 	for {
 		syscall.RawSyscall(syscall.SYS_EXIT_GROUP, 0, 0, 0)
 	}
+}
+
+const lastDescriptor = 1<<32 - 1
+
+// closeRange is the number of close_range(2), which is the same on all machines but MIPS.
+// Without it, before Linux 5.9, the attester keeps everything open while it lives.
+var closeRange = 436 + mipsOffset
+
+// isNumber reports whether the text up to a NUL has digits only.
+//
+//go:norace
+//go:nocheckptr
+//go:nosplit
+func isNumber(text *byte) bool {
+	for *text != 0 {
+		if *text < '0' || *text > '9' {
+			return false
+		}
+		text = (*byte)(unsafe.Add(unsafe.Pointer(text), 1))
+	}
+	return true
 }
 
 //go:norace
@@ -272,16 +326,26 @@ func ask(socket int, statement string) (pid int, ok bool) {
 	}
 	defer syscall.Close(fd)
 	defer becomeReadable()()
-	if _, err := syscall.Write(socket, []byte(strconv.Itoa(fd))); err != nil {
+	question, reply := []byte(strconv.Itoa(fd)), make([]byte, 4+maxLink+len(statement)+1)
+	if _, err := retryEINTR(func() (int, error) { return syscall.Write(socket, question) }); err != nil {
 		return 0, false
 	}
-	reply := make([]byte, 4+maxLink+len(statement)+1)
-	n, err := syscall.Read(socket, reply)
+	n, err := retryEINTR(func() (int, error) { return syscall.Read(socket, reply) })
 	if err != nil || n != len(reply)-1 || string(reply[4+maxLink:n]) != statement {
 		return 0, false
 	}
 	link, _, _ := cut(string(reply[4:][:maxLink]), 0)
 	return int(*(*int32)(unsafe.Pointer(&reply[0]))), link == "/memfd:"+name+" (deleted)"
+}
+
+// retryEINTR calls f again for as long as a signal interrupts it. With SO_RCVTIMEO one does,
+// see signal(7).
+func retryEINTR(f func() (int, error)) (int, error) {
+	for {
+		if n, err := f(); err != syscall.EINTR {
+			return n, err
+		}
+	}
 }
 
 // closeAttester closes the connection to an attester that is not asked.
@@ -306,14 +370,11 @@ func reapAttester() {
 }
 
 // becomeReadable lets processes that have the rights of this one look at it, until restore
-// is called. The kernel lets none after an exec that has added capabilities. It can't be
-// set back to be dumped for root alone (suid_dumpable in proc(5)): then it is not at all.
+// is called. The kernel lets none after an exec that has added capabilities, and lets them
+// again after an exec that has added none. From then on the process is not readable in any
+// case, and never dumps core, which a process of its user could read.
 func becomeReadable() (restore func()) {
-	const getDumpable, setDumpable = 3, 4
-	was, _, _ := syscall.RawSyscall(syscall.SYS_PRCTL, getDumpable, 0, 0)
-	if was == 1 {
-		return func() {}
-	}
+	const setDumpable = 4
 	syscall.RawSyscall(syscall.SYS_PRCTL, setDumpable, 1, 0)
 	return func() { syscall.RawSyscall(syscall.SYS_PRCTL, setDumpable, 0, 0) }
 }

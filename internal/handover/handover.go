@@ -64,6 +64,7 @@ const (
 	Signal                 // each is ignored until the new image subscribes to it
 	ReadyWithin            // ms after its start, or Previous is executed again
 	Missing                // files and states that there was no room for
+	Taint                  // 1: an image of this process was Secure, see [Tainted]
 
 	Watch    // of inotify: a descriptor and a watch descriptor, in turns
 	Inotify  // from here on, descriptors
@@ -139,6 +140,7 @@ func inherit() (s State, ignored string) {
 		closeDescriptor(fd)
 	}
 	s.Numbers[Executable] = nil
+	s.takeTaint()
 	s.startTrial()
 	return s, ""
 }
@@ -212,8 +214,9 @@ type Executor func(target Target, args, env []string, s *State) error
 // opens the file by this path. Without s nothing would close it.
 func Execute(target Target, args, env []string, s *State) error {
 	if s == nil {
-		return syscall.Exec(target.path(), args, env)
+		return execve(target.path(), args, env)
 	}
+	s.addTaint()
 	s.Numbers[Executable] = nil
 	if target.FD != 0 {
 		s.Set(Executable, target.FD)
@@ -223,7 +226,7 @@ func Execute(target Target, args, env []string, s *State) error {
 		return err
 	}
 	defer release()
-	variable, dismiss, err := s.attest(variable)
+	variable, dismiss, err := s.attest(variable, target.path())
 	if err != nil {
 		return err
 	}
@@ -241,7 +244,7 @@ func Execute(target Target, args, env []string, s *State) error {
 		}
 		defer undo()
 	}
-	err = syscall.Exec(target.path(), args, append(env, Env+"="+variable))
+	err = execve(target.path(), args, append(env, Env+"="+variable))
 	s.keepFromChildren()
 	return err
 }

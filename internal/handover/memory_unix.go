@@ -16,7 +16,7 @@ var errNoFile = errors.New("no temporary file for this process")
 // temporary directory. A process whose starter may have fewer rights has none: the
 // directory, and the file system that it is on, could be the starter's.
 func unlinkedFile(b []byte) (fd int, err error) {
-	if Secure {
+	if Tainted() {
 		return -1, errNoFile
 	}
 	dir, _ := syscall.Getenv("TMPDIR")

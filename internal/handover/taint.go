@@ -1,0 +1,65 @@
+package handover
+
+import "syscall"
+
+// tainted: a previous image of this process was Secure.
+var tainted bool
+
+// Tainted reports whether the environment and the working directory of this process may
+// be those of a starter with fewer rights. A set-user-ID program that becomes its user
+// altogether is not Secure after its next exec, but has the environment of its starter.
+func Tainted() bool { return Secure || tainted }
+
+func (s *State) addTaint() {
+	if Tainted() {
+		s.Set(Taint, 1)
+	}
+}
+
+func (s *State) takeTaint() { tainted = tainted || s.Number(Taint) != 0 }
+
+// unsafeVariables change what a dynamically linked program executes, reads or writes. The
+// C library removes them from the environment of a secure program, see ld.so(8); other
+// programs leave them there.
+var unsafeVariables = [...]string{
+	"GCONV_PATH", "GETCONF_DIR", "GLIBC_TUNABLES", "HOSTALIASES", "LOCALDOMAIN", "LOCPATH", "NIS_PATH",
+	"NLSPATH", "RESOLV_HOST_CONF", "RES_OPTIONS", "TMPDIR", "TZDIR",
+}
+
+// unsafePrefixes begin further names.
+var unsafePrefixes = [...]string{"LD_", "MALLOC_"}
+
+// withoutUnsafe removes from the environment of a tainted process what its next image, which
+// may not be secure, must not believe.
+func withoutUnsafe(env []string) []string {
+	kept := make([]string, 0, len(env)+1) // for the variable of the handover
+	for _, variable := range env {
+		name, _, _ := cut(variable, '=')
+		if !isUnsafe(name) {
+			kept = append(kept, variable)
+		}
+	}
+	return kept
+}
+
+func isUnsafe(name string) bool {
+	for _, prefix := range unsafePrefixes {
+		if len(name) >= len(prefix) && name[:len(prefix)] == prefix {
+			return true
+		}
+	}
+	for _, unsafe := range unsafeVariables {
+		if name == unsafe {
+			return true
+		}
+	}
+	return false
+}
+
+// execve executes the file at the path.
+func execve(path string, args, env []string) error {
+	if Tainted() {
+		env = withoutUnsafe(env)
+	}
+	return syscall.Exec(path, args, env)
+}
