@@ -188,22 +188,34 @@ var _ = testprocess.RegisterHelper("exchange", func() {
 	if rejection != nil {
 		panic(rejection)
 	}
+	write := func(flags int) {
+		f, err := os.OpenFile(path, os.O_WRONLY|flags, 0)
+		if err == nil {
+			f.WriteAt([]byte("other"), c.ID.Size-5)
+			f.Close()
+		}
+	}
 	exchange := map[string]func() error{
 		"replace": func() error { return os.Rename(path+".other", path) },
 		"write": func() error {
-			f, err := os.OpenFile(path, os.O_WRONLY|syscall.O_NONBLOCK, 0)
-			if err == nil {
-				f.WriteAt([]byte("other"), c.ID.Size-5)
-				f.Close()
-			}
+			write(syscall.O_NONBLOCK)
+			return nil
+		},
+		"write later": func() error {
+			go write(0)
+			time.Sleep(5 * leaseInterval) // the lease may give way in that time
 			return nil
 		},
 	}[os.Getenv(exchangeEnv)]
-	if os.Getenv(exchangeEnv) == "write" && !self.files.holdLease(c.File) {
+	if os.Getenv(exchangeEnv) != "replace" && !newLease(c).granted {
 		os.Stdout.WriteString("no lease")
 		return
 	}
-	panic(self.exec(&Restarter{}, c, new(RestartTimes), exchange))
+	err = self.exec(&Restarter{}, c, new(RestartTimes), exchange)
+	if !errors.Is(err, syscall.ETXTBSY) { // a writer has the file open
+		panic(err)
+	}
+	os.Stdout.WriteString("judge") // when the writer is done, it is judged again
 })
 
 // TestJudgedIsExecuted: the program that was judged is executed, whatever becomes of its
@@ -217,7 +229,7 @@ func TestJudgedIsExecuted(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, how := range []string{"replace", "write"} {
+	for _, how := range []string{"replace", "write", "write later"} {
 		t.Run(how, func(t *testing.T) {
 			dir := t.TempDir()
 			for name, version := range map[string]string{"start": "start", "app": "judge", "app.other": "other"} {
