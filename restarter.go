@@ -26,6 +26,10 @@ type Restarter struct {
 	// Path is the executable to watch and to execute. If empty, it is the path
 	// that this program was started by, with its symbolic links: flipping one
 	// deploys. If relative, it starts from the working directory of the call.
+	//
+	// A program that may have more rights than its starter (AT_SECURE in getauxval(3))
+	// does not believe the starter: if Path is empty, it is the file that /proc/self/exe
+	// names, without symbolic links, and a relative Path is an error.
 	Path string
 
 	// Verify is called with a new version that is ready, open for reading, and

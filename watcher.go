@@ -19,7 +19,8 @@ type Watcher struct {
 	// Path is the executable to watch. Symbolic links in it are followed anew
 	// whenever one changes. If empty, it is the path that this program was
 	// started by; if relative, it starts from the working directory of the first
-	// call of Next.
+	// call of Next. It is restricted as in [Restarter] where the starter may have fewer
+	// rights.
 	Path string
 
 	// PollInterval is how often the path is looked at beside what events tell.

@@ -29,7 +29,7 @@ const (
 	byACL                // anyone: the ACL can't be read
 )
 
-// A principal is those who are meant by a writer.
+// A principal is the set of users that a writer stands for.
 type principal struct {
 	kind principalKind
 	id   uint32
@@ -44,7 +44,8 @@ const (
 	everybody
 )
 
-// principal returns who the writer is, as far as IDs mean something in the namespace.
+// principal returns the users that the writer stands for, as far as IDs mean something in
+// the namespace.
 func (w writer) principal(in Namespace) principal {
 	switch w.by {
 	case byOwner, byACLUser:

@@ -2,10 +2,9 @@
 
 // The attestation of a handover.
 //
-// A program with file capabilities hands over to its next version, but its environment is
-// set by whoever starts it, and that may be a process of the same user without these
-// capabilities. So the next image wants to know that an image with its rights speaks to
-// it, and asks for what only such an image can do.
+// A program with file capabilities hands over to its next version. But its environment is
+// set by its starter, which may be a process of the same user without these capabilities.
+// So the next image believes the variable only after this exchange.
 //
 //  1. The image that hands over forks. The child, the attester, has its rights. It stays
 //     behind over the exec, and has a socket to the next image.
