@@ -117,11 +117,12 @@ func inherit() (s State, ignored string) {
 		return State{}, ""
 	}
 	syscall.Unsetenv(Env)
-	if Elevated() {
-		return State{}, "this process has other rights than its starter"
-	}
 	s, ignored = Parse(value, syscall.Getpid())
 	switch {
+	case Elevated():
+		s.closeAttester()
+		s.discard()
+		return State{}, "this process has other rights than its starter"
 	case ignored != "":
 		return State{}, ignored
 	case !Secure:

@@ -18,13 +18,10 @@ func (s *State) addTaint() {
 
 func (s *State) takeTaint() { tainted = tainted || s.Number(Taint) != 0 }
 
-// unsafeVariables change what a dynamically linked program executes, reads or writes. The
-// C library removes them from the environment of a secure program, see ld.so(8); other
-// programs leave them there.
-var unsafeVariables = [...]string{
-	"GCONV_PATH", "GETCONF_DIR", "GLIBC_TUNABLES", "HOSTALIASES", "LOCALDOMAIN", "LOCPATH", "NIS_PATH",
-	"NLSPATH", "RESOLV_HOST_CONF", "RES_OPTIONS", "TMPDIR", "TZDIR",
-}
+// unsafeVariables have a dynamically linked program execute other code, or change how the
+// C library works. It removes them from the environment of a secure program, see ld.so(8);
+// a statically linked program leaves them there.
+var unsafeVariables = [...]string{"GCONV_PATH", "GLIBC_TUNABLES", "LOCPATH"}
 
 // unsafePrefixes begin further names.
 var unsafePrefixes = [...]string{"LD_", "MALLOC_"}
