@@ -8,7 +8,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -272,33 +271,6 @@ func TestFileCapabilitiesWithoutProc(t *testing.T) {
 			t.Errorf("version %d has children: %s", version, children)
 		}
 	}
-}
-
-// Signals do not come between the attester and the next image.
-func TestFileCapabilitiesHandOverBesideSignals(t *testing.T) {
-	d := newCapable(t)
-	d.Start()
-	d.WantAnswer("set-state counter 1", "")
-	stop, stopped := make(chan struct{}), make(chan struct{})
-	go func() {
-		defer close(stopped)
-		for {
-			select {
-			case <-stop:
-				return
-			default:
-				d.Cmd.Process.Signal(syscall.SIGWINCH)
-				runtime.Gosched()
-			}
-		}
-	}()
-	for version := 2; version <= 60; version++ {
-		deployPrivileged(d, version, setcap(t))
-		d.WantRestart(version)
-		d.WantAnswer("get-state counter", "1, true")
-	}
-	close(stop)
-	<-stopped
 }
 
 // A version with more capabilities than the previous one would not believe it, and gets nothing.
