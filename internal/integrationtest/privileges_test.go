@@ -77,7 +77,15 @@ func deployPrivileged(d *daemontest.Daemon, version int, prepare func(path strin
 
 // The user nobody starts a program of root's by a symbolic link, and flips that later.
 func TestSetuidIgnoresTheLinkOfItsStarter(t *testing.T) {
-	d := newPrivileged(t, setuid(t))
+	testLinkOfStarter(t, newPrivileged(t, setuid(t)), setuid(t))
+}
+
+// The same for a program with file capabilities.
+func TestCapableIgnoresTheLinkOfItsStarter(t *testing.T) {
+	testLinkOfStarter(t, newCapable(t), setcap(t))
+}
+
+func testLinkOfStarter(t *testing.T, d *daemontest.Daemon, prepare func(path string)) {
 	own := plainDir(t)
 	link := filepath.Join(own, "link")
 	d.Symlink(d.Path, link)
@@ -87,11 +95,13 @@ func TestSetuidIgnoresTheLinkOfItsStarter(t *testing.T) {
 	path := d.Path
 	d.StartedAs(link)
 	d.Start()
-	// A program that belongs to root.
-	d.Symlink(d.StageIn(plainDir(t), 2), link+".new")
+	// Another program of root's with the same rights.
+	other := d.StageIn(plainDir(t), 2)
+	prepare(other)
+	d.Symlink(other, link+".new")
 	d.Rename(link+".new", link)
 	d.Path = path
-	deployPrivileged(d, 3, setuid(t))
+	deployPrivileged(d, 3, prepare)
 	d.WantRestart(3)
 }
 
