@@ -33,8 +33,10 @@ func (r *Rules) openRunning(launchPath string) {
 	// Only the file that was at the launch path when the process started tells the
 	// content, for as long as that is there.
 	if f, err := r.System.Open(launchPath); err == nil {
-		if r.Running.ID == (ID{}) {
-			r.Running.ID, _ = r.System.StatFile(f)
+		// Since the exec, its mode may have been set, or it may have been renamed.
+		id, err := r.System.StatFile(f)
+		if err == nil && (r.Running.ID == (ID{}) || id.Mark() == r.Running.ID.Mark()) {
+			r.Running.ID = id
 		}
 		r.Running.remember(r.System, f)
 		f.Close()

@@ -85,6 +85,20 @@ func TestSameContentBusy(t *testing.T) {
 	}
 }
 
+// TestRunningChmod: the mode of the running image may be set right after the exec, as
+// install(1) does.
+func TestRunningChmod(t *testing.T) {
+	sys := &candidatetest.System{Faults: map[string]error{candidatetest.Running: syscall.EMFILE}}
+	sys.Deploy(running, []byte("content"), 0o755)
+	sys.Run(running)
+	sys.Chmod(running, 0o750)
+	rules := candidate.NewRules(sys, running)
+	defer rules.Close()
+	if same, err := rules.Running.SameContent(openAt(t, sys, running)); err != nil || !same {
+		t.Errorf("the running image is the same: %t, %v", same, err)
+	}
+}
+
 // TestRemember: a version is known by its sum when its file is closed, unless the file
 // was changed before.
 func TestRemember(t *testing.T) {
