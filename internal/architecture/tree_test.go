@@ -25,6 +25,18 @@ func module(t *testing.T) fs.FS {
 	return os.DirFS(root)
 }
 
+// wantNone fails for each violation that a check finds in this module.
+func wantNone(t *testing.T, check func(fs.FS) (violations []string, err error)) {
+	t.Helper()
+	violations, err := check(module(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, violation := range violations {
+		t.Error(violation)
+	}
+}
+
 func read(t *testing.T, tree fs.FS, name string) string {
 	t.Helper()
 	b, err := fs.ReadFile(tree, name)

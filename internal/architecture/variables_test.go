@@ -17,15 +17,7 @@ var (
 )
 
 // CONTRIBUTING.md has a row for each variable that tests and benchmarks read.
-func TestVariablesAreDocumented(t *testing.T) {
-	violations, err := variables(module(t))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, violation := range violations {
-		t.Error(violation)
-	}
-}
+func TestVariablesAreDocumented(t *testing.T) { wantNone(t, variables) }
 
 // variables compares the rows in CONTRIBUTING.md with the code and the scripts.
 func variables(tree fs.FS) (violations []string, err error) {

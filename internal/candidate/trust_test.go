@@ -232,14 +232,7 @@ func TestTrust(t *testing.T) {
 			if r == nil || r.Found != tt.found || tt.want != "" && r.Expected != tt.want || r.Path != launched || r.Retryable || r.Outside == tt.inside {
 				t.Errorf("got %+v, want %q, %q, outside: %t", r, tt.found, tt.want, !tt.inside)
 			}
-			rules.TrustAnyOwner = true
-			if r := rules.Judge(c); r != nil {
-				t.Errorf("trusting any owner: %v", r)
-			}
-			rules.TrustAnyOwner, sys.Self.Privileged = false, false
-			if r := rules.Judge(c); r != nil {
-				t.Errorf("without rights: %v", r)
-			}
+			wantLifted(t, rules, sys, c)
 		})
 	}
 }
@@ -253,6 +246,13 @@ func TestTrustWithoutWalk(t *testing.T) {
 	if r := rules.Judge(c); r == nil || r.Found != "looked at" || !r.Retryable {
 		t.Errorf("with rights: %v", r)
 	}
+	wantLifted(t, rules, sys, c)
+}
+
+// wantLifted shows that a candidate is accepted by a process that trusts any owner, and by
+// one without rights.
+func wantLifted(t *testing.T, rules *candidate.Rules, sys *candidatetest.System, c *candidate.Candidate) {
+	t.Helper()
 	rules.TrustAnyOwner = true
 	if r := rules.Judge(c); r != nil {
 		t.Errorf("trusting any owner: %v", r)
