@@ -205,7 +205,7 @@ func end(pid int) {
 //go:nosplit
 func (a *attester) fork() (pid int, errno syscall.Errno) {
 	setMask, size := uintptr(2), uintptr(8)
-	if mips {
+	if mipsOffset != 0 {
 		setMask, size = 3, 16
 	}
 	a.allSignals = [2]uint64{^uint64(0), ^uint64(0)}
@@ -230,10 +230,8 @@ var mipsOffset = func() uintptr {
 	return 0
 }()
 
-const mips = runtime.GOARCH == "mips" || runtime.GOARCH == "mipsle" ||
-	runtime.GOARCH == "mips64" || runtime.GOARCH == "mips64le"
-
-// run is the child. It answers until the other end is closed. If it can't set its capabilities, its answers show that.
+// run is the child. It answers until the other end is closed. If it can't set its
+// capabilities, its answers show that.
 //
 //go:norace
 //go:nocheckptr
@@ -329,6 +327,7 @@ func ask(socket int, statement string) (pid int, ok bool) {
 	if _, err := retryEINTR(func() (int, error) { return syscall.Write(socket, question) }); err != nil {
 		return 0, false
 	}
+	// With SO_RCVTIMEO a signal does interrupt it, see signal(7).
 	n, err := retryEINTR(func() (int, error) { return syscall.Read(socket, reply) })
 	if err != nil || n != len(reply)-1 || string(reply[4+maxLink:n]) != statement {
 		return 0, false
@@ -337,19 +336,9 @@ func ask(socket int, statement string) (pid int, ok bool) {
 	return int(*(*int32)(unsafe.Pointer(&reply[0]))), link == "/memfd:"+name+" (deleted)"
 }
 
-// retryEINTR calls f again for as long as a signal interrupts it. With SO_RCVTIMEO one does,
-// see signal(7).
-func retryEINTR(f func() (int, error)) (int, error) {
-	for {
-		if n, err := f(); err != syscall.EINTR {
-			return n, err
-		}
-	}
-}
-
 // closeAttester closes the connection to an attester that is not asked.
 func (s *State) closeAttester() {
-	if socket := s.Number(Attester); socket != 0 {
+	if socket := s.Number(Attester); socket != 0 && crossed(socket) {
 		syscall.Close(socket)
 		reapAttester()
 	}

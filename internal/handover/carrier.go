@@ -29,6 +29,10 @@ func KnowsCarrier(version string) bool {
 	return version[len(prefix):][:len(firstCarrier)] >= firstCarrier
 }
 
+// maxCarrier is the length in bytes of the longest carrier that is read: no State that [Parse]
+// accepts is longer.
+const maxCarrier = 32 << 20
+
 // maxVariable is the length in bytes of the longest value that execve(2) takes with the
 // name of the variable: together 128 KiB, with an equals sign and a NUL.
 const maxVariable = 128<<10 - len(Env) - 2
@@ -88,7 +92,7 @@ func (s *State) unpack() (unpacked State, ignored string) {
 		s.Numbers[Attester] = nil
 		return *s, ""
 	}
-	b, err := ReadMemoryFile(fd)
+	b, err := ReadMemoryFile(fd, maxCarrier)
 	if err != nil {
 		return State{}, "its carrier can't be read: " + err.Error()
 	}

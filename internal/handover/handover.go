@@ -157,7 +157,10 @@ var ErrCannotAttest = errors.New("no process can show that it has the rights of 
 // previous image is left open without an owner. Descriptors that have crossed an exec are
 // not close-on-exec; any other is one of this image.
 func (s *State) discard() {
-	unpacked, _ := s.unpack()
+	var unpacked State
+	if crossed(s.Number(Carrier)) {
+		unpacked, _ = s.unpack()
+	}
 	for _, kinds := range [...][][]int{s.Numbers[Inotify:], unpacked.Numbers[Inotify:]} {
 		for _, fds := range kinds {
 			for _, fd := range fds {

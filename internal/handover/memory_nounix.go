@@ -8,4 +8,4 @@ import "errors"
 func MemoryFile([]byte) (fd int, err error) { return -1, errors.ErrUnsupported }
 
 // ReadMemoryFile fails.
-func ReadMemoryFile(int) ([]byte, error) { return nil, errors.ErrUnsupported }
+func ReadMemoryFile(fd, most int) ([]byte, error) { return nil, errors.ErrUnsupported }

@@ -3,6 +3,7 @@
 package handover
 
 import (
+	"math"
 	"os"
 	"path/filepath"
 	"testing"
@@ -25,7 +26,7 @@ func TestMemoryFile(t *testing.T) {
 				t.Errorf("%s: flags %#x, %v: children inherit it", name, flags, err)
 			}
 			for range 2 { // the offset stays where it is
-				if b, err := ReadMemoryFile(fd); err != nil || string(b) != content {
+				if b, err := ReadMemoryFile(fd, len(content)); err != nil || string(b) != content {
 					t.Errorf("%s: read %q, %v; want %q", name, b, err, content)
 				}
 			}
@@ -63,8 +64,16 @@ func TestReadMemoryFileIsBounded(t *testing.T) {
 	if err := f.Truncate(1 << 40); err != nil {
 		t.Skip("no sparse files here: ", err)
 	}
-	if b, err := ReadMemoryFile(int(f.Fd())); err != errSparse {
+	if b, err := ReadMemoryFile(int(f.Fd()), math.MaxInt); err != errSparse {
 		t.Errorf("read %d bytes, %v", len(b), err)
+	}
+	fd, err := MemoryFile([]byte("state"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fd)
+	if b, err := ReadMemoryFile(fd, 4); err != errTooLarge {
+		t.Errorf("read %d bytes of at most 4, %v", len(b), err)
 	}
 	r, w, err := os.Pipe()
 	if err != nil {
@@ -72,7 +81,7 @@ func TestReadMemoryFileIsBounded(t *testing.T) {
 	}
 	defer r.Close()
 	defer w.Close()
-	if b, err := ReadMemoryFile(int(r.Fd())); err != errNotRegular {
+	if b, err := ReadMemoryFile(int(r.Fd()), math.MaxInt); err != errNotRegular {
 		t.Errorf("read %d bytes of a pipe, %v", len(b), err)
 	}
 }

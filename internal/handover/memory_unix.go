@@ -4,7 +4,6 @@ package handover
 
 import (
 	"errors"
-	"math"
 	"math/rand/v2"
 	"strconv"
 	"syscall"
@@ -40,16 +39,23 @@ func unlinkedFile(b []byte) (fd int, err error) {
 
 func writeAll(fd int, b []byte) error {
 	for len(b) > 0 {
-		n, err := syscall.Write(fd, b)
-		if err == syscall.EINTR {
-			continue
-		}
+		n, err := retryEINTR(func() (int, error) { return syscall.Write(fd, b) })
 		if err != nil {
 			return err
 		}
 		b = b[n:]
 	}
 	return nil
+}
+
+// retryEINTR calls f again for as long as a signal interrupts it. It is IgnoringEINTR of
+// internal/sys, which this package can't import.
+func retryEINTR(f func() (int, error)) (int, error) {
+	for {
+		if n, err := f(); err != syscall.EINTR {
+			return n, err
+		}
+	}
 }
 
 // aboveStandard moves a descriptor that a system call has just returned above the
@@ -65,7 +71,7 @@ func aboveStandard(fd int, err error) (int, error) {
 var (
 	errNotRegular = errors.New("not a file")
 	errSparse     = errors.New("a file with holes")
-	errTooLarge   = errors.New("a file that is too large for memory")
+	errTooLarge   = errors.New("a file that is too large")
 )
 
 // maxSparse is the size in bytes from which a file has to take room. What is handed over
@@ -73,9 +79,9 @@ var (
 // has no content, must not take more than that from this one.
 const maxSparse = 1 << 20
 
-// ReadMemoryFile returns the whole content of a file that [MemoryFile] has returned. The
-// file offset stays.
-func ReadMemoryFile(fd int) ([]byte, error) {
+// ReadMemoryFile returns the whole content of a file that [MemoryFile] has returned, if it
+// has at most the given number of bytes. The file offset stays.
+func ReadMemoryFile(fd, most int) ([]byte, error) {
 	var st syscall.Stat_t
 	if err := syscall.Fstat(fd, &st); err != nil {
 		return nil, err
@@ -86,15 +92,12 @@ func ReadMemoryFile(fd int) ([]byte, error) {
 		return nil, errNotRegular
 	case size > maxSparse && int64(st.Blocks)*blockSize < size/compression:
 		return nil, errSparse
-	case size > math.MaxInt:
+	case size > int64(most):
 		return nil, errTooLarge
 	}
 	b := make([]byte, st.Size)
 	for n := 0; n < len(b); {
-		got, err := syscall.Pread(fd, b[n:], int64(n))
-		if err == syscall.EINTR {
-			continue
-		}
+		got, err := retryEINTR(func() (int, error) { return syscall.Pread(fd, b[n:], int64(n)) })
 		if err != nil {
 			return nil, err
 		}

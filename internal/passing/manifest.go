@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"math"
 
 	"github.com/autorestart-go/autorestart/internal/handover"
 	"github.com/autorestart-go/autorestart/internal/report"
@@ -62,7 +63,7 @@ func readManifest(inherited *handover.State) []record {
 	var err error
 	switch {
 	case fd != 0:
-		b, err = handover.ReadMemoryFile(fd)
+		b, err = handover.ReadMemoryFile(fd, math.MaxInt)
 	case text != "":
 		b = unescape(text)
 	default:

@@ -4,6 +4,7 @@ package passing
 
 import (
 	"errors"
+	"math"
 	"os"
 	"slices"
 	"testing"
@@ -35,7 +36,7 @@ func handedOver(t *testing.T, s *Store, readyWithin int) *Store {
 	t.Helper()
 	inherited := new(handover.State)
 	err := s.HandOver(inherited, func() error {
-		content, err := handover.ReadMemoryFile(inherited.Number(handover.Manifest))
+		content, err := handover.ReadMemoryFile(inherited.Number(handover.Manifest), math.MaxInt)
 		if err != nil {
 			return err
 		}
