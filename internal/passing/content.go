@@ -28,6 +28,7 @@ type file struct {
 	fd        *sys.FD
 	inherited bool
 	claimed   bool // by this image
+	lent      bool // another part of the program owns the descriptor
 }
 
 type state struct {
@@ -89,6 +90,16 @@ func (s *Store) Pass(name string, f *os.File) error {
 		c.files[name] = &file{name: name, fd: fd, claimed: true}
 	}
 	return nil
+}
+
+// Lend passes the descriptor fd itself on under the given name, in place of the file that
+// had the name. The caller still owns fd, and keeps it open until the name is passed
+// again, or with a nil file. During an exec that call waits until the exec has failed.
+func (s *Store) Lend(name string, fd int) {
+	c, unlock := s.lock()
+	defer unlock()
+	c.drop(name)
+	c.files[name] = &file{name: name, fd: sys.NewFD(fd), claimed: true, lent: true}
 }
 
 // Inherited claims the file with the given name and returns a duplicate of it, which
@@ -160,6 +171,9 @@ func (c *content) drop(name string) {
 		return
 	}
 	delete(c.files, name)
+	if f.lent {
+		return
+	}
 	if f.inherited && c.store.rollbackPossible() {
 		c.retired = append(c.retired, f.fd)
 		return
