@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/autorestart-go/autorestart/internal/handover"
+	"github.com/autorestart-go/autorestart/internal/report"
 	"github.com/autorestart-go/autorestart/internal/sys"
 )
 
@@ -68,7 +69,7 @@ func RollbackUnlessReady() {
 	if handover.OnTrial() {
 		reason := "main returned before it was ready"
 		if panicked != nil {
-			reason = "main panicked: " + panicText(panicked)
+			reason = "main panicked: " + report.PanicText(panicked)
 			printPanic(panicked)
 		}
 		handover.RollBack(cleanReason(reason))
@@ -82,25 +83,7 @@ func RollbackUnlessReady() {
 func printPanic(v any) {
 	stack := make([]byte, 64<<10)
 	stack = stack[:runtime.Stack(stack, false)]
-	sys.WriteStderr(append([]byte("panic: "+panicText(v)+"\n\n"), stack...))
-}
-
-func panicText(v any) (text string) {
-	defer func() { // a nil pointer in an error, as a rule
-		if recover() != nil {
-			text = "with a value that can't be printed"
-		}
-	}()
-	switch v := v.(type) {
-	case error:
-		return v.Error()
-	case string:
-		return v
-	case interface{ String() string }:
-		return v.String()
-	default:
-		return "with a value that is no text"
-	}
+	sys.WriteStderr(append([]byte("panic: "+report.PanicText(v)+"\n\n"), stack...))
 }
 
 // RollbackError says that this version runs again because a newer one failed.

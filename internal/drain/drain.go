@@ -1,9 +1,11 @@
 // Package drain quiesces and drains the parts of a program that take work from
-// outside, before an exec, and has them resume where there is no exec.
+// outside, before an exec, and has them resume where there is no exec. No method of a
+// part is called under a lock, and none can hold a restart up for longer than its time.
 package drain
 
 import (
 	"context"
+	"reflect"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -31,35 +33,148 @@ type Notifier interface {
 // A Group is a set of drainers that are quiesced and drained together. The zero value
 // is empty.
 type Group struct {
-	mu       sync.Mutex
+	// phase is held while members are quiesced, and while they resume: for a few times
+	// hookTimeout at most.
+	phase sync.Mutex
+
+	mu       sync.Mutex // below phase
 	members  []*member
-	depth    int           // drains under way; a rollback may begin one during another
-	draining chan struct{} // closed while depth is not 0; nil until it is asked for
+	drains   int           // under way; a rollback may begin one during another
+	resuming int           // calls of Resume that have not returned
+	sealed   int           // of those, see [Drain.Seal]
+	opening  int           // see Opening
+	draining chan struct{} // closed while drains is not 0; nil until it is asked for
+	changed  chan struct{} // closed when one of the above changes; nil if nothing waits
+
+	beforeSeal []*func()
 
 	// notifier is the group itself once it has drainers or its channel was asked for. It
 	// is an interface so that a program that never drains does not contain the code for
-	// it. A rollback reads it while mu is held by a drainer that does not return.
+	// it.
 	notifier atomic.Pointer[Notifier]
 }
 
 // A member is one registration: a Drainer may be registered twice.
-type member struct{ Drainer }
+type member struct {
+	Hook
+	drainer Drainer
+	group   *Group // whose mutex guards the rest
+
+	quiesced bool          // by the last call
+	gone     bool          // unregistered: no method is called any more
+	brief    chan struct{} // closed when the Quiesce or Resume that is running returns; nil if none is
+}
+
+func (m *member) startQuiesce() (result <-chan error) { return m.startBrief(m.drainer.Quiesce) }
+func (m *member) startResume() (result <-chan error)  { return m.startBrief(m.drainer.Resume) }
+
+// startBrief begins a call of Quiesce or Resume.
+func (m *member) startBrief(method func()) (result <-chan error) {
+	return m.start(func() error {
+		running := make(chan struct{})
+		m.group.mu.Lock()
+		gone := m.gone
+		m.brief = running
+		m.group.mu.Unlock()
+		defer func() {
+			m.group.mu.Lock()
+			m.brief = nil
+			m.group.mu.Unlock()
+			close(running)
+		}()
+		if !gone {
+			method()
+		}
+		return nil
+	})
+}
+
+func (m *member) isGone() bool {
+	m.group.mu.Lock()
+	defer m.group.mu.Unlock()
+	return m.gone
+}
+
+// hookTimeout is the time that methods which are to return soon have for that, and Drain after
+// the end of its context. On a busy machine that takes a while.
+const hookTimeout = time.Second
 
 // Register adds d to the group until unregister is called. While a drain is under
-// way, d is quiesced at once, and drained with the others.
+// way, d is quiesced at once, and drained with the others. Register waits while the group
+// is sealed.
 func (g *Group) Register(d Drainer) (unregister func()) {
+	g.setNotifier()
+	m := &member{drainer: d, group: g}
+	g.mu.Lock()
+	for g.sealed > 0 {
+		g.wait(context.Background())
+	}
+	g.members = append(g.members, m)
+	var quiesced <-chan error
+	if g.drains > 0 {
+		m.quiesced = true
+		quiesced = m.startQuiesce() // before the group is unlocked: Drain comes after it
+	}
+	g.change()
+	g.mu.Unlock()
+	if quiesced != nil {
+		limited, cancel := context.WithTimeout(context.Background(), hookTimeout)
+		defer cancel()
+		m.log("Quiesce", hookTimeout, wait(limited, quiesced))
+	}
+	return func() { g.unregister(m) }
+}
+
+// unregister returns when neither Quiesce nor Resume of the member is running any more; or
+// after hookTimeout, as if one of them has called it.
+func (g *Group) unregister(m *member) {
+	g.mu.Lock()
+	g.members = slices.DeleteFunc(g.members, func(other *member) bool { return other == m })
+	m.gone = true
+	running := m.brief
+	g.change()
+	g.mu.Unlock()
+	if running != nil {
+		select {
+		case <-running:
+		case <-time.After(hookTimeout):
+		}
+	}
+}
+
+// Opening is called before something is opened or claimed that will be registered. A
+// drain that begins waits for done. While a drain is under way, Opening waits for the
+// resume, or for the end of ctx, whose cause it returns. So there is never a part that
+// has taken something over and is not drained.
+func (g *Group) Opening(ctx context.Context) (done func(), err error) {
 	g.setNotifier()
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	m := &member{d}
-	g.members = append(g.members, m)
-	if g.depth > 0 {
-		d.Quiesce()
+	for g.drains > 0 || g.resuming > 0 {
+		if err := g.wait(ctx); err != nil {
+			return nil, err
+		}
 	}
+	g.opening++
+	return func() {
+		g.mu.Lock()
+		g.opening--
+		g.change()
+		g.mu.Unlock()
+	}, nil
+}
+
+// BeforeSeal has f called, without a lock, whenever the group is sealed: everything is
+// drained, and the exec comes next. f returns soon.
+func (g *Group) BeforeSeal(f func()) (remove func()) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	p := &f
+	g.beforeSeal = append(g.beforeSeal, p)
 	return func() {
 		g.mu.Lock()
 		defer g.mu.Unlock()
-		g.members = slices.DeleteFunc(g.members, func(other *member) bool { return other == m })
+		g.beforeSeal = slices.DeleteFunc(g.beforeSeal, func(other *func()) bool { return other == p })
 	}
 }
 
@@ -71,7 +186,7 @@ func (g *Group) Draining() <-chan struct{} {
 	defer g.mu.Unlock()
 	if g.draining == nil {
 		g.draining = make(chan struct{})
-		if g.depth > 0 {
+		if g.drains > 0 {
 			close(g.draining)
 		}
 	}
@@ -92,118 +207,44 @@ func (g *Group) setNotifier() {
 	g.notifier.Store(&n)
 }
 
-// A Drain is a group that is drained.
-type Drain struct {
-	Quiesced time.Time // no new work was accepted any more
-	Drained  time.Time // all work was done, or the time was up
-
-	group *Group
-}
-
-// Begin quiesces the group and drains it for as long as timeout allows. What is left
-// then is logged. If ctx ends first, everything resumes, and Begin returns its
-// cause. Otherwise the caller calls Resume where no exec follows.
-func (g *Group) Begin(ctx context.Context, timeout time.Duration) (*Drain, error) {
-	g.quiesce()
-	d := &Drain{group: g, Quiesced: time.Now()}
-	limited, cancel := context.WithTimeout(context.Background(), timeout)
-	defer cancel()
-	defer context.AfterFunc(ctx, cancel)()
-	g.drainAll(limited, func(err error) {
-		if ctx.Err() == nil {
-			report.Warn("drain timeout: closing what is not done", "timeout", timeout.String(), "reason", err)
-		}
-	})
-	if ctx.Err() != nil {
-		d.Resume()
-		return nil, context.Cause(ctx)
-	}
-	d.Drained = time.Now()
-	return d, nil
-}
-
-// drainAll drains every member, those included that are registered meanwhile, as by
-// a version that is still starting.
-func (g *Group) drainAll(ctx context.Context, failed func(error)) {
-	ended := make(chan error)
-	begun := make(map[*member]bool)
-	running := 0
-	for {
-		for _, m := range g.snapshot() {
-			if !begun[m] {
-				begun[m] = true
-				running++
-				go func() { ended <- m.Drain(ctx) }()
-			}
-		}
-		if running == 0 {
-			return
-		}
-		if err := <-ended; err != nil {
-			failed(err)
-		}
-		running--
-	}
-}
-
-// A version that failed has little time for its work. If one of its drainers does not
-// return, the rollback does not wait for it.
-const (
-	rollbackTimeout = 10 * time.Millisecond
-	stuckTimeout    = 2 * time.Second
-)
-
-// BeginRollback is Begin for a version that failed. The caller calls resume where no
-// exec follows.
-func (g *Group) BeginRollback() (resume func()) {
-	stuck, cancel := context.WithTimeout(context.Background(), stuckTimeout)
-	defer cancel()
-	drained := make(chan *Drain, 1)
-	go func() {
-		d, _ := g.Begin(context.Background(), rollbackTimeout)
-		drained <- d
-	}()
+// wait unlocks g, waits for a change or the end of ctx, whose cause it returns, and locks g.
+func (g *Group) wait(ctx context.Context) error {
+	changed := g.changedLocked()
+	g.mu.Unlock()
+	defer g.mu.Lock()
 	select {
-	case d := <-drained:
-		return d.Resume
-	case <-stuck.Done():
-		report.Warn("not drained: a Drainer does not return", "after", stuckTimeout.String())
-		return func() { go func() { (<-drained).Resume() }() }
+	case <-changed:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
 	}
 }
 
-func (g *Group) snapshot() []*member {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	return slices.Clone(g.members)
+// changedLocked returns a channel that the next change closes.
+func (g *Group) changedLocked() <-chan struct{} {
+	if g.changed == nil {
+		g.changed = make(chan struct{})
+	}
+	return g.changed
 }
 
-func (g *Group) quiesce() {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.depth++
-	if g.depth > 1 {
+// change is called with g locked.
+func (g *Group) change() {
+	if g.changed != nil {
+		close(g.changed)
+		g.changed = nil
+	}
+}
+
+// log logs that a method of the member has failed, if it has.
+func (m *member) log(method string, limit time.Duration, err error) {
+	if err == nil {
 		return
 	}
-	for _, m := range g.members {
-		m.Quiesce()
-	}
-	if g.draining != nil {
-		close(g.draining)
-	}
-}
-
-// Resume has the group accept work again.
-func (d *Drain) Resume() {
-	g := d.group
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.depth--
-	if g.depth > 0 {
+	name := reflect.TypeOf(m.drainer).String()
+	if err == ErrStuck {
+		report.Warn("a Drainer does not return: the restart goes on without it", "drainer", name, "method", method, "after", limit.String())
 		return
 	}
-	g.draining = nil
-	for _, m := range slices.Backward(g.members) { // a server before its listener
-		m.Resume()
-	}
+	report.Warn("a Drainer failed", "drainer", name, "method", method, "reason", err)
 }

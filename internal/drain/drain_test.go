@@ -144,14 +144,14 @@ func TestRollbackDoesNotWaitForStuckDrainer(t *testing.T) {
 		g.Register(s)
 		start := time.Now()
 		resume := g.BeginRollback()
-		if took := time.Since(start); took != stuckTimeout {
-			t.Errorf("waited for %v, want %v", took, stuckTimeout)
+		if took := time.Since(start); took > rollbackLimit {
+			t.Errorf("waited for %v, want at most %v", took, rollbackLimit)
 		}
 		resume()
 		close(s)
 		synctest.Wait()
-		if g.depth != 0 {
-			t.Errorf("%d drains are under way", g.depth)
+		if g.drains != 0 {
+			t.Errorf("%d drains are under way", g.drains)
 		}
 	})
 }
@@ -173,30 +173,119 @@ func TestRollbackDuringDrain(t *testing.T) {
 	})
 }
 
-// TestRollbackDuringStuckDrain: the group is locked by a drainer that does not return
-// from a restart, and the rollback does not wait for that either. It takes real time: a
-// simulated clock stands still while a goroutine waits for a mutex.
-func TestRollbackDuringStuckDrain(t *testing.T) {
-	var g Group
-	s := make(stuck)
-	g.Register(s)
-	begun := make(chan struct{})
-	go func() {
-		close(begun)
-		g.Begin(context.Background(), time.Minute)
-	}()
-	<-begun
-	for g.mu.TryLock() { // until the group is locked by its drainer
-		g.mu.Unlock()
-		time.Sleep(time.Millisecond)
-	}
-	resumed := make(chan func())
-	go func() { resumed <- g.Notifier().BeginRollback() }()
-	select {
-	case resume := <-resumed:
-		close(s)
-		resume()
-	case <-time.After(20 * time.Second):
-		t.Fatal("waits for the stuck drainer")
-	}
+// TestSeal: what is registered after the drain is drained before the exec, and after that
+// nothing is registered until the resume.
+func TestSeal(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var g Group
+		sealed := 0
+		remove := g.BeforeSeal(func() { sealed++ })
+		d, err := g.Begin(t.Context(), time.Minute)
+		if err != nil {
+			t.Fatal(err)
+		}
+		late := newRecorder()
+		g.Register(late)
+		late.check(t, "quiesce")
+		time.AfterFunc(time.Second, func() { close(late.done) })
+		start := time.Now()
+		d.Seal()
+		if took := time.Since(start); took != time.Second || sealed != 1 {
+			t.Errorf("sealed %d times after %v", sealed, took)
+		}
+		late.check(t, "quiesce", "drain")
+		tooLate := newRecorder()
+		registered := false
+		go func() {
+			g.Register(tooLate)
+			registered = true
+		}()
+		synctest.Wait()
+		if registered {
+			t.Error("registered in a sealed group")
+		}
+		d.Resume()
+		synctest.Wait()
+		late.check(t, "quiesce", "drain", "resume")
+		tooLate.check(t)
+		if !registered {
+			t.Error("not registered after the resume")
+		}
+		remove()
+	})
+}
+
+// TestOpening: a drain waits for what is being opened, and nothing is opened during a
+// drain.
+func TestOpening(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var g Group
+		done, err := g.Opening(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := newRecorder()
+		close(r.done)
+		time.AfterFunc(hookTimeout/2, func() {
+			g.Register(r)
+			done()
+		})
+		d, took := begin(t, &g, time.Minute, time.Hour)
+		if took != hookTimeout/2 {
+			t.Errorf("took %v, want %v", took, hookTimeout/2)
+		}
+		r.check(t, "quiesce", "drain")
+		cause := errors.New("the program ends")
+		ctx, cancel := context.WithCancelCause(t.Context())
+		time.AfterFunc(time.Second, func() { cancel(cause) })
+		if _, err := g.Opening(ctx); err != cause {
+			t.Errorf("got %v, want %v", err, cause)
+		}
+		time.AfterFunc(time.Second, d.Resume)
+		done, err = g.Opening(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.check(t, "quiesce", "drain", "resume")
+		// An opening that never ends, as in a function of the program.
+		d, took = begin(t, &g, 0, time.Hour)
+		if took != hookTimeout {
+			t.Errorf("took %v, want %v", took, hookTimeout)
+		}
+		done()
+		d.Resume()
+	})
+}
+
+// TestUnregisterDuringQuiesce: after unregister no method is called, and none is running
+// any more.
+func TestUnregisterDuringQuiesce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var g Group
+		quiescing, release := make(chan struct{}), make(chan struct{})
+		running := false
+		unregister := g.Register(&hooks{quiesce: func() {
+			running = true
+			close(quiescing)
+			<-release
+			running = false
+		}})
+		next := newRecorder()
+		unregisterNext := g.Register(next)
+		close(next.done)
+		begun := make(chan *Drain)
+		go func() {
+			d, _ := g.Begin(t.Context(), time.Minute)
+			begun <- d
+		}()
+		<-quiescing
+		unregisterNext()
+		time.AfterFunc(hookTimeout/2, func() { close(release) })
+		unregister()
+		if running {
+			t.Error("unregistered during Quiesce")
+		}
+		(<-begun).Resume()
+		next.check(t)
+	})
 }

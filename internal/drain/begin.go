@@ -1,0 +1,260 @@
+package drain
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"github.com/autorestart-go/autorestart/internal/report"
+)
+
+// A Drain is a group that is drained.
+type Drain struct {
+	Quiesced time.Time // no new work was accepted any more
+	Drained  time.Time // all work was done, or the time was up
+
+	group   *Group
+	timeout time.Duration
+	ctx     context.Context // ends with the time
+	end     func()          // of ctx
+	begun   map[*member]bool
+	sealed  bool
+}
+
+// Begin quiesces the group and drains it for as long as timeout allows. What is left
+// then is logged. If ctx ends first, everything resumes, and Begin returns its
+// cause. Otherwise the caller calls Resume where no exec follows.
+func (g *Group) Begin(ctx context.Context, timeout time.Duration) (*Drain, error) {
+	d := g.begin(ctx, timeout)
+	d.drain()
+	if ctx.Err() != nil {
+		d.Resume()
+		return nil, context.Cause(ctx)
+	}
+	d.Drained = time.Now()
+	return d, nil
+}
+
+// begin quiesces the group.
+func (g *Group) begin(ctx context.Context, timeout time.Duration) *Drain {
+	d := &Drain{group: g, timeout: timeout, begun: map[*member]bool{}}
+	limited, cancel := context.WithTimeout(context.Background(), timeout)
+	stop := context.AfterFunc(ctx, cancel)
+	d.ctx, d.end = limited, func() {
+		stop()
+		cancel()
+	}
+	soon, cancelSoon := context.WithTimeout(context.Background(), hookTimeout)
+	defer cancelSoon()
+	g.phase.Lock()
+	defer g.phase.Unlock()
+	callInOrder(g.startDrain(soon), "Quiesce", (*member).startQuiesce)
+	d.Quiesced = time.Now()
+	return d
+}
+
+// startDrain begins a drain, and returns the members to quiesce. It waits until nothing is
+// being opened, or ctx ends.
+func (g *Group) startDrain(ctx context.Context) (members []*member) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.drains++
+	if g.drains == 1 && g.draining != nil {
+		close(g.draining)
+	}
+	g.change()
+	for g.opening > 0 && g.wait(ctx) == nil {
+	}
+	for _, m := range g.members {
+		if !m.quiesced {
+			m.quiesced = true
+			members = append(members, m)
+		}
+	}
+	return members
+}
+
+// drain drains every member that is not drained yet, those included that are registered
+// meanwhile.
+func (d *Drain) drain() {
+	g := d.group
+	limit, stop := endingAfter(d.ctx, hookTimeout)
+	defer stop()
+	ended := make(chan struct{})
+	running := 0
+	for {
+		g.mu.Lock()
+		var members []*member
+		for _, m := range g.members {
+			if !d.begun[m] {
+				d.begun[m] = true
+				members = append(members, m)
+			}
+		}
+		changed := g.changedLocked()
+		g.mu.Unlock()
+		for _, m := range members {
+			running++
+			go func() {
+				d.drainMember(limit, m)
+				ended <- struct{}{}
+			}()
+		}
+		if running == 0 {
+			return
+		}
+		select {
+		case <-ended:
+			running--
+		case <-changed:
+		}
+	}
+}
+
+func (d *Drain) drainMember(limit context.Context, m *member) {
+	err := m.Call(limit, func() error {
+		if m.isGone() {
+			return nil
+		}
+		return m.drainer.Drain(d.ctx)
+	})
+	if _, panicked := err.(*PanicError); err == nil || panicked || err == ErrStuck {
+		m.log("Drain", d.timeout+hookTimeout, err)
+	} else if d.ctx.Err() == context.DeadlineExceeded {
+		report.Warn("drain timeout: closing what is not done", "timeout", d.timeout.String(), "reason", err)
+	}
+}
+
+// endingAfter returns a context that ends d after ctx, or by a call of end.
+func endingAfter(ctx context.Context, d time.Duration) (later context.Context, end func()) {
+	later, cancel := context.WithCancel(context.Background())
+	stop := context.AfterFunc(ctx, func() {
+		select {
+		case <-time.After(d):
+			cancel()
+		case <-later.Done():
+		}
+	})
+	return later, func() {
+		stop()
+		cancel()
+	}
+}
+
+// Seal drains what was registered since Begin, in the time that is left, and then has
+// registrations wait until Resume, so that nothing can be registered that is not drained.
+// It is called right before the exec.
+func (d *Drain) Seal() {
+	g := d.group
+	for {
+		d.drain()
+		g.mu.Lock()
+		if !slices.ContainsFunc(g.members, func(m *member) bool { return !d.begun[m] }) {
+			break
+		}
+		g.mu.Unlock()
+	}
+	d.sealed = true
+	g.sealed++
+	callbacks := slices.Clone(g.beforeSeal)
+	g.mu.Unlock()
+	for _, f := range callbacks {
+		(*f)()
+	}
+}
+
+// Resume has the group accept work again.
+func (d *Drain) Resume() {
+	d.end()
+	g := d.group
+	g.phase.Lock()
+	defer g.phase.Unlock()
+	members := d.finish()
+	slices.Reverse(members) // a server before its listener
+	callInOrder(members, "Resume", (*member).startResume)
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.resuming--
+	g.change()
+}
+
+// callInOrder calls a method of the members, one after the other; those after one that
+// does not return all at once. It takes twice hookTimeout at most.
+func callInOrder(members []*member, method string, start func(*member) <-chan error) {
+	ctx, cancel := context.WithTimeout(context.Background(), hookTimeout)
+	defer cancel()
+	for i, m := range members {
+		err := wait(ctx, start(m))
+		m.log(method, hookTimeout, err)
+		if err == ErrStuck {
+			callAtOnce(members[i+1:], method, start)
+			return
+		}
+	}
+}
+
+func callAtOnce(members []*member, method string, start func(*member) <-chan error) {
+	ctx, cancel := context.WithTimeout(context.Background(), hookTimeout)
+	defer cancel()
+	var results []<-chan error
+	for _, m := range members {
+		results = append(results, start(m))
+	}
+	for i, m := range members {
+		m.log(method, hookTimeout, wait(ctx, results[i]))
+	}
+}
+
+// finish ends the drain, and returns the members that resume.
+func (d *Drain) finish() (members []*member) {
+	g := d.group
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if d.sealed {
+		g.sealed--
+	}
+	g.drains--
+	g.resuming++
+	g.change()
+	if g.drains > 0 {
+		return nil
+	}
+	g.draining = nil
+	for _, m := range g.members {
+		if m.quiesced {
+			m.quiesced = false
+			members = append(members, m)
+		}
+	}
+	return members
+}
+
+const (
+	// rollbackTimeout is the DrainTimeout of a version that is rolled back.
+	rollbackTimeout = 2 * time.Second
+
+	// rollbackLimit is how long its drain takes at most, whatever its drainers do.
+	rollbackLimit = rollbackTimeout + 2*hookTimeout
+)
+
+// BeginRollback is Begin and Seal for a version that failed. The caller calls resume
+// where no exec follows.
+func (g *Group) BeginRollback() (resume func()) {
+	limit, cancel := context.WithTimeout(context.Background(), rollbackLimit)
+	defer cancel()
+	drained := make(chan *Drain, 1)
+	go func() {
+		d, _ := g.Begin(context.Background(), rollbackTimeout)
+		if limit.Err() == nil {
+			d.Seal()
+		}
+		drained <- d
+	}()
+	select {
+	case d := <-drained:
+		return d.Resume
+	case <-limit.Done():
+		report.Warn("not drained: a Drainer does not return", "after", rollbackLimit.String())
+		return func() { go func() { (<-drained).Resume() }() }
+	}
+}
