@@ -154,14 +154,14 @@ func searchPath(name string) string {
 // executableDescriptor fails: a program is executed by its path.
 func (*fileSystem) executableDescriptor(*candidate.Candidate) (fd int, ok bool) { return 0, false }
 
-// holdLease fails: nothing keeps writers away.
-func (*fileSystem) holdLease(candidate.File) bool { return false }
+// HoldLease fails: nothing keeps writers away.
+func (*fileSystem) HoldLease(candidate.File) bool { return false }
 
-// endLease does nothing: there is none.
-func (*fileSystem) endLease(candidate.File) {}
+// EndLease does nothing: there is none.
+func (*fileSystem) EndLease(candidate.File) {}
 
-// leaseIsBreaking: there is none.
-func (*fileSystem) leaseIsBreaking(candidate.File) bool { return false }
+// LeaseIsBreaking: there is none.
+func (*fileSystem) LeaseIsBreaking(candidate.File) bool { return false }
 
 const selfExe = "the running image" // has no path
 

@@ -270,11 +270,11 @@ func (*fileSystem) RunningKind() elfimage.Kind {
 	return elfimage.KindOf(runtime.GOARCH, strconv.IntSize)
 }
 
-// holdLease keeps writers away from f: a process that opens it for writing waits until
-// endLease, or for fs/lease-break-time in proc(5). It reports whether the kernel grants that, see
+// HoldLease keeps writers away from f: a process that opens it for writing waits until
+// EndLease, or for fs/lease-break-time in proc(5). It reports whether the kernel grants that, see
 // OpenForWriting. No signal tells that a writer waits: during an exec SIGIO would end the
 // process.
-func (*fileSystem) holdLease(f candidate.File) bool {
+func (*fileSystem) HoldLease(f candidate.File) bool {
 	fd := f.(*os.File).Fd()
 	if _, err := unix.FcntlInt(fd, unix.F_SETLEASE, unix.F_RDLCK); err != nil {
 		return false
@@ -283,14 +283,14 @@ func (*fileSystem) holdLease(f candidate.File) bool {
 	return true
 }
 
-// endLease lets writers have f.
-func (*fileSystem) endLease(f candidate.File) {
+// EndLease lets writers have f.
+func (*fileSystem) EndLease(f candidate.File) {
 	unix.FcntlInt(f.(*os.File).Fd(), unix.F_SETLEASE, unix.F_UNLCK)
 }
 
-// leaseIsBreaking reports whether a writer waits for the end of the lease on f, or has
+// LeaseIsBreaking reports whether a writer waits for the end of the lease on f, or has
 // waited too long.
-func (*fileSystem) leaseIsBreaking(f candidate.File) bool {
+func (*fileSystem) LeaseIsBreaking(f candidate.File) bool {
 	kind, err := unix.FcntlInt(f.(*os.File).Fd(), unix.F_GETLEASE, 0)
 	return err == nil && kind != unix.F_RDLCK
 }

@@ -203,11 +203,11 @@ var _ = testprocess.RegisterHelper("exchange", func() {
 		},
 		"write later": func() error {
 			go write(0)
-			time.Sleep(5 * leaseInterval) // the lease may give way in that time
+			time.Sleep(5 * candidate.LeaseInterval) // the lease may give way in that time
 			return nil
 		},
 	}[os.Getenv(exchangeEnv)]
-	if os.Getenv(exchangeEnv) != "replace" && !newLease(c).granted {
+	if os.Getenv(exchangeEnv) != "replace" && !candidate.NewLease(self.files, c).Granted() {
 		os.Stdout.WriteString("no lease")
 		return
 	}

@@ -195,8 +195,8 @@ func (p *process) execve(target handover.Target, args, env []string, h *handover
 		defer p.events.cancelHandover()
 		defer p.signals.ignore(h)()
 	}
-	leaseMu.Lock()
-	defer leaseMu.Unlock()
+	candidate.LeaseMu.Lock()
+	defer candidate.LeaseMu.Unlock()
 	if lastLook != nil {
 		if err := lastLook(); err != nil {
 			return err

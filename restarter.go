@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"os"
-	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -205,9 +204,9 @@ func (r *Restarter) replaceImage(ctx context.Context, rules *candidate.Rules, c 
 	}
 	lastLook := func() error { return asError(rules.Unchanged(c)) }
 	if r.Verify != nil {
-		l := newLease(c)
-		defer l.end()
-		lastLook = func() error { return asError(l.unchanged(rules)) }
+		l := candidate.NewLease(self.files, c)
+		defer l.End()
+		lastLook = func() error { return asError(l.Unchanged(rules)) }
 		if err := r.verify(ctx, c, lastLook); err != nil {
 			return err
 		}
@@ -321,67 +320,4 @@ func execTransient(err error) bool {
 		}
 	}
 	return false
-}
-
-// leaseMu is held from the last look to the exec: a lease that gave way in between would let
-// a writer finish before the exec, which nothing would notice. As long as it holds, the
-// writer waits with the file open, and the exec fails with ETXTBSY.
-var leaseMu sync.Mutex
-
-// leaseInterval is how long a writer waits at most until a lease gives way.
-const leaseInterval = 50 * time.Millisecond
-
-// A lease keeps writers away from a candidate, from its verification to its exec, where the
-// kernel grants that. A writer that comes has its way: the lease ends, and the candidate is
-// judged again when it has been written.
-type lease struct {
-	candidate   *candidate.Candidate
-	granted     bool
-	gaveWay     atomic.Bool
-	stop, ended chan struct{} // of watch
-}
-
-func newLease(c *candidate.Candidate) *lease {
-	l := &lease{candidate: c, granted: self.files.holdLease(c.File)}
-	if !l.granted {
-		// A writer that is there already may be why.
-		l.gaveWay.Store(self.files.OpenForWriting(c.File))
-	} else {
-		l.stop, l.ended = make(chan struct{}), make(chan struct{})
-		go l.watch()
-	}
-	return l
-}
-
-// watch waits for a writer, or for the end of the lease.
-func (l *lease) watch() {
-	defer close(l.ended)
-	for !self.files.leaseIsBreaking(l.candidate.File) {
-		select {
-		case <-l.stop:
-			// Closing the file is not enough if Verify has passed a duplicate on.
-			self.files.endLease(l.candidate.File)
-			return
-		case <-time.After(leaseInterval):
-		}
-	}
-	leaseMu.Lock()
-	defer leaseMu.Unlock()
-	l.gaveWay.Store(true)
-	self.files.endLease(l.candidate.File)
-}
-
-func (l *lease) end() {
-	if l.granted {
-		close(l.stop)
-		<-l.ended
-	}
-}
-
-// unchanged returns nil if the candidate is still at its path, and no writer has come.
-func (l *lease) unchanged(rules *candidate.Rules) *candidate.Rejection {
-	if l.gaveWay.Load() || l.granted && self.files.leaseIsBreaking(l.candidate.File) {
-		return candidate.AboutToBeWritten(l.candidate.Path)
-	}
-	return rules.Unchanged(l.candidate)
 }
