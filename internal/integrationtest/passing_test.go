@@ -18,17 +18,24 @@ import (
 	"github.com/autorestart-go/autorestart/internal/testprocess"
 )
 
-// A version that restarts before it has claimed anything loses nothing.
-func TestUnusedHandoverIsPassedOn(t *testing.T) {
+// A version to which something was handed is not replaced before it is ready: it may be
+// about to claim that.
+func TestNoRestartBeforeReady(t *testing.T) {
 	d := program.New(t)
 	d.Start()
-	d.WantAnswer("pass pipe one", "<nil>")
 	d.WantAnswer("set-state counter 1", "")
-	for version := 2; version < 5; version++ {
+	d.DeployVersion(2)
+	d.WantRestart(2)
+	for version := 3; version < 6; version++ {
 		d.DeployVersion(version)
+		testprocess.WaitFor(t, "log line", func() bool {
+			return strings.Count(d.Log(), "new version waits until this one is ready") == version-2
+		})
+		d.WantAnswer("get-state counter", "1, true")
+		d.WantAnswer("set-state counter 1", "")
+		d.Tell("become-ready")
 		d.WantRestart(version)
 	}
-	d.WantAnswer("inherit pipe", "one, <nil>")
 	d.WantAnswer("get-state counter", "1, true")
 }
 
@@ -54,6 +61,7 @@ func TestClosedBeforeReady(t *testing.T) {
 	d.Start()
 	for version := 2; version < 5; version++ {
 		d.WantAnswer("relisten socket", "<nil>")
+		d.WantAnswer("ready", "")
 		d.DeployVersion(version)
 		d.WantRestart(version)
 	}

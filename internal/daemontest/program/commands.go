@@ -29,6 +29,8 @@ var commands = map[string]func(argument string){
 	"exec":   func(string) { go autorestart.RestartViaExec() },
 	"verify": func(verdict string) { verdicts <- verdict },
 	"state":  func(string) { daemontest.SayStatus("state") },
+	// become-ready is ready without an answer: a restart may follow at once.
+	"become-ready": func(string) { autorestart.Ready() },
 	// restart-from PATH restarts from another path.
 	"restart-from": func(path string) {
 		r := autorestart.Restarter{Path: path}
@@ -104,12 +106,11 @@ var answers = map[string]func(argument string) string{
 	// restart-without-memfd restarts as on a kernel without memfd_create, or in a
 	// container that may not call it: for this thread alone, and what it executes.
 	"restart-without-memfd": func(string) string {
-		runtime.LockOSThread()
-		err := forcefallback.Deny(forcefallback.Denial{Call: unix.SYS_MEMFD_CREATE, Arg: -1, Errno: unix.ENOSYS})
-		if err == nil {
-			err = new(autorestart.Restarter).Restart(context.Background())
-		}
-		return err.Error()
+		return restartWithout(forcefallback.Denial{Call: unix.SYS_MEMFD_CREATE, Arg: -1, Errno: unix.ENOSYS})
+	},
+	// restart-denied restarts where a security module, say, forbids the exec.
+	"restart-denied": func(string) string {
+		return restartWithout(forcefallback.Denial{Call: unix.SYS_EXECVE, Arg: -1, Errno: unix.EPERM})
 	},
 	// exec-with HANDOVER CONTENT is an exec as if another version of this library had
 	// handed over HANDOVER, in which PID and MANIFEST are put in: a file with CONTENT.
@@ -143,6 +144,17 @@ func init() {
 			commands[name] = func(argument string) { daemontest.Say("done", answer(argument)) }
 		}
 	}
+}
+
+// restartWithout restarts with a system call denied, for this thread alone and what it
+// executes.
+func restartWithout(denial forcefallback.Denial) string {
+	runtime.LockOSThread()
+	err := forcefallback.Deny(denial)
+	if err == nil {
+		err = new(autorestart.Restarter).Restart(context.Background())
+	}
+	return err.Error()
 }
 
 // leaveEnvironment fills the environment until an exec takes n more bytes.
