@@ -35,3 +35,31 @@ func RegisterDrainer(d Drainer) (unregister func()) { return drain.Process.Regis
 // restart. Long-running handlers should return when it is closed. If the restart is called
 // off, the next call returns another channel.
 func Draining() <-chan struct{} { return drain.Process.Draining() }
+
+// drain quiesces and drains what is registered for that, if anything is. Unless it
+// fails, the caller resumes where there is no exec. It also returns for how long the exec
+// may be tried.
+func (r *Restarter) drain(ctx context.Context, times *RestartTimes) (_ drain.Drained, limit time.Duration, err error) {
+	drainers := drain.Process.Notifier()
+	if drainers == nil {
+		times.Quiesced, times.Drained = times.Judged, times.Judged
+		return nothingToDrain{}, execRetryLimit, nil
+	}
+	timeout := r.DrainTimeout
+	if timeout == 0 {
+		timeout = defaultDrainTimeout
+	}
+	d, err := drainers.Begin(ctx, timeout)
+	if err != nil {
+		return nil, 0, errEnded
+	}
+	times.Quiesced, times.Drained = d.Times()
+	return d, drainedRetryLimit, nil
+}
+
+// nothingToDrain stands for a drain where nothing is registered.
+type nothingToDrain struct{}
+
+func (nothingToDrain) Times() (quiesced, drained time.Time) { return }
+func (nothingToDrain) Seal()                                {}
+func (nothingToDrain) Resume()                              {}

@@ -73,6 +73,14 @@ func init() {
 // restarted reports whether an image of this library came before this one.
 func (p *process) restarted() bool { return p.inherited.Number(handover.PID) != 0 }
 
+// readyWithin returns how long this image may take until it is ready.
+func (p *process) readyWithin() time.Duration {
+	if ms := p.inherited.Number(handover.ReadyWithin); ms != 0 {
+		return time.Duration(ms) * time.Millisecond
+	}
+	return passing.UnclaimedTimeout
+}
+
 // dropUnclaimed drops what this image has inherited and not claimed.
 func dropUnclaimed() {
 	passing.Process.CloseUnclaimed()

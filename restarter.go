@@ -11,6 +11,7 @@ import (
 	"github.com/autorestart-go/autorestart/internal/candidate"
 	"github.com/autorestart-go/autorestart/internal/drain"
 	"github.com/autorestart-go/autorestart/internal/elfimage"
+	"github.com/autorestart-go/autorestart/internal/passing"
 	"github.com/autorestart-go/autorestart/internal/report"
 	"github.com/autorestart-go/autorestart/internal/watch"
 )
@@ -34,6 +35,7 @@ type Restarter struct {
 	// Verify is called with a new version that is ready, open for reading, and
 	// decides whether it is executed. An error rejects the version until the file changes;
 	// a [*RejectedError] that is Retryable only for now. Verify must not close the file.
+	// It has one minute; one that takes longer, or panics, rejects the version.
 	// If nil, every version that is ready is accepted.
 	//
 	// On Linux with /proc, the file that Verify accepts is executed, by its descriptor. If
@@ -51,7 +53,9 @@ type Restarter struct {
 	// BeforeExec is called when a new version is ready, right before the exec:
 	// finish here the work that must not be cut off. An error calls the restart off; the
 	// version is then left alone until the file changes. If nil, nothing is
-	// waited for.
+	// waited for. BeforeExec has as much time as DrainTimeout gives the drainers, but never
+	// less than none: 10 s where that is zero or negative. One that takes longer, or panics, calls
+	// the restart off, too.
 	//
 	// It is called after everything has been drained, see [RegisterDrainer]. After a nil
 	// return the exec is all but certain. If the exec fails even so, the program goes
@@ -78,7 +82,9 @@ type Restarter struct {
 	// is silent.
 	Logger Logger
 
-	watcher atomic.Pointer[watch.Watcher] // of Run
+	watcher    atomic.Pointer[watch.Watcher] // of Run
+	verify     drain.Hook                    // calls Verify
+	beforeExec drain.Hook                    // calls BeforeExec
 }
 
 // Mode tells how Run notices changes at the moment. Any goroutine may call it.
@@ -107,15 +113,24 @@ func (r *Restarter) Run(ctx context.Context) error {
 		r.watcher.Store(nil)
 		w.Close()
 	}()
+	var postponed candidate.ID
+	backoff := newDrainedRetry()
 	for {
 		c, err := w.Next(ctx)
 		if err != nil {
 			return err
 		}
 		err = r.replaceImage(ctx, w.Rules, c)
+		failed, drained := err.(*drainedError)
 		switch {
 		case err == errEnded:
 			return context.Cause(ctx)
+		case drained:
+			if c.ID != postponed {
+				postponed = c.ID
+				backoff.Reset()
+			}
+			w.Postpone(failed.error, backoff.Next())
 		case isRetryable(err):
 			w.LookAgain(err)
 		default:
@@ -123,6 +138,13 @@ func (r *Restarter) Run(ctx context.Context) error {
 		}
 	}
 }
+
+// A drainedError is a reason that may pass, for which an exec failed after everything was
+// drained. Each attempt costs the clients as much as a restart.
+type drainedError struct{ error }
+
+// newDrainedRetry returns the delays between such attempts.
+func newDrainedRetry() watch.Backoff { return watch.Backoff{First: time.Second, Last: time.Minute} }
 
 // Restart restarts now, from the file that is at the path, be it a new version
 // or the same. It returns only if that failed:
@@ -163,14 +185,20 @@ func (r *Restarter) restart(ctx context.Context) error {
 		rules.Failed = self.failedVersion()
 	}
 	rejections := watch.RejectionLog{Logger: report.OrSilent(r.Logger)}
-	retry := watch.NewRetry()
+	retry, drainedRetry := watch.NewRetry(), newDrainedRetry()
 	for {
 		err := r.restartOnce(ctx, rules, path)
-		if !isRetryable(err) {
+		var delay time.Duration
+		if failed, drained := err.(*drainedError); drained {
+			err, delay = failed.error, drainedRetry.Next()
+			rejections.Postponed(err)
+		} else if isRetryable(err) {
+			delay = retry.Next()
+			rejections.NotReady(err)
+		} else {
 			return err
 		}
-		rejections.NotReady(err)
-		if watch.Sleep(ctx, retry.Next()) != nil {
+		if watch.Sleep(ctx, delay) != nil {
 			return err
 		}
 	}
@@ -203,11 +231,14 @@ func (r *Restarter) replaceImage(ctx context.Context, rules *candidate.Rules, c 
 		return errEnded
 	}
 	lastLook := func() error { return asError(rules.Unchanged(c)) }
+	if err := r.awaitSettled(ctx, c, lastLook); err != nil {
+		return err
+	}
 	if r.Verify != nil {
 		l := candidate.NewLease(self.files, c)
 		defer l.End()
 		lastLook = func() error { return asError(l.Unchanged(rules)) }
-		if err := r.verify(ctx, c, lastLook); err != nil {
+		if err := r.callVerify(ctx, c, lastLook); err != nil {
 			return err
 		}
 	}
@@ -218,50 +249,89 @@ func (r *Restarter) replaceImage(ctx context.Context, rules *candidate.Rules, c 
 		}
 	}
 	times := RestartTimes{Seen: c.Seen, Judged: time.Now()}
-	resume, drained, err := r.drain(ctx, &times)
+	drained, limit, err := r.drain(ctx, &times)
 	if err != nil {
 		return err
 	}
-	defer resume()
+	defer drained.Resume()
 	if r.BeforeExec != nil {
-		if err := r.BeforeExec(ctx); err != nil {
+		if err := r.callBeforeExec(ctx); err != nil {
 			return err
 		}
 	}
-	limit := execRetryLimit
-	if drained {
-		limit = drainedRetryLimit
+	drained.Seal()
+	err = r.execRetrying(ctx, limit, rules, c, &times, lastLook)
+	if limit == drainedRetryLimit && execTransient(err) {
+		return &drainedError{err}
 	}
-	return r.execRetrying(ctx, limit, rules, c, &times, lastLook)
+	return err
 }
 
-// verify asks Verify, and whether the file is the same after it: a file that can't be
+// awaitSettled waits until this version is ready, or its time for that is up, if anything
+// was handed to it: what it has not claimed yet would otherwise be handed on by a version
+// that is still starting, and quick deploys could keep any version from ever being ready.
+func (r *Restarter) awaitSettled(ctx context.Context, c *candidate.Candidate, lastLook func() error) error {
+	settled := passing.Process.Settled()
+	select {
+	case <-settled:
+		return nil
+	default:
+	}
+	if r.Logger != nil {
+		r.Logger.Info("new version waits until this one is ready", "path", c.Path)
+	}
+	limit := time.NewTimer(time.Until(self.started.Add(self.readyWithin())))
+	defer limit.Stop()
+	select {
+	case <-settled:
+	case <-limit.C:
+	case <-ctx.Done():
+		return errEnded
+	}
+	return lastLook()
+}
+
+// verifyTimeout is the time that Verify has.
+const verifyTimeout = time.Minute
+
+// callVerify asks Verify, and whether the file is the same after it: a file that can't be
 // executed any more is not worth draining for.
-func (r *Restarter) verify(ctx context.Context, c *candidate.Candidate, lastLook func() error) error {
-	if err := r.Verify(ctx, c.File.(*os.File)); err != nil {
+func (r *Restarter) callVerify(ctx context.Context, c *candidate.Candidate, lastLook func() error) error {
+	err := callHook(ctx, &r.verify, "Verify", verifyTimeout, func(ctx context.Context) error {
+		return r.Verify(ctx, c.File.(*os.File))
+	})
+	if err != nil {
+		if err == errEnded {
+			return err
+		}
 		return verifyError(c.Path, err)
 	}
 	return lastLook()
 }
 
-// drain quiesces and drains what is registered for that, if anything is. Unless it
-// fails, the caller resumes where there is no exec.
-func (r *Restarter) drain(ctx context.Context, times *RestartTimes) (resume func(), drained bool, err error) {
-	times.Quiesced, times.Drained = times.Judged, times.Judged
-	drainers := drain.Process.Notifier()
-	if drainers == nil {
-		return func() {}, false, nil
-	}
+// callBeforeExec calls BeforeExec, while clients wait.
+func (r *Restarter) callBeforeExec(ctx context.Context) error {
 	timeout := r.DrainTimeout
-	if timeout == 0 {
+	if timeout <= 0 {
 		timeout = defaultDrainTimeout
 	}
-	d, err := drainers.Begin(ctx, timeout)
-	if err != nil {
-		return nil, false, errEnded
+	return callHook(ctx, &r.beforeExec, "BeforeExec", timeout, r.BeforeExec)
+}
+
+// callHook calls a function of the program's, which has the given time. It does not wait for
+// one that ignores the end of its context.
+func callHook(ctx context.Context, hook *drain.Hook, name string, timeout time.Duration, f func(context.Context) error) error {
+	err := hook.CallWithin(ctx, timeout, f)
+	switch panicked, _ := err.(*drain.PanicError); {
+	case panicked != nil:
+		return errors.New("autorestart: " + name + " panicked: " + panicked.Text)
+	case err != drain.ErrStuck:
+		return err
+	case ctx.Err() != nil:
+		return errEnded
+	default:
+		return errors.New("autorestart: " + name + " has not returned within " + timeout.String())
 	}
-	times.Quiesced, times.Drained = d.Quiesced, d.Drained
-	return d.Resume, true, nil
 }
 
 const (
@@ -309,11 +379,12 @@ func (r *Restarter) execRetrying(ctx context.Context, limit time.Duration, rules
 }
 
 // execTransient reports whether an exec that failed so may succeed soon, with nothing
-// changed: the file is open for writing, memory or processes are short, the file is
-// missing for a moment.
+// changed: the file is open for writing, memory, processes or space are short, the file is
+// missing for a moment, the environment is too large.
 func execTransient(err error) bool {
 	for _, errno := range [...]syscall.Errno{
 		syscall.ETXTBSY, syscall.EAGAIN, syscall.ENOMEM, syscall.ENFILE, syscall.EMFILE, syscall.ENOENT,
+		syscall.E2BIG, syscall.ENOSPC,
 	} {
 		if errors.Is(err, errno) {
 			return true

@@ -8,30 +8,32 @@ import (
 	"github.com/autorestart-go/autorestart/internal/report"
 )
 
-// A Drain is a group that is drained.
+// A Drain is a group that is drained: a [Drained].
 type Drain struct {
-	Quiesced time.Time // no new work was accepted any more
-	Drained  time.Time // all work was done, or the time was up
-
 	group   *Group
 	timeout time.Duration
 	ctx     context.Context // ends with the time
 	end     func()          // of ctx
 	begun   map[*member]bool
 	sealed  bool
+
+	quiesced, drained time.Time
 }
+
+// Times implements [Drained].
+func (d *Drain) Times() (quiesced, drained time.Time) { return d.quiesced, d.drained }
 
 // Begin quiesces the group and drains it for as long as timeout allows. What is left
 // then is logged. If ctx ends first, everything resumes, and Begin returns its
 // cause. Otherwise the caller calls Resume where no exec follows.
-func (g *Group) Begin(ctx context.Context, timeout time.Duration) (*Drain, error) {
+func (g *Group) Begin(ctx context.Context, timeout time.Duration) (Drained, error) {
 	d := g.begin(ctx, timeout)
 	d.drain()
 	if ctx.Err() != nil {
 		d.Resume()
 		return nil, context.Cause(ctx)
 	}
-	d.Drained = time.Now()
+	d.drained = time.Now()
 	return d, nil
 }
 
@@ -49,7 +51,7 @@ func (g *Group) begin(ctx context.Context, timeout time.Duration) *Drain {
 	g.phase.Lock()
 	defer g.phase.Unlock()
 	callInOrder(g.startDrain(soon), "Quiesce", (*member).startQuiesce)
-	d.Quiesced = time.Now()
+	d.quiesced = time.Now()
 	return d
 }
 
@@ -122,22 +124,6 @@ func (d *Drain) drainMember(limit context.Context, m *member) {
 		m.log("Drain", d.timeout+hookTimeout, err)
 	} else if d.ctx.Err() == context.DeadlineExceeded {
 		report.Warn("drain timeout: closing what is not done", "timeout", d.timeout.String(), "reason", err)
-	}
-}
-
-// endingAfter returns a context that ends d after ctx, or by a call of end.
-func endingAfter(ctx context.Context, d time.Duration) (later context.Context, end func()) {
-	later, cancel := context.WithCancel(context.Background())
-	stop := context.AfterFunc(ctx, func() {
-		select {
-		case <-time.After(d):
-			cancel()
-		case <-later.Done():
-		}
-	})
-	return later, func() {
-		stop()
-		cancel()
 	}
 }
 
@@ -242,7 +228,7 @@ const (
 func (g *Group) BeginRollback() (resume func()) {
 	limit, cancel := context.WithTimeout(context.Background(), rollbackLimit)
 	defer cancel()
-	drained := make(chan *Drain, 1)
+	drained := make(chan Drained, 1)
 	go func() {
 		d, _ := g.Begin(context.Background(), rollbackTimeout)
 		if limit.Err() == nil {

@@ -26,8 +26,22 @@ var Process Group
 
 // Notifier is a group that would notice a drain.
 type Notifier interface {
-	Begin(ctx context.Context, timeout time.Duration) (*Drain, error)
+	Begin(ctx context.Context, timeout time.Duration) (Drained, error)
 	BeginRollback() (resume func())
+}
+
+// Drained is a drain that has ended: nothing accepts work.
+type Drained interface {
+	// Times returns when no new work was accepted any more, and when all work was done, or
+	// the time was up.
+	Times() (quiesced, drained time.Time)
+
+	// Seal drains what was registered since, in the time that is left. From then on nothing
+	// is registered. It is called right before the exec.
+	Seal()
+
+	// Resume has everything accept work again, where no exec follows.
+	Resume()
 }
 
 // A Group is a set of drainers that are quiesced and drained together. The zero value

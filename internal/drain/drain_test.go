@@ -78,8 +78,8 @@ func TestBegin(t *testing.T) {
 			t.Fatal(err)
 		}
 		<-draining
-		if !d.Quiesced.Equal(start) || d.Drained.Sub(start) != time.Minute {
-			t.Errorf("quiesced after %v, drained after %v", d.Quiesced.Sub(start), d.Drained.Sub(start))
+		if quiesced, drained := d.Times(); !quiesced.Equal(start) || drained.Sub(start) != time.Minute {
+			t.Errorf("quiesced after %v, drained after %v", quiesced.Sub(start), drained.Sub(start))
 		}
 		unregister()
 		d.Resume()
@@ -273,7 +273,7 @@ func TestUnregisterDuringQuiesce(t *testing.T) {
 		next := newRecorder()
 		unregisterNext := g.Register(next)
 		close(next.done)
-		begun := make(chan *Drain)
+		begun := make(chan Drained)
 		go func() {
 			d, _ := g.Begin(t.Context(), time.Minute)
 			begun <- d

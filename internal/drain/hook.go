@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"time"
 
 	"github.com/autorestart-go/autorestart/internal/report"
 )
@@ -25,9 +26,41 @@ type PanicError struct{ Text string }
 func (e *PanicError) Error() string { return "it panicked: " + e.Text }
 
 // Call calls f once the earlier calls have returned, and returns its error; or a
-// [*PanicError]; or [ErrStuck] when ctx has ended before that.
+// [*PanicError]; or [ErrStuck] when ctx has ended before that. After the end of ctx, f is not
+// called any more.
 func (h *Hook) Call(ctx context.Context, f func() error) error {
-	return wait(ctx, h.start(f))
+	return wait(ctx, h.start(func() error {
+		if ctx.Err() != nil {
+			return ErrStuck
+		}
+		return f()
+	}))
+}
+
+// CallWithin is Call for an f that gets a context which ends after timeout, or with ctx. If
+// f ignores that end, CallWithin returns a moment later.
+func (h *Hook) CallWithin(ctx context.Context, timeout time.Duration, f func(context.Context) error) error {
+	limited, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	later, end := endingAfter(limited, hookTimeout)
+	defer end()
+	return h.Call(later, func() error { return f(limited) })
+}
+
+// endingAfter returns a context that ends d after ctx, or by a call of end.
+func endingAfter(ctx context.Context, d time.Duration) (later context.Context, end func()) {
+	later, cancel := context.WithCancel(context.Background())
+	stop := context.AfterFunc(ctx, func() {
+		select {
+		case <-time.After(d):
+			cancel()
+		case <-later.Done():
+		}
+	})
+	return later, func() {
+		stop()
+		cancel()
+	}
 }
 
 // start begins a Call.

@@ -76,10 +76,10 @@ func logLines() *logged {
 }
 
 // begin returns how long Begin took, within the limit.
-func begin(t *testing.T, g *Group, timeout, limit time.Duration) (d *Drain, took time.Duration) {
+func begin(t *testing.T, g *Group, timeout, limit time.Duration) (d Drained, took time.Duration) {
 	t.Helper()
 	start := time.Now()
-	begun := make(chan *Drain, 1)
+	begun := make(chan Drained, 1)
 	go func() {
 		d, err := g.Begin(context.Background(), timeout)
 		if err != nil {

@@ -43,7 +43,7 @@ func (s *Store) lock() (c *content, unlock func()) {
 	c, ok := s.content.(*content)
 	if !ok {
 		c = &content{store: s, files: map[string]*file{}, states: map[string]*state{}}
-		if !s.settled {
+		if !s.isSettled() {
 			c.takeOver(s.inherited)
 		}
 		s.content = c

@@ -12,9 +12,9 @@ import (
 	"github.com/autorestart-go/autorestart/internal/sys"
 )
 
-// unclaimedTimeout is how long an image that never becomes ready has to claim what
+// UnclaimedTimeout is how long an image that never becomes ready has to claim what
 // was passed to it.
-const unclaimedTimeout = time.Minute
+const UnclaimedTimeout = time.Minute
 
 // Process has the files and states of this process.
 var Process = NewStore(&handover.Inherited)
@@ -24,7 +24,7 @@ var Process = NewStore(&handover.Inherited)
 type Store struct {
 	mu        sync.Mutex
 	inherited *handover.State
-	settled   bool // what was unclaimed is closed
+	settled   chan struct{} // closed when what was unclaimed is closed
 	onSettled []func()
 	timer     *time.Timer // of StartTimer; nil before
 
@@ -39,7 +39,34 @@ type Store struct {
 }
 
 // NewStore returns a store with what was inherited.
-func NewStore(inherited *handover.State) *Store { return &Store{inherited: inherited} }
+func NewStore(inherited *handover.State) *Store {
+	return &Store{inherited: inherited, settled: make(chan struct{})}
+}
+
+// Settled returns a channel that is closed when what was unclaimed is closed. It is closed
+// already if nothing was handed to this image.
+func (s *Store) Settled() <-chan struct{} {
+	if len(s.inherited.Numbers[handover.File]) == 0 && len(s.inherited.Numbers[handover.Manifest]) == 0 && s.inherited.Texts[handover.Content] == "" {
+		return closed
+	}
+	return s.settled
+}
+
+var closed = func() chan struct{} {
+	c := make(chan struct{})
+	close(c)
+	return c
+}()
+
+// isSettled is called with s locked.
+func (s *Store) isSettled() bool {
+	select {
+	case <-s.settled:
+		return true
+	default:
+		return false
+	}
+}
 
 // Empty reports whether this image has neither files nor states, as far as it has
 // used the store.
@@ -63,7 +90,7 @@ func (s *Store) HandOver(h *handover.State, exec func() error) error {
 		if manifest != nil {
 			defer manifest.Close()
 		}
-	case !s.settled:
+	case !s.isSettled():
 		for _, kind := range [...]handover.NumberKind{handover.File, handover.Manifest} {
 			h.Numbers[kind] = s.inherited.Numbers[kind]
 		}
@@ -83,7 +110,7 @@ func (s *Store) RollbackPossible() bool {
 
 // rollbackPossible is called with s locked.
 func (s *Store) rollbackPossible() bool {
-	return !s.settled && s.inherited.Number(handover.ReadyWithin) != 0
+	return !s.isSettled() && s.inherited.Number(handover.ReadyWithin) != 0
 }
 
 // OnSettled has f called when what was unclaimed is closed.
@@ -98,7 +125,7 @@ func (s *Store) OnSettled(f func()) {
 func (s *Store) StartTimer(f func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.timer = time.AfterFunc(unclaimedTimeout, f)
+	s.timer = time.AfterFunc(UnclaimedTimeout, f)
 }
 
 // ShortenTimer has the timer, if there is one, expire after d. It is for tests.
@@ -114,11 +141,11 @@ func (s *Store) ShortenTimer(d time.Duration) {
 // this image has not claimed. Calls after the first do nothing.
 func (s *Store) CloseUnclaimed() {
 	s.mu.Lock()
-	if s.settled {
+	if s.isSettled() {
 		s.mu.Unlock()
 		return
 	}
-	s.settled = true
+	close(s.settled)
 	if s.content != nil {
 		s.content.closeUnclaimed()
 	} else if files := s.inherited.Numbers[handover.File]; len(files) > 0 {

@@ -50,7 +50,7 @@ type Watcher struct {
 	last     *candidate.Version   // accepted last; nil before
 
 	settled  candidate.ID // the state of a file about which nothing is left to say
-	outside  candidate.ID // that of a file rejected for a reason outside of it; left alone until recheckAt
+	outside  candidate.ID // that of a file rejected for a reason outside of it, or postponed; left alone until recheckAt
 	unsteady candidate.ID // the state of a file that is ready once it stays like that
 	log      RejectionLog
 
@@ -131,6 +131,14 @@ func (w *Watcher) Rejected(reason error) {
 func (w *Watcher) LookAgain(reason error) {
 	w.log.NotReady(reason)
 	w.answer(true)
+}
+
+// Postpone answers that the candidate may be accepted as it is, but not before d. An
+// event ends the delay. The reason is logged.
+func (w *Watcher) Postpone(reason error, d time.Duration) {
+	w.log.Postponed(reason)
+	w.outside, w.recheckAt = w.current.ID, time.Now().Add(d)
+	w.answer(false)
 }
 
 func (w *Watcher) answer(lookAgain bool) {
