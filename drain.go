@@ -8,18 +8,23 @@ import (
 )
 
 // A Drainer is a part of the program that accepts work from outside and is drained
-// before an exec: a server, the consumer of a queue. Quiesce and Resume must not
-// register or unregister drainers.
+// before an exec: a server, the consumer of a queue.
+//
+// Its methods are called one after the other, each on a goroutine of its own, and may call
+// this package; but Quiesce and Resume must not unregister the Drainer itself. A method that
+// does not return in time, or panics, is logged with the type of the Drainer, and the restart
+// goes on without it. The next method is called when the one before has returned.
 type Drainer interface {
-	// Quiesce stops accepting work and returns soon. Callers that bring work block;
-	// they must not fail.
+	// Quiesce stops accepting work and returns soon, within a second. Callers that bring
+	// work block; they must not fail.
 	Quiesce()
 
 	// Drain waits until all accepted work is done, or ctx ends. Then it returns an
-	// error that names the unfinished work. The exec ends that work.
+	// error that names the unfinished work, within a second. The exec ends that work.
 	Drain(ctx context.Context) error
 
-	// Resume accepts work again, because there was no exec. Drain has returned before.
+	// Resume accepts work again, because there was no exec. It returns soon, within a
+	// second.
 	Resume()
 }
 
@@ -27,8 +32,11 @@ type Drainer interface {
 const defaultDrainTimeout = 10 * time.Second
 
 // RegisterDrainer registers d until unregister is called. Before each exec all registered
-// drainers are drained at once. After [Restarter.DrainTimeout] the exec takes place
-// nevertheless; if the restart is called off, all drainers resume.
+// drainers are quiesced, in the order in which they were registered, and then drained at once.
+// After [Restarter.DrainTimeout] the exec takes place nevertheless; if the restart is called
+// off, all drainers resume, in the opposite order. A Drainer that is registered while others
+// are drained is quiesced and drained, too. Right before the exec RegisterDrainer waits until
+// the exec has failed.
 func RegisterDrainer(d Drainer) (unregister func()) { return drain.Process.Register(d) }
 
 // Draining returns a channel that is closed while the program is drained for a

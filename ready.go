@@ -1,12 +1,15 @@
 package autorestart
 
 import (
+	"context"
 	"errors"
 	"runtime"
 	"strings"
 	"time"
 
+	"github.com/autorestart-go/autorestart/internal/candidate"
 	"github.com/autorestart-go/autorestart/internal/handover"
+	"github.com/autorestart-go/autorestart/internal/passing"
 	"github.com/autorestart-go/autorestart/internal/report"
 	"github.com/autorestart-go/autorestart/internal/sys"
 )
@@ -24,6 +27,30 @@ func Ready() {
 	dropUnclaimed()
 }
 
+// awaitSettled waits until this version is ready, or its time for that is up, if anything
+// was handed to it: what it has not claimed yet would otherwise be handed on by a version
+// that is still starting, and quick deploys could keep any version from ever being ready.
+func (r *Restarter) awaitSettled(ctx context.Context, c *candidate.Candidate, lastLook func() error) error {
+	settled := passing.Process.Settled()
+	select {
+	case <-settled:
+		return nil
+	default:
+	}
+	if r.Logger != nil {
+		r.Logger.Info("new version waits until this one is ready", "path", c.Path)
+	}
+	limit := time.NewTimer(time.Until(self.started.Add(self.readyWithin())))
+	defer limit.Stop()
+	select {
+	case <-settled:
+	case <-limit.C:
+	case <-ctx.Done():
+		return errEnded
+	}
+	return lastLook()
+}
+
 // ErrNoRollback is returned by [Rollback] in a version that can't be rolled back: it
 // was started afresh or without a [Restarter.ReadyTimeout], or it is ready.
 var ErrNoRollback = errors.New("autorestart: no version to roll back to: this one is not on trial")
@@ -31,6 +58,10 @@ var ErrNoRollback = errors.New("autorestart: no version to roll back to: this on
 // Rollback says that this version does not work. The previous version is executed
 // again, with the same PID, listeners and state, and [RolledBack] tells it err. The
 // version that failed is not executed again until its file is written or replaced.
+//
+// Before that, this version is drained as for any restart, for 2 seconds at most; 4 seconds if
+// one of its drainers ignores the end of that time. The same applies to a version that is
+// rolled back because it was not ready in time.
 //
 // Rollback returns only if that is not possible.
 func Rollback(err error) error {

@@ -11,7 +11,6 @@ import (
 	"github.com/autorestart-go/autorestart/internal/candidate"
 	"github.com/autorestart-go/autorestart/internal/drain"
 	"github.com/autorestart-go/autorestart/internal/elfimage"
-	"github.com/autorestart-go/autorestart/internal/passing"
 	"github.com/autorestart-go/autorestart/internal/report"
 	"github.com/autorestart-go/autorestart/internal/watch"
 )
@@ -64,7 +63,7 @@ type Restarter struct {
 
 	// DrainTimeout is the time that drainers, see [RegisterDrainer], have to finish their
 	// work; the listeners of package sockets are such drainers. Then the exec takes
-	// place. If zero, it is 10 s; if negative, nothing is waited for.
+	// place. If zero, it is 10 s; if negative, no work is waited for.
 	DrainTimeout time.Duration
 
 	// ReadyTimeout is how long the new version may take from its start until it
@@ -91,8 +90,16 @@ type Restarter struct {
 func (r *Restarter) Mode() WatchMode { return watchModeOf(&r.watcher) }
 
 // Run watches the executable and restarts as soon as a new version of it is
-// ready. A restart does not return: the new version starts from its main. Run
-// returns
+// ready. A restart does not return: the new version starts from its main.
+//
+// If the previous version has handed files or states to this one, the restart waits until
+// this one is ready, see [Ready], or its time is up: the ReadyTimeout that it was executed
+// with, or else one minute. So quick deploys can't keep the program from ever being ready.
+//
+// If the exec fails after the program was drained, for a reason that may pass, the version
+// is tried again after one second, then two, up to a minute, or when the file changes.
+//
+// Run returns
 //   - when ctx ends, with its cause
 //   - when Path is empty and the program's own path can't be told, or when it is
 //     relative and the working directory can't.
@@ -265,30 +272,6 @@ func (r *Restarter) replaceImage(ctx context.Context, rules *candidate.Rules, c 
 		return &drainedError{err}
 	}
 	return err
-}
-
-// awaitSettled waits until this version is ready, or its time for that is up, if anything
-// was handed to it: what it has not claimed yet would otherwise be handed on by a version
-// that is still starting, and quick deploys could keep any version from ever being ready.
-func (r *Restarter) awaitSettled(ctx context.Context, c *candidate.Candidate, lastLook func() error) error {
-	settled := passing.Process.Settled()
-	select {
-	case <-settled:
-		return nil
-	default:
-	}
-	if r.Logger != nil {
-		r.Logger.Info("new version waits until this one is ready", "path", c.Path)
-	}
-	limit := time.NewTimer(time.Until(self.started.Add(self.readyWithin())))
-	defer limit.Stop()
-	select {
-	case <-settled:
-	case <-limit.C:
-	case <-ctx.Done():
-		return errEnded
-	}
-	return lastLook()
 }
 
 // verifyTimeout is the time that Verify has.
