@@ -29,12 +29,28 @@ var commands = map[string]func(argument string){
 	"exec":   func(string) { go autorestart.RestartViaExec() },
 	"verify": func(verdict string) { verdicts <- verdict },
 	"state":  func(string) { daemontest.SayStatus("state") },
+	// clear-env KEY gives no answer: a restart may follow at once.
+	"clear-env": func(key string) { os.Unsetenv(key) },
 	// become-ready is ready without an answer: a restart may follow at once.
 	"become-ready": func(string) { autorestart.Ready() },
 	// restart-from PATH restarts from another path.
 	"restart-from": func(path string) {
 		r := autorestart.Restarter{Path: path}
 		go func() { daemontest.Say("failed", r.Restart(context.Background())) }()
+	},
+	// run-without-processes watches where the user may have no more processes, so that an exec
+	// fails, and says each time that the daemon is quiesced.
+	"run-without-processes": func(string) {
+		autorestart.RegisterDrainer(sayQuiesced{})
+		go func() {
+			runtime.LockOSThread()
+			err := forcefallback.Deny(forcefallback.Denial{Call: unix.SYS_EXECVE, Arg: -1, Errno: unix.EAGAIN})
+			if err == nil {
+				r := autorestart.Restarter{Logger: logger(), PollInterval: pollInterval()}
+				err = r.Run(context.Background())
+			}
+			daemontest.Say("failed", err)
+		}()
 	},
 	"notify":  func(mode string) { changes = autorestart.NotifyOnChange(mode == "poll"); daemontest.Say("done", "") },
 	"receive": func(string) { go func() { <-changes; daemontest.Say("received", "") }() },
@@ -145,6 +161,13 @@ func init() {
 		}
 	}
 }
+
+// sayQuiesced is a Drainer.
+type sayQuiesced struct{}
+
+func (sayQuiesced) Quiesce()                    { daemontest.Say("quiesced", "") }
+func (sayQuiesced) Drain(context.Context) error { return nil }
+func (sayQuiesced) Resume()                     {}
 
 // restartWithout restarts with a system call denied, for this thread alone and what it
 // executes.
