@@ -155,8 +155,10 @@ func TestFileCapabilitiesHandOver(t *testing.T) {
 				deployPrivileged(d, version, setcap(t))
 				d.WantRestart(version)
 				d.WantAnswer("get-state counter", "1, true")
+				d.WantAnswer("inherit pipe", "one, <nil>")
+				d.WantAnswer("pass pipe one", "<nil>")
+				d.WantAnswer("ready", "")
 			}
-			d.WantAnswer("inherit pipe", "one, <nil>")
 			d.WantAnswer("generation", "3")
 		})
 	}
