@@ -72,7 +72,10 @@ func (d *Daemon) Start() Status {
 	if err != nil {
 		d.T.Fatal(err)
 	}
-	d.stdin, d.Cmd.Stderr = stdin, &d.logs
+	d.stdin = stdin
+	if d.Cmd.Stderr == nil {
+		d.Cmd.Stderr = &d.logs
+	}
 	if err := d.Cmd.Start(); err != nil {
 		d.T.Fatal(err)
 	}
