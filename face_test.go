@@ -20,6 +20,7 @@ import (
 
 	"github.com/autorestart-go/autorestart/internal/candidate"
 	"github.com/autorestart-go/autorestart/internal/handover"
+	"github.com/autorestart-go/autorestart/internal/report"
 )
 
 var (
@@ -134,6 +135,7 @@ func TestStderrLogger(t *testing.T) {
 	l.Info("a long message, so that the next one is shorter", "n", 1)
 	l.Warn("two", "n", 2)
 	l.Error("three", "reason", errors.New("no reason"))
+	report.Flush(time.Minute)
 	os.Stderr = stderr
 
 	got, err := os.ReadFile(f.Name())

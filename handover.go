@@ -183,6 +183,7 @@ var execMu sync.Mutex
 // see signalSet.ignore; the inotify descriptors, which cross on purpose, see eventSet;
 // and a fork in another goroutine, which must not inherit them.
 func (p *process) execve(target handover.Target, args, env []string, h *handover.State, lastLook func() error) error {
+	report.Flush(flushBeforeExec)
 	execMu.Lock()
 	defer execMu.Unlock()
 	defer sys.LowerOpenFilesLimit()()

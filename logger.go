@@ -6,6 +6,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/autorestart-go/autorestart/internal/report"
 	"github.com/autorestart-go/autorestart/internal/sys"
 )
 
@@ -13,11 +14,23 @@ import (
 // methods. It is an interface because importing log/slog would add half a
 // megabyte to programs that have no other use for it.
 //
-// A Logger that is nil is silent; an interface that holds a nil *slog.Logger is
-// not nil, and will panic.
-//
 // The arguments after the message alternate between keys, which are strings,
-// and values, as in log/slog.
+// and values, as in log/slog. Values are strings, integers and errors. An error that a
+// hook has returned is logged later and must not be changed.
+//
+// A Logger is called by a goroutine of its own, with one line after the other. It may call
+// this package. Nothing waits for it: a restart, [Ready] and a rollback take place although
+// a Logger blocks, as when it writes to a pipe that is full. Up to 4,096 lines, and those
+// being written, wait for the Logger; further ones are dropped. So is a line for which the
+// Logger panics. As soon as the Logger takes lines again, a line at level Warn tells how many
+// were dropped. Lines have at most 10 ms to be written before an exec, and a second before a
+// call like [Restarter.Run] returns. Lines that are not written by the exec are lost. A time
+// that the Logger adds is that of the write; the lines of the seven functions have the time
+// of what they tell.
+//
+// Values that are equal by == are one Logger. Values that can't be compared, as functions,
+// share the goroutine. A Logger that is nil is silent; an interface that holds a nil
+// *slog.Logger is not nil and panics for each line.
 //
 // [*slog.Logger]: https://pkg.go.dev/log/slog#Logger
 type Logger interface {
@@ -30,16 +43,30 @@ type Logger interface {
 // "2026-01-31T23:59:59Z [autorestart] message key=value" to standard error.
 type stderrLogger struct{ prefix string }
 
-func newStderrLogger() Logger { return stderrLogger{"[autorestart] "} }
+func newStderrLogger() Logger { return report.To(stderrLogger{"[autorestart] "}) }
 
-func (l stderrLogger) Info(msg string, args ...any)  { l.write(msg, args) }
-func (l stderrLogger) Warn(msg string, args ...any)  { l.write(msg, args) }
-func (l stderrLogger) Error(msg string, args ...any) { l.write(msg, args) }
+func (l stderrLogger) Info(msg string, args ...any)  { l.log(msg, args) }
+func (l stderrLogger) Warn(msg string, args ...any)  { l.log(msg, args) }
+func (l stderrLogger) Error(msg string, args ...any) { l.log(msg, args) }
 
-// write writes a line at once, so that lines of several goroutines don't mix.
-func (l stderrLogger) write(msg string, args []any) {
-	sys.WriteStderr([]byte(logLine(time.Now(), l.prefix+msg, args)))
+func (l stderrLogger) log(msg string, args []any) { l.LogAt(time.Now(), msg, args) }
+
+// LogAt writes a line at once, so that lines of several goroutines don't mix. Package
+// report calls it with the time when the line was logged.
+func (l stderrLogger) LogAt(at time.Time, msg string, args []any) {
+	sys.WriteStderr([]byte(logLine(at, l.prefix+msg, args)))
 }
+
+// stderrText writes messages alone.
+type stderrText struct{ stderrLogger }
+
+func (stderrText) LogAt(_ time.Time, msg string, _ []any) { sys.WriteStderr([]byte(msg)) }
+
+// flushBeforeExec is how long an exec waits for loggers. Clients wait meanwhile.
+const flushBeforeExec = 10 * time.Millisecond
+
+// flushLog waits for loggers before a function returns: its caller may end the program.
+func flushLog() { report.Flush(time.Second) }
 
 func logLine(now time.Time, msg string, args []any) string {
 	line := now.UTC().Format(time.RFC3339) + " " + msg

@@ -70,8 +70,9 @@ func (o *Orphans) Run(ctx context.Context) error {
 	if o.Reaped == nil && o.Undecided == nil && o.Logger == nil {
 		return inheritedChildren.ReapOrphans(ctx, nil)
 	}
+	defer flushLog()
 	reports := orphanReports{newChildReports(o.Reaped, o.Logger), o.Undecided}
-	defer reports.queue.Close()
+	defer reports.hooks.Wait()
 	return inheritedChildren.ReapOrphans(ctx, reports)
 }
 
@@ -82,16 +83,12 @@ type orphanReports struct {
 }
 
 func (r orphanReports) NoPidfds() {
-	r.queue.Add(func() {
-		r.logger.Warn("no pidfds: some orphans will be left, because they can't be told from children")
-	})
+	r.logger.Warn("no pidfds: some orphans will be left, because they can't be told from children")
 }
 
 func (r orphanReports) Undecided(p reap.Process) {
-	r.queue.Add(func() {
-		r.logger.Warn("zombie left: an orphan, or a child that this program will wait for", "pid", p.PID, "command", p.Command)
-		if r.undecided != nil {
-			r.undecided(Child(p))
-		}
-	})
+	r.logger.Warn("zombie left: an orphan, or a child that this program will wait for", "pid", p.PID, "command", p.Command)
+	if r.undecided != nil {
+		r.hooks.Add(func() { r.undecided(Child(p)) })
+	}
 }

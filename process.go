@@ -149,7 +149,8 @@ func (p *process) newRules(path string, trustAnyOwner bool) *candidate.Rules {
 // newWatcher returns what a [Watcher] and a [Restarter] with such fields watch by. The
 // caller closes it.
 func (p *process) newWatcher(path string, interval time.Duration, trustAnyOwner bool, logger Logger) (*watch.Watcher, error) {
-	if path == "" && handover.Secure && logger != nil {
+	logger = report.To(logger)
+	if path == "" && handover.Secure {
 		logger.Info("watching this file and no symbolic link to it: the starter of this program may have fewer rights; set Path to follow one",
 			"path", p.launch.path)
 	}
@@ -162,7 +163,7 @@ func (p *process) newWatcher(path string, interval time.Duration, trustAnyOwner 
 		PollInterval: interval,
 		Rules:        p.newRules(path, trustAnyOwner),
 		Events:       p.events,
-		Logger:       rejectionLogger{report.OrSilent(logger)},
+		Logger:       rejectionLogger{logger},
 	}, nil
 }
 

@@ -11,7 +11,6 @@ import (
 	"github.com/autorestart-go/autorestart/internal/handover"
 	"github.com/autorestart-go/autorestart/internal/passing"
 	"github.com/autorestart-go/autorestart/internal/report"
-	"github.com/autorestart-go/autorestart/internal/sys"
 )
 
 // Ready says that this version works: it has opened and claimed what it needs, and
@@ -72,6 +71,7 @@ func Rollback(err error) error {
 	if err = handover.RollBack(cleanReason(reason)); err == handover.ErrNotOnTrial {
 		return ErrNoRollback
 	}
+	flushLog()
 	return err
 }
 
@@ -104,17 +104,19 @@ func RollbackUnlessReady() {
 			printPanic(panicked)
 		}
 		handover.RollBack(cleanReason(reason))
+		flushLog()
 	}
 	if panicked != nil {
 		panic(panicked)
 	}
 }
 
-// printPanic writes what the runtime would have written.
+// printPanic writes what the runtime would have written, if standard error takes it soon.
 func printPanic(v any) {
 	stack := make([]byte, 64<<10)
 	stack = stack[:runtime.Stack(stack, false)]
-	sys.WriteStderr(append([]byte("panic: "+report.PanicText(v)+"\n\n"), stack...))
+	report.To(stderrText{}).Error("panic: " + report.PanicText(v) + "\n\n" + string(stack))
+	flushLog()
 }
 
 // RollbackError says that this version runs again because a newer one failed.

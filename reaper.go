@@ -45,8 +45,7 @@ type Reaper struct {
 	// several times as long as the rest.
 	Reaped func(ChildExit)
 
-	// Logger receives a line for each child that is signalled or reaped. Like Reaped
-	// it may be slow.
+	// Logger receives a line for each child that is signalled or reaped.
 	// If nil, nothing is logged.
 	Logger Logger
 }
@@ -145,8 +144,9 @@ func (r *Reaper) reap(ctx context.Context, pids []int) error {
 	if r.Reaped == nil && r.Logger == nil {
 		return inheritedChildren.Reap(ctx, pids, steps, nil)
 	}
+	defer flushLog()
 	reports := newChildReports(r.Reaped, r.Logger)
-	defer reports.queue.Close()
+	defer reports.hooks.Wait()
 	return inheritedChildren.Reap(ctx, pids, steps, reports)
 }
 
@@ -159,7 +159,7 @@ func (r *Reaper) reapInBackground() {
 	}
 	go func() {
 		if err != nil {
-			report.OrSilent(r.Logger).Warn("some inherited children may be unknown", "error", err)
+			report.To(r.Logger).Warn("some inherited children may be unknown", "error", err)
 		}
 		r.reap(context.Background(), pids)
 	}()
@@ -167,41 +167,35 @@ func (r *Reaper) reapInBackground() {
 
 // childReports passes the reports of a run on to hooks and loggers, which may be slow.
 type childReports struct {
-	queue  *report.Queue
+	hooks  *report.Queue
 	reaped func(ChildExit) // nil if there is none
 	logger report.Logger
 }
 
-// newChildReports returns reports whose queue the caller closes.
+// newChildReports returns reports for whose hooks the caller waits.
 func newChildReports(reaped func(ChildExit), logger Logger) *childReports {
-	return &childReports{report.NewQueue(logger), reaped, report.OrSilent(logger)}
+	return &childReports{report.NewQueue(logger), reaped, report.To(logger)}
 }
 
 // Listed implements [reap.Observer].
 func (r *childReports) Listed(living, withoutPidfd int, listedBy string) {
-	r.queue.Add(func() {
-		r.logger.Info("inherited children", "living", living, "without_pidfd", withoutPidfd, "listed_by", listedBy)
-	})
+	r.logger.Info("inherited children", "living", living, "without_pidfd", withoutPidfd, "listed_by", listedBy)
 }
 
 // Signalled implements [reap.Observer].
 func (r *childReports) Signalled(pid int, sig syscall.Signal, err error) {
-	r.queue.Add(func() {
-		if err != nil {
-			r.logger.Warn("cannot signal child", "pid", pid, "signal", sig.String(), "error", err)
-		} else {
-			r.logger.Info("signal sent to child", "pid", pid, "signal", sig.String())
-		}
-	})
+	if err != nil {
+		r.logger.Warn("cannot signal child", "pid", pid, "signal", sig.String(), "error", err)
+	} else {
+		r.logger.Info("signal sent to child", "pid", pid, "signal", sig.String())
+	}
 }
 
 // Reaped implements [reap.Observer] and [reap.OrphanObserver].
 func (r *childReports) Reaped(e reap.Exit) {
-	r.queue.Add(func() {
-		exit := ChildExit(e)
-		r.logger.Info("child reaped", "pid", exit.PID, "command", exit.Command, "status", exit.String())
-		if r.reaped != nil {
-			r.reaped(exit)
-		}
-	})
+	exit := ChildExit(e)
+	r.logger.Info("child reaped", "pid", exit.PID, "command", exit.Command, "status", exit.String())
+	if r.reaped != nil {
+		r.hooks.Add(func() { r.reaped(exit) })
+	}
 }

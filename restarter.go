@@ -77,8 +77,7 @@ type Restarter struct {
 	PollInterval time.Duration
 
 	// Logger receives restarts, why a new version is not executed, and what happens to the
-	// files that are handed over. It must not call this package. If nil, the Restarter
-	// is silent.
+	// files that are handed over. If nil, the Restarter is silent.
 	Logger Logger
 
 	watcher    atomic.Pointer[watch.Watcher] // of Run
@@ -108,6 +107,7 @@ func (r *Restarter) Mode() WatchMode { return watchModeOf(&r.watcher) }
 // changes; this one goes on running.
 func (r *Restarter) Run(ctx context.Context) error {
 	report.SetLogger(r.Logger)
+	defer flushLog()
 	w, err := self.newWatcher(r.Path, r.PollInterval, r.TrustAnyOwner, r.Logger)
 	if err != nil {
 		return err
@@ -182,6 +182,7 @@ var errEnded = errors.New("autorestart: the context has ended")
 // restart is Restart, but that its error need not tell of the end of ctx.
 func (r *Restarter) restart(ctx context.Context) error {
 	report.SetLogger(r.Logger)
+	defer flushLog()
 	path, err := self.executablePath(r.Path)
 	if err != nil {
 		return err
@@ -191,7 +192,7 @@ func (r *Restarter) restart(ctx context.Context) error {
 	if r.ReadyTimeout > 0 {
 		rules.Failed = self.failedVersion()
 	}
-	rejections := watch.RejectionLog{Logger: report.OrSilent(r.Logger)}
+	rejections := watch.RejectionLog{Logger: report.To(r.Logger)}
 	retry, drainedRetry := watch.NewRetry(), newDrainedRetry()
 	for {
 		err := r.restartOnce(ctx, rules, path)
@@ -340,7 +341,7 @@ func (r *Restarter) execRetrying(ctx context.Context, limit time.Duration, rules
 		}
 		if r.Logger != nil && first {
 			from, to := buildInfo(rules.Running.Build()), buildInfo(c.Build)
-			r.Logger.Info("restarting", "path", c.Path, "from", from.String(), "to", to.String())
+			report.To(r.Logger).Info("restarting", "path", c.Path, "from", from.String(), "to", to.String())
 		}
 		err := self.exec(r, c, times, lastLook)
 		if !execTransient(err) {

@@ -79,6 +79,7 @@ func (w *Watcher) Next(ctx context.Context) (Change, error) {
 	}
 	c, err := inner.Next(ctx)
 	if err != nil {
+		flushLog()
 		return Change{}, err
 	}
 	change := Change{
@@ -98,6 +99,7 @@ func (w *Watcher) Mode() WatchMode { return watchModeOf(&w.inner) }
 // Close frees what the watcher holds. No call of Next may be running: end its
 // context first.
 func (w *Watcher) Close() error {
+	defer flushLog()
 	if inner := w.inner.Load(); inner != nil {
 		return inner.Close()
 	}

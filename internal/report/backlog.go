@@ -2,50 +2,48 @@ package report
 
 import "sync"
 
-// maxWaiting is how many log lines wait for a logger. Later ones are dropped.
+// maxWaiting is how many log lines wait until there is a logger. Later ones are dropped.
 const maxWaiting = 64
 
 // Backlog keeps the log lines of code that has no logger at hand until there is one.
 type Backlog struct {
 	mu      sync.Mutex
-	logger  Logger
-	waiting []line
-}
-
-type line struct {
-	msg  string
-	args []any
+	to      *queued // nil until there is a logger
+	waiting []*line
+	dropped int
 }
 
 // Warn logs at level Warn, now or when a logger is attached.
 func (b *Backlog) Warn(msg string, args ...any) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if len(b.waiting) < maxWaiting {
-		b.waiting = append(b.waiting, line{msg, args})
+	switch {
+	case b.to != nil:
+		b.to.log(warn, msg, args)
+	case len(b.waiting) < maxWaiting:
+		b.waiting = append(b.waiting, newLine(nil, warn, msg, args))
+	default:
+		b.dropped++
 	}
-	b.flush()
 }
 
 // Attach sends waiting and later lines to l. A nil l changes nothing.
 func (b *Backlog) Attach(l Logger) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if l != nil {
-		b.logger = l
-	}
-	b.flush()
-}
-
-// flush is called with b locked.
-func (b *Backlog) flush() {
-	if b.logger == nil {
+	to, ok := To(l).(*queued)
+	if !ok {
 		return
 	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.to = to
 	for _, l := range b.waiting {
-		b.logger.Warn(l.msg, l.args...)
+		l.to = to.to
+		add(l)
 	}
-	b.waiting = nil
+	if b.dropped > 0 {
+		to.Warn("log lines dropped: there was no logger", "lines", b.dropped)
+	}
+	b.waiting, b.dropped = nil, 0
 }
 
 // process is the backlog of this process.

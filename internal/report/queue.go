@@ -6,27 +6,20 @@ import "sync"
 // of a process that runs for years.
 const MaxQueued = 1 << 17
 
-// Queue calls functions one after the other, in the order in which they were added,
-// on a goroutine that does nothing else. They may be slow: Add does not wait for them.
+// Queue calls functions one after the other, in the order in which they were added, on a
+// goroutine that exists while there are functions. They may be slow: Add does not wait
+// for them.
 type Queue struct {
 	logger Logger
 
 	mu      sync.Mutex
-	filled  sync.Cond // there is something to call, or the queue is closed
 	waiting []func()
 	dropped int
-	closed  bool
-	ended   chan struct{}
+	ended   chan struct{} // closed when the goroutine ends; nil while there is none
 }
 
-// NewQueue returns a queue that logs to logger how many functions it has dropped. The
-// caller closes it.
-func NewQueue(logger Logger) *Queue {
-	q := &Queue{logger: OrSilent(logger), ended: make(chan struct{})}
-	q.filled.L = &q.mu
-	go q.run()
-	return q
-}
+// NewQueue returns a queue that logs to logger how many functions it has dropped.
+func NewQueue(logger Logger) *Queue { return &Queue{logger: To(logger)} }
 
 // Add has f called. If MaxQueued functions are waiting, f is dropped.
 func (q *Queue) Add(f func()) {
@@ -37,32 +30,25 @@ func (q *Queue) Add(f func()) {
 		return
 	}
 	q.waiting = append(q.waiting, f)
-	q.filled.Signal()
+	if q.ended == nil {
+		q.ended = make(chan struct{})
+		go q.run()
+	}
 }
 
-// Close returns after the last function that was added has returned. It must not be
+// Wait returns after the last function that was added has returned. It must not be
 // called by one of them.
-func (q *Queue) Close() {
+func (q *Queue) Wait() {
 	q.mu.Lock()
-	q.closed = true
-	q.filled.Signal()
+	ended := q.ended
 	q.mu.Unlock()
-	<-q.ended
+	if ended != nil {
+		<-ended
+	}
 }
 
 func (q *Queue) run() {
-	defer close(q.ended)
-	for {
-		q.mu.Lock()
-		for len(q.waiting) == 0 && !q.closed {
-			q.filled.Wait()
-		}
-		waiting, dropped := q.waiting, q.dropped
-		q.waiting, q.dropped = nil, 0
-		q.mu.Unlock()
-		if len(waiting) == 0 {
-			return
-		}
+	for waiting, dropped := q.take(); len(waiting) > 0; waiting, dropped = q.take() {
 		for _, f := range waiting {
 			f()
 		}
@@ -70,4 +56,17 @@ func (q *Queue) run() {
 			q.logger.Warn("reports dropped: the receiver is too slow", "reports", dropped)
 		}
 	}
+}
+
+// take takes what waits. If that is nothing, the goroutine ends.
+func (q *Queue) take() (waiting []func(), dropped int) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	waiting, dropped = q.waiting, q.dropped
+	q.waiting, q.dropped = nil, 0
+	if len(waiting) == 0 {
+		close(q.ended)
+		q.ended = nil
+	}
+	return waiting, dropped
 }

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"sync/atomic"
 	"testing"
+	"time"
 )
 
 func TestQueueCallsInOrder(t *testing.T) {
@@ -12,7 +13,7 @@ func TestQueueCallsInOrder(t *testing.T) {
 	for i := range 100 {
 		q.Add(func() { got = append(got, i) })
 	}
-	q.Close()
+	q.Wait()
 	want := make([]int, 100)
 	for i := range want {
 		want[i] = i
@@ -32,7 +33,8 @@ func TestQueueIsBounded(t *testing.T) {
 		q.Add(func() { <-hold; called.Add(1) })
 	}
 	close(hold)
-	q.Close()
+	q.Wait()
+	Flush(time.Minute)
 	// Twice the bound: the functions that were queued when the first one was called are
 	// out of the queue.
 	if called := called.Load(); called < MaxQueued || called > 2*MaxQueued {
