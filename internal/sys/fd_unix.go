@@ -84,8 +84,20 @@ func RetryEINTR(f func() error) error {
 	}
 }
 
-// WriteStderr writes to standard error. Unlike a write of [os.Stderr] it does not
-// raise SIGPIPE when the reader is gone: that would end the process.
+// WriteStderr writes to standard error, and waits for room where that is nonblocking. Unlike
+// a write of [os.Stderr] it does not raise SIGPIPE when the reader is gone: that would end
+// the process.
 func WriteStderr(b []byte) {
-	syscall.Write(int(os.Stderr.Fd()), b)
+	fd := int(os.Stderr.Fd())
+	for len(b) > 0 {
+		n, err := syscall.Write(fd, b)
+		b = b[max(0, n):]
+		switch err {
+		case nil, syscall.EINTR:
+		case syscall.EAGAIN:
+			unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLOUT}}, -1)
+		default:
+			return
+		}
+	}
 }
