@@ -36,9 +36,7 @@ func (r *Restarter) awaitSettled(ctx context.Context, c *candidate.Candidate, la
 		return nil
 	default:
 	}
-	if r.Logger != nil {
-		r.Logger.Info("new version waits until this one is ready", "path", c.Path)
-	}
+	report.To(r.Logger).Info("new version waits until this one is ready", "path", c.Path)
 	limit := time.NewTimer(time.Until(self.started.Add(self.readyWithin())))
 	defer limit.Stop()
 	select {
