@@ -45,7 +45,7 @@ func newPrivileged(t *testing.T, prepare func(path string)) *daemontest.Daemon {
 
 // plainDir returns a new directory that everybody can look into, and not in memory, which
 // may be mounted nosuid.
-func plainDir(t *testing.T) string {
+func plainDir(t testing.TB) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "autorestart")
 	if err != nil {
@@ -56,7 +56,7 @@ func plainDir(t *testing.T) string {
 	return dir
 }
 
-func chmod(t *testing.T, name string, mode os.FileMode) {
+func chmod(t testing.TB, name string, mode os.FileMode) {
 	t.Helper()
 	if err := os.Chmod(name, mode); err != nil {
 		t.Fatal(err)
