@@ -3,10 +3,14 @@
 package handover
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
+	"reflect"
 	"strconv"
+	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/autorestart-go/autorestart/internal/testprocess"
@@ -51,5 +55,34 @@ func TestParseIsBounded(t *testing.T) {
 	}
 	if s, ignored := Parse(text, 42); ignored == "" {
 		t.Errorf("%d bytes became %d descriptors", len(text), len(s.Numbers[File]))
+	}
+}
+
+// TestClosedDescriptorFailsExec: the next image would take another file for the one that was
+// handed over. The descriptors before it are left as they were.
+func TestClosedDescriptorFailsExec(t *testing.T) {
+	f, err := os.Open(os.DevNull)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	fd := int(f.Fd())
+	const closed = 1 << 20
+	s := of(map[NumberKind][]int{PID: {os.Getpid()}, File: {fd, closed}}, nil)
+	err = Execute(Target{Path: "/nonexistent"}, os.Args, os.Environ(), &s)
+	if !errors.Is(err, syscall.EBADF) || !strings.Contains(err.Error(), "descriptor 1048576 (file)") {
+		t.Errorf("%v, want an error that names descriptor %d", err, closed)
+	}
+	if crossed(fd) {
+		t.Error("a descriptor is left inheritable")
+	}
+	s.Numbers[File] = []int{fd}
+	before := s
+	before.Numbers[File] = []int{fd}
+	if err := Execute(Target{Path: "/nonexistent", FD: 0}, os.Args, os.Environ(), &s); err != syscall.ENOENT {
+		t.Error(err)
+	}
+	if crossed(fd) || !reflect.DeepEqual(s, before) {
+		t.Errorf("an exec that failed has left %+v, want %+v", s, before)
 	}
 }

@@ -17,6 +17,7 @@ import (
 
 	"github.com/autorestart-go/autorestart/internal/daemontest"
 	"github.com/autorestart-go/autorestart/internal/daemontest/program"
+	"github.com/autorestart-go/autorestart/internal/handover"
 	"github.com/autorestart-go/autorestart/internal/testprocess"
 )
 
@@ -199,8 +200,11 @@ func TestFailedExecLeavesNothing(t *testing.T) {
 				})
 				mend()
 				d.Tell("fail now")
+				before := d.Last
 				if s := d.NextStart(); s.Version != 1 || s.Dir != d.Cmd.Dir {
 					t.Errorf("version %d runs in %s, want the first in %s", s.Version, s.Dir, d.Cmd.Dir)
+				} else if fmt.Sprint(s.Args) != fmt.Sprint(before.Args) {
+					t.Errorf("it has the arguments %q, want %q", s.Args, before.Args)
 				}
 			})
 		})
@@ -229,4 +233,22 @@ func TestDirectoryDuringRollback(t *testing.T) {
 		t.Errorf("drained in %s, want %s", got, want)
 	}
 	program.WantRollback(d, "it is no good")
+}
+
+// TestOpenFilesLimitOfNextAttempt: a process may have more files open than the limit that
+// it was started with, and after an exec that failed the next attempt can open more.
+func TestOpenFilesLimitOfNextAttempt(t *testing.T) {
+	d := program.New(t)
+	d.Cmd.Path = "/bin/sh"
+	d.Cmd.Args = []string{"sh", "-c", `ulimit -Sn 100; exec "$0"`, d.Path}
+	d.Setenv(program.ManualEnv + "=1")
+	d.Start()
+	d.WantAnswer("pass-many 200", "<nil>")
+	d.Ask("restart-too-long", "done")
+	d.Tell("restart")
+	d.WantRestart(1)
+	environ := string(testprocess.ReadFile(t, fmt.Sprintf("/proc/%d/environ", d.PID())))
+	if _, value, _ := strings.Cut(environ, handover.Env+"="); strings.Contains(value, "file=") {
+		t.Error("there was no descriptor for a carrier")
+	}
 }
