@@ -135,9 +135,4 @@ func (s *eventSet) beginHandover() (fds, watches []int) {
 	return fds, watches
 }
 
-func (s *eventSet) cancelHandover() {
-	for i := range s.all {
-		unix.CloseOnExec(s.all[i].fd)
-	}
-	s.mu.Unlock()
-}
+func (s *eventSet) cancelHandover() { s.mu.Unlock() }

@@ -33,7 +33,8 @@ var parentDeathSignal = func() (sig int32) {
 // attributes that Linux keeps for each thread and that an exec would take from the
 // calling one: the parent-death signal, and the scheduling that renice(1), chrt(1),
 // ionice(1) and taskset(1) change for the first thread alone. What the kernel
-// doesn't allow stays as it is.
+// doesn't allow stays as it is. If it does not allow a process without rights to undo a
+// change, as that of a nice value, the goroutine keeps the thread, which ends with it.
 func adoptLeader() (restore func()) {
 	runtime.LockOSThread()
 	if unix.Gettid() == unix.Getpid() {
@@ -45,7 +46,9 @@ func adoptLeader() (restore func()) {
 	leaders.apply()
 	return func() {
 		own.apply()
-		runtime.UnlockOSThread()
+		if attributesOf(0) == own {
+			runtime.UnlockOSThread()
+		}
 	}
 }
 
@@ -123,11 +126,15 @@ func ignoreSignals(signals []int) (restore func()) {
 	var ignore sigaction
 	*ignore.handler() = sigIgnore
 	for i, sig := range signals {
-		rtSigaction(sig, &ignore, &before[i])
+		if rtSigaction(sig, &ignore, &before[i]) != nil {
+			signals[i] = 0 // SIGKILL, SIGSTOP or no signal: none can be ignored
+		}
 	}
 	return func() {
 		for i, sig := range signals {
-			rtSigaction(sig, &before[i], nil)
+			if sig != 0 {
+				rtSigaction(sig, &before[i], nil) // was possible in the other direction
+			}
 		}
 	}
 }

@@ -40,8 +40,8 @@ const maxVariable = 128<<10 - len(Env) - 2
 // maxAttester is the room in the variable for the descriptor of an attester.
 const maxAttester = len("attester=2147483647,")
 
-// pack returns the variable that stands for s, and makes its carrier. The caller calls
-// release when the exec has failed.
+// pack returns the variable that stands for s, and makes its carrier, or leaves out what the
+// variable has no room for. The caller calls release when the exec has failed.
 func (s *State) pack() (variable string, release func(), err error) {
 	s.Numbers[Carrier], s.Numbers[Attester] = nil, nil
 	if !s.InVariable {
@@ -52,26 +52,25 @@ func (s *State) pack() (variable string, release func(), err error) {
 			for _, kind := range [...]NumberKind{PID, Generation, Carrier} {
 				named.Numbers[kind] = s.Numbers[kind]
 			}
-			return named.String(), func() {
-				closeDescriptor(fd)
-				s.Numbers[Carrier] = nil
-			}, nil
+			return named.String(), func() { closeDescriptor(fd) }, nil
 		}
 	}
-	files, missing := s.Numbers[File], s.Numbers[Missing]
+	files := len(s.Numbers[File])
 	s.fit(maxVariable - maxAttester)
-	release = func() { s.Numbers[File], s.Numbers[Missing] = files, missing }
-	if len(s.Numbers[File]) < len(files) && MayPass(err) {
-		release()
+	if len(s.Numbers[File]) < files && MayPass(err) {
 		return "", nil, err
 	}
-	return s.String(), release, nil
+	return s.String(), func() {}, nil
 }
 
-// MayPass reports whether an error of [MemoryFile] is one that may pass: descriptors or
-// memory are short.
+// MayPass reports whether an error of [MemoryFile] is one that may pass: descriptors, memory
+// or room on a disk are short.
 func MayPass(err error) bool {
-	return err == syscall.EMFILE || err == syscall.ENFILE || err == syscall.ENOMEM
+	switch err {
+	case syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM, syscall.ENOSPC, syscall.EDQUOT, syscall.EAGAIN:
+		return true
+	}
+	return false
 }
 
 // fit leaves out files until the text form of s has at most the given length in bytes.

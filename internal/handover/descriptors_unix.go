@@ -4,9 +4,17 @@ package handover
 
 import "golang.org/x/sys/unix"
 
+// closeOnExec fails only if fd is not open.
 func closeOnExec(fd int) { unix.CloseOnExec(fd) }
 
-func keepOnExec(fd int) { unix.FcntlInt(uintptr(fd), unix.F_SETFD, 0) }
+// keepOnExec has fd cross an exec, and reports whether it was close-on-exec.
+func keepOnExec(fd int) (was bool, err error) {
+	flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0)
+	if was = err == nil && flags&unix.FD_CLOEXEC != 0; was {
+		_, err = unix.FcntlInt(uintptr(fd), unix.F_SETFD, 0)
+	}
+	return was && err == nil, err
+}
 
 func closeDescriptor(fd int) { unix.Close(fd) }
 

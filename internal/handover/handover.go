@@ -51,7 +51,7 @@ type State struct {
 	// that receives it knows no other way.
 	InVariable bool
 
-	putBack []putBack // not in the text form: done right before the exec
+	changes []change // made right before the exec; not in the text form
 }
 
 // NumberKind says what a number in a [State] is.
@@ -179,7 +179,8 @@ func Elevated() bool {
 }
 
 // keepFromChildren makes the descriptors close-on-exec. Those of inotify have an
-// owner that does.
+// owner that does. One that is not open can't be inherited: its number stays as it is, and
+// its owner finds out.
 func (s *State) keepFromChildren() {
 	for _, fds := range s.Numbers[File:] {
 		for _, fd := range fds {
@@ -209,9 +210,8 @@ func (t Target) path() string {
 type Executor func(target Target, args, env []string, s *State) error
 
 // Execute executes target, with s unless that is nil. It returns only if that
-// failed; then the caller has to make the descriptors of inotify close-on-exec
-// again. The caller also keeps forks away: no child may inherit what is about to
-// cross.
+// failed. Then everything is as it was, also s. The caller keeps forks away: no child may
+// inherit what is about to cross.
 //
 // A descriptor that is executed stays open in the next image, which closes it. Where the
 // kernel starts an interpreter for the file, see binfmt_misc in proc(5), the interpreter
@@ -220,6 +220,8 @@ func Execute(target Target, args, env []string, s *State) error {
 	if s == nil {
 		return execve(target.path(), args, env)
 	}
+	own := *s
+	s = &own
 	s.addTaint()
 	s.Numbers[Executable] = nil
 	if target.FD != 0 {
@@ -235,20 +237,10 @@ func Execute(target Target, args, env []string, s *State) error {
 		return err
 	}
 	defer dismiss()
-	for _, fds := range s.Numbers[Inotify:] {
-		for _, fd := range fds {
-			keepOnExec(fd)
-		}
+	undo, err := doAll(append(s.inheritances(), s.changes...))
+	if err != nil {
+		return err
 	}
-	for _, p := range s.putBack {
-		undo, err := p.do()
-		if err != nil {
-			s.keepFromChildren()
-			return err
-		}
-		defer undo()
-	}
-	err = execve(target.path(), args, append(env, Env+"="+variable))
-	s.keepFromChildren()
-	return err
+	defer undo()
+	return execve(target.path(), args, append(env[:len(env):len(env)], Env+"="+variable))
 }

@@ -53,10 +53,15 @@ func isUnsafe(name string) bool {
 	return false
 }
 
-// execve executes the file at the path.
+// execve executes the file at the path. It returns only if that failed.
 func execve(path string, args, env []string) error {
 	if Tainted() {
 		env = withoutUnsafe(env)
 	}
-	return syscall.Exec(path, args, env)
+	defer lowerOpenFilesLimit()()
+	for {
+		if err := syscall.Exec(path, args, env); err != syscall.EINTR {
+			return err
+		}
+	}
 }

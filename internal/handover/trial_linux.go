@@ -20,8 +20,10 @@ var trial struct {
 	mu      sync.Mutex // held while the previous image is executed
 	on      bool
 	handed  State
+	putBack []putBack
 	timer   *time.Timer
-	env     []string // that this image was executed with
+	args    []string // that this image was executed with; nil if they could not be read
+	env     []string // likewise
 	execute Executor // nil: executeBare
 }
 
@@ -52,7 +54,8 @@ func (s *State) startTrial() {
 	}
 	t := &trial
 	t.mu.Lock()
-	t.on, t.handed, t.env = true, *s, syscall.Environ()
+	t.on, t.handed, t.putBack, t.env = true, *s, nil, syscall.Environ()
+	t.args, _ = commandLine() // an error may pass until a rollback
 	t.timer = time.AfterFunc(time.Duration(ms)*time.Millisecond, func() {
 		for RollBack("it was not ready within "+strconv.Itoa(ms)+" ms") != ErrNotOnTrial {
 			time.Sleep(rollbackPause) // the obstacle may pass
@@ -106,64 +109,6 @@ func Forget(kind NumberKind, n int) {
 	t.handed.Numbers[kind] = kept
 }
 
-// PutBackOnRollback has a rollback put a duplicate of fd at the given number, where the
-// previous image had it and looks for it; it is made blocking unless it was nonblocking.
-// If this image is on trial, fd belongs to the trial from now on, and is close-on-exec
-// until a rollback; it may have the number itself. If not, PutBackOnRollback returns
-// false, and the caller still owns fd.
-func PutBackOnRollback(fd, number int, nonblocking bool) bool {
-	t := &trial
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.on {
-		closeOnExec(fd)
-		t.handed.putBack = append(t.handed.putBack, putBack{fd, number, nonblocking})
-	}
-	return t.on
-}
-
-// A putBack is a descriptor that a rollback puts at a number.
-type putBack struct {
-	fd, number  int
-	nonblocking bool
-}
-
-// do puts the descriptor at its number. After an exec that failed, undo puts what was
-// there back.
-func (p putBack) do() (undo func(), err error) {
-	if p.fd == p.number {
-		keepOnExec(p.number)
-		return func() { closeOnExec(p.number) }, nil
-	}
-	closedOnExec := !crossed(p.number)
-	before, beforeErr := duplicate(p.number)
-	if beforeErr != nil && beforeErr != syscall.EBADF { // nothing is there
-		return nil, beforeErr
-	}
-	undo = func() {
-		if !p.nonblocking {
-			syscall.SetNonblock(p.fd, true) // as this image uses it
-		}
-		if beforeErr != nil {
-			syscall.Close(p.number)
-			return
-		}
-		syscall.Dup3(before, p.number, 0)
-		syscall.Close(before)
-		if closedOnExec {
-			closeOnExec(p.number)
-		}
-	}
-	if err = syscall.Dup3(p.fd, p.number, 0); err == nil && !p.nonblocking {
-		err = syscall.SetNonblock(p.fd, false)
-	}
-	if err != nil {
-		undo()
-		return nil, err
-	}
-	return undo, nil
-}
-
 // EndTrial says that this image works: it can't be rolled back any more.
 func EndTrial() {
 	t := &trial
@@ -174,7 +119,7 @@ func EndTrial() {
 		t.timer.Stop()
 		syscall.Close(t.handed.Number(Previous))
 		syscall.Close(t.handed.Number(Dir))
-		for _, p := range t.handed.putBack {
+		for _, p := range t.putBack {
 			syscall.Close(p.fd)
 		}
 	}
@@ -189,40 +134,55 @@ func RollBack(reason string) error {
 	if !t.on {
 		return ErrNotOnTrial
 	}
-	s := t.handed
+	args := t.args
+	if args == nil {
+		var err error
+		if args, err = commandLine(); err != nil {
+			return err
+		}
+	}
+	s := t.handed // whose slices are replaced below, and not changed
 	s.Texts[Failed], s.Texts[Reason] = s.Texts[Image], reason
 	s.Texts[Image], s.Texts[Times] = "", ""
 	s.Set(Generation, s.Number(Generation)+1)
 	s.Numbers[ReadyWithin], s.Numbers[Previous], s.Numbers[Dir] = nil, nil, nil
+	for _, p := range t.putBack {
+		s.changes = append(s.changes, p)
+	}
+	s.changes = append(s.changes, directoryChange(t.handed.Number(Dir)))
 	execute := t.execute
 	if execute == nil {
 		execute = executeBare
 	}
-	here, _ := syscall.Open(".", syscall.O_RDONLY|syscall.O_DIRECTORY|syscall.O_CLOEXEC, 0)
-	// Even from another directory the previous image is better than this one.
-	syscall.Fchdir(t.handed.Number(Dir))
-	err := execute(Target{Path: s.Texts[Path], FD: t.handed.Number(Previous)}, commandLine(), t.env, &s)
-	if here > 0 {
-		syscall.Fchdir(here)
-		syscall.Close(here)
-	}
-	return err
+	return execute(Target{Path: s.Texts[Path], FD: t.handed.Number(Previous)}, args, t.env, &s)
 }
 
 // commandLine returns the arguments of this process. Package os may not be
 // initialised yet.
-func commandLine() (args []string) {
-	fd, err := syscall.Open("/proc/self/cmdline", syscall.O_RDONLY|syscall.O_CLOEXEC, 0)
+func commandLine() (args []string, err error) {
+	fd, err := retryEINTR(func() (int, error) {
+		return syscall.Open("/proc/self/cmdline", syscall.O_RDONLY|syscall.O_CLOEXEC, 0)
+	})
 	if err != nil {
-		return nil
+		return nil, err
 	}
-	b := make([]byte, 8<<20) // more than execve(2) takes
-	n, _ := syscall.Read(fd, b)
-	syscall.Close(fd)
-	for line := string(b[:max(n, 0)]); line != ""; {
+	defer syscall.Close(fd)
+	var all []byte
+	for b := make([]byte, 64<<10); ; {
+		n, err := retryEINTR(func() (int, error) { return syscall.Read(fd, b) })
+		if err != nil {
+			return nil, err
+		}
+		if n == 0 {
+			break
+		}
+		all = append(all, b[:n]...)
+	}
+	args = []string{}
+	for line := string(all); line != ""; {
 		var arg string
 		arg, line, _ = cut(line, 0)
 		args = append(args, arg)
 	}
-	return args
+	return args, nil
 }

@@ -101,13 +101,11 @@ func TestFailedRollbackUndoesPutBack(t *testing.T) {
 	OnRollback(func(_ Target, args, env []string, s *State) error {
 		var during []string
 		func() {
-			for _, p := range s.putBack {
-				undo, err := p.do()
-				if err != nil {
-					t.Fatal(err)
-				}
-				defer undo()
+			undo, err := doAll(s.changes)
+			if err != nil {
+				t.Fatal(err)
 			}
+			defer undo()
 			during = state()
 		}()
 		if during[2] == before[2] || during[4] == "closed" || during[5] == before[5] || during[3] == before[3] {

@@ -23,10 +23,6 @@ func Forget(NumberKind, int) {}
 // PutBackOnRollback returns false: nothing crosses back.
 func PutBackOnRollback(fd, number int, nonblocking bool) bool { return false }
 
-type putBack struct{}
-
-func (putBack) do() (undo func(), err error) { return func() {}, nil }
-
 // EndTrial does nothing: no image is on trial.
 func EndTrial() {}
 

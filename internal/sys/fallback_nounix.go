@@ -54,9 +54,6 @@ func fileStat(info os.FileInfo, err error) (FileStat, error) {
 	}, nil
 }
 
-// LowerOpenFilesLimit does nothing: there is no exec.
-func LowerOpenFilesLimit() (restore func()) { return func() {} }
-
 // IgnoringEINTR calls f: no signal interrupts it here.
 func IgnoringEINTR[T any](f func() (T, error)) (T, error) { return f() }
 

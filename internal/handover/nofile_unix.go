@@ -1,6 +1,6 @@
 //go:build unix
 
-package sys
+package handover
 
 import (
 	"sync"
@@ -15,17 +15,20 @@ var nofile struct {
 	known          bool
 }
 
-// LowerOpenFilesLimit prepares RLIMIT_NOFILE for an exec and returns what undoes
-// that if the exec fails. The runtime raises the soft limit when it starts, and
+// lowerOpenFilesLimit prepares RLIMIT_NOFILE for an exec and returns what undoes
+// that if the exec fails. No descriptor may be needed in between: more may be open than
+// the lower limit allows. The runtime raises the soft limit when it starts, and
 // [syscall.Exec] puts it back; but when the exec fails, it leaves it there and forgets
 // what it was.
-func LowerOpenFilesLimit() (restore func()) {
+func lowerOpenFilesLimit() (restore func()) {
 	nofile.mu.Lock()
 	defer nofile.mu.Unlock()
 	before, err := openFilesLimit()
 	if err != nil {
 		return func() {}
 	}
+	// Setting a limit fails only where a sandbox forbids it: then the runtime can't have raised
+	// it, either.
 	if nofile.known && before == nofile.raised {
 		syscall.Setrlimit(syscall.RLIMIT_NOFILE, &nofile.launch)
 	}

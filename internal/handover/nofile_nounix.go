@@ -1,0 +1,6 @@
+//go:build !unix
+
+package handover
+
+// lowerOpenFilesLimit does nothing: there is no exec.
+func lowerOpenFilesLimit() (restore func()) { return func() {} }
