@@ -92,7 +92,10 @@ func (s *State) attest(variable, path string) (attested string, dismiss func(), 
 	if err != nil {
 		return "", nil, &attestError{ErrCannotAttest}
 	}
-	switch gained := own.gained(path); {
+	gained, err := own.gained(path)
+	switch {
+	case err != nil:
+		return "", nil, &attestError{err}
 	case gained&^own.permitted() != 0:
 		return "", nil, &attestError{errMoreRights}
 	case gained == 0 && own.permitted() != 0:
@@ -120,7 +123,6 @@ func (s *State) attest(variable, path string) (attested string, dismiss func(), 
 			end(pid)
 		}
 		syscall.Close(fd)
-		s.Numbers[Attester] = nil
 	}
 	statement, err := s.statement(variable)
 	if err == nil {
@@ -186,7 +188,7 @@ func setTimeout(fd int) error {
 }
 
 // end ends an attester and waits for it. It is a child that sends no SIGCHLD, which only
-// __WALL waits for.
+// __WALL waits for. An error says that it is gone.
 func end(pid int) {
 	const wall = 0x40000000
 	syscall.Kill(pid, syscall.SIGKILL)

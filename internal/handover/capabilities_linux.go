@@ -44,22 +44,26 @@ func (c *capabilitySets) inheritable() uint64 {
 
 // gained returns the capabilities that an exec of the file at the path gives to a process
 // that is not root's and has these.
-func (c *capabilitySets) gained(path string) uint64 {
+func (c *capabilitySets) gained(path string) (capabilities uint64, err error) {
 	var fs syscall.Statfs_t
 	const noSUID = 2 // ST_NOSUID
-	if err := syscall.Statfs(path, &fs); err != nil || fs.Flags&noSUID != 0 {
-		return 0
+	_, err = retryEINTR(func() (int, error) { return 0, syscall.Statfs(path, &fs) })
+	if err != nil || fs.Flags&noSUID != 0 {
+		return 0, err
 	}
 	b := make([]byte, 32)
-	n, err := syscall.Getxattr(path, "security.capability", b)
-	if err != nil {
-		return 0
+	n, err := retryEINTR(func() (int, error) { return syscall.Getxattr(path, "security.capability", b) })
+	switch {
+	case err == syscall.ENODATA, err == syscall.EOPNOTSUPP:
+		return 0, nil
+	case err != nil:
+		return 0, err
 	}
 	permitted, inheritable, ok := parseFileCapabilities(b[:n])
 	if !ok {
-		return 0
+		return 0, nil
 	}
-	return permitted&boundingSet() | inheritable&c.inheritable()
+	return permitted&boundingSet() | inheritable&c.inheritable(), nil
 }
 
 // parseFileCapabilities parses struct vfs_cap_data of linux/capability.h, version 2 or 3.

@@ -14,25 +14,23 @@ import (
 	"unsafe"
 )
 
-// MemoryFile returns a descriptor, close-on-exec and above the standard streams, of a
-// file without a name that holds b. The caller owns it. The content is sealed where the
-// kernel can do that.
-func MemoryFile(b []byte) (fd int, err error) {
+// emptyFile is [MemoryFile] without content and seals.
+func emptyFile() (fd int, err error) {
 	fd, err = memfdCreate("autorestart")
-	if err != nil {
-		if fd, unlinkedErr := unlinkedFile(b); unlinkedErr == nil {
-			return fd, nil
-		}
+	if err == nil {
+		return fd, nil
+	}
+	fd, unlinkedErr := unlinkedFile()
+	if unlinkedErr != nil && !MayPass(unlinkedErr) {
 		return -1, err
 	}
-	if err := writeAll(fd, b); err != nil {
-		syscall.Close(fd)
-		return -1, err
-	}
-	// The seals protect our own data from ourselves: it works without them.
+	return fd, unlinkedErr
+}
+
+// seal protects our own data from ourselves. It works without that, as in an unlinked file.
+func seal(fd int) {
 	const addSeals, allSeals = 1033, 0xf // against changes of seals, size and content
 	syscall.Syscall(syscall.SYS_FCNTL, uintptr(fd), addSeals, allSeals)
-	return fd, nil
 }
 
 // memfdCreate wraps memfd_create(2). The descriptor is close-on-exec and above the
@@ -79,9 +77,11 @@ func rawMemfdCreate(name string, flags uintptr) (fd int, err error) {
 	if err != nil {
 		return -1, err
 	}
-	n, _, errno := syscall.Syscall(number, uintptr(unsafe.Pointer(text)), flags, 0)
-	if errno != 0 {
-		return -1, errno
-	}
-	return int(n), nil
+	return retryEINTR(func() (int, error) {
+		n, _, errno := syscall.Syscall(number, uintptr(unsafe.Pointer(text)), flags, 0)
+		if errno != 0 {
+			return -1, errno
+		}
+		return int(n), nil
+	})
 }

@@ -2,7 +2,8 @@
 
 package handover
 
-// MemoryFile returns a descriptor, close-on-exec and above the standard streams, of a
-// file that holds b and has no name: an unlinked one, for want of memfd_create(2). The
-// caller owns it.
-func MemoryFile(b []byte) (fd int, err error) { return unlinkedFile(b) }
+// emptyFile is [MemoryFile] without content: an unlinked one, for want of memfd_create(2).
+func emptyFile() (fd int, err error) { return unlinkedFile() }
+
+// seal does nothing: an unlinked file has no seals.
+func seal(int) {}

@@ -12,7 +12,13 @@ import (
 )
 
 // memoryFiles are the ways to make a file for what crosses.
-var memoryFiles = map[string]func([]byte) (int, error){"MemoryFile": MemoryFile, "unlinked": unlinkedFile}
+var memoryFiles = map[string]func([]byte) (int, error){"MemoryFile": MemoryFile, "unlinked": func(b []byte) (int, error) {
+	fd, err := unlinkedFile()
+	if err == nil {
+		err = writeAll(fd, b)
+	}
+	return fd, err
+}}
 
 func TestMemoryFile(t *testing.T) {
 	for name, memoryFile := range memoryFiles {
@@ -39,7 +45,7 @@ func TestMemoryFile(t *testing.T) {
 func TestUnlinkedFile(t *testing.T) {
 	dir := t.TempDir()
 	t.Setenv("TMPDIR", dir)
-	fd, err := unlinkedFile([]byte("state"))
+	fd, err := unlinkedFile()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -49,7 +55,7 @@ func TestUnlinkedFile(t *testing.T) {
 	}
 	defer func(was bool) { Secure = was }(Secure)
 	Secure = true
-	if _, err := unlinkedFile([]byte("state")); err != errNoFile {
+	if _, err := unlinkedFile(); err != errNoFile {
 		t.Errorf("a secure process: %v", err)
 	}
 }

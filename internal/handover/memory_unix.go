@@ -11,10 +11,26 @@ import (
 
 var errNoFile = errors.New("no temporary file for this process")
 
-// unlinkedFile returns a descriptor of a file that holds b and has no name, in the
-// temporary directory. A process whose starter may have fewer rights has none: the
-// directory, and the file system that it is on, could be the starter's.
-func unlinkedFile(b []byte) (fd int, err error) {
+// MemoryFile returns a descriptor, close-on-exec and above the standard streams, of a
+// file without a name that holds b. The caller owns it. The content is sealed where the
+// kernel can do that.
+func MemoryFile(b []byte) (fd int, err error) {
+	fd, err = emptyFile()
+	if err != nil {
+		return -1, err
+	}
+	if err := writeAll(fd, b); err != nil {
+		syscall.Close(fd)
+		return -1, err
+	}
+	seal(fd)
+	return fd, nil
+}
+
+// unlinkedFile returns a descriptor of an empty file without a name in the temporary
+// directory. A process whose starter may have fewer rights has none: the directory, and the
+// file system that it is on, could be the starter's.
+func unlinkedFile() (fd int, err error) {
 	if Tainted() {
 		return -1, errNoFile
 	}
@@ -23,14 +39,13 @@ func unlinkedFile(b []byte) (fd int, err error) {
 		dir = "/tmp"
 	}
 	path := dir + "/autorestart-" + strconv.FormatUint(rand.Uint64(), 36)
-	fd, err = aboveStandard(syscall.Open(path, syscall.O_RDWR|syscall.O_CREAT|syscall.O_EXCL|syscall.O_CLOEXEC, 0o600))
+	fd, err = aboveStandard(retryEINTR(func() (int, error) {
+		return syscall.Open(path, syscall.O_RDWR|syscall.O_CREAT|syscall.O_EXCL|syscall.O_CLOEXEC, 0o600)
+	}))
 	if err != nil {
 		return -1, err
 	}
-	if err = syscall.Unlink(path); err == nil {
-		err = writeAll(fd, b)
-	}
-	if err != nil {
+	if _, err = retryEINTR(func() (int, error) { return 0, syscall.Unlink(path) }); err != nil {
 		syscall.Close(fd)
 		return -1, err
 	}
