@@ -122,7 +122,7 @@ var answers = map[string]func(argument string) string{
 	// restart-without-memfd restarts as on a kernel without memfd_create, or in a
 	// container that may not call it: for this thread alone, and what it executes.
 	"restart-without-memfd": func(string) string {
-		return restartWithout(forcefallback.Denial{Call: unix.SYS_MEMFD_CREATE, Arg: -1, Errno: unix.ENOSYS})
+		return restartWithout(memfd)
 	},
 	// restart-denied restarts where a security module, say, forbids the exec.
 	"restart-denied": func(string) string {

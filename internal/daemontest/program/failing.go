@@ -6,6 +6,8 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"runtime"
+	"strconv"
 	"strings"
 	"time"
 
@@ -13,6 +15,8 @@ import (
 
 	"github.com/autorestart-go/autorestart"
 	"github.com/autorestart-go/autorestart/internal/daemontest"
+	"github.com/autorestart-go/autorestart/internal/forcefallback"
+	"github.com/autorestart-go/autorestart/internal/handover"
 	"github.com/autorestart-go/autorestart/internal/passing"
 )
 
@@ -22,24 +26,36 @@ var failing = map[string]func(argument string) string{
 	// right before the exec.
 	"restart-too-long": func(string) string {
 		const name = "TOO_LONG"
-		r := autorestart.Restarter{ReadyTimeout: time.Minute, BeforeExec: func(context.Context) error {
+		defer os.Unsetenv(name)
+		return restartBriefly(func(context.Context) error {
 			return os.Setenv(name, strings.Repeat("x", 1<<20))
-		}}
-		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-		defer cancel()
-		err := r.Restart(ctx)
-		os.Unsetenv(name)
-		return fmt.Sprint(err)
+		})
 	},
 	// fill-table opens files until no descriptor is left.
-	"fill-table": func(string) string {
-		for {
-			fd, err := unix.Open(os.DevNull, unix.O_RDONLY|unix.O_CLOEXEC, 0)
-			if err != nil {
+	"fill-table": func(string) string { return fillTable().Error() },
+	// restart-full ENV restarts with a table of descriptors that fills right before the exec,
+	// and without memfd_create(2) if ENV says so.
+	"restart-full": func(env string) string {
+		runtime.LockOSThread()
+		if env == "without-memfd" {
+			if err := forcefallback.Deny(memfd); err != nil {
 				return err.Error()
 			}
-			keptOpen = append(keptOpen, fd)
 		}
+		return restartBriefly(func(context.Context) error {
+			fillTable()
+			return nil
+		})
+	},
+	// restart-with-free N restarts with so many free descriptors.
+	"restart-with-free": func(argument string) string {
+		fillTable()
+		for range daemontest.Must(strconv.Atoi(argument)) {
+			last := len(keptOpen) - 1
+			unix.Close(keptOpen[last])
+			keptOpen = keptOpen[:last]
+		}
+		return restartBriefly(nil)
 	},
 	// lend-inheritable NAME lends the store a file that is not close-on-exec.
 	"lend-inheritable": func(name string) string {
@@ -55,8 +71,32 @@ var failing = map[string]func(argument string) string{
 	},
 }
 
-// keptOpen are the descriptors of fill-table.
+// restartBriefly restarts, with a rollback if there can be one, and gives up soon.
+func restartBriefly(beforeExec func(context.Context) error) (failure string) {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	r := autorestart.Restarter{BeforeExec: beforeExec}
+	if handover.CanRollBack {
+		r.ReadyTimeout = time.Hour
+	}
+	return r.Restart(ctx).Error()
+}
+
+// keptOpen are the descriptors of fillTable.
 var keptOpen []int
+
+func fillTable() error {
+	for {
+		fd, err := unix.Open(os.DevNull, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+		if err != nil {
+			return err
+		}
+		keptOpen = append(keptOpen, fd)
+	}
+}
+
+// memfd is denied by an old kernel, or in a container.
+var memfd = forcefallback.Denial{Call: unix.SYS_MEMFD_CREATE, Arg: -1, Errno: unix.ENOSYS}
 
 type directoryTeller struct{}
 
