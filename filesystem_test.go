@@ -211,7 +211,7 @@ var _ = testprocess.RegisterHelper("exchange", func() {
 		os.Stdout.WriteString("no lease")
 		return
 	}
-	err = self.exec(&Restarter{}, c, new(RestartTimes), exchange)
+	err = self.exec(&Restarter{}, c, new(RestartTimes), exchange, new(prepared))
 	if !errors.Is(err, syscall.ETXTBSY) { // a writer has the file open
 		panic(err)
 	}

@@ -18,29 +18,34 @@ import (
 // What crosses the exec, to the next version and back to the previous one.
 
 // exec executes c for r and hands over what c can take. It returns only if that failed.
-func (p *process) exec(r *Restarter, c *candidate.Candidate, times *RestartTimes, lastLook func() error) error {
+func (p *process) exec(r *Restarter, c *candidate.Candidate, times *RestartTimes, lastLook func() error, prepared *prepared) error {
 	times.Executed = time.Now()
-	switch {
-	case c.Build.WithoutLibrary:
-		return p.execAlone(c, "it does not contain "+modulePath, lastLook)
-	case handover.Elevated():
-		return p.execAlone(c, "a set-user-ID or set-group-ID program hands nothing over", lastLook)
+	if reason := handsOverNothing(c); reason != "" {
+		return p.execAlone(c, reason, lastLook)
 	}
 	h := p.newState(c, times)
+	h.Reserve = prepared.reserve
 	// The trial comes before the store: a rollback that is under way has the trial
 	// locked, and waits for drainers, which may pass files on.
-	kept, err := addRollback(h, r.ReadyTimeout)
-	defer closeAll(kept)
-	if err != nil {
-		return err
-	}
-	err = passing.Process.HandOver(h, func() error {
+	defer prepared.addRollback(h, r.ReadyTimeout)()
+	err := passing.Process.HandOver(h, func() error {
 		return p.execImage(c, h, lastLook)
 	})
 	if errors.Is(err, handover.ErrCannotAttest) && h.Number(handover.ReadyWithin) == 0 {
 		return p.execAlone(c, err.Error(), lastLook)
 	}
 	return err
+}
+
+// handsOverNothing returns why c gets nothing, or "".
+func handsOverNothing(c *candidate.Candidate) (reason string) {
+	switch {
+	case c.Build.WithoutLibrary:
+		return "it does not contain " + modulePath
+	case handover.Elevated():
+		return "a set-user-ID or set-group-ID program hands nothing over"
+	}
+	return ""
 }
 
 // execAlone executes c, which gets nothing.
@@ -86,53 +91,124 @@ func (p *process) newState(c *candidate.Candidate, times *RestartTimes) *handove
 	return h
 }
 
-// addRollback adds to h what a rollback of the next version needs. The caller closes
-// the descriptors. A version that is itself on trial has not shown that it works: the
-// next one rolls back to its predecessor.
-func addRollback(h *handover.State, readyTimeout time.Duration) (descriptors []*sys.FD, err error) {
-	copies, err := h.KeepRollback()
-	for _, fd := range copies {
-		descriptors = append(descriptors, sys.NewFD(fd))
-	}
-	if err == handover.ErrNotOnTrial {
-		err = nil
-		if readyTimeout > 0 {
-			descriptors, err = addImage(h)
+// prepared is what an exec needs open. Once everything has been drained there may be no
+// descriptor left for it, and then clients would have waited in vain.
+type prepared struct {
+	reserve *handover.Reserve
+
+	image, directory *sys.FD // to roll the next version back to; nil without a ReadyTimeout
+
+	// trial is what this version would be rolled back to; nil if it is not on trial. The
+	// descriptors are copies.
+	trial *handover.State
+	all   []*sys.FD
+}
+
+// prepare opens what the exec of c for r needs, and returns why there can be none, as far as
+// that can be told before. The caller closes it after the last attempt.
+func (p *process) prepare(r *Restarter, c *candidate.Candidate) (*prepared, error) {
+	if r.ReadyTimeout > 0 {
+		if err := checkRollback(c); err != nil {
+			return nil, err
 		}
+	}
+	prepared := new(prepared)
+	err := handover.CheckSize(c.Path, p.launch.args, os.Environ())
+	if err == nil && handsOverNothing(c) == "" {
+		err = prepared.open(r.ReadyTimeout)
+	}
+	switch {
+	case err == nil:
+		return prepared, nil
+	case execTransient(err):
+		err = &RejectedError{
+			Path:      c.Path,
+			Found:     "an exec that would fail now (" + candidate.Cause(err).Error() + ")",
+			Expected:  "room for what is handed over",
+			Retryable: true,
+			Err:       err,
+		}
+	}
+	prepared.close()
+	return nil, err
+}
+
+func (x *prepared) open(readyTimeout time.Duration) (err error) {
+	if x.reserve, err = handover.NewReserve(); err != nil {
+		return os.NewSyscallError("memfd_create", err)
+	}
+	trial := new(handover.State)
+	copies, err := trial.KeepRollback()
+	for _, fd := range copies {
+		x.all = append(x.all, sys.NewFD(fd))
+	}
+	switch {
+	case err == nil:
+		x.trial = trial
+	case err != handover.ErrNotOnTrial:
+		return os.NewSyscallError("fcntl", err)
+	}
+	if readyTimeout <= 0 {
+		return nil
+	}
+	// Also in a version on trial: it may become ready before the exec.
+	if x.image, err = x.openForRollback(selfExe); err == nil {
+		x.directory, err = x.openForRollback(".")
+	}
+	return err
+}
+
+func (x *prepared) openForRollback(path string) (*sys.FD, error) {
+	fd, err := openPathOnly(path)
+	switch {
+	case err == nil:
+		x.all = append(x.all, fd)
+		return fd, nil
+	case path == selfExe && errors.Is(err, os.ErrNotExist):
+		err = errors.ErrUnsupported // without /proc
+	}
+	return nil, &os.PathError{Op: "restart with ReadyTimeout: open", Path: path, Err: err}
+}
+
+func (x *prepared) close() {
+	if x.reserve != nil {
+		x.reserve.Close()
+	}
+	for _, fd := range x.all {
+		fd.Close()
+	}
+}
+
+// addRollback adds to h what a rollback of the next version needs, until release is called.
+// A version that is itself on trial has not shown that it works: the next one rolls back to
+// its predecessor.
+func (x *prepared) addRollback(h *handover.State, readyTimeout time.Duration) (release func()) {
+	release = func() {}
+	switch {
+	case x.trial != nil && handover.OnTrial():
+		h.InVariable = h.InVariable || x.trial.InVariable
+		for _, kind := range [...]handover.NumberKind{handover.ReadyWithin, handover.Previous, handover.Dir} {
+			h.Numbers[kind] = x.trial.Numbers[kind]
+		}
+	case readyTimeout > 0:
+		directory := x.directory
+		// The program may have changed it since.
+		if now, err := openPathOnly("."); err == nil {
+			directory, release = now, func() { now.Close() }
+		}
+		h.Set(handover.Previous, x.image.Int())
+		h.Set(handover.Dir, directory.Int())
 	}
 	if readyTimeout > 0 {
 		h.Set(handover.ReadyWithin, int(min(max(1, readyTimeout.Milliseconds()), maxReadyWithin)))
 	}
-	return descriptors, err
+	return release
 }
 
 // maxReadyWithin is the longest ReadyTimeout that crosses the exec: 12 days.
 const maxReadyWithin = 1 << 30 // ms
 
-// addImage adds the running image and the working directory to h.
-func addImage(h *handover.State) (descriptors []*sys.FD, err error) {
-	for _, f := range [...]struct {
-		kind handover.NumberKind
-		path string
-	}{{handover.Previous, selfExe}, {handover.Dir, "."}} {
-		fd, err := openPathOnly(f.path)
-		if err != nil {
-			return descriptors, &os.PathError{Op: "restart with ReadyTimeout: open", Path: f.path, Err: err}
-		}
-		descriptors = append(descriptors, fd)
-		h.Set(f.kind, fd.Int())
-	}
-	return descriptors, nil
-}
-
-func closeAll(descriptors []*sys.FD) {
-	for _, fd := range descriptors {
-		fd.Close()
-	}
-}
-
-// checkRollback returns nil if c can be rolled back. To find that out after the
-// program was drained would cost its clients.
+// checkRollback returns nil if c can be rolled back.
 func checkRollback(c *candidate.Candidate) error {
 	switch {
 	case handover.Elevated():
@@ -150,24 +226,7 @@ func checkRollback(c *candidate.Candidate) error {
 			Expected: "one with it: it could neither become ready nor be rolled back",
 		}
 	}
-	fd, err := openPathOnly(selfExe)
-	if err == nil {
-		return fd.Close()
-	}
-	if errors.Is(err, os.ErrNotExist) {
-		err = errors.ErrUnsupported // without /proc
-	}
-	err = &os.PathError{Op: "restart with ReadyTimeout: open", Path: selfExe, Err: err}
-	if execTransient(err) {
-		return &RejectedError{
-			Path:      c.Path,
-			Found:     "no descriptor for the running image (" + candidate.Cause(err).Error() + ")",
-			Expected:  "one, to roll back to",
-			Retryable: true,
-			Err:       err,
-		}
-	}
-	return err
+	return nil
 }
 
 // execMu has one exec at a time: each changes, for its moment, what the whole process

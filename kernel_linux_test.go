@@ -252,12 +252,19 @@ func TestSilentDirectory(t *testing.T) {
 
 // TestNoRollbackWithoutProc: that is found out before the program is drained for it.
 func TestNoRollbackWithoutProc(t *testing.T) {
+	prepare := func(c *candidate.Candidate) error {
+		prepared, err := self.prepare(&Restarter{ReadyTimeout: time.Minute}, c)
+		if err == nil {
+			prepared.close()
+		}
+		return err
+	}
 	skipped := make(chan error)
 	go func() {
 		runtime.LockOSThread() // and never unlock it: the thread is of no more use
 		err := forcefallback.NoProc()
 		if err == nil {
-			if err := checkRollback(&candidate.Candidate{Path: "/app"}); !errors.Is(err, errors.ErrUnsupported) || isRetryable(err) {
+			if err := prepare(&candidate.Candidate{Path: "/app"}); !errors.Is(err, errors.ErrUnsupported) || isRetryable(err) {
 				t.Errorf("without /proc: %v", err)
 			}
 		}
@@ -266,7 +273,7 @@ func TestNoRollbackWithoutProc(t *testing.T) {
 	if err := <-skipped; err != nil {
 		t.Skip(err)
 	}
-	if err := checkRollback(&candidate.Candidate{Path: "/app"}); err != nil {
+	if err := prepare(&candidate.Candidate{Path: "/app"}); err != nil {
 		t.Errorf("with /proc: %v", err)
 	}
 }

@@ -251,11 +251,11 @@ func (r *Restarter) replaceImage(ctx context.Context, rules *candidate.Rules, c 
 		}
 	}
 	c.Build = elfimage.ReadBuild(c.File, c.ID.Size)
-	if r.ReadyTimeout > 0 {
-		if err := checkRollback(c); err != nil {
-			return err
-		}
+	prepared, err := self.prepare(r, c)
+	if err != nil {
+		return err
 	}
+	defer prepared.close()
 	times := RestartTimes{Seen: c.Seen, Judged: time.Now()}
 	drained, limit, err := r.drain(ctx, &times)
 	if err != nil {
@@ -268,7 +268,7 @@ func (r *Restarter) replaceImage(ctx context.Context, rules *candidate.Rules, c 
 		}
 	}
 	drained.Seal()
-	err = r.execRetrying(ctx, limit, rules, c, &times, lastLook)
+	err = r.execRetrying(ctx, limit, rules, c, &times, lastLook, prepared)
 	if limit == drainedRetryLimit && execTransient(err) {
 		return &drainedError{err}
 	}
@@ -329,7 +329,7 @@ const (
 
 // execRetrying executes c. It tries again for the given time if the exec fails for a
 // passing reason, and returns only if the last attempt failed.
-func (r *Restarter) execRetrying(ctx context.Context, limit time.Duration, rules *candidate.Rules, c *candidate.Candidate, times *RestartTimes, lastLook func() error) error {
+func (r *Restarter) execRetrying(ctx context.Context, limit time.Duration, rules *candidate.Rules, c *candidate.Candidate, times *RestartTimes, lastLook func() error, prepared *prepared) error {
 	retry := watch.NewRetry()
 	for start, first := time.Now(), true; ; first = false {
 		// The steps before may have taken long.
@@ -343,7 +343,7 @@ func (r *Restarter) execRetrying(ctx context.Context, limit time.Duration, rules
 			from, to := buildInfo(rules.Running.Build()), buildInfo(c.Build)
 			report.To(r.Logger).Info("restarting", "path", c.Path, "from", from.String(), "to", to.String())
 		}
-		err := self.exec(r, c, times, lastLook)
+		err := self.exec(r, c, times, lastLook, prepared)
 		if !execTransient(err) {
 			return err
 		}

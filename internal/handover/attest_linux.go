@@ -101,20 +101,12 @@ func (s *State) attest(variable, path string) (attested string, dismiss func(), 
 	case gained == 0 && own.permitted() != 0:
 		return variable, func() {}, nil
 	}
-	pair, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_SEQPACKET|syscall.SOCK_CLOEXEC, 0)
+	pair, err := s.socketpair()
 	if err != nil {
 		return "", nil, &attestError{err}
 	}
-	socket, err := aboveStandard(pair[0], nil)
-	if err != nil {
-		syscall.Close(pair[1])
-		return "", nil, &attestError{err}
-	}
+	socket, fd := pair[0], pair[1]
 	defer syscall.Close(socket)
-	fd, err := aboveStandard(pair[1], nil)
-	if err != nil {
-		return "", nil, &attestError{err}
-	}
 	s.Set(Attester, fd)
 	variable += numberKeys[Attester] + "=" + strconv.Itoa(fd) + ","
 	pid := 0
@@ -123,6 +115,7 @@ func (s *State) attest(variable, path string) (attested string, dismiss func(), 
 			end(pid)
 		}
 		syscall.Close(fd)
+		s.Reserve.refill()
 	}
 	statement, err := s.statement(variable)
 	if err == nil {
@@ -132,9 +125,7 @@ func (s *State) attest(variable, path string) (attested string, dismiss func(), 
 		pid, err = newAttester(socket, statement, own).start()
 	}
 	if err == nil {
-		if _, ok := ask(fd, statement); !ok {
-			err = ErrCannotAttest
-		}
+		_, err = s.ask(fd, statement)
 	}
 	if err != nil {
 		dismiss()
@@ -305,9 +296,9 @@ func (s *State) checkAttestation(variable string) (ignored string) {
 	if socket == 0 || err != nil || setTimeout(socket) != nil {
 		return notAttested
 	}
-	pid, ok := ask(socket, statement)
+	pid, err := s.ask(socket, statement)
 	syscall.Close(socket)
-	if !ok {
+	if err != nil {
 		reapAttester()
 		return notAttested
 	}
@@ -315,27 +306,35 @@ func (s *State) checkAttestation(variable string) (ignored string) {
 	return ""
 }
 
-// ask asks the attester at the other end of a socket, and reports whether it has attested
-// the statement. The PID is that of the attester.
-func ask(socket int, statement string) (pid int, ok bool) {
-	name := strconv.FormatUint(rand.Uint64(), 36) + strconv.FormatUint(rand.Uint64(), 36)
-	fd, err := memfdCreate(name)
-	if err != nil {
-		return 0, false
+// ask asks the attester at the other end of a socket whether it attests the statement. The
+// PID is that of the attester. Unless a lack is why, the error is [ErrCannotAttest].
+func (s *State) ask(socket int, statement string) (pid int, err error) {
+	fd, name, end, err := s.probe()
+	switch {
+	case MayPass(err):
+		return 0, err
+	case err != nil:
+		return 0, ErrCannotAttest
 	}
-	defer syscall.Close(fd)
+	defer end()
 	defer becomeReadable()()
 	question, reply := []byte(strconv.Itoa(fd)), make([]byte, 4+maxLink+len(statement)+1)
 	if _, err := retryEINTR(func() (int, error) { return syscall.Write(socket, question) }); err != nil {
-		return 0, false
+		return 0, ErrCannotAttest
 	}
 	// With SO_RCVTIMEO a signal does interrupt it, see signal(7).
 	n, err := retryEINTR(func() (int, error) { return syscall.Read(socket, reply) })
 	if err != nil || n != len(reply)-1 || string(reply[4+maxLink:n]) != statement {
-		return 0, false
+		return 0, ErrCannotAttest
 	}
-	link, _, _ := cut(string(reply[4:][:maxLink]), 0)
-	return int(*(*int32)(unsafe.Pointer(&reply[0]))), link == "/memfd:"+name+" (deleted)"
+	if link, _, _ := cut(string(reply[4:][:maxLink]), 0); link != "/memfd:"+name+" (deleted)" {
+		return 0, ErrCannotAttest
+	}
+	return int(*(*int32)(unsafe.Pointer(&reply[0]))), nil
+}
+
+func randomName() string {
+	return strconv.FormatUint(rand.Uint64(), 36) + strconv.FormatUint(rand.Uint64(), 36)
 }
 
 // closeAttester closes the connection to an attester that is not asked.

@@ -56,14 +56,14 @@ func TestAsk(t *testing.T) {
 		}
 	}()
 	for range 300 {
-		if _, ok := ask(socket, "statement"); !ok {
+		if _, err := new(State).ask(socket, "statement"); err != nil {
 			t.Error("no answer")
 			break
 		}
 	}
 	close(stop)
 	<-stopped
-	if _, ok := ask(socket, "another statement"); ok {
+	if _, err := new(State).ask(socket, "another statement"); err != ErrCannotAttest {
 		t.Error("another statement is attested")
 	}
 }

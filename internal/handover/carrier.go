@@ -46,13 +46,13 @@ func (s *State) pack() (variable string, release func(), err error) {
 	s.Numbers[Carrier], s.Numbers[Attester] = nil, nil
 	if !s.InVariable {
 		var fd int
-		if fd, err = MemoryFile([]byte(s.String())); err == nil {
+		if fd, release, err = s.MemoryFile([]byte(s.String())); err == nil {
 			s.Set(Carrier, fd)
 			var named State
 			for _, kind := range [...]NumberKind{PID, Generation, Carrier} {
 				named.Numbers[kind] = s.Numbers[kind]
 			}
-			return named.String(), func() { closeDescriptor(fd) }, nil
+			return named.String(), release, nil
 		}
 	}
 	files := len(s.Numbers[File])

@@ -51,6 +51,9 @@ type State struct {
 	// that receives it knows no other way.
 	InVariable bool
 
+	// Reserve, which may be nil, has what the exec may not be able to open any more.
+	Reserve *Reserve
+
 	changes []change // made right before the exec; not in the text form
 }
 

@@ -9,3 +9,17 @@ func MemoryFile([]byte) (fd int, err error) { return -1, errors.ErrUnsupported }
 
 // ReadMemoryFile fails.
 func ReadMemoryFile(fd, most int) ([]byte, error) { return nil, errors.ErrUnsupported }
+
+// A Reserve is empty.
+type Reserve struct{}
+
+// NewReserve returns an empty Reserve.
+func NewReserve() (*Reserve, error) { return new(Reserve), nil }
+
+// Close does nothing.
+func (*Reserve) Close() {}
+
+// MemoryFile fails.
+func (*State) MemoryFile([]byte) (fd int, release func(), err error) {
+	return -1, nil, errors.ErrUnsupported
+}

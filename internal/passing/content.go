@@ -183,18 +183,18 @@ func (c *content) drop(name string) {
 
 func (c *content) empty() bool { return len(c.files) == 0 && len(c.states) == 0 }
 
-// addTo adds the content to h. The caller closes the manifest, which is nil if there
-// is none. Without a file for it, what there is room for crosses in the variable, unless
+// addTo adds the content to h. The caller calls release when the exec has failed. Without a
+// file for the manifest, what there is room for crosses in the variable, unless
 // there may be a file soon.
-func (c *content) addTo(h *handover.State) (manifest *sys.FD, err error) {
+func (c *content) addTo(h *handover.State) (release func(), err error) {
 	if c.empty() {
-		return nil, nil
+		return func() {}, nil
 	}
 	b, _ := c.addRecords(h, math.MaxInt)
-	n, err := handover.MemoryFile(b)
+	n, release, err := h.MemoryFile(b)
 	if err == nil {
 		h.Set(handover.Manifest, n)
-		return sys.NewFD(n), nil
+		return release, nil
 	}
 	b, missing := c.addRecords(h, maxContent)
 	if missing > 0 && handover.MayPass(err) {
@@ -202,7 +202,7 @@ func (c *content) addTo(h *handover.State) (manifest *sys.FD, err error) {
 	}
 	h.Texts[handover.Content] = escape(b)
 	h.Set(handover.Missing, missing)
-	return nil, nil
+	return func() {}, nil
 }
 
 // maxContent is the length in bytes of a manifest that crosses in the variable. Escaped, it

@@ -32,7 +32,7 @@ type Store struct {
 	// crosses the next exec as it came. It is an interface so that a program that
 	// passes nothing on does not contain the code for it.
 	content interface {
-		addTo(h *handover.State) (manifest *sys.FD, err error)
+		addTo(h *handover.State) (release func(), err error)
 		closeUnclaimed()
 		empty() bool
 	}
@@ -83,13 +83,11 @@ func (s *Store) HandOver(h *handover.State, exec func() error) error {
 	defer s.mu.Unlock()
 	switch {
 	case s.content != nil:
-		manifest, err := s.content.addTo(h)
+		release, err := s.content.addTo(h)
 		if err != nil {
 			return err
 		}
-		if manifest != nil {
-			defer manifest.Close()
-		}
+		defer release()
 	case !s.isSettled():
 		for _, kind := range [...]handover.NumberKind{handover.File, handover.Manifest} {
 			h.Numbers[kind] = s.inherited.Numbers[kind]

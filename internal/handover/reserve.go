@@ -1,0 +1,76 @@
+//go:build unix
+
+package handover
+
+import "syscall"
+
+// A Reserve has what an exec needs open: when everything has been brought to rest, there may
+// be no descriptor left. The exec opens what can be opened then, and takes from the Reserve
+// what can't.
+type Reserve struct {
+	files    []int // for the manifest and the carrier; empty, and not sealed
+	attester attesterReserve
+}
+
+// NewReserve returns a Reserve for an exec and its further attempts. The caller closes it. An
+// error may pass. Where no file can be made at all, which lasts, the Reserve has none.
+func NewReserve() (*Reserve, error) {
+	r := new(Reserve)
+	for range 2 {
+		fd, err := emptyFile()
+		switch {
+		case err == nil:
+			r.files = append(r.files, fd)
+		case MayPass(err):
+			r.Close()
+			return nil, err
+		}
+	}
+	if err := r.attester.fill(); err != nil {
+		r.Close()
+		return nil, err
+	}
+	return r, nil
+}
+
+// Close closes what is left.
+func (r *Reserve) Close() {
+	for _, fd := range r.files {
+		closeDescriptor(fd)
+	}
+	r.files = nil
+	r.attester.close()
+}
+
+// MemoryFile is [MemoryFile], or else puts b into a file of the Reserve. The caller calls
+// release when the exec has failed.
+func (s *State) MemoryFile(b []byte) (fd int, release func(), err error) {
+	fd, err = MemoryFile(b)
+	if err == nil {
+		return fd, func() { closeDescriptor(fd) }, nil
+	}
+	r := s.Reserve
+	if r == nil || len(r.files) == 0 {
+		return -1, nil, err
+	}
+	last := len(r.files) - 1
+	fd, r.files = r.files[last], r.files[:last]
+	if err = writeAll(fd, b); err != nil {
+		r.putBack(fd)
+		return -1, nil, err
+	}
+	return fd, func() { r.putBack(fd) }, nil
+}
+
+// putBack puts a file back into the Reserve, empty.
+func (r *Reserve) putBack(fd int) {
+	_, err := retryEINTR(func() (int, error) { return 0, syscall.Ftruncate(fd, 0) })
+	if err == nil {
+		_, err = syscall.Seek(fd, 0, 0)
+	}
+	if err != nil {
+		closeDescriptor(fd) // which leaves room for another one
+		return
+	}
+	r.files = append(r.files, fd)
+}
