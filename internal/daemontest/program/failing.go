@@ -18,6 +18,7 @@ import (
 	"github.com/autorestart-go/autorestart/internal/forcefallback"
 	"github.com/autorestart-go/autorestart/internal/handover"
 	"github.com/autorestart-go/autorestart/internal/passing"
+	"github.com/autorestart-go/autorestart/internal/testprocess"
 )
 
 // failing are the commands for an exec that fails at its last step.
@@ -73,7 +74,7 @@ var failing = map[string]func(argument string) string{
 
 // restartBriefly restarts, with a rollback if there can be one, and gives up soon.
 func restartBriefly(beforeExec func(context.Context) error) (failure string) {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), testprocess.Stretch(time.Second))
 	defer cancel()
 	r := autorestart.Restarter{BeforeExec: beforeExec}
 	if handover.CanRollBack {
