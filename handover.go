@@ -280,7 +280,7 @@ func (p *process) executePrevious(target handover.Target, args, env []string, h 
 	if drainers := drain.Process.Notifier(); drainers != nil {
 		resume = drainers.BeginRollback()
 	}
-	err := p.execve(target, args, env, h, nil)
+	err := passing.Process.HandBack(h, func() error { return p.execve(target, args, env, h, nil) })
 	report.Warn("cannot execute the previous version", "reason", err)
 	if resume != nil {
 		resume()

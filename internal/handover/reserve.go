@@ -4,7 +4,7 @@ package handover
 
 import "syscall"
 
-// A Reserve has what an exec needs open: when everything has been brought to rest, there may
+// A Reserve has what an exec needs open: once everything has been drained, there may
 // be no descriptor left. The exec opens what can be opened then, and takes from the Reserve
 // what can't.
 type Reserve struct {

@@ -95,20 +95,6 @@ func (s *State) KeepRollback() (copies []int, err error) {
 	return copies, nil
 }
 
-// Forget keeps n from crossing back to the previous image.
-func Forget(kind NumberKind, n int) {
-	t := &trial
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	var kept []int
-	for _, other := range t.handed.Numbers[kind] {
-		if other != n {
-			kept = append(kept, other)
-		}
-	}
-	t.handed.Numbers[kind] = kept
-}
-
 // EndTrial says that this image works: it can't be rolled back any more.
 func EndTrial() {
 	t := &trial

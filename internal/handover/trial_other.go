@@ -17,9 +17,6 @@ func OnTrial() bool { return false }
 // KeepRollback returns [ErrNotOnTrial].
 func (s *State) KeepRollback() ([]int, error) { return nil, ErrNotOnTrial }
 
-// Forget does nothing: nothing crosses back.
-func Forget(NumberKind, int) {}
-
 // PutBackOnRollback returns false: nothing crosses back.
 func PutBackOnRollback(fd, number int, nonblocking bool) bool { return false }
 

@@ -129,7 +129,6 @@ func (s *Store) Take(name string) (fd *sys.FD, ok bool) {
 	if own == nil {
 		return nil, false
 	}
-	handover.Forget(handover.File, own.fd.Int())
 	return own.fd, true
 }
 

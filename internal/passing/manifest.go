@@ -55,28 +55,31 @@ func (r record) fd() int {
 	return int(n)
 }
 
-// readManifest returns the records of the manifest that was handed over; none if there is
-// no manifest.
+// readManifest is inheritedRecords without those that can't be read, which it reports.
 func readManifest(inherited *handover.State) []record {
-	fd, text := inherited.Number(handover.Manifest), inherited.Texts[handover.Content]
-	var b []byte
-	var err error
-	switch {
-	case fd != 0:
-		b, err = handover.ReadMemoryFile(fd, math.MaxInt)
-	case text != "":
-		b = unescape(text)
-	default:
-		return nil
-	}
-	var records []record
-	if err == nil {
-		records, err = parseManifest(b)
-	}
+	records, err := inheritedRecords(inherited)
 	if err != nil {
 		report.Warn("cannot read what the previous version passed on", "reason", err)
 	}
 	return records
+}
+
+// inheritedRecords returns the records of the manifest that was handed over; none if there is
+// no manifest.
+func inheritedRecords(inherited *handover.State) ([]record, error) {
+	fd, text := inherited.Number(handover.Manifest), inherited.Texts[handover.Content]
+	switch {
+	case fd != 0:
+		b, err := handover.ReadMemoryFile(fd, math.MaxInt)
+		if err != nil {
+			return nil, err
+		}
+		return parseManifest(b)
+	case text != "":
+		return parseManifest(unescape(text))
+	default:
+		return nil, nil
+	}
 }
 
 // In a variable, which contains no NUL, two bytes stand for a NUL and for a byte with the

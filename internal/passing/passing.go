@@ -33,6 +33,7 @@ type Store struct {
 	// passes nothing on does not contain the code for it.
 	content interface {
 		addTo(h *handover.State) (release func(), err error)
+		handBack(h *handover.State) (release func())
 		closeUnclaimed()
 		empty() bool
 	}
