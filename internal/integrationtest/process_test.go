@@ -81,8 +81,8 @@ func TestRestartKeepsOpenFilesLimit(t *testing.T) {
 	raised := d.Start().SoftNofile
 	for restart := range 2 {
 		for range 2 {
-			reason := d.Ask("restart-denied", "done")
-			if limit := d.State().SoftNofile; limit != raised || !strings.Contains(reason, "not permitted") {
+			reason := d.Ask("restart-too-long", "done")
+			if limit := d.State().SoftNofile; limit != raised || !strings.Contains(reason, "would take") {
 				t.Fatalf("after an exec that failed (%s) the limit is %d, expected %d", reason, limit, raised)
 			}
 		}

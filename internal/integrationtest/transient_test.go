@@ -19,7 +19,7 @@ func TestTooLongMayPass(t *testing.T) {
 	d.WantAnswer("fill-env BIG 1000000", "<nil>")
 	d.WaitForWatch()
 	d.DeployVersion(2)
-	d.WantLogged("too long")
+	d.WantLogged("not ready yet")
 	d.Tell("clear-env BIG")
 	d.WantRestart(2)
 }
@@ -30,7 +30,7 @@ func TestFailingExecBacksOff(t *testing.T) {
 	d := program.New(t)
 	d.Setenv(program.ManualEnv + "=1")
 	d.Start()
-	d.Tell("run-without-processes")
+	d.Tell("run-failing")
 	d.WaitForWatch()
 	d.DeployVersion(2)
 	var drains []time.Time

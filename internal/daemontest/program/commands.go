@@ -38,19 +38,14 @@ var commands = map[string]func(argument string){
 		r := autorestart.Restarter{Path: path}
 		go func() { daemontest.Say("failed", r.Restart(context.Background())) }()
 	},
-	// run-without-processes watches where the user may have no more processes, so that an exec
-	// fails, and says each time that the daemon is quiesced.
-	"run-without-processes": func(string) {
+	// run-failing watches, with an exec that fails each time, and says when the daemon is
+	// quiesced.
+	"run-failing": func(string) {
 		autorestart.RegisterDrainer(sayQuiesced{})
-		go func() {
-			runtime.LockOSThread()
-			err := forcefallback.Deny(forcefallback.Denial{Call: unix.SYS_EXECVE, Arg: -1, Errno: unix.EAGAIN})
-			if err == nil {
-				r := autorestart.Restarter{Logger: logger(), PollInterval: pollInterval()}
-				err = r.Run(context.Background())
-			}
-			daemontest.Say("failed", err)
-		}()
+		r := autorestart.Restarter{Logger: logger(), PollInterval: pollInterval(), BeforeExec: func(context.Context) error {
+			return os.Setenv(tooLong, strings.Repeat("x", 1<<20))
+		}}
+		go func() { daemontest.Say("failed", r.Run(context.Background())) }()
 	},
 	"notify":  func(mode string) { changes = autorestart.NotifyOnChange(mode == "poll"); daemontest.Say("done", "") },
 	"receive": func(string) { go func() { <-changes; daemontest.Say("received", "") }() },
@@ -122,11 +117,12 @@ var answers = map[string]func(argument string) string{
 	// restart-without-memfd restarts as on a kernel without memfd_create, or in a
 	// container that may not call it: for this thread alone, and what it executes.
 	"restart-without-memfd": func(string) string {
-		return restartWithout(memfd)
-	},
-	// restart-denied restarts where a security module, say, forbids the exec.
-	"restart-denied": func(string) string {
-		return restartWithout(forcefallback.Denial{Call: unix.SYS_EXECVE, Arg: -1, Errno: unix.EPERM})
+		runtime.LockOSThread()
+		err := forcefallback.Deny(memfd)
+		if err == nil {
+			err = new(autorestart.Restarter).Restart(context.Background())
+		}
+		return err.Error()
 	},
 	// exec-with HANDOVER CONTENT is an exec as if another version of this library had
 	// handed over HANDOVER, in which PID and MANIFEST are put in: a file with CONTENT.
@@ -167,18 +163,10 @@ type sayQuiesced struct{}
 
 func (sayQuiesced) Quiesce()                    { daemontest.Say("quiesced", "") }
 func (sayQuiesced) Drain(context.Context) error { return nil }
-func (sayQuiesced) Resume()                     {}
+func (sayQuiesced) Resume()                     { os.Unsetenv(tooLong) }
 
-// restartWithout restarts with a system call denied, for this thread alone and what it
-// executes.
-func restartWithout(denial forcefallback.Denial) string {
-	runtime.LockOSThread()
-	err := forcefallback.Deny(denial)
-	if err == nil {
-		err = new(autorestart.Restarter).Restart(context.Background())
-	}
-	return err.Error()
-}
+// tooLong is a variable that becomes too long for execve(2) right before the exec.
+const tooLong = "TOO_LONG"
 
 // leaveEnvironment fills the environment until an exec takes n more bytes.
 func leaveEnvironment(n int) error {

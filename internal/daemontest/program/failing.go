@@ -26,10 +26,9 @@ var failing = map[string]func(argument string) string{
 	// restart-too-long restarts with an environment that becomes too long for execve(2)
 	// right before the exec.
 	"restart-too-long": func(string) string {
-		const name = "TOO_LONG"
-		defer os.Unsetenv(name)
+		defer os.Unsetenv(tooLong)
 		return restartBriefly(func(context.Context) error {
-			return os.Setenv(name, strings.Repeat("x", 1<<20))
+			return os.Setenv(tooLong, strings.Repeat("x", 1<<20))
 		})
 	},
 	// fill-table opens files until no descriptor is left.
