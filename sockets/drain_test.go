@@ -266,3 +266,27 @@ func TestOldVersionServesWhileDescriptorsAreMissing(t *testing.T) {
 		t.Error("no exec failed for want of a descriptor")
 	}
 }
+
+// A version that is replaced while it starts claims nothing: what it claimed would be
+// drained by nothing.
+func TestNothingIsClaimedDuringDrain(t *testing.T) {
+	d := Start(t, "echo")
+	address := d.Ask("listen tcp 127.0.0.1:0", "open")
+	d.Restart()
+	d.Ask("listen udp 127.0.0.1:0", "open") // something to drain
+	d.Ask("restart-off", "before")
+	d.Ask("listen-too 127.0.0.1:0", "begun")
+	for range 10 {
+		d.Ask("names", "names")
+	}
+	d.Tell("continue")
+	said := map[string]string{}
+	for range 2 { // in either order
+		event, text := d.Next()
+		said[event] = text
+	}
+	if said["off"] != "true" || said["listened"] != "<nil>" {
+		t.Fatalf("the daemon said %q", said)
+	}
+	wantEcho(t, "tcp", address, 1)
+}

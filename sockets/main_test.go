@@ -57,6 +57,16 @@ func echoMain() {
 			go echoConnections(ln)
 			Say("open", ln.Addr())
 		},
+		"listen-too": func(arg string) { // has read the whole command when it answers
+			go func() {
+				ln, err := sockets.Listen("tcp", arg)
+				if err == nil {
+					go echoConnections(ln)
+				}
+				Say("listened", err)
+			}()
+			Say("begun", "")
+		},
 		"close": func(arg string) {
 			Say("closed", open[Must(strconv.Atoi(arg))].Close())
 		},

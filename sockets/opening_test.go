@@ -1,0 +1,73 @@
+package sockets
+
+import (
+	"context"
+	"errors"
+	"net"
+	"testing"
+	"time"
+
+	"github.com/autorestart-go/autorestart/internal/drain"
+)
+
+// beginDrain begins a drain, which ends at the latest with the test.
+func beginDrain(t *testing.T) *drain.Drain {
+	t.Helper()
+	if !hasExec {
+		t.Skip("no exec on this system")
+	}
+	d, err := drain.Process.Begin(t.Context(), time.Minute)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
+// A socket that is opened during a drain would be drained by nothing.
+func TestOpeningEndsWithContextDuringDrain(t *testing.T) {
+	defer beginDrain(t).Resume()
+	ctx, cancel := context.WithCancelCause(t.Context())
+	cause := errors.New("the program stops")
+	cancel(cause)
+	if ln, err := new(Config).Listen(ctx, "tcp", "127.0.0.1:0"); !errors.Is(err, cause) {
+		t.Errorf("Listen: %v, %v", ln, err)
+	}
+	if conn, err := new(Config).ListenPacket(ctx, "udp", "127.0.0.1:0"); !errors.Is(err, cause) {
+		t.Errorf("ListenPacket: %v, %v", conn, err)
+	}
+}
+
+// A program closes its listener in a drain, and listens again before the restart is called
+// off: the socket is there until then.
+func TestListenAgainDuringDrainWaitsForItsEnd(t *testing.T) {
+	l := listen(t, "127.0.0.1:0")
+	d := beginDrain(t)
+	l.Close()
+	listened := make(chan net.Listener, 1)
+	go func() {
+		again, err := Listen("tcp", l.Addr().String())
+		if err != nil {
+			t.Error(err)
+		}
+		listened <- again
+	}()
+	select {
+	case <-listened:
+		d.Resume()
+		t.Fatal("Listen returned during the drain")
+	case <-time.After(50 * time.Millisecond):
+	}
+	d.Resume()
+	again := <-listened
+	if again == nil {
+		return
+	}
+	defer again.Close()
+	result := accept(again)
+	client, err := net.Dial("tcp", again.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	wantResult(t, result, nil)
+}
