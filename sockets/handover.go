@@ -1,9 +1,11 @@
 package sockets
 
 import (
+	"context"
 	"os"
 
 	"github.com/autorestart-go/autorestart"
+	"github.com/autorestart-go/autorestart/internal/drain"
 	"github.com/autorestart-go/autorestart/internal/handover"
 	"github.com/autorestart-go/autorestart/internal/passing"
 	"github.com/autorestart-go/autorestart/internal/sys"
@@ -19,6 +21,10 @@ func isFirstVersion() bool { return autorestart.Generation() == 0 }
 func registerDrainer(d autorestart.Drainer) (unregister func()) {
 	return autorestart.RegisterDrainer(d)
 }
+
+// waitForDrain waits for the end of a drain, if one is under way. None begins until done is
+// called.
+func waitForDrain(ctx context.Context) (done func(), err error) { return drain.Process.Opening(ctx) }
 
 // passFile passes f to the next version under the key. The caller still owns f.
 func passFile(k key, f *os.File) error { return autorestart.Pass(k.String(), f) }

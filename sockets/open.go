@@ -1,7 +1,6 @@
 package sockets
 
 import (
-	"context"
 	"errors"
 	"net"
 	"os"
@@ -24,9 +23,11 @@ type source[S socket] struct {
 // open returns the inherited socket that matches the request, or else a new one. The
 // socket is passed to the next version under the key k. An inherited socket was passed
 // to this version under oldKey; that of a new one is zero.
-func open[S socket](ctx context.Context, req request, src source[S]) (s S, k, oldKey key, err error) {
-	s, k, oldKey, err = openInherited(ctx, &req, src)
+// The caller ends the opening once the socket is registered.
+func open[S socket](o *opening, req request, src source[S]) (s S, k, oldKey key, err error) {
+	s, k, oldKey, err = openInherited(o, &req, src)
 	if err == nil && oldKey == (key{}) {
+		o.end()
 		s, k, err = openNew(&req, src)
 	}
 	if err != nil {
@@ -37,12 +38,15 @@ func open[S socket](ctx context.Context, req request, src source[S]) (s S, k, ol
 }
 
 // openInherited returns a zero oldKey if no inherited socket matches the request.
-func openInherited[S socket](ctx context.Context, req *request, src source[S]) (s S, k, oldKey key, err error) {
+func openInherited[S socket](o *opening, req *request, src source[S]) (s S, k, oldKey key, err error) {
 	lookAtAnnounced()
 	if !isUnix(req.network) && anyInherited(req.network) {
-		if err := req.resolve(ctx); err != nil {
+		if err := req.resolve(o.ctx); err != nil {
 			return s, key{}, key{}, err
 		}
+	}
+	if err := o.begin(); err != nil {
+		return s, key{}, key{}, err
 	}
 	for {
 		oldKey, ok := claim(req)

@@ -90,6 +90,8 @@ import (
 // listeners of package net. The connections that it accepts embed [*net.TCPConn] or
 // [*net.UnixConn].
 //
+// During a restart Listen waits until that is called off.
+//
 // Errors are those of net.Listen, [*net.OpError]. Listen also fails, and closes the
 // socket, if there is no descriptor left for the copy that crosses the exec; a socket
 // from systemd stays where it was. On systems without an exec the listener works like one
@@ -100,6 +102,8 @@ func Listen(network, address string) (net.Listener, error) {
 
 // ListenPacket is like [net.ListenPacket] for a connection that survives restarts. The
 // network is udp, udp4, udp6 or unixgram.
+//
+// During a restart ListenPacket waits until that is called off.
 //
 // The connection embeds [*net.UDPConn] or [*net.UnixConn]. Close leaves the path of a
 // unixgram socket, as in package net.
@@ -120,16 +124,19 @@ type Config struct {
 	Name string
 }
 
-// Listen is like the function [Listen], with the options of c.
+// Listen is like the function [Listen], with the options of c. If ctx ends while Listen waits
+// for the end of a restart, the error is its cause.
 func (c *Config) Listen(ctx context.Context, network, address string) (net.Listener, error) {
 	switch network {
 	case "tcp", "tcp4", "tcp6", "unix", "unixpacket":
 	default:
 		return nil, unknownNetwork(network, address)
 	}
-	s, k, oldKey, err := open(ctx, request{network: network, address: address, name: c.Name}, source[listenerSocket]{
+	o := opening{ctx: ctx}
+	defer o.end()
+	s, k, oldKey, err := open(&o, request{network: network, address: address, name: c.Name}, source[listenerSocket]{
 		listen: func() (listenerSocket, error) {
-			ln, err := c.ListenConfig.Listen(ctx, network, address)
+			ln, err := c.listenConfig(&o).Listen(ctx, network, address)
 			if err != nil {
 				return nil, err
 			}
@@ -151,9 +158,11 @@ func (c *Config) ListenPacket(ctx context.Context, network, address string) (net
 	default:
 		return nil, unknownNetwork(network, address)
 	}
-	s, k, _, err := open(ctx, request{network: network, address: address, name: c.Name}, source[packetSocket]{
+	o := opening{ctx: ctx}
+	defer o.end()
+	s, k, _, err := open(&o, request{network: network, address: address, name: c.Name}, source[packetSocket]{
 		listen: func() (packetSocket, error) {
-			conn, err := c.ListenConfig.ListenPacket(ctx, network, address)
+			conn, err := c.listenConfig(&o).ListenPacket(ctx, network, address)
 			if err != nil {
 				return nil, err
 			}
@@ -166,6 +175,15 @@ func (c *Config) ListenPacket(ctx context.Context, network, address string) (net
 		return nil, err
 	}
 	return newPacketConn(s, k), nil
+}
+
+// listenConfig returns the options for a new socket, which is bound within the opening.
+func (c *Config) listenConfig(o *opening) *net.ListenConfig {
+	config := c.ListenConfig
+	if hasExec {
+		config.Control = o.before(config.Control)
+	}
+	return &config
 }
 
 func unknownNetwork(network, address string) error {
