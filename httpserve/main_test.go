@@ -73,7 +73,12 @@ func webMain() {
 	Say("ready", address)
 	calledOff := errors.New("called off")
 	proceed := make(chan bool)
-	Obey(&autorestart.Restarter{Logger: slog.Default(), PollInterval: 10 * time.Millisecond}, map[string]func(string){
+	r := &autorestart.Restarter{Logger: slog.Default(), PollInterval: 10 * time.Millisecond}
+	Obey(r, map[string]func(string){
+		"trial": func(string) { // of the next version
+			r.ReadyTimeout = time.Minute
+			Say("done", "")
+		},
 		"drain": func(string) {
 			t := autorestart.LastRestart()
 			Say("drain", t.Drained.Sub(t.Quiesced))
