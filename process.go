@@ -65,6 +65,10 @@ func init() {
 		report.Warn("the previous version had no room for all files and states: it could make no file for them, neither by memfd_create nor in TMPDIR",
 			"missing", n)
 	}
+	if n := self.inherited.Number(handover.Closed); n > 0 {
+		report.Warn("the previous version had no room for all idle connections, and closed those that were idle for longest: it could make no file for them, neither by memfd_create nor in TMPDIR",
+			"closed", n)
+	}
 	if self.restarted() && !handover.OnTrial() {
 		passing.Process.StartTimer(dropUnclaimed)
 	}

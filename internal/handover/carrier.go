@@ -6,7 +6,7 @@ import "syscall"
 // says which descriptor that is. The file has no limit, and no process can read it in
 // /proc/PID/environ. There are two exceptions:
 //   - No such file can be made: there is neither memfd_create(2) nor a temporary directory.
-//     Then the variable holds the State, or as much of it as fits; Missing counts the rest.
+//     Then the variable holds the State, or as much of it as fits; Missing and Closed count the rest.
 //     The manifest is then a text of the State, too. If descriptors or memory are short,
 //     which may pass, the exec fails unless everything fits.
 //   - The image that is executed does not know carriers. Then the variable holds the State.
@@ -73,14 +73,37 @@ func MayPass(err error) bool {
 	return false
 }
 
-// fit leaves out files until the text form of s has at most the given length in bytes.
+// fit leaves out files until the text form of s has at most the given length in bytes: the
+// Expendable ones, and then the last of the others.
 func (s *State) fit(limit int) {
-	all, missing := s.Numbers[File], s.Number(Missing)
-	for kept := len(all); len(s.String()) > limit && kept > 0; {
-		kept -= kept/16 + 1
-		s.Numbers[File] = all[:kept]
-		s.Set(Missing, missing+len(all)-kept)
+	all, missing, closed := s.Numbers[File], s.Number(Missing), s.Number(Closed)
+	for n := 0; len(s.String()) > limit && n < len(all); {
+		n += (len(all)-n)/16 + 1
+		connections := min(n, len(s.Expendable))
+		others := n - connections
+		kept := without(all, s.Expendable[:connections])
+		s.Numbers[File] = kept[:len(kept)-others]
+		if connections > 0 {
+			s.Set(Closed, closed+connections)
+		}
+		if others > 0 {
+			s.Set(Missing, missing+others)
+		}
 	}
+}
+
+// without returns the numbers that are not among those left out.
+func without(numbers, leftOut []int) (kept []int) {
+	out := make(map[int]bool, len(leftOut))
+	for _, n := range leftOut {
+		out[n] = true
+	}
+	for _, n := range numbers {
+		if !out[n] {
+			kept = append(kept, n)
+		}
+	}
+	return kept
 }
 
 // unpack returns what s, which was parsed from the variable, stands for.

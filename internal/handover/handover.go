@@ -55,6 +55,10 @@ type State struct {
 	Reserve *Reserve
 
 	changes []change // made right before the exec; not in the text form
+
+	// Expendable are those of the Files that are left out first where there is no room, the
+	// first of them first. It is not in the text form.
+	Expendable []int
 }
 
 // NumberKind says what a number in a [State] is.
@@ -68,6 +72,7 @@ const (
 	ReadyWithin            // ms after its start, or Previous is executed again
 	Missing                // files and states that there was no room for
 	Taint                  // 1: an image of this process was Secure, see [Tainted]
+	Closed                 // idle connections that there was no room for
 
 	Watch    // of inotify: a descriptor and a watch descriptor, in turns
 	Inotify  // from here on, descriptors

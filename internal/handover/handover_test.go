@@ -163,6 +163,34 @@ func TestFit(t *testing.T) {
 	}
 }
 
+// TestFitLeavesOutExpendableFilesFirst: the first of them first, and no other file as long as
+// one is left.
+func TestFitLeavesOutExpendableFilesFirst(t *testing.T) {
+	var s State
+	for n := range 20_000 {
+		fd := 10 + 2*n
+		s.Numbers[File] = append(s.Numbers[File], fd)
+		if n%4 != 0 {
+			s.Expendable = append([]int{fd}, s.Expendable...) // the highest first
+		}
+	}
+	all := len(s.Numbers[File])
+	s.fit(maxVariable)
+	kept := map[int]bool{}
+	for _, fd := range s.Numbers[File] {
+		kept[fd] = true
+	}
+	closed := s.Number(Closed)
+	if closed == 0 || closed != all-len(kept) || s.Number(Missing) != 0 {
+		t.Errorf("%d of %d files are left, %d are counted as closed, %d as missing", len(kept), all, closed, s.Number(Missing))
+	}
+	for i, fd := range s.Expendable {
+		if kept[fd] != (i >= closed) {
+			t.Fatalf("file %d, the %dth that is expendable, of which %d are closed: kept is %t", fd, i, closed, kept[fd])
+		}
+	}
+}
+
 // TestInherit: the variable is taken out of the environment, whoever set it.
 func TestInherit(t *testing.T) {
 	own := strconv.Itoa(os.Getpid())

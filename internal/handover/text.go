@@ -11,8 +11,8 @@ import (
 
 var (
 	numberKeys = [numNumbers]string{
-		"pid", "generation", "signal", "ready", "missing", "taint", "watch",
-		"inotify", "file", "manifest", "previous", "dir", "executable", "carrier", "attester",
+		"pid", "generation", "signal", "ready", "missing", "taint", "closed",
+		"watch", "inotify", "file", "manifest", "previous", "dir", "executable", "carrier", "attester",
 	}
 	textKeys = [numTexts]string{"image", "times", "failed", "reason", "path", "content"}
 )

@@ -29,6 +29,7 @@ type file struct {
 	inherited bool
 	claimed   bool // by this image
 	lent      bool // another part of the program owns the descriptor
+	*connection
 }
 
 type state struct {
@@ -90,16 +91,6 @@ func (s *Store) Pass(name string, f *os.File) error {
 		c.files[name] = &file{name: name, fd: fd, claimed: true}
 	}
 	return nil
-}
-
-// Lend passes the descriptor fd itself on under the given name, in place of the file that
-// had the name. The caller still owns fd, and keeps it open until the name is passed
-// again, or with a nil file. During an exec that call waits until the exec has failed.
-func (s *Store) Lend(name string, fd int) {
-	c, unlock := s.lock()
-	defer unlock()
-	c.drop(name)
-	c.files[name] = &file{name: name, fd: sys.NewFD(fd), claimed: true, lent: true}
 }
 
 // Inherited claims the file with the given name and returns a duplicate of it, which
@@ -208,28 +199,39 @@ func (c *content) addTo(h *handover.State) (release func(), err error) {
 // takes at most half of the room there. The other half is for the descriptors that it names.
 const maxContent = 32 << 10
 
-// addRecords adds the files to h, and returns a manifest of at most limit bytes and how
-// many files and states there was no room for.
+// addRecords adds the files to h, and returns a manifest of at most limit bytes. Where there
+// is no room for all, connections are left out first, and counted as Closed; missing is how many
+// other files and states are.
 func (c *content) addRecords(h *handover.State, limit int) (manifest []byte, missing int) {
-	h.Numbers[handover.File] = nil
+	h.Numbers[handover.File], h.Numbers[handover.Closed], h.Expendable = nil, nil, nil
 	b := []byte(manifestFormat)
 	end := appendRecord(nil, record{kind: manifestEnd})
-	add := func(r record) (added bool) {
-		if longer := appendRecord(b, r); len(longer) <= limit-len(end) {
-			b = longer
-			return true
+	add := func(records ...record) (added bool) {
+		longer := b
+		for _, r := range records {
+			longer = appendRecord(longer, r)
 		}
-		missing++
-		return false
+		if len(longer) > limit-len(end) {
+			return false
+		}
+		b = longer
+		return true
 	}
 	for _, f := range c.byDescriptor() {
-		if add(fileRecord(f.name, f.fd.Int())) {
+		switch {
+		case f.connection != nil:
+		case add(fileRecord(f.name, f.fd.Int())):
 			h.Numbers[handover.File] = append(h.Numbers[handover.File], f.fd.Int())
+		default:
+			missing++
 		}
 	}
 	for _, name := range c.bySize() {
-		add(record{manifestState, name, c.states[name].value})
+		if !add(record{manifestState, name, c.states[name].value}) {
+			missing++
+		}
 	}
+	c.addConnections(h, add)
 	return append(b, end...), missing
 }
 

@@ -224,30 +224,3 @@ func TestManifestThatCannotBeRead(t *testing.T) {
 		s.CloseUnclaimed()
 	}
 }
-
-// TestLend: the store hands over the descriptor that it was lent, and never closes it.
-func TestLend(t *testing.T) {
-	s := NewStore(new(handover.State))
-	f, err := os.Open(os.DevNull)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	n := int(f.Fd())
-	for range 2 {
-		s.Lend("lent", n)
-	}
-	h := new(handover.State)
-	if err := s.HandOver(h, func() error { return nil }); err != nil {
-		t.Fatal(err)
-	}
-	if files := h.Numbers[handover.File]; !slices.Equal(files, []int{n}) {
-		t.Errorf("handed over %d, want %d", files, n)
-	}
-	if err := s.Pass("lent", nil); err != nil {
-		t.Fatal(err)
-	}
-	if _, _, err := sys.Flags(n); err != nil || len(s.Names()) != 0 {
-		t.Errorf("the lent descriptor: %v; names are left: %q", err, s.Names())
-	}
-}
