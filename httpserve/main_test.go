@@ -26,7 +26,7 @@ const (
 	networkEnv  = "AUTORESTART_TEST_NETWORK"
 	addressEnv  = "AUTORESTART_TEST_ADDRESS"
 	certEnv     = "AUTORESTART_TEST_CERT"     // if set, TLS with certificate and key of this name
-	listenerEnv = "AUTORESTART_TEST_LISTENER" // "own": not of package sockets
+	listenerEnv = "AUTORESTART_TEST_LISTENER" // "own": not of package sockets; "failing": rolled back
 )
 
 // ownListener hides the methods of the listener that it embeds.
@@ -59,8 +59,14 @@ func webMain() {
 	slog.SetDefault(slog.New(slog.NewTextHandler(os.Stderr, nil)))
 	ln := Must(sockets.Listen(os.Getenv(networkEnv), os.Getenv(addressEnv)))
 	address := ln.Addr()
-	if os.Getenv(listenerEnv) == "own" {
+	switch os.Getenv(listenerEnv) {
+	case "own":
 		ln = ownListener{ln}
+	case "failing":
+		if autorestart.RolledBack() == nil {
+			Say("failing", autorestart.Rollback(nil))
+		}
+		os.Unsetenv(listenerEnv)
 	}
 	srv := new(http.Server)
 	go func() {
@@ -82,6 +88,11 @@ func webMain() {
 		"drain": func(string) {
 			t := autorestart.LastRestart()
 			Say("drain", t.Drained.Sub(t.Quiesced))
+		},
+		"next-fails": func(string) {
+			os.Setenv(listenerEnv, "failing")
+			r.ReadyTimeout = time.Minute
+			Say("done", "")
 		},
 		"restart-off": func(string) {
 			r := autorestart.Restarter{BeforeExec: func(context.Context) error {
