@@ -31,9 +31,8 @@
 // A TLS connection without a request is closed after 50 ms. Browsers open such
 // connections in advance, and open another one when they need it.
 //
-// An idle connection that crosses the exec takes a second descriptor for that time, and
-// makes the exec about 50 µs longer. A server with thousands of idle connections should
-// close them earlier, see [http.Server.IdleTimeout].
+// An idle connection that crosses the exec makes the exec about 50 µs longer. A server with
+// thousands of idle connections should close them earlier, see [http.Server.IdleTimeout].
 //
 // # Long requests
 //
@@ -44,7 +43,7 @@
 // WebSocket.
 //
 // If the restart is called off, the server continues as before, but idle TLS connections
-// have been closed. If the new version is rolled back after it has called Listen, the idle
+// have been closed. If the new version is rolled back after it has called Serve, the idle
 // connections that have crossed the exec are closed.
 package httpserve
 

@@ -17,6 +17,18 @@ func (s *stream) SetHalfClose() {
 	s.mu.Unlock()
 }
 
+// awaitClient has a half-closed stream cross the exec, and close after its client.
+func (s *stream) awaitClient() {
+	s.listener.addStream(s)
+	s.mu.Lock()
+	s.halfClose, s.closed = true, true
+	if s.listener.quiesced.Load() {
+		s.pass(halfClosed)
+	}
+	s.mu.Unlock()
+	go s.discardAndClose()
+}
+
 // discardAndClose discards what the client sends until it closes its side, and then
 // closes the stream.
 func (s *stream) discardAndClose() {

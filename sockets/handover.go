@@ -3,6 +3,7 @@ package sockets
 import (
 	"context"
 	"os"
+	"time"
 
 	"github.com/autorestart-go/autorestart"
 	"github.com/autorestart-go/autorestart/internal/drain"
@@ -62,14 +63,42 @@ func inheritedKeys() (keys []key) {
 // is no such file.
 func inheritedFile(k key) (*os.File, error) { return autorestart.Inherited(k.String()) }
 
-// takeFile returns the file that was passed under the key. The caller owns it. It is
-// passed neither to the next version nor, in a rollback, to the previous one.
-func takeFile(k key) (*os.File, bool) {
-	fd, ok := passing.Process.Take(k.String())
-	if !ok {
-		return nil, false
+// lendSocket passes s to the next version under the key. Its descriptor crosses, so it must
+// not be closed before stopPassing. lastUse tells which connections are left out where there
+// is no room for all. On systems without an exec it does nothing.
+func lendSocket(k key, s streamSocket, lastUse time.Time) error {
+	if !hasExec {
+		return nil
 	}
-	return fd.File(k.String()), true
+	conn, err := s.SyscallConn()
+	if err != nil {
+		return err
+	}
+	standard := false
+	err = conn.Control(func(fd uintptr) {
+		if standard = fd <= 2; !standard {
+			passing.Process.Lend(k.String(), int(fd), nil, lastUse)
+		}
+	})
+	if standard { // the program has closed a standard stream, whose number never crosses
+		return passSocket(k, s)
+	}
+	return err
+}
+
+// claimFile claims the connection that was passed under oldKey. From now on its key is k.
+// The store owns the descriptor, until takeFile.
+func claimFile(oldKey, k key) (fd int, ok bool) {
+	fd, _, ok = passing.Process.Claim(oldKey.String(), k.String(), time.Now())
+	return fd, ok
+}
+
+// takeFile takes the connection with the key, which claimFile has returned, out of the store.
+// It is passed neither to the next version nor, in a rollback, to the previous one.
+func takeFile(k key) {
+	if fd, ok := passing.Process.Take(k.String()); ok {
+		fd.Release()
+	}
 }
 
 // onUnclaimedClosed has f called once the inherited files that nothing has claimed are

@@ -31,9 +31,9 @@ type listener struct {
 	streams   map[*stream]bool // connections that may cross the exec
 	quiesced  atomic.Bool      // streams that may be parked should be
 
-	inheritedStreams []*stream // parked by the previous version, not accepted yet
-	acceptParked     bool      // Accept returns those
-	firstAccept      sync.Once
+	inheritedConns []*inheritedConn // parked by the previous version, not accepted yet
+	acceptParked   bool             // Accept returns those
+	firstAccept    sync.Once
 }
 
 var _ httpconn.Listener = (*listener)(nil)
@@ -50,7 +50,7 @@ func newListener(s listenerSocket, k, oldKey key, ka keepAlive) *listener {
 	if u, ok := s.(*net.UnixListener); ok {
 		u.SetUnlinkOnClose(false) // the registration removes the path
 	}
-	l.inheritStreams(oldKey)
+	l.inheritConnections(oldKey)
 	l.unregister = registerDrainer(listenerDrainer{l})
 	return l
 }
@@ -68,16 +68,18 @@ func (l *listener) AcceptParked() { l.acceptParked = true }
 func (l *listener) Accept() (net.Conn, error) {
 	l.firstAccept.Do(func() {
 		if !l.acceptParked {
-			l.closeInheritedStreams()
+			l.closeInherited()
 		}
 	})
 	for {
 		epoch := l.enter()
-		if s := l.nextInheritedStream(); s != nil {
+		if s, err := l.nextInherited(); s != nil {
 			l.mu.Lock()
 			l.leave(epoch, nil)
 			l.mu.Unlock()
 			return newConn(s, l.keepAlive), nil
+		} else if err != nil && l.pause(epoch) {
+			continue
 		}
 		conn, err := l.socket.Accept()
 		l.mu.Lock()
@@ -93,6 +95,25 @@ func (l *listener) Accept() (net.Conn, error) {
 			return nil, err
 		}
 	}
+}
+
+// retryInterval is the time between two attempts while descriptors or memory are short.
+const retryInterval = 20 * time.Millisecond
+
+// pause leaves and waits for a moment, unless a call of accept would fail at once.
+func (l *listener) pause(epoch uint) (paused bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed || expired(l.deadline) {
+		return false
+	}
+	l.leave(epoch, nil)
+	until := time.Now().Add(retryInterval)
+	if !l.deadline.IsZero() && l.deadline.Before(until) {
+		until = l.deadline
+	}
+	l.wait(nil, until)
+	return true
 }
 
 // addOpen adds n to the number of connections that a restart waits for.
@@ -128,7 +149,7 @@ func (l *listener) allStreams() []*stream {
 // Close closes the listener. Connections that it has accepted stay open.
 func (l *listener) Close() error {
 	err := l.close(l.socket)
-	l.closeInheritedStreams()
+	l.closeInheritedIfClosed()
 	l.unregisterIfDone()
 	return err
 }
@@ -156,9 +177,7 @@ func (l listenerDrainer) Quiesce() {
 }
 
 func (l listenerDrainer) Drain(ctx context.Context) error {
-	err := l.await(ctx, func() bool { return l.inside == 0 && l.open == 0 })
-	l.passStreams()
-	if err != nil {
+	if err := l.await(ctx, func() bool { return l.inside == 0 && l.open == 0 }); err != nil {
 		l.mu.Lock()
 		defer l.mu.Unlock()
 		return fmt.Errorf("%d connections of %s %s are open: %w", l.open, l.key.network, l.Addr(), err)
@@ -172,5 +191,6 @@ func (l listenerDrainer) Resume() {
 		s.resume()
 	}
 	l.resume()
+	l.closeInheritedIfClosed()
 	l.unregisterIfDone()
 }

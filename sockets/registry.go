@@ -36,6 +36,7 @@ func lockRegistry() (unlock func()) {
 		r.open = map[slot]bool{}
 		for _, k := range inheritedKeys() {
 			if k.kind == parked || k.kind == halfClosed {
+				k.avoidNumber()
 				r.connections = append(r.connections, k)
 			} else {
 				r.inherited = append(r.inherited, k)

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net"
 	"os"
+	"syscall"
 	"time"
 )
 
@@ -18,7 +19,7 @@ type stream struct {
 	mayPark  bool      // see httpconn.Conn
 	between  bool      // between requests: the next one has not started
 	lastRead time.Time // when a read last returned data
-	parked   bool      // a reader waits at the gate, or none is there yet; listener.open does not count the stream
+	parked   bool      // a reader waits at the gate; listener.open does not count the stream
 	passedAs key       // under which the stream is passed to the next version; zero if it is not
 
 	// bufferSize is the size that the first reader's buffer has, if the stream may be
@@ -33,6 +34,7 @@ type streamSocket interface {
 	net.Conn
 	CloseWrite() error
 	File() (*os.File, error)
+	SyscallConn() (syscall.RawConn, error)
 }
 
 func newStream(socket streamSocket, l *listener) *stream {
@@ -113,8 +115,7 @@ func (s *stream) Close() error {
 	var err error
 	if halfClose {
 		err = s.socket.CloseWrite()
-		s.listener.addStream(s)
-		go s.discardAndClose()
+		s.awaitClient()
 	} else {
 		err = s.socket.Close()
 		s.listener.removeStream(s)

@@ -1,0 +1,201 @@
+package sockets
+
+import (
+	"errors"
+	"net"
+	"os"
+	"strconv"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/autorestart-go/autorestart/internal/report"
+)
+
+// Streams that are parked or half closed cross the exec with the descriptors that they have.
+// The store is lent a descriptor as long as the stream waits. It must not have it any more
+// when the socket is closed: after that, the number may be that of another file.
+
+// pass passes the stream to the next version, as one of the given kind. It is called with s
+// locked.
+func (s *stream) pass(as kind) {
+	if s.passedAs != (key{}) {
+		return
+	}
+	k := s.listener.connectionKey(as)
+	switch err := lendSocket(k, s.socket, s.lastRead); {
+	case err == nil:
+		s.passedAs = k
+	case !errors.Is(err, net.ErrClosed):
+		report.Warn("cannot pass an idle connection to the next version, which closes it", "listener", s.listener.Addr().String(), "reason", err)
+	}
+}
+
+// stopPassing undoes pass. It is called with s locked.
+func (s *stream) stopPassing() {
+	if s.passedAs != (key{}) {
+		stopPassing(s.passedAs)
+		s.passedAs = key{}
+	}
+}
+
+// passedStreams numbers the connections of all listeners: a closed listener may still have
+// some when there is another one with its address.
+var passedStreams atomic.Int64
+
+// connectionKey returns a key for a connection of the listener.
+func (l *listener) connectionKey(k kind) key {
+	connection := l.key
+	connection.kind, connection.name = k, strconv.FormatInt(passedStreams.Add(1), 10)
+	return connection
+}
+
+// avoidNumber keeps the number of an inherited connection from being given to another one.
+func (k key) avoidNumber() {
+	if n, err := strconv.ParseInt(k.name, 10, 64); err == nil && n > passedStreams.Load() {
+		passedStreams.Store(n)
+	}
+}
+
+// An inheritedConn is a connection that the previous version passed on. It stays in the store
+// until it is made a stream, so that it crosses further execs, and goes back in a rollback.
+type inheritedConn struct {
+	key  key
+	fd   int
+	file *os.File // of fd; nil before the first attempt to make a stream
+}
+
+// inheritConnections takes over the connections of the listener that the previous version
+// passed under oldKey. Parked ones wait until they are accepted.
+func (l *listener) inheritConnections(oldKey key) {
+	for _, old := range claimConnections(oldKey) {
+		k := l.connectionKey(old.kind)
+		fd, ok := claimFile(old, k)
+		if !ok {
+			continue
+		}
+		c := &inheritedConn{key: k, fd: fd}
+		if k.kind == halfClosed {
+			go l.awaitClientOf(c)
+			continue
+		}
+		l.inheritedConns = append(l.inheritedConns, c)
+	}
+}
+
+// stream makes a stream of the connection. It needs another descriptor for a moment. If it
+// fails for a reason that may pass, the connection is as before; otherwise it is closed.
+func (c *inheritedConn) stream(l *listener) (*stream, error) {
+	if c.file == nil {
+		c.file = os.NewFile(uintptr(c.fd), c.key.String())
+	}
+	socket, err := fileStream(c.file)
+	if mayPass(err) {
+		return nil, err
+	}
+	c.close()
+	if err != nil {
+		return nil, err
+	}
+	return newStream(socket, l), nil
+}
+
+// close closes the descriptor.
+func (c *inheritedConn) close() {
+	takeFile(c.key)
+	if c.file == nil {
+		c.file = os.NewFile(uintptr(c.fd), c.key.String())
+	}
+	c.file.Close()
+}
+
+// mayPass reports whether an error is one of a table that is full for now.
+func mayPass(err error) bool {
+	for _, errno := range [...]syscall.Errno{syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM, syscall.ENOBUFS, syscall.ENOSPC} {
+		if errors.Is(err, errno) {
+			return true
+		}
+	}
+	return false
+}
+
+// fileStream makes an inherited connection of f.
+func fileStream(f *os.File) (streamSocket, error) {
+	conn, err := net.FileConn(f)
+	if err != nil {
+		return nil, err
+	}
+	if conn, ok := conn.(streamSocket); ok {
+		return conn, nil
+	}
+	conn.Close()
+	return nil, errors.ErrUnsupported
+}
+
+// nextInherited returns a connection that the previous version parked, as a stream; or nil if
+// there is none left. It fails if descriptors or memory are short for now.
+func (l *listener) nextInherited() (*stream, error) {
+	for {
+		l.mu.Lock()
+		if len(l.inheritedConns) == 0 {
+			l.mu.Unlock()
+			return nil, nil
+		}
+		c := l.inheritedConns[0]
+		l.inheritedConns = l.inheritedConns[1:]
+		l.mu.Unlock()
+		s, err := c.stream(l)
+		if mayPass(err) {
+			l.mu.Lock()
+			l.inheritedConns = append(l.inheritedConns, c)
+			l.mu.Unlock()
+			l.closeInheritedIfClosed()
+			return nil, err
+		}
+		if err == nil {
+			l.addStream(s)
+			s.mayPark, s.between = true, true
+			l.addOpen(+1)
+			return s, nil
+		}
+	}
+}
+
+// closeInherited closes the connections that will not be accepted.
+func (l *listener) closeInherited() {
+	l.mu.Lock()
+	conns := l.inheritedConns
+	l.inheritedConns = nil
+	l.mu.Unlock()
+	for _, c := range conns {
+		c.close()
+	}
+}
+
+// closeInheritedIfClosed closes them unless the listener is open, or crosses the exec although
+// it was closed.
+func (l *listener) closeInheritedIfClosed() {
+	l.mu.Lock()
+	gone := l.closed && !l.held
+	l.mu.Unlock()
+	if gone {
+		l.closeInherited()
+	}
+}
+
+// awaitClientOf makes a half-closed stream of an inherited one.
+func (l *listener) awaitClientOf(c *inheritedConn) {
+	for start := time.Now(); ; time.Sleep(retryInterval) {
+		s, err := c.stream(l)
+		switch {
+		case s != nil:
+			s.awaitClient()
+			return
+		case !mayPass(err):
+			return
+		case time.Since(start) > halfCloseTimeout:
+			c.close()
+			return
+		}
+	}
+}
