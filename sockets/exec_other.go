@@ -4,7 +4,9 @@ package sockets
 
 import (
 	"errors"
+	"math"
 	"os"
+	"syscall"
 )
 
 // hasExec is false where there is no exec that sockets could cross, and no systemd.
@@ -14,6 +16,11 @@ const hasExec = false
 func networkAndAddress(int) (network, local string, err error) {
 	return "", "", errors.ErrUnsupported
 }
+
+// A table that Windows or Plan 9 limit is none that an exec needs.
+func openFilesLimit() int                    { return math.MaxInt }
+func descriptorOf(syscall.Conn) (int, error) { return 0, errors.ErrUnsupported }
+func lowestFree(syscall.Conn) (int, error)   { return 0, errors.ErrUnsupported }
 
 func setNonblock(*os.File, bool) {}
 func isPlaceholder(int) bool     { return false }

@@ -3,12 +3,16 @@
 package sockets
 
 import (
+	"cmp"
 	"errors"
+	"math"
 	"net"
 	"net/netip"
 	"os"
 	"strconv"
 	"syscall"
+
+	"github.com/autorestart-go/autorestart/internal/sys"
 )
 
 // hasExec is true where sockets can cross an exec.
@@ -69,6 +73,42 @@ func zone(id uint32) string {
 		return ifi.Name
 	}
 	return strconv.FormatUint(uint64(id), 10)
+}
+
+// openFilesLimit returns the soft RLIMIT_NOFILE, see getrlimit(2).
+func openFilesLimit() int {
+	var limit syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil || uint64(limit.Cur) > math.MaxInt32 {
+		return math.MaxInt32
+	}
+	return int(limit.Cur)
+}
+
+// descriptorOf returns the number of the descriptor.
+func descriptorOf(conn syscall.Conn) (fd int, err error) {
+	err = withDescriptor(conn, func(own int) { fd = own })
+	return fd, err
+}
+
+// lowestFree returns the lowest number above the standard streams that is free: that of a
+// duplicate.
+func lowestFree(conn syscall.Conn) (fd int, err error) {
+	ctl := withDescriptor(conn, func(own int) {
+		var duplicate *sys.FD
+		if duplicate, err = sys.Duplicate(own); err == nil {
+			fd = duplicate.Int()
+			duplicate.Close()
+		}
+	})
+	return fd, cmp.Or(ctl, err)
+}
+
+func withDescriptor(conn syscall.Conn, f func(fd int)) error {
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return err
+	}
+	return raw.Control(func(fd uintptr) { f(int(fd)) })
 }
 
 // setNonblock sets or clears O_NONBLOCK, which f shares with its duplicates.

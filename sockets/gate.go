@@ -163,6 +163,15 @@ func (g *gate) wait(done <-chan struct{}, until time.Time) {
 	}
 }
 
+// earlier returns the given time, or the caller's deadline if that comes first. It is called
+// with g locked.
+func (g *gate) earlier(t time.Time) time.Time {
+	if !g.deadline.IsZero() && g.deadline.Before(t) {
+		return g.deadline
+	}
+	return t
+}
+
 // wakeUp is called with g locked.
 func (g *gate) wakeUp() {
 	if g.changed != nil {

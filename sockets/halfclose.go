@@ -40,6 +40,5 @@ func (s *stream) discardAndClose() {
 	s.halfClose = false
 	s.stopPassing()
 	s.mu.Unlock()
-	s.socket.Close()
-	s.listener.removeStream(s)
+	s.closeSocket()
 }

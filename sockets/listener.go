@@ -72,7 +72,7 @@ func (l *listener) Accept() (net.Conn, error) {
 		}
 	})
 	for {
-		epoch := l.enter()
+		epoch := l.enterAccept()
 		if s, err := l.nextInherited(); s != nil {
 			l.mu.Lock()
 			l.leave(epoch, nil)
@@ -89,8 +89,11 @@ func (l *listener) Accept() (net.Conn, error) {
 		}
 		l.mu.Unlock()
 		if err == nil {
-			return newConn(newStream(conn.(streamSocket), l), l.keepAlive), nil
+			socket := conn.(streamSocket)
+			descriptors.accepted(socket)
+			return newConn(newStream(socket, l), l.keepAlive), nil
 		}
+		descriptors.failed(err)
 		if !again {
 			return nil, err
 		}
@@ -108,11 +111,7 @@ func (l *listener) pause(epoch uint) (paused bool) {
 		return false
 	}
 	l.leave(epoch, nil)
-	until := time.Now().Add(retryInterval)
-	if !l.deadline.IsZero() && l.deadline.Before(until) {
-		until = l.deadline
-	}
-	l.wait(nil, until)
+	l.wait(nil, l.earlier(time.Now().Add(retryInterval)))
 	return true
 }
 

@@ -32,6 +32,12 @@
 // an exec or not, nothing that waits in the kernel is lost, and no Accept or read
 // returns an error because of the restart.
 //
+// # Descriptors
+//
+// An exec needs a few descriptors. So that clients can't take the last ones, Accept waits
+// while fewer than 16 are free below the soft RLIMIT_NOFILE, or a quarter of a limit below
+// 64. New connections wait in the kernel meanwhile.
+//
 // # Which socket a call returns
 //
 // Networks and addresses are those of package net. A call returns the first of these

@@ -117,12 +117,19 @@ func (s *stream) Close() error {
 		err = s.socket.CloseWrite()
 		s.awaitClient()
 	} else {
-		err = s.socket.Close()
-		s.listener.removeStream(s)
+		err = s.closeSocket()
 	}
 	if counted {
 		s.listener.addOpen(-1)
 	}
+	return err
+}
+
+// closeSocket is the end of the stream.
+func (s *stream) closeSocket() error {
+	err := s.socket.Close()
+	descriptors.release()
+	s.listener.removeStream(s)
 	return err
 }
 
