@@ -146,51 +146,6 @@ func TestConnectionClosedDuringRestart(t *testing.T) {
 	other.want("1")
 }
 
-// The version that has read the beginning of a request answers it.
-func TestHalfReadRequestIsAnswered(t *testing.T) {
-	for _, split := range []int{1, 3, 4, 10, len(askGeneration) - 1} {
-		for attempt := 1; !answersHalfRead(t, split); attempt++ {
-			if attempt == 10 {
-				t.Fatal("the rest was sent too late each time")
-			}
-		}
-	}
-}
-
-// answersHalfRead reports false if the rest was sent so late that the response said
-// Connection: close.
-func answersHalfRead(t *testing.T, split int) bool {
-	t.Helper()
-	d, address := startWeb(t)
-	conn := connect(t, address)
-	conn.send(askGeneration + askGeneration[:split]) // the second, pipelined
-	conn.want("0")
-	d.Tell("report-draining")
-	began := time.Now()
-	d.Ask("restart", "draining")
-	conn.send(askGeneration[split:])
-	if first := conn.want("0"); first.Close {
-		const parkTimeout = 20 * time.Millisecond
-		if took := time.Since(began); took < parkTimeout {
-			t.Errorf("the response says Connection: close after %v", took)
-		}
-		conn.wantEnd()
-		return false
-	}
-	// The old version may have read the beginning of the next request, too.
-	conn.send(askGeneration)
-	if _, body := conn.wantOneOf("0", "1"); body == "0" {
-		conn.send(askGeneration)
-		conn.wantOneOf("0", "1")
-	}
-	d.Want("start")
-	d.Want("ready")
-	conn.send(askGeneration)
-	conn.want("1")
-	wantQuickDrain(t, d)
-	return true
-}
-
 func TestConnectionsContinueWhenRestartIsCalledOff(t *testing.T) {
 	d, address := startWeb(t)
 	idle, fresh := connect(t, address), connect(t, address)
