@@ -98,13 +98,33 @@ func TestHalfRequestsContinueWhenRestartIsCalledOff(t *testing.T) {
 	finishRequests(t, conns, halfLengths, "0")
 }
 
+// Some clients send an empty line after the body of a POST request.
+func TestEmptyLineBeforeRequestCrosses(t *testing.T) {
+	d, address := startWeb(t)
+	var conns []*client
+	for range 2 {
+		c := connect(t, address)
+		c.send(askGeneration + "\r\n")
+		c.want("0")
+		conns = append(conns, c)
+	}
+	conns[1].send(askGeneration[:10])
+	d.Restart()
+	d.Want("ready")
+	wantQuickDrain(t, d)
+	conns[0].send(askGeneration)
+	conns[0].want("1")
+	conns[1].send(askGeneration[10:])
+	conns[1].want("1")
+}
+
 func TestHeaderByteByByteOverRestarts(t *testing.T) {
 	d, address := startWeb(t)
 	c := connect(t, address)
 	generation := 0
 	for i := range len(askGeneration) {
 		c.send(askGeneration[i : i+1])
-		if i%7 == 3 && generation < 10 {
+		if i%6 == 3 && generation < 10 {
 			d.Restart()
 			d.Want("ready")
 			wantQuickDrain(t, d)
@@ -178,12 +198,12 @@ func inPieces(c *client, address string, r *rand.Rand, name string) (*client, er
 		requests = append(requests, fmt.Sprintf("POST /whole-echo HTTP/1.1\r\nHost: example\r\nX-Name: %s\r\nContent-Length: %d\r\n\r\n%s", name, len(body), body))
 	}
 	for len(bodies) > 0 {
-		sent := make(chan struct{})
+		sent, w := make(chan struct{}), c.Conn
 		go func() {
 			defer close(sent)
 			for text := strings.Join(requests, ""); text != ""; {
 				n := 1 + r.IntN(min(len(text), 1+r.IntN(400)))
-				if _, err := io.WriteString(c, text[:n]); err != nil {
+				if _, err := io.WriteString(w, text[:n]); err != nil {
 					return // after Connection: close
 				}
 				text = text[n:]

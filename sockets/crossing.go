@@ -16,14 +16,14 @@ import (
 // The store is lent a descriptor as long as the stream waits. It must not have it any more
 // when the socket is closed: after that, the number may be that of another file.
 
-// pass passes the stream to the next version, as one of the given kind. It is called with s
-// locked.
-func (s *stream) pass(as kind) {
+// pass passes the stream to the next version, as one of the given kind with the given state. It
+// is called with s locked.
+func (s *stream) pass(as kind, state []byte) {
 	if s.passedAs != (key{}) {
 		return
 	}
 	k := s.listener.connectionKey(as)
-	switch err := lendSocket(k, s.socket, s.lastRead); {
+	switch err := lendSocket(k, s.socket, state, s.lastRead); {
 	case err == nil:
 		s.passedAs = k
 	case !errors.Is(err, net.ErrClosed):
@@ -60,9 +60,10 @@ func (k key) avoidNumber() {
 // An inheritedConn is a connection that the previous version passed on. It stays in the store
 // until it is made a stream, so that it crosses further execs, and goes back in a rollback.
 type inheritedConn struct {
-	key  key
-	fd   int
-	file *os.File // of fd; nil before the first attempt to make a stream
+	key   key
+	fd    int
+	begun []byte   // the beginning of a request, which the previous version has read
+	file  *os.File // of fd; nil before the first attempt to make a stream
 }
 
 // inheritConnections takes over the connections of the listener that the previous version
@@ -70,16 +71,19 @@ type inheritedConn struct {
 func (l *listener) inheritConnections(oldKey key) {
 	for _, old := range claimConnections(oldKey) {
 		k := l.connectionKey(old.kind)
-		fd, ok := claimFile(old, k)
+		fd, state, ok := claimFile(old, k)
 		if !ok {
 			continue
 		}
-		c := &inheritedConn{key: k, fd: fd}
-		if k.kind == halfClosed {
+		c := &inheritedConn{key: k, fd: fd, begun: state}
+		switch {
+		case k.kind == halfClosed:
 			go l.awaitClientOf(c)
-			continue
+		case k.kind == begun && len(c.begun) == 0:
+			c.close()
+		default:
+			l.inheritedConns = append(l.inheritedConns, c)
 		}
-		l.inheritedConns = append(l.inheritedConns, c)
 	}
 }
 
@@ -155,6 +159,7 @@ func (l *listener) nextInherited() (*stream, error) {
 		if err == nil {
 			l.addStream(s)
 			s.mayPark, s.between = true, true
+			s.beginning.unread = c.begun
 			l.addOpen(+1)
 			return s, nil
 		}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"runtime"
 	"slices"
 	"strconv"
 	"sync"
@@ -95,6 +96,9 @@ func openFiles(t *testing.T) []os.DirEntry {
 // that gets its number may cross in its place.
 func TestNoOtherFileCrossesForClosedConnection(t *testing.T) {
 	l := listen(t, "127.0.0.1:0")
+	t.Cleanup(func() {
+		testprocess.WaitFor(t, "end of the connections", func() bool { return len(l.allStreams()) == 0 })
+	})
 	stop := make(chan struct{})
 	var others sync.WaitGroup
 	others.Go(func() { // takes every number that becomes free
@@ -186,6 +190,7 @@ func inheritConnection(t *testing.T, l *listener, as kind) (client net.Conn, fd 
 // so that n descriptors are free.
 func limitDescriptors(t *testing.T, n int) (lift func()) {
 	t.Helper()
+	closeForgotten()
 	var before syscall.Rlimit
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &before); err != nil {
 		t.Fatal(err)
@@ -218,6 +223,16 @@ func limitDescriptors(t *testing.T, n int) (lift func()) {
 	})
 	t.Cleanup(lift)
 	return lift
+}
+
+// closeForgotten has the connections closed that other tests have left to the garbage collector.
+func closeForgotten() {
+	for range 2 {
+		done := make(chan struct{})
+		runtime.SetFinalizer(new([16]int), func(*[16]int) { close(done) })
+		runtime.GC()
+		<-done
+	}
 }
 
 // A connection that can't be accepted for want of a descriptor is accepted when there is one.

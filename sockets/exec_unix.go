@@ -103,6 +103,7 @@ func lowestFree(conn syscall.Conn) (fd int, err error) {
 	return fd, cmp.Or(ctl, err)
 }
 
+// withDescriptor calls f with the descriptor, which stays open meanwhile.
 func withDescriptor(conn syscall.Conn, f func(fd int)) error {
 	raw, err := conn.SyscallConn()
 	if err != nil {

@@ -23,7 +23,7 @@ func (s *stream) awaitClient() {
 	s.mu.Lock()
 	s.halfClose, s.closed = true, true
 	if s.listener.quiesced.Load() {
-		s.pass(halfClosed)
+		s.pass(halfClosed, nil)
 	}
 	s.mu.Unlock()
 	go s.discardAndClose()

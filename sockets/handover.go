@@ -1,6 +1,7 @@
 package sockets
 
 import (
+	"cmp"
 	"context"
 	"os"
 	"time"
@@ -63,34 +64,22 @@ func inheritedKeys() (keys []key) {
 // is no such file.
 func inheritedFile(k key) (*os.File, error) { return autorestart.Inherited(k.String()) }
 
-// lendSocket passes s to the next version under the key. Its descriptor crosses, so it must
-// not be closed before stopPassing. lastUse tells which connections are left out where there
-// is no room for all. On systems without an exec it does nothing.
-func lendSocket(k key, s streamSocket, lastUse time.Time) error {
+// lendSocket passes s and the state, which may be nil, to the next version under the key. Its
+// descriptor crosses, so it must not be closed before stopPassing. lastUse tells which
+// connections are left out where there is no room for all. On systems without an exec it does
+// nothing.
+func lendSocket(k key, s streamSocket, state []byte, lastUse time.Time) (err error) {
 	if !hasExec {
 		return nil
 	}
-	conn, err := s.SyscallConn()
-	if err != nil {
-		return err
-	}
-	standard := false
-	err = conn.Control(func(fd uintptr) {
-		if standard = fd <= 2; !standard {
-			passing.Process.Lend(k.String(), int(fd), nil, lastUse)
-		}
-	})
-	if standard { // the program has closed a standard stream, whose number never crosses
-		return passSocket(k, s)
-	}
-	return err
+	ctl := withDescriptor(s, func(fd int) { err = passing.Process.Lend(k.String(), fd, state, lastUse) })
+	return cmp.Or(ctl, err)
 }
 
-// claimFile claims the connection that was passed under oldKey. From now on its key is k.
-// The store owns the descriptor, until takeFile.
-func claimFile(oldKey, k key) (fd int, ok bool) {
-	fd, _, ok = passing.Process.Claim(oldKey.String(), k.String(), time.Now())
-	return fd, ok
+// claimFile claims the connection that was passed under oldKey, and its state. From now on its
+// key is k. The store owns the descriptor, until takeFile.
+func claimFile(oldKey, k key) (fd int, state []byte, ok bool) {
+	return passing.Process.Claim(oldKey.String(), k.String(), time.Now())
 }
 
 // takeFile takes the connection with the key, which claimFile has returned, out of the store.

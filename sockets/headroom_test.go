@@ -78,13 +78,22 @@ func TestAcceptLeavesDescriptors(t *testing.T) {
 func TestCloseEndsWaitForDescriptors(t *testing.T) {
 	l := listen(t, "127.0.0.1:0")
 	crowd(t, l)
-	var results []<-chan error
-	for range 2 {
-		results = append(results, accept(l))
+	ended := make(chan error, 2)
+	for range cap(ended) {
+		go func() {
+			for {
+				conn, err := l.Accept()
+				if err != nil {
+					ended <- err
+					return
+				}
+				defer conn.Close()
+			}
+		}()
 	}
 	l.Close()
-	for _, result := range results {
-		wantResult(t, result, net.ErrClosed)
+	for range cap(ended) {
+		wantResult(t, ended, net.ErrClosed)
 	}
 }
 

@@ -33,11 +33,14 @@ func TestParseKey(t *testing.T) {
 // TestGoldenFile: keys are what other versions of this library write and read. A golden
 // file is never changed; a new form gets a new file.
 func TestGoldenFile(t *testing.T) {
-	b, err := os.ReadFile("testdata/keys-1.golden")
-	if err != nil {
-		t.Fatal(err)
+	var golden []string
+	for _, name := range []string{"keys-1.golden", "keys-2.golden"} {
+		b, err := os.ReadFile("testdata/" + name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		golden = append(golden, strings.Split(strings.TrimSuffix(string(b), "\n"), "\n")...)
 	}
-	golden := strings.Split(strings.TrimSuffix(string(b), "\n"), "\n")
 	for i, want := range []key{
 		{kind: opened, network: "tcp", address: ":8080", local: "[::]:8080"},
 		{kind: opened, network: "unix", address: "/run/a b\n", number: 17, local: "/run/a b\n"},
@@ -45,6 +48,7 @@ func TestGoldenFile(t *testing.T) {
 		{kind: unclaimed, network: "udp", number: 3, local: "[::]:53", name: "dns"},
 		{kind: parked, network: "tcp", address: ":8080", local: "[::]:8080", name: "42"},
 		{kind: halfClosed, network: "tcp", address: ":8080", local: "[::]:8080", name: "43"},
+		{kind: begun, network: "tcp", address: ":8080", local: "[::]:8080", name: "44"},
 	} {
 		if got, ok := parseKey(golden[i]); got != want || !ok {
 			t.Errorf("%s: read %+v, %v; want %+v", golden[i], got, ok, want)

@@ -12,7 +12,8 @@ func (s *stream) BetweenRequests(mayPark bool) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.mayPark, s.between = mayPark, true
+	s.mayPark, s.between, s.started = mayPark, true, false
+	s.beginning.next()
 	if mayPark && s.listener.quiesced.Load() {
 		s.hold()
 	}
@@ -25,9 +26,11 @@ func (s *stream) RequestStarted() {
 	s.requestStarted()
 }
 
-// requestStarted is RequestStarted, called with s locked.
+// requestStarted is called with s locked, when the header of a request is complete, or can't
+// cross the exec.
 func (s *stream) requestStarted() {
-	s.between = false
+	s.between, s.started = false, true
+	s.beginning.forget()
 	s.release()
 }
 
@@ -35,7 +38,14 @@ func (s *stream) requestStarted() {
 func (s *stream) LastRead() (at time.Time, started bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.lastRead, !s.between
+	return s.lastRead, s.started
+}
+
+// MayCross implements [httpconn.Conn].
+func (s *stream) MayCross() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.mayPark && s.between
 }
 
 // quiesce parks the stream as soon as a reader comes, if it may be parked now.
@@ -44,7 +54,7 @@ func (s *stream) quiesce() {
 	defer s.mu.Unlock()
 	switch {
 	case s.halfClose && s.closed:
-		s.pass(halfClosed)
+		s.pass(halfClosed, nil)
 	case s.mayPark && s.between:
 		s.hold()
 	}
@@ -57,7 +67,11 @@ func (s *stream) setParked(waits bool) {
 	}
 	s.parked = waits
 	if waits {
-		s.pass(parked)
+		if state := s.beginning.bytes(); len(state) > 0 {
+			s.pass(begun, state)
+		} else {
+			s.pass(parked, nil)
+		}
 		s.listener.addOpen(-1)
 	} else {
 		s.stopPassing()

@@ -35,7 +35,7 @@ func lockRegistry() (unlock func()) {
 		r.loaded = true
 		r.open = map[slot]bool{}
 		for _, k := range inheritedKeys() {
-			if k.kind == parked || k.kind == halfClosed {
+			if k.isConnection() {
 				k.avoidNumber()
 				r.connections = append(r.connections, k)
 			} else {

@@ -16,17 +16,14 @@ type stream struct {
 	socket   streamSocket
 	listener *listener
 
-	mayPark  bool      // see httpconn.Conn
-	between  bool      // between requests: the next one has not started
-	lastRead time.Time // when a read last returned data
-	parked   bool      // a reader waits at the gate; listener.open does not count the stream
-	passedAs key       // under which the stream is passed to the next version; zero if it is not
-
-	// bufferSize is the size that the first reader's buffer has, if the stream may be
-	// parked. A reader with a smaller buffer keeps some data of an earlier read.
-	bufferSize int
-
-	halfClose bool // see httpconn.Conn
+	mayPark   bool      // see httpconn.Conn
+	between   bool      // the next request has not started, or it crosses with its beginning
+	started   bool      // a part of it was read
+	lastRead  time.Time // when a read last returned data
+	parked    bool      // a reader waits at the gate; listener.open does not count the stream
+	passedAs  key       // under which the stream is passed to the next version; zero if it is not
+	beginning beginning // of the next request, if the stream may be parked
+	halfClose bool      // see httpconn.Conn
 }
 
 // streamSocket is a [*net.TCPConn] or a [*net.UnixConn].
@@ -45,15 +42,14 @@ func newStream(socket streamSocket, l *listener) *stream {
 
 func (s *stream) Read(b []byte) (n int, err error) {
 	for {
-		epoch, err := s.enterRead(len(b))
-		if err == nil {
+		epoch, n, err := s.enterRead(b)
+		if err == nil && n == 0 {
 			n, err = s.socket.Read(b)
 		}
 		s.mu.Lock()
 		again := s.leave(epoch, err)
 		if n > 0 {
-			s.lastRead = time.Now()
-			s.requestStarted()
+			s.delivered(b[:n])
 		} else if s.closed && errors.Is(err, os.ErrDeadlineExceeded) {
 			err = s.errClosed("read")
 		}
@@ -64,25 +60,31 @@ func (s *stream) Read(b []byte) (n int, err error) {
 	}
 }
 
-// enterRead is enter for a reader with a buffer of the given size. It fails if the
-// stream is closed; the reader must leave all the same.
-func (s *stream) enterRead(size int) (epoch uint, err error) {
+// enterRead is enter for a reader. It returns what the previous version has read. It fails
+// if the stream is closed; the reader must leave all the same.
+func (s *stream) enterRead(b []byte) (epoch uint, n int, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.mayPark {
-		if s.bufferSize == 0 {
-			s.bufferSize = size
-		}
-		if size != s.bufferSize {
-			s.requestStarted()
-		}
+	if s.mayPark && s.between && !s.beginning.find(len(b)) {
+		s.requestStarted()
 	}
 	s.waitOpen()
 	s.inside++
 	if s.closed {
-		err = s.errClosed("read")
+		return s.epoch, 0, s.errClosed("read")
 	}
-	return s.epoch, err
+	return s.epoch, s.beginning.takeUnread(b), nil
+}
+
+// delivered is called with s locked, with what a reader gets.
+func (s *stream) delivered(b []byte) {
+	s.lastRead, s.started = time.Now(), true
+	if s.mayPark {
+		if crosses := s.beginning.delivered(b); crosses && s.between {
+			return
+		}
+	}
+	s.requestStarted()
 }
 
 func (s *stream) SetReadDeadline(t time.Time) error {
@@ -91,6 +93,7 @@ func (s *stream) SetReadDeadline(t time.Time) error {
 	if s.closed { // a half-closed stream has a deadline of its own
 		return s.errClosed("set")
 	}
+	s.beginning.deadlines++
 	return s.setDeadlineLocked(t)
 }
 

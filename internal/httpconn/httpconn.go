@@ -3,7 +3,8 @@
 //
 // A restart does not have to wait for a connection between two requests. The
 // connection is parked: Read blocks, the connection crosses the exec, and the next
-// version reads the next request from it. Its client notices nothing.
+// version reads the next request from it. Its client notices nothing. If a part of the
+// header of the next request was read, it crosses with the connection.
 package httpconn
 
 import "time"
@@ -11,13 +12,18 @@ import "time"
 // Conn is implemented by the connections that a listener of package sockets accepts.
 type Conn interface {
 	// BetweenRequests reports that what is read from now on belongs to the next
-	// request. If mayPark is true, a restart parks the connection before any of that
-	// is read.
+	// request. If mayPark is true, a restart parks the connection as soon as its reader
+	// comes for more; the reader must be that of net/http for HTTP/1.1.
 	BetweenRequests(mayPark bool)
 
-	// RequestStarted reports that the next request has started. It is needed for a
-	// request that was read together with the previous one.
+	// RequestStarted reports that the header of the next request is complete. A restart
+	// waits for the next call of BetweenRequests.
 	RequestStarted()
+
+	// MayCross reports whether a restart parks the connection as it is: no request has
+	// started, or all that was read of one is known and not too much. It is false of
+	// a pipelined request of which some lines may have been parsed already.
+	MayCross() bool
 
 	// LastRead returns the time of the last read that returned data, and whether the
 	// next request has started: since the last call of BetweenRequests, data was read or

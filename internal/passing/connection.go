@@ -22,14 +22,25 @@ type connection struct {
 // descriptor itself crosses, and no duplicate. The caller still owns it, and keeps it open
 // until the name is passed again, or with a nil file. During an exec that call waits until
 // the exec has failed.
-func (s *Store) Lend(name string, fd int, state []byte, used time.Time) {
+//
+// Lend fails only if fd is the number of a standard stream, which never crosses, and there is
+// no descriptor left for a duplicate.
+func (s *Store) Lend(name string, fd int, state []byte, used time.Time) (err error) {
+	own, lent := sys.NewFD(fd), true
+	if fd <= 2 {
+		if own, err = sys.Duplicate(fd); err != nil {
+			return err
+		}
+		lent = false
+	}
 	c, unlock := s.lock()
 	defer unlock()
 	c.drop(name)
 	c.files[name] = &file{
-		name: name, fd: sys.NewFD(fd), claimed: true, lent: true,
+		name: name, fd: own, claimed: true, lent: lent,
 		connection: &connection{used: used, state: bytes.Clone(state)},
 	}
+	return nil
 }
 
 // Claim claims the inherited connection with the given name, and the state of the name. They
