@@ -11,7 +11,7 @@ import (
 )
 
 // beginDrain begins a drain, which ends at the latest with the test.
-func beginDrain(t *testing.T) *drain.Drain {
+func beginDrain(t *testing.T) drain.Drained {
 	t.Helper()
 	if !hasExec {
 		t.Skip("no exec on this system")

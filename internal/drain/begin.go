@@ -51,6 +51,7 @@ func (g *Group) begin(ctx context.Context, timeout time.Duration) *Drain {
 	g.phase.Lock()
 	defer g.phase.Unlock()
 	callInOrder(g.startDrain(soon), "Quiesce", (*member).startQuiesce)
+	g.closeDraining()
 	d.quiesced = time.Now()
 	return d
 }
@@ -61,9 +62,6 @@ func (g *Group) startDrain(ctx context.Context) (members []*member) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.drains++
-	if g.drains == 1 && g.draining != nil {
-		close(g.draining)
-	}
 	g.change()
 	for g.opening > 0 && g.wait(ctx) == nil {
 	}
@@ -74,6 +72,21 @@ func (g *Group) startDrain(ctx context.Context) (members []*member) {
 		}
 	}
 	return members
+}
+
+// closeDraining closes the channel of Draining. A client that notices meets no part of the
+// program that still accepts work.
+func (g *Group) closeDraining() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.draining == nil {
+		return
+	}
+	select {
+	case <-g.draining: // another drain is under way, or it was made during this one
+	default:
+		close(g.draining)
+	}
 }
 
 // drain drains every member that is not drained yet, those included that are registered

@@ -71,6 +71,9 @@ func (c *content) manifestBack(records []record, lent []*file) []byte {
 	}
 	for _, f := range lent {
 		b = appendRecord(b, fileRecord(f.name, f.fd.Int()))
+		if f.connection != nil && f.state != nil {
+			b = appendRecord(b, record{manifestState, f.name, f.state})
+		}
 	}
 	return appendRecord(b, record{kind: manifestEnd})
 }

@@ -7,6 +7,7 @@ import (
 	"os"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/autorestart-go/autorestart/internal/handover"
 )
@@ -18,7 +19,7 @@ func TestHandBack(t *testing.T) {
 	taken, _ := s.Take("a")
 	defer taken.Close()
 	conn := pipeWith(t, "text of a connection")
-	s.Lend("connection", int(conn.Fd()))
+	s.Lend("connection", int(conn.Fd()), []byte("state"), time.Now())
 	if err := s.Pass("b", nil); err != nil { // is of no use to this image
 		t.Fatal(err)
 	}
@@ -37,6 +38,9 @@ func TestHandBack(t *testing.T) {
 			}
 			if value, _ := previous.State("a"); string(value) != "state a" {
 				t.Errorf("handed back the state %q", value)
+			}
+			if value, _ := previous.State("connection"); string(value) != "state" {
+				t.Errorf("handed back the state %q of the connection", value)
 			}
 			f, err := previous.Inherited("connection")
 			if err != nil {
@@ -85,7 +89,7 @@ func TestHandBackKeepsForeignRecords(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer f.Close()
-		s.Lend("lent", int(f.Fd()))
+		s.Lend("lent", int(f.Fd()), nil, time.Now())
 		h := new(handover.State)
 		*h = *inherited
 		s.HandBack(h, func() error {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"time"
 
 	"github.com/autorestart-go/autorestart"
 	"github.com/autorestart-go/autorestart/internal/daemontest"
@@ -18,7 +19,7 @@ var lent []*os.File
 
 func lend(name string, f *os.File) {
 	lent = append(lent, f)
-	passing.Process.Lend(name, int(f.Fd()))
+	passing.Process.Lend(name, int(f.Fd()), nil, time.Now())
 }
 
 // lending are the commands for connections that belong to the daemon.
