@@ -477,6 +477,9 @@ func TestFailedVersionIsRolledBack(t *testing.T) {
 			program.WantRollback(d, test.reason)
 			// The version that failed is not executed again, until another is deployed.
 			d.WantLogged(program.LoggedFailedBefore)
+			d.WantAnswer("inherit pipe", "one, <nil>")
+			d.WantAnswer("pass pipe one", "<nil>")
+			d.WantAnswer("ready", "")
 			d.DeployVersion(2)
 			d.WantStart(2, d.Last.Generation+1)
 			d.WantAnswer("inherit pipe", "one, <nil>")

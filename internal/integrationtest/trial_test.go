@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/autorestart-go/autorestart"
+	"github.com/autorestart-go/autorestart/internal/daemontest"
 	"github.com/autorestart-go/autorestart/internal/daemontest/program"
 	"github.com/autorestart-go/autorestart/internal/testprocess"
 )
@@ -35,10 +36,22 @@ func TestAnyReason(t *testing.T) {
 	}
 }
 
+// onTrialWithNothing starts a daemon whose version 2 is on trial. Nothing was handed to it,
+// so that it may be replaced before it is ready.
+func onTrialWithNothing(t *testing.T) *daemontest.Daemon {
+	program.NeedRollback(t)
+	d := program.New(t)
+	d.Setenv(program.ReadyEnv + "=1m")
+	d.Start()
+	d.DeployVersion(2)
+	d.WantRestart(2)
+	return d
+}
+
 // A version on trial that restarts into another has not shown that it works: the next
 // one is on trial, too.
 func TestTrialIsPassedOn(t *testing.T) {
-	d := program.OnTrial(t, time.Minute)
+	d := onTrialWithNothing(t)
 	d.WantAnswer("set-state counter 2", "")
 	d.DeployVersion(3)
 	d.WantRestart(3)
@@ -55,11 +68,14 @@ func TestTrialIsPassedOn(t *testing.T) {
 
 // The trial goes on after a restart without a ReadyTimeout.
 func TestTrialIsPassedOnWithoutTimeout(t *testing.T) {
-	d := program.OnTrial(t, time.Minute)
+	d := onTrialWithNothing(t)
 	d.Tell("restart")
 	d.WantRestart(2)
 	d.Tell("fail it is no good")
-	program.WantRollback(d, "it is no good")
+	if r := d.NextStart(); r.Version != 1 {
+		t.Errorf("version %d runs again", r.Version)
+	}
+	program.WantRolledBack(d, "it is no good")
 	d.WantLogged(program.LoggedFailedBefore)
 	d.WantAnswer("generation", "3")
 }
