@@ -57,16 +57,6 @@ func echoMain() {
 			go echoConnections(ln)
 			Say("open", ln.Addr())
 		},
-		"listen-too": func(arg string) { // has read the whole command when it answers
-			go func() {
-				ln, err := sockets.Listen("tcp", arg)
-				if err == nil {
-					go echoConnections(ln)
-				}
-				Say("listened", err)
-			}()
-			Say("begun", "")
-		},
 		"close": func(arg string) {
 			Say("closed", open[Must(strconv.Atoi(arg))].Close())
 		},
@@ -101,11 +91,16 @@ func echoMain() {
 			limit.Cur = n
 			Say("done", syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit))
 		},
+		"restart": func(string) {
+			autorestart.Ready() // no version is replaced before
+			go func() { Say("failed", r.Restart(context.Background())) }()
+		},
 		"restart-too": func(string) { // has read the whole command when it answers
 			go func() { Say("failed", r.Restart(context.Background())) }()
 			Say("begun", "")
 		},
 		"restart-off": func(arg string) { // the restart is called off at "continue"
+			autorestart.Ready()
 			off := autorestart.Restarter{Logger: r.Logger, BeforeExec: func(context.Context) error {
 				if arg == "close" {
 					open[0].Close()

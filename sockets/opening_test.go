@@ -71,3 +71,56 @@ func TestListenAgainDuringDrainWaitsForItsEnd(t *testing.T) {
 	defer client.Close()
 	wantResult(t, result, nil)
 }
+
+// A version that is replaced while it starts claims nothing: what it claimed would be
+// drained by nothing.
+func TestNothingIsClaimedDuringDrain(t *testing.T) {
+	listen(t, "127.0.0.1:0") // something to drain
+	k := inheritListener(t)
+	d := beginDrain(t)
+	listened := make(chan net.Listener, 1)
+	go func() {
+		l, err := Listen("tcp", k.address)
+		if err != nil {
+			t.Error(err)
+		}
+		listened <- l
+	}()
+	select {
+	case <-listened:
+		d.Resume()
+		t.Fatal("Listen returned during the drain")
+	case <-time.After(50 * time.Millisecond):
+	}
+	d.Resume()
+	l := <-listened
+	if l == nil {
+		return
+	}
+	defer l.Close()
+	if address := l.Addr().String(); address != k.local {
+		t.Errorf("listens on %s, want %s", address, k.local)
+	}
+}
+
+// inheritListener makes this process inherit a listener, for a call with port 0 and another
+// address than any other test has.
+func inheritListener(t *testing.T) key {
+	t.Helper()
+	if !hasExec {
+		t.Skip("no exec on this system")
+	}
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	k := key{kind: opened, network: "tcp", address: "127.0.0.1:00", local: ln.Addr().String()}
+	if err := passSocket(k, ln.(*net.TCPListener)); err != nil {
+		t.Fatal(err)
+	}
+	unlock := lockRegistry()
+	registry.inherited = append(registry.inherited, k)
+	unlock()
+	return k
+}
