@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/autorestart-go/autorestart/internal/handover"
+	"github.com/autorestart-go/autorestart/internal/sys"
 )
 
 // TestHandBack: the previous image gets back what it has handed over and this one has not
@@ -104,4 +105,26 @@ func TestHandBackKeepsForeignRecords(t *testing.T) {
 		})
 		s.CloseUnclaimed()
 	}
+}
+
+// TestHandBackKnowsReusedNumbers: the number of a file that was taken, and closed, may be that of
+// a lent one by now.
+func TestHandBackKnowsReusedNumbers(t *testing.T) {
+	s := handedOver(t, twoFilesAndStates(t), 1000)
+	taken, _ := s.Take("a")
+	n := taken.Int()
+	taken.Close()
+	if err := sys.NewFD(int(pipeWith(t, "text").Fd())).DuplicateOver(n); err != nil {
+		t.Fatal(err)
+	}
+	defer sys.NewFD(n).Close()
+	s.Lend("connection", n, []byte("state"), time.Now())
+	h := new(handover.State)
+	*h = *s.inherited
+	s.HandBack(h, func() error {
+		if names := NewStore(h).Names(); !slices.Equal(names, []string{"b", "connection"}) {
+			t.Errorf("handed back %q", names)
+		}
+		return nil
+	})
 }
