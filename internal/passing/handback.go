@@ -32,10 +32,10 @@ func (c *content) handBack(h *handover.State) (release func()) {
 	var lent []*file
 	for _, f := range c.byDescriptor() {
 		switch {
-		case f.lent:
-			lent = append(lent, f)
 		case f.inherited:
 			handed[f.fd.Int()] = true
+		case f.connection != nil:
+			lent = append(lent, f)
 		}
 	}
 	h.Numbers[handover.File] = slices.Sorted(maps.Keys(handed))
@@ -45,7 +45,7 @@ func (c *content) handBack(h *handover.State) (release func()) {
 	records, err := inheritedRecords(c.store.inherited)
 	if err == nil {
 		var n int
-		if n, release, err = h.MemoryFile(c.manifestBack(records, lent)); err == nil {
+		if n, release, err = h.MemoryFile(c.manifestBack(records, handed, lent)); err == nil {
 			h.Set(handover.Manifest, n)
 			h.Texts[handover.Content] = ""
 			for _, f := range lent {
@@ -59,19 +59,23 @@ func (c *content) handBack(h *handover.State) (release func()) {
 	return func() {}
 }
 
-// manifestBack returns the manifest of what was handed over, and of what is lent. A name that
-// both have is that of the lent file: it has taken the place of the other.
-func (c *content) manifestBack(records []record, lent []*file) []byte {
+// manifestBack returns the manifest of the files that were handed over and still are, and of
+// those that are lent. A number that was handed over, and closed since, may be that of a lent
+// file by now. A name that both have is that of the lent file: it has taken the place of the
+// other.
+func (c *content) manifestBack(records []record, handed map[int]bool, lent []*file) []byte {
 	b := []byte(manifestFormat)
 	for _, r := range records {
-		if f := c.files[r.name]; r.kind == manifestFile && f != nil && f.lent {
+		f := c.files[r.name]
+		replaced := f != nil && !f.inherited && f.connection != nil
+		if r.kind == manifestFile && (replaced || !handed[r.fd()]) {
 			continue
 		}
 		b = appendRecord(b, r)
 	}
 	for _, f := range lent {
 		b = appendRecord(b, fileRecord(f.name, f.fd.Int()))
-		if f.connection != nil && f.state != nil {
+		if f.state != nil {
 			b = appendRecord(b, record{manifestState, f.name, f.state})
 		}
 	}
