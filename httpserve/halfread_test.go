@@ -81,7 +81,7 @@ func TestHalfRequestsGoBackInRollback(t *testing.T) {
 	}
 	d, address := startWeb(t)
 	conns := halfRequests(t, address, halfLengths...)
-	d.Ask("next-fails", "done")
+	d.Ask("next failing", "done")
 	d.Restart()
 	d.NextStart() // of the version before
 	d.Want("ready")

@@ -12,7 +12,8 @@
 // Before the exec, the old version answers the requests that it has begun to read. New
 // connections wait in the kernel, and the new version answers them.
 //   - Plain HTTP/1.1: a client notices nothing, and may send a request at any time.
-//     Connections that are idle or new cross the exec. If a connection is still busy 20
+//     Connections that are idle or new cross the exec, and so do those of which a part of
+//     the header of a request was read. If a connection is still busy 20
 //     ms after the restart began, because each request follows the last response at
 //     once, its next response carries Connection: close.
 //   - HTTP/1.1 over TLS: a response in progress carries Connection: close and ends its
@@ -43,8 +44,8 @@
 // WebSocket.
 //
 // If the restart is called off, the server continues as before, but idle TLS connections
-// have been closed. If the new version is rolled back after it has called Serve, the idle
-// connections that have crossed the exec are closed.
+// have been closed. If the new version is rolled back, connections that are idle or new go
+// back to the previous one.
 package httpserve
 
 import (

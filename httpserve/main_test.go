@@ -26,7 +26,7 @@ const (
 	networkEnv  = "AUTORESTART_TEST_NETWORK"
 	addressEnv  = "AUTORESTART_TEST_ADDRESS"
 	certEnv     = "AUTORESTART_TEST_CERT"     // if set, TLS with certificate and key of this name
-	listenerEnv = "AUTORESTART_TEST_LISTENER" // "own": not of package sockets; "failing": rolled back
+	listenerEnv = "AUTORESTART_TEST_LISTENER" // "own": not of package sockets; "failing": rolled back; "unready": not ready
 )
 
 // ownListener hides the methods of the listener that it embeds.
@@ -79,7 +79,9 @@ func webMain() {
 		}
 		panic(httpserve.Serve(srv, ln))
 	}()
-	autorestart.Ready()
+	if os.Getenv(listenerEnv) != "unready" || autorestart.RolledBack() != nil {
+		autorestart.Ready()
+	}
 	Say("ready", address)
 	calledOff := errors.New("called off")
 	proceed := make(chan bool)
@@ -93,11 +95,12 @@ func webMain() {
 			t := autorestart.LastRestart()
 			Say("drain", t.Drained.Sub(t.Quiesced))
 		},
-		"next-fails": func(string) {
-			os.Setenv(listenerEnv, "failing")
+		"next": func(listener string) { // the next version is on trial
+			os.Setenv(listenerEnv, listener)
 			r.ReadyTimeout = time.Minute
 			Say("done", "")
 		},
+		"fail": func(string) { Say("failed", autorestart.Rollback(nil)) },
 		"restart-off": func(string) {
 			r := autorestart.Restarter{BeforeExec: func(context.Context) error {
 				Say("before", "")
