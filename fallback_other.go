@@ -168,8 +168,8 @@ const selfExe = "the running image" // has no path
 // openPathOnly fails: no version is rolled back, see [handover.CanRollBack].
 func openPathOnly(string) (*sys.FD, error) { return nil, errors.ErrUnsupported }
 
-// adoptLeader does nothing: what belongs to one thread is left as it is.
-func adoptLeader() (restore func()) { return func() {} }
+// asLeader calls f: what belongs to one thread is left as it is.
+func asLeader(f func() error) error { return f() }
 
 // ignoreSignals does nothing: signals keep their actions during an exec.
 func ignoreSignals([]int) (restore func()) { return func() {} }

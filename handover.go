@@ -238,21 +238,17 @@ var execMu sync.Mutex
 // [handover.Execute]. h is nil if nothing is handed over.
 //
 // What needs care beside what [handover.Execute] does: what belongs to the calling thread,
-// see adoptLeader; signals whose default action ends the process, see signalSet.ignore; the
+// see asLeader; signals whose default action ends the process, see signalSet.ignore; the
 // inotify descriptors, which cross on purpose, see eventSet; and a fork in another
 // goroutine, which must not inherit them.
 func (p *process) execve(target handover.Target, args, env []string, h *handover.State, lastLook func() error) error {
 	report.Flush(flushBeforeExec)
 	execMu.Lock()
 	defer execMu.Unlock()
-	failed := make(chan error)
-	// In a goroutine of its own, whose thread adoptLeader can give up.
-	go func() { failed <- p.execveOnThread(target, args, env, h, lastLook) }()
-	return <-failed
+	return asLeader(func() error { return p.execveOnThread(target, args, env, h, lastLook) })
 }
 
 func (p *process) execveOnThread(target handover.Target, args, env []string, h *handover.State, lastLook func() error) error {
-	defer adoptLeader()()
 	// Forks wait for readers of ForkLock: no child inherits what is about to cross.
 	syscall.ForkLock.RLock()
 	defer syscall.ForkLock.RUnlock()

@@ -29,31 +29,33 @@ var parentDeathSignal = func() (sig int32) {
 	return sig
 }()
 
-// adoptLeader gives the calling thread, until restore is called, the first thread's
-// attributes that Linux keeps for each thread and that an exec would take from the
-// calling one: the parent-death signal, and the scheduling that renice(1), chrt(1),
-// ionice(1) and taskset(1) change for the first thread alone. What the kernel
-// doesn't allow stays as it is. If it does not allow a process without rights to undo a
-// change, as that of a nice value, the goroutine keeps the thread, which ends with it.
-func adoptLeader() (restore func()) {
+// asLeader calls f on a thread that has the first thread's attributes that Linux keeps for
+// each thread and that an exec takes from the calling one: the parent-death signal, and the
+// scheduling that renice(1), chrt(1), ionice(1) and taskset(1) change for the first thread
+// alone. What the kernel doesn't allow stays as it is. A thread that was given attributes
+// ends when f returns: a process without rights could not undo all of them, as a nice value.
+func asLeader(f func() error) error {
 	runtime.LockOSThread()
-	if unix.Gettid() == unix.Getpid() {
-		return runtime.UnlockOSThread
-	}
-	own := attributesOf(0)
+	defer runtime.UnlockOSThread()
 	leaders := attributesOf(unix.Getpid())
 	leaders.parentDeath = parentDeathSignal
-	leaders.apply()
-	return func() {
-		own.apply()
-		if attributesOf(0) == own {
-			runtime.UnlockOSThread()
-		}
+	if unix.Gettid() == unix.Getpid() || attributesOf(0) == leaders {
+		return f()
 	}
+	failed := make(chan error)
+	go func() {
+		runtime.LockOSThread()
+		if unix.Gettid() == unix.Getpid() {
+			defer runtime.UnlockOSThread()
+		}
+		leaders.apply()
+		failed <- f()
+	}()
+	return <-failed
 }
 
 // prestartThread has the runtime start the thread that it needs as soon as a goroutine is
-// locked to one, as by adoptLeader. That takes 100 us, and is not started before there
+// locked to one, as by asLeader. That takes 100 us, and is not started before there
 // is a sign of a new version: until then the process has no use for it.
 var prestartThread = sync.OnceFunc(func() {
 	runtime.LockOSThread()

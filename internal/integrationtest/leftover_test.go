@@ -98,6 +98,7 @@ func linesOf(d *daemontest.Daemon, name string, prefixes ...string) (lines []str
 // wantNothingLeft checks that the daemon is after f as it was before.
 func wantNothingLeft(d *daemontest.Daemon, f func()) {
 	d.T.Helper()
+	d.State() // its main has begun
 	var before [][]string
 	for _, l := range leftovers {
 		lines := l.look(d)
@@ -125,7 +126,7 @@ func wantNothingLeft(d *daemontest.Daemon, f func()) {
 func spoilPrevious(d *daemontest.Daemon) (mend func()) {
 	d.T.Helper()
 	for _, fd := range testprocess.Glob(d.T, "/proc/%d/fd/*", d.PID()) {
-		if target, _ := os.Readlink(fd); strings.HasPrefix(target, d.Path) {
+		if target, _ := os.Readlink(fd); target == d.Path+" (deleted)" {
 			chmod(d.T, fd, 0o644)
 			return func() { chmod(d.T, fd, 0o755) }
 		}
