@@ -60,7 +60,9 @@ var failing = map[string]func(argument string) string{
 	// lend-inheritable NAME lends the store a file that is not close-on-exec.
 	"lend-inheritable": func(name string) string {
 		fd, err := unix.Open(os.DevNull, unix.O_RDONLY, 0)
-		passing.Process.Lend(name, fd, nil, time.Now())
+		if err == nil {
+			err = passing.Process.Lend(name, fd, nil, time.Now())
+		}
 		return fmt.Sprint(err)
 	},
 	"environment": func(string) string { return strings.Join(os.Environ(), "\n") },

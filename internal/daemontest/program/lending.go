@@ -19,7 +19,9 @@ var lent []*os.File
 
 func lend(name string, f *os.File) {
 	lent = append(lent, f)
-	passing.Process.Lend(name, int(f.Fd()), nil, time.Now())
+	if err := passing.Process.Lend(name, int(f.Fd()), nil, time.Now()); err != nil {
+		panic(err)
+	}
 }
 
 // lending are the commands for connections that belong to the daemon.
