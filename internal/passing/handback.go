@@ -9,8 +9,8 @@ import (
 )
 
 // HandBack is [Store.HandOver] to the previous image, in a rollback. It gets what it has
-// handed over, but for what this image has taken, and what this image lends at that moment:
-// connections, which would be lost. What this image has passed on or set itself does not
+// handed over, but for what this image has taken, and the connections of this image at that
+// moment, which would be lost. What this image has passed on or set itself does not
 // cross: the previous image is to run as if there had been no other.
 func (s *Store) HandBack(h *handover.State, exec func() error) error {
 	s.mu.Lock()
@@ -29,51 +29,61 @@ func (c *content) handBack(h *handover.State) (release func()) {
 	for _, fd := range c.retired {
 		handed[fd.Int()] = true
 	}
-	var lent []*file
-	for _, f := range c.byDescriptor() {
-		switch {
-		case f.inherited:
+	var own []*file
+	for _, f := range c.byUse() {
+		if !f.inherited {
+			own = append(own, f)
+		}
+	}
+	for _, f := range c.files {
+		if f.inherited {
 			handed[f.fd.Int()] = true
-		case f.connection != nil:
-			lent = append(lent, f)
 		}
 	}
 	h.Numbers[handover.File] = slices.Sorted(maps.Keys(handed))
-	if len(lent) == 0 {
+	if len(own) == 0 {
 		return release
 	}
 	records, err := inheritedRecords(c.store.inherited)
 	if err == nil {
 		var n int
-		if n, release, err = h.MemoryFile(c.manifestBack(records, handed, lent)); err == nil {
+		if n, release, err = h.MemoryFile(manifestBack(records, handed, own)); err == nil {
 			h.Set(handover.Manifest, n)
 			h.Texts[handover.Content] = ""
-			for _, f := range lent {
+			for _, f := range own {
 				h.Numbers[handover.File] = append(h.Numbers[handover.File], f.fd.Int())
+				h.Expendable = append(h.Expendable, f.fd.Int())
 			}
 			slices.Sort(h.Numbers[handover.File])
+			slices.Reverse(h.Expendable)
 			return release
 		}
 	}
-	report.Warn("connections are not handed back to the previous version, and end", "connections", len(lent), "reason", err)
+	report.Warn("connections are not handed back to the previous version, and end", "connections", len(own), "reason", err)
 	return func() {}
 }
 
-// manifestBack returns the manifest of the files that were handed over and still are, and of
-// those that are lent. A number that was handed over, and closed since, may be that of a lent
-// file by now. A name that both have is that of the lent file: it has taken the place of the
-// other.
-func (c *content) manifestBack(records []record, handed map[int]bool, lent []*file) []byte {
+// manifestBack returns the manifest of what was handed over and not taken, and of this image's
+// own connections. A name that both have is that of the connection: it has taken the place of
+// the other file.
+func manifestBack(records []record, handed map[int]bool, own []*file) []byte {
+	gone := map[string]bool{}
+	for _, f := range own {
+		gone[f.name] = true
+	}
+	for _, r := range records {
+		if r.kind == manifestFile && !handed[r.fd()] {
+			gone[r.name] = true
+		}
+	}
 	b := []byte(manifestFormat)
 	for _, r := range records {
-		f := c.files[r.name]
-		replaced := f != nil && !f.inherited && f.connection != nil
-		if r.kind == manifestFile && (replaced || !handed[r.fd()]) {
-			continue
+		// A connection that was taken has a state, too.
+		if !gone[r.name] || r.kind != manifestFile && r.kind != manifestState {
+			b = appendRecord(b, r)
 		}
-		b = appendRecord(b, r)
 	}
-	for _, f := range lent {
+	for _, f := range own {
 		b = appendRecord(b, fileRecord(f.name, f.fd.Int()))
 		if f.state != nil {
 			b = appendRecord(b, record{manifestState, f.name, f.state})
