@@ -27,6 +27,7 @@ const (
 	addressEnv  = "AUTORESTART_TEST_ADDRESS"
 	certEnv     = "AUTORESTART_TEST_CERT"     // if set, TLS with certificate and key of this name
 	listenerEnv = "AUTORESTART_TEST_LISTENER" // "own": not of package sockets; "failing": rolled back; "unready": not ready
+	http2Env    = "AUTORESTART_TEST_HTTP2"    // if set, HTTP/2 without TLS, too
 )
 
 // ownListener hides the methods of the listener that it embeds.
@@ -39,6 +40,10 @@ func webMain() {
 	http.HandleFunc("/whole-echo", func(w http.ResponseWriter, r *http.Request) {
 		b, _ := io.ReadAll(r.Body)
 		w.Write(b)
+	})
+	http.HandleFunc("/begun", func(w http.ResponseWriter, r *http.Request) {
+		Say("begun", "")
+		io.Copy(w, r.Body)
 	})
 	http.HandleFunc("/generation", func(w http.ResponseWriter, r *http.Request) {
 		io.Copy(io.Discard, r.Body)
@@ -73,6 +78,11 @@ func webMain() {
 		os.Unsetenv(listenerEnv)
 	}
 	srv := new(http.Server)
+	if os.Getenv(http2Env) != "" {
+		srv.Protocols = new(http.Protocols)
+		srv.Protocols.SetHTTP1(true)
+		srv.Protocols.SetUnencryptedHTTP2(true)
+	}
 	go func() {
 		if cert := os.Getenv(certEnv); cert != "" {
 			panic(httpserve.ServeTLS(srv, ln, cert+".pem", cert+".key"))
