@@ -22,7 +22,8 @@ const (
 	preface       = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 	emptySettings = "\x00\x00\x00\x04\x00\x00\x00\x00\x00"
 
-	// headersBegin is a HEADERS frame without END_HEADERS.
+	// Two HEADERS frames, the second one without END_HEADERS.
+	getRoot      = "\x00\x00\x06\x01\x05\x00\x00\x00\x01\x82\x86\x84\x01\x01x"
 	headersBegin = "\x00\x00\x01\x01\x01\x00\x00\x00\x01\x82"
 )
 
@@ -190,4 +191,40 @@ func TestRestartWaitsForSlowBodies(t *testing.T) {
 			d.Want("ready")
 		})
 	}
+}
+
+// An idle HTTP/2 connection is shut down by GOAWAY, with TLS and without.
+func TestHTTP2ConnectionsGetGoAway(t *testing.T) {
+	for _, env := range []string{certEnv + "=" + writeCertificate(t), http2Env + "=1"} {
+		d, address := startWeb(t, env)
+		c := connect(t, address)
+		if strings.HasPrefix(env, certEnv) {
+			c = c.handshakeHTTP2()
+		}
+		c.startHTTP2().send(getRoot)
+		for _, flags := c.readFrame(); flags&1 == 0; _, flags = c.readFrame() { // END_STREAM
+		}
+		c.SetReadDeadline(time.Now().Add(20 * time.Millisecond)) // longer than HTTP/1.1 may be idle
+		if b, err := c.r.Peek(1); !errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Fatalf("read %q, %v after the response", b, err)
+		}
+		c.SetReadDeadline(time.Now().Add(Timeout))
+		d.Restart()
+		d.Want("ready")
+		for kind, _ := c.readFrame(); kind != 7; kind, _ = c.readFrame() {
+		}
+	}
+}
+
+// The next version does not accept parked connections from a listener that is wrapped, so
+// this one closes them.
+func TestIdleConnectionsOfWrappedListenerAreClosed(t *testing.T) {
+	d, address := startWeb(t, listenerEnv+"=own")
+	idle, fresh := connect(t, address), connect(t, address)
+	idle.send(askGeneration)
+	idle.want("0")
+	d.Ask("restart-off", "before")
+	idle.wantEnd()
+	fresh.wantEnd()
+	d.Ask("continue", "off")
 }
