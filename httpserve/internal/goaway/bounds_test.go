@@ -57,7 +57,7 @@ func TestOpenStreamsAreBounded(t *testing.T) {
 			var b []byte
 			largest, sent := 0, 0
 			for stream := uint32(1); sent < 100_000; stream += 2 {
-				b = appendFrame(b[:0], frameHeaders, 0x4, stream, "\x82\x87\x84\x01\x01x")
+				b = appendFrame(b[:0], frameHeaders, flagEndHeaders, stream, "\x82\x87\x84\x01\x01x")
 				if _, err := w.Write(b); err != nil {
 					break
 				}
@@ -78,7 +78,7 @@ func FuzzFrames(f *testing.F) {
 	settings := appendFrame(nil, frameSettings, 0, 0, "")
 	var many []byte
 	for stream := uint32(1); stream < 200; stream += 2 {
-		many = appendFrame(many, frameHeaders, 0x4, stream, "")
+		many = appendFrame(many, frameHeaders, flagEndHeaders, stream, "")
 	}
 	f.Add(many, settings, 100)
 	f.Add(many, appendGoAway(settings, 7), 9)

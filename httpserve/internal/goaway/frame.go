@@ -4,17 +4,19 @@ import "encoding/binary"
 
 // Frames, as in RFC 9113, sections 4.1 and 6.
 const (
-	frameData        = 0x0
-	frameHeaders     = 0x1
-	frameReset       = 0x3
-	frameSettings    = 0x4
-	framePushPromise = 0x5
-	framePing        = 0x6
-	frameGoAway      = 0x7
+	frameData         = 0x0
+	frameHeaders      = 0x1
+	frameReset        = 0x3
+	frameSettings     = 0x4
+	framePushPromise  = 0x5
+	framePing         = 0x6
+	frameGoAway       = 0x7
+	frameContinuation = 0x9
 
-	flagEndStream = 0x1 // of data and headers
-	flagAck       = 0x1 // of settings and ping
-	flagPadded    = 0x8
+	flagEndStream  = 0x1 // of data and headers
+	flagAck        = 0x1 // of settings and ping
+	flagEndHeaders = 0x4
+	flagPadded     = 0x8
 
 	headerLen = 9
 	pingLen   = 8

@@ -32,14 +32,18 @@ func scan(s *frameScanner, p []byte, n int) (frames []frame) {
 func TestScanner(t *testing.T) {
 	var b []byte
 	b = appendFrame(b, frameSettings, 0, 0, "")
-	b = appendFrame(b, frameHeaders, flagEndStream, 5, "abc")
+	b = appendFrame(b, frameHeaders, flagEndStream|flagEndHeaders, 5, "abc")
 	b = appendFrame(b, frameData, 0, maxStream, "0123456789")
+	b = appendFrame(b, framePushPromise, 0, 5, "\x00\x00\x00\x02a")
+	b = appendFrame(b, frameContinuation, 0, 5, "0123456789")
+	b = appendFrame(b, frameContinuation, flagEndHeaders, 5, "")
 	b = appendFrame(b, framePing, flagAck, 1<<31, "01234567") // the highest bit is reserved
 	b = appendFrame(b, frameGoAway, 0, 0, "\xff\xff\xff\xff\x00\x00\x00\x00")
 	want := []frame{
 		{kind: frameSettings},
-		{kind: frameHeaders, flags: flagEndStream, stream: 5, head: [8]byte{'a', 'b', 'c'}},
+		{kind: frameHeaders, flags: flagEndStream | flagEndHeaders, stream: 5, head: [8]byte{'a', 'b', 'c'}},
 		{kind: frameData, stream: maxStream, head: [8]byte([]byte("01234567"))},
+		{kind: framePushPromise, flags: flagEndHeaders, stream: 5, head: [8]byte{0, 0, 0, 2, 'a'}},
 		{kind: framePing, flags: flagAck, head: [8]byte([]byte("01234567"))},
 		{kind: frameGoAway, head: [8]byte{255, 255, 255, 255}},
 	}

@@ -119,7 +119,7 @@ func TestTimeoutsOfServerApply(t *testing.T) {
 
 		w = dial(t, serve(t, &http.Server{ReadTimeout: srv.ReadTimeout, Handler: srv.Handler}, g))
 		w.exchangeSettings()
-		w.send(appendFrame(nil, frameHeaders, 0x4, 1, "\x83\x87\x84\x01\x01x"))
+		w.send(appendFrame(nil, frameHeaders, flagEndHeaders, 1, "\x83\x87\x84\x01\x01x"))
 		w.wantResponse(1) // ReadTimeout
 	}
 }

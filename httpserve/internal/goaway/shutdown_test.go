@@ -10,12 +10,12 @@ var events = map[string]func(*shutdownState){
 	"settings":  func(w *shutdownState) { w.sent(appendFrame(nil, frameSettings, 0, 0, "")) },
 	"shut down": func(w *shutdownState) { w.requested = true },
 
-	"open 1":    receive(frameHeaders, 0, 1, "x"),
-	"request 1": receive(frameHeaders, flagEndStream, 1, "x"),
-	"request 3": receive(frameHeaders, flagEndStream, 3, "x"),
+	"open 1":    receive(frameHeaders, flagEndHeaders, 1, "x"),
+	"request 1": receive(frameHeaders, flagEndStream|flagEndHeaders, 1, "x"),
+	"request 3": receive(frameHeaders, flagEndStream|flagEndHeaders, 3, "x"),
 	"body 1":    receive(frameData, 0, 1, "x"),
 	"end 1":     receive(frameData, flagEndStream, 1, "x"),
-	"trailer 1": receive(frameHeaders, flagEndStream, 1, "x"),
+	"trailer 1": receive(frameHeaders, flagEndStream|flagEndHeaders, 1, "x"),
 	"cancel 1":  receive(frameReset, 0, 1, "xxxx"),
 	"pong": func(w *shutdownState) {
 		p := w.pingPayload()
@@ -23,13 +23,21 @@ var events = map[string]func(*shutdownState){
 	},
 	"begin frame": func(w *shutdownState) { w.received([]byte{0, 0, 1}) },
 
-	"headers 1":    send(frameHeaders, 0, 1, "x"),
-	"response 1":   send(frameHeaders, flagEndStream, 1, "x"),
-	"response 3":   send(frameHeaders, flagEndStream, 3, "x"),
+	// A header block in three frames.
+	"begin request 1":    receive(frameHeaders, flagEndStream, 1, "x"),
+	"continue request 1": receive(frameContinuation, 0, 1, "x"),
+	"end request 1":      receive(frameContinuation, flagEndHeaders, 1, "x"),
+	"begin headers 1":    send(frameHeaders, 0, 1, "x"),
+	"continue headers 1": send(frameContinuation, 0, 1, "x"),
+	"end headers 1":      send(frameContinuation, flagEndHeaders, 1, "x"),
+
+	"headers 1":    send(frameHeaders, flagEndHeaders, 1, "x"),
+	"response 1":   send(frameHeaders, flagEndStream|flagEndHeaders, 1, "x"),
+	"response 3":   send(frameHeaders, flagEndStream|flagEndHeaders, 3, "x"),
 	"data 1":       send(frameData, flagEndStream, 1, "x"),
 	"reset 1":      send(frameReset, 0, 1, "xxxx"),
-	"push 2":       send(framePushPromise, 0, 1, "\x00\x00\x00\x02"),
-	"pushed 2":     send(frameHeaders, 0, 2, "x"),
+	"push 2":       send(framePushPromise, flagEndHeaders, 1, "\x00\x00\x00\x02"),
+	"pushed 2":     send(frameHeaders, flagEndHeaders, 2, "x"),
 	"data 2":       send(frameData, flagEndStream, 2, "x"),
 	"half data":    func(w *shutdownState) { w.sent(appendFrame(nil, frameData, 0, 1, "xy")[:10]) },
 	"rest of data": func(w *shutdownState) { w.sent([]byte("y")) },
@@ -74,6 +82,11 @@ func TestShutdownState(t *testing.T) {
 		{"within a frame", []string{"settings", "request 1", "half data", "shut down"}, "", false},
 		{"after it", []string{"settings", "request 1", "half data", "shut down", "rest of data"}, "goaway", false},
 		{"a frame begun by the client", []string{"settings", "shut down", "begin frame"}, "goaway ping", false},
+
+		{"a header begun by the client", []string{"settings", "shut down", "begin request 1", "continue request 1"}, "goaway ping", false},
+		{"and ended", []string{"settings", "shut down", "begin request 1", "continue request 1", "end request 1", "response 1"}, "goaway ping ping", true},
+		{"within a header", []string{"settings", "request 1", "begin headers 1", "shut down", "continue headers 1"}, "", false},
+		{"after the header", []string{"settings", "request 1", "begin headers 1", "shut down", "continue headers 1", "end headers 1"}, "goaway", false},
 
 		{"a push", []string{"settings", "request 1", "push 2", "response 1", "shut down"}, "goaway", false},
 		{"pushed", []string{"settings", "request 1", "push 2", "response 1", "shut down", "pushed 2", "data 2"}, "goaway ping", true},
@@ -124,7 +137,7 @@ func names(frames []frame) (s string) {
 // An answer counts if it is to the last PING and no stream was opened after it.
 func TestPingAnswerCountsOnlyIfLast(t *testing.T) {
 	answer := func(p [pingLen]byte) []byte { return appendFrame(nil, framePing, flagAck, 0, string(p[:])) }
-	open := appendFrame(nil, frameHeaders, flagEndStream, 1, "x")
+	open := appendFrame(nil, frameHeaders, flagEndStream|flagEndHeaders, 1, "x")
 	pinged := func() *shutdownState {
 		w := &shutdownState{requested: true, settingsSent: true}
 		w.takePending()
@@ -181,16 +194,20 @@ func FuzzInsertedBetweenFrames(f *testing.F) {
 	b = appendFrame(b, frameHeaders, 0, 1, "abc")
 	b = appendFrame(b, frameData, flagEndStream, 1, "0123456789")
 	f.Add(b, 7, 0)
+	f.Add(appendFrame(b, frameContinuation, flagEndHeaders, 1, "x"), 7, 0)
 	f.Add(b, 100, 1)
 	f.Add(appendGoAway(b, 1), 20, 2)
 	f.Fuzz(func(t *testing.T, p []byte, n, writes int) {
 		if n <= 0 {
 			return
 		}
-		ends := map[int]bool{0: true}
+		ends := map[int]bool{0: true} // but those within a header block
+		block := false
 		for at := 0; at+headerLen <= len(p); {
+			kind, flags := p[at+3], p[at+4]
 			at += headerLen + int(p[at])<<16 + int(p[at+1])<<8 + int(p[at+2])
-			ends[at] = true
+			block = flags&flagEndHeaders == 0 && (kind == frameHeaders || kind == framePushPromise || block && kind == frameContinuation)
+			ends[at] = !block
 		}
 		var w shutdownState
 		at, goAways := 0, 0

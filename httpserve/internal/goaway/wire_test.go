@@ -61,7 +61,7 @@ func (w *wire) get(stream uint32, path string) {
 	w.Helper()
 	// GET, https and the path, by the static table of HPACK.
 	block := "\x82\x87\x04" + string(rune(len(path))) + path + "\x01\x01x"
-	w.send(appendFrame(nil, frameHeaders, flagEndStream|0x4, stream, block))
+	w.send(appendFrame(nil, frameHeaders, flagEndStream|flagEndHeaders, stream, block))
 }
 
 // A packet is a frame with its payload.
