@@ -6,6 +6,11 @@ import "time"
 // the stream.
 const settleTime = 10 * time.Millisecond
 
+// incompleteTimeout is for a client that has sent the beginning of a frame or of a header
+// block, and for one that does not read what is sent to it. It runs from the beginning of
+// the shutdown.
+const incompleteTimeout = 500 * time.Millisecond
+
 // closeAfter calls closeIfIdle after d, instead of at the time that was set before. c.mu
 // is locked.
 func (c *conn) closeAfter(d time.Duration) {
@@ -17,15 +22,20 @@ func (c *conn) closeAfter(d time.Duration) {
 	c.closeTimer.Reset(d)
 }
 
-// closeIfIdle closes the connection if no stream is open and nothing is being transmitted.
+// closeIfIdle closes the connection if no stream is open and nothing is being transmitted,
+// or will be in time.
 func (c *conn) closeIfIdle() {
 	unread := c.group.Unread != nil && c.group.Unread(c.transport)
 	notWriting := c.writing.TryLock()
 	if notWriting {
 		defer c.writing.Unlock()
 	}
-	last, ok := c.decideToClose(notWriting && !unread)
+	last, ok := c.decideToClose(notWriting, unread)
 	if !ok {
+		return
+	}
+	if !notWriting {
+		c.transport.Close()
 		return
 	}
 	// If a stream has arrived after all, this GOAWAY tells the client that it was not
@@ -39,18 +49,36 @@ func (c *conn) closeIfIdle() {
 
 // decideToClose reports whether to close the connection. The server gets no data after
 // that; last is the last stream that it has got.
-func (c *conn) decideToClose(quiet bool) (last uint32, ok bool) {
+func (c *conn) decideToClose(notWriting, unread bool) (last uint32, ok bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	now := time.Now()
+	late := !now.Before(c.latest)
+	s := &c.state
 	switch {
-	case time.Now().Before(c.earliest):
+	case s.closed:
+		return 0, false
+	case now.Before(c.earliest):
 		return 0, false // closeAfter was called after the timer had expired
-	case !c.state.isIdle():
-		return 0, false // the PING after the last stream calls closeAfter
-	case !quiet || !c.state.betweenFrames():
+	case !s.none():
+		c.closeAfter(incompleteTimeout) // the PING after the last stream sets another time
+		return 0, false
+	case unread,
+		notWriting && !(s.isIdle() && s.out.betweenFrames()), // then frames are about to be written
+		!late && !(notWriting && s.in.betweenFrames()):
 		c.closeAfter(settleTime)
 		return 0, false
 	}
+	s.closed = true
+	return s.last, true
+}
+
+// end is called when the server does not use the connection any more.
+func (c *conn) end() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	c.state.closed = true
-	return c.state.last, true
+	if c.closeTimer != nil {
+		c.closeTimer.Stop()
+	}
 }

@@ -101,6 +101,7 @@ func (g *Group) unencrypted(serve protocol) protocol {
 func (g *Group) serve(c *conn, serve func()) {
 	g.add(c)
 	defer g.remove(c)
+	defer c.end()
 	serve()
 }
 

@@ -29,6 +29,7 @@ type conn struct {
 	mu         sync.Mutex // protects what follows; locked after writing, and only shortly
 	state      shutdownState
 	earliest   time.Time   // time before which the connection is not closed
+	latest     time.Time   // time after which it is closed unless a stream is open; set by shutDown
 	closeTimer *time.Timer // runs closeIfIdle; nil until earliest is set
 }
 
@@ -138,9 +139,13 @@ func (c *conn) flushPending() {
 func (c *conn) shutDown() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	pending := c.state.hasPending()
+	if c.state.requested {
+		return
+	}
 	c.state.requested = true
-	if !pending && c.state.hasPending() {
+	c.latest = time.Now().Add(incompleteTimeout)
+	c.closeAfter(incompleteTimeout)
+	if c.state.hasPending() {
 		go c.flushPending()
 	}
 }

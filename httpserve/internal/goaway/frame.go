@@ -24,7 +24,8 @@ const (
 	maxStream = 1<<31 - 1
 )
 
-// A frame is what this package needs of an HTTP/2 frame.
+// A frame is what this package needs of an HTTP/2 frame. The frames of a header block are one:
+// no other frame may come between them.
 type frame struct {
 	kind, flags byte
 	stream      uint32
@@ -32,6 +33,11 @@ type frame struct {
 }
 
 func (f *frame) has(flag byte) bool { return f.flags&flag != 0 }
+
+// isContinued reports whether the header block goes on in the next frame.
+func (f *frame) isContinued() bool {
+	return (f.kind == frameHeaders || f.kind == framePushPromise) && !f.has(flagEndHeaders)
+}
 
 // number returns the stream that a PUSH_PROMISE opens, or the last one that a GOAWAY
 // allows.
@@ -48,16 +54,25 @@ func (f *frame) number() uint32 {
 type frameScanner struct {
 	frame  frame // the current one, or the last one between two frames
 	header [headerLen]byte
-	seen   int // bytes of the frame so far, header included
-	size   int // bytes of the frame, known after its header
+	seen   int // bytes of the frame, or of its last part, so far, header included
+	size   int // all of these bytes, known after the header
 }
 
 // betweenFrames reports whether the bytes so far end with the end of a frame.
-func (s *frameScanner) betweenFrames() bool { return s.seen == 0 }
+func (s *frameScanner) betweenFrames() bool { return s.seen == 0 && !s.frame.isContinued() }
 
 // next takes bytes from p up to the end of the frame. It returns the bytes after that,
 // and whether the frame is complete. If so, it is in s.frame.
 func (s *frameScanner) next(p []byte) (rest []byte, complete bool) {
+	for {
+		if p, complete = s.nextPart(p); !complete || !s.frame.isContinued() {
+			return p, complete
+		}
+	}
+}
+
+// nextPart is next, but that the parts of a header block count as frames.
+func (s *frameScanner) nextPart(p []byte) (rest []byte, complete bool) {
 	if s.seen < headerLen {
 		n := copy(s.header[s.seen:], p)
 		p = p[n:]
@@ -67,7 +82,7 @@ func (s *frameScanner) next(p []byte) (rest []byte, complete bool) {
 		}
 		s.begin()
 	}
-	if at := s.seen - headerLen; at < pingLen {
+	if at := s.seen - headerLen; at < pingLen && s.header[3] == s.frame.kind {
 		copy(s.frame.head[at:], p[:min(len(p), s.size-s.seen)])
 	}
 	n := min(len(p), s.size-s.seen)
@@ -82,6 +97,10 @@ func (s *frameScanner) next(p []byte) (rest []byte, complete bool) {
 func (s *frameScanner) begin() {
 	h := &s.header
 	s.size = headerLen + int(h[0])<<16 + int(h[1])<<8 + int(h[2])
+	if s.frame.isContinued() && h[3] == frameContinuation {
+		s.frame.flags |= h[4] & flagEndHeaders
+		return
+	}
 	s.frame = frame{kind: h[3], flags: h[4], stream: binary.BigEndian.Uint32(h[5:]) & maxStream}
 }
 

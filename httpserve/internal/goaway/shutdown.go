@@ -102,6 +102,3 @@ func (s *shutdownState) pingPayload() (p [pingLen]byte) {
 
 // isIdle reports whether no stream is open and none was since the last PING.
 func (s *shutdownState) isIdle() bool { return s.goAwaySent && s.pinged && s.none() }
-
-// betweenFrames reports whether both directions are between two frames.
-func (s *shutdownState) betweenFrames() bool { return s.in.betweenFrames() && s.out.betweenFrames() }

@@ -110,7 +110,7 @@ func TestShutdownState(t *testing.T) {
 			if got := names(sent); got != test.sent {
 				t.Errorf("inserted %q, want %q", got, test.sent)
 			}
-			if got := w.isIdle() && w.betweenFrames(); got != test.idle {
+			if got := w.isIdle() && w.in.betweenFrames() && w.out.betweenFrames(); got != test.idle {
 				t.Errorf("idle: %v, want %v", got, test.idle)
 			}
 		})

@@ -310,27 +310,71 @@ func TestServerGetsNothingAfterDecisionToClose(t *testing.T) {
 	c := &conn{Conn: there, transport: there, group: &Group{}}
 	c.sent(appendFrame(nil, frameSettings, 0, 0, ""))
 	c.state.requested = true
+	c.latest = time.Now().Add(time.Hour)
 	c.takePending()
-	if _, ok := c.decideToClose(true); ok {
+	if _, ok := c.decideToClose(true, false); ok {
 		t.Error("decided before its time")
 	}
 	c.earliest = time.Time{}
-	if _, ok := c.decideToClose(false); ok || c.earliest.IsZero() {
+	if _, ok := c.decideToClose(true, true); ok || c.earliest.IsZero() {
 		t.Error("decided with unread data, or did not set a new time")
+	}
+	c.earliest = time.Time{}
+	if _, ok := c.decideToClose(false, false); ok || c.earliest.IsZero() {
+		t.Error("decided during a write, or did not set a new time")
 	}
 	frame := appendFrame(nil, frameWindowUpdate, 0, 0, "\x00\x00\x00\x01")
 	c.received(frame[:10])
 	c.earliest = time.Time{}
-	if _, ok := c.decideToClose(true); ok || c.earliest.IsZero() {
+	if _, ok := c.decideToClose(true, false); ok || c.earliest.IsZero() {
 		t.Error("decided within a frame, or did not set a new time")
 	}
 	c.received(frame[10:])
 	c.earliest = time.Time{}
-	if last, ok := c.decideToClose(true); !ok || last != 0 {
+	if last, ok := c.decideToClose(true, false); !ok || last != 0 {
 		t.Errorf("%d, %v", last, ok)
 	}
 	go here.Write(appendFrame(nil, frameHeaders, flagEndStream, 1, "x"))
 	if n, err := c.Read(make([]byte, 100)); n != 0 || !errors.Is(err, net.ErrClosed) {
 		t.Errorf("the server reads %d bytes, %v", n, err)
+	}
+}
+
+// A client that stops within a frame, or does not read, has incompleteTimeout.
+func TestDecisionToCloseIsNotPutOffForIdlers(t *testing.T) {
+	settings := appendFrame(nil, frameSettings, 0, 0, "")
+	half := appendFrame(nil, frameHeaders, 0, 1, "x")
+	for name, test := range map[string]struct {
+		received, sent     []byte
+		notWriting, unread bool
+		late               bool // is it closed after incompleteTimeout
+	}{
+		"half a frame":         {received: half[:5], sent: settings, notWriting: true, late: true},
+		"half a header":        {received: half, sent: settings, notWriting: true, late: true},
+		"blocked write":        {sent: append(settings, half[:5]...), late: true},
+		"write under way":      {sent: append(settings, half[:5]...), notWriting: true},
+		"unread data":          {sent: settings, notWriting: true, unread: true},
+		"open stream":          {received: appendFrame(nil, frameHeaders, flagEndHeaders, 1, "x"), sent: settings, notWriting: true},
+		"open stream, blocked": {received: appendFrame(nil, frameHeaders, flagEndHeaders, 1, "x"), sent: settings},
+	} {
+		for _, late := range []bool{false, true} {
+			c := &conn{group: &Group{}}
+			c.received(test.received)
+			c.sent(test.sent)
+			c.state.requested = true
+			c.takePending()
+			c.earliest, c.latest = time.Time{}, time.Now().Add(time.Hour)
+			if late {
+				c.latest = time.Time{}
+			}
+			last, ok := c.decideToClose(test.notWriting, test.unread)
+			if want := late && test.late; ok != want || last != 0 && ok {
+				t.Errorf("%s, late: %v: %v with last stream %d, want %v", name, late, ok, last, want)
+			}
+			if !ok && c.earliest.IsZero() {
+				t.Errorf("%s, late: %v: no new time", name, late)
+			}
+			c.end()
+		}
 	}
 }
