@@ -49,6 +49,10 @@ func webMain() {
 		io.Copy(io.Discard, r.Body)
 		fmt.Fprint(w, autorestart.Generation())
 	})
+	http.HandleFunc("/slow", func(w http.ResponseWriter, r *http.Request) {
+		time.Sleep(10 * time.Millisecond)
+		fmt.Fprint(w, autorestart.Generation())
+	})
 	http.HandleFunc("/events", func(w http.ResponseWriter, r *http.Request) {
 		fmt.Fprint(w, "begin\n")
 		http.NewResponseController(w).Flush()
