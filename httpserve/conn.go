@@ -2,6 +2,7 @@ package httpserve
 
 import (
 	"crypto/tls"
+	"io"
 	"net"
 	"net/http"
 	"sync"
@@ -17,15 +18,14 @@ type conn struct {
 	transport net.Conn      // Conn, or the connection below TLS
 	socket    httpconn.Conn // transport, if it is of package sockets; or nil
 	mayPark   bool          // between requests
-	inGroup   bool          // the group of package goaway closes the connection if it is HTTP/2
 
 	mu                sync.Mutex
 	state             http.ConnState
 	since             time.Time // when it got into that state
 	protocol          protocol
-	handshaking       bool // not known to have ended the handshake
-	awaitingHandshake bool // a goroutine finds out
-	closing           bool
+	handshaking       bool   // not known to have ended the handshake
+	awaitingHandshake bool   // a goroutine finds out
+	closing           bool   // no further request is served
 	changed           func() // reports that handshaking may have changed
 }
 
@@ -37,8 +37,8 @@ const (
 	http2
 )
 
-func newConn(nc net.Conn, mayPark, inGroup bool, changed func()) *conn {
-	c := &conn{Conn: nc, transport: nc, inGroup: inGroup, since: time.Now(), changed: changed}
+func newConn(nc net.Conn, mayPark bool, changed func()) *conn {
+	c := &conn{Conn: nc, transport: nc, since: time.Now(), changed: changed}
 	if t, ok := nc.(*tls.Conn); ok {
 		c.tls, c.transport, c.handshaking = t, t.NetConn(), true
 	}
@@ -68,23 +68,21 @@ func (c *conn) setState(state http.ConnState) {
 	}
 }
 
-// halfCloseIfHTTP2 makes Close of an HTTP/2 connection close the writing side only. A client
-// that is still sending can then read the last GOAWAY.
-func (c *conn) halfCloseIfHTTP2() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.protocol == http2 && c.socket != nil {
+// halfClose makes Close close the writing side only. A client that is still sending can
+// then read the last response or GOAWAY.
+func (c *conn) halfClose() {
+	if c.socket != nil {
 		c.socket.SetHalfClose()
 	}
 }
 
 // snapshot returns what the timeout of the connection depends on, in a restart that
-// began at drainStart.
-func (c *conn) snapshot(drainStart time.Time) snapshot {
+// began at drainStart. If the connection is grouped, package goaway closes it.
+func (c *conn) snapshot(drainStart time.Time, grouped bool) snapshot {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	s := snapshot{
-		exempt:      c.mayPark || c.inGroup && c.protocol == http2,
+		grouped:     grouped,
 		state:       c.state,
 		tls:         c.tls != nil,
 		protocol:    c.protocol,
@@ -93,6 +91,8 @@ func (c *conn) snapshot(drainStart time.Time) snapshot {
 		handshaking: c.handshaking,
 	}
 	if c.socket != nil {
+		s.mayCross = c.mayPark && c.socket.MayCross()
+		s.readsKnown = true
 		s.lastRead, s.started = c.socket.LastRead()
 	}
 	if s.started && c.state == http.StateNew && c.tls != nil && !c.awaitingHandshake {
@@ -113,20 +113,61 @@ func (c *conn) awaitHandshake() {
 	c.changed()
 }
 
-// closeIfAllRead closes the connection unless the kernel has unread data for it.
-func (c *conn) closeIfAllRead() (closed bool) {
+// timeoutAnswer is for a client that has sent the beginning of a request. The server has not
+// begun to serve the request, so the client may send it again on another connection.
+const timeoutAnswer = "HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+
+// answerTimeout limits how long timeoutAnswer takes.
+const answerTimeout = 100 * time.Millisecond
+
+// closeIfAllRead closes the connection unless it serves a request, or the kernel has unread
+// data for it. With answer, the client gets timeoutAnswer first.
+func (c *conn) closeIfAllRead(answer bool) (closed bool) {
 	if unread(c.transport) {
 		return false
 	}
 	c.mu.Lock()
-	first := !c.closing
-	c.closing = true
-	c.mu.Unlock()
-	if first {
-		if c.socket != nil {
-			c.socket.SetHalfClose()
-		}
-		go c.Close() // TLS sends an alert first, which may block
+	defer c.mu.Unlock()
+	if c.state == http.StateActive {
+		return false
+	}
+	if !c.closing {
+		c.closing = true
+		go c.close(answer) // may block; TLS sends an alert
 	}
 	return true
+}
+
+func (c *conn) close(answer bool) {
+	c.halfClose()
+	if answer {
+		c.SetWriteDeadline(time.Now().Add(answerTimeout))
+		io.WriteString(c, timeoutAnswer)
+	}
+	c.Close()
+}
+
+// isEndedByResponse reports whether the connection has to end with the response to the
+// present request, in a restart that began at drainStart. If it has read nothing since, the
+// request may have been sent together with others, and the server has those: it drops what it
+// has read beyond a request that ends the connection. Without a further request, the connection is
+// idle then, and soon closed.
+func (c *conn) isEndedByResponse(drainStart time.Time) bool {
+	if c.mayPark {
+		return false
+	}
+	if c.socket == nil {
+		return true
+	}
+	lastRead, _ := c.socket.LastRead()
+	return lastRead.After(drainStart)
+}
+
+// isClosing reports whether the connection is being closed. Then a request that has
+// arrived at the last moment must not be served: its client can't get the response, and may
+// send the request again.
+func (c *conn) isClosing() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.closing
 }

@@ -72,9 +72,12 @@ func (s *server) sweep(drainStart time.Time) time.Duration {
 	next := noTimeout
 	for _, v := range s.conns.Range {
 		c := v.(*conn)
-		c.halfCloseIfHTTP2()
-		timeout := c.snapshot(drainStart).timeout(time.Now())
-		if timeout == 0 && !c.closeIfAllRead() {
+		grouped := s.http2.Has(c.Conn)
+		if grouped {
+			c.halfClose()
+		}
+		timeout, answer := c.snapshot(drainStart, grouped).timeout(time.Now())
+		if timeout == 0 && !c.closeIfAllRead(answer) {
 			timeout = unreadDelay
 		}
 		if timeout > 0 {

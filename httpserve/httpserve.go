@@ -87,9 +87,9 @@ func addrOrDefault(addr, def string) string {
 // Serve is like [http.Server.Serve]: it closes the listener and returns the error of
 // http.Server.Serve. Shutdown and Close of srv work as usual.
 //
-// The first call for a server replaces its fields Handler, ConnState and ConnContext by
-// functions that call the original ones, and sets TLSNextProto if it is nil. Set the
-// fields before that call, and don't change them afterwards.
+// The first call for a server replaces its fields Handler, ConnState, ConnContext and
+// BaseContext by functions that call the original ones, and sets TLSNextProto if it is nil.
+// Set the fields before that call, and don't change them afterwards.
 func Serve(srv *http.Server, ln net.Listener) error {
 	defer ln.Close()
 	s, err := attach(srv, false)

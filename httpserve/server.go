@@ -11,6 +11,7 @@ import (
 
 	"github.com/autorestart-go/autorestart"
 	"github.com/autorestart-go/autorestart/httpserve/internal/goaway"
+	"github.com/autorestart-go/autorestart/internal/httpconn"
 )
 
 // A server is the handler of an [http.Server], in place of the original one. It knows
@@ -51,11 +52,13 @@ func attach(srv *http.Server, overTLS bool) (*server, error) {
 		s.handler = http.DefaultServeMux
 	}
 	s.http2.PingTimeout, s.http2.Unread = pingTimeout, unread
-	connContext := srv.ConnContext
-	srv.Handler, srv.ConnState, srv.ConnContext = s, s.stateChanged, s.connContext(srv)
+	connContext, baseContext := srv.ConnContext, srv.BaseContext
+	srv.Handler, srv.ConnState = s, s.stateChanged
+	srv.ConnContext, srv.BaseContext = s.connContext(srv), s.baseContext(srv)
 	err := s.http2.Configure(srv, overTLS)
 	if err != nil && !errors.Is(err, errors.ErrUnsupported) {
-		srv.Handler, srv.ConnState, srv.ConnContext = s.handler, s.connState, connContext
+		srv.Handler, srv.ConnState = s.handler, s.connState
+		srv.ConnContext, srv.BaseContext = connContext, baseContext
 		return nil, err
 	}
 	s.grouped = err == nil && srv.TLSNextProto["h2"] != nil
@@ -89,17 +92,35 @@ func (s *server) startServing() (stop func()) {
 	}
 }
 
-// connKey is the key of a [*conn] in the context of its requests.
-type connKey struct{}
+// The keys of what the context of a request has for this package.
+type (
+	connKey     struct{} // its [*conn]
+	listenerKey struct{} // whether the listener is one of package sockets
+)
+
+// baseContext returns the new BaseContext of srv.
+func (s *server) baseContext(srv *http.Server) func(net.Listener) context.Context {
+	original := srv.BaseContext
+	return func(ln net.Listener) context.Context {
+		ctx := context.Background()
+		if original != nil {
+			ctx = original(ln)
+		}
+		_, own := ln.(httpconn.Listener)
+		return context.WithValue(ctx, listenerKey{}, own)
+	}
+}
 
 // connContext returns the new ConnContext of srv.
 func (s *server) connContext(srv *http.Server) func(context.Context, net.Conn) context.Context {
 	original := srv.ConnContext
 	// A client may begin with HTTP/2 at once; its idle connection is not between requests
 	// of HTTP/1.1.
-	mayPark := srv.Protocols == nil || !srv.Protocols.UnencryptedHTTP2()
+	onlyHTTP1 := srv.Protocols == nil || !srv.Protocols.UnencryptedHTTP2()
 	return func(ctx context.Context, nc net.Conn) context.Context {
-		c := newConn(nc, mayPark, s.grouped, s.changed.broadcast)
+		// The next version does not accept parked connections from a wrapped listener.
+		own, _ := ctx.Value(listenerKey{}).(bool)
+		c := newConn(nc, own && onlyHTTP1, s.changed.broadcast)
 		s.conns.Store(nc, c)
 		ctx = context.WithValue(ctx, connKey{}, c)
 		if original != nil {
@@ -129,18 +150,24 @@ func (s *server) stateChanged(c net.Conn, state http.ConnState) {
 }
 
 func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if start := s.drainingSince.Load(); start != nil && !s.endsWithoutHeader(r, *start) {
+	c, _ := r.Context().Value(connKey{}).(*conn)
+	if c != nil && c.isClosing() {
+		panic(http.ErrAbortHandler)
+	}
+	if start := s.drainingSince.Load(); start != nil && s.endsConnection(r, c, *start) {
 		w.Header().Set("Connection", "close")
+		if c != nil {
+			c.halfClose()
+		}
 	}
 	s.handler.ServeHTTP(w, r)
 }
 
-// endsWithoutHeader reports whether a response during a restart needs no Connection:
-// close, because the connection will be parked or get a GOAWAY.
-func (s *server) endsWithoutHeader(r *http.Request, drainStart time.Time) bool {
+// endsConnection reports whether the response to r has to say Connection: close, in a restart
+// that began at drainStart. A connection that will be parked or get a GOAWAY needs no header.
+func (s *server) endsConnection(r *http.Request, c *conn, drainStart time.Time) bool {
 	if r.ProtoMajor == 2 {
-		return s.grouped // otherwise net/http sends a GOAWAY for the header
+		return !s.grouped // net/http sends a GOAWAY for the header
 	}
-	c, ok := r.Context().Value(connKey{}).(*conn)
-	return ok && c.mayPark && time.Since(drainStart) <= parkTimeout
+	return c == nil || c.isEndedByResponse(drainStart)
 }

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"slices"
 	"sync"
 	"testing"
@@ -100,5 +101,46 @@ func TestServeTLSClosesListenerOnError(t *testing.T) {
 		t.Errorf("the listener is still open: %v", err)
 	} else {
 		again.Close()
+	}
+}
+
+// Once a connection is being closed, no request on it is served any more, and none that is
+// served is cut off.
+func TestRequestIsServedOrConnectionClosed(t *testing.T) {
+	s := &server{handler: http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})}
+	serve := func(c *conn) (result any) {
+		defer func() { result = recover() }()
+		r := httptest.NewRequest("GET", "/", nil)
+		s.ServeHTTP(httptest.NewRecorder(), r.WithContext(context.WithValue(r.Context(), connKey{}, c)))
+		return nil
+	}
+	connected := func() (*conn, *bufio.Reader) {
+		here, there := net.Pipe()
+		t.Cleanup(func() { here.Close(); there.Close() })
+		return newConn(here, false, func() {}), bufio.NewReader(there)
+	}
+
+	c, client := connected()
+	if !c.closeIfAllRead(true) || !c.closeIfAllRead(true) {
+		t.Error("the connection is not closed")
+	}
+	c.setState(http.StateActive)
+	if got := serve(c); got != http.ErrAbortHandler {
+		t.Errorf("the handler was called, or the panic is %v", got)
+	}
+	if resp, err := http.ReadResponse(client, nil); err != nil || resp.StatusCode != http.StatusRequestTimeout || !resp.Close {
+		t.Errorf("%v, %v", resp, err)
+	}
+	if _, err := client.ReadByte(); err != io.EOF {
+		t.Errorf("%v, expected the end", err)
+	}
+
+	c, _ = connected()
+	c.setState(http.StateActive)
+	if c.closeIfAllRead(true) {
+		t.Error("the connection is closed while it serves a request")
+	}
+	if got := serve(c); got != nil {
+		t.Errorf("panic: %v", got)
 	}
 }

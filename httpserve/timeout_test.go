@@ -6,31 +6,84 @@ import (
 	"time"
 )
 
+// TestTimeout has the states that a connection can be in during a restart that began 100 ms
+// ago.
 func TestTimeout(t *testing.T) {
+	const ms = time.Millisecond
 	now := time.Now()
 	ago := func(ms int) time.Time { return now.Add(-time.Duration(ms) * time.Millisecond) }
+	// A connection of package sockets, of HTTP/1.1 unless something else is said.
+	fresh := func(since int) snapshot {
+		return snapshot{state: http.StateNew, since: ago(since), readsKnown: true}
+	}
+	idle := func(since int) snapshot {
+		return snapshot{state: http.StateIdle, protocol: http1, since: ago(since), readsKnown: true}
+	}
+	started := func(s snapshot, lastRead int) snapshot {
+		s.started, s.lastRead = true, ago(lastRead)
+		return s
+	}
+	with := func(s snapshot, change func(*snapshot)) snapshot {
+		change(&s)
+		return s
+	}
+	crosses := func(s *snapshot) { s.mayCross = true }
+	tls := func(s *snapshot) { s.tls = true }
+	handshake := func(s *snapshot) { s.tls, s.handshaking = true, true }
+	overHTTP2 := func(s *snapshot) { s.protocol = http2 }
+	grouped := func(s *snapshot) { s.protocol, s.grouped = http2, true }
+	unknown := func(s *snapshot) { s.readsKnown = false }
+	active := func(s *snapshot) { s.state = http.StateActive }
+	hijacked := func(s *snapshot) { s.state = http.StateHijacked }
+	later := func(s *snapshot) { s.drainStart = ago(600) } // 600 ms ago instead
 	for name, test := range map[string]struct {
 		snapshot
-		want time.Duration
+		want   time.Duration
+		answer bool
 	}{
-		"idle for long":                 {snapshot{state: http.StateIdle, protocol: http1, since: ago(1000)}, 0},
-		"just idle":                     {snapshot{state: http.StateIdle, protocol: http1, since: ago(3)}, 7 * time.Millisecond},
-		"idle, next request started":    {snapshot{state: http.StateIdle, protocol: http1, since: ago(1000), started: true, lastRead: ago(500)}, noTimeout},
-		"may be parked":                 {snapshot{state: http.StateIdle, protocol: http1, since: ago(1000), exempt: true}, noTimeout},
-		"active":                        {snapshot{state: http.StateActive, protocol: http1, since: ago(1000)}, noTimeout},
-		"active, HTTP/2":                {snapshot{state: http.StateActive, protocol: http2, since: ago(1000)}, noTimeout},
-		"HTTP/2, GOAWAY just sent":      {snapshot{state: http.StateIdle, protocol: http2, since: ago(1000), drainStart: ago(1)}, 9 * time.Millisecond},
-		"HTTP/2, GOAWAY, data since":    {snapshot{state: http.StateIdle, protocol: http2, since: ago(1000), drainStart: ago(50), lastRead: ago(2), started: true}, 8 * time.Millisecond},
-		"HTTP/2, GOAWAY, no data since": {snapshot{state: http.StateIdle, protocol: http2, since: ago(1000), drainStart: ago(50), lastRead: ago(20), started: true}, 0},
-		"new":                           {snapshot{state: http.StateNew, since: ago(10)}, 40 * time.Millisecond},
-		"new for long":                  {snapshot{state: http.StateNew, since: ago(100)}, 0},
-		"new, request started":          {snapshot{state: http.StateNew, since: ago(100), started: true, lastRead: ago(90)}, noTimeout},
-		"handshake":                     {snapshot{state: http.StateNew, tls: true, since: ago(400), started: true, lastRead: ago(300), handshaking: true}, 700 * time.Millisecond},
-		"handshake timed out":           {snapshot{state: http.StateNew, tls: true, since: ago(4000), started: true, lastRead: ago(3000), handshaking: true}, 0},
-		"handshake over":                {snapshot{state: http.StateNew, tls: true, since: ago(400), started: true, lastRead: ago(300)}, 0},
+		"may cross":                             {with(idle(1000), crosses), 400 * ms, false},
+		"may cross, later":                      {with(with(idle(1000), crosses), later), noTimeout, false},
+		"may cross, new":                        {with(with(fresh(1000), crosses), later), noTimeout, false},
+		"may cross with what was read":          {with(with(started(idle(1000), 5), crosses), later), noTimeout, false},
+		"HTTP/2, grouped":                       {with(idle(1000), grouped), noTimeout, false},
+		"HTTP/2, grouped, data":                 {with(started(idle(1000), 1), grouped), noTimeout, false},
+		"new":                                   {fresh(10), 40 * ms, false},
+		"new for long":                          {fresh(1000), 0, false},
+		"new, TLS":                              {with(fresh(10), handshake), 40 * ms, false},
+		"new, part of a request":                {started(fresh(1000), 900), 400 * ms, true},
+		"new, part of a request, later":         {with(started(fresh(1000), 900), later), 0, true},
+		"new, a byte now and then":              {with(started(fresh(1000), 0), later), 0, true},
+		"new in the restart, part of a request": {started(fresh(50), 40), 450 * ms, true},
+		"handshake":                             {with(started(fresh(1000), 900), handshake), 900 * ms, false},
+		"handshake, later":                      {with(with(started(fresh(1000), 900), handshake), later), 400 * ms, false},
+		"handshake, slow":                       {with(with(started(fresh(2000), 0), handshake), func(s *snapshot) { s.drainStart = ago(1000) }), 0, false},
+		"handshake over":                        {with(started(fresh(400), 300), tls), 0, false},
+		"handshake just over":                   {with(started(fresh(400), 20), tls), 30 * ms, false},
+		"handshake over, a byte now and then":   {with(with(started(fresh(1000), 0), tls), later), 0, false},
+		"just idle":                             {idle(3), 7 * ms, false},
+		"idle for long":                         {idle(1000), 0, false},
+		"idle, part of a request":               {started(idle(1000), 900), 400 * ms, true},
+		"idle, part of a request, later":        {with(started(idle(1000), 900), later), 0, true},
+		"idle, a byte now and then":             {with(started(idle(1000), 0), later), 0, true},
+		"idle after work, part of a request":    {with(started(idle(50), 60), later), 450 * ms, true},
+		"HTTP/2, just idle":                     {with(idle(3), overHTTP2), 7 * ms, false},
+		"HTTP/2, idle for long":                 {with(idle(1000), overHTTP2), 0, false},
+		"HTTP/2, data since":                    {with(started(idle(1000), 2), overHTTP2), 8 * ms, false},
+		"HTTP/2, no data since":                 {with(started(idle(1000), 20), overHTTP2), 0, false},
+		"HTTP/2, data now and then":             {with(with(started(idle(1000), 0), overHTTP2), later), 0, false},
+		"not known what was read":               {with(idle(1000), unknown), 0, false},
+		"not known what was read, just idle":    {with(idle(10), unknown), 40 * ms, false},
+		"not known what was read, new":          {with(fresh(10), unknown), 40 * ms, false},
+		"active":                                {with(started(idle(1000), 900), active), noTimeout, false},
+		"active, TLS":                           {with(with(with(started(idle(1000), 900), active), tls), later), noTimeout, false},
+		"active, HTTP/2":                        {with(with(started(idle(1000), 900), active), overHTTP2), noTimeout, false},
+		"hijacked":                              {with(started(idle(1000), 900), hijacked), noTimeout, false},
 	} {
-		if got := test.timeout(now); got != test.want {
-			t.Errorf("%s: %v, expected %v", name, got, test.want)
+		if test.drainStart.IsZero() {
+			test.drainStart = ago(100)
+		}
+		if got, answer := test.timeout(now); got != test.want || answer != test.answer {
+			t.Errorf("%s: %v, answer: %v; expected %v, %v", name, got, answer, test.want, test.answer)
 		}
 	}
 }

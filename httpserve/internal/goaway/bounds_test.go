@@ -18,7 +18,7 @@ func onlyConn(t *testing.T, g *Group) (c *conn) {
 	waitUntil(t, "a connection", func() bool { return g.Len() == 1 })
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	for c = range g.conns {
+	for _, c = range g.conns {
 	}
 	return c
 }

@@ -33,7 +33,7 @@ type Group struct {
 	Unread func(c net.Conn) bool
 
 	mu        sync.Mutex
-	conns     map[*conn]struct{}
+	conns     map[net.Conn]*conn // by the connection that the listener returned
 	goingAway bool
 }
 
@@ -48,7 +48,7 @@ func (g *Group) GoAway() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.goingAway = true
-	for c := range g.conns {
+	for _, c := range g.conns {
 		c.shutDown()
 	}
 }
@@ -68,13 +68,20 @@ func (g *Group) Len() int {
 	return len(g.conns)
 }
 
+// Has reports whether a connection, as the listener returned it, is in the group.
+func (g *Group) Has(c net.Conn) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.conns[c] != nil
+}
+
 func (g *Group) add(c *conn) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.conns == nil {
-		g.conns = make(map[*conn]struct{})
+		g.conns = make(map[net.Conn]*conn)
 	}
-	g.conns[c] = struct{}{}
+	g.conns[c.Conn] = c
 	if g.goingAway {
 		// A client that could not send its first request would only connect again.
 		time.AfterFunc(settleTime, c.shutDown)
@@ -84,7 +91,7 @@ func (g *Group) add(c *conn) {
 func (g *Group) remove(c *conn) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	delete(g.conns, c)
+	delete(g.conns, c.Conn)
 }
 
 // defaultPingTimeout is the time that net/http allows for a round trip before it closes a
