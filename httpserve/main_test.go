@@ -69,6 +69,17 @@ func webMain() {
 		<-autorestart.Draining()
 		io.WriteString(conn, "end\n")
 	})
+	http.HandleFunc("/restart", func(w http.ResponseWriter, r *http.Request) {
+		fmt.Fprint(w, new(autorestart.Restarter).Restart(context.Background()))
+	})
+	http.HandleFunc("/restart-later", func(w http.ResponseWriter, r *http.Request) {
+		go new(autorestart.Restarter).Restart(context.Background())
+		fmt.Fprint(w, "restarting")
+	})
+	http.HandleFunc("/restart-via-exec", func(w http.ResponseWriter, r *http.Request) {
+		autorestart.RestartViaExec()
+		fmt.Fprint(w, "restarting")
+	})
 	slog.SetDefault(slog.New(slog.NewTextHandler(os.Stderr, nil)))
 	ln := Must(sockets.Listen(os.Getenv(networkEnv), os.Getenv(addressEnv)))
 	address := ln.Addr()
