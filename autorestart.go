@@ -51,6 +51,7 @@ package autorestart
 import (
 	"context"
 	"os"
+	"sync"
 	"syscall"
 	"time"
 
@@ -100,8 +101,23 @@ func NotifyOnChange(usePolling bool) chan bool {
 // version or not, with the same PID, arguments, environment and working directory. It
 // does not return. While the exec fails, the program goes on running, the reason is
 // logged to standard error whenever it changes, and the exec is tried again.
+//
+// Called by an HTTP handler for which the restart has to wait, it returns, and restarts in
+// the background: the handler can answer its client.
 func RestartViaExec() {
 	logger := newStderrLogger()
+	if !calledByHandler() {
+		restartViaExec(logger)
+	}
+	logger.Warn("restarting in the background", "reason", ErrInHandler)
+	inBackground.Do(func() { go restartViaExec(logger) })
+}
+
+// inBackground begins the restart that handlers have asked for.
+var inBackground sync.Once
+
+// restartViaExec does not return.
+func restartViaExec(logger Logger) {
 	r := Restarter{Logger: logger}
 	retry := watch.NewRetry()
 	rejections := watch.RejectionLog{Logger: logger}

@@ -2,6 +2,9 @@ package autorestart
 
 import (
 	"context"
+	"errors"
+	"runtime"
+	"strings"
 	"time"
 
 	"github.com/autorestart-go/autorestart/internal/drain"
@@ -71,3 +74,41 @@ type nothingToDrain struct{}
 func (nothingToDrain) Times() (quiesced, drained time.Time) { return }
 func (nothingToDrain) Seal()                                {}
 func (nothingToDrain) Resume()                              {}
+
+// ErrInHandler is the error of [Restarter.Restart] if an HTTP handler of a program with
+// drainers calls it. The restart would wait for that handler.
+var ErrInHandler = errors.New("autorestart: Restart was called by an HTTP handler, and would wait for it: " +
+	"start a goroutine for it, with a context that outlives the request, and return")
+
+// handlerCallers are the functions that call handlers, in all supported releases of Go.
+var handlerCallers = [...]string{
+	"net/http.(*conn).serve",
+	"net/http.(*http2serverConn).runHandler",
+	"net/http/internal/http2.(*serverConn).runHandler", // since Go 1.27
+	"net/http.(*timeoutHandler).ServeHTTP",             // in a goroutine, for which it waits
+}
+
+// calledByHandler reports whether an HTTP handler runs on this goroutine and there is
+// something to drain.
+func calledByHandler() bool {
+	if drain.Process.Notifier() == nil {
+		return false
+	}
+	var pcs [32]uintptr
+	for skip := 1; ; skip += len(pcs) {
+		n := runtime.Callers(skip, pcs[:])
+		if n == 0 {
+			return false
+		}
+		frames := runtime.CallersFrames(pcs[:n])
+		for more := true; more; {
+			var frame runtime.Frame
+			frame, more = frames.Next()
+			for _, name := range handlerCallers {
+				if strings.HasPrefix(frame.Function, name) {
+					return true
+				}
+			}
+		}
+	}
+}

@@ -157,6 +157,7 @@ func newDrainedRetry() watch.Backoff { return watch.Backoff{First: time.Second, 
 // or the same. It returns only if that failed:
 //   - with a [*RejectedError] if the file can't be executed
 //   - with the error of BeforeExec
+//   - with [ErrInHandler], at once, if an HTTP handler calls it
 //   - with an [*os.PathError] if execve(2) failed; it wraps
 //     [errors.ErrUnsupported] on systems that have no such call.
 //
@@ -164,6 +165,9 @@ func newDrainedRetry() watch.Backoff { return watch.Backoff{First: time.Second, 
 // still being written, is followed by another attempt until ctx ends. The error then
 // wraps the cause of ctx and the last failure.
 func (r *Restarter) Restart(ctx context.Context) error {
+	if calledByHandler() {
+		return ErrInHandler
+	}
 	err := r.restart(ctx)
 	switch {
 	case ctx.Err() == nil:

@@ -57,8 +57,10 @@ func testOverBoth(t *testing.T, test func(t *testing.T, d *Daemon, get func(path
 // A handler that calls Restart would be waited for by that restart.
 func TestRestartInHandlerReturnsError(t *testing.T) {
 	testOverBoth(t, func(t *testing.T, d *Daemon, get func(string) string) {
-		if got := get("/restart"); !strings.Contains(got, "start a goroutine for it") {
-			t.Errorf("the error is %q", got)
+		for _, path := range []string{"/restart", "/restart-deep", "/restart-in-time"} {
+			if got := get(path); !strings.HasPrefix(got, "true") || !strings.Contains(got, "start a goroutine for it") {
+				t.Errorf("%s: the error is %q", path, got)
+			}
 		}
 		if got := get("/generation"); got != "0" {
 			t.Errorf("generation %s answers", got)

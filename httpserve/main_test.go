@@ -69,8 +69,22 @@ func webMain() {
 		<-autorestart.Draining()
 		io.WriteString(conn, "end\n")
 	})
-	http.HandleFunc("/restart", func(w http.ResponseWriter, r *http.Request) {
-		fmt.Fprint(w, new(autorestart.Restarter).Restart(context.Background()))
+	restart := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		err := new(autorestart.Restarter).Restart(context.Background())
+		fmt.Fprint(w, errors.Is(err, autorestart.ErrInHandler), err)
+	})
+	http.Handle("/restart", restart)
+	http.Handle("/restart-in-time", http.TimeoutHandler(restart, Timeout, ""))
+	http.HandleFunc("/restart-deep", func(w http.ResponseWriter, r *http.Request) {
+		var deep func(int)
+		deep = func(n int) {
+			if n > 0 {
+				deep(n - 1)
+				return
+			}
+			restart(w, r)
+		}
+		deep(1000)
 	})
 	http.HandleFunc("/restart-later", func(w http.ResponseWriter, r *http.Request) {
 		go new(autorestart.Restarter).Restart(context.Background())
