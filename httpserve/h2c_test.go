@@ -5,8 +5,10 @@ import (
 	"fmt"
 	"io"
 	"log"
+	"maps"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 
@@ -83,5 +85,64 @@ func TestHandlerThatHijacksHTTP2IsNotReached(t *testing.T) {
 	}
 	if n := strings.Count(logged.String(), "SetUnencryptedHTTP2"); n != 1 {
 		t.Errorf("logged %d times: %q", n, logged.String())
+	}
+}
+
+func TestIgnoreUpgradeToH2C(t *testing.T) {
+	type header = http.Header
+	for _, test := range []struct{ header, want http.Header }{
+		{header{"Accept": {"*/*"}}, header{"Accept": {"*/*"}}},
+		{header{"Upgrade": {"websocket"}, "Connection": {"Upgrade"}}, header{"Upgrade": {"websocket"}, "Connection": {"Upgrade"}}},
+		{header{"Upgrade": {"h2c"}, "Connection": {"Upgrade, HTTP2-Settings"}, "Http2-Settings": {""}}, header{}},
+		{header{"Upgrade": {"H2C"}, "Connection": {"upgrade", "http2-settings", "keep-alive"}}, header{"Connection": {"keep-alive"}}},
+		{header{"Upgrade": {"h2c, websocket"}, "Connection": {"Upgrade,HTTP2-Settings"}}, header{"Upgrade": {"websocket"}, "Connection": {"Upgrade"}}},
+		{header{"Upgrade": {"h2c"}}, header{}},
+	} {
+		got := test.header.Clone()
+		if ignoreUpgradeToH2C(got); !maps.EqualFunc(got, test.want, slices.Equal) {
+			t.Errorf("%q: %q, expected %q", test.header, got, test.want)
+		}
+	}
+}
+
+func TestIsH2C(t *testing.T) {
+	for path, want := range map[string]bool{
+		"golang.org/x/net/http2/h2c":                        true,
+		"example.com/app/vendor/golang.org/x/net/http2/h2c": true,
+		"golang.org/x/net/http2":                            false,
+		"example.com/golang.org/x/net/http2/h2c":            false,
+		"net/http":                                          false,
+		"":                                                  false,
+	} {
+		if got := isH2C(path); got != want {
+			t.Errorf("%s: %v", path, got)
+		}
+	}
+	for _, h := range []http.Handler{h2cHandler{}, &h2cHandler{}, http.DefaultServeMux, http.HandlerFunc(nil)} {
+		if err := (&server{handler: h}).checkHandler(); err != nil {
+			t.Errorf("%T: %v", h, err)
+		}
+	}
+}
+
+// A server that serves HTTP/2 without TLS itself leaves nothing for such a handler.
+func TestServerServesHTTP2InsteadOfHandler(t *testing.T) {
+	srv := &http.Server{Handler: h2cHandler{http.NotFoundHandler()}, Protocols: new(http.Protocols)}
+	srv.Protocols.SetHTTP1(true)
+	srv.Protocols.SetUnencryptedHTTP2(true)
+	address := serveFor(t, srv)
+	transport := &http.Transport{Protocols: new(http.Protocols)}
+	transport.Protocols.SetUnencryptedHTTP2(true)
+	defer transport.CloseIdleConnections()
+	resp, err := (&http.Client{Transport: transport}).Get("http://" + address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	if resp.ProtoMajor != 2 || resp.StatusCode != http.StatusNotFound {
+		t.Error(resp)
+	}
+	if resp, _ := exchange(t, address, upgradeToH2C); resp.StatusCode != http.StatusNotFound {
+		t.Error(resp)
 	}
 }

@@ -96,6 +96,9 @@ func Serve(srv *http.Server, ln net.Listener) error {
 	if err != nil {
 		return err
 	}
+	if err := s.checkHandler(); err != nil {
+		return err
+	}
 	defer s.startServing()()
 	if ln, ok := ln.(httpconn.Listener); ok {
 		ln.AcceptParked()

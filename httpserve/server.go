@@ -3,6 +3,7 @@ package httpserve
 import (
 	"context"
 	"errors"
+	"log"
 	"net"
 	"net/http"
 	"sync"
@@ -20,8 +21,12 @@ type server struct {
 	handler   http.Handler                   // the original one
 	connState func(net.Conn, http.ConnState) // likewise; may be nil
 
-	http2   goaway.Group
-	grouped bool // all HTTP/2 connections are in the group
+	errorLog *log.Logger // likewise
+
+	http2            goaway.Group
+	grouped          bool // all HTTP/2 connections are in the group
+	unencryptedHTTP2 bool // a client may begin with HTTP/2 without TLS
+	prefaceLogged    sync.Once
 
 	conns         sync.Map                  // net.Conn -> *conn
 	drainingSince atomic.Pointer[time.Time] // nil unless draining
@@ -47,10 +52,11 @@ func attach(srv *http.Server, overTLS bool) (*server, error) {
 	if s, ok := srv.Handler.(*server); ok {
 		return s, nil
 	}
-	s := &server{handler: srv.Handler, connState: srv.ConnState}
+	s := &server{handler: srv.Handler, connState: srv.ConnState, errorLog: srv.ErrorLog}
 	if s.handler == nil {
 		s.handler = http.DefaultServeMux
 	}
+	s.unencryptedHTTP2 = srv.Protocols != nil && srv.Protocols.UnencryptedHTTP2()
 	s.http2.PingTimeout, s.http2.Unread = pingTimeout, unread
 	connContext, baseContext := srv.ConnContext, srv.BaseContext
 	srv.Handler, srv.ConnState = s, s.stateChanged
@@ -114,13 +120,11 @@ func (s *server) baseContext(srv *http.Server) func(net.Listener) context.Contex
 // connContext returns the new ConnContext of srv.
 func (s *server) connContext(srv *http.Server) func(context.Context, net.Conn) context.Context {
 	original := srv.ConnContext
-	// A client may begin with HTTP/2 at once; its idle connection is not between requests
-	// of HTTP/1.1.
-	onlyHTTP1 := srv.Protocols == nil || !srv.Protocols.UnencryptedHTTP2()
 	return func(ctx context.Context, nc net.Conn) context.Context {
-		// The next version does not accept parked connections from a wrapped listener.
+		// The next version does not accept parked connections from a wrapped listener. An
+		// idle connection of HTTP/2 is not between requests of HTTP/1.1.
 		own, _ := ctx.Value(listenerKey{}).(bool)
-		c := newConn(nc, own && onlyHTTP1, s.changed.broadcast)
+		c := newConn(nc, own && !s.unencryptedHTTP2, s.changed.broadcast)
 		s.conns.Store(nc, c)
 		ctx = context.WithValue(ctx, connKey{}, c)
 		if original != nil {
@@ -154,6 +158,14 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if c != nil && c.isClosing() {
 		panic(http.ErrAbortHandler)
 	}
+	ignoreUpgradeToH2C(r.Header)
+	if isPreface(r) {
+		if c != nil {
+			c.halfClose() // the rest of the preface is unread
+		}
+		s.rejectPreface(w, r)
+		return
+	}
 	if start := s.drainingSince.Load(); start != nil && s.endsConnection(r, c, *start) {
 		w.Header().Set("Connection", "close")
 		if c != nil {
@@ -170,4 +182,13 @@ func (s *server) endsConnection(r *http.Request, c *conn, drainStart time.Time) 
 		return !s.grouped // net/http sends a GOAWAY for the header
 	}
 	return c == nil || c.isEndedByResponse(drainStart)
+}
+
+// logf logs where the http.Server logs.
+func (s *server) logf(format string, args ...any) {
+	logger := s.errorLog
+	if logger == nil {
+		logger = log.Default()
+	}
+	logger.Printf(format, args...)
 }
