@@ -45,6 +45,9 @@ var attaching sync.Mutex
 // pingTimeout is for HTTP/2 clients that don't answer after GOAWAY.
 const pingTimeout = 250 * time.Millisecond
 
+// configure is a variable for tests.
+var configure = (*goaway.Group).Configure
+
 // attach returns the server of srv. The first call makes it the handler of srv.
 func attach(srv *http.Server, overTLS bool) (*server, error) {
 	attaching.Lock()
@@ -61,7 +64,7 @@ func attach(srv *http.Server, overTLS bool) (*server, error) {
 	connContext, baseContext := srv.ConnContext, srv.BaseContext
 	srv.Handler, srv.ConnState = s, s.stateChanged
 	srv.ConnContext, srv.BaseContext = s.connContext(srv), s.baseContext(srv)
-	err := s.http2.Configure(srv, overTLS)
+	err := configure(&s.http2, srv, overTLS)
 	if err != nil && !errors.Is(err, errors.ErrUnsupported) {
 		srv.Handler, srv.ConnState = s.handler, s.connState
 		srv.ConnContext, srv.BaseContext = connContext, baseContext

@@ -3,15 +3,21 @@ package httpserve
 import (
 	"bufio"
 	"context"
+	"crypto/tls"
+	"errors"
 	"io"
+	"log"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/autorestart-go/autorestart/httpserve/internal/goaway"
+	"github.com/autorestart-go/autorestart/internal/testprocess"
 	"github.com/autorestart-go/autorestart/sockets"
 )
 
@@ -142,5 +148,40 @@ func TestRequestIsServedOrConnectionClosed(t *testing.T) {
 	}
 	if got := serve(c); got != nil {
 		t.Errorf("panic: %v", got)
+	}
+}
+
+// Where net/http is not as package goaway expects it, the server serves without that part.
+func TestServesWithoutGoAway(t *testing.T) {
+	identity := httptest.NewTLSServer(nil)
+	defer identity.Close()
+	defer func(original func(*goaway.Group, *http.Server, bool) error) { configure = original }(configure)
+	for _, err := range []error{errors.ErrUnsupported, errors.New("net/http is different")} {
+		configure = func(*goaway.Group, *http.Server, bool) error { return err }
+		var logged testprocess.Log
+		srv := &http.Server{
+			Handler:   http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, r.Proto) }),
+			TLSConfig: &tls.Config{Certificates: identity.TLS.Certificates},
+			ErrorLog:  log.New(&logged, "", 0),
+		}
+		ln := mustListen(t)
+		served := make(chan error)
+		go func() { served <- ServeTLS(srv, ln, "", "") }()
+		transport := &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, ForceAttemptHTTP2: true}
+		resp, getErr := (&http.Client{Transport: transport}).Get("https://" + ln.Addr().String())
+		if getErr != nil {
+			t.Errorf("%v: %v", err, getErr)
+		} else {
+			resp.Body.Close()
+			if resp.ProtoMajor != 2 {
+				t.Errorf("%v: %v", err, resp.Proto)
+			}
+		}
+		transport.CloseIdleConnections()
+		srv.Close()
+		<-served
+		if got := logged.String(); strings.Count(got, "GOAWAY") != 1 || !strings.Contains(got, err.Error()) {
+			t.Errorf("%v: logged %q", err, got)
+		}
 	}
 }
