@@ -19,17 +19,22 @@ const insteadOfH2C = "use http.Server.Protocols with SetUnencryptedHTTP2(true) i
 
 var errH2C = errors.New("httpserve: a restart would lose requests on hijacked connections: " + insteadOfH2C)
 
-// checkHandler returns an error if h is a handler of package h2c, unless the server serves
+// checkHandler returns an error if the handler of srv is of package h2c, unless srv serves
 // HTTP/2 without TLS itself.
-func (s *server) checkHandler() error {
-	t := reflect.TypeOf(s.handler)
-	if t.Kind() == reflect.Pointer {
+func checkHandler(srv *http.Server) error {
+	t := reflect.TypeOf(srv.Handler)
+	if t != nil && t.Kind() == reflect.Pointer {
 		t = t.Elem()
 	}
-	if !s.unencryptedHTTP2 && isH2C(t.PkgPath()) {
+	if t != nil && isH2C(t.PkgPath()) && !servesUnencryptedHTTP2(srv) {
 		return errH2C
 	}
 	return nil
+}
+
+// servesUnencryptedHTTP2 reports whether a client of srv may begin with HTTP/2 without TLS.
+func servesUnencryptedHTTP2(srv *http.Server) bool {
+	return srv.Protocols != nil && srv.Protocols.UnencryptedHTTP2()
 }
 
 // isH2C reports whether a package is h2c, be it vendored.

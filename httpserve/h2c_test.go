@@ -118,8 +118,8 @@ func TestIsH2C(t *testing.T) {
 			t.Errorf("%s: %v", path, got)
 		}
 	}
-	for _, h := range []http.Handler{h2cHandler{}, &h2cHandler{}, http.DefaultServeMux, http.HandlerFunc(nil)} {
-		if err := (&server{handler: h}).checkHandler(); err != nil {
+	for _, h := range []http.Handler{h2cHandler{}, &h2cHandler{}, http.DefaultServeMux, http.HandlerFunc(nil), nil} {
+		if err := checkHandler(&http.Server{Handler: h}); err != nil {
 			t.Errorf("%T: %v", h, err)
 		}
 	}

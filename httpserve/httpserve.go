@@ -92,13 +92,10 @@ func addrOrDefault(addr, def string) string {
 // Set the fields before that call, and don't change them afterwards.
 func Serve(srv *http.Server, ln net.Listener) error {
 	defer ln.Close()
-	s, err := attach(srv, false)
-	if err != nil {
+	if err := checkHandler(srv); err != nil {
 		return err
 	}
-	if err := s.checkHandler(); err != nil {
-		return err
-	}
+	s := attach(srv, false)
 	defer s.startServing()()
 	if ln, ok := ln.(httpconn.Listener); ok {
 		ln.AcceptParked()
@@ -110,10 +107,7 @@ func Serve(srv *http.Server, ln net.Listener) error {
 // case.
 func ServeTLS(srv *http.Server, ln net.Listener, certFile, keyFile string) error {
 	defer ln.Close()
-	s, err := attach(srv, true)
-	if err != nil {
-		return err
-	}
+	s := attach(srv, true)
 	defer s.startServing()()
 	return srv.ServeTLS(ln, certFile, keyFile)
 }

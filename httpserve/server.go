@@ -2,7 +2,6 @@ package httpserve
 
 import (
 	"context"
-	"errors"
 	"log"
 	"net"
 	"net/http"
@@ -25,7 +24,7 @@ type server struct {
 
 	http2            goaway.Group
 	grouped          bool // all HTTP/2 connections are in the group
-	unencryptedHTTP2 bool // a client may begin with HTTP/2 without TLS
+	unencryptedHTTP2 bool // see servesUnencryptedHTTP2
 	prefaceLogged    sync.Once
 
 	conns         sync.Map                  // net.Conn -> *conn
@@ -49,29 +48,27 @@ const pingTimeout = 250 * time.Millisecond
 var configure = (*goaway.Group).Configure
 
 // attach returns the server of srv. The first call makes it the handler of srv.
-func attach(srv *http.Server, overTLS bool) (*server, error) {
+func attach(srv *http.Server, overTLS bool) *server {
 	attaching.Lock()
 	defer attaching.Unlock()
 	if s, ok := srv.Handler.(*server); ok {
-		return s, nil
+		return s
 	}
 	s := &server{handler: srv.Handler, connState: srv.ConnState, errorLog: srv.ErrorLog}
 	if s.handler == nil {
 		s.handler = http.DefaultServeMux
 	}
-	s.unencryptedHTTP2 = srv.Protocols != nil && srv.Protocols.UnencryptedHTTP2()
+	s.unencryptedHTTP2 = servesUnencryptedHTTP2(srv)
 	s.http2.PingTimeout, s.http2.Unread = pingTimeout, unread
-	connContext, baseContext := srv.ConnContext, srv.BaseContext
 	srv.Handler, srv.ConnState = s, s.stateChanged
 	srv.ConnContext, srv.BaseContext = s.connContext(srv), s.baseContext(srv)
 	err := configure(&s.http2, srv, overTLS)
-	if err != nil && !errors.Is(err, errors.ErrUnsupported) {
-		srv.Handler, srv.ConnState = s.handler, s.connState
-		srv.ConnContext, srv.BaseContext = connContext, baseContext
-		return nil, err
+	if err != nil {
+		// If the server can't serve at all, it says so itself.
+		s.logf("httpserve: a restart closes HTTP/2 connections with one GOAWAY, which may lose requests: %v", err)
 	}
 	s.grouped = err == nil && srv.TLSNextProto["h2"] != nil
-	return s, nil
+	return s
 }
 
 // startServing registers the server as a drainer until the last call of Serve stops.
