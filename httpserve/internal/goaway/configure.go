@@ -1,19 +1,17 @@
 package goaway
 
 import (
+	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"io/fs"
-	"maps"
 	"net"
 	"net/http"
-	"slices"
 )
 
 // The keys of [http.Server.TLSNextProto]. The second one is no protocol of TLS. Its
 // function serves any connection from which the preface was read; it expects the
-// connection as the UnencryptedNetConn of a [tls.Conn]. Go has it since 1.24.
+// connection as the UnencryptedNetConn of a [tls.Conn].
 const (
 	encrypted   = "h2"
 	unencrypted = "unencrypted_http2"
@@ -25,54 +23,41 @@ type protocol = func(*http.Server, *tls.Conn, http.Handler)
 // overTLS is true for a server that serves by [http.Server.ServeTLS], and false for
 // [http.Server.Serve].
 //
-// Configure must be called once for a server, before it serves and after its ConnState
-// hook is set. It wraps the hook, so that the hook gets the connections that the listener
+// Configure must be called once for a server, before it serves and after its fields are
+// set. It wraps the ConnState hook, so that the hook gets the connections that the listener
 // has accepted.
 //
-// The error wraps [errors.ErrUnsupported] if srv has an HTTP/2 implementation that can't
-// be wrapped. Then srv serves as before.
+// If there is an error, srv is unchanged. The error wraps [errors.ErrUnsupported] if srv has
+// an HTTP/2 implementation that can't be wrapped.
 func (g *Group) Configure(srv *http.Server, overTLS bool) error {
-	if err := prepareHTTP2(srv, overTLS); err != nil {
+	t := newTwin(srv)
+	if err := t.prepareHTTP2(overTLS); err != nil {
 		return err
 	}
-	protocols := maps.Clone(srv.TLSNextProto)
-	serve := protocols[unencrypted]
-	if protocols[encrypted] != nil {
-		if serve == nil {
+	if t.TLSNextProto[encrypted] == nil {
+		return nil
+	}
+	serve := t.TLSNextProto[unencrypted]
+	if serve == nil {
+		if srv.TLSNextProto[encrypted] != nil {
 			return fmt.Errorf("the server's HTTP/2 serves TLS connections only: %w", errors.ErrUnsupported)
 		}
-		protocols[encrypted] = g.encrypted(serve)
+		if serve = t.serveFunc(); serve == nil {
+			return errors.New("net/http does not pass on the function that serves HTTP/2")
+		}
 	}
-	if serve != nil {
-		protocols[unencrypted] = g.unencrypted(serve)
+	if !servesPlain(serve) {
+		return errors.New("net/http does not serve HTTP/2 on the connection that it is given")
 	}
-	srv.TLSNextProto = protocols
 	if hook := srv.ConnState; hook != nil {
 		srv.ConnState = func(c net.Conn, state http.ConnState) { hook(accepted(c), state) }
 	}
+	t.ConnState = srv.ConnState
+	srv.TLSNextProto = t.TLSNextProto
+	srv.TLSNextProto[encrypted] = g.encrypted(serve)
+	srv.TLSNextProto[unencrypted] = g.unencrypted(serve)
+	srv.RegisterOnShutdown(func() { t.Shutdown(context.Background()) })
 	return nil
-}
-
-// prepareHTTP2 makes srv set up HTTP/2 by its own rules, as it does when it begins to serve. The
-// name of the certificate file is invalid, so srv gets no further than that.
-func prepareHTTP2(srv *http.Server, overTLS bool) error {
-	if !overTLS && !expectsHTTP2(srv) {
-		return nil
-	}
-	const noFile = "\x00"
-	err := srv.ServeTLS(noListener{}, noFile, noFile)
-	if e, ok := errors.AsType[*fs.PathError](err); ok && e.Path == noFile {
-		return nil
-	}
-	return err
-}
-
-// expectsHTTP2 is the rule of [http.Server.Serve], whose listener may return encrypted
-// connections.
-func expectsHTTP2(srv *http.Server) bool {
-	return srv.TLSConfig == nil ||
-		srv.Protocols != nil && srv.Protocols.UnencryptedHTTP2() ||
-		slices.Contains(srv.TLSConfig.NextProtos, encrypted)
 }
 
 func (g *Group) encrypted(serve protocol) protocol {
@@ -108,14 +93,11 @@ func (g *Group) serve(c *conn, serve func()) {
 type unencryptedConn interface{ UnencryptedNetConn() net.Conn }
 
 // plainConn has the form that the function for [unencrypted] takes.
-type plainConn struct {
-	net.Conn // nil: only UnencryptedNetConn may be called
-	plain    net.Conn
-}
+type plainConn struct{ net.Conn }
 
-func (c plainConn) UnencryptedNetConn() net.Conn { return c.plain }
+func (c plainConn) UnencryptedNetConn() net.Conn { return c.Conn }
 
-func wrapPlain(c net.Conn) *tls.Conn { return tls.Client(plainConn{plain: c}, nil) }
+func wrapPlain(c net.Conn) *tls.Conn { return tls.Client(plainConn{c}, nil) }
 
 // accepted returns the connection that net/http accepted, for c or a wrapper of it.
 func accepted(c net.Conn) net.Conn {
@@ -127,9 +109,3 @@ func accepted(c net.Conn) net.Conn {
 	}
 	return c
 }
-
-type noListener struct{}
-
-func (noListener) Accept() (net.Conn, error) { return nil, net.ErrClosed }
-func (noListener) Close() error              { return nil }
-func (noListener) Addr() net.Addr            { return &net.TCPAddr{} }

@@ -9,6 +9,7 @@ import (
 	"log"
 	"net"
 	"net/http"
+	"reflect"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -282,13 +283,44 @@ func TestConfigureFollowsRulesOfServer(t *testing.T) {
 			}
 		})
 	}
+}
 
-	srv := &http.Server{TLSNextProto: protocols{"h2": own}}
-	if err := new(Group).Configure(srv, true); !errors.Is(err, errors.ErrUnsupported) || len(srv.TLSNextProto) != 1 {
-		t.Errorf("another implementation of HTTP/2: %v, %v", err, srv.TLSNextProto)
+// A server that can't be changed as intended is left as it was.
+func TestConfigureWithErrorLeavesServerUnchanged(t *testing.T) {
+	own := func(*http.Server, *tls.Conn, http.Handler) {}
+	type protocols = map[string]func(*http.Server, *tls.Conn, http.Handler)
+	hook := func(net.Conn, http.ConnState) { t.Error("ConnState is called") }
+	for name, srv := range map[string]*http.Server{
+		"another implementation":           {TLSNextProto: protocols{"h2": own}},
+		"one that ignores its connections": {TLSNextProto: protocols{"h2": own, "unencrypted_http2": own}},
+		"excluded cipher suites":           {TLSConfig: &tls.Config{CipherSuites: []uint16{tls.TLS_RSA_WITH_AES_128_CBC_SHA}}},
+	} {
+		before := len(srv.TLSNextProto)
+		srv.ConnState = hook
+		err := new(Group).Configure(srv, true)
+		if err == nil || errors.Is(err, errors.ErrUnsupported) != (name == "another implementation") {
+			t.Errorf("%s: %v", name, err)
+		}
+		if len(srv.TLSNextProto) != before || reflect.ValueOf(srv.ConnState).Pointer() != reflect.ValueOf(hook).Pointer() {
+			t.Errorf("%s: the server was changed", name)
+		}
 	}
-	srv = &http.Server{TLSConfig: &tls.Config{CipherSuites: []uint16{tls.TLS_RSA_WITH_AES_128_CBC_SHA}}}
-	if err := new(Group).Configure(srv, true); err == nil {
-		t.Error("cipher suites that HTTP/2 excludes are accepted")
+}
+
+// A server passes on the function that serves HTTP/2 in one of two ways.
+func TestServeFunc(t *testing.T) {
+	twin := newTwin(&http.Server{ConnState: func(net.Conn, http.ConnState) { t.Error("ConnState is called") }})
+	if err := twin.prepareHTTP2(true); err != nil {
+		t.Fatal(err)
+	}
+	serve := twin.TLSNextProto[unencrypted]
+	if serve == nil {
+		serve = twin.serveFunc()
+	}
+	if serve == nil || !servesPlain(serve) {
+		t.Error("no function that serves HTTP/2")
+	}
+	if servesPlain(func(*http.Server, *tls.Conn, http.Handler) {}) {
+		t.Error("a function that does nothing serves HTTP/2")
 	}
 }
