@@ -22,6 +22,8 @@ type conn struct {
 	mu                sync.Mutex
 	state             http.ConnState
 	since             time.Time // when it got into that state
+	handled           time.Time // when the last handler returned
+	readAhead         bool      // data has arrived after that, but before the connection was idle
 	protocol          protocol
 	handshaking       bool   // not known to have ended the handshake
 	awaitingHandshake bool   // a goroutine finds out
@@ -61,11 +63,20 @@ func (c *conn) setState(state http.ConnState) {
 	c.state, c.since = state, time.Now()
 	if c.socket != nil {
 		if state == http.StateIdle {
+			lastRead, _ := c.socket.LastRead()
+			c.readAhead = lastRead.After(c.handled)
 			c.socket.BetweenRequests(c.mayPark)
 		} else {
 			c.socket.RequestStarted()
 		}
 	}
+}
+
+// requestHandled is called when a handler has returned.
+func (c *conn) requestHandled() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.handled = time.Now()
 }
 
 // halfClose makes Close close the writing side only. A client that is still sending can
@@ -94,6 +105,7 @@ func (c *conn) snapshot(drainStart time.Time, grouped bool) snapshot {
 		s.mayCross = c.mayPark && c.socket.MayCross()
 		s.readsKnown = true
 		s.lastRead, s.started = c.socket.LastRead()
+		s.started = s.started || c.state == http.StateIdle && c.readAhead
 	}
 	if s.started && c.state == http.StateNew && c.tls != nil && !c.awaitingHandshake {
 		c.awaitingHandshake = true
@@ -120,12 +132,28 @@ const timeoutAnswer = "HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nCont
 // answerTimeout limits how long timeoutAnswer takes.
 const answerTimeout = 100 * time.Millisecond
 
-// closeIfAllRead closes the connection unless it serves a request, or the kernel has unread
-// data for it. With answer, the client gets timeoutAnswer first.
-func (c *conn) closeIfAllRead(answer bool) (closed bool) {
-	if unread(c.transport) {
-		return false
+// closeIfDue closes the connection if its timeout has passed, in a restart that began at
+// drainStart. It returns how long the timeout takes otherwise.
+func (c *conn) closeIfDue(drainStart time.Time, grouped bool) (left time.Duration) {
+	left, _ = c.snapshot(drainStart, grouped).timeout(time.Now())
+	if left > 0 {
+		return left
 	}
+	if unread(c.transport) {
+		return unreadDelay
+	}
+	// The server may have read something since the first snapshot.
+	left, answer := c.snapshot(drainStart, grouped).timeout(time.Now())
+	if left > 0 {
+		return left
+	}
+	c.startClosing(answer)
+	return noTimeout
+}
+
+// startClosing closes the connection unless it serves a request. With answer, the client gets
+// timeoutAnswer first.
+func (c *conn) startClosing(answer bool) (closing bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.state == http.StateActive {

@@ -76,13 +76,7 @@ func (s *server) sweep(drainStart time.Time) time.Duration {
 		if grouped {
 			c.halfClose()
 		}
-		timeout, answer := c.snapshot(drainStart, grouped).timeout(time.Now())
-		if timeout == 0 && !c.closeIfAllRead(answer) {
-			timeout = unreadDelay
-		}
-		if timeout > 0 {
-			next = min(next, timeout)
-		}
+		next = min(next, c.closeIfDue(drainStart, grouped))
 	}
 	return next
 }

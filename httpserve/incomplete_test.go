@@ -113,6 +113,12 @@ func TestRestartDoesNotWaitForTheRestOfARequest(t *testing.T) {
 			t.Parallel()
 			d, address := startWeb(t, test.env)
 			c := test.begin(connect(t, address))
+			later := connect(t, address) // once it is served, the other one is accepted
+			if test.env == secure {
+				later = later.handshake()
+			}
+			later.send(askGeneration)
+			later.want("0")
 			d.Restart()
 			d.Want("ready")
 			wantQuickDrain(t, d)

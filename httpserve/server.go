@@ -173,6 +173,9 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	s.handler.ServeHTTP(w, r)
+	if c != nil && !c.mayPark {
+		c.requestHandled()
+	}
 }
 
 // endsConnection reports whether the response to r has to say Connection: close, in a restart

@@ -127,7 +127,7 @@ func TestRequestIsServedOrConnectionClosed(t *testing.T) {
 	}
 
 	c, client := connected()
-	if !c.closeIfAllRead(true) || !c.closeIfAllRead(true) {
+	if !c.startClosing(true) || !c.startClosing(true) {
 		t.Error("the connection is not closed")
 	}
 	c.setState(http.StateActive)
@@ -143,7 +143,7 @@ func TestRequestIsServedOrConnectionClosed(t *testing.T) {
 
 	c, _ = connected()
 	c.setState(http.StateActive)
-	if c.closeIfAllRead(true) {
+	if c.startClosing(true) {
 		t.Error("the connection is closed while it serves a request")
 	}
 	if got := serve(c); got != nil {
