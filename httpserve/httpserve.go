@@ -9,39 +9,57 @@
 //
 // # What a client notices
 //
-// Before the exec, the old version answers the requests that it has begun to read. New
-// connections wait in the kernel, and the new version answers them.
-//   - Plain HTTP/1.1: a client notices nothing, and may send a request at any time.
-//     Connections that are idle or new cross the exec, and so do those of which a part of
-//     the header of a request was read. If a connection is still busy 20
-//     ms after the restart began, because each request follows the last response at
-//     once, its next response carries Connection: close.
-//   - HTTP/1.1 over TLS: a response in progress carries Connection: close and ends its
-//     connection. An idle connection is closed after 10 ms without data. A request that
-//     arrives at that very moment fails, as whenever a server closes an idle
-//     connection.
+// Before the exec, the old version answers the requests that it has read. New connections
+// wait in the kernel, and the new version answers them.
+//   - Plain HTTP/1.1: a client notices nothing, and may send requests at any time, several
+//     at once included. Connections cross the exec between two requests, and with a part
+//     of the next request's header.
+//   - HTTP/1.1 over TLS: a request that arrives during the restart gets a response with
+//     Connection: close. An idle connection is closed after 10 ms without data. A
+//     request that arrives at that very moment is not served, as whenever a server closes
+//     an idle connection, and the client may send it again. Of requests that a client sends
+//     at once, all are answered if they arrived before the restart; otherwise the client
+//     has to send those again that follow Connection: close (RFC 9112, section 9.3.2).
 //   - HTTP/2: the server sends GOAWAY in two steps. The client opens no new streams on
 //     the connection, and the server answers the requests that were sent before. A
 //     client that does not answer has 250 ms.
 //
-// A server for HTTP/2 without TLS (see [http.Protocols]) also closes idle connections of
+// A server for HTTP/2 without TLS (see [http.Protocols]) also closes connections of
 // plain HTTP/1.1, as if over TLS. The same holds for a server whose listener is not from
 // package sockets or is wrapped. In that case, new connections wait in the kernel only if
-// the wrapped listener is from package sockets.
+// the wrapped listener is from package sockets. If a wrapped listener wraps its
+// connections, too, they are closed after 50 ms without a request.
 //
 // A TLS connection without a request is closed after 50 ms. Browsers open such
 // connections in advance, and open another one when they need it.
 //
-// An idle connection that crosses the exec makes the exec about 50 µs longer. A server with
+// A restart does not wait for clients that might send something. If the header of a
+// request, or an HTTP/2 frame, is not complete 500 ms after the restart began, the
+// connection is closed. A client of HTTP/1.1 gets 408 Request Timeout first. A TLS handshake
+// has one second. Plain HTTP/1.1 needs no such limit, unless a header is so long that it
+// can't cross the exec.
+//
+// An idle connection that crosses the exec makes it about 50 µs longer. A server with
 // thousands of idle connections should close them earlier, see [http.Server.IdleTimeout].
+//
+// # HTTP/2 without TLS
+//
+// Set [http.Server.Protocols] with SetUnencryptedHTTP2(true). The handler of
+// golang.org/x/net/http2/h2c hijacks its connections, so a restart could lose requests on
+// them. [Serve] returns an error if the server has that handler. If the handler is nested in
+// others, a client that begins with HTTP/2 gets the status 505, and a request to upgrade the
+// connection is served as HTTP/1.1.
 //
 // # Long requests
 //
-// The exec waits for responses in progress, for [autorestart.Restarter.DrainTimeout] at
-// most, and new connections wait with it. A handler whose response takes long, as with
-// server-sent events, should therefore end it when the channel of
-// [autorestart.Draining] is closed. The same applies to hijacked connections, as for
+// The exec waits for requests whose header is complete, for
+// [autorestart.Restarter.DrainTimeout] at most, and new connections wait with it. A handler
+// whose response takes long, as with server-sent events, should therefore end it when the
+// channel of [autorestart.Draining] is closed. The same applies to hijacked connections, as for
 // WebSocket.
+//
+// A handler can ask for a restart, but can't wait for it: [autorestart.Restarter.Restart]
+// returns [autorestart.ErrInHandler].
 //
 // If the restart is called off, the server continues as before, but idle TLS connections
 // have been closed. If the new version is rolled back, connections that are idle or new go
@@ -90,6 +108,9 @@ func addrOrDefault(addr, def string) string {
 // The first call for a server replaces its fields Handler, ConnState, ConnContext and
 // BaseContext by functions that call the original ones, and sets TLSNextProto if it is nil.
 // Set the fields before that call, and don't change them afterwards.
+//
+// The error log of the server says so if a part of this package does not fit the version of
+// net/http. The server then serves without that part.
 func Serve(srv *http.Server, ln net.Listener) error {
 	defer ln.Close()
 	if err := checkHandler(srv); err != nil {
