@@ -113,10 +113,10 @@ func addrOrDefault(addr, def string) string {
 // net/http. The server then serves without that part.
 func Serve(srv *http.Server, ln net.Listener) error {
 	defer ln.Close()
-	if err := checkHandler(srv); err != nil {
+	s, err := attach(srv, false)
+	if err != nil {
 		return err
 	}
-	s := attach(srv, false)
 	defer s.startServing()()
 	if ln, ok := ln.(httpconn.Listener); ok {
 		ln.AcceptParked()
@@ -128,7 +128,10 @@ func Serve(srv *http.Server, ln net.Listener) error {
 // case.
 func ServeTLS(srv *http.Server, ln net.Listener, certFile, keyFile string) error {
 	defer ln.Close()
-	s := attach(srv, true)
+	s, err := attach(srv, true)
+	if err != nil {
+		return err
+	}
 	defer s.startServing()()
 	return srv.ServeTLS(ln, certFile, keyFile)
 }

@@ -47,12 +47,16 @@ const pingTimeout = 250 * time.Millisecond
 // configure is a variable for tests.
 var configure = (*goaway.Group).Configure
 
-// attach returns the server of srv. The first call makes it the handler of srv.
-func attach(srv *http.Server, overTLS bool) *server {
+// attach returns the server of srv. The first call makes it the handler of srv, in place of
+// one that it accepts.
+func attach(srv *http.Server, overTLS bool) (*server, error) {
 	attaching.Lock()
 	defer attaching.Unlock()
 	if s, ok := srv.Handler.(*server); ok {
-		return s
+		return s, nil
+	}
+	if err := checkHandler(srv); err != nil && !overTLS {
+		return nil, err
 	}
 	s := &server{handler: srv.Handler, connState: srv.ConnState, errorLog: srv.ErrorLog}
 	if s.handler == nil {
@@ -68,7 +72,7 @@ func attach(srv *http.Server, overTLS bool) *server {
 		s.logf("httpserve: a restart closes HTTP/2 connections with one GOAWAY, which may lose requests: %v", err)
 	}
 	s.grouped = err == nil && srv.TLSNextProto["h2"] != nil
-	return s
+	return s, nil
 }
 
 // startServing registers the server as a drainer until the last call of Serve stops.
