@@ -24,6 +24,7 @@ type conn struct {
 	since             time.Time // when it got into that state
 	handled           time.Time // when the last handler returned
 	readAhead         bool      // data has arrived after that, but before the connection was idle
+	pipelined         bool      // the last request had arrived before the handler of the one before returned
 	protocol          protocol
 	handshaking       bool   // not known to have ended the handshake
 	awaitingHandshake bool   // a goroutine finds out
@@ -67,6 +68,8 @@ func (c *conn) setState(state http.ConnState) {
 			c.readAhead = lastRead.After(c.handled)
 			c.socket.BetweenRequests(c.mayPark)
 		} else {
+			lastRead, _ := c.socket.LastRead()
+			c.pipelined = lastRead.Before(c.handled)
 			c.socket.RequestStarted()
 		}
 	}
@@ -106,6 +109,7 @@ func (c *conn) snapshot(drainStart time.Time, grouped bool) snapshot {
 		s.readsKnown = true
 		s.lastRead, s.started = c.socket.LastRead()
 		s.started = s.started || c.state == http.StateIdle && c.readAhead
+		s.pipelined = c.pipelined
 	}
 	if s.started && c.state == http.StateNew && c.tls != nil && !c.awaitingHandshake {
 		c.awaitingHandshake = true

@@ -16,6 +16,8 @@ import (
 //	HTTP/2                                              by package goaway
 //	new                      nothing                    newTimeout after it was accepted
 //	idle                     nothing                    idleTimeout after the last response
+//	idle after a request     nothing more, or another   headerTimeout
+//	sent with others         of them, in net/http
 //	new, idle                beginning of a request     headerTimeout, with an answer
 //	new, TLS                 beginning of a handshake   handshakeTimeout
 //	                         or of HTTP/2
@@ -58,6 +60,7 @@ type snapshot struct {
 	readsKnown  bool // the next two are
 	lastRead    time.Time
 	started     bool // the next request or the handshake has started
+	pipelined   bool // the last request was sent with the one before it; another may follow
 }
 
 // timeout returns how long the connection may stay open from now on, and whether its
@@ -80,6 +83,8 @@ func (s snapshot) timeout(now time.Time) (left time.Duration, answer bool) {
 		return remaining(now, s.since, newTimeout), false
 	case !s.started && s.protocol == http2:
 		return remaining(now, begin, idleTimeout), false
+	case !s.started && s.pipelined:
+		return header, false
 	case !s.started:
 		return remaining(now, s.since, idleTimeout), false
 	case isNew && s.tls && s.handshaking:

@@ -61,6 +61,7 @@ func TestTimeout(t *testing.T) {
 		"handshake just over":                   {with(started(fresh(400), 20), tls), 30 * ms, false},
 		"handshake over, a byte now and then":   {with(with(started(fresh(1000), 0), tls), later), 0, false},
 		"just idle":                             {idle(3), 7 * ms, false},
+		"idle, others may have been sent":       {with(idle(50), func(s *snapshot) { s.pipelined = true }), 450 * ms, false},
 		"idle for long":                         {idle(1000), 0, false},
 		"idle, part of a request":               {started(idle(1000), 900), 400 * ms, true},
 		"idle, part of a request, later":        {with(started(idle(1000), 900), later), 0, true},
