@@ -41,6 +41,13 @@ func Build(t testing.TB, out, pkg string, flags ...string) {
 	goBuild(t, ModuleRoot(t), nil, append(append([]string{"-o", out}, flags...), "./"+pkg)...)
 }
 
+// BuildTest builds the test binary of a package of this module, without cgo: it needs no
+// dynamic loader.
+func BuildTest(t testing.TB, out, pkg string) {
+	t.Helper()
+	goCommand(t, ModuleRoot(t), nil, "test", "-c", "-o", out, "./"+pkg)
+}
+
 // BuildModule builds a program in a module of its own, which has the given files,
 // and returns its path.
 func BuildModule(t testing.TB, files map[string]string, flags ...string) string {
@@ -75,8 +82,13 @@ func BuildForeign(t testing.TB) string {
 
 func goBuild(t testing.TB, dir string, env []string, args ...string) {
 	t.Helper()
+	goCommand(t, dir, env, append([]string{"build"}, args...)...)
+}
+
+func goCommand(t testing.TB, dir string, env []string, args ...string) {
+	t.Helper()
 	NeedTool(t, "go")
-	cmd := exec.Command("go", append([]string{"build"}, args...)...)
+	cmd := exec.Command("go", args...)
 	cmd.Dir = dir
 	cmd.Env = append(append(os.Environ(), "CGO_ENABLED=0"), env...)
 	if output, err := cmd.CombinedOutput(); err != nil {

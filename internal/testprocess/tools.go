@@ -23,6 +23,7 @@ var toolPackages = map[string]string{
 	"setpriv":     "util-linux",
 	"setsid":      "util-linux",
 	"sh":          "dash",
+	"strace":      "strace",
 	"tar":         "tar",
 	"umount":      "mount",
 }
