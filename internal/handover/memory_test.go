@@ -60,6 +60,35 @@ func TestUnlinkedFile(t *testing.T) {
 	}
 }
 
+// TestReadMemoryFileIsTriedAgain: for an image that can't read what was handed over to it,
+// everything is lost. A page that was swapped out needs memory.
+func TestReadMemoryFileIsTriedAgain(t *testing.T) {
+	defer func(was func(int, []byte, int64) (int, error)) { pread = was }(pread)
+	const content = "state"
+	fd, err := MemoryFile([]byte(content))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fd)
+	for _, tt := range []struct {
+		errno   unix.Errno
+		failing int // calls
+		want    error
+	}{{unix.ENOMEM, 3, nil}, {unix.EINTR, 3, nil}, {unix.EIO, 1, unix.EIO}, {unix.ENOMEM, readAttempts, unix.ENOMEM}} {
+		calls := 0
+		pread = func(fd int, b []byte, offset int64) (int, error) {
+			if calls++; calls <= tt.failing {
+				return -1, tt.errno
+			}
+			return unix.Pread(fd, b[:1], offset)
+		}
+		b, err := ReadMemoryFile(fd, len(content))
+		if err != tt.want || err == nil && string(b) != content {
+			t.Errorf("%d times %v: read %q, %v", tt.failing, tt.errno, b, err)
+		}
+	}
+}
+
 // TestReadMemoryFileIsBounded: a forged file is as long as its author likes.
 func TestReadMemoryFileIsBounded(t *testing.T) {
 	f, err := os.Create(filepath.Join(t.TempDir(), "sparse"))

@@ -94,6 +94,11 @@ var (
 // has no content, must not take more than that from this one.
 const maxSparse = 1 << 20
 
+// readAttempts is how often a part of a file is read.
+const readAttempts = 1
+
+var pread = syscall.Pread // tests replace it
+
 // ReadMemoryFile returns the whole content of a file that [MemoryFile] has returned, if it
 // has at most the given number of bytes. The file offset stays.
 func ReadMemoryFile(fd, most int) ([]byte, error) {
@@ -112,7 +117,7 @@ func ReadMemoryFile(fd, most int) ([]byte, error) {
 	}
 	b := make([]byte, st.Size)
 	for n := 0; n < len(b); {
-		got, err := retryEINTR(func() (int, error) { return syscall.Pread(fd, b[n:], int64(n)) })
+		got, err := retryEINTR(func() (int, error) { return pread(fd, b[n:], int64(n)) })
 		if err != nil {
 			return nil, err
 		}
