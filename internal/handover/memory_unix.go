@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"strconv"
 	"syscall"
+	"time"
 )
 
 var errNoFile = errors.New("no temporary file for this process")
@@ -94,8 +95,12 @@ var (
 // has no content, must not take more than that from this one.
 const maxSparse = 1 << 20
 
-// readAttempts is how often a part of a file is read.
-const readAttempts = 1
+// readAttempts is how often a part of a file is read, a pause apart, while memory is short:
+// for a second. An image that can't read what was handed over to it loses everything.
+const (
+	readAttempts = 100
+	readPause    = 10 * time.Millisecond
+)
 
 var pread = syscall.Pread // tests replace it
 
@@ -117,7 +122,7 @@ func ReadMemoryFile(fd, most int) ([]byte, error) {
 	}
 	b := make([]byte, st.Size)
 	for n := 0; n < len(b); {
-		got, err := retryEINTR(func() (int, error) { return pread(fd, b[n:], int64(n)) })
+		got, err := preadUnlessShort(fd, b[n:], int64(n))
 		if err != nil {
 			return nil, err
 		}
@@ -127,4 +132,15 @@ func ReadMemoryFile(fd, most int) ([]byte, error) {
 		n += got
 	}
 	return b, nil
+}
+
+// preadUnlessShort is pread, and tries again while memory is short.
+func preadUnlessShort(fd int, b []byte, offset int64) (n int, err error) {
+	for attempt := 1; ; attempt++ {
+		n, err = retryEINTR(func() (int, error) { return pread(fd, b, offset) })
+		if !MayPass(err) || attempt == readAttempts {
+			return n, err
+		}
+		time.Sleep(readPause)
+	}
 }
