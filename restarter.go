@@ -372,7 +372,7 @@ func (r *Restarter) execRetrying(ctx context.Context, limit time.Duration, rules
 func execTransient(err error) bool {
 	for _, errno := range [...]syscall.Errno{
 		syscall.ETXTBSY, syscall.EAGAIN, syscall.ENOMEM, syscall.ENFILE, syscall.EMFILE, syscall.ENOENT,
-		syscall.E2BIG, syscall.ENOSPC,
+		syscall.E2BIG, syscall.ENOSPC, syscall.EDQUOT,
 	} {
 		if errors.Is(err, errno) {
 			return true

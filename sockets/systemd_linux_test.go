@@ -208,11 +208,13 @@ func TestRollbackPutsSocketsFromSystemdBack(t *testing.T) {
 		{"one", []string{b}, true, false},
 		{"all", []string{b, c}, false, false},
 		{"one in a version before the last", []string{b}, true, true},
-		{"all in a version before the last", []string{b, c}, false, true},
+		{"all in a version before the last", []string{a, b, c}, false, true},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			d, passed := activated(t, "tcp|"+a+" tcp|"+b+" tcp|"+c, "a:b:c")
-			d.Ask("listen tcp "+a, "open")
+			if !test.restarts { // a version to which something was handed is not replaced on trial
+				d.Ask("listen tcp "+a, "open")
+			}
 			d.Ask("trial", "done")
 			d.Restart()
 			for i, address := range test.takes {
