@@ -146,6 +146,26 @@ func TestConnectionClosedDuringRestart(t *testing.T) {
 	other.want("1")
 }
 
+// Idle connections cross a restart that begins before their readers have noticed that the last
+// one was called off.
+func TestRestartRightAfterOneThatWasCalledOff(t *testing.T) {
+	d, address := startWeb(t)
+	var idle []*client
+	for range 50 {
+		idle = append(idle, connect(t, address))
+	}
+	for generation := range 10 {
+		d.Ask("restart-off", "before")
+		d.Ask("continue", "off")
+		d.Restart()
+		d.Want("ready")
+		for _, c := range idle {
+			c.send(askGeneration)
+			c.want(fmt.Sprint(generation + 1))
+		}
+	}
+}
+
 func TestConnectionsContinueWhenRestartIsCalledOff(t *testing.T) {
 	d, address := startWeb(t)
 	idle, fresh := connect(t, address), connect(t, address)
