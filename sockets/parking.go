@@ -79,9 +79,13 @@ func (s *stream) setParked(waits bool) {
 	}
 }
 
+// resume lets the reader go on. A parked stream is passed on until the reader does: the next
+// restart may come before that.
 func (s *stream) resume() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.stopPassing()
+	if !s.parked {
+		s.stopPassing()
+	}
 	s.release()
 }
