@@ -1,6 +1,7 @@
 package sockets
 
 import (
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -48,6 +49,42 @@ func TestHoldAndWaitWaitsForCallersInside(t *testing.T) {
 		g.enter()
 		if d := took(); d != emptyTimeout {
 			t.Errorf("waited for %v for a caller that stays inside, expected %v", d, emptyTimeout)
+		}
+	})
+}
+
+// TestWaitGoesOn: a caller that wakes up when the gate is held again has never stopped
+// waiting. A drain may have counted on it in between.
+func TestWaitGoesOn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var waits []bool
+		g := gate{
+			arm:    func(time.Time) error { return nil },
+			onWait: func(w bool) { waits = append(waits, w) },
+		}
+		g.mu.Lock()
+		g.hold()
+		g.mu.Unlock()
+		entered := make(chan struct{})
+		go func() {
+			g.enter()
+			close(entered)
+		}()
+		synctest.Wait()
+		g.mu.Lock()
+		g.release()
+		g.hold()
+		g.mu.Unlock()
+		synctest.Wait()
+		if !slices.Equal(waits, []bool{true}) {
+			t.Errorf("waits: %v, want true alone", waits)
+		}
+		g.mu.Lock()
+		g.release()
+		g.mu.Unlock()
+		<-entered
+		if !slices.Equal(waits, []bool{true, false}) {
+			t.Errorf("waits: %v, want true and false", waits)
 		}
 	})
 }
