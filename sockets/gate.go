@@ -51,16 +51,19 @@ func (g *gate) enter() (epoch uint) {
 	return g.epoch
 }
 
-// waitOpen is called with g locked.
+// waitOpen is called with g locked. A caller that wakes up when the gate is held again has
+// waited all the time.
 func (g *gate) waitOpen() {
+	waits := false
 	for g.held && !g.closed && !expired(g.deadline) {
-		if g.onWait != nil {
+		if !waits && g.onWait != nil {
 			g.onWait(true)
 		}
+		waits = true
 		g.wait(nil, g.deadline)
-		if g.onWait != nil {
-			g.onWait(false)
-		}
+	}
+	if waits && g.onWait != nil {
+		g.onWait(false)
 	}
 }
 
