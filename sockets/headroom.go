@@ -113,13 +113,17 @@ func (h *headroom) released() <-chan struct{} {
 	return h.freed
 }
 
-// enterAccept is enter for callers of accept: it waits for descriptors, too.
-func (l *listener) enterAccept() (epoch uint) {
+// enterAccept is enter for callers of accept: it waits for descriptors, too. It fails if the
+// listener is closed.
+func (l *listener) enterAccept() (epoch uint, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for {
 		l.waitOpen()
-		if !descriptors.short.Load() || l.closed || expired(l.deadline) {
+		if l.closed {
+			return 0, &net.OpError{Op: "accept", Net: l.Addr().Network(), Addr: l.Addr(), Err: net.ErrClosed}
+		}
+		if !descriptors.short.Load() || expired(l.deadline) {
 			break
 		}
 		freed := descriptors.released()
@@ -129,5 +133,5 @@ func (l *listener) enterAccept() (epoch uint) {
 		l.wait(freed, l.earlier(time.Now().Add(retryInterval)))
 	}
 	l.inside++
-	return l.epoch
+	return l.epoch, nil
 }

@@ -72,7 +72,10 @@ func (l *listener) Accept() (net.Conn, error) {
 		}
 	})
 	for {
-		epoch := l.enterAccept()
+		epoch, err := l.enterAccept()
+		if err != nil {
+			return nil, err
+		}
 		if s, err := l.nextInherited(); s != nil {
 			l.mu.Lock()
 			l.leave(epoch, nil)
@@ -103,11 +106,11 @@ func (l *listener) Accept() (net.Conn, error) {
 // retryInterval is the time between two attempts while descriptors or memory are short.
 const retryInterval = 20 * time.Millisecond
 
-// pause leaves and waits for a moment, unless a call of accept would fail at once.
+// pause leaves and waits for a moment, unless the deadline has expired.
 func (l *listener) pause(epoch uint) (paused bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.closed || expired(l.deadline) {
+	if expired(l.deadline) {
 		return false
 	}
 	l.leave(epoch, nil)
