@@ -95,6 +95,10 @@ func echoMain() {
 			autorestart.Ready() // no version is replaced before
 			go func() { Say("failed", r.Restart(context.Background())) }()
 		},
+		"announce-drain": func(string) {
+			autorestart.RegisterDrainer(announcer{})
+			Say("done", "")
+		},
 		"restart-too": func(string) { // has read the whole command when it answers
 			go func() { Say("failed", r.Restart(context.Background())) }()
 			Say("begun", "")
@@ -127,6 +131,16 @@ func echoMain() {
 
 // echoCommands are further commands of the daemon.
 var echoCommands = map[string]func(string){}
+
+// An announcer says when everything is quiesced: no Drainer is drained before.
+type announcer struct{}
+
+func (announcer) Quiesce() {}
+func (announcer) Resume()  {}
+func (announcer) Drain(context.Context) error {
+	Say("quiesced", "")
+	return nil
+}
 
 var proceed = make(chan bool)
 
