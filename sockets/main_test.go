@@ -19,6 +19,7 @@ import (
 
 	"github.com/autorestart-go/autorestart"
 	. "github.com/autorestart-go/autorestart/internal/daemontest"
+	"github.com/autorestart-go/autorestart/internal/report"
 	"github.com/autorestart-go/autorestart/sockets"
 )
 
@@ -97,6 +98,10 @@ func echoMain() {
 		},
 		"announce-drain": func(string) {
 			autorestart.RegisterDrainer(announcer{})
+			Say("done", "")
+		},
+		"log": func(string) { // what waits for a logger; there is one without a restart
+			report.SetLogger(r.Logger)
 			Say("done", "")
 		},
 		"restart-too": func(string) { // has read the whole command when it answers

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	. "github.com/autorestart-go/autorestart/internal/daemontest"
 	"github.com/autorestart-go/autorestart/internal/handover"
@@ -323,4 +324,38 @@ func TestListenConfigApplies(t *testing.T) {
 	if conn, err := c.ListenPacket(t.Context(), "udp", "127.0.0.1:0"); !errors.Is(err, refused) {
 		t.Errorf("%v, %v", conn, err)
 	}
+}
+
+// TestServerSurvivesExhaustedDescriptors: while there is no descriptor for a connection,
+// newcomers wait in the kernel, and one line is logged.
+func TestServerSurvivesExhaustedDescriptors(t *testing.T) {
+	d := Start(t, "echo")
+	address := d.Ask("listen tcp 127.0.0.1:0", "open")
+	wantEcho(t, "tcp", address, 0)
+	d.Ask("nofile 0", "done")
+	var conns []net.Conn
+	for range 5 {
+		conn := dial(t, "tcp", address)
+		send(t, conn, "hello")
+		conns = append(conns, conn)
+	}
+	d.Ask("log", "done")
+	d.WantLogged("cannot accept connections")
+	if err := conns[0].SetReadDeadline(time.Now().Add(100 * time.Millisecond)); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := conns[0].Read(make([]byte, 10)); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Fatalf("read %d bytes, %v without a descriptor for the connection", n, err)
+	}
+	d.Ask("nofile 1000", "done")
+	for _, conn := range conns {
+		conn.SetReadDeadline(time.Now().Add(Timeout))
+		want(t, conn, "0 hello")
+	}
+	if n := strings.Count(d.Log(), "cannot accept connections"); n != 1 {
+		t.Errorf("%d lines are logged for one shortage", n)
+	}
+	d.Restart()
+	d.Ask("listen tcp 127.0.0.1:0", "open")
+	wantEcho(t, "tcp", address, 1)
 }
