@@ -16,11 +16,11 @@ type failingSocket struct {
 	err   error
 	times atomic.Int64 // that it will fail
 	tried atomic.Int64 // that it has failed
-	ended atomic.Bool
+	until atomic.Pointer[time.Time]
 }
 
 func (s *failingSocket) Accept() (net.Conn, error) {
-	if s.ended.Load() || s.times.Add(-1) < 0 {
+	if expired(*s.until.Load()) || s.times.Add(-1) < 0 {
 		return s.listenerSocket.Accept()
 	}
 	s.tried.Add(1)
@@ -28,12 +28,12 @@ func (s *failingSocket) Accept() (net.Conn, error) {
 }
 
 func (s *failingSocket) SetDeadline(t time.Time) error {
-	s.ended.Store(expired(t))
+	s.until.Store(&t)
 	return s.listenerSocket.SetDeadline(t)
 }
 
 func (s *failingSocket) Close() error {
-	s.ended.Store(true)
+	s.until.Store(&past)
 	return s.listenerSocket.Close()
 }
 
@@ -49,6 +49,7 @@ func newFailingListener(t *testing.T, err error, times int64) (*listener, *faili
 	t.Cleanup(func() { client.Close() })
 	s := &failingSocket{listenerSocket: l.socket, err: err}
 	s.times.Store(times)
+	s.until.Store(new(time.Time))
 	l.socket, l.arm = s, s.SetDeadline
 	return l, s
 }

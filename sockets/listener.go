@@ -30,6 +30,7 @@ type listener struct {
 	open      int              // connections that a restart waits for: accepted, not closed, not parked
 	streams   map[*stream]bool // connections that may cross the exec
 	quiesced  atomic.Bool      // streams that may be parked should be
+	errors    acceptErrors     // since a connection was accepted
 
 	inheritedConns []*inheritedConn // parked by the previous version, not accepted yet
 	acceptParked   bool             // Accept returns those
@@ -89,6 +90,10 @@ func (l *listener) Accept() (net.Conn, error) {
 		again := l.leave(epoch, err)
 		if err == nil {
 			l.open++ // under the same lock, so that Drain counts the call or the connection
+			l.errors = acceptErrors{}
+		} else {
+			descriptors.failed(err)
+			again = again || l.retryAccept(err)
 		}
 		l.mu.Unlock()
 		if err == nil {
@@ -96,7 +101,6 @@ func (l *listener) Accept() (net.Conn, error) {
 			descriptors.accepted(socket)
 			return newConn(newStream(socket, l), l.keepAlive), nil
 		}
-		descriptors.failed(err)
 		if !again {
 			return nil, err
 		}

@@ -98,6 +98,10 @@ import (
 //
 // During a restart Listen waits until that is called off.
 //
+// Accept does not return errors that pass by themselves, so that no server ends for one:
+// errors of one connection, as ECONNABORTED, and a shortage of descriptors or memory. It
+// logs a shortage, and tries again at intervals of up to a second.
+//
 // Errors are those of net.Listen, [*net.OpError]. Listen also fails, and closes the
 // socket, if there is no descriptor left for the copy that crosses the exec; a socket
 // from systemd stays where it was. On systems without an exec the listener works like one

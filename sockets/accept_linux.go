@@ -1,0 +1,5 @@
+package sockets
+
+import "syscall"
+
+var moreConnectionErrors = []syscall.Errno{syscall.ENONET}

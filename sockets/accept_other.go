@@ -1,0 +1,7 @@
+//go:build !linux
+
+package sockets
+
+import "syscall"
+
+var moreConnectionErrors []syscall.Errno
