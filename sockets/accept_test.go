@@ -33,7 +33,7 @@ func (s *failingSocket) SetDeadline(t time.Time) error {
 }
 
 func (s *failingSocket) Close() error {
-	s.until.Store(&past)
+	defer s.until.Store(&past)
 	return s.listenerSocket.Close()
 }
 

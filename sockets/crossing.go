@@ -1,9 +1,11 @@
 package sockets
 
 import (
+	"cmp"
 	"errors"
 	"net"
 	"os"
+	"slices"
 	"strconv"
 	"sync/atomic"
 	"syscall"
@@ -52,9 +54,15 @@ func (l *listener) connectionKey(k kind) key {
 
 // avoidNumber keeps the number of an inherited connection from being given to another one.
 func (k key) avoidNumber() {
-	if n, err := strconv.ParseInt(k.name, 10, 64); err == nil && n > passedStreams.Load() {
+	if n := k.sequence(); n > passedStreams.Load() {
 		passedStreams.Store(n)
 	}
+}
+
+// sequence returns the number of a connection: an earlier one has a lower number.
+func (k key) sequence() int64 {
+	n, _ := strconv.ParseInt(k.name, 10, 64)
+	return n
 }
 
 // An inheritedConn is a connection that the previous version passed on. It stays in the store
@@ -69,7 +77,9 @@ type inheritedConn struct {
 // inheritConnections takes over the connections of the listener that the previous version
 // passed under oldKey. Parked ones wait until they are accepted.
 func (l *listener) inheritConnections(oldKey key) {
-	for _, old := range claimConnections(oldKey) {
+	keys := claimConnections(oldKey)
+	slices.SortFunc(keys, func(a, b key) int { return cmp.Compare(a.sequence(), b.sequence()) })
+	for _, old := range keys {
 		k := l.connectionKey(old.kind)
 		fd, state, ok := claimFile(old, k)
 		if !ok {
@@ -81,6 +91,8 @@ func (l *listener) inheritConnections(oldKey key) {
 			go l.awaitClientOf(c)
 		case k.kind == begun && len(c.begun) == 0:
 			c.close()
+		case k.kind == unread:
+			l.newcomers = append(l.newcomers, c)
 		default:
 			l.inheritedConns = append(l.inheritedConns, c)
 		}
@@ -185,6 +197,7 @@ func (l *listener) closeInheritedIfClosed() {
 	l.mu.Unlock()
 	if gone {
 		l.closeInherited()
+		l.closeNewcomers()
 	}
 }
 

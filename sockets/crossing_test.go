@@ -67,6 +67,7 @@ func TestParkedConnectionCrossesWithoutDuplicate(t *testing.T) {
 	if err := (listenerDrainer{l}).Drain(t.Context()); err != nil {
 		t.Fatal(err)
 	}
+	l.stopTaking()
 	if after := len(openFiles(t)); after != before {
 		t.Errorf("%d descriptors while a connection is parked, %d before", after, before)
 	}

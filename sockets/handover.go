@@ -28,6 +28,10 @@ func registerDrainer(d autorestart.Drainer) (unregister func()) {
 // called.
 func waitForDrain(ctx context.Context) (done func(), err error) { return drain.Process.Opening(ctx) }
 
+// beforeExec has f called right before each exec, after everything was drained, until remove
+// is called.
+func beforeExec(f func()) (remove func()) { return drain.Process.BeforeSeal(f) }
+
 // passFile passes f to the next version under the key. The caller still owns f.
 func passFile(k key, f *os.File) error { return autorestart.Pass(k.String(), f) }
 
@@ -75,6 +79,10 @@ func lendSocket(k key, s streamSocket, state []byte, lastUse time.Time) (err err
 	ctl := withDescriptor(s, func(fd int) { err = passing.Process.Lend(k.String(), fd, state, lastUse) })
 	return cmp.Or(ctl, err)
 }
+
+// lendFile passes the descriptor fd to the next version under the key. It fails if a standard
+// stream is closed, has the number, and there is no other descriptor.
+func lendFile(k key, fd int) error { return passing.Process.Lend(k.String(), fd, nil, time.Now()) }
 
 // claimFile claims the connection that was passed under oldKey, and its state. From now on its
 // key is k. The store owns the descriptor, until takeFile.

@@ -30,6 +30,7 @@ const (
 	parked     kind = "connection"           // accepted by the listener with the rest of the key
 	halfClosed kind = "closing-connection"   // the same, half closed
 	begun      kind = "begun-connection"     // parked, with the beginning of a request as its state
+	unread     kind = "unread-connection"    // to that listener, and not accepted yet
 
 	// Passed by systemd and not taken. The number is the descriptor, the network the
 	// actual one. It crosses the exec without a key: each version finds it in place.
@@ -46,7 +47,7 @@ func parseKey(s string) (k key, ok bool) {
 	word, s, _ := strings.Cut(s, " ")
 	k.kind = kind(word)
 	switch k.kind {
-	case opened, activated, unclaimed, parked, halfClosed, begun:
+	case opened, activated, unclaimed, parked, halfClosed, begun, unread:
 	default:
 		return key{}, false
 	}
@@ -81,8 +82,10 @@ func (k key) isOpened() bool { return k.kind != unclaimed && k.kind != announced
 // hasPath reports whether clients reach the socket by a path.
 func (k key) hasPath() bool { return isUnix(k.network) && !isAbstract(k.local) }
 
-// isConnection reports whether a listener has accepted the socket.
-func (k key) isConnection() bool { return k.kind == parked || k.kind == halfClosed || k.kind == begun }
+// isConnection reports whether the socket is a connection to a listener.
+func (k key) isConnection() bool {
+	return k.kind == parked || k.kind == halfClosed || k.kind == begun || k.kind == unread
+}
 
 // ownsPath reports whether Close removes the path of the socket, as in package net.
 func (k key) ownsPath() bool {

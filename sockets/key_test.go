@@ -34,7 +34,7 @@ func TestParseKey(t *testing.T) {
 // file is never changed; a new form gets a new file.
 func TestGoldenFile(t *testing.T) {
 	var golden []string
-	for _, name := range []string{"keys-1.golden", "keys-2.golden"} {
+	for _, name := range []string{"keys-1.golden", "keys-2.golden", "keys-3.golden"} {
 		b, err := os.ReadFile("testdata/" + name)
 		if err != nil {
 			t.Fatal(err)
@@ -49,6 +49,7 @@ func TestGoldenFile(t *testing.T) {
 		{kind: parked, network: "tcp", address: ":8080", local: "[::]:8080", name: "42"},
 		{kind: halfClosed, network: "tcp", address: ":8080", local: "[::]:8080", name: "43"},
 		{kind: begun, network: "tcp", address: ":8080", local: "[::]:8080", name: "44"},
+		{kind: unread, network: "tcp", address: ":8080", local: "[::]:8080", name: "45"},
 	} {
 		if got, ok := parseKey(golden[i]); got != want || !ok {
 			t.Errorf("%s: read %+v, %v; want %+v", golden[i], got, ok, want)

@@ -34,6 +34,8 @@ type listener struct {
 
 	inheritedConns []*inheritedConn // parked by the previous version, not accepted yet
 	acceptParked   bool             // Accept returns those
+	newcomers      []*inheritedConn // taken out of the kernel's queue, not accepted yet; the oldest first
+	taker          *taker           // nil unless newcomers are taken
 	firstAccept    sync.Once
 }
 
@@ -52,7 +54,11 @@ func newListener(s listenerSocket, k, oldKey key, ka keepAlive) *listener {
 		u.SetUnlinkOnClose(false) // the registration removes the path
 	}
 	l.inheritConnections(oldKey)
-	l.unregister = registerDrainer(listenerDrainer{l})
+	unregister, remove := registerDrainer(listenerDrainer{l}), beforeExec(l.stopTaking)
+	l.unregister = func() {
+		unregister()
+		remove()
+	}
 	return l
 }
 
@@ -77,12 +83,17 @@ func (l *listener) Accept() (net.Conn, error) {
 		if err != nil {
 			return nil, err
 		}
-		if s, err := l.nextInherited(); s != nil {
+		s, err := l.nextInherited()
+		if s == nil && err == nil {
+			s, err = l.nextNewcomer()
+		}
+		if s != nil {
 			l.mu.Lock()
 			l.leave(epoch, nil)
 			l.mu.Unlock()
 			return newConn(s, l.keepAlive), nil
-		} else if err != nil && l.pause(epoch) {
+		}
+		if err != nil && l.pause(epoch) {
 			continue
 		}
 		conn, err := l.socket.Accept()
@@ -180,6 +191,7 @@ func (l listenerDrainer) Quiesce() {
 	for _, s := range l.allStreams() {
 		s.quiesce()
 	}
+	l.startTaking()
 }
 
 func (l listenerDrainer) Drain(ctx context.Context) error {
@@ -192,6 +204,7 @@ func (l listenerDrainer) Drain(ctx context.Context) error {
 }
 
 func (l listenerDrainer) Resume() {
+	l.stopTaking()
 	l.quiesced.Store(false)
 	for _, s := range l.allStreams() {
 		s.resume()

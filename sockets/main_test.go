@@ -58,6 +58,10 @@ func echoMain() {
 			go echoConnections(ln)
 			Say("open", ln.Addr())
 		},
+		"claim": func(path string) { // and does not accept
+			ln := Must(sockets.Listen("unix", path))
+			Say("open", ln.Addr())
+		},
 		"close": func(arg string) {
 			Say("closed", open[Must(strconv.Atoi(arg))].Close())
 		},

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"path/filepath"
 	"sync"
 	"syscall"
@@ -13,6 +14,7 @@ import (
 	"time"
 
 	. "github.com/autorestart-go/autorestart/internal/daemontest"
+	"github.com/autorestart-go/autorestart/internal/handover"
 	"github.com/autorestart-go/autorestart/internal/testprocess"
 )
 
@@ -188,4 +190,54 @@ func TestNewcomersOfClosedListenerAreClosed(t *testing.T) {
 	if names := d.Ask("names", "names"); names != "" {
 		t.Errorf("passed on: %q", names)
 	}
+}
+
+// TestNewcomersGoBack: a version that is rolled back has taken them over or not.
+func TestNewcomersGoBack(t *testing.T) {
+	if !handover.CanRollBack {
+		t.Skip("no rollback on this system")
+	}
+	for _, claims := range []bool{false, true} {
+		t.Run(fmt.Sprintf("claimed=%v", claims), func(t *testing.T) {
+			listen := listenOn(t, "unix")
+			d, address, busy := busyDaemon(t, listen, "unix")
+			d.Ask("trial", "done")
+			d.Tell("restart-within 5m")
+			d.Want("quiesced")
+			conns := dialAll(t, "unix", address, 100)
+			busy.Close()
+			d.NextStart()
+			if claims {
+				d.Ask("claim "+address, "open") // and does not accept
+			}
+			d.Ask("fail", "start")
+			d.Ask(listen, "open")
+			wantAnswers(t, conns, 2)
+		})
+	}
+}
+
+func openDescriptors(d *Daemon) int {
+	files, _ := os.ReadDir(fmt.Sprintf("/proc/%d/fd", d.PID()))
+	return len(files)
+}
+
+// TestNewcomersLeaveDescriptors: those that there is no descriptor for wait in the kernel.
+func TestNewcomersLeaveDescriptors(t *testing.T) {
+	listen := listenOn(t, "tcp")
+	d, address, busy := busyDaemon(t, listen, "tcp")
+	d.Ask("nofile 200", "done")
+	d.Tell("restart-within 5m")
+	d.Want("quiesced")
+	conns := dialAll(t, "tcp", address, 400)
+	WaitFor(t, "newcomers that were taken", func() bool { return openDescriptors(d) > 120 })
+	if open := openDescriptors(d); open > 200-20 {
+		t.Errorf("%d descriptors are open, of 200", open)
+	}
+	busy.Close()
+	d.NextStart()
+	d.Ask("nofile 1000", "done")
+	d.Ask(listen, "open")
+	d.Ask("ready", "done")
+	wantAnswers(t, conns, 1)
 }

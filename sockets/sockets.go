@@ -16,8 +16,10 @@
 //
 // Every socket of this package is drained before an exec, see
 // [autorestart.RegisterDrainer]. Accept blocks, and so do the methods that read from a
-// packet connection. New connections and packets stay in the kernel. The exec waits
-// until
+// packet connection. Packets stay in the kernel. So that its queue does not fill up, new
+// connections are taken out of it: they cross the exec unread, and Accept of the new version
+// returns them first. If fewer than 32 descriptors are free, further ones stay in the queue.
+// The exec waits until
 //   - every accepted connection is closed
 //   - every packet that was read has been handled. A packet counts as handled when
 //     its reader calls a read method again, or when the socket is closed. The package
@@ -29,7 +31,7 @@
 // [autorestart.Draining] is closed.
 //
 // If the restart is called off, Accept and the read methods continue. Whether there is
-// an exec or not, nothing that waits in the kernel is lost, and no Accept or read
+// an exec or not, nothing that waits is lost, and no Accept or read
 // returns an error because of the restart.
 //
 // # Descriptors

@@ -1,0 +1,172 @@
+package sockets
+
+import (
+	"os"
+	"slices"
+	"syscall"
+	"time"
+
+	"github.com/autorestart-go/autorestart/internal/sys"
+)
+
+// While a listener is quiesced, its clients can still connect: they wait in the kernel's
+// queue. That is short: when it is full, the kernel refuses clients of a Unix socket, and
+// those of TCP wait for time-outs. So the listener takes newcomers out of the queue until
+// right before the exec. They cross it unread, and the next call of Accept returns them, in
+// this version or in the next one. Each is in the store from its accept(2) on.
+
+// addNewcomer has Accept return the connection after those that wait already.
+func (l *listener) addNewcomer(fd *sys.FD) {
+	c := &inheritedConn{key: l.connectionKey(unread), fd: fd.Release()}
+	if lendFile(c.key, c.fd) != nil {
+		c.close() // it could not cross
+		return
+	}
+	l.mu.Lock()
+	l.newcomers = append(l.newcomers, c)
+	l.mu.Unlock()
+	l.closeInheritedIfClosed()
+}
+
+// nextNewcomer returns the connection that has waited longest, as a stream; or nil if none
+// waits, or if accept is to fail. It fails if descriptors or memory are short for now.
+func (l *listener) nextNewcomer() (*stream, error) {
+	for {
+		l.mu.Lock()
+		if len(l.newcomers) == 0 || l.held || l.closed || expired(l.deadline) {
+			l.mu.Unlock()
+			return nil, nil
+		}
+		c := l.newcomers[0]
+		l.newcomers = l.newcomers[1:]
+		l.mu.Unlock()
+		s, err := c.stream(l)
+		switch {
+		case mayPass(err):
+			l.mu.Lock()
+			l.newcomers = slices.Insert(l.newcomers, 0, c)
+			l.mu.Unlock()
+			l.closeInheritedIfClosed()
+			return nil, err
+		case err != nil:
+		case s.socket.RemoteAddr() == nil:
+			s.socket.Close() // the client has reset the connection
+		default:
+			descriptors.accepted(s.socket)
+			l.addOpen(+1)
+			return s, nil
+		}
+	}
+}
+
+// closeNewcomers closes the connections that will not be accepted.
+func (l *listener) closeNewcomers() {
+	l.mu.Lock()
+	conns := l.newcomers
+	l.newcomers = nil
+	l.mu.Unlock()
+	for _, c := range conns {
+		c.close()
+	}
+}
+
+// spareDescriptors is how many descriptors newcomers leave free. It is more than other
+// connections leave: a restart is under way.
+const spareDescriptors = 32
+
+// maxTaken is how many connections are taken at once.
+const maxTaken = spareDescriptors / 2
+
+// A taker takes the connections for a listener out of a queue.
+type taker struct {
+	socket *os.File      // a duplicate of the listening socket
+	stop   chan struct{} // closed to stop
+	done   chan struct{} // closed when it has stopped
+}
+
+// startTaking takes newcomers until stopTaking. They stay in the kernel's queue where that is
+// not possible: without an exec, without a descriptor, and if the program has made the socket
+// blocking.
+func (l *listener) startTaking() {
+	l.mu.Lock()
+	held := l.held
+	l.mu.Unlock()
+	if !hasExec || !held {
+		return
+	}
+	f, err := l.socket.File()
+	if err != nil {
+		return
+	}
+	if !isNonblocking(f) {
+		f.Close()
+		return
+	}
+	t := &taker{f, make(chan struct{}), make(chan struct{})}
+	go t.run(l)
+	l.mu.Lock()
+	l.taker = t
+	l.mu.Unlock()
+}
+
+// stopTaking returns when all newcomers that were taken are in the store.
+func (l *listener) stopTaking() {
+	l.mu.Lock()
+	t := l.taker
+	l.taker = nil
+	l.mu.Unlock()
+	if t != nil {
+		close(t.stop)
+		t.socket.SetReadDeadline(past)
+		<-t.done
+		t.socket.Close()
+	}
+}
+
+func (t *taker) run(l *listener) {
+	defer close(t.done)
+	conn, err := t.socket.SyscallConn()
+	if err != nil {
+		return
+	}
+	var row acceptErrors
+	short := false // of descriptors
+	for {
+		if short && t.descriptorsAreShort() {
+			err = syscall.EMFILE
+		} else {
+			var fds []*sys.FD
+			if fds, err = acceptAll(conn, maxTaken); len(fds) > 0 {
+				row = acceptErrors{}
+				short = isShort(fds[len(fds)-1].Int())
+			}
+			for _, fd := range fds {
+				l.addNewcomer(fd)
+			}
+		}
+		if err == nil {
+			continue
+		}
+		pause, passes := row.add(err)
+		if !passes {
+			return
+		}
+		select {
+		case <-time.After(pause):
+		case <-t.stop:
+			return
+		}
+	}
+}
+
+// isShort reports whether too few descriptors are free when a new one has the given number: it
+// is the lowest that is free.
+func isShort(number int) bool {
+	limit := openFilesLimit()
+	return limit-1-number < min(spareDescriptors, limit/4)
+}
+
+func (t *taker) descriptorsAreShort() bool {
+	number, err := lowestFree(t.socket)
+	return err != nil || isShort(number)
+}
