@@ -155,6 +155,12 @@ func (d *Drain) Seal() {
 	}
 	d.sealed = true
 	g.sealed++
+	g.mu.Unlock()
+	g.callBeforeSeal()
+}
+
+func (g *Group) callBeforeSeal() {
+	g.mu.Lock()
 	callbacks := slices.Clone(g.beforeSeal)
 	g.mu.Unlock()
 	for _, f := range callbacks {
@@ -254,6 +260,7 @@ func (g *Group) BeginRollback() (resume func()) {
 		return d.Resume
 	case <-limit.Done():
 		report.Warn("not drained: a Drainer does not return", "after", rollbackLimit.String())
+		g.callBeforeSeal()
 		return func() { go func() { (<-drained).Resume() }() }
 	}
 }
