@@ -75,7 +75,7 @@ func (l *listener) closeNewcomers() {
 const spareDescriptors = 32
 
 // maxTaken is how many connections are taken at once.
-const maxTaken = spareDescriptors / 2
+const maxTaken = spareDescriptors / 4
 
 // A taker takes the connections for a listener out of a queue.
 type taker struct {
