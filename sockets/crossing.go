@@ -91,10 +91,14 @@ func (l *listener) inheritConnections(oldKey key) {
 			go l.awaitClientOf(c)
 		case k.kind == begun && len(c.begun) == 0:
 			c.close()
-		case k.kind == unread:
-			l.newcomers = append(l.newcomers, c)
 		default:
-			l.inheritedConns = append(l.inheritedConns, c)
+			l.mu.Lock()
+			if k.kind == unread {
+				l.newcomers = append(l.newcomers, c)
+			} else {
+				l.inheritedConns = append(l.inheritedConns, c)
+			}
+			l.mu.Unlock()
 		}
 	}
 }
@@ -160,6 +164,10 @@ func (l *listener) nextInherited() (*stream, error) {
 		c := l.inheritedConns[0]
 		l.inheritedConns = l.inheritedConns[1:]
 		l.mu.Unlock()
+		if !l.acceptParked {
+			c.close()
+			continue
+		}
 		s, err := c.stream(l)
 		if mayPass(err) {
 			l.mu.Lock()

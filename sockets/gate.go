@@ -32,6 +32,7 @@ type gate struct {
 	mu       sync.Mutex
 	deadline time.Time // the caller's
 	held     bool
+	briefly  bool // held by interrupt
 	closed   bool
 	epoch    uint          // counts the holds
 	inside   int           // callers that may be in the kernel
@@ -55,7 +56,7 @@ func (g *gate) enter() (epoch uint) {
 // waited all the time.
 func (g *gate) waitOpen() {
 	waits := false
-	for g.held && !g.closed && !expired(g.deadline) {
+	for (g.held || g.briefly) && !g.closed && !expired(g.deadline) {
 		if !waits && g.onWait != nil {
 			g.onWait(true)
 		}
@@ -71,13 +72,13 @@ func (g *gate) waitOpen() {
 // It is called with g locked.
 func (g *gate) leave(epoch uint, err error) (again bool) {
 	g.inside--
-	if g.held || g.closed {
+	if g.held || g.briefly || g.closed {
 		g.wakeUp()
 	}
 	// If there was no hold since enter, the deadline was the caller's. A gate that is
 	// closed and held lets callers in; one that comes before the socket is closed is
 	// interrupted, too.
-	return (g.held || epoch != g.epoch) && errors.Is(err, os.ErrDeadlineExceeded) && !expired(g.deadline)
+	return (g.held || g.briefly || epoch != g.epoch) && errors.Is(err, os.ErrDeadlineExceeded) && !expired(g.deadline)
 }
 
 // emptyTimeout is for a socket whose calls no deadline interrupts: [os.File.Fd] of its
@@ -109,9 +110,35 @@ func (g *gate) hold() {
 func (g *gate) release() {
 	if g.held {
 		g.held = false
-		g.arm(g.deadline)
-		g.wakeUp()
+		g.rearm()
 	}
+}
+
+// rearm is called with g locked, when a hold has ended.
+func (g *gate) rearm() {
+	if !g.held && !g.briefly {
+		g.arm(g.deadline)
+	}
+	g.wakeUp()
+}
+
+// interrupt sends the callers that are inside back to the gate, and lets them in again.
+func (g *gate) interrupt() {
+	ctx, cancel := context.WithTimeout(context.Background(), emptyTimeout)
+	defer cancel()
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.held || g.briefly || g.closed || g.inside == 0 {
+		return // all come by the gate
+	}
+	g.briefly = true
+	g.epoch++
+	g.arm(past)
+	for g.inside > 0 && ctx.Err() == nil {
+		g.wait(ctx.Done(), time.Time{})
+	}
+	g.briefly = false
+	g.rearm()
 }
 
 // setDeadline sets the caller's deadline.
@@ -123,7 +150,7 @@ func (g *gate) setDeadline(t time.Time) error {
 
 func (g *gate) setDeadlineLocked(t time.Time) error {
 	armed := t
-	if g.held {
+	if g.held || g.briefly {
 		armed = past
 	}
 	if err := g.arm(armed); err != nil {

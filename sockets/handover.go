@@ -102,6 +102,9 @@ func takeFile(k key) {
 // closed, by Ready or by its substitute.
 func onUnclaimedClosed(f func()) { passing.Process.OnSettled(f) }
 
+// onClosingUnclaimed has f called before that.
+func onClosingUnclaimed(f func()) { passing.Process.OnSettling(f) }
+
 // rollbackPossible reports whether the previous version may be executed again, and need
 // what it has passed to this one.
 func rollbackPossible() bool { return passing.Process.RollbackPossible() }

@@ -7,7 +7,6 @@ import (
 	"net"
 	"os"
 	"slices"
-	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -36,7 +35,6 @@ type listener struct {
 	acceptParked   bool             // Accept returns those
 	newcomers      []*inheritedConn // taken out of the kernel's queue, not accepted yet; the oldest first
 	taker          *taker           // nil unless newcomers are taken
-	firstAccept    sync.Once
 }
 
 var _ httpconn.Listener = (*listener)(nil)
@@ -54,6 +52,7 @@ func newListener(s listenerSocket, k, oldKey key, ka keepAlive) *listener {
 		u.SetUnlinkOnClose(false) // the registration removes the path
 	}
 	l.inheritConnections(oldKey)
+	addListener(l)
 	unregister, remove := registerDrainer(listenerDrainer{l}), beforeExec(l.stopTaking)
 	l.unregister = func() {
 		unregister()
@@ -73,11 +72,6 @@ func (l *listener) AcceptParked() { l.acceptParked = true }
 // Accept waits for the next connection. During a restart it waits for the end of that,
 // too.
 func (l *listener) Accept() (net.Conn, error) {
-	l.firstAccept.Do(func() {
-		if !l.acceptParked {
-			l.closeInherited()
-		}
-	})
 	for {
 		epoch, err := l.enterAccept()
 		if err != nil {
@@ -166,6 +160,7 @@ func (l *listener) allStreams() []*stream {
 // Close closes the listener. Connections that it has accepted stay open.
 func (l *listener) Close() error {
 	err := l.close(l.socket)
+	removeListener(l)
 	l.closeInheritedIfClosed()
 	l.unregisterIfDone()
 	return err

@@ -26,6 +26,7 @@ func (l *listener) addNewcomer(fd *sys.FD) {
 	l.newcomers = append(l.newcomers, c)
 	l.mu.Unlock()
 	l.closeInheritedIfClosed()
+	l.interrupt()
 }
 
 // nextNewcomer returns the connection that has waited longest, as a stream; or nil if none
@@ -79,9 +80,10 @@ const maxTaken = spareDescriptors / 4
 
 // A taker takes the connections for a listener out of a queue.
 type taker struct {
-	socket *os.File      // a duplicate of the listening socket
-	stop   chan struct{} // closed to stop
-	done   chan struct{} // closed when it has stopped
+	socket  *os.File      // a duplicate of the listening socket, whose other users don't accept
+	retires bool          // the socket has dropSYN
+	stop    chan struct{} // closed to stop
+	done    chan struct{} // closed when it has stopped
 }
 
 // startTaking takes newcomers until stopTaking. They stay in the kernel's queue where that is
@@ -102,8 +104,7 @@ func (l *listener) startTaking() {
 		f.Close()
 		return
 	}
-	t := &taker{f, make(chan struct{}), make(chan struct{})}
-	go t.run(l)
+	t := newTaker(f, l, false)
 	l.mu.Lock()
 	l.taker = t
 	l.mu.Unlock()
@@ -116,11 +117,23 @@ func (l *listener) stopTaking() {
 	l.taker = nil
 	l.mu.Unlock()
 	if t != nil {
-		close(t.stop)
-		t.socket.SetReadDeadline(past)
-		<-t.done
+		t.end()
 		t.socket.Close()
 	}
+}
+
+// newTaker returns a taker that takes connections for l.
+func newTaker(socket *os.File, l *listener, retires bool) *taker {
+	t := &taker{socket, retires, make(chan struct{}), make(chan struct{})}
+	go t.run(l)
+	return t
+}
+
+// end returns when the taker has stopped.
+func (t *taker) end() {
+	close(t.stop)
+	t.socket.SetReadDeadline(past)
+	<-t.done
 }
 
 func (t *taker) run(l *listener) {
@@ -141,6 +154,9 @@ func (t *taker) run(l *listener) {
 				short = isShort(fds[len(fds)-1].Int())
 			}
 			for _, fd := range fds {
+				if t.retires {
+					acceptSYN(fd.Int()) // it has the filter of its listener
+				}
 				l.addNewcomer(fd)
 			}
 		}

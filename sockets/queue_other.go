@@ -12,3 +12,4 @@ import (
 // No newcomer is taken where there is no exec.
 
 func acceptAll(syscall.RawConn, int) ([]*sys.FD, error) { return nil, errors.ErrUnsupported }
+func acceptOne(int) (*sys.FD, error)                    { return nil, errors.ErrUnsupported }

@@ -17,7 +17,8 @@ var registry struct {
 	announced   announcement
 	connections []key // of inherited listeners that are unclaimed or were closed
 	open        map[slot]bool
-	keptPaths   []key // of closed listeners; removed when there can be no rollback
+	listeners   map[*listener]bool // that are open
+	keptPaths   []key              // of closed listeners; removed when there can be no rollback
 }
 
 // A slot distinguishes a socket from the others that the program has opened.
@@ -33,7 +34,7 @@ func lockRegistry() (unlock func()) {
 	r.mu.Lock()
 	if !r.loaded {
 		r.loaded = true
-		r.open = map[slot]bool{}
+		r.open, r.listeners = map[slot]bool{}, map[*listener]bool{}
 		for _, k := range inheritedKeys() {
 			if k.isConnection() {
 				k.avoidNumber()
@@ -114,6 +115,16 @@ func reserveNumber(k key) key {
 func freeNumber(k key) {
 	defer lockRegistry()()
 	delete(registry.open, k.slot())
+}
+
+func addListener(l *listener) {
+	defer lockRegistry()()
+	registry.listeners[l] = true
+}
+
+func removeListener(l *listener) {
+	defer lockRegistry()()
+	delete(registry.listeners, l)
 }
 
 // keepPath reports whether the path of a listener that is being closed has to stay. The

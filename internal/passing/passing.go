@@ -26,7 +26,10 @@ type Store struct {
 	inherited *handover.State
 	settled   chan struct{} // closed when what was unclaimed is closed
 	onSettled []func()
-	timer     *time.Timer // of StartTimer; nil before
+
+	settling   sync.Mutex // above mu; held while onSettling is called, and until settled
+	onSettling []func()
+	timer      *time.Timer // of StartTimer; nil before
 
 	// content is nil until the program uses the store: until then, what was inherited
 	// crosses the next exec as it came. It is an interface so that a program that
@@ -112,6 +115,13 @@ func (s *Store) rollbackPossible() bool {
 	return !s.isSettled() && s.inherited.Number(handover.ReadyWithin) != 0
 }
 
+// OnSettling has f called before what is unclaimed is closed. It can claim more.
+func (s *Store) OnSettling(f func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.onSettling = append(s.onSettling, f)
+}
+
 // OnSettled has f called when what was unclaimed is closed.
 func (s *Store) OnSettled(f func()) {
 	s.mu.Lock()
@@ -139,11 +149,26 @@ func (s *Store) ShortenTimer(d time.Duration) {
 // CloseUnclaimed closes the inherited files, and forgets the inherited states, that
 // this image has not claimed. Calls after the first do nothing.
 func (s *Store) CloseUnclaimed() {
-	s.mu.Lock()
-	if s.isSettled() {
-		s.mu.Unlock()
-		return
+	for _, f := range s.settle() {
+		f()
 	}
+}
+
+// settle returns what is to be called once the unclaimed files are closed.
+func (s *Store) settle() (callbacks []func()) {
+	s.settling.Lock()
+	defer s.settling.Unlock()
+	s.mu.Lock()
+	settled, before := s.isSettled(), slices.Clone(s.onSettling)
+	s.mu.Unlock()
+	if settled {
+		return nil
+	}
+	for _, f := range before {
+		f()
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	close(s.settled)
 	if s.content != nil {
 		s.content.closeUnclaimed()
@@ -152,11 +177,7 @@ func (s *Store) CloseUnclaimed() {
 		closeAll(files)
 	}
 	closeAll(s.inherited.Numbers[handover.Manifest])
-	callbacks := slices.Clone(s.onSettled)
-	s.mu.Unlock()
-	for _, f := range callbacks {
-		f()
-	}
+	return slices.Clone(s.onSettled)
 }
 
 func closeAll(descriptors []int) {

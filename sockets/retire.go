@@ -1,0 +1,136 @@
+package sockets
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"time"
+)
+
+// A version may open fewer sockets with the same address (SO_REUSEPORT) than the previous one.
+// The kernel spreads clients over all of them, so some wait in the queues of those that are
+// unclaimed. Before these are closed, another listener with their address takes the clients
+// over. The same holds for a Unix socket whose path leads to a new one.
+
+// retireTime is how long a retirement takes. A client that asks for a connection meanwhile is
+// not answered, and asks again after a second: then only sockets are left that stay.
+const retireTime = 900 * time.Millisecond
+
+// A retirement is the end of an unclaimed listener. It crosses an exec that comes earlier,
+// under the key that it had.
+type retirement struct {
+	key        key
+	heir       *listener
+	unregister func()
+
+	mu    sync.Mutex
+	taker *taker // nil while it is stopped
+}
+
+func init() { onClosingUnclaimed(retireUnclaimed) }
+
+// retireUnclaimed retires the unclaimed listeners whose address is that of an open one.
+func retireUnclaimed() {
+	if !hasExec {
+		return
+	}
+	var retiring []*retirement
+	unlock := lockRegistry()
+	r := &registry
+	r.inherited = slices.DeleteFunc(r.inherited, func(k key) bool {
+		heir := listenerWith(k)
+		if heir == nil {
+			return false
+		}
+		r.open[k.slot()] = true
+		retiring = append(retiring, &retirement{key: k, heir: heir})
+		return true
+	})
+	unlock()
+	for _, r := range retiring {
+		r.begin()
+	}
+}
+
+// listenerWith returns an open listener of the same network and address as the unclaimed one
+// with the key k, or nil. It is called with the registry locked.
+func listenerWith(k key) *listener {
+	if k.kind != opened {
+		return nil // systemd has it, too
+	}
+	for l := range registry.listeners {
+		if l.key.local == k.local && withoutFamily(l.key.network) == withoutFamily(k.network) {
+			return l
+		}
+	}
+	return nil
+}
+
+func (r *retirement) begin() {
+	r.heir.inheritConnections(r.key)
+	r.heir.interrupt()
+	unregister, remove := registerDrainer(r), beforeExec(r.stop)
+	r.unregister = func() {
+		unregister()
+		remove()
+	}
+	r.Resume()
+}
+
+// Resume begins to take the clients over, at first and after an exec that has failed.
+func (r *retirement) Resume() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.taker != nil {
+		return
+	}
+	f, err := inheritedFile(r.key)
+	if err != nil {
+		stopPassing(r.key)
+		return
+	}
+	setNonblock(f, true)
+	withDescriptor(f, dropSYN) // without it, clients whose handshake is under way at the end are reset
+	r.taker = newTaker(f, r.heir, true)
+	time.AfterFunc(retireTime, r.end)
+}
+
+func (r *retirement) Quiesce()                    {}
+func (r *retirement) Drain(context.Context) error { return nil }
+
+// stop makes the socket one that the next version can claim.
+func (r *retirement) stop() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.taker != nil {
+		withDescriptor(r.taker.socket, acceptSYN)
+		r.taker.end()
+		r.taker.socket.Close()
+		r.taker = nil
+	}
+}
+
+// end closes the socket.
+func (r *retirement) end() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.taker == nil {
+		return // an exec is under way
+	}
+	r.taker.end()
+	withDescriptor(r.taker.socket, func(fd int) {
+		for {
+			conn, err := acceptOne(fd)
+			if err != nil {
+				return
+			}
+			acceptSYN(conn.Int())
+			r.heir.addNewcomer(conn)
+		}
+	})
+	r.taker.socket.Close()
+	r.taker = nil
+	stopPassing(r.key)
+	freeNumber(r.key)
+	go r.unregister()
+}
