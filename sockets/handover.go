@@ -24,9 +24,19 @@ func registerDrainer(d autorestart.Drainer) (unregister func()) {
 	return autorestart.RegisterDrainer(d)
 }
 
-// waitForDrain waits for the end of a drain, if one is under way. None begins until done is
-// called.
-func waitForDrain(ctx context.Context) (done func(), err error) { return drain.Process.Opening(ctx) }
+func init() { drain.Process.AlwaysNotify() } // a socket may be opened during a restart
+
+// openForDrain is called before a socket is bound that will be registered. It waits while an
+// exec is under way. No exec begins until done is called.
+func openForDrain(ctx context.Context) (done func(), err error) { return drain.Process.Opening(ctx) }
+
+// claimForDrain is the same for an inherited socket. It waits for the end of a drain.
+func claimForDrain(ctx context.Context) (done func(), err error) {
+	return drain.Process.Claiming(ctx)
+}
+
+// awaitDrainEnd waits for the end of a drain, and reports whether one was under way.
+func awaitDrainEnd(ctx context.Context) (waited bool, err error) { return drain.Process.AwaitEnd(ctx) }
 
 // beforeExec has f called right before each exec, after everything was drained, until remove
 // is called.

@@ -29,6 +29,9 @@ func open[S socket](o *opening, req request, src source[S]) (s S, k, oldKey key,
 	if err == nil && oldKey == (key{}) {
 		o.end()
 		s, k, err = openNew(&req, src)
+		if err != nil && o.again(err) {
+			s, k, err = openNew(&req, src)
+		}
 	}
 	if err != nil {
 		var none S
@@ -40,12 +43,15 @@ func open[S socket](o *opening, req request, src source[S]) (s S, k, oldKey key,
 // openInherited returns a zero oldKey if no inherited socket matches the request.
 func openInherited[S socket](o *opening, req *request, src source[S]) (s S, k, oldKey key, err error) {
 	lookAtAnnounced()
-	if !isUnix(req.network) && anyInherited(req.network) {
+	if !anyInherited(req.network) {
+		return s, key{}, key{}, nil
+	}
+	if !isUnix(req.network) {
 		if err := req.resolve(o.ctx); err != nil {
 			return s, key{}, key{}, err
 		}
 	}
-	if err := o.begin(); err != nil {
+	if err := o.beginClaim(); err != nil {
 		return s, key{}, key{}, err
 	}
 	for {

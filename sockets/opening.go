@@ -2,23 +2,41 @@ package sockets
 
 import (
 	"context"
+	"errors"
 	"syscall"
 )
 
-// An opening makes claiming or binding a socket and registering it one step for a drain:
-// one that begins waits until the step is done, and the step waits for the end of one that
-// is under way. A socket that was claimed and is not registered would be drained by nothing.
+// An opening makes claiming or binding a socket and registering it one step for a drain: a
+// socket that was claimed and is not registered would be drained by nothing. A socket that
+// is bound during a drain is quiesced at once and drained with the others. Right before the
+// exec the step waits until that has failed.
 type opening struct {
 	ctx  context.Context
 	done func() // nil if the step has not begun
 }
 
-// begin begins the step. It fails if ctx ends during a drain.
-func (o *opening) begin() (err error) {
+// begin begins the step for a new socket. It fails if ctx ends while it waits.
+func (o *opening) begin() error { return o.beginBy(openForDrain) }
+
+// beginClaim begins the step for an inherited socket. It waits for the end of a drain.
+func (o *opening) beginClaim() error { return o.beginBy(claimForDrain) }
+
+func (o *opening) beginBy(step func(context.Context) (done func(), err error)) (err error) {
 	if hasExec && o.done == nil {
-		o.done, err = waitForDrain(o.ctx)
+		o.done, err = step(o.ctx)
 	}
 	return err
+}
+
+// again reports whether the socket can be opened if it is tried again: the address was in use
+// by a socket that the program has closed during a drain, which has ended by now.
+func (o *opening) again(err error) bool {
+	if !hasExec || !errors.Is(err, syscall.EADDRINUSE) {
+		return false
+	}
+	o.end()
+	waited, ended := awaitDrainEnd(o.ctx)
+	return waited && ended == nil
 }
 
 // end ends the step, if it has begun.

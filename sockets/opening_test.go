@@ -23,9 +23,11 @@ func beginDrain(t *testing.T) drain.Drained {
 	return d
 }
 
-// A socket that is opened during a drain would be drained by nothing.
-func TestOpeningEndsWithContextDuringDrain(t *testing.T) {
-	defer beginDrain(t).Resume()
+// A socket that is opened right before the exec would be drained by nothing.
+func TestOpeningEndsWithContextBeforeExec(t *testing.T) {
+	d := beginDrain(t)
+	defer d.Resume()
+	d.Seal()
 	ctx, cancel := context.WithCancelCause(t.Context())
 	cause := errors.New("the program stops")
 	cancel(cause)
@@ -35,6 +37,27 @@ func TestOpeningEndsWithContextDuringDrain(t *testing.T) {
 	if conn, err := new(Config).ListenPacket(ctx, "udp", "127.0.0.1:0"); !errors.Is(err, cause) {
 		t.Errorf("ListenPacket: %v, %v", conn, err)
 	}
+}
+
+// A request that is under way may open a socket of its own: the drain waits for the request. The
+// socket is quiesced.
+func TestListenDuringDrain(t *testing.T) {
+	d := beginDrain(t)
+	l := listen(t, "127.0.0.1:0")
+	result := accept(l)
+	client, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	l.mu.Lock()
+	held := l.held
+	l.mu.Unlock()
+	if !held {
+		t.Error("a listener of a drain is not quiesced")
+	}
+	d.Resume()
+	wantResult(t, result, nil)
 }
 
 // A program closes its listener in a drain, and listens again before the restart is called

@@ -46,25 +46,20 @@ func (g *Group) begin(ctx context.Context, timeout time.Duration) *Drain {
 		stop()
 		cancel()
 	}
-	soon, cancelSoon := context.WithTimeout(context.Background(), hookTimeout)
-	defer cancelSoon()
 	g.phase.Lock()
 	defer g.phase.Unlock()
-	callInOrder(g.startDrain(soon), "Quiesce", (*member).startQuiesce)
+	callInOrder(g.startDrain(), "Quiesce", (*member).startQuiesce)
 	g.closeDraining()
 	d.quiesced = time.Now()
 	return d
 }
 
-// startDrain begins a drain, and returns the members to quiesce. It waits until nothing is
-// being opened, or ctx ends.
-func (g *Group) startDrain(ctx context.Context) (members []*member) {
+// startDrain begins a drain, and returns the members to quiesce.
+func (g *Group) startDrain() (members []*member) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.drains++
 	g.change()
-	for g.opening > 0 && g.wait(ctx) == nil {
-	}
 	for _, m := range g.members {
 		if !m.quiesced {
 			m.quiesced = true
@@ -142,12 +137,16 @@ func (d *Drain) drainMember(limit context.Context, m *member) {
 
 // Seal drains what was registered since Begin, in the time that is left, and then has
 // registrations wait until Resume, so that nothing can be registered that is not drained.
-// It is called right before the exec.
+// What is being opened has hookTimeout for that. Seal is called right before the exec.
 func (d *Drain) Seal() {
 	g := d.group
+	soon, cancel := context.WithTimeout(context.Background(), hookTimeout)
+	defer cancel()
 	for {
 		d.drain()
 		g.mu.Lock()
+		for g.opening > 0 && g.wait(soon) == nil {
+		}
 		if !slices.ContainsFunc(g.members, func(m *member) bool { return !d.begun[m] }) {
 			break
 		}

@@ -156,15 +156,25 @@ func (g *Group) unregister(m *member) {
 	}
 }
 
-// Opening is called before something is opened or claimed that will be registered. A
-// drain that begins waits for done. While a drain is under way, Opening waits for the
-// resume, or for the end of ctx, whose cause it returns. So there is never a part that
-// has taken something over and is not drained.
+// Opening is called before something is opened that will be registered. A group is not
+// sealed before done is called, and what is registered during a drain is drained, too. So
+// there is never a part that was opened and is not drained. While the group is sealed,
+// Opening waits for the resume, or for the end of ctx, whose cause it returns.
 func (g *Group) Opening(ctx context.Context) (done func(), err error) {
+	return g.beginOpening(ctx, func() bool { return g.sealed > 0 })
+}
+
+// Claiming is Opening for something that was handed to this image. It waits for the end of any
+// drain: a version that is replaced claims nothing any more.
+func (g *Group) Claiming(ctx context.Context) (done func(), err error) {
+	return g.beginOpening(ctx, g.isDraining)
+}
+
+func (g *Group) beginOpening(ctx context.Context, blocked func() bool) (done func(), err error) {
 	g.setNotifier()
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	for g.drains > 0 || g.resuming > 0 {
+	for blocked() {
 		if err := g.wait(ctx); err != nil {
 			return nil, err
 		}
@@ -177,6 +187,27 @@ func (g *Group) Opening(ctx context.Context) (done func(), err error) {
 		g.mu.Unlock()
 	}, nil
 }
+
+// isDraining is called with g locked.
+func (g *Group) isDraining() bool { return g.drains > 0 || g.resuming > 0 }
+
+// AwaitEnd waits for the end of the drain, if one is under way, and reports whether that
+// was so. The error is the cause of the end of ctx.
+func (g *Group) AwaitEnd(ctx context.Context) (waited bool, err error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for g.isDraining() {
+		waited = true
+		if err := g.wait(ctx); err != nil {
+			return true, err
+		}
+	}
+	return waited, nil
+}
+
+// AlwaysNotify has the group notice each drain, also while it has no drainers: the program
+// may be about to open what is drained.
+func (g *Group) AlwaysNotify() { g.setNotifier() }
 
 // BeforeSeal has f called, without a lock, whenever the group is sealed: everything is
 // drained, and the exec comes next. f returns soon.

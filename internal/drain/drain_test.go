@@ -215,26 +215,42 @@ func TestSeal(t *testing.T) {
 	})
 }
 
-// TestOpening: a drain waits for what is being opened, and nothing is opened during a
-// drain.
+// TestOpening: what is opened during a drain is drained, and nothing is opened right before
+// the exec.
 func TestOpening(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var g Group
-		done, err := g.Opening(t.Context())
+		g.AlwaysNotify()
+		before, err := g.Opening(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
-		r := newRecorder()
-		close(r.done)
-		time.AfterFunc(hookTimeout/2, func() {
-			g.Register(r)
-			done()
-		})
 		d, took := begin(t, &g, time.Minute, time.Hour)
-		if took != hookTimeout/2 {
-			t.Errorf("took %v, want %v", took, hookTimeout/2)
+		if took != 0 {
+			t.Errorf("waited %v for what is being opened", took)
 		}
-		r.check(t, "quiesce", "drain")
+		during, err := g.Opening(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		var members []*recorder
+		for i, done := range []func(){before, during} {
+			r := newRecorder()
+			close(r.done)
+			members = append(members, r)
+			time.AfterFunc(time.Duration(i+1)*hookTimeout/3, func() {
+				g.Register(r)
+				done()
+			})
+		}
+		start := time.Now()
+		d.Seal()
+		if took := time.Since(start); took != 2*hookTimeout/3 {
+			t.Errorf("sealed after %v, want %v", took, 2*hookTimeout/3)
+		}
+		for _, r := range members {
+			r.check(t, "quiesce", "drain")
+		}
 		cause := errors.New("the program ends")
 		ctx, cancel := context.WithCancelCause(t.Context())
 		time.AfterFunc(time.Second, func() { cancel(cause) })
@@ -242,18 +258,50 @@ func TestOpening(t *testing.T) {
 			t.Errorf("got %v, want %v", err, cause)
 		}
 		time.AfterFunc(time.Second, d.Resume)
-		done, err = g.Opening(t.Context())
+		done, err := g.Opening(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
-		r.check(t, "quiesce", "drain", "resume")
 		// An opening that never ends, as in a function of the program.
-		d, took = begin(t, &g, 0, time.Hour)
-		if took != hookTimeout {
-			t.Errorf("took %v, want %v", took, hookTimeout)
+		d, _ = begin(t, &g, 0, time.Hour)
+		start = time.Now()
+		d.Seal()
+		if took := time.Since(start); took != hookTimeout {
+			t.Errorf("sealed after %v, want %v", took, hookTimeout)
 		}
 		done()
 		d.Resume()
+	})
+}
+
+// TestClaiming: nothing is claimed during a drain, and while what was drained resumes.
+func TestClaiming(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var g Group
+		r := newRecorder()
+		close(r.done)
+		g.Register(r)
+		if waited, err := g.AwaitEnd(t.Context()); waited || err != nil {
+			t.Errorf("waited %t, %v", waited, err)
+		}
+		d, _ := begin(t, &g, time.Minute, time.Hour)
+		time.AfterFunc(time.Second, d.Resume)
+		for _, claim := range []func(){
+			func() { g.Claiming(t.Context()) },
+			func() {
+				if waited, err := g.AwaitEnd(t.Context()); !waited || err != nil {
+					t.Errorf("waited %t, %v", waited, err)
+				}
+			},
+		} {
+			go func() {
+				claim()
+				r.check(t, "quiesce", "drain", "resume")
+			}()
+		}
+		time.Sleep(2 * time.Second)
+		synctest.Wait()
+		r.check(t, "quiesce", "drain", "resume")
 	})
 }
 
