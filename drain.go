@@ -85,7 +85,8 @@ var handlerCallers = [...]string{
 	"net/http.(*conn).serve",
 	"net/http.(*http2serverConn).runHandler",
 	"net/http/internal/http2.(*serverConn).runHandler", // since Go 1.27
-	"net/http.(*timeoutHandler).ServeHTTP",             // in a goroutine, for which it waits
+	"golang.org/x/net/http2.(*serverConn).runHandler",
+	"net/http.(*timeoutHandler).ServeHTTP", // in a goroutine, for which it waits
 }
 
 // calledByHandler reports whether an HTTP handler runs on this goroutine and there is

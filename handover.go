@@ -2,6 +2,7 @@ package autorestart
 
 import (
 	"errors"
+	"io"
 	"os"
 	"sync"
 	"syscall"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/autorestart-go/autorestart/internal/candidate"
 	"github.com/autorestart-go/autorestart/internal/drain"
+	"github.com/autorestart-go/autorestart/internal/elfimage"
 	"github.com/autorestart-go/autorestart/internal/handover"
 	"github.com/autorestart-go/autorestart/internal/passing"
 	"github.com/autorestart-go/autorestart/internal/report"
@@ -89,6 +91,30 @@ func (p *process) newState(c *candidate.Candidate, times *RestartTimes) *handove
 	h.Texts[handover.Times] = times.format()
 	h.Texts[handover.Path] = c.Path
 	return h
+}
+
+// readBuild reads how c was built. A version that could not be read counts as one without
+// this library, or without an older one, only if that lasts.
+func readBuild(c *candidate.Candidate) error {
+	r := &errorReader{ReaderAt: c.File}
+	c.Build = elfimage.ReadBuild(r, c.ID.Size)
+	if execTransient(r.err) {
+		return asError(candidate.Unreadable(c.Path, r.err))
+	}
+	return nil
+}
+
+// An errorReader keeps the last error.
+type errorReader struct {
+	io.ReaderAt
+	err error
+}
+
+func (r *errorReader) ReadAt(b []byte, off int64) (n int, err error) {
+	if n, err = r.ReaderAt.ReadAt(b, off); err != nil {
+		r.err = err
+	}
+	return n, err
 }
 
 // prepared is what an exec needs open. Once everything has been drained there may be no
@@ -272,6 +298,7 @@ func (p *process) execveOnThread(target handover.Target, args, env []string, h *
 // trial meanwhile, so nothing that h names is closed.
 func (p *process) executePrevious(target handover.Target, args, env []string, h *handover.State) error {
 	report.Warn("rolling back to the previous version", "reason", h.Texts[handover.Reason])
+	h.Reserve = p.rollback
 	var resume func()
 	if drainers := drain.Process.Notifier(); drainers != nil {
 		resume = drainers.BeginRollback()

@@ -29,7 +29,8 @@ type process struct {
 	events    *eventSet
 	signals   signalSet
 	started   time.Time
-	ready     atomic.Int64 // when Ready was called first, in nanoseconds since 1970; 0 before
+	rollback  *handover.Reserve // for a rollback of this version; nil if it is not on trial
+	ready     atomic.Int64      // when Ready was called first, in nanoseconds since 1970; 0 before
 }
 
 // launch is how an image was started.
@@ -69,7 +70,11 @@ func init() {
 		report.Warn("the previous version had no room for all idle connections, and closed those that were idle for longest: it could make no file for them, neither by memfd_create nor in TMPDIR",
 			"closed", n)
 	}
-	if self.restarted() && !handover.OnTrial() {
+	switch {
+	case handover.OnTrial():
+		// An error may pass until a rollback.
+		self.rollback, _ = handover.NewReserve()
+	case self.restarted():
 		passing.Process.StartTimer(dropUnclaimed)
 	}
 }

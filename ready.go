@@ -5,6 +5,7 @@ import (
 	"errors"
 	"runtime"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/autorestart-go/autorestart/internal/candidate"
@@ -21,7 +22,7 @@ import (
 // Every version of a program that listens with package sockets, passes files on, or is
 // executed with a ReadyTimeout should call it. Calls after the first do nothing.
 func Ready() {
-	handover.EndTrial()
+	self.endTrial()
 	self.ready.CompareAndSwap(0, time.Now().UnixNano())
 	dropUnclaimed()
 }
@@ -48,6 +49,17 @@ func (r *Restarter) awaitSettled(ctx context.Context, c *candidate.Candidate, la
 	return lastLook()
 }
 
+var endingTrial sync.Once
+
+func (p *process) endTrial() {
+	handover.EndTrial()
+	endingTrial.Do(func() {
+		if p.rollback != nil {
+			p.rollback.Close()
+		}
+	})
+}
+
 // ErrNoRollback is returned by [Rollback] in a version that can't be rolled back: it
 // was started afresh or without a [Restarter.ReadyTimeout], or it is ready.
 var ErrNoRollback = errors.New("autorestart: no version to roll back to: this one is not on trial")
@@ -60,7 +72,8 @@ var ErrNoRollback = errors.New("autorestart: no version to roll back to: this on
 // one of its drainers ignores the end of that time. The same applies to a version that is
 // rolled back because it was not ready in time.
 //
-// Rollback returns only if that is not possible.
+// Rollback returns only if that is not possible. An HTTP handler that calls it gets no answer
+// out: the drain waits for that handler, too.
 func Rollback(err error) error {
 	reason := "it failed"
 	if err != nil {

@@ -4,13 +4,13 @@ import (
 	"context"
 	"errors"
 	"os"
+	"slices"
 	"sync/atomic"
 	"syscall"
 	"time"
 
 	"github.com/autorestart-go/autorestart/internal/candidate"
 	"github.com/autorestart-go/autorestart/internal/drain"
-	"github.com/autorestart-go/autorestart/internal/elfimage"
 	"github.com/autorestart-go/autorestart/internal/report"
 	"github.com/autorestart-go/autorestart/internal/watch"
 )
@@ -33,7 +33,8 @@ type Restarter struct {
 
 	// Verify is called with a new version that is ready, open for reading, and
 	// decides whether it is executed. An error rejects the version until the file changes;
-	// a [*RejectedError] that is Retryable only for now. Verify must not close the file.
+	// a [*RejectedError] that is Retryable only for now, and so does an error that wraps an
+	// errno of a shortage, as EMFILE or ENOMEM. Verify must not close the file.
 	// It has one minute; one that takes longer, or panics, rejects the version.
 	// If nil, every version that is ready is accepted.
 	//
@@ -147,7 +148,7 @@ func (r *Restarter) Run(ctx context.Context) error {
 }
 
 // A drainedError is a reason that may pass, for which an exec failed after everything was
-// drained. Each attempt costs the clients as much as a restart.
+// drained, or BeforeExec called. Each attempt costs the clients as much as a restart.
 type drainedError struct{ error }
 
 // newDrainedRetry returns the delays between such attempts.
@@ -203,7 +204,7 @@ func (r *Restarter) restart(ctx context.Context) error {
 		var delay time.Duration
 		if failed, drained := err.(*drainedError); drained {
 			err, delay = failed.error, drainedRetry.Next()
-			rejections.Postponed(err)
+			rejections.NotReady(err)
 		} else if isRetryable(err) {
 			delay = retry.Next()
 			rejections.NotReady(err)
@@ -246,6 +247,15 @@ func (r *Restarter) replaceImage(ctx context.Context, rules *candidate.Rules, c 
 	if err := r.awaitSettled(ctx, c, lastLook); err != nil {
 		return err
 	}
+	// What can be found out before Verify, which may take long, and the drain.
+	if err := readBuild(c); err != nil {
+		return err
+	}
+	prepared, err := self.prepare(r, c)
+	if err != nil {
+		return err
+	}
+	defer prepared.close()
 	if r.Verify != nil {
 		l := candidate.NewLease(self.files, c)
 		defer l.End()
@@ -254,12 +264,6 @@ func (r *Restarter) replaceImage(ctx context.Context, rules *candidate.Rules, c 
 			return err
 		}
 	}
-	c.Build = elfimage.ReadBuild(c.File, c.ID.Size)
-	prepared, err := self.prepare(r, c)
-	if err != nil {
-		return err
-	}
-	defer prepared.close()
 	times := RestartTimes{Seen: c.Seen, Judged: time.Now()}
 	drained, limit, err := r.drain(ctx, &times)
 	if err != nil {
@@ -270,10 +274,16 @@ func (r *Restarter) replaceImage(ctx context.Context, rules *candidate.Rules, c 
 		if err := r.callBeforeExec(ctx); err != nil {
 			return err
 		}
+		if drained == (nothingToDrain{}) { // by now there may be something
+			if drained, limit, err = r.drain(ctx, &times); err != nil {
+				return err
+			}
+			defer drained.Resume()
+		}
 	}
 	drained.Seal()
 	err = r.execRetrying(ctx, limit, rules, c, &times, lastLook, prepared)
-	if limit == drainedRetryLimit && execTransient(err) {
+	if isRetryable(err) && (drained != nothingToDrain{} || r.BeforeExec != nil) {
 		return &drainedError{err}
 	}
 	return err
@@ -370,13 +380,16 @@ func (r *Restarter) execRetrying(ctx context.Context, limit time.Duration, rules
 // changed: the file is open for writing, memory, processes or space are short, the file is
 // missing for a moment, the environment is too large.
 func execTransient(err error) bool {
-	for _, errno := range [...]syscall.Errno{
-		syscall.ETXTBSY, syscall.EAGAIN, syscall.ENOMEM, syscall.ENFILE, syscall.EMFILE, syscall.ENOENT,
-		syscall.E2BIG, syscall.ENOSPC, syscall.EDQUOT,
-	} {
-		if errors.Is(err, errno) {
-			return true
-		}
-	}
-	return false
+	return isShortage(err) || isAny(err, syscall.ETXTBSY, syscall.ENOENT, syscall.E2BIG)
+}
+
+// isShortage reports whether err says that descriptors, memory, processes or space are
+// short for now.
+func isShortage(err error) bool {
+	return isAny(err, syscall.EAGAIN, syscall.ENOMEM, syscall.ENFILE, syscall.EMFILE,
+		syscall.ENOBUFS, syscall.ENOSPC, syscall.EDQUOT)
+}
+
+func isAny(err error, errnos ...syscall.Errno) bool {
+	return slices.ContainsFunc(errnos, func(errno syscall.Errno) bool { return errors.Is(err, errno) })
 }

@@ -170,10 +170,11 @@ func verifyError(path string, err error) error {
 		return &at
 	}
 	return &RejectedError{
-		Path:     path,
-		Found:    "a file that Verify rejects (" + err.Error() + ")",
-		Expected: "one that it accepts",
-		Err:      err,
+		Path:      path,
+		Found:     "a file that Verify rejects (" + err.Error() + ")",
+		Expected:  "one that it accepts",
+		Retryable: isShortage(err), // of what Verify needs, and not of the version
+		Err:       err,
 	}
 }
 

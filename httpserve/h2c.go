@@ -49,9 +49,9 @@ func isPreface(r *http.Request) bool {
 
 // rejectPreface answers a client that has begun with HTTP/2, and logs that once.
 func (s *server) rejectPreface(w http.ResponseWriter, r *http.Request) {
-	s.prefaceLogged.Do(func() {
-		s.logf("httpserve: %s has sent HTTP/2 without TLS, which this server does not serve: %s", r.RemoteAddr, insteadOfH2C)
-	})
+	if s.prefaceLogged.CompareAndSwap(false, true) {
+		go s.logf("httpserve: %s has sent HTTP/2 without TLS, which this server does not serve: %s", r.RemoteAddr, insteadOfH2C)
+	}
 	http.Error(w, "HTTP/2 without TLS is not served here: "+insteadOfH2C, http.StatusHTTPVersionNotSupported)
 }
 

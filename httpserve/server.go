@@ -25,7 +25,7 @@ type server struct {
 	http2            goaway.Group
 	grouped          bool // all HTTP/2 connections are in the group
 	unencryptedHTTP2 bool // see servesUnencryptedHTTP2
-	prefaceLogged    sync.Once
+	prefaceLogged    atomic.Bool
 
 	conns         sync.Map                  // net.Conn -> *conn
 	drainingSince atomic.Pointer[time.Time] // nil unless draining
@@ -69,7 +69,7 @@ func attach(srv *http.Server, overTLS bool) (*server, error) {
 	err := configure(&s.http2, srv, overTLS)
 	if err != nil {
 		// If the server can't serve at all, it says so itself.
-		s.logf("httpserve: a restart closes HTTP/2 connections with one GOAWAY, which may lose requests: %v", err)
+		go s.logf("httpserve: a restart closes HTTP/2 connections with one GOAWAY, which may lose requests: %v", err)
 	}
 	s.grouped = err == nil && srv.TLSNextProto["h2"] != nil
 	return s, nil

@@ -43,9 +43,12 @@ func executeBare(target Target, args, env []string, s *State) error {
 	return err
 }
 
-// rollbackPause is the time between attempts to roll back a version that is not
-// ready in time.
-const rollbackPause = time.Second
+// rollbackPause is the time between the first attempts to roll back a version that is not
+// ready in time. It doubles up to maxRollbackPause.
+const (
+	rollbackPause    = time.Second
+	maxRollbackPause = time.Minute
+)
 
 func (s *State) startTrial() {
 	ms := s.Number(ReadyWithin)
@@ -57,8 +60,10 @@ func (s *State) startTrial() {
 	t.on, t.handed, t.putBack, t.env = true, *s, nil, syscall.Environ()
 	t.args, _ = commandLine() // an error may pass until a rollback
 	t.timer = time.AfterFunc(time.Duration(ms)*time.Millisecond, func() {
+		pause := rollbackPause
 		for RollBack("it was not ready within "+strconv.Itoa(ms)+" ms") != ErrNotOnTrial {
-			time.Sleep(rollbackPause) // the obstacle may pass
+			time.Sleep(pause) // the obstacle may pass; each attempt makes clients wait
+			pause = min(2*pause, maxRollbackPause)
 		}
 	})
 	t.mu.Unlock()

@@ -43,5 +43,5 @@ func TestFailingExecBacksOff(t *testing.T) {
 			t.Errorf("drained again after %v, want at least %v", pause, least)
 		}
 	}
-	testprocess.WaitFor(t, "log line", func() bool { return strings.Contains(d.Log(), "not executed yet") })
+	testprocess.WaitFor(t, "log line", func() bool { return strings.Contains(d.Log(), "not ready yet") })
 }

@@ -48,9 +48,6 @@ func (l *RejectionLog) NotReady(reason any) {
 	}
 }
 
-// Postponed logs a reason that may pass, but has cost the clients something.
-func (l *RejectionLog) Postponed(reason any) { l.log("new version not executed yet", reason) }
-
 func (l *RejectionLog) log(msg string, reason any) (logged bool) {
 	text := reasonText(reason)
 	if text == l.logged {

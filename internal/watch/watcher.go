@@ -134,9 +134,9 @@ func (w *Watcher) LookAgain(reason error) {
 }
 
 // Postpone answers that the candidate may be accepted as it is, but not before d. An
-// event ends the delay. The reason is logged.
+// event ends the delay. The reason is logged if it does not pass.
 func (w *Watcher) Postpone(reason error, d time.Duration) {
-	w.log.Postponed(reason)
+	w.log.NotReady(reason)
 	w.outside, w.recheckAt = w.current.ID, time.Now().Add(d)
 	w.answer(false)
 }
