@@ -20,13 +20,25 @@ const firstCarrier = "20261126110000"
 
 // KnowsCarrier reports whether the version of this library, as build information names
 // it, reads a carrier. Every release does.
-func KnowsCarrier(version string) bool {
+func KnowsCarrier(version string) bool { return isSince(version, firstCarrier) }
+
+// firstConnections is the same of the first version that knows connections that were not
+// accepted yet and connections with the beginning of a request, see package sockets.
+const firstConnections = "20261126150000"
+
+// KnowsConnections reports whether the version of this library knows all kinds of connections.
+// An earlier one closes those of a kind that it does not know. Every release knows them.
+func KnowsConnections(version string) bool { return isSince(version, firstConnections) }
+
+// isSince reports whether a version of this library is from the given time or later. One
+// without a time is.
+func isSince(version, first string) bool {
 	// v0.0.0-20260102150405-0123456789ab
 	const prefix = "v0.0.0-"
-	if len(version) < len(prefix)+len(firstCarrier) || version[:len(prefix)] != prefix {
+	if len(version) < len(prefix)+len(first) || version[:len(prefix)] != prefix {
 		return true
 	}
-	return version[len(prefix):][:len(firstCarrier)] >= firstCarrier
+	return version[len(prefix):][:len(first)] >= first
 }
 
 // maxCarrier is the length in bytes of the longest carrier that is read: no State that [Parse]

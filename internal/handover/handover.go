@@ -22,6 +22,8 @@
 //     image starts with nothing, it does not fail.
 //   - The State crosses in a carrier, except to versions from before carriers, see
 //     [KnowsCarrier].
+//   - A connection of a kind that the receiver does not know is lost. So none is made of such
+//     a kind for it, see [KnowsConnections]. In a rollback the receiver is Previous.
 //
 // # Trust
 //
@@ -73,6 +75,7 @@ const (
 	Missing                // files and states that there was no room for
 	Taint                  // 1: an image of this process was Secure, see [Tainted]
 	Closed                 // idle connections that there was no room for
+	Connections            // 1: Previous knows all kinds of connections, see [KnowsConnections]
 
 	Watch    // of inotify: a descriptor and a watch descriptor, in turns
 	Inotify  // from here on, descriptors

@@ -122,23 +122,28 @@ func TestParse(t *testing.T) {
 	}
 }
 
-func TestKnowsCarrier(t *testing.T) {
+func TestWhatVersionsKnow(t *testing.T) {
 	for _, test := range []struct {
-		version string
-		want    bool
+		version              string
+		carrier, connections bool
 	}{
-		{"", true}, // as in a work tree
-		{"(devel)", true},
-		{"v0.1.0", true},
-		{"v1.2.3-pre.0.20260101000000-0123456789ab", true},
-		{"v0.0.0-2026", true}, // no pseudo-version
-		{"v0.0.0-20261126110000-0123456789ab", true},
-		{"v0.0.0-20261126105959-0123456789ab", false},
-		{"v0.0.0-20260101000000-0123456789ab", false},
-		{"v0.0.0-20260101000000-0123456789ab+dirty", false},
+		{"", true, true}, // as in a work tree
+		{"(devel)", true, true},
+		{"v0.1.0", true, true},
+		{"v1.2.3-pre.0.20260101000000-0123456789ab", true, true},
+		{"v0.0.0-2026", true, true}, // no pseudo-version
+		{"v0.0.0-20261126150000-0123456789ab", true, true},
+		{"v0.0.0-20261126145959-0123456789ab", true, false},
+		{"v0.0.0-20261126110000-0123456789ab", true, false},
+		{"v0.0.0-20261126105959-0123456789ab", false, false},
+		{"v0.0.0-20260101000000-0123456789ab", false, false},
+		{"v0.0.0-20260101000000-0123456789ab+dirty", false, false},
 	} {
-		if got := KnowsCarrier(test.version); got != test.want {
-			t.Errorf("%q: %t, want %t", test.version, got, test.want)
+		if got := KnowsCarrier(test.version); got != test.carrier {
+			t.Errorf("%q knows carriers: %t, want %t", test.version, got, test.carrier)
+		}
+		if got := KnowsConnections(test.version); got != test.connections {
+			t.Errorf("%q knows all connections: %t, want %t", test.version, got, test.connections)
 		}
 	}
 }
@@ -267,13 +272,16 @@ func TestGoldenFiles(t *testing.T) {
 	second.Set(Missing, 2)
 	second.Set(Executable, 16)
 	second.Texts[Content] = "YXV0b3Jlc3RhcnQgbWFuaWZlc3QgMQplAAA"
+	third := second
+	third.Set(Connections, 1)
 	for _, test := range []struct {
 		name    string
 		written bool // by this version
 		want    State
 	}{
 		{"state-1.golden", true, want},
-		{"state-2.golden", true, second},    // in a carrier
+		{"state-2.golden", true, second}, // in a carrier
+		{"state-3.golden", true, third},
 		{"state-later.golden", false, want}, // with keys that this version does not know
 		{"variable-2.golden", true, of(map[NumberKind][]int{PID: {4711}, Generation: {3}, Carrier: {17}, Attester: {18}}, nil)},
 	} {

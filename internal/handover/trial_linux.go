@@ -88,6 +88,7 @@ func (s *State) KeepRollback() (copies []int, err error) {
 		return nil, ErrNotOnTrial
 	}
 	s.Numbers[ReadyWithin] = t.handed.Numbers[ReadyWithin]
+	s.Numbers[Connections] = t.handed.Numbers[Connections]
 	s.InVariable = s.InVariable || t.handed.InVariable
 	for _, kind := range [...]NumberKind{Previous, Dir} {
 		fd, err := duplicate(t.handed.Number(kind))
@@ -136,7 +137,9 @@ func RollBack(reason string) error {
 	s.Texts[Failed], s.Texts[Reason] = s.Texts[Image], reason
 	s.Texts[Image], s.Texts[Times] = "", ""
 	s.Set(Generation, s.Number(Generation)+1)
-	s.Numbers[ReadyWithin], s.Numbers[Previous], s.Numbers[Dir] = nil, nil, nil
+	for _, kind := range [...]NumberKind{ReadyWithin, Connections, Previous, Dir} {
+		s.Numbers[kind] = nil
+	}
 	for _, p := range t.putBack {
 		s.changes = append(s.changes, p)
 	}

@@ -5,6 +5,7 @@ package passing
 import (
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/autorestart-go/autorestart/internal/handover"
@@ -26,6 +27,10 @@ type Store struct {
 	inherited *handover.State
 	settled   chan struct{} // closed when what was unclaimed is closed
 	onSettled []func()
+
+	// receiverOlder says that the image that comes next does not know all kinds of
+	// connections.
+	receiverOlder atomic.Bool
 
 	settling   sync.Mutex // above mu; held while onSettling is called, and until settled
 	onSettling []func()
@@ -100,6 +105,14 @@ func (s *Store) HandOver(h *handover.State, exec func() error) error {
 	}
 	return exec()
 }
+
+// SetReceiverKnows says whether the image that comes next, or that a rollback executes, knows
+// all kinds of connections, see [handover.KnowsConnections]. It is called before the drain.
+func (s *Store) SetReceiverKnows(knows bool) { s.receiverOlder.Store(!knows) }
+
+// ReceiverKnows reports whether connections of every kind can be passed. They can until
+// [Store.SetReceiverKnows] is called. It takes no lock, so it can be called during an exec.
+func (s *Store) ReceiverKnows() bool { return !s.receiverOlder.Load() }
 
 // RollbackPossible reports whether the previous image may still be executed again,
 // and need what it handed over. Unlike [handover.OnTrial] it does not wait for a
