@@ -268,7 +268,9 @@ var execMu sync.Mutex
 // inotify descriptors, which cross on purpose, see eventSet; and a fork in another
 // goroutine, which must not inherit them.
 func (p *process) execve(target handover.Target, args, env []string, h *handover.State, lastLook func() error) error {
-	report.Flush(flushBeforeExec)
+	if lines := report.Flush(flushBeforeExec); h != nil && lines > 0 {
+		h.Set(handover.Lines, lines)
+	}
 	execMu.Lock()
 	defer execMu.Unlock()
 	return asLeader(func() error { return p.execveOnThread(target, args, env, h, lastLook) })

@@ -24,7 +24,7 @@ import (
 // being written, wait for the Logger; further ones are dropped. So is a line for which the
 // Logger panics. As soon as the Logger takes lines again, a line at level Warn tells how many
 // were dropped. Lines have at most 10 ms to be written before an exec, and a second before a
-// call like [Restarter.Run] returns. Lines that are not written by the exec are lost. A time
+// call like [Restarter.Run] returns. Lines that are not written by the exec are lost; the next version logs how many. A time
 // that the Logger adds is that of the write; the lines of the seven functions have the time
 // of what they tell.
 //

@@ -70,6 +70,9 @@ func init() {
 		report.Warn("the previous version had no room for all idle connections, and closed those that were idle for longest: it could make no file for them, neither by memfd_create nor in TMPDIR",
 			"closed", n)
 	}
+	if n := self.inherited.Number(handover.Lines); n > 0 {
+		report.Warn("log lines lost at the restart: the logger of the previous version is too slow", "lines", n)
+	}
 	switch {
 	case handover.OnTrial():
 		// An error may pass until a rollback.

@@ -75,6 +75,7 @@ const (
 	Missing                // files and states that there was no room for
 	Taint                  // 1: an image of this process was Secure, see [Tainted]
 	Closed                 // idle connections that there was no room for
+	Lines                  // of the log that were lost
 	Connections            // 1: Previous knows all kinds of connections, see [KnowsConnections]
 
 	Watch    // of inotify: a descriptor and a watch descriptor, in turns

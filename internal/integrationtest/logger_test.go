@@ -40,6 +40,18 @@ func TestFullStderrKeepsNoRestartBack(t *testing.T) {
 	d.WantRestart(3)
 }
 
+// Lines that the exec has cut off are counted.
+func TestLinesLostAtRestartAreCounted(t *testing.T) {
+	d, stderr := startWithSlowStderr(t)
+	d.Settled()
+	stderr.Fill()
+	d.DeployVersion(2)
+	d.WantRestart(2)
+	stderr.Read()
+	d.WantLogged("log lines lost at the restart")
+	d.WantLogged("lines=1")
+}
+
 // Ready logs which files are closed, and what follows it does not wait for the line.
 func TestFullStderrKeepsNoCallBack(t *testing.T) {
 	d, stderr := startWithSlowStderr(t, program.ManualEnv+"=yes")

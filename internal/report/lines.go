@@ -19,6 +19,7 @@ type lineQueue struct {
 	to      Logger // of the last line, where loggers share the queue
 	writing *batch // nil while no goroutine writes
 	waiting *batch
+	current bool // a line of writing is with the logger
 }
 
 // A batch is a number of lines. After its last line, the logger gets the number of lines
@@ -93,12 +94,14 @@ func (q *lineQueue) write() {
 func (q *lineQueue) next() *line {
 	linesMu.Lock()
 	defer linesMu.Unlock()
+	q.current = false
 	b := q.writing
 	switch {
 	case len(b.lines) > 0:
 	case b.dropped > 0:
 		l := newLine(q.to, warn, droppedMessage, []any{"lines", b.dropped})
 		l.dropped, b.dropped = b.dropped, 0
+		q.current = true
 		return l
 	default:
 		close(b.written)
@@ -113,6 +116,7 @@ func (q *lineQueue) next() *line {
 	q.to = l.to
 	b.lines[0] = nil
 	b.lines = b.lines[1:]
+	q.current = true
 	return l
 }
 
@@ -137,16 +141,33 @@ func (q *lineQueue) lose(l *line) {
 }
 
 // Flush waits until the lines that were logged before the call are written, for at most
-// the given time.
-func Flush(limit time.Duration) {
+// the given time. It returns how many lines are not.
+func Flush(limit time.Duration) (left int) {
 	end := time.After(limit)
 	for _, written := range unwritten() {
 		select {
 		case <-written:
 		case <-end:
-			return
+			return countLines()
 		}
 	}
+	return 0
+}
+
+func countLines() (n int) {
+	linesMu.Lock()
+	defer linesMu.Unlock()
+	for _, q := range queues {
+		if q.current {
+			n++
+		}
+		for _, b := range []*batch{q.writing, q.waiting} {
+			if b != nil {
+				n += len(b.lines) + b.dropped
+			}
+		}
+	}
+	return n
 }
 
 // unwritten returns a channel for each queue, which is closed when its lines are written.
