@@ -50,6 +50,7 @@ type datagrams struct {
 	latency   histogram
 	wrong     []error // about echoes
 	dropped   int     // datagrams that found the buffer of the server or of the client full
+	queued    int     // by softnetDropped, before the first datagram; then those during the run
 }
 
 func newDatagrams(t testing.TB, address string, perSecond int) *datagrams {
@@ -74,6 +75,7 @@ func newDatagrams(t testing.TB, address string, perSecond int) *datagrams {
 	return &datagrams{
 		t: t, server: addr.Port, conn: conn, missing: map[uint64]time.Time{},
 		perSecond: min(perSecond, 2*size/datagramCost), // a buffer must hold those of half a second
+		queued:    softnetDropped(t),
 	}
 }
 
@@ -155,17 +157,18 @@ func (d *datagrams) during(stop <-chan struct{}) {
 	for _, port := range []int{d.server, d.conn.LocalAddr().(*net.UDPAddr).Port} {
 		d.dropped += drops(d.t, port)
 	}
+	d.queued = softnetDropped(d.t) - d.queued
 	d.conn.Close()
 	<-received
 }
 
-// losses returns the datagrams without an echo that no full buffer has dropped.
+// losses returns the datagrams without an echo that the kernel has not dropped.
 func (d *datagrams) losses() (lost []loss) {
 	for ; d.next < uint64(d.sent.Load()); d.next++ {
 		d.missing[d.next] = time.Now()
 	}
 	numbers := slices.Sorted(maps.Keys(d.missing))
-	for _, number := range numbers[:max(0, len(numbers)-d.dropped)] { // which of them were dropped can't be told
+	for _, number := range numbers[:max(0, len(numbers)-d.dropped-d.queued)] { // which of them were dropped can't be told
 		at := d.missing[number]
 		lost = append(lost, loss{kind: "udp", request: int(number), began: at, failed: at, err: errors.New("no echo")})
 	}
@@ -195,4 +198,22 @@ func drops(t testing.TB, port int) int {
 	}
 	t.Errorf("no UDP socket has port %d", port)
 	return 0
+}
+
+// softnetDropped returns how many packets of any process the queues of the CPUs have dropped
+// because they were full (net.core.netdev_max_backlog): the second column of
+// /proc/net/softnet_stat. Packets of the loopback device wait there when the CPUs are busy.
+func softnetDropped(t testing.TB) (n int) {
+	content, err := os.ReadFile("/proc/net/softnet_stat")
+	if err != nil {
+		t.Error(err)
+	}
+	for line := range strings.Lines(string(content)) {
+		dropped, err := strconv.ParseInt(strings.Fields(line)[1], 16, 64)
+		if err != nil {
+			t.Error(err)
+		}
+		n += int(dropped)
+	}
+	return n
 }

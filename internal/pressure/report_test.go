@@ -63,7 +63,7 @@ func (r *run) result() (res result) {
 	add("idle connections dead", "%d (%d closed as announced)", dead, reopened)
 	add("slowest request", "%v, p50 %v, p99 %v", all.slowest.Round(time.Microsecond), all.quantile(0.5), all.quantile(0.99))
 	p := r.packets
-	add("datagrams", "%d (%d a second), %d found a full buffer", p.sent.Load(), int(float64(p.sent.Load())/p.sending.Seconds()), p.dropped)
+	add("datagrams", "%d (%d a second), %d found a full buffer; the queues of the CPUs dropped %d packets of all processes", p.sent.Load(), int(float64(p.sent.Load())/p.sending.Seconds()), p.dropped, p.queued)
 	add("datagrams lost", "%d", len(p.losses()))
 	add("slowest datagram", "%v, p50 %v, p99 %v", p.latency.slowest.Round(time.Microsecond), p.latency.quantile(0.5), p.latency.quantile(0.99))
 	return res
