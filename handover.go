@@ -141,7 +141,7 @@ func (p *process) prepare(r *Restarter, c *candidate.Candidate) (*prepared, erro
 	prepared := new(prepared)
 	err := handover.CheckSize(c.Path, p.launch.args, os.Environ())
 	if err == nil && handsOverNothing(c) == "" {
-		err = prepared.open(r.ReadyTimeout)
+		err = prepared.open(r.ReadyTimeout, r.BeforeExec != nil || drain.Process.Notifier() != nil)
 	}
 	switch {
 	case err == nil:
@@ -159,9 +159,13 @@ func (p *process) prepare(r *Restarter, c *candidate.Candidate) (*prepared, erro
 	return nil, err
 }
 
-func (x *prepared) open(readyTimeout time.Duration) (err error) {
-	if x.reserve, err = handover.NewReserve(); err != nil {
-		return os.NewSyscallError("memfd_create", err)
+// open opens what is needed. Where nothing is drained, an attempt that fails costs no client
+// anything, and the exec opens the files for what is handed over by itself.
+func (x *prepared) open(readyTimeout time.Duration, drains bool) (err error) {
+	if drains {
+		if x.reserve, err = handover.NewReserve(); err != nil {
+			return os.NewSyscallError("memfd_create", err)
+		}
 	}
 	trial := new(handover.State)
 	copies, err := trial.KeepRollback()

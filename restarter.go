@@ -4,9 +4,7 @@ import (
 	"context"
 	"errors"
 	"os"
-	"slices"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"github.com/autorestart-go/autorestart/internal/candidate"
@@ -131,7 +129,7 @@ func (r *Restarter) Run(ctx context.Context) error {
 		err = r.replaceImage(ctx, w.Rules, c)
 		failed, drained := err.(*drainedError)
 		switch {
-		case err == errEnded:
+		case isEnded(err):
 			return context.Cause(ctx)
 		case drained:
 			if c.ID != postponed {
@@ -170,19 +168,30 @@ func (r *Restarter) Restart(ctx context.Context) error {
 		return ErrInHandler
 	}
 	err := r.restart(ctx)
-	switch {
-	case ctx.Err() == nil:
+	if ctx.Err() == nil {
 		return err
-	case err == errEnded:
-		return context.Cause(ctx)
-	default:
-		return errors.Join(context.Cause(ctx), err)
 	}
+	if ended, ok := err.(*endedError); ok {
+		err = ended.last
+	}
+	if err == nil {
+		return context.Cause(ctx)
+	}
+	return errors.Join(context.Cause(ctx), err)
 }
 
-// errEnded says that ctx has ended on the way to the exec. Run and Restart return the
+// An endedError says that ctx has ended on the way to the exec. Run and Restart return the
 // cause in its place, which may be an error that can't be compared.
-var errEnded = errors.New("autorestart: the context has ended")
+type endedError struct{ last error } // of an attempt to execute; nil before the first
+
+func (*endedError) Error() string { return "autorestart: the context has ended" }
+
+var errEnded = error(new(endedError))
+
+func isEnded(err error) bool {
+	_, ended := err.(*endedError)
+	return ended
+}
 
 // restart is Restart, but that its error need not tell of the end of ctx.
 func (r *Restarter) restart(ctx context.Context) error {
@@ -263,6 +272,10 @@ func (r *Restarter) replaceImage(ctx context.Context, rules *candidate.Rules, c 
 		if err := r.callVerify(ctx, c, lastLook); err != nil {
 			return err
 		}
+	}
+	if r.Logger != nil { // early, so that the line is written meanwhile
+		from, to := buildInfo(rules.Running.Build()), buildInfo(c.Build)
+		report.To(r.Logger).Info("restarting", "path", c.Path, "from", from.String(), "to", to.String())
 	}
 	times := RestartTimes{Seen: c.Seen, Judged: time.Now()}
 	drained, limit, err := r.drain(ctx, &times)
@@ -345,17 +358,13 @@ const (
 // passing reason, and returns only if the last attempt failed.
 func (r *Restarter) execRetrying(ctx context.Context, limit time.Duration, rules *candidate.Rules, c *candidate.Candidate, times *RestartTimes, lastLook func() error, prepared *prepared) error {
 	retry := watch.NewRetry()
-	for start, first := time.Now(), true; ; first = false {
+	for start := time.Now(); ; {
 		// The steps before may have taken long.
 		if ctx.Err() != nil {
 			return errEnded
 		}
 		if err := lastLook(); err != nil {
 			return err
-		}
-		if r.Logger != nil && first {
-			from, to := buildInfo(rules.Running.Build()), buildInfo(c.Build)
-			report.To(r.Logger).Info("restarting", "path", c.Path, "from", from.String(), "to", to.String())
 		}
 		err := self.exec(r, c, times, lastLook, prepared)
 		if !execTransient(err) {
@@ -371,25 +380,7 @@ func (r *Restarter) execRetrying(ctx context.Context, limit time.Duration, rules
 			}
 		}
 		if watch.Sleep(ctx, retry.Next()) != nil {
-			return errEnded
+			return &endedError{err}
 		}
 	}
-}
-
-// execTransient reports whether an exec that failed so may succeed soon, with nothing
-// changed: the file is open for writing, memory, processes or space are short, the file is
-// missing for a moment, the environment is too large.
-func execTransient(err error) bool {
-	return isShortage(err) || isAny(err, syscall.ETXTBSY, syscall.ENOENT, syscall.E2BIG)
-}
-
-// isShortage reports whether err says that descriptors, memory, processes or space are
-// short for now.
-func isShortage(err error) bool {
-	return isAny(err, syscall.EAGAIN, syscall.ENOMEM, syscall.ENFILE, syscall.EMFILE,
-		syscall.ENOBUFS, syscall.ENOSPC, syscall.EDQUOT)
-}
-
-func isAny(err error, errnos ...syscall.Errno) bool {
-	return slices.ContainsFunc(errnos, func(errno syscall.Errno) bool { return errors.Is(err, errno) })
 }

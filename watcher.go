@@ -3,8 +3,10 @@ package autorestart
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/autorestart-go/autorestart/internal/candidate"
@@ -182,6 +184,24 @@ func verifyError(path string, err error) error {
 func isRetryable(err error) bool {
 	rejected, ok := errors.AsType[*RejectedError](err)
 	return ok && rejected.Retryable
+}
+
+// execTransient reports whether an exec that failed so may succeed soon, with nothing
+// changed: the file is open for writing, memory, processes or space are short, the file is
+// missing for a moment, the environment is too large.
+func execTransient(err error) bool {
+	return isShortage(err) || isAny(err, syscall.ETXTBSY, syscall.ENOENT, syscall.E2BIG)
+}
+
+// isShortage reports whether err says that descriptors, memory, processes or space are
+// short for now.
+func isShortage(err error) bool {
+	return isAny(err, syscall.EAGAIN, syscall.ENOMEM, syscall.ENFILE, syscall.EMFILE,
+		syscall.ENOBUFS, syscall.ENOSPC, syscall.EDQUOT)
+}
+
+func isAny(err error, errnos ...syscall.Errno) bool {
+	return slices.ContainsFunc(errnos, func(errno syscall.Errno) bool { return errors.Is(err, errno) })
 }
 
 // rejectionLogger passes log lines of package watch on, with the errors of this
