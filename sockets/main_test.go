@@ -19,6 +19,7 @@ import (
 
 	"github.com/autorestart-go/autorestart"
 	. "github.com/autorestart-go/autorestart/internal/daemontest"
+	"github.com/autorestart-go/autorestart/internal/handover"
 	"github.com/autorestart-go/autorestart/internal/report"
 	"github.com/autorestart-go/autorestart/sockets"
 )
@@ -67,6 +68,10 @@ func echoMain() {
 		},
 		"trial": func(string) { // of the next version
 			r.ReadyTimeout = time.Minute
+			Say("done", "")
+		},
+		"previous-is-older": func(string) { // and would close some kinds of connections
+			handover.Inherited.Numbers[handover.Connections] = nil
 			Say("done", "")
 		},
 		"fail": func(string) { Say("failed", autorestart.Rollback(nil)) },

@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -215,6 +216,36 @@ func TestNewcomersGoBack(t *testing.T) {
 			wantAnswers(t, conns, 2)
 		})
 	}
+}
+
+// TestNewcomersWaitInQueueForOlderVersion: the version that a rollback executes does not know
+// newcomers, and would close them.
+func TestNewcomersWaitInQueueForOlderVersion(t *testing.T) {
+	if !handover.CanRollBack {
+		t.Skip("no rollback on this system")
+	}
+	listen := listenOn(t, "unix")
+	d := Start(t, "echo")
+	address := d.Ask(listen, "open")
+	d.Ask("trial", "done")
+	d.Tell("restart")
+	d.NextStart()
+	d.Ask(listen, "open")
+	d.Ask("announce-drain", "done")
+	busy := dial(t, "unix", address)
+	send(t, busy, "stay")
+	want(t, busy, "staying")
+	d.Ask("previous-is-older", "done")
+	d.Tell("fail")
+	d.Want("quiesced")
+	conns := dialAll(t, "unix", address, 50)
+	busy.Close()
+	d.NextStart()
+	if names := d.Ask("names", "names"); strings.Contains(names, "unread-connection") {
+		t.Errorf("the previous version does not know what it gets back: %s", names)
+	}
+	d.Ask(listen, "open")
+	wantAnswers(t, conns, 2)
 }
 
 func openDescriptors(d *Daemon) int {
