@@ -217,7 +217,7 @@ func (x *prepared) addRollback(h *handover.State, readyTimeout time.Duration) (r
 	switch {
 	case x.trial != nil && handover.OnTrial():
 		h.InVariable = h.InVariable || x.trial.InVariable
-		for _, kind := range [...]handover.NumberKind{handover.ReadyWithin, handover.Previous, handover.Dir} {
+		for _, kind := range [...]handover.NumberKind{handover.ReadyWithin, handover.Connections, handover.Previous, handover.Dir} {
 			h.Numbers[kind] = x.trial.Numbers[kind]
 		}
 	case readyTimeout > 0:
@@ -226,6 +226,7 @@ func (x *prepared) addRollback(h *handover.State, readyTimeout time.Duration) (r
 		if now, err := openPathOnly("."); err == nil {
 			directory, release = now, func() { now.Close() }
 		}
+		h.Set(handover.Connections, 1)
 		h.Set(handover.Previous, x.image.Int())
 		h.Set(handover.Dir, directory.Int())
 	}
@@ -233,6 +234,12 @@ func (x *prepared) addRollback(h *handover.State, readyTimeout time.Duration) (r
 		h.Set(handover.ReadyWithin, int(min(max(1, readyTimeout.Milliseconds()), maxReadyWithin)))
 	}
 	return release
+}
+
+// receiversKnow reports whether c knows all kinds of connections. What a rollback of c would
+// execute has to know them, too: it may get them back.
+func (x *prepared) receiversKnow(c *candidate.Candidate) bool {
+	return handover.KnowsConnections(c.Build.LibraryVersion) && (x.trial == nil || x.trial.Number(handover.Connections) != 0)
 }
 
 // maxReadyWithin is the longest ReadyTimeout that crosses the exec: 12 days.
@@ -305,6 +312,7 @@ func (p *process) execveOnThread(target handover.Target, args, env []string, h *
 func (p *process) executePrevious(target handover.Target, args, env []string, h *handover.State) error {
 	report.Warn("rolling back to the previous version", "reason", h.Texts[handover.Reason])
 	h.Reserve = p.rollback
+	passing.Process.SetReceiverKnows(p.inherited.Number(handover.Connections) != 0)
 	var resume func()
 	if drainers := drain.Process.Notifier(); drainers != nil {
 		resume = drainers.BeginRollback()

@@ -9,6 +9,7 @@ import (
 
 	"github.com/autorestart-go/autorestart/internal/candidate"
 	"github.com/autorestart-go/autorestart/internal/drain"
+	"github.com/autorestart-go/autorestart/internal/passing"
 	"github.com/autorestart-go/autorestart/internal/report"
 	"github.com/autorestart-go/autorestart/internal/watch"
 )
@@ -278,6 +279,7 @@ func (r *Restarter) replaceImage(ctx context.Context, rules *candidate.Rules, c 
 		report.To(r.Logger).Info("restarting", "path", c.Path, "from", from.String(), "to", to.String())
 	}
 	times := RestartTimes{Seen: c.Seen, Judged: time.Now()}
+	passing.Process.SetReceiverKnows(prepared.receiversKnow(c))
 	drained, limit, err := r.drain(ctx, &times)
 	if err != nil {
 		return err

@@ -108,6 +108,10 @@ func takeFile(k key) {
 	}
 }
 
+// receiverKnows reports whether the next version knows connections that are [unread] or [begun].
+// In a rollback that is the previous one.
+func receiverKnows() bool { return passing.Process.ReceiverKnows() }
+
 // onUnclaimedClosed has f called once the inherited files that nothing has claimed are
 // closed, by Ready or by its substitute.
 func onUnclaimedClosed(f func()) { passing.Process.OnSettled(f) }

@@ -88,12 +88,12 @@ type taker struct {
 
 // startTaking takes newcomers until stopTaking. They stay in the kernel's queue where that is
 // not possible: without an exec, without a descriptor, and if the program has made the socket
-// blocking.
+// blocking; and for a version that would close them.
 func (l *listener) startTaking() {
 	l.mu.Lock()
 	held := l.held
 	l.mu.Unlock()
-	if !hasExec || !held {
+	if !hasExec || !held || !receiverKnows() {
 		return
 	}
 	f, err := l.socket.File()

@@ -45,8 +45,12 @@ func (s *stream) LastRead() (at time.Time, started bool) {
 func (s *stream) MayCross() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.mayPark && s.between
+	return s.mayPark && s.between && s.beginningCrosses()
 }
+
+// beginningCrosses reports whether the next version knows what to do with what was read of a
+// request. It is called with s locked.
+func (s *stream) beginningCrosses() bool { return receiverKnows() || len(s.beginning.bytes()) == 0 }
 
 // quiesce parks the stream as soon as a reader comes, if it may be parked now.
 func (s *stream) quiesce() {
@@ -55,8 +59,11 @@ func (s *stream) quiesce() {
 	switch {
 	case s.halfClose && s.closed:
 		s.pass(halfClosed, nil)
-	case s.mayPark && s.between:
+	case !s.mayPark || !s.between:
+	case s.beginningCrosses():
 		s.hold()
+	default:
+		s.requestStarted() // also if it is still parked from the last restart
 	}
 }
 

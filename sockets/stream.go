@@ -65,7 +65,7 @@ func (s *stream) Read(b []byte) (n int, err error) {
 func (s *stream) enterRead(b []byte) (epoch uint, n int, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.mayPark && s.between && !s.beginning.find(len(b)) {
+	if s.mayPark && s.between && (!s.beginning.find(len(b)) || s.held && !s.beginningCrosses()) {
 		s.requestStarted()
 	}
 	s.waitOpen()

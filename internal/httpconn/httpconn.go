@@ -22,7 +22,8 @@ type Conn interface {
 
 	// MayCross reports whether a restart parks the connection as it is: no request has
 	// started, or all that was read of one is known and not too much. It is false of
-	// a pipelined request of which some lines may have been parsed already.
+	// a pipelined request of which some lines may have been parsed already, and of the
+	// beginning of a request that the next version would not read.
 	MayCross() bool
 
 	// LastRead returns the time of the last read that returned data, and whether the
