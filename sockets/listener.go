@@ -53,7 +53,8 @@ func newListener(s listenerSocket, k, oldKey key, ka keepAlive) *listener {
 	}
 	l.inheritConnections(oldKey)
 	addListener(l)
-	unregister, remove := registerDrainer(listenerDrainer{l}), beforeExec(l.stopTaking)
+	remove := beforeExec(l.stopTaking) // first: a drain that is under way has it start to take
+	unregister := registerDrainer(listenerDrainer{l})
 	l.unregister = func() {
 		unregister()
 		remove()
