@@ -53,6 +53,19 @@ func TestHoldAndWaitWaitsForCallersInside(t *testing.T) {
 	})
 }
 
+// A Drainer whose Quiesce takes a second is logged as one that does not return.
+func TestHoldAndWaitReturnsWithinASecond(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := &gate{arm: func(time.Time) error { return nil }}
+		g.enter()
+		start := time.Now()
+		g.holdAndWait()
+		if took := time.Since(start); took >= time.Second {
+			t.Errorf("took %v while a caller stays inside", took)
+		}
+	})
+}
+
 // TestWaitGoesOn: a caller that wakes up when the gate is held again has never stopped
 // waiting. A drain may have counted on it in between.
 func TestWaitGoesOn(t *testing.T) {
