@@ -82,8 +82,8 @@ func (g *gate) leave(epoch uint, err error) (again bool) {
 }
 
 // emptyTimeout is for a socket whose calls no deadline interrupts: [os.File.Fd] of its
-// File has made it blocking.
-const emptyTimeout = time.Second
+// File has made it blocking. Quiesce has a second in all, see [autorestart.Drainer].
+const emptyTimeout = 500 * time.Millisecond
 
 // holdAndWait holds the gate and waits until no caller is inside, where it could still
 // take something.
