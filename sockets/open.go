@@ -1,9 +1,11 @@
 package sockets
 
 import (
+	"context"
 	"errors"
 	"net"
 	"os"
+	"time"
 )
 
 // socket is implemented by the listeners, connections and packet connections of
@@ -59,7 +61,7 @@ func openInherited[S socket](o *opening, req *request, src source[S]) (s S, k, o
 		if !ok {
 			return s, key{}, key{}, nil
 		}
-		s, k, err := inherit(oldKey, req, src)
+		s, k, err := inheritRetrying(o.ctx, oldKey, req, src)
 		switch {
 		case err == nil:
 			return s, k, oldKey, nil
@@ -73,6 +75,26 @@ func openInherited[S socket](o *opening, req *request, src source[S]) (s S, k, o
 		default:
 			unclaim(oldKey, req)
 			return s, key{}, key{}, err
+		}
+	}
+}
+
+// inheritRetryLimit is how long inheriting a socket is tried again while descriptors or memory
+// are short. A drain waits for it.
+const inheritRetryLimit = time.Second
+
+// inheritRetrying is inherit, again and again while it fails for a reason that may pass: clients
+// wait for the socket, and the version would end that can't have it.
+func inheritRetrying[S socket](ctx context.Context, oldKey key, req *request, src source[S]) (s S, k key, err error) {
+	for start := time.Now(); ; {
+		s, k, err = inherit(oldKey, req, src)
+		if !mayPass(err) || time.Since(start) >= inheritRetryLimit {
+			return s, k, err
+		}
+		select {
+		case <-time.After(retryInterval):
+		case <-ctx.Done():
+			return s, k, err
 		}
 	}
 }
