@@ -265,8 +265,13 @@ func TestNewcomersLeaveDescriptors(t *testing.T) {
 	if open := openDescriptors(d); open > 200-20 {
 		t.Errorf("%d descriptors are open, of 200", open)
 	}
+	const line = "clients wait in the kernel's queue: descriptors or memory are short"
+	d.WantLogged(line)
 	busy.Close()
 	d.NextStart()
+	if n := strings.Count(d.Log(), line); n != 1 {
+		t.Errorf("%d lines about the clients that wait in one drain", n)
+	}
 	d.Ask("nofile 1000", "done")
 	d.Ask(listen, "open")
 	d.Ask("ready", "done")
