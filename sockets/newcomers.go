@@ -3,9 +3,11 @@ package sockets
 import (
 	"os"
 	"slices"
+	"sync"
 	"syscall"
 	"time"
 
+	"github.com/autorestart-go/autorestart/internal/report"
 	"github.com/autorestart-go/autorestart/internal/sys"
 )
 
@@ -144,6 +146,9 @@ func (t *taker) run(l *listener) {
 	}
 	var row acceptErrors
 	short := false // of descriptors
+	warn := sync.OnceFunc(func() {
+		report.Warn("clients wait in the kernel's queue: descriptors or memory are short", "listener", l.Addr().String(), "reason", err)
+	})
 	for {
 		if short && t.descriptorsAreShort() {
 			err = syscall.EMFILE
@@ -166,6 +171,9 @@ func (t *taker) run(l *listener) {
 		pause, passes := row.add(err)
 		if !passes {
 			return
+		}
+		if mayPass(err) {
+			warn()
 		}
 		select {
 		case <-time.After(pause):

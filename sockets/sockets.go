@@ -18,7 +18,11 @@
 // [autorestart.RegisterDrainer]. Accept blocks, and so do the methods that read from a
 // packet connection. Packets stay in the kernel. So that its queue does not fill up, new
 // connections are taken out of it: they cross the exec unread, and Accept of the new version
-// returns them first. If fewer than 32 descriptors are free, further ones stay in the queue.
+// returns them first. They stay in the queue while fewer than 32 descriptors are free, which is
+// logged, and if the new version contains a version of this package that would close them. When
+// the queue is full, the kernel refuses clients of a Unix socket, and those of TCP wait for
+// time-outs.
+//
 // The exec waits until
 //   - every accepted connection is closed
 //   - every packet that was read has been handled. A packet counts as handled when
@@ -105,8 +109,9 @@ import (
 // logs a shortage, and tries again at intervals of up to a second.
 //
 // Errors are those of net.Listen, [*net.OpError]. Listen also fails, and closes the
-// socket, if there is no descriptor left for the copy that crosses the exec; a socket
-// from systemd stays where it was. On systems without an exec the listener works like one
+// socket, if there is no descriptor left for the copy that crosses the exec. For an inherited
+// socket and one from systemd Listen then waits for up to a second, and leaves the socket where
+// it was. On systems without an exec the listener works like one
 // of package net.
 func Listen(network, address string) (net.Listener, error) {
 	return new(Config).Listen(context.Background(), network, address)
