@@ -286,3 +286,17 @@ func TestInheritedConnectionOfListenerClosedInDrain(t *testing.T) {
 		t.Errorf("read %d, %v from a connection of a closed listener", n, err)
 	}
 }
+
+// A half-closed connection crosses at each moment, also while it is made a stream.
+func TestInheritedHalfClosedConnectionCrosses(t *testing.T) {
+	l := listen(t, "127.0.0.1:0")
+	before := countKind(halfClosed)
+	l.mu.Lock() // it can't be added to the streams of the listener
+	defer l.mu.Unlock()
+	inheritConnection(t, l, halfClosed)
+	for start := time.Now(); time.Since(start) < 50*time.Millisecond; {
+		if n := countKind(halfClosed) - before; n != 1 {
+			t.Fatalf("%d would cross", n)
+		}
+	}
+}
