@@ -106,14 +106,19 @@ func (l *listener) inheritConnections(oldKey key) {
 // stream makes a stream of the connection. It needs another descriptor for a moment. If it
 // fails for a reason that may pass, the connection is as before; otherwise it is closed.
 func (c *inheritedConn) stream(l *listener) (*stream, error) {
+	s, err := c.copy(l)
+	if !mayPass(err) {
+		c.close()
+	}
+	return s, err
+}
+
+// copy is stream, but that the connection stays open in the store as well.
+func (c *inheritedConn) copy(l *listener) (*stream, error) {
 	if c.file == nil {
 		c.file = os.NewFile(uintptr(c.fd), c.key.String())
 	}
 	socket, err := fileStream(c.file)
-	if mayPass(err) {
-		return nil, err
-	}
-	c.close()
 	if err != nil {
 		return nil, err
 	}
@@ -209,18 +214,16 @@ func (l *listener) closeInheritedIfClosed() {
 	}
 }
 
-// awaitClientOf makes a half-closed stream of an inherited one.
+// awaitClientOf makes a half-closed stream of an inherited one. One of the two crosses an exec at
+// each moment; if both do, the next version closes both after the client.
 func (l *listener) awaitClientOf(c *inheritedConn) {
-	for start := time.Now(); ; time.Sleep(retryInterval) {
-		s, err := c.stream(l)
-		switch {
-		case s != nil:
+	defer c.close()
+	for start := time.Now(); time.Since(start) <= halfCloseTimeout; time.Sleep(retryInterval) {
+		s, err := c.copy(l)
+		if s != nil {
 			s.awaitClient()
-			return
-		case !mayPass(err):
-			return
-		case time.Since(start) > halfCloseTimeout:
-			c.close()
+		}
+		if !mayPass(err) {
 			return
 		}
 	}
