@@ -80,11 +80,11 @@ func openInherited[S socket](o *opening, req *request, src source[S]) (s S, k, o
 }
 
 // inheritRetryLimit is how long inheriting a socket is tried again while descriptors or memory
-// are short. A drain waits for it.
+// are short. An exec waits for that as long, see [opening].
 const inheritRetryLimit = time.Second
 
-// inheritRetrying is inherit, again and again while it fails for a reason that may pass: clients
-// wait for the socket, and the version would end that can't have it.
+// inheritRetrying is inherit, and tries again if that fails for a reason that may pass. Clients
+// wait for the socket, and a program ends if it can't listen.
 func inheritRetrying[S socket](ctx context.Context, oldKey key, req *request, src source[S]) (s S, k key, err error) {
 	for start := time.Now(); ; {
 		s, k, err = inherit(oldKey, req, src)
