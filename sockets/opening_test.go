@@ -66,22 +66,7 @@ func TestListenAgainDuringDrainWaitsForItsEnd(t *testing.T) {
 	l := listen(t, "127.0.0.1:0")
 	d := beginDrain(t)
 	l.Close()
-	listened := make(chan net.Listener, 1)
-	go func() {
-		again, err := Listen("tcp", l.Addr().String())
-		if err != nil {
-			t.Error(err)
-		}
-		listened <- again
-	}()
-	select {
-	case <-listened:
-		d.Resume()
-		t.Fatal("Listen returned during the drain")
-	case <-time.After(50 * time.Millisecond):
-	}
-	d.Resume()
-	again := <-listened
+	again := listenAfter(t, d, l.Addr().String())
 	if again == nil {
 		return
 	}
@@ -101,9 +86,23 @@ func TestNothingIsClaimedDuringDrain(t *testing.T) {
 	listen(t, "127.0.0.1:0") // something to drain
 	k := inheritListener(t)
 	d := beginDrain(t)
+	l := listenAfter(t, d, k.address)
+	if l == nil {
+		return
+	}
+	defer l.Close()
+	if address := l.Addr().String(); address != k.local {
+		t.Errorf("listens on %s, want %s", address, k.local)
+	}
+}
+
+// listenAfter calls Listen in a drain, resumes, and returns the listener, unless Listen has
+// failed. Listen must not return before the resume.
+func listenAfter(t *testing.T, d drain.Drained, address string) net.Listener {
+	t.Helper()
 	listened := make(chan net.Listener, 1)
 	go func() {
-		l, err := Listen("tcp", k.address)
+		l, err := Listen("tcp", address)
 		if err != nil {
 			t.Error(err)
 		}
@@ -116,14 +115,7 @@ func TestNothingIsClaimedDuringDrain(t *testing.T) {
 	case <-time.After(50 * time.Millisecond):
 	}
 	d.Resume()
-	l := <-listened
-	if l == nil {
-		return
-	}
-	defer l.Close()
-	if address := l.Addr().String(); address != k.local {
-		t.Errorf("listens on %s, want %s", address, k.local)
-	}
+	return <-listened
 }
 
 // inheritListener makes this process inherit a listener, for a call with port 0 and another
