@@ -39,7 +39,7 @@
 // has one second. Plain HTTP/1.1 needs no such limit, unless a header is so long that it
 // can't cross the exec.
 //
-// An idle connection that crosses the exec makes it about 50 µs longer. A server with
+// Each idle connection that crosses the exec makes it a little longer. A server with
 // thousands of idle connections should close them earlier, see [http.Server.IdleTimeout].
 //
 // # HTTP/2 without TLS

@@ -102,7 +102,9 @@ import (
 // listeners of package net. The connections that it accepts embed [*net.TCPConn] or
 // [*net.UnixConn].
 //
-// During a restart Listen waits until that is called off.
+// During a restart Listen returns a new listener, on which Accept blocks. It waits until the
+// restart is called off where the exec comes next, for a socket that was handed to this version,
+// and for an address whose socket the program has closed during the restart.
 //
 // Accept does not return errors that pass by themselves, so that no server ends for one:
 // errors of one connection, as ECONNABORTED, and a shortage of descriptors or memory. It
@@ -120,7 +122,7 @@ func Listen(network, address string) (net.Listener, error) {
 // ListenPacket is like [net.ListenPacket] for a connection that survives restarts. The
 // network is udp, udp4, udp6 or unixgram.
 //
-// During a restart ListenPacket waits until that is called off.
+// During a restart ListenPacket waits where Listen does.
 //
 // The connection embeds [*net.UDPConn] or [*net.UnixConn]. Close leaves the path of a
 // unixgram socket, as in package net.
