@@ -49,16 +49,15 @@ func newPacketConn(s packetSocket, k key) net.PacketConn {
 // packets stands before everything that reads from a packet connection.
 type packets struct {
 	registration
-	socket    packetSocket
-	inHandler int // packets whose readers have not read again
+	socket  packetSocket
+	readers readers
 }
 
-// read makes a read call for a reader that is done with its last packet. It makes the
-// call again after a hold.
-func (p *packets) read(call func() error) error {
+// read makes a read call with a buffer, nil if that is not known. It makes the call again
+// after a hold.
+func (p *packets) read(buffer []byte, call func() error) error {
 	p.mu.Lock()
-	if p.inHandler > 0 {
-		p.inHandler--
+	if p.readers.begin(buffer) {
 		p.wakeUp()
 	}
 	p.mu.Unlock()
@@ -67,7 +66,7 @@ func (p *packets) read(call func() error) error {
 		err := call()
 		p.mu.Lock()
 		if err == nil && !p.closed {
-			p.inHandler++
+			p.readers.handling++
 		}
 		again := p.leave(epoch, err)
 		p.mu.Unlock()
@@ -78,7 +77,7 @@ func (p *packets) read(call func() error) error {
 }
 
 func (p *packets) Read(b []byte) (n int, err error) {
-	err = p.read(func() (err error) {
+	err = p.read(b, func() (err error) {
 		n, err = p.socket.Read(b)
 		return err
 	})
@@ -86,7 +85,7 @@ func (p *packets) Read(b []byte) (n int, err error) {
 }
 
 func (p *packets) ReadFrom(b []byte) (n int, addr net.Addr, err error) {
-	err = p.read(func() (err error) {
+	err = p.read(b, func() (err error) {
 		n, addr, err = p.socket.ReadFrom(b)
 		return err
 	})
@@ -94,7 +93,7 @@ func (p *packets) ReadFrom(b []byte) (n int, addr net.Addr, err error) {
 }
 
 func (c *udpConn) ReadFromUDP(b []byte) (n int, addr *net.UDPAddr, err error) {
-	err = c.read(func() (err error) {
+	err = c.read(b, func() (err error) {
 		n, addr, err = c.UDPConn.ReadFromUDP(b)
 		return err
 	})
@@ -102,7 +101,7 @@ func (c *udpConn) ReadFromUDP(b []byte) (n int, addr *net.UDPAddr, err error) {
 }
 
 func (c *udpConn) ReadFromUDPAddrPort(b []byte) (n int, addr netip.AddrPort, err error) {
-	err = c.read(func() (err error) {
+	err = c.read(b, func() (err error) {
 		n, addr, err = c.UDPConn.ReadFromUDPAddrPort(b)
 		return err
 	})
@@ -110,7 +109,7 @@ func (c *udpConn) ReadFromUDPAddrPort(b []byte) (n int, addr netip.AddrPort, err
 }
 
 func (c *udpConn) ReadMsgUDP(b, oob []byte) (n, oobn, flags int, addr *net.UDPAddr, err error) {
-	err = c.read(func() (err error) {
+	err = c.read(b, func() (err error) {
 		n, oobn, flags, addr, err = c.UDPConn.ReadMsgUDP(b, oob)
 		return err
 	})
@@ -118,7 +117,7 @@ func (c *udpConn) ReadMsgUDP(b, oob []byte) (n, oobn, flags int, addr *net.UDPAd
 }
 
 func (c *udpConn) ReadMsgUDPAddrPort(b, oob []byte) (n, oobn, flags int, addr netip.AddrPort, err error) {
-	err = c.read(func() (err error) {
+	err = c.read(b, func() (err error) {
 		n, oobn, flags, addr, err = c.UDPConn.ReadMsgUDPAddrPort(b, oob)
 		return err
 	})
@@ -126,7 +125,7 @@ func (c *udpConn) ReadMsgUDPAddrPort(b, oob []byte) (n, oobn, flags int, addr ne
 }
 
 func (c *unixgramConn) ReadFromUnix(b []byte) (n int, addr *net.UnixAddr, err error) {
-	err = c.read(func() (err error) {
+	err = c.read(b, func() (err error) {
 		n, addr, err = c.UnixConn.ReadFromUnix(b)
 		return err
 	})
@@ -134,7 +133,7 @@ func (c *unixgramConn) ReadFromUnix(b []byte) (n int, addr *net.UnixAddr, err er
 }
 
 func (c *unixgramConn) ReadMsgUnix(b, oob []byte) (n, oobn, flags int, addr *net.UnixAddr, err error) {
-	err = c.read(func() (err error) {
+	err = c.read(b, func() (err error) {
 		n, oobn, flags, addr, err = c.UnixConn.ReadMsgUnix(b, oob)
 		return err
 	})
@@ -153,7 +152,7 @@ func (p *packets) SyscallConn() (syscall.RawConn, error) {
 }
 
 func (c *rawConn) Read(f func(fd uintptr) (done bool)) error {
-	return c.p.read(func() error { return c.RawConn.Read(f) })
+	return c.p.read(nil, func() error { return c.RawConn.Read(f) })
 }
 
 func (p *packets) SetReadDeadline(t time.Time) error { return p.setDeadline(t) }
@@ -177,10 +176,13 @@ type packetsDrainer struct{ *packets }
 func (p packetsDrainer) Quiesce() { p.holdAndWait() }
 
 func (p packetsDrainer) Drain(ctx context.Context) error {
-	if err := p.await(ctx, func() bool { return p.closed || p.inside == 0 && p.inHandler == 0 }); err != nil {
-		p.mu.Lock()
-		defer p.mu.Unlock()
-		return fmt.Errorf("%d packets of %s %s are being handled: %w", p.inHandler, p.key.network, p.socket.LocalAddr(), err)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for !p.closed && (p.inside > 0 || p.readers.settle() > 0) {
+		if ctx.Err() != nil {
+			return fmt.Errorf("%d packets of %s %s are being handled: %w", p.readers.handling, p.key.network, p.socket.LocalAddr(), context.Cause(ctx))
+		}
+		p.wait(ctx.Done(), p.readers.doubtEnds())
 	}
 	return nil
 }

@@ -26,9 +26,11 @@
 // The exec waits until
 //   - every accepted connection is closed
 //   - every packet that was read has been handled. A packet counts as handled when
-//     its reader calls a read method again, or when the socket is closed. The package
-//     counts the readers but can't distinguish them. A reader that comes for its first
-//     packet, or back from an error, is taken for one of those that are at work.
+//     its reader calls a read method again, or when the socket is closed. If another
+//     goroutine reads on instead, the packet counts as handled one second later. A reader
+//     that comes back from an error is taken for one that is done, and so is one that comes
+//     for its first packet after 128 that the package had not seen before: goroutines, or
+//     buffers.
 //
 // After [autorestart.Restarter.DrainTimeout] the exec cuts off what is left.
 // Connections that stay open for long should end when the channel of
