@@ -124,7 +124,7 @@ func launchPath(inherited *handover.State) string {
 	if len(os.Args) == 0 {
 		return exe
 	}
-	byArgs := searchPath(os.Args[0])
+	byArgs := searchPath(strings.Clone(os.Args[0])) // which a title may overwrite, see package origin
 	if byArgs == "" || exeErr != nil {
 		return exe
 	}

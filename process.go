@@ -5,7 +5,6 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -14,6 +13,7 @@ import (
 
 	"github.com/autorestart-go/autorestart/internal/candidate"
 	"github.com/autorestart-go/autorestart/internal/handover"
+	"github.com/autorestart-go/autorestart/internal/origin"
 	"github.com/autorestart-go/autorestart/internal/passing"
 	"github.com/autorestart-go/autorestart/internal/report"
 	"github.com/autorestart-go/autorestart/internal/sys"
@@ -49,7 +49,7 @@ func startProcess(inherited *handover.State) *process {
 	id := launchID(path, inherited)
 	return &process{
 		inherited: inherited,
-		launch:    launch{path: path, args: slices.Clone(os.Args), id: id},
+		launch:    launch{path: path, args: origin.Args, id: id},
 		files:     newFileSystem(path, id),
 		signals:   signalSet{inherited: inherited.Numbers[handover.Signal]},
 		events:    newEvents(inherited.Numbers[handover.Inotify], inherited.Numbers[handover.Watch]),

@@ -11,6 +11,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/autorestart-go/autorestart/internal/origin"
 )
 
 // CanRollBack says that a version can be rolled back on this system.
@@ -22,8 +24,7 @@ var trial struct {
 	handed  State
 	putBack []putBack
 	timer   *time.Timer
-	args    []string // that this image was executed with; nil if they could not be read
-	env     []string // likewise
+	env     []string // that this image was executed with
 	execute Executor // nil: executeBare
 }
 
@@ -58,7 +59,6 @@ func (s *State) startTrial() {
 	t := &trial
 	t.mu.Lock()
 	t.on, t.handed, t.putBack, t.env = true, *s, nil, syscall.Environ()
-	t.args, _ = commandLine() // an error may pass until a rollback
 	t.timer = time.AfterFunc(time.Duration(ms)*time.Millisecond, func() {
 		pause := rollbackPause
 		for RollBack("it was not ready within "+strconv.Itoa(ms)+" ms") != ErrNotOnTrial {
@@ -126,13 +126,6 @@ func RollBack(reason string) error {
 	if !t.on {
 		return ErrNotOnTrial
 	}
-	args := t.args
-	if args == nil {
-		var err error
-		if args, err = commandLine(); err != nil {
-			return err
-		}
-	}
 	s := t.handed // whose slices are replaced below, and not changed
 	s.Texts[Failed], s.Texts[Reason] = s.Texts[Image], reason
 	s.Texts[Image], s.Texts[Times] = "", ""
@@ -148,35 +141,5 @@ func RollBack(reason string) error {
 	if execute == nil {
 		execute = executeBare
 	}
-	return execute(Target{Path: s.Texts[Path], FD: t.handed.Number(Previous)}, args, t.env, &s)
-}
-
-// commandLine returns the arguments of this process. Package os may not be
-// initialised yet.
-func commandLine() (args []string, err error) {
-	fd, err := retryEINTR(func() (int, error) {
-		return syscall.Open("/proc/self/cmdline", syscall.O_RDONLY|syscall.O_CLOEXEC, 0)
-	})
-	if err != nil {
-		return nil, err
-	}
-	defer syscall.Close(fd)
-	var all []byte
-	for b := make([]byte, 64<<10); ; {
-		n, err := retryEINTR(func() (int, error) { return syscall.Read(fd, b) })
-		if err != nil {
-			return nil, err
-		}
-		if n == 0 {
-			break
-		}
-		all = append(all, b[:n]...)
-	}
-	args = []string{}
-	for line := string(all); line != ""; {
-		var arg string
-		arg, line, _ = cut(line, 0)
-		args = append(args, arg)
-	}
-	return args, nil
+	return execute(Target{Path: s.Texts[Path], FD: t.handed.Number(Previous)}, origin.Args, t.env, &s)
 }
