@@ -7,7 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
-	"strings"
 	"syscall"
 	"testing"
 
@@ -67,30 +66,6 @@ func TestStartedBy(t *testing.T) {
 					d.WantRestart(version)
 				}
 			})
-		}
-	}
-}
-
-// The runtime raises the limit for itself. The limit that it found, which its
-// children get, must be the same in each image, even after an exec that failed.
-func TestRestartKeepsOpenFilesLimit(t *testing.T) {
-	d := program.New(t)
-	d.Cmd.Path = "/bin/sh"
-	d.Cmd.Args = []string{"sh", "-c", `ulimit -Sn 777; exec "$0"`, d.Path}
-	d.Setenv(program.ManualEnv + "=1")
-	raised := d.Start().SoftNofile
-	for restart := range 2 {
-		for range 2 {
-			reason := d.Ask("restart-too-long", "done")
-			failed := strings.Contains(reason, "too long") || strings.Contains(reason, "would take")
-			if limit := d.State().SoftNofile; limit != raised || !failed {
-				t.Fatalf("after an exec that failed (%s) the limit is %d, expected %d", reason, limit, raised)
-			}
-		}
-		d.Tell("restart")
-		d.WantRestart(1)
-		if limit := d.Ask("nofile", "done"); limit != "777" {
-			t.Fatalf("restart %d: a child has the limit %s, expected 777", restart, limit)
 		}
 	}
 }

@@ -79,6 +79,15 @@ var answers = map[string]func(argument string) string{
 	"chdir": func(dir string) string { return fmt.Sprint(os.Chdir(dir)) },
 	// nofile returns the limit of open files of a child.
 	"nofile": func(string) string { return output("ulimit -Sn") },
+	// child-limits returns all limits of a child.
+	"child-limits": func(string) string { return output("cat /proc/self/limits") },
+	// set-nofile N sets the soft limit of open files, to the hard one at most.
+	"set-nofile": func(soft string) string {
+		var limit unix.Rlimit
+		unix.Getrlimit(unix.RLIMIT_NOFILE, &limit)
+		limit.Cur = min(limit.Max, daemontest.Must(strconv.ParseUint(soft, 10, 64)))
+		return fmt.Sprint(unix.Setrlimit(unix.RLIMIT_NOFILE, &limit))
+	},
 	// child-sees returns the environment and the descriptors of a child.
 	"child-sees": func(string) string {
 		return output("env | grep -v ^" + daemontest.GenerationEnv + "; ls /proc/self/fd")
