@@ -77,6 +77,7 @@ const (
 	Closed                 // idle connections that there was no room for
 	Lines                  // of the log that were lost
 	Connections            // 1: Previous knows all kinds of connections, see [KnowsConnections]
+	OpenFiles              // the soft RLIMIT_NOFILE that stays in force; none if the runtime may raise it
 
 	Watch    // of inotify: a descriptor and a watch descriptor, in turns
 	Inotify  // from here on, descriptors
@@ -154,6 +155,7 @@ func inherit() (s State, ignored string) {
 	}
 	s.Numbers[Executable] = nil
 	s.takeTaint()
+	s.keepLimit()
 	s.startTrial()
 	return s, ""
 }
@@ -235,6 +237,7 @@ func Execute(target Target, args, env []string, s *State) error {
 	own := *s
 	s = &own
 	s.addTaint()
+	s.addLimit()
 	s.Numbers[Executable] = nil
 	if target.FD != 0 {
 		s.Set(Executable, target.FD)

@@ -58,9 +58,8 @@ func execve(path string, args, env []string) error {
 	if Tainted() {
 		env = withoutUnsafe(env)
 	}
-	defer lowerOpenFilesLimit()()
 	for {
-		if err := syscall.Exec(path, args, env); err != syscall.EINTR {
+		if err := execute(path, args, env); err != syscall.EINTR {
 			return err
 		}
 	}

@@ -1,4 +1,4 @@
-//go:build unix
+//go:build unix && (!linux || autorestart_portable)
 
 package handover
 
@@ -42,6 +42,18 @@ func lowerOpenFilesLimit() (restore func()) {
 		nofile.launch, nofile.raised, nofile.known = after, before, true
 		syscall.Setrlimit(syscall.RLIMIT_NOFILE, &before)
 	}
+}
+
+// addLimit does nothing: no other process sets limits here.
+func (s *State) addLimit() {}
+
+// keepLimit does nothing: no image says which one to keep.
+func (s *State) keepLimit() {}
+
+// execute wraps [syscall.Exec].
+func execute(path string, args, env []string) error {
+	defer lowerOpenFilesLimit()()
+	return syscall.Exec(path, args, env)
 }
 
 func openFilesLimit() (limit syscall.Rlimit, err error) {
