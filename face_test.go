@@ -17,6 +17,7 @@ import (
 	"syscall"
 	"testing"
 	"time"
+	"unsafe"
 
 	"github.com/autorestart-go/autorestart/internal/candidate"
 	"github.com/autorestart-go/autorestart/internal/handover"
@@ -426,5 +427,15 @@ func TestTimesCross(t *testing.T) {
 	inherited.Texts[handover.Times] = golden
 	if got := (&process{inherited: inherited}).restartTimes(); got != times {
 		t.Errorf("read %+v, want %+v", got, times)
+	}
+}
+
+// TestPathIsCopied: it is often an argument of the program, which may write a title there.
+func TestPathIsCopied(t *testing.T) {
+	path := []byte("/srv/app")
+	got, err := self.executablePath(unsafe.String(&path[0], len(path)))
+	copy(path, "/xxxxxxx")
+	if err != nil || got != "/srv/app" {
+		t.Errorf("%q, %v", got, err)
 	}
 }

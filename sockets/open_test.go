@@ -4,8 +4,13 @@ import (
 	"context"
 	"errors"
 	"os"
+	"path/filepath"
+	"slices"
 	"syscall"
 	"testing"
+	"unsafe"
+
+	"github.com/autorestart-go/autorestart"
 )
 
 // inheritWithout opens an inherited listener while the kernel has no room for it, for as many
@@ -68,4 +73,29 @@ func TestInheritingDoesNotWaitForEver(t *testing.T) {
 		t.Fatal(err)
 	}
 	newListener(s, k, k, keepAlive{}).Close()
+}
+
+// TestListenCopiesAddress: the address is often an argument of the program, which may write a
+// title there.
+func TestListenCopiesAddress(t *testing.T) {
+	path := []byte(filepath.Join(t.TempDir(), "socket"))
+	before := autorestart.InheritedNames()
+	ln, err := Listen("unix", unsafe.String(&path[0], len(path)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	file, during := string(path), autorestart.InheritedNames()
+	for i := range path {
+		path[i] = 'x'
+	}
+	if k := ln.(*listener).key; !slices.Contains(during, k.String()) {
+		t.Errorf("the listener has the name %s, and is passed on as %q", k, during)
+	}
+	ln.Close()
+	if after := autorestart.InheritedNames(); !slices.Equal(after, before) {
+		t.Errorf("closed, it is still passed on: %q", after)
+	}
+	if _, err := os.Lstat(file); err == nil {
+		t.Error("closed, its path is still there")
+	}
 }

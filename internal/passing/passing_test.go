@@ -8,6 +8,7 @@ import (
 	"os"
 	"slices"
 	"testing"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -223,4 +224,23 @@ func TestManifestThatCannotBeRead(t *testing.T) {
 		}
 		s.CloseUnclaimed()
 	}
+}
+
+// TestNamesAreCopied: a name may come from an argument of the program, which may write a title
+// there.
+func TestNamesAreCopied(t *testing.T) {
+	s := NewStore(new(handover.State))
+	name := []byte("name")
+	if err := s.Pass(unsafe.String(&name[0], len(name)), pipeWith(t, "")); err != nil {
+		t.Fatal(err)
+	}
+	s.SetState(unsafe.String(&name[0], len(name)), []byte("value"))
+	copy(name, "xxxx")
+	if names := s.Names(); !slices.Equal(names, []string{"name"}) {
+		t.Errorf("files %q", names)
+	}
+	if value, ok := s.State("name"); string(value) != "value" || !ok {
+		t.Errorf("the state is %q, %t", value, ok)
+	}
+	s.Pass("name", nil)
 }
