@@ -204,6 +204,7 @@ func (p *process) executablePath(path string) (string, error) {
 		}
 		return p.launch.path, nil
 	}
+	path = strings.Clone(path) // an argument of the program may be overwritten by a title
 	switch abs := absolute(path); {
 	case abs == "":
 		return "", errNoDirectory

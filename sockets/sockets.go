@@ -95,6 +95,7 @@ package sockets
 import (
 	"context"
 	"net"
+	"strings"
 )
 
 // Listen is like [net.Listen] for a listener that survives restarts. The network is
@@ -153,9 +154,11 @@ func (c *Config) Listen(ctx context.Context, network, address string) (net.Liste
 	default:
 		return nil, unknownNetwork(network, address)
 	}
+	// An argument of the program may be overwritten by a title, see package origin.
+	network, address = strings.Clone(network), strings.Clone(address)
 	o := opening{ctx: ctx}
 	defer o.end()
-	s, k, oldKey, err := open(&o, request{network: network, address: address, name: c.Name}, source[listenerSocket]{
+	s, k, oldKey, err := open(&o, request{network: network, address: address, name: strings.Clone(c.Name)}, source[listenerSocket]{
 		listen: func() (listenerSocket, error) {
 			ln, err := c.listenConfig(&o).Listen(ctx, network, address)
 			if err != nil {
@@ -179,9 +182,10 @@ func (c *Config) ListenPacket(ctx context.Context, network, address string) (net
 	default:
 		return nil, unknownNetwork(network, address)
 	}
+	network, address = strings.Clone(network), strings.Clone(address)
 	o := opening{ctx: ctx}
 	defer o.end()
-	s, k, _, err := open(&o, request{network: network, address: address, name: c.Name}, source[packetSocket]{
+	s, k, _, err := open(&o, request{network: network, address: address, name: strings.Clone(c.Name)}, source[packetSocket]{
 		listen: func() (packetSocket, error) {
 			conn, err := c.listenConfig(&o).ListenPacket(ctx, network, address)
 			if err != nil {

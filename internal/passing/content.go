@@ -6,6 +6,7 @@ import (
 	"math"
 	"os"
 	"slices"
+	"strings"
 
 	"github.com/autorestart-go/autorestart/internal/handover"
 	"github.com/autorestart-go/autorestart/internal/report"
@@ -88,6 +89,7 @@ func (s *Store) Pass(name string, f *os.File) error {
 	defer unlock()
 	c.drop(name)
 	if fd != nil {
+		name = strings.Clone(name) // an argument of the program may be overwritten by a title
 		c.files[name] = &file{name: name, fd: fd, claimed: true}
 	}
 	return nil
@@ -139,7 +141,7 @@ func (s *Store) SetState(name string, value []byte) {
 		delete(c.states, name)
 		return
 	}
-	c.states[name] = &state{value: bytes.Clone(value), claimed: true}
+	c.states[strings.Clone(name)] = &state{value: bytes.Clone(value), claimed: true}
 }
 
 // State claims the state with the given name and returns a copy of it.
