@@ -16,6 +16,7 @@ import (
 
 	"github.com/autorestart-go/autorestart"
 	"github.com/autorestart-go/autorestart/internal/daemontest"
+	"github.com/autorestart-go/autorestart/internal/daemontest/hang"
 )
 
 // Name is the daemon's name. Register it with [daemontest.Main].
@@ -28,6 +29,7 @@ const (
 	VerifyEnv = "AUTORESTART_TEST_VERIFY" // set: ask the test about each version
 	ReadyEnv  = "AUTORESTART_TEST_READY"  // a ReadyTimeout
 	PathEnv   = "AUTORESTART_TEST_PATH"   // the Path to watch
+	HangEnv   = hang.Env                  // set: a version on trial hangs before its main
 	stdinEnv  = "AUTORESTART_TEST_STDIN"  // the descriptor of standard input, unless it is 0
 )
 

@@ -1,0 +1,65 @@
+//go:build linux
+
+package program
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"runtime"
+	"runtime/pprof"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/autorestart-go/autorestart"
+)
+
+// intervalTimers are the timers of setitimer(2), by name.
+var intervalTimers = [...]struct {
+	name  string
+	which unix.ItimerWhich
+}{{"real", unix.ITIMER_REAL}, {"virtual", unix.ITIMER_VIRTUAL}, {"prof", unix.ITIMER_PROF}}
+
+// signals are the commands about signals and timers.
+var signals = map[string]func(argument string) string{
+	"profile": func(string) string { return fmt.Sprint(pprof.StartCPUProfile(io.Discard)) },
+	// timers returns the interval timers that run.
+	"timers": func(string) string {
+		var running []string
+		for _, timer := range intervalTimers {
+			if now, err := unix.Getitimer(timer.which); err != nil || now.Value != (unix.Timeval{}) {
+				running = append(running, timer.name)
+			}
+		}
+		return strings.Join(running, " ")
+	},
+	// start-timers starts all interval timers.
+	"start-timers": func(string) string {
+		for _, timer := range intervalTimers {
+			hour := unix.Timeval{Sec: 3600}
+			if _, err := unix.Setitimer(timer.which, unix.Itimerval{Value: hour, Interval: hour}); err != nil {
+				return err.Error()
+			}
+		}
+		return ""
+	},
+	// restart-blocking N restarts from a thread that blocks the signal N.
+	"restart-blocking": func(argument string) string {
+		n, err := strconv.Atoi(argument)
+		if err != nil {
+			return err.Error()
+		}
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		var set, before unix.Sigset_t
+		set.Val[0] = 1 << (n - 1)
+		unix.PthreadSigmask(unix.SIG_BLOCK, &set, &before)
+		defer unix.PthreadSigmask(unix.SIG_SETMASK, &before, nil)
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		return new(autorestart.Restarter).Restart(ctx).Error()
+	},
+}
