@@ -170,9 +170,3 @@ func openPathOnly(string) (*sys.FD, error) { return nil, errors.ErrUnsupported }
 
 // asLeader calls f: what belongs to one thread is left as it is.
 func asLeader(f func() error) error { return f() }
-
-// ignoreSignals does nothing: signals keep their actions during an exec.
-func ignoreSignals([]int) (restore func()) { return func() {} }
-
-// stopIgnoring does nothing: no signal is ignored during an exec.
-func stopIgnoring(int) {}

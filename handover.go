@@ -275,7 +275,7 @@ var execMu sync.Mutex
 // [handover.Execute]. h is nil if nothing is handed over.
 //
 // What needs care beside what [handover.Execute] does: what belongs to the calling thread,
-// see asLeader; signals whose default action ends the process, see signalSet.ignore; the
+// see asLeader; the signals that the program has subscribed to, see signalSet.handOver; the
 // inotify descriptors, which cross on purpose, see eventSet; and a fork in another
 // goroutine, which must not inherit them.
 func (p *process) execve(target handover.Target, args, env []string, h *handover.State, lastLook func() error) error {
@@ -294,7 +294,7 @@ func (p *process) execveOnThread(target handover.Target, args, env []string, h *
 	if h != nil {
 		h.Numbers[handover.Inotify], h.Numbers[handover.Watch] = p.events.beginHandover()
 		defer p.events.cancelHandover()
-		defer p.signals.ignore(h)()
+		defer p.signals.handOver(h)()
 	}
 	candidate.LeaseMu.Lock()
 	defer candidate.LeaseMu.Unlock()

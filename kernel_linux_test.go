@@ -27,34 +27,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestIgnoreSignals: signals are ignored for the time of the exec, but the exits of
-// children are not thrown away.
-func TestIgnoreSignals(t *testing.T) {
-	handler := func(sig syscall.Signal) uintptr {
-		var action sigaction
-		if err := rtSigaction(int(sig), nil, &action); err != nil {
-			t.Fatal(err)
-		}
-		return *action.handler()
-	}
-	usr1, chld := handler(syscall.SIGUSR1), handler(syscall.SIGCHLD)
-	restore := ignoreSignals([]int{int(syscall.SIGCHLD), int(syscall.SIGUSR1)})
-	during := [...]uintptr{handler(syscall.SIGUSR1), handler(syscall.SIGCHLD)}
-	restore()
-	if during != [...]uintptr{sigIgnore, chld} {
-		t.Errorf("during the exec SIGUSR1 has %#x, SIGCHLD %#x", during[0], during[1])
-	}
-	if handler(syscall.SIGUSR1) != usr1 || handler(syscall.SIGCHLD) != chld {
-		t.Error("the handlers are not restored")
-	}
-}
-
 // TestSignalsDuringExec: as long as an exec ignores signals, no subscription is made and
 // no default action is restored. Both would be undone, or undo what the exec does.
 func TestSignalsDuringExec(t *testing.T) {
 	s := &signalSet{notified: []int{int(syscall.SIGUSR1)}, inherited: []int{int(syscall.SIGUSR2)}}
 	h := new(handover.State)
-	restore := s.ignore(h)
+	end := s.handOver(h)
 	if got := h.Numbers[handover.Signal]; !slices.Equal(got, []int{int(syscall.SIGUSR2), int(syscall.SIGUSR1)}) {
 		t.Errorf("handed over %v", got)
 	}
@@ -62,7 +40,7 @@ func TestSignalsDuringExec(t *testing.T) {
 		t.Error("the set is not locked")
 		s.mu.Unlock()
 	}
-	restore()
+	end()
 	if !s.mu.TryLock() {
 		t.Fatal("the set is locked after the exec has failed")
 	}

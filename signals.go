@@ -43,11 +43,10 @@ type signalSet struct {
 	inherited []int // ignored since the exec; none after restoreDefaults
 }
 
-// ignore adds the signals to what crosses the exec, and ignores them until restore is
-// called, because the exec has failed. The set is locked in between: a handler that is
-// installed meanwhile would be lost with the restore, and a default action that is
-// restored meanwhile would end the process.
-func (s *signalSet) ignore(h *handover.State) (restore func()) {
+// handOver adds the signals to what crosses the exec, which ignores them. The set is locked
+// until end is called, because the exec has failed: a default action that is restored meanwhile
+// would end the process, and a subscription that is made meanwhile would not cross.
+func (s *signalSet) handOver(h *handover.State) (end func()) {
 	s.mu.Lock()
 	for _, signals := range [...][]int{s.inherited, s.notified} {
 		for _, sig := range signals {
@@ -56,11 +55,7 @@ func (s *signalSet) ignore(h *handover.State) (restore func()) {
 			}
 		}
 	}
-	restoreActions := ignoreSignals(h.Numbers[handover.Signal])
-	return func() {
-		restoreActions()
-		s.mu.Unlock()
-	}
+	return s.mu.Unlock
 }
 
 // restoreDefaults gives the inherited signals that nothing has subscribed to their
@@ -69,7 +64,7 @@ func (s *signalSet) restoreDefaults() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, sig := range s.inherited {
-		stopIgnoring(sig)
+		handover.StopIgnoring(sig)
 	}
 	s.inherited = nil
 }

@@ -1,20 +1,17 @@
 //go:build !autorestart_portable
 
-// What an exec takes from the calling thread, and what it does to signals.
+// What an exec takes from the calling thread.
 //
 //	call                       since    without it
 //	PR_GET_PDEATHSIG           2.3.15   -
 //	sched_setattr(2)           3.14     the new image has the scheduling of the calling thread
 //	ioprio_set(2)              2.6.13   the same for its I/O priority
 //	sched_setaffinity(2)       2.5.8    -
-//	rt_sigaction(2)            2.2      -
 
 package autorestart
 
 import (
 	"runtime"
-	"slices"
-	"strings"
 	"sync"
 	"unsafe"
 
@@ -90,61 +87,4 @@ func (a *threadAttributes) apply() {
 		unix.RawSyscall(unix.SYS_IOPRIO_SET, ioprioWhoProcess, 0, a.io)
 	}
 	unix.RawSyscall(unix.SYS_PRCTL, unix.PR_SET_PDEATHSIG, uintptr(a.parentDeath), 0)
-}
-
-// sigaction is the kernel's struct of that name, for Go's purposes: the handler is
-// its first word, on MIPS its second. All zero is the default action. Package
-// os/signal can't put back what was there before, and an exec may fail.
-type sigaction [8]uintptr
-
-const sigIgnore = 1
-
-func (a *sigaction) handler() *uintptr {
-	if strings.HasPrefix(runtime.GOARCH, "mips") {
-		return &a[1]
-	}
-	return &a[0]
-}
-
-func rtSigaction(sig int, action, old *sigaction) error {
-	size := uintptr(8)
-	if strings.HasPrefix(runtime.GOARCH, "mips") {
-		size = 16
-	}
-	_, _, errno := unix.RawSyscall6(unix.SYS_RT_SIGACTION, uintptr(sig),
-		uintptr(unsafe.Pointer(action)), uintptr(unsafe.Pointer(old)), size, 0, 0)
-	if errno != 0 {
-		return errno
-	}
-	return nil
-}
-
-// ignoreSignals ignores the signals until restore is called. SIGCHLD, which ends no
-// process, is left alone: while it is ignored the kernel throws exits of children
-// away.
-func ignoreSignals(signals []int) (restore func()) {
-	signals = slices.DeleteFunc(slices.Clone(signals), func(sig int) bool { return sig == int(unix.SIGCHLD) })
-	before := make([]sigaction, len(signals))
-	var ignore sigaction
-	*ignore.handler() = sigIgnore
-	for i, sig := range signals {
-		if rtSigaction(sig, &ignore, &before[i]) != nil {
-			signals[i] = 0 // SIGKILL, SIGSTOP or no signal: none can be ignored
-		}
-	}
-	return func() {
-		for i, sig := range signals {
-			if sig != 0 {
-				rtSigaction(sig, &before[i], nil) // was possible in the other direction
-			}
-		}
-	}
-}
-
-// stopIgnoring gives a signal that is ignored its default action.
-func stopIgnoring(sig int) {
-	var action, none sigaction
-	if rtSigaction(sig, nil, &action) == nil && *action.handler() == sigIgnore {
-		rtSigaction(sig, &none, nil)
-	}
 }

@@ -64,7 +64,7 @@ type attester struct {
 	header       capabilityHeader // for capset(2)
 	capabilities capabilitySets
 
-	allSignals, signals [2]uint64 // for rt_sigprocmask(2)
+	allSignals, signals signalMask
 }
 
 // statement is what an attester attests of s: the variable, and which file is its carrier.
@@ -197,18 +197,13 @@ func end(pid int) {
 //go:nocheckptr
 //go:nosplit
 func (a *attester) fork() (pid int, errno syscall.Errno) {
-	setMask, size := uintptr(2), uintptr(8)
-	if mipsOffset != 0 {
-		setMask, size = 3, 16
-	}
-	a.allSignals = [2]uint64{^uint64(0), ^uint64(0)}
-	syscall.RawSyscall6(syscall.SYS_RT_SIGPROCMASK, setMask,
-		uintptr(unsafe.Pointer(&a.allSignals)), uintptr(unsafe.Pointer(&a.signals)), size, 0, 0)
+	a.allSignals = signalMask{^uint64(0), ^uint64(0)}
+	a.signals.change(&a.allSignals)
 	n, _, errno := syscall.RawSyscall6(syscall.SYS_CLONE, 0, 0, 0, 0, 0, 0)
 	if n == 0 && errno == 0 {
 		a.run()
 	}
-	syscall.RawSyscall6(syscall.SYS_RT_SIGPROCMASK, setMask, uintptr(unsafe.Pointer(&a.signals)), 0, size, 0, 0)
+	a.allSignals.change(&a.signals)
 	return int(n), errno
 }
 

@@ -68,16 +68,17 @@ type NumberKind int
 
 // Numbers.
 const (
-	PID         NumberKind = iota
-	Generation             // of the image that is executed; 0 is the first
-	Signal                 // each is ignored until the new image subscribes to it
-	ReadyWithin            // ms after its start, or Previous is executed again
-	Missing                // files and states that there was no room for
-	Taint                  // 1: an image of this process was Secure, see [Tainted]
-	Closed                 // idle connections that there was no room for
-	Lines                  // of the log that were lost
-	Connections            // 1: Previous knows all kinds of connections, see [KnowsConnections]
-	OpenFiles              // the soft RLIMIT_NOFILE that stays in force; none if the runtime may raise it
+	PID            NumberKind = iota
+	Generation                // of the image that is executed; 0 is the first
+	Signal                    // each is ignored until the new image subscribes to it or is ready
+	ReadyWithin               // ms after its start, or Previous is executed again
+	Missing                   // files and states that there was no room for
+	Taint                     // 1: an image of this process was Secure, see [Tainted]
+	Closed                    // idle connections that there was no room for
+	Lines                     // of the log that were lost
+	Connections               // 1: Previous knows all kinds of connections, see [KnowsConnections]
+	OpenFiles                 // the soft RLIMIT_NOFILE that stays in force; none if the runtime may raise it
+	IgnoredAtStart            // signals that the process was started with as ignored ones, as by nohup(1)
 
 	Watch    // of inotify: a descriptor and a watch descriptor, in turns
 	Inotify  // from here on, descriptors
@@ -124,7 +125,12 @@ func (s *State) Set(kind NumberKind, n int) { s.Numbers[kind] = []int{n} }
 // was not taken.
 var Inherited, Ignored = inherit()
 
+// ignoredAtStart are the signals that were ignored when this process was started, before any
+// image of it could change that.
+var ignoredAtStart []int
+
 func inherit() (s State, ignored string) {
+	ignoredAtStart = ignoredSignals()
 	value, ok := syscall.Getenv(Env)
 	if !ok {
 		return State{}, ""
@@ -156,6 +162,8 @@ func inherit() (s State, ignored string) {
 	s.Numbers[Executable] = nil
 	s.takeTaint()
 	s.keepLimit()
+	ignoredAtStart = s.Numbers[IgnoredAtStart]
+	s.endWindow()
 	s.startTrial()
 	return s, ""
 }
@@ -232,12 +240,14 @@ type Executor func(target Target, args, env []string, s *State) error
 // opens the file by this path. Without s nothing would close it.
 func Execute(target Target, args, env []string, s *State) error {
 	if s == nil {
+		defer s.prepareSignals()()
 		return execve(target.path(), args, env)
 	}
 	own := *s
 	s = &own
 	s.addTaint()
 	s.addLimit()
+	s.Numbers[IgnoredAtStart] = ignoredAtStart
 	s.Numbers[Executable] = nil
 	if target.FD != 0 {
 		s.Set(Executable, target.FD)
@@ -257,5 +267,6 @@ func Execute(target Target, args, env []string, s *State) error {
 		return err
 	}
 	defer undo()
+	defer s.prepareSignals()()
 	return execve(target.path(), args, append(env[:len(env):len(env)], Env+"="+variable))
 }

@@ -274,6 +274,8 @@ func TestGoldenFiles(t *testing.T) {
 	second.Texts[Content] = "YXV0b3Jlc3RhcnQgbWFuaWZlc3QgMQplAAA"
 	third := second
 	third.Set(Connections, 1)
+	fourth := third
+	fourth.Numbers[IgnoredAtStart] = []int{1, 2}
 	for _, test := range []struct {
 		name    string
 		written bool // by this version
@@ -282,6 +284,7 @@ func TestGoldenFiles(t *testing.T) {
 		{"state-1.golden", true, want},
 		{"state-2.golden", true, second}, // in a carrier
 		{"state-3.golden", true, third},
+		{"state-4.golden", true, fourth},
 		{"state-later.golden", false, want}, // with keys that this version does not know
 		{"variable-2.golden", true, of(map[NumberKind][]int{PID: {4711}, Generation: {3}, Carrier: {17}, Attester: {18}}, nil)},
 	} {

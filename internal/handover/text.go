@@ -11,7 +11,7 @@ import (
 
 var (
 	numberKeys = [numNumbers]string{
-		"pid", "generation", "signal", "ready", "missing", "taint", "closed", "lines", "connections", "nofile",
+		"pid", "generation", "signal", "ready", "missing", "taint", "closed", "lines", "connections", "nofile", "ignored",
 		"watch", "inotify", "file", "manifest", "previous", "dir", "executable", "carrier", "attester",
 	}
 	textKeys = [numTexts]string{"image", "times", "failed", "reason", "path", "content"}

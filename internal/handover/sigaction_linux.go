@@ -1,0 +1,125 @@
+//go:build !autorestart_portable
+
+// Actions of signals, the signal mask of a thread, interval timers.
+//
+//	call                  since    without it
+//	rt_sigaction(2)       2.2      -
+//	rt_sigprocmask(2)     2.2      -
+//	setitimer(2)          ever     -
+
+package handover
+
+import (
+	"syscall"
+	"unsafe"
+)
+
+// sigaction is the kernel's struct of that name, for Go's purposes: the handler is
+// its first word, on MIPS its second. All zero is the default action. Package
+// os/signal can't put back what was there before, and an exec may fail.
+type sigaction [8]uintptr
+
+const sigIgnore = 1
+
+func (a *sigaction) handler() *uintptr {
+	if mipsOffset != 0 {
+		return &a[1]
+	}
+	return &a[0]
+}
+
+func rtSigaction(sig int, action, old *sigaction) error {
+	_, _, errno := syscall.RawSyscall6(syscall.SYS_RT_SIGACTION, uintptr(sig),
+		uintptr(unsafe.Pointer(action)), uintptr(unsafe.Pointer(old)), sizeofSigset(), 0, 0)
+	if errno != 0 {
+		return errno
+	}
+	return nil
+}
+
+// isIgnored reports whether a signal is ignored.
+func isIgnored(sig int) bool {
+	var action sigaction
+	return rtSigaction(sig, nil, &action) == nil && *action.handler() == sigIgnore
+}
+
+// setDefault gives a signal its default action.
+func setDefault(sig int) { rtSigaction(sig, new(sigaction), nil) }
+
+// A signalSet has signals by their number.
+type signalSet [129]bool
+
+// add adds signals. SIGCHLD, which ends no process, is left out: while it is ignored the
+// kernel throws exits of children away.
+func (set *signalSet) add(signals []int) {
+	for _, sig := range signals {
+		if sig > 0 && sig <= lastSignal && sig != int(syscall.SIGCHLD) {
+			set[sig] = true
+		}
+	}
+}
+
+// ignore ignores the signals until restore is called. What is pending of them is dropped.
+func (set signalSet) ignore() (restore func()) {
+	var before [len(set)]sigaction
+	var ignore sigaction
+	*ignore.handler() = sigIgnore
+	for sig := range set {
+		// SIGKILL and SIGSTOP can't be ignored.
+		set[sig] = set[sig] && rtSigaction(sig, &ignore, &before[sig]) == nil
+	}
+	return func() {
+		for sig := range set {
+			var now sigaction
+			if !set[sig] || rtSigaction(sig, &before[sig], &now) != nil {
+				continue
+			}
+			if *now.handler() != sigIgnore { // the program has subscribed to it meanwhile
+				rtSigaction(sig, &now, nil)
+			}
+		}
+	}
+}
+
+// A signalMask is the kernel's sigset_t.
+type signalMask [2]uint64
+
+func sizeofSigset() uintptr {
+	if mipsOffset != 0 {
+		return 16
+	}
+	return 8
+}
+
+// change sets m to the signal mask of the calling thread, and that to the given one unless it
+// is nil.
+//
+//go:norace
+//go:nosplit
+func (m *signalMask) change(to *signalMask) {
+	setMask, size := uintptr(2), uintptr(8)
+	if mipsOffset != 0 {
+		setMask, size = 3, 16
+	}
+	syscall.RawSyscall6(syscall.SYS_RT_SIGPROCMASK, setMask,
+		uintptr(unsafe.Pointer(to)), uintptr(unsafe.Pointer(m)), size, 0, 0)
+}
+
+// stopProfile stops the interval timer of a CPU profile, and drops its pending signal. A
+// program that profiles nothing would be interrupted by it for ever.
+func stopProfile() (restart func()) {
+	const itimerProf = 2
+	var off, before [2]syscall.Timeval
+	setitimer := func(to, old *[2]syscall.Timeval) {
+		syscall.RawSyscall(syscall.SYS_SETITIMER, itimerProf, uintptr(unsafe.Pointer(to)), uintptr(unsafe.Pointer(old)))
+	}
+	setitimer(&off, &before)
+	var signal signalSet
+	signal[syscall.SIGPROF] = true
+	signal.ignore()()
+	return func() {
+		if before[1] != off[1] {
+			setitimer(&before, nil)
+		}
+	}
+}

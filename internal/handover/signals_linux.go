@@ -1,0 +1,143 @@
+//go:build !autorestart_portable
+
+// Signals and timers in an exec.
+//
+// An exec gives each signal that has a handler its default action, which ends the process or
+// stops it. The runtime of the next image installs its handlers a moment later. What is
+// pending, and the timers of setitimer(2), cross the exec and can end the process until then.
+// So for the moment of the exec signals are ignored. The runtime replaces that by its
+// handlers, but for the signals of the second row, and children don't inherit it.
+//
+//	signal or timer                    in the exec                the next image
+//	SIGUSR1, SIGUSR2, SIGPIPE,         ignored                    has the runtime's handler, which
+//	SIGALRM, SIGXCPU, SIGXFSZ,                                    drops them
+//	SIGVTALRM, SIGPROF, SIGIO,
+//	SIGPWR, 35 and above
+//	SIGHUP, SIGTSTP, SIGTTIN, SIGTTOU  ignored if passed to       ignores them until it subscribes,
+//	                                   Notify                     or gets the default action when it
+//	                                                              is ready
+//	ignored when the process was       ignored                    ignores them until it subscribes
+//	started, as SIGHUP by nohup(1)
+//	SIGTERM, SIGINT, SIGQUIT,          untouched: they end the    is ended by them, too
+//	SIGABRT, SIGTRAP, SIGSYS           process
+//	SIGSEGV, SIGBUS, SIGFPE, SIGILL    untouched                  the same
+//	32, 33, 34                         untouched: a C library     the same
+//	                                   waits for their handlers
+//	SIGCHLD                            untouched: exits would     finds it pending
+//	                                   be thrown away
+//	SIGURG, SIGWINCH, SIGCONT          untouched: their default   finds them pending
+//	                                   action does no harm
+//	ITIMER_PROF, of a CPU profile      stopped; goes on if the    has none
+//	                                   exec fails
+//	ITIMER_REAL, ITIMER_VIRTUAL        untouched                  has them, see setitimer(2)
+//	timer_create(2)                    ended by the kernel,       has none
+//	                                   with its signals
+//	signal mask of the thread          that of the start          has it
+//
+// A version without this library finds no signal ignored but those of the third row. A
+// pending SIGPROF ends no version: it is dropped when the timer has been stopped.
+
+package handover
+
+import (
+	"runtime"
+	"syscall"
+)
+
+// caught are the signals, beside the realtime ones, that the runtime catches and drops in a
+// program that has not subscribed to them: sigtable in runtime/sigtab_linux_generic.go.
+var caught = [...]syscall.Signal{
+	syscall.SIGUSR1, syscall.SIGUSR2, syscall.SIGPIPE, syscall.SIGALRM, syscall.SIGXCPU, syscall.SIGXFSZ,
+	syscall.SIGVTALRM, syscall.SIGPROF, syscall.SIGIO, syscall.SIGPWR,
+}
+
+// firstRealtime is the first signal that no C library has for itself.
+const firstRealtime = 35
+
+// lastSignal is the last one that there is.
+var lastSignal = func() int {
+	if mipsOffset != 0 {
+		return 128
+	}
+	return 64
+}()
+
+// ignoredSignals returns which signals are ignored.
+func ignoredSignals() (signals []int) {
+	for sig := 1; sig <= lastSignal; sig++ {
+		if sig != int(syscall.SIGCHLD) && isIgnored(sig) {
+			signals = append(signals, sig)
+		}
+	}
+	return signals
+}
+
+// launchMask is the signal mask that this image was started with.
+var launchMask = func() (mask signalMask) {
+	mask.change(nil) // package initialisation runs on the first thread
+	return mask
+}()
+
+// prepareSignals prepares signals and timers for an exec with s, or without if that is nil,
+// until restore is called, because the exec has failed.
+func (s *State) prepareSignals() (restore func()) {
+	runtime.LockOSThread()
+	var before signalMask
+	before.change(&launchMask)
+	restartProfile := stopProfile()
+	ignored := s.ignoredInExec()
+	restoreActions := ignored.ignore()
+	return func() {
+		restoreActions()
+		restartProfile()
+		new(signalMask).change(&before) // on this thread still
+		runtime.UnlockOSThread()
+	}
+}
+
+func caughtByRuntime() (set signalSet) {
+	for _, sig := range caught {
+		set[sig] = true
+	}
+	for sig := firstRealtime; sig <= lastSignal; sig++ {
+		set[sig] = true
+	}
+	return set
+}
+
+// ignoredInExec returns the signals that are ignored in an exec with s.
+func (s *State) ignoredInExec() (set signalSet) {
+	if s != nil {
+		set = caughtByRuntime()
+		set.add(s.Numbers[Signal])
+	}
+	set.add(ignoredAtStart)
+	return set
+}
+
+// endWindow gives signals that the exec with s has ignored their default action. In a Go
+// program there are none left: the runtime has installed its handlers. In a C program with a
+// Go library it does not.
+func (s *State) endWindow() {
+	if !isIgnored(int(caught[0])) {
+		return
+	}
+	var keep signalSet
+	keep.add(s.Numbers[Signal])
+	keep.add(s.Numbers[IgnoredAtStart])
+	for sig, ignored := range caughtByRuntime() {
+		if ignored && !keep[sig] {
+			setDefault(sig)
+		}
+	}
+}
+
+// StopIgnoring gives a signal that is ignored its default action, unless it was ignored when
+// the process was started.
+func StopIgnoring(sig int) {
+	var set signalSet
+	set.add(ignoredAtStart)
+	if sig >= 0 && sig < len(set) && !set[sig] && isIgnored(sig) {
+		setDefault(sig)
+	}
+}

@@ -1,0 +1,104 @@
+//go:build !autorestart_portable
+
+package handover
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"os/signal"
+	"runtime"
+	"runtime/pprof"
+	"syscall"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/autorestart-go/autorestart/internal/testprocess"
+)
+
+// signalState is what an exec changes of signals and timers.
+type signalState struct {
+	actions [len(signalSet{})]sigaction
+	mask    signalMask
+	profile bool
+}
+
+func currentSignalState() (s signalState) {
+	for sig := range s.actions {
+		rtSigaction(sig, nil, &s.actions[sig])
+	}
+	s.mask.change(nil)
+	timer, _ := unix.Getitimer(unix.ITIMER_PROF)
+	s.profile = timer.Value != unix.Timeval{}
+	return s
+}
+
+// TestFailedExecLeavesSignals: they are as they were, and a profile of the CPU goes on.
+func TestFailedExecLeavesSignals(t *testing.T) {
+	if err := pprof.StartCPUProfile(io.Discard); err != nil {
+		t.Fatal(err)
+	}
+	defer pprof.StopCPUProfile()
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	var set, mask unix.Sigset_t
+	set.Val[0] = 1 << (unix.SIGUSR2 - 1)
+	unix.PthreadSigmask(unix.SIG_BLOCK, &set, &mask)
+	defer unix.PthreadSigmask(unix.SIG_SETMASK, &mask, nil)
+	before := currentSignalState()
+	if !before.profile || before.mask == launchMask {
+		t.Fatalf("profile: %t, signals blocked: %#x", before.profile, before.mask)
+	}
+	s := of(map[NumberKind][]int{PID: {os.Getpid()}, Signal: {1, 10, 10, int(syscall.SIGKILL), 4711}}, nil)
+	for _, s := range []*State{&s, nil} {
+		if err := Execute(Target{Path: "/nonexistent"}, os.Args, os.Environ(), s); err != syscall.ENOENT {
+			t.Error(err)
+		}
+		if after := currentSignalState(); after != before {
+			t.Errorf("an exec that failed has left\n%+v\nbefore it was\n%+v", after, before)
+		}
+	}
+}
+
+// TestSubscriptionDuringFailedExec: what package os/signal has changed meanwhile stays.
+func TestSubscriptionDuringFailedExec(t *testing.T) {
+	signal.Ignore(syscall.SIGUSR1)
+	var set signalSet
+	set.add([]int{int(syscall.SIGUSR1)})
+	restore := set.ignore()
+	c := make(chan os.Signal, 1)
+	signal.Notify(c, syscall.SIGUSR1)
+	defer signal.Stop(c)
+	restore()
+	if isIgnored(int(syscall.SIGUSR1)) {
+		t.Error("the signal is ignored in spite of the subscription")
+	}
+}
+
+// The helper profiles the CPU when it executes its next image, to which it hands nothing over.
+var _ = testprocess.RegisterHelper("profile", func() {
+	if os.Getenv("SECOND") != "" {
+		timer, err := unix.Getitimer(unix.ITIMER_PROF)
+		fmt.Print(timer.Value, err, isIgnored(int(syscall.SIGHUP)))
+		return
+	}
+	fmt.Print(pprof.StartCPUProfile(io.Discard))
+	fmt.Print(Execute(Target{Path: os.Args[0]}, os.Args, append(os.Environ(), "SECOND=yes"), nil))
+})
+
+// TestProfileEndsWithForeignVersion: also a version without this library, in whose program a
+// SIGPROF may have its default action for ever, gets no timer.
+func TestProfileEndsWithForeignVersion(t *testing.T) {
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(exe)
+	cmd.Env = append(os.Environ(), testprocess.UseHelper(t, "profile"))
+	output, err := cmd.CombinedOutput()
+	if want := "<nil>{0 0} <nil> false"; err != nil || string(output) != want {
+		t.Errorf("%q, %v; want %q", output, err, want)
+	}
+}
