@@ -109,20 +109,6 @@ var answers = map[string]func(argument string) string{
 		}
 		return strings.Join(steps, " ")
 	},
-	"subscribe": func(argument string) string {
-		n, err := strconv.Atoi(argument)
-		if err == nil {
-			autorestart.Notify(make(chan os.Signal, 1), syscall.Signal(n), syscall.SIGTERM)
-		}
-		return fmt.Sprint(err)
-	},
-	// ignored returns which signals are ignored, as a mask.
-	"ignored": func(string) string {
-		status, err := os.ReadFile("/proc/self/status")
-		_, mask, _ := strings.Cut(string(status), "SigIgn:")
-		mask, _, _ = strings.Cut(mask, "\n")
-		return fmt.Sprint(strings.TrimSpace(mask), err)
-	},
 	// restart-without-memfd restarts as on a kernel without memfd_create, or in a
 	// container that may not call it: for this thread alone, and what it executes.
 	"restart-without-memfd": func(string) string {

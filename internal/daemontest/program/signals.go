@@ -6,10 +6,13 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"os"
+	"os/signal"
 	"runtime"
 	"runtime/pprof"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -23,8 +26,44 @@ var intervalTimers = [...]struct {
 	which unix.ItimerWhich
 }{{"real", unix.ITIMER_REAL}, {"virtual", unix.ITIMER_VIRTUAL}, {"prof", unix.ITIMER_PROF}}
 
+// subscriptions are the channels that were passed to Notify and not to StopNotify.
+var subscriptions []chan os.Signal
+
+func subscribe(signals ...os.Signal) {
+	c := make(chan os.Signal, 1)
+	subscriptions = append(subscriptions, c)
+	autorestart.Notify(c, signals...)
+}
+
 // signals are the commands about signals and timers.
 var signals = map[string]func(argument string) string{
+	// subscribe N subscribes to the signal N, subscribe to all.
+	"subscribe": func(argument string) string {
+		if argument == "" {
+			subscribe()
+			return ""
+		}
+		n, err := strconv.Atoi(argument)
+		if err == nil {
+			subscribe(syscall.Signal(n), syscall.SIGTERM)
+		}
+		return fmt.Sprint(err)
+	},
+	// unsubscribe undoes the last subscription.
+	"unsubscribe": func(string) string {
+		last := len(subscriptions) - 1
+		signal.Stop(subscriptions[last])
+		subscriptions = subscriptions[:last]
+		return ""
+	},
+	"ignore-hangup": func(string) string { signal.Ignore(syscall.SIGHUP); return "" },
+	// ignored returns which signals are ignored, as a mask.
+	"ignored": func(string) string {
+		status, err := os.ReadFile("/proc/self/status")
+		_, mask, _ := strings.Cut(string(status), "SigIgn:")
+		mask, _, _ = strings.Cut(mask, "\n")
+		return fmt.Sprint(strings.TrimSpace(mask), err)
+	},
 	"profile": func(string) string { return fmt.Sprint(pprof.StartCPUProfile(io.Discard)) },
 	// timers returns the interval timers that run.
 	"timers": func(string) string {
