@@ -30,10 +30,11 @@ import (
 // TestSignalsDuringExec: as long as an exec ignores signals, no subscription is made and
 // no default action is restored. Both would be undone, or undo what the exec does.
 func TestSignalsDuringExec(t *testing.T) {
-	s := &signalSet{notified: []int{int(syscall.SIGUSR1)}, inherited: []int{int(syscall.SIGUSR2)}}
+	s := &signalSet{inherited: []int{int(syscall.SIGUSR2)}}
+	s.subscribe(make(chan os.Signal), []os.Signal{syscall.SIGUSR1})
 	h := new(handover.State)
 	end := s.handOver(h)
-	if got := h.Numbers[handover.Signal]; !slices.Equal(got, []int{int(syscall.SIGUSR2), int(syscall.SIGUSR1)}) {
+	if got := h.Numbers[handover.Signal]; !slices.Equal(got, []int{int(syscall.SIGUSR1), int(syscall.SIGUSR2)}) {
 		t.Errorf("handed over %v", got)
 	}
 	if s.mu.TryLock() {

@@ -10,14 +10,17 @@ import (
 	"github.com/autorestart-go/autorestart/internal/handover"
 )
 
-// Notify is [signal.Notify] for a program that restarts. Between the exec and the
-// call of Notify in the next version the signals are ignored. Without Notify they would
-// end the process. A version that never subscribes to a signal gets its default
-// action back when it calls [Ready], or after a minute. A signal that arrives while it
-// is ignored is lost.
+// Notify is [signal.Notify] for a program that restarts. Between the exec and the call of
+// Notify in the next version the signals are ignored. Without Notify, SIGHUP would end the
+// process. A version that never subscribes to a signal gets its default action back when it
+// calls [Ready], or after a minute; a signal that was ignored when the process was started, as
+// SIGHUP by nohup(1), stays ignored. A signal that arrives while it is ignored is lost.
 //
-// SIGTERM, SIGINT and SIGQUIT are not ignored: they end the process at any moment. On
-// other systems than Linux, or without signals, Notify behaves like signal.Notify.
+// SIGTERM, SIGINT, SIGQUIT and SIGABRT are not ignored: they end the process at any moment. On
+// other systems than Linux, Notify behaves like signal.Notify.
+//
+// Signals that a Go program survives without a subscription, as SIGUSR1 and SIGPIPE, end no
+// version, with Notify or without.
 //
 // Children that are started while a signal is ignored go on ignoring it. A version
 // that wants to ignore it for good calls [signal.Ignore] after [Ready].
@@ -25,22 +28,83 @@ func Notify(c chan<- os.Signal, signals ...os.Signal) {
 	s := &self.signals
 	s.mu.Lock() // until the end: restoreDefaults must see the subscription
 	defer s.mu.Unlock()
-	for _, sig := range signals {
-		switch n, ok := sig.(syscall.Signal); {
-		case !ok, slices.Contains(s.notified, int(n)):
-		case n == syscall.SIGTERM, n == syscall.SIGINT, n == syscall.SIGQUIT:
-		default:
-			s.notified = append(s.notified, int(n))
+	s.subscribe(c, signals)
+	signal.Notify(c, signals...)
+}
+
+// StopNotify is [signal.Stop] for a channel that was passed to [Notify]. A signal that was
+// passed to Notify with no other channel gets its default action back, and is not ignored in
+// the next exec.
+//
+// After signal.Stop, [signal.Reset] and [signal.Ignore] it would still be.
+func StopNotify(c chan<- os.Signal) {
+	s := &self.signals
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	signal.Stop(c)
+	for _, sig := range s.unsubscribe(c) {
+		// The program itself may ignore it.
+		if !signal.Ignored(syscall.Signal(sig)) {
+			handover.StopIgnoring(sig)
 		}
 	}
-	signal.Notify(c, signals...)
 }
 
 // A signalSet has the signals that are ignored during the next exec.
 type signalSet struct {
 	mu        sync.Mutex
-	notified  []int // passed to Notify
-	inherited []int // ignored since the exec; none after restoreDefaults
+	notified  map[chan<- os.Signal][]int // passed to Notify
+	inherited []int                      // ignored since the exec; none after restoreDefaults
+}
+
+// subscribe adds what was passed to Notify. Without a signal it is every one.
+func (s *signalSet) subscribe(c chan<- os.Signal, signals []os.Signal) {
+	var numbers []int
+	for _, sig := range signals {
+		if n, ok := sig.(syscall.Signal); ok {
+			numbers = append(numbers, int(n))
+		}
+	}
+	if len(signals) == 0 {
+		const above = 32 // from here on a signal is ignored in any case, or not at all
+		for n := 1; n < above; n++ {
+			numbers = append(numbers, n)
+		}
+	}
+	if s.notified == nil {
+		s.notified = make(map[chan<- os.Signal][]int)
+	}
+	for _, n := range numbers {
+		switch syscall.Signal(n) {
+		case syscall.SIGTERM, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGABRT:
+		default:
+			if !slices.Contains(s.notified[c], n) {
+				s.notified[c] = append(s.notified[c], n)
+			}
+		}
+	}
+}
+
+// unsubscribe removes a channel, and returns its signals that no other channel has.
+func (s *signalSet) unsubscribe(c chan<- os.Signal) (gone []int) {
+	signals := s.notified[c]
+	delete(s.notified, c)
+	for _, sig := range signals {
+		if !s.isNotified(sig) {
+			gone = append(gone, sig)
+		}
+	}
+	s.inherited = slices.DeleteFunc(slices.Clone(s.inherited), func(sig int) bool { return slices.Contains(gone, sig) })
+	return gone
+}
+
+func (s *signalSet) isNotified(sig int) bool {
+	for _, signals := range s.notified {
+		if slices.Contains(signals, sig) {
+			return true
+		}
+	}
+	return false
 }
 
 // handOver adds the signals to what crosses the exec, which ignores them. The set is locked
@@ -48,13 +112,12 @@ type signalSet struct {
 // would end the process, and a subscription that is made meanwhile would not cross.
 func (s *signalSet) handOver(h *handover.State) (end func()) {
 	s.mu.Lock()
-	for _, signals := range [...][]int{s.inherited, s.notified} {
-		for _, sig := range signals {
-			if !slices.Contains(h.Numbers[handover.Signal], sig) {
-				h.Numbers[handover.Signal] = append(h.Numbers[handover.Signal], sig)
-			}
-		}
+	crossing := slices.Concat(h.Numbers[handover.Signal], s.inherited)
+	for _, signals := range s.notified {
+		crossing = append(crossing, signals...)
 	}
+	slices.Sort(crossing)
+	h.Numbers[handover.Signal] = slices.Compact(crossing)
 	return s.mu.Unlock
 }
 

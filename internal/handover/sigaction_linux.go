@@ -49,11 +49,11 @@ func setDefault(sig int) { rtSigaction(sig, new(sigaction), nil) }
 // A signalSet has signals by their number.
 type signalSet [129]bool
 
-// add adds signals. SIGCHLD, which ends no process, is left out: while it is ignored the
-// kernel throws exits of children away.
+// add adds signals. Some are left out: while SIGCHLD is ignored the kernel throws exits of
+// children away, and a C library waits for its handlers of those before the realtime ones.
 func (set *signalSet) add(signals []int) {
 	for _, sig := range signals {
-		if sig > 0 && sig <= lastSignal && sig != int(syscall.SIGCHLD) {
+		if sig > 0 && sig < 32 && sig != int(syscall.SIGCHLD) || sig >= firstRealtime && sig <= lastSignal {
 			set[sig] = true
 		}
 	}

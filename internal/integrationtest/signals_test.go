@@ -107,7 +107,7 @@ func TestStopNotify(t *testing.T) {
 	d.WantAnswer("unsubscribe", "")
 	d.WantAnswer("ignored", before) // although it is not ready
 	if nextWindow(d, 3).ignored&hangup != 0 {
-		t.Error("SIGHUP is ignored, and no channel is left")
+		t.Fatal("SIGHUP is ignored, and no channel is left")
 	}
 	wantEndsBy(d, syscall.SIGHUP)
 }

@@ -52,7 +52,7 @@ var signals = map[string]func(argument string) string{
 	// unsubscribe undoes the last subscription.
 	"unsubscribe": func(string) string {
 		last := len(subscriptions) - 1
-		signal.Stop(subscriptions[last])
+		autorestart.StopNotify(subscriptions[last])
 		subscriptions = subscriptions[:last]
 		return ""
 	},
