@@ -3,6 +3,9 @@
 package integrationtest
 
 import (
+	"bytes"
+	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
@@ -145,5 +148,27 @@ func TestSignalMaskIsThatOfTheStart(t *testing.T) {
 	d.Signal(syscall.SIGTERM)
 	if err := d.WaitForEnd(); err == nil || err.Error() != "signal: terminated" {
 		t.Errorf("it ended with %v", err)
+	}
+}
+
+// TestSignalsOfCProgram: where Go is the library of a C program, the runtime leaves most
+// signals alone. The next version finds them as the first one did.
+func TestSignalsOfCProgram(t *testing.T) {
+	program.NeedRollback(t)
+	if testing.Short() {
+		t.Skip("builds a program")
+	}
+	testprocess.NeedTool(t, "go")
+	testprocess.NeedTool(t, "gcc")
+	dir := t.TempDir()
+	library, host := filepath.Join(dir, "library.a"), filepath.Join(dir, "host")
+	testprocess.Shell(t, `CGO_ENABLED=1 go build -buildmode=c-archive -o "$1" ./testdata/carchive
+		gcc -o "$2" testdata/carchive.c "$1" -lpthread`, library, host)
+	for _, start := range []string{`exec "$0"`, `trap "" HUP USR1 PIPE; exec "$0"`} {
+		output, err := exec.Command("sh", "-c", start, host).CombinedOutput()
+		first, second := output[:len(output)/2], output[len(output)/2:]
+		if err != nil || !bytes.Equal(first, second) {
+			t.Errorf("started by %s it finds first\n%s, then\n%s, %v", start, first, second, err)
+		}
 	}
 }

@@ -12,6 +12,7 @@ var toolPackages = map[string]string{
 	"dpkg":        "dpkg",
 	"dpkg-deb":    "dpkg",
 	"fusermount3": "fuse3",
+	"gcc":         "gcc",
 	"getcap":      "libcap2-bin",
 	"go":          "golang-go",
 	"mount":       "mount",
