@@ -126,7 +126,7 @@ func (s *State) endWindow() {
 	keep.add(s.Numbers[Signal])
 	keep.add(s.Numbers[IgnoredAtStart])
 	for sig, ignored := range caughtByRuntime() {
-		if ignored && !keep[sig] {
+		if ignored && !keep[sig] && isIgnored(sig) {
 			setDefault(sig)
 		}
 	}
