@@ -34,8 +34,10 @@
 //	                                   with its signals
 //	signal mask of the thread          that of the start          has it
 //
-// A version without this library finds no signal ignored but those of the third row. A
-// pending SIGPROF ends no version: it is dropped when the timer has been stopped.
+// A version without this library finds no signal ignored but those of the third row, and no
+// SIGPROF pending. In a version with C threads of its own, a signal of the first row that
+// one of these gets does nothing, whereas it ends the first image of a process: the runtime has
+// found it ignored.
 
 package handover
 
