@@ -1,0 +1,102 @@
+//go:build linux
+
+package integrationtest
+
+import (
+	"fmt"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/autorestart-go/autorestart/internal/daemontest"
+	"github.com/autorestart-go/autorestart/internal/daemontest/program"
+	"github.com/autorestart-go/autorestart/internal/testprocess"
+)
+
+// A path-based FUSE file system shows the running image as what is at the path underneath by
+// now. Each deploy there is seen all the same, and each is one restart.
+func TestDeployedUnderFUSE(t *testing.T) {
+	if testing.Short() {
+		t.Skip("waits for polls, and for attributes that the kernel caches")
+	}
+	for _, way := range []struct{ name, script string }{
+		{"rename", `mv "$1" "$2"`},
+		{"rename with the same time", `touch -r "$2" "$1"; mv "$1" "$2"`},
+		{"cp", `cp "$1" "$2"`},
+		{"rsync", `rsync -a "$1" "$2"`},
+		{"rsync --inplace", `rsync -a --inplace "$1" "$2"`},
+	} {
+		t.Run(way.name, func(t *testing.T) {
+			t.Parallel()
+			d := newFUSEDaemon(t)
+			if strings.HasPrefix(way.script, "rsync") {
+				testprocess.NeedTool(t, "rsync")
+			}
+			d.Start()
+			for version := 2; version <= 3; version++ {
+				d.WaitForWatch()
+				staged := d.stage(version)
+				later(t, staged)
+				testprocess.Shell(t, way.script, staged, d.underneath)
+				d.WantRestart(version)
+			}
+		})
+	}
+}
+
+// fuseDaemon is a daemon that is executed from a FUSE file system that shows another
+// directory.
+type fuseDaemon struct {
+	*daemontest.Daemon
+	dir        string
+	underneath string // what is shown at Path
+}
+
+// newFUSEDaemon prepares a daemon with a mount of bindfs(1) of its own.
+func newFUSEDaemon(t *testing.T) *fuseDaemon {
+	t.Helper()
+	for _, tool := range []string{"bindfs", "mountpoint"} {
+		testprocess.NeedTool(t, tool)
+	}
+	d := program.New(t)
+	needRoot(t)
+	needFUSE(t)
+	f := &fuseDaemon{Daemon: d, dir: filepath.Dir(d.Path)}
+	f.underneath = filepath.Join(f.dir, "source/app")
+	f.Mkdir(filepath.Dir(f.underneath))
+	f.Mkdir(filepath.Join(f.dir, "mnt"))
+	f.Rename(f.Path, f.underneath)
+	f.Cmd.Path = "/bin/sh"
+	f.Cmd.Args = []string{"sh", "-euc", `mount --make-rprivate /
+		bindfs -f "$1/source" "$1/mnt" >/dev/null 2>&1 &
+		echo $! >"$1/pid"
+		until mountpoint -q "$1/mnt"; do sleep 0.02; done
+		exec "$1/mnt/app"`, "sh", f.dir}
+	f.Cmd.SysProcAttr = ownMounts(t)
+	return f
+}
+
+// Start starts the daemon. Path is then as seen from outside of its mount namespace.
+func (f *fuseDaemon) Start() {
+	f.T.Helper()
+	f.T.Cleanup(func() {
+		// bindfs would keep its mount namespace, and itself, after the end of the daemon.
+		pid, err := strconv.Atoi(strings.TrimSpace(string(testprocess.ReadFile(f.T, filepath.Join(f.dir, "pid")))))
+		if err != nil {
+			f.T.Fatal(err)
+		}
+		syscall.Kill(pid, syscall.SIGKILL)
+	})
+	f.Daemon.Start()
+	f.Path = fmt.Sprintf("/proc/%d/root%s/mnt/app", f.PID(), f.dir)
+}
+
+// stage writes a version beside the file that is shown.
+func (f *fuseDaemon) stage(version int) string {
+	f.T.Helper()
+	staged := f.underneath + "." + strconv.Itoa(version)
+	f.Write(staged, daemontest.Image(f.T, version))
+	return staged
+}
