@@ -1,13 +1,16 @@
 package candidate_test
 
 import (
+	"bytes"
 	"io"
+	"os"
 	"slices"
 	"syscall"
 	"testing"
 
 	"github.com/autorestart-go/autorestart/internal/candidate"
 	"github.com/autorestart-go/autorestart/internal/candidate/candidatetest"
+	"github.com/autorestart-go/autorestart/internal/elfimage"
 )
 
 // openAt opens the file at any path.
@@ -82,6 +85,80 @@ func TestSameContentBusy(t *testing.T) {
 		if same, err := rules.Running.SameContent(openAt(t, sys, running)); err != nil || same != busy {
 			t.Errorf("busy: %t; the running image, touched, is the same: %t, %v", busy, same, err)
 		}
+	}
+}
+
+// TestRunningFileChanges: where the file of the running image can be written, or shows what
+// has come in its place, it is another version as soon as its size or time is another one.
+func TestRunningFileChanges(t *testing.T) {
+	content := []byte("content")
+	for _, test := range []struct {
+		name   string
+		change func(*candidatetest.System)
+		path   string
+		same   bool
+	}{
+		{"as it was", func(*candidatetest.System) {}, running, true},
+		{"mode", func(sys *candidatetest.System) { sys.Chmod(running, 0o700) }, running, true},
+		{"written", func(sys *candidatetest.System) { sys.Write(running, []byte("another"), false) }, running, false},
+		{"touched", func(sys *candidatetest.System) { sys.Touch(running) }, running, false},
+		{"a copy", func(*candidatetest.System) {}, "/copy", true},
+		{"a copy, after it was written", func(sys *candidatetest.System) { sys.Write(running, content, false) }, "/copy", false},
+	} {
+		sys := new(candidatetest.System)
+		sys.Deploy(running, content, 0o755)
+		sys.Deploy("/copy", content, 0o755)
+		sys.Run(running)
+		rules := candidate.NewRules(sys, running)
+		test.change(sys)
+		if same, err := rules.Running.SameContent(openAt(t, sys, test.path)); err != nil || same != test.same {
+			t.Errorf("%s: the same: %t, %v", test.name, same, err)
+		}
+		rules.Close()
+		// Later rules find the same.
+		rules = candidate.NewRules(sys, running)
+		if same, err := rules.Running.SameContent(openAt(t, sys, test.path)); err != nil || same != test.same {
+			t.Errorf("%s, found later: the same: %t, %v", test.name, same, err)
+		}
+		rules.Close()
+	}
+}
+
+// TestRunningFileIsWritten: Linux 6.11 has a running file written in place.
+func TestRunningFileIsWritten(t *testing.T) {
+	executable, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	content, err := os.ReadFile(executable)
+	if err != nil {
+		t.Fatal(err)
+	}
+	id := []byte(elfimage.ReadBuild(bytes.NewReader(content), int64(len(content))).ID)
+	if len(id) == 0 {
+		t.Skip("this program has no build ID")
+	}
+	other := slices.Clone(id)
+	slices.Reverse(other)
+	for _, test := range []struct {
+		name    string
+		written []byte
+		same    bool
+	}{
+		{"the same", content, true},
+		{"longer", append(slices.Clip(content), "more"...), false},
+		{"another build", bytes.ReplaceAll(content, id, other), false},
+	} {
+		sys := &candidatetest.System{Busy: true}
+		sys.Deploy(running, content, 0o755)
+		sys.Run(running)
+		rules := candidate.NewRules(sys, running)
+		rules.Running.Build()
+		sys.Write(running, test.written, false)
+		if same, err := rules.Running.SameContent(openAt(t, sys, running)); err != nil || same != test.same {
+			t.Errorf("%s: the same: %t, %v", test.name, same, err)
+		}
+		rules.Close()
 	}
 }
 

@@ -30,6 +30,7 @@ type System struct {
 	links   map[string]string // targets
 	edits   map[string]func(*candidate.Entry)
 	running *inode
+	started candidate.ID // of the running image, when it was started
 	inodes  uint64
 	clock   int64 // nanoseconds since 1970; each change takes one
 	open    int   // files
@@ -128,7 +129,7 @@ func (s *System) Rename(from, to string) {
 func (s *System) Run(path string) {
 	s.mu.Lock()
 	n := s.files[path]
-	s.running = n
+	s.running, s.started = n, n.id
 	s.mu.Unlock()
 	s.Kind, _ = elfimage.ReadKind(handle{s, n}, n.id.Size)
 }
@@ -303,6 +304,9 @@ func (s *System) RunningID() candidate.ID {
 	defer s.mu.Unlock()
 	if s.running == nil {
 		return candidate.ID{}
+	}
+	if !s.Busy && s.running.id.Mark() != s.started.Mark() {
+		return s.started
 	}
 	return s.running.id
 }
