@@ -96,9 +96,18 @@ func setProcessName(path string) {
 	}
 }
 
-// launchID is what is at the path when the process starts. It is only used where
-// /proc/self/exe can't be asked.
-func launchID(path string, _ *handover.State) candidate.ID {
-	id, _ := statID(sys.Stat(path))
+// launchID is the file that this image was executed from. The kernel's answer holds unless
+// the file may have been written, or replaced, since the exec: then the word of the previous
+// image does.
+func launchID(path string, inherited *handover.State) candidate.ID {
+	executed := candidate.ParseID(inherited.Texts[handover.Image])
+	id, err := statID(sys.Stat(selfExe))
+	switch {
+	case err == nil && (executed == candidate.ID{} || executed.Mark() == id.Mark() || (*fileSystem)(nil).RunningIsBusy()):
+		return id
+	case executed != candidate.ID{}:
+		return executed
+	}
+	id, _ = statID(sys.Stat(path)) // without /proc
 	return id
 }

@@ -89,6 +89,9 @@ func (s *fileSystem) RunningEntry() (candidate.Entry, error) {
 
 func (s *fileSystem) RunningID() candidate.ID { return s.launchID }
 
+// RunningChanged: it is executed once, see [handover.CanRollBack].
+func (*fileSystem) RunningChanged() bool { return false }
+
 // OpenRunning fails: there is no handle on the image of a process here once its path
 // leads elsewhere.
 func (*fileSystem) OpenRunning() (candidate.File, error) { return nil, errors.ErrUnsupported }

@@ -33,7 +33,7 @@ import (
 
 // fileSystem is the [candidate.System] of this process.
 type fileSystem struct {
-	launchID candidate.ID // of the file at the launch path when the process started
+	launchID candidate.ID // of the running image when the process started
 	mapped   atomic.Bool  // every owner is known, and will be: an ID map is written once
 
 	// interpreted: an interpreter runs this image, see binfmt_misc in proc(5), as an emulator
@@ -164,12 +164,14 @@ func (*fileSystem) Entry(path string) (candidate.Entry, error) {
 }
 
 func (s *fileSystem) RunningEntry() (candidate.Entry, error) {
-	id, err := statID(sys.Stat(selfExe))
+	id, changed, err := s.running()
 	if err != nil {
 		return candidate.Entry{}, err
 	}
 	e := candidate.Entry{ID: id, Mount: mountID(selfExe, 0, id.Dev)}
-	e.ACL, e.ACLErr = readACL(selfExe, id.Perm)
+	if !changed {
+		e.ACL, e.ACLErr = readACL(selfExe, id.Perm)
+	}
 	return e, nil
 }
 
@@ -239,13 +241,32 @@ func deviceNumbers(dev uint64) string {
 	return strconv.FormatUint(uint64(unix.Major(dev)), 10) + ":" + strconv.FormatUint(uint64(unix.Minor(dev)), 10)
 }
 
-// RunningID needs no permission to read the image, unlike OpenRunning. Without /proc it
-// returns the ID of the file that was at the launch path.
+// running returns the ID of the running image, and whether its file has another content by
+// now. It needs no permission to read the image, unlike OpenRunning. It fails without /proc.
+//
+// A path-based FUSE file system, as bindfs and sshfs, shows what is at the path on its other
+// side. On a network file system other machines can write the file.
+func (s *fileSystem) running() (id candidate.ID, changed bool, err error) {
+	id, err = statID(sys.Stat(selfExe))
+	if err != nil || id.Mark() == s.launchID.Mark() || s.RunningIsBusy() {
+		return id, false, err
+	}
+	return s.launchID, true, nil
+}
+
+// RunningID returns, without /proc, the ID that the image had when the process started.
 func (s *fileSystem) RunningID() candidate.ID {
-	if id, err := statID(sys.Stat(selfExe)); err == nil {
+	if id, _, err := s.running(); err == nil {
 		return id
 	}
 	return s.launchID
+}
+
+// RunningChanged reports whether the file of the running image has another content by now: it
+// can't be executed again.
+func (s *fileSystem) RunningChanged() bool {
+	_, changed, _ := s.running()
+	return changed
 }
 
 func (s *fileSystem) OpenRunning() (candidate.File, error) {
@@ -259,10 +280,12 @@ func (s *fileSystem) OpenRunning() (candidate.File, error) {
 	return f, nil
 }
 
-// RunningIsBusy: to open for writing a file that is being executed fails with ETXTBSY.
-// Some file systems, as that of NFS clients, can't keep other machines from it; Linux
-// 6.11 allowed it.
-func (*fileSystem) RunningIsBusy() bool { return true }
+// RunningIsBusy: to open for writing a file that is being executed fails with ETXTBSY. What
+// can change a file without an event can do it without this error, too.
+func (*fileSystem) RunningIsBusy() bool {
+	name, err := silentFileSystem(selfExe)
+	return err == nil && name == ""
+}
 
 // RunningKind returns the kind that this program was built as, without reading it. For
 // a machine that is not known here, execve has the last word.

@@ -262,6 +262,12 @@ func checkRollback(c *candidate.Candidate) error {
 			Found:    "a program without " + modulePath,
 			Expected: "one with it: it could neither become ready nor be rolled back",
 		}
+	case self.files.RunningChanged():
+		return &RejectedError{
+			Path:     c.Path,
+			Found:    "a running image whose file has another content by now, so that it can't be rolled back to",
+			Expected: "no ReadyTimeout, or a file system that keeps replaced files",
+		}
 	}
 	return nil
 }

@@ -118,15 +118,19 @@ func silentStep(steps []watchedStep) error {
 }
 
 func silentDirectory(dir string) error {
-	var st unix.Statfs_t
-	if err := sys.RetryEINTR(func() error { return unix.Statfs(dir, &st) }); err != nil {
-		return nil // gone meanwhile: the next Arm finds out
-	}
-	name := watch.SilentFileSystem(uint32(st.Type))
-	if name == "" {
-		return nil
+	name, err := silentFileSystem(dir)
+	if err != nil || name == "" {
+		return nil // after an error it is gone meanwhile: the next Arm finds out
 	}
 	return &os.PathError{Op: "inotify", Path: dir, Err: errors.New("not every change is told of on " + name)}
+}
+
+// silentFileSystem returns the name of the file system of the path if that can change
+// without an event.
+func silentFileSystem(path string) (name string, err error) {
+	var st unix.Statfs_t
+	err = sys.RetryEINTR(func() error { return unix.Statfs(path, &st) })
+	return watch.SilentFileSystem(uint32(st.Type)), err
 }
 
 // watchSteps adds the watches, and returns the steps that have one. A directory that is

@@ -46,11 +46,12 @@ type System interface {
 	RunningEntry() (Entry, error)
 
 	// RunningID returns the ID of the file that this process executes; zero if it is not
-	// known.
+	// known. If the content of the file is another one by now, it is the ID that the file
+	// had before.
 	RunningID() ID
 
 	// OpenRunning opens the file that this process executes, whatever its path leads to
-	// by now.
+	// by now. Unless RunningIsBusy, its content may be another one.
 	OpenRunning() (File, error)
 
 	// RunningKind returns the kind of the file that this process executes.

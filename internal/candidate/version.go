@@ -14,18 +14,19 @@ import (
 type Version struct {
 	ID ID
 
-	file  File           // the content, where no process can write it; owned
+	file  File           // the content, as long as it isIntact; owned
 	sum   contentSum     // of the content, where file is nil
 	build elfimage.Build // empty until it is asked for, where there is a file
 
-	// runs: it is the file that this process executes, and nothing can write it while
+	// busy: it is the file that this process executes, and nothing can write it while
 	// this process does.
-	runs bool
+	busy   bool
+	system System // for isIntact; nil where there is no file
 }
 
 // openRunning makes Running the version of this process's own image.
 func (r *Rules) openRunning(launchPath string) {
-	r.Running.runs = r.System.RunningIsBusy()
+	r.Running.busy, r.Running.system = r.System.RunningIsBusy(), r.System
 	r.ReopenRunning()
 	if r.Running.file != nil {
 		return
@@ -82,7 +83,7 @@ func (v *Version) remember(sys System, f File) {
 
 // Build returns how the version was built.
 func (v *Version) Build() elfimage.Build {
-	if v.build.ID == "" && v.file != nil {
+	if v.build.ID == "" && v.isIntact() {
 		v.build = elfimage.ReadBuild(v.file, v.ID.Size)
 	}
 	return v.build
@@ -95,22 +96,42 @@ func (v *Version) close() {
 	}
 }
 
-// SameContent reports whether c holds the same bytes as v.
+// isIntact reports whether file has the content of v. The file of the running image can have
+// another one by now, where it is written on another machine, or where a file system knows
+// files only by their paths.
+func (v *Version) isIntact() bool {
+	if v.file == nil || v.busy {
+		return v.file != nil
+	}
+	now, err := v.system.StatFile(v.file)
+	return err == nil && now.Mark() == v.ID.Mark()
+}
+
+// SameContent reports whether c holds the same bytes as v. Where the bytes of v are not to be
+// had any more, the Mark says.
 func (v *Version) SameContent(c *Candidate) (bool, error) {
 	id := c.ID
 	switch {
-	case id == v.ID, v.runs && id.Dev == v.ID.Dev && id.Ino == v.ID.Ino && id.Ino != 0:
+	case id == v.ID:
 		return true, nil
 	case id.Size != v.ID.Size, id.Size > maxCompared:
 		return false, nil
-	case v.file != nil:
+	case v.busy && id.Dev == v.ID.Dev && id.Ino == v.ID.Ino && id.Ino != 0:
+		return !v.isBuiltOtherwise(c), nil
+	case v.isIntact() && id.Mark() != v.ID.Mark():
 		return equalContent(c.File, v.file, id.Size)
 	case v.sum.known:
 		sum, err := v.sum.of(c.File, id.Size)
 		return err == nil && sum == v.sum.value, err
 	default:
-		return false, nil
+		return id.Mark() == v.ID.Mark() && !v.isBuiltOtherwise(c), nil
 	}
+}
+
+// isBuiltOtherwise reports whether c is known to be another build than v. Linux 6.11 lets a
+// file be written while it is executed.
+func (v *Version) isBuiltOtherwise(c *Candidate) bool {
+	return v.build.ID != "" && elfimage.ReadBuild(c.File, c.ID.Size).ID != v.build.ID
 }
 
 const (
