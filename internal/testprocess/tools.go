@@ -18,6 +18,7 @@ var toolPackages = map[string]string{
 	"mount":       "mount",
 	"mountpoint":  "util-linux",
 	"nsenter":     "util-linux",
+	"pivot_root":  "util-linux",
 	"rsync":       "rsync",
 	"setcap":      "libcap2-bin",
 	"setfacl":     "acl",
