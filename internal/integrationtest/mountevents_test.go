@@ -3,8 +3,15 @@
 package integrationtest
 
 import (
+	"fmt"
 	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
 	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/autorestart-go/autorestart/internal/daemontest"
 	"github.com/autorestart-go/autorestart/internal/testprocess"
@@ -16,7 +23,7 @@ import (
 func TestMount(t *testing.T) {
 	const (
 		replace = `cp "$4" "$1/mnt/new"; mv "$1/mnt/new" "$1/mnt/app"`
-		remove  = `umount "$1/mnt/app"`
+		remove  = `umount -l "$1/mnt/app"`
 	)
 	for _, tt := range []struct {
 		name    string
@@ -28,7 +35,7 @@ func TestMount(t *testing.T) {
 		{"over the directory", ``, `mount --bind "$2/mnt" "$1/mnt"`, replace, 0},
 		{"over a directory above", ``, `mount --bind "$2" "$1"`, replace, 0},
 		{"over the file", ``, `mount --bind "$2/mnt/app" "$1/mnt/app"`, remove, 1},
-		{"moved", `mount -t tmpfs tmpfs "$2/mnt"; cp "$4" "$2/mnt/app"`, `mount --move "$2/mnt" "$1/mnt"`, replace, 0},
+		{"moved", `cp "$2/mnt/app" "$2/app"; mount -t tmpfs tmpfs "$2/mnt"; mv "$2/app" "$2/mnt"`, `mount --move "$2/mnt" "$1/mnt"`, replace, 0},
 		{"over a link", `rm "$1/mnt/app"; ln -s ../../old/app "$1/mnt/app"`,
 			`mount --bind "$2/mnt" "$3"`, `cp "$4" "$3/new"; mv "$3/new" "$3/app"`, 0},
 		{"unmounted", `cp "$2/mnt/app" "$1/mnt/new"; mv "$1/mnt/new" "$1/mnt/app"; mount --bind "$3" "$1/mnt"`,
@@ -53,6 +60,83 @@ func TestMount(t *testing.T) {
 			}
 			m.WantRestart(tt.version)
 		})
+	}
+}
+
+// A mount in another namespace counts if it comes into that of the daemon.
+func TestPropagatedMount(t *testing.T) {
+	t.Parallel()
+	testprocess.NeedTool(t, "unshare")
+	m := newMountTree(t, `mount --bind "$1" "$1"
+		mount --make-shared "$1"
+		sleep 1000 <>/dev/null >&0 2>&0 &
+		echo $! >"$3/outside"
+		exec unshare -m --propagation slave "$1/mnt/app"`)
+	m.Start()
+	outside := strings.TrimSpace(string(testprocess.ReadFile(t, m.args[2]+"/outside")))
+	pid, err := strconv.Atoi(outside)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { syscall.Kill(pid, syscall.SIGKILL) })
+	m.watchingMount()
+	m.insideOf(pid, `mount --bind "$2/mnt" "$1/mnt"`, m.args...)
+	m.WantRestart(2)
+}
+
+// Without /proc no mount is an event: the daemon polls, and says so.
+func TestMountWithoutProc(t *testing.T) {
+	t.Parallel()
+	m := newMountTree(t, `mount -t tmpfs tmpfs /proc`)
+	m.Start()
+	m.watchingMount()
+	if daemontest.HaveEvents {
+		m.WantLogged("watching without relying on events")
+		m.WantLogged("polling every 1s: open /proc/self/mountinfo: no such file or directory")
+	}
+	mounted := time.Now()
+	m.inside(`mount --bind "$2/mnt" "$1/mnt"`, m.args...)
+	m.WantRestart(2)
+	wantWithin(t, 2*time.Second, 2, mounted)
+}
+
+// While a version is rejected for a directory of its path, mounts elsewhere are no reason
+// to look at it again. A mount that mends the path is.
+func TestOtherMounts(t *testing.T) {
+	needKernelTrust(t)
+	t.Parallel()
+	m := newMountTree(t, `mkdir "$2/nosuid"; mount -t tmpfs -o nosuid tmpfs "$2/nosuid"; cp "$4" "$2/nosuid/app"`)
+	m.Start()
+	m.watchingMount()
+	m.inside(`mount --bind "$2/nosuid" "$1/mnt"`, m.args...)
+	wantRejected(m.Daemon, "a file that is on a file system mounted with nosuid")
+	m.watchingMount()
+	opened := watchOpens(t, fmt.Sprintf("/proc/%d/root%s/app", m.PID(), m.mnt))
+	m.inside(`for i in $(seq 50); do mount --bind "$1" "$3"; umount "$3"; done`, m.args...)
+	m.inside(`umount "$1/mnt"; mount --bind "$2/mnt" "$1/mnt"`, m.args...)
+	m.WantRestart(2)
+	if opened() {
+		t.Error("the rejected file was opened again")
+	}
+}
+
+// watchOpens returns a function that reports whether the file has been opened meanwhile.
+func watchOpens(t *testing.T, path string) (opened func() bool) {
+	t.Helper()
+	fd, err := unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { unix.Close(fd) })
+	if _, err := unix.InotifyAddWatch(fd, path, unix.IN_OPEN); err != nil {
+		t.Fatal(err)
+	}
+	return func() bool {
+		n, err := unix.Read(fd, make([]byte, 4096))
+		if err != nil && err != unix.EAGAIN {
+			t.Fatal(err)
+		}
+		return n > 0
 	}
 }
 

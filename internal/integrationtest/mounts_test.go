@@ -20,7 +20,7 @@ import (
 )
 
 // The file system of a directory of the path is unmounted: the path leads to the
-// directory below, and later to the next file system. No event tells of a mount.
+// directory below, and later to the next file system.
 func TestUnmounted(t *testing.T) {
 	t.Run("deployed below", func(t *testing.T) {
 		t.Parallel()
@@ -98,7 +98,13 @@ func (m *mountedDaemon) target(version int) string {
 // inside runs a script where the daemon's mounts are.
 func (m *mountedDaemon) inside(script string, args ...string) {
 	m.T.Helper()
-	enter := []string{"-t", strconv.Itoa(m.PID()), "-m"}
+	m.insideOf(m.PID(), script, args...)
+}
+
+// insideOf runs a script where the mounts of a process are.
+func (m *mountedDaemon) insideOf(pid int, script string, args ...string) {
+	m.T.Helper()
+	enter := []string{"-t", strconv.Itoa(pid), "-m"}
 	if m.Cmd.SysProcAttr.Cloneflags&unix.CLONE_NEWUSER != 0 {
 		enter = append(enter, "-U", "--preserve-credentials")
 	}

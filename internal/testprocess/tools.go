@@ -28,6 +28,7 @@ var toolPackages = map[string]string{
 	"strace":      "strace",
 	"tar":         "tar",
 	"umount":      "mount",
+	"unshare":     "util-linux",
 }
 
 // NeedTool skips the test where a tool is missing. In CI a missing tool is a

@@ -201,7 +201,7 @@ func (w *Watcher) look() *candidate.Candidate {
 	w.outside = candidate.ID{}
 	if err != nil {
 		w.log.NotReady(candidate.Unreadable(w.Path, err))
-		w.lookAgain = true // a file that appears is an event, unless it is mounted
+		w.lookAgain = true // a file that appears is an event, unless it is mounted without /proc
 		return nil
 	}
 	c, rejection := candidate.Open(w.Rules.System, w.Path)
@@ -320,8 +320,8 @@ func (w *Watcher) pause(ctx context.Context) error {
 		w.retry.Reset() // the event may tell of all that was missing, a moment early
 		w.recheckAt = time.Time{}
 	}
-	// A missing file may be mounted, and no event tells of that: the watches are then on
-	// the directory below.
+	// A missing file may be mounted, and not every system has an event for that: the
+	// watches are then on the directory below.
 	w.armed = !event && !w.lookAgain && (w.rearmAt.IsZero() || time.Now().Before(w.rearmAt))
 	return nil
 }
