@@ -29,6 +29,10 @@ type fakeTable struct {
 	held      map[int]int // descriptors of pidfds and their PIDs
 	looks     int         // at stat files
 	subreaper bool
+
+	descriptors int           // there are no more than that; 64 if 0
+	calls       int           // that a look at zombies makes, and entries of the lists that they return
+	listing     time.Duration // how long it takes to list children: most of it is waiting for a CPU
 }
 
 type fakeProcess struct {
@@ -129,6 +133,7 @@ func (f *fakeTable) inOrder() (pids []int) {
 func (f *fakeTable) PeekAny() (int, State, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	f.calls++
 	if f.noPeek != nil {
 		return 0, NotOurs, f.noPeek
 	}
@@ -147,6 +152,7 @@ func (f *fakeTable) PeekAny() (int, State, error) {
 func (f *fakeTable) Peek(pid int) (State, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	f.calls++
 	if f.noPeek != nil {
 		return NotOurs, f.noPeek
 	}
@@ -156,6 +162,7 @@ func (f *fakeTable) Peek(pid int) (State, error) {
 func (f *fakeTable) PeekDescriptor(fd int) (int, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	f.calls++
 	pid, ok := f.held[fd]
 	if !ok {
 		return 0, errors.New("no pidfd")
@@ -164,6 +171,7 @@ func (f *fakeTable) PeekDescriptor(fd int) (int, error) {
 }
 
 func (f *fakeTable) wait(p *fakeProcess, e *Exit) State {
+	f.calls++
 	state := f.state(p)
 	if state == Exited {
 		p.gone = true
@@ -240,6 +248,7 @@ type fakePidfd struct {
 func (f *fakeTable) Open(pid int) (Pidfd, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	f.calls++
 	p := f.processes[pid]
 	switch {
 	case f.noPidfd != nil:
@@ -277,6 +286,7 @@ func (p *fakePidfd) Signal(sig syscall.Signal) error { return p.table.signal(p.p
 func (p *fakePidfd) Close() {
 	p.table.mu.Lock()
 	defer p.table.mu.Unlock()
+	p.table.calls++
 	delete(p.table.held, p.fd)
 }
 
@@ -326,6 +336,7 @@ func (f *fakeTable) Stat(pid int) (Stat, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.looks++
+	f.calls++
 	p := f.processes[pid]
 	if f.noProc != nil || p == nil {
 		return Stat{}, os.ErrNotExist
@@ -353,13 +364,20 @@ func (f *fakeTable) Threads() ([]int, error) { return []int{self}, f.noProc }
 func (f *fakeTable) ChildrenOf(tid int) ([]int, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.noChildrenFile != nil {
+	pids := f.children
+	switch {
+	case f.noChildrenFile != nil:
 		return nil, f.noChildrenFile
+	case pids == nil:
+		pids = f.inOrder()
 	}
-	if f.children != nil {
-		return f.children, nil
+	f.calls += 1 + len(pids)
+	if f.listing > 0 {
+		f.mu.Unlock()
+		time.Sleep(f.listing)
+		f.mu.Lock()
 	}
-	return f.inOrder(), nil
+	return pids, nil
 }
 
 func (f *fakeTable) FirstChildrenOf(tid int) ([]int, error) {
@@ -370,6 +388,7 @@ func (f *fakeTable) FirstChildrenOf(tid int) ([]int, error) {
 func (f *fakeTable) Session(pid int) (int, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	f.calls++
 	if pid == 0 {
 		pid = self
 	}
@@ -390,7 +409,7 @@ func (f *fakeTable) Time(uint64) time.Time                  { return time.Time{}
 func (f *fakeTable) PID() int                               { return self }
 func (f *fakeTable) NewestPID() (int, error)                { return self, nil }
 func (f *fakeTable) OpenFilesLimit() (_, _ uint64, _ error) { return 1024, 1024, nil }
-func (f *fakeTable) DescriptorsEnd() (int, error)           { return 64, nil }
+func (f *fakeTable) DescriptorsEnd() (int, error)           { return cmp.Or(f.descriptors, 64), nil }
 func (f *fakeTable) StartedByPidfd() bool                   { return f.noPidfd == nil }
 func (f *fakeTable) Subreaper() (bool, error)               { return f.subreaper, nil }
 func (f *fakeTable) SetSubreaper(on bool) error             { f.subreaper = on; return nil }
