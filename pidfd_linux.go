@@ -20,6 +20,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -328,6 +329,15 @@ func (*childTable) StartedByPidfd() bool {
 	}
 	defer p.Release()
 	return p.WithHandle(func(uintptr) {}) == nil
+}
+
+// CPUTime reads CLOCK_THREAD_CPUTIME_ID.
+func (*childTable) CPUTime() time.Duration {
+	var t unix.Timespec
+	if unix.ClockGettime(unix.CLOCK_THREAD_CPUTIME_ID, &t) != nil {
+		return reap.Unsupported{}.CPUTime()
+	}
+	return time.Duration(t.Nano())
 }
 
 // Session wraps getsid(2).

@@ -1,61 +1,66 @@
 package reap
 
-import "time"
+import (
+	"os"
+	"time"
+)
 
 // maxHeld is how many zombies to hold by pidfd at a time.
 const maxHeld = 256
 
-// heldZombie is a zombie that can't become another process, because the run holds it.
+// heldZombie is a zombie to decide on.
 type heldZombie struct {
-	pid   int
-	pidfd Pidfd
+	*zombie
+	pid int
+	// With a pidfd, the wait is for this process and for none that has its PID later.
+	pidfd Pidfd // nil if there is none
 }
 
-// lookAtDescriptors decides on the zombies that are due and for which a pidfd in this
-// process would tell an orphan from a child, all with one look.
-func (r *orphanRun) lookAtDescriptors(now time.Time) {
-	if now.Before(r.nextDescriptors) {
-		return
-	}
-	due := r.holdDue(now)
-	if len(due) == 0 {
-		return
-	}
-	owned, ok := r.from.pidfdsOwned(due)
-	took := time.Since(now)
-	for _, held := range due {
-		if ok && !owned[held.pid] {
-			r.reap(held.pid, held.pidfd)
-			delete(r.pending, held.pid)
-		} else {
-			r.pending[held.pid].postpone(now)
-		}
-		held.pidfd.Close()
-	}
-	r.nextDescriptors = time.Now().Add(scanPause(took))
-}
-
-// holdDue opens pidfds for the zombies that are due. The caller closes them.
-func (r *orphanRun) holdDue(now time.Time) (due []heldZombie) {
+// holdDue opens pidfds for the zombies that are due. The caller closes them all. It
+// reports whether more are due than can be held at a time.
+func (r *orphanRun) holdDue(now time.Time) (due []heldZombie, full bool) {
 	most, end := r.from.heldRoom()
 	for pid, z := range r.pending {
-		if !z.descriptors || now.Before(z.next) {
+		if !z.due(now) {
 			continue
 		}
 		if len(due) == most {
-			break
+			return due, true
 		}
-		p, err := r.from.table.Open(pid)
-		if err == nil && p.FD() < end {
-			due = append(due, heldZombie{pid, p})
+		pidfd, gone := r.hold(pid, end)
+		if gone {
+			delete(r.pending, pid)
 			continue
 		}
-		if err == nil {
-			p.Close()
-		}
-		z.next = now.Add(shortestPause) // the table of descriptors is full
+		due = append(due, heldZombie{z, pid, pidfd})
 	}
-	return due
+	return due, false
+}
+
+// hold opens a pidfd below end, or returns nil if there can be none. It reports whether
+// the zombie is gone.
+func (r *orphanRun) hold(pid, end int) (p Pidfd, gone bool) {
+	if !r.pidfds {
+		return nil, !r.from.isZombie(pid)
+	}
+	p, err := r.from.table.Open(pid)
+	if err != nil {
+		return nil, err == os.ErrProcessDone
+	}
+	if p.FD() >= end {
+		p.Close()
+		return nil, false
+	}
+	return p, false
+}
+
+// closeAll lets go of the zombies.
+func closeAll(due []heldZombie) {
+	for _, z := range due {
+		if z.pidfd != nil {
+			z.pidfd.Close()
+		}
+	}
 }
 
 // heldRoom says how many pidfds a look may hold at a time, and from which number on
@@ -79,8 +84,10 @@ func (s *system) pidfdsOwned(beside []heldZombie) (owned map[int]bool, ok bool) 
 		return nil, false
 	}
 	ours := make(map[int]bool, len(beside))
-	for _, held := range beside {
-		ours[held.pidfd.FD()] = true
+	for _, z := range beside {
+		if z.pidfd != nil {
+			ours[z.pidfd.FD()] = true
+		}
 	}
 	owned = make(map[int]bool)
 	for fd := range end {

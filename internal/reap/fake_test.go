@@ -31,7 +31,8 @@ type fakeTable struct {
 	subreaper bool
 
 	descriptors int           // there are no more than that; 64 if 0
-	calls       int           // that a look at zombies makes, and entries of the lists that they return
+	calls       int           // that a look at zombies makes
+	entries     int           // of the lists that were read
 	listing     time.Duration // how long it takes to list children: most of it is waiting for a CPU
 }
 
@@ -371,7 +372,8 @@ func (f *fakeTable) ChildrenOf(tid int) ([]int, error) {
 	case pids == nil:
 		pids = f.inOrder()
 	}
-	f.calls += 1 + len(pids)
+	f.calls++
+	f.entries += len(pids)
 	if f.listing > 0 {
 		f.mu.Unlock()
 		time.Sleep(f.listing)
@@ -410,10 +412,18 @@ func (f *fakeTable) PID() int                               { return self }
 func (f *fakeTable) NewestPID() (int, error)                { return self, nil }
 func (f *fakeTable) OpenFilesLimit() (_, _ uint64, _ error) { return 1024, 1024, nil }
 func (f *fakeTable) DescriptorsEnd() (int, error)           { return cmp.Or(f.descriptors, 64), nil }
-func (f *fakeTable) StartedByPidfd() bool                   { return f.noPidfd == nil }
-func (f *fakeTable) Subreaper() (bool, error)               { return f.subreaper, nil }
-func (f *fakeTable) SetSubreaper(on bool) error             { f.subreaper = on; return nil }
-func (f *fakeTable) ContinueSignal() syscall.Signal         { return syscall.Signal(18) }
+
+// CPUTime is a quarter of a microsecond for each call and entry.
+func (f *fakeTable) CPUTime() time.Duration {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return time.Duration(f.calls+f.entries) * 250 * time.Nanosecond
+}
+
+func (f *fakeTable) StartedByPidfd() bool           { return f.noPidfd == nil }
+func (f *fakeTable) Subreaper() (bool, error)       { return f.subreaper, nil }
+func (f *fakeTable) SetSubreaper(on bool) error     { f.subreaper = on; return nil }
+func (f *fakeTable) ContinueSignal() syscall.Signal { return syscall.Signal(18) }
 
 // later lets time pass, so that PIDs may have been given out again.
 func (f *fakeTable) later() *fakeTable {

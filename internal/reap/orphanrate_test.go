@@ -87,18 +87,66 @@ func TestOrphansAtARate(t *testing.T) {
 	}
 }
 
-// The calls for orphans that all exit together grow with their number, not with its
-// square.
+// What it takes to reap orphans that all exit together: some calls for each, and one
+// reading of the list and of the descriptors for each hundred or so.
 func TestCallsForManyOrphans(t *testing.T) {
-	const many, perOrphan = 5000, 40
+	const many, descriptors = 5000, 1000
 	reapOrphans(t, func(t *testing.T, b *orphanBed) {
+		b.descriptors = descriptors
 		b.orphans(many)
 		time.Sleep(5 * time.Second)
 		if n := b.waiting(); n != 0 {
 			t.Error("left:", n)
 		}
-		if b.calls > perOrphan*many {
-			t.Error(b.calls, "calls for", many, "orphans")
+		const perOrphan, batches = 12, many/100 + 2
+		if limit := perOrphan*many + batches*descriptors; b.calls > limit {
+			t.Error(b.calls, "calls, limit", limit)
+		}
+		if b.entries > batches*many {
+			t.Error(b.entries, "entries read, limit", batches*many)
 		}
 	})
+}
+
+// A zombie that another part of the program will wait for is looked at less and less,
+// and without one nothing is.
+func TestOrphansIdle(t *testing.T) {
+	reapOrphans(t, func(t *testing.T, b *orphanBed) {
+		b.add(500, self, b.fakeTable.now)
+		p, _ := b.Open(500)
+		defer p.Close()
+		b.exit(500, 0)
+		time.Sleep(time.Hour)
+		const looks = 60 + 10
+		if limit := looks * (64 + 10); b.calls > limit {
+			t.Error(b.calls, "calls in an hour, limit", limit)
+		}
+		b.steal(500)
+		time.Sleep(time.Minute)
+		b.calls = 0
+		time.Sleep(time.Hour)
+		if b.calls > 0 {
+			t.Error(b.calls, "calls without a child")
+		}
+	})
+}
+
+func TestRoundPause(t *testing.T) {
+	const ms = time.Millisecond
+	for _, tt := range []struct {
+		used, since time.Duration
+		came        int
+		want        time.Duration
+	}{
+		{0, 20 * ms, 0, firstLook},
+		{5 * ms, time.Second, 1, 100 * ms},
+		{5 * ms, time.Second, 5000, 40 * ms},
+		{5 * ms, ms, 5000, firstLook},
+		{time.Second, 1 << 62, 1, longestRoundPause},
+		{time.Second, time.Second, 0, longestRoundPause},
+	} {
+		if got := roundPause(tt.used, tt.since, tt.came); got != tt.want {
+			t.Errorf("roundPause(%v, %v, %d) = %v, want %v", tt.used, tt.since, tt.came, got, tt.want)
+		}
+	}
 }

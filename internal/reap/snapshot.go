@@ -18,6 +18,8 @@ type Snapshot struct {
 	by             string // how they were listed
 	err            error  // why some may be missing
 
+	rounds sync.Mutex // held by a run of the orphan reaper while it holds zombies
+
 	settleOnce sync.Once
 	mu         sync.Mutex
 	free       []int        // not taken; its array is shared, and never written to

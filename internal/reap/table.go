@@ -162,6 +162,10 @@ type Self interface {
 	// DescriptorsEnd returns a number above those of all open files.
 	DescriptorsEnd() (int, error)
 
+	// CPUTime returns how much CPU time this thread has used or, where that can't be
+	// had, the time.
+	CPUTime() time.Duration
+
 	// StartedByPidfd reports whether package os keeps a pidfd for every process
 	// that it starts.
 	StartedByPidfd() bool

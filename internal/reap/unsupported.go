@@ -87,6 +87,9 @@ func (Unsupported) OpenFilesLimit() (soft, hard uint64, err error) {
 // DescriptorsEnd returns an error.
 func (Unsupported) DescriptorsEnd() (int, error) { return 0, errors.ErrUnsupported }
 
+// CPUTime returns the time.
+func (Unsupported) CPUTime() time.Duration { return time.Duration(time.Now().UnixNano()) }
+
 // StartedByPidfd returns false.
 func (Unsupported) StartedByPidfd() bool { return false }
 
