@@ -380,15 +380,11 @@ func BenchmarkLiving(b *testing.B) {
 // exec.Command from eight goroutines, beside Orphans and without it in turns, and
 // with so many sockets open that a look at every descriptor would show.
 
-// socketsEnv is how many sockets the process of "bench exec" has open.
+// socketsEnv is how many sockets a process has open.
 const socketsEnv = "AUTORESTART_TEST_SOCKETS"
 
 var _ = registerScenario("bench exec", func() {}, func() {
-	sockets, _ := strconv.Atoi(os.Getenv(socketsEnv))
-	for range sockets / 2 {
-		_, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
-		check(err == nil, "socketpair:", err)
-	}
+	openSockets()
 	const turns = 50
 	var with, without []time.Duration
 	var errs atomic.Int64
@@ -421,6 +417,15 @@ var _ = registerScenario("bench exec", func() {}, func() {
 	eventually("all orphans are reaped", haveNoChildren)
 	metric(milliseconds(time.Since(began)), "ms/last-orphans")
 })
+
+// openSockets opens as many as socketsEnv says.
+func openSockets() {
+	sockets, _ := strconv.Atoi(os.Getenv(socketsEnv))
+	for range sockets / 2 {
+		_, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+		check(err == nil, "socketpair:", err)
+	}
+}
 
 // runTrue runs n children from eight goroutines and returns how long that took.
 func runTrue(n int, errs *atomic.Int64) time.Duration {

@@ -8,11 +8,15 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/autorestart-go/autorestart"
 )
@@ -96,4 +100,93 @@ func TestOrphansAtARate(t *testing.T) {
 		t.Skip("takes three seconds")
 	}
 	runScenarioOn(t, "orphans at a rate", "none")
+}
+
+// As many orphans as the shell makes, reaped by Orphans and by a loop of wait4(2) in
+// turns, with many descriptors open or few.
+var _ = registerScenario("bench orphan rate", needSubreaper, func() {
+	const turns = 4
+	openSockets()
+	rates := make(map[string][]float64)
+	most := 0
+	for turn := range 2 * turns {
+		by, reap := "orphans", reapByOrphans
+		if turn%4 == 1 || turn%4 == 2 { // neither is always the first
+			by, reap = "wait4", reapByWaiting
+		}
+		end := reap()
+		began := time.Now()
+		made, waiting := makeOrphans(400 * time.Millisecond)
+		rates[by] = append(rates[by], float64(made)/time.Since(began).Seconds())
+		if end(); by == "orphans" {
+			most = max(most, waiting)
+		}
+	}
+	for by, all := range rates {
+		slices.Sort(all)
+		metric(all[turns/2], "orphans/s-by-"+by)
+	}
+	metric(rates["orphans"][turns/2]/rates["wait4"][turns/2], "rate-ratio")
+	metric(float64(most), "waiting-at-most")
+})
+
+// makeOrphans has a shell make orphans for some time, and waits until all are gone. It
+// returns how many there were, and how many have waited at a time.
+func makeOrphans(during time.Duration) (made, waiting int) {
+	r, w, err := os.Pipe()
+	check(err == nil, err)
+	defer r.Close()
+	pid, err := syscall.ForkExec("/bin/sh", []string{"sh", "-c", "while echo && " + startTen + "; do :; done"},
+		&syscall.ProcAttr{Files: []uintptr{0, w.Fd(), 2}})
+	check(err == nil, err)
+	w.Close()
+	r.SetReadDeadline(time.Now().Add(during))
+	for buf := make([]byte, 1); err == nil; {
+		n := 0
+		n, err = r.Read(buf)
+		if made += 10 * n; made%200 == 0 {
+			waiting = max(waiting, countChildren())
+		}
+	}
+	r.Close()                       // which ends the shell
+	syscall.Wait4(pid, nil, 0, nil) // unless it has been waited for
+	eventually("all are gone", haveNoChildren)
+	return made, waiting
+}
+
+func reapByOrphans() (end func()) {
+	end = startOrphans(&autorestart.Orphans{Subreaper: true})
+	eventually("subreaper", getsOrphans)
+	return end
+}
+
+// reapByWaiting begins with the first child and ends with the last one.
+func reapByWaiting() (end func()) {
+	check(unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == nil, "prctl")
+	done := make(chan bool)
+	go func() {
+		defer close(done)
+		for haveNoChildren() {
+			time.Sleep(time.Millisecond)
+		}
+		for {
+			if _, err := syscall.Wait4(-1, nil, 0, nil); err == syscall.ECHILD {
+				return
+			}
+		}
+	}()
+	return func() {
+		<-done
+		check(unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0) == nil, "prctl")
+	}
+}
+
+func BenchmarkOrphanRate(b *testing.B) {
+	for _, sockets := range []string{"0", "10000"} {
+		b.Run("sockets="+sockets, func(b *testing.B) {
+			b.Setenv(socketsEnv, sockets)
+			medians := reportMedians(b, scenarioValues(b, 0, min(b.N, 5), "bench orphan rate"))
+			atMost(b, medians, "waiting-at-most", 1000)
+		})
+	}
 }
