@@ -28,13 +28,15 @@ import (
 	tillberg "github.com/tillberg/autorestart"
 )
 
-// peers are the libraries. They run on in the background after start has returned.
-var peers = []struct {
+type peer struct {
 	name      string
 	start     func()
 	onSIGCHLD bool // it reaps nothing before a first SIGCHLD, so the benchmark sends one
 	inherited bool // it reaps inherited children only
-}{
+}
+
+// peers are the libraries. They run on in the background after start has returned.
+var peers = []peer{
 	{"none", func() {}, false, false},
 	{"autorestart", func() {
 		go (&autorestart.Orphans{Subreaper: true}).Run(context.Background())
@@ -52,11 +54,13 @@ const (
 	runs    = 4000
 )
 
-// cases leave children in the first image, and measure in the second.
-var cases = map[string]struct {
+// reapCase leaves children in the first image, and measures in the second.
+type reapCase struct {
 	before func()
 	after  func(start func() time.Time)
-}{
+}
+
+var cases = map[string]reapCase{
 	// Zombies behind a child that lives.
 	"behind": {
 		func() {
@@ -135,7 +139,7 @@ func TestMain(m *testing.M) {
 		os.Setenv(imageEnv, "2")
 		fatal(syscall.Exec("/proc/self/exe", os.Args, os.Environ()))
 	}
-	for _, p := range peers {
+	for _, p := range append(peers, bareLoop) {
 		if p.name != os.Getenv(peerEnv) {
 			continue
 		}
