@@ -37,13 +37,24 @@ func haveNoZombies() bool {
 }
 
 // isHeldByTracer reports whether the process has exited and is still there.
-func isHeldByTracer(pid int) bool {
+func isHeldByTracer(pid int) bool { return stateOf(pid) == "Z" }
+
+// stateOf returns the state of a process as /proc shows it, "" if there is no process.
+func stateOf(pid int) string {
+	if fields := statFields(pid); fields != nil {
+		return fields[0]
+	}
+	return ""
+}
+
+// statFields returns the fields of /proc/PID/stat from the third on, the state; nil if there
+// is no such process.
+func statFields(pid int) []string {
 	b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
 	if err != nil {
-		return false
+		return nil
 	}
-	_, rest, _ := bytes.Cut(b, []byte(") "))
-	return bytes.HasPrefix(rest, []byte("Z"))
+	return strings.Fields(string(b[bytes.LastIndexByte(b, ')')+1:]))
 }
 
 // seesOwnProcesses reports whether /proc is there and counts PIDs as we do.

@@ -1,0 +1,126 @@
+//go:build linux && !autorestart_portable
+
+package reaper_test
+
+import (
+	"context"
+	"os"
+	"runtime"
+	"strconv"
+	"syscall"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/autorestart-go/autorestart"
+)
+
+// A process that is traced reports each of its stops to its tracer, by the same calls
+// that report an exit. Here this process is the tracer. TestTraced is about others.
+
+// traceAndStop traces a process that is running, and stops it. The goroutine must be locked to its
+// thread, which alone can let the process go on.
+func traceAndStop(pid int) {
+	for _, request := range []uintptr{unix.PTRACE_SEIZE, unix.PTRACE_INTERRUPT} {
+		_, _, errno := unix.Syscall6(unix.SYS_PTRACE, request, uintptr(pid), 0, 0, 0, 0)
+		check(errno == 0, "ptrace:", errno)
+	}
+	eventually("the process stops for its tracer", func() bool { return stateOf(pid) == "t" })
+}
+
+// The image before has traced its children, and stopped them, by the thread that has
+// executed this one. They are children that live.
+var _ = registerScenario("traced by this process", func() {
+	for _, key := range []string{"reaped", "adopted"} {
+		noteChild(key, "live")
+		traceAndStop(notedPID(key))
+	}
+}, func() {
+	adopted, err := autorestart.Adopt(notedPID("adopted"))
+	check(err == nil, err)
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	e, err := adopted.Wait(ctx)
+	check(err == context.Canceled, "the adopted child has not exited:", e, err)
+
+	var log exitLog
+	r := autorestart.Reaper{Escalation: []autorestart.EscalationStep{{Signal: syscall.SIGKILL}}, Reaped: log.add}
+	if os.Getenv(silentEnv) != "" {
+		r.Reaped = nil
+	}
+	check(r.Run(context.Background()) == nil, "Run")
+	check(gone(notedPID("reaped")), "still there")
+	if r.Reaped != nil {
+		check(log.of("reaped").Signal == syscall.SIGKILL, log.exits)
+	}
+
+	// The stop is still there for a program that goes on tracing what it has adopted.
+	var status unix.WaitStatus
+	pid, err := unix.Wait4(adopted.PID(), &status, unix.WALL|unix.WNOHANG, nil)
+	check(pid == adopted.PID() && status.Stopped(), "the stop was taken away:", pid, err, status)
+	check(adopted.Signal(syscall.SIGKILL) == nil, "Signal")
+	e, err = adopted.Wait(context.Background())
+	check(err == nil && e.Signal == syscall.SIGKILL && !e.Lost, e, err)
+})
+
+func TestTracedByThisProcess(t *testing.T) {
+	for _, fallback := range withAndWithoutPidfds {
+		for _, silent := range []string{"", "1"} {
+			t.Run("fallback="+fallback+" silent="+silent, func(t *testing.T) {
+				t.Parallel()
+				runScenarioOn(t, "traced by this process", fallback, silentEnv+"="+silent)
+			})
+		}
+	}
+}
+
+func init() {
+	// prints nothing, and leaves its PID to its parent: a session leader with a child
+	children["leader of a target"] = func(ready func()) {
+		pid := startChild("live")
+		check(os.WriteFile(noted("file"), []byte(strconv.Itoa(pid)), 0o644) == nil, "writing")
+		ready()
+		select {}
+	}
+}
+
+// This image is a debugger with orphans: it traces a process that is no child of it, and
+// that was born into another session.
+var _ = registerScenario("tracing beside orphans", needSubreaper, func() {
+	runtime.LockOSThread()
+	note("file", os.TempDir()+"/autorestart-target-"+strconv.Itoa(os.Getpid()))
+	startChildAttr("leader of a target", &syscall.SysProcAttr{Setsid: true})
+	b, err := os.ReadFile(noted("file"))
+	check(err == nil, err)
+	os.Remove(noted("file"))
+	target, err := strconv.Atoi(string(b))
+	check(err == nil, err)
+	traceAndStop(target)
+
+	var log exitLog
+	end := startOrphans(&autorestart.Orphans{Subreaper: true, Reaped: log.add, Undecided: func(autorestart.Child) {}})
+	eventually("subreaper", getsOrphans)
+	anOrphanIsReaped := func() {
+		before := log.len()
+		runParent()
+		eventually("an orphan is reaped beside the process that is traced", func() bool { return log.len() > before || !startedByPidfd() })
+	}
+	anOrphanIsReaped()
+	var status unix.WaitStatus
+	pid, err := unix.Wait4(target, &status, unix.WALL|unix.WNOHANG, nil)
+	check(pid == target && status.Stopped(), "the stop was taken away:", pid, err, status)
+	check(syscall.Kill(target, syscall.SIGKILL) == nil, "kill")
+	eventually("the target exits", func() bool { return stateOf(target) == "Z" })
+	anOrphanIsReaped()
+	pid, err = unix.Wait4(target, &status, unix.WALL|unix.WNOHANG, nil)
+	check(pid == target && status.Signaled(), "the exit was taken away:", pid, err, status)
+	for _, e := range log.copy() {
+		check(e.Code == 5, "not an orphan:", e)
+	}
+	end()
+	killAll(unwaited(nil))
+})
+
+func TestTracingBesideOrphans(t *testing.T) {
+	runScenarioWithAndWithoutPidfds(t, "tracing beside orphans")
+}
