@@ -9,6 +9,7 @@
 //	waitid(P_PIDFD)      5.4    wait4(2) for the PID, after such a look; the pidfd still announces the exit
 //	PIDFD_NONBLOCK       5.10   not needed: the epoll instance does not block
 //	waitid with __WALL   4.7    children made by clone(2) without SIGCHLD are missed
+//	waitid with __WCLONE 4.7    a process that this one traces may pass for an orphan
 //	SET_CHILD_SUBREAPER  3.4    orphans come to process 1
 //
 // The kernel may take any of them back at any time, since a seccomp filter can come
@@ -17,6 +18,7 @@
 package autorestart
 
 import (
+	"errors"
 	"os"
 	"os/signal"
 	"syscall"
@@ -35,13 +37,19 @@ type childTable struct{}
 
 var _ reap.Table = (*childTable)(nil)
 
-// PeekAny wraps waitid(2) for P_ALL with WNOWAIT.
+// PeekAny wraps waitid(2) for P_ALL with WNOWAIT. It returns an error for the stop of a process
+// that this one traces, which may hide a zombie.
 func (*childTable) PeekAny() (pid int, state reap.State, err error) {
 	var info unix.Siginfo
 	state, err = peek(unix.P_ALL, 0, &info)
 	pid, _ = childInfo(&info)
+	if state == reap.Running && pid != 0 {
+		return 0, state, errStopped
+	}
 	return pid, state, err
 }
+
+var errStopped = errors.New("a process that this one traces has stopped")
 
 // Peek wraps waitid(2) for P_PID with WNOWAIT.
 func (*childTable) Peek(pid int) (reap.State, error) {
@@ -53,8 +61,25 @@ func (*childTable) Peek(pid int) (reap.State, error) {
 func (*childTable) PeekDescriptor(fd int) (pid int, err error) {
 	var info unix.Siginfo
 	err = waitid(unix.P_PIDFD, fd, &info, unix.WEXITED|unix.WNOWAIT, nil)
-	pid, _ = childInfo(&info)
+	if hasExited(&info) {
+		pid, _ = childInfo(&info)
+	}
 	return pid, err
+}
+
+// Kin wraps waitid(2) with and without __WCLONE: a child announces its exit by SIGCHLD or in
+// another way, and is found by one of the two calls. A process that this one traces is found by both.
+func (*childTable) Kin(pid int) reap.Kin {
+	var info unix.Siginfo
+	const options = unix.WEXITED | unix.WNOWAIT | unix.WNOHANG
+	switch {
+	case rawWaitid(unix.P_PID, pid, &info, options|unix.WCLONE, nil) != 0:
+		return reap.Child
+	case rawWaitid(unix.P_PID, pid, &info, options, nil) != 0:
+		return reap.Cloned
+	default:
+		return reap.Traced
+	}
 }
 
 func peek(kind, id int, info *unix.Siginfo) (reap.State, error) {
@@ -65,13 +90,20 @@ func peek(kind, id int, info *unix.Siginfo) (reap.State, error) {
 	default:
 		return reap.NotOurs, os.NewSyscallError("waitid", err)
 	}
-	if pid, _ := childInfo(info); pid == 0 {
+	if !hasExited(info) {
 		return reap.Running, nil
 	}
 	return reap.Exited, nil
 }
 
-// Wait wraps wait4(2) with WNOHANG.
+// hasExited reports whether waitid(2) has found an exit: it may have found nothing, or the
+// stop of a process that this one traces, which it returns without WSTOPPED, too.
+func hasExited(info *unix.Siginfo) bool {
+	return info.Code >= cldExited && info.Code <= cldDumped
+}
+
+// Wait wraps wait4(2) with WNOHANG. It takes the stop of a process that this one traces
+// away, if the stop is not yet reported.
 func (*childTable) Wait(pid int, e *reap.Exit) (reap.State, error) {
 	var status unix.WaitStatus
 	got, _, errno := unix.RawSyscall6(unix.SYS_WAIT4, uintptr(pid), uintptr(unsafe.Pointer(&status)),
@@ -81,7 +113,7 @@ func (*childTable) Wait(pid int, e *reap.Exit) (reap.State, error) {
 		return reap.NotOurs, nil
 	case errno != 0:
 		return reap.NotOurs, os.NewSyscallError("wait4", errno)
-	case int(got) != pid:
+	case int(got) != pid || !status.Exited() && !status.Signaled():
 		return reap.Running, nil
 	case e == nil:
 		return reap.Exited, nil
@@ -142,9 +174,13 @@ func (p pidfd) Peek() (reap.State, error) {
 	return peek(unix.P_PIDFD, p.FD(), &info)
 }
 
-// Wait wraps waitid(2) for P_PIDFD.
+// Wait wraps waitid(2) for P_PIDFD. It looks first, because waitid would take the stop of a
+// process away that this one traces.
 func (p pidfd) Wait(e *reap.Exit) (reap.State, error) {
 	var info unix.Siginfo
+	if state, err := peek(unix.P_PIDFD, p.FD(), &info); err != nil || state != reap.Exited {
+		return state, err
+	}
 	switch err := waitid(unix.P_PIDFD, p.FD(), &info, unix.WEXITED, usage(e)); err {
 	case nil:
 	case unix.ECHILD:
@@ -189,8 +225,7 @@ func usage(e *reap.Exit) *unix.Rusage {
 func waitid(kind, id int, info *unix.Siginfo, options int, usage *unix.Rusage) error {
 	options |= unix.WNOHANG | unix.WALL
 	for {
-		_, _, errno := unix.RawSyscall6(unix.SYS_WAITID, uintptr(kind), uintptr(id), uintptr(unsafe.Pointer(info)),
-			uintptr(options), uintptr(unsafe.Pointer(usage)), 0)
+		errno := rawWaitid(kind, id, info, options, usage)
 		switch {
 		case errno == 0:
 			return nil
@@ -202,7 +237,13 @@ func waitid(kind, id int, info *unix.Siginfo, options int, usage *unix.Rusage) e
 	}
 }
 
-// si_code of a child that has exited, from sigaction(2).
+func rawWaitid(kind, id int, info *unix.Siginfo, options int, usage *unix.Rusage) syscall.Errno {
+	_, _, errno := unix.RawSyscall6(unix.SYS_WAITID, uintptr(kind), uintptr(id), uintptr(unsafe.Pointer(info)),
+		uintptr(options), uintptr(unsafe.Pointer(usage)), 0)
+	return errno
+}
+
+// si_code of a child that has exited, from sigaction(2), is between these.
 const (
 	cldExited = 1
 	cldDumped = 3

@@ -5,6 +5,7 @@ import "slices"
 // evidence is what is known of a zombie child of this process.
 type evidence struct {
 	pid     int
+	kin     Kin
 	older   bool   // than this image
 	session int    // 0 also for one outside of this PID namespace, -1 if not known
 	ours    [2]int // the sessions that this process has been in since this image began
@@ -26,7 +27,7 @@ type verdict int
 
 const (
 	orphan           verdict = iota // no part of this process waits for it
-	ownChild                        // a child that this image has started
+	ownChild                        // a child that this image has started, or a process that it traces
 	orphanUnlessHeld                // an orphan, unless this process holds a pidfd for it
 	undecided                       // it can't be said now
 )
@@ -39,8 +40,13 @@ const (
 // started by this process. The kernel hands orphans to the first living thread, in a
 // Go program the main thread, and into the list of that thread. In the list of
 // another thread are only the children that this thread has started.
+//
+// A process that this one traces belongs to the tracer. An orphan announces its exit by
+// SIGCHLD: the kernel sees to that when it finds it a new parent.
 func classify(e evidence) verdict {
 	switch {
+	case e.kin != Child:
+		return ownChild
 	case e.older:
 		return orphan
 	case e.session >= 0 && e.session != e.pid && !slices.Contains(e.ours[:], e.session):
@@ -57,7 +63,7 @@ func classify(e evidence) verdict {
 // sessions is the evidence that costs next to nothing. The session of this process
 // can change once, by setsid(2).
 func (s *Snapshot) sessions(pid int) evidence {
-	return evidence{pid: pid, session: s.session(pid), ours: [2]int{s.sessionAtStart, s.session(0)}}
+	return evidence{pid: pid, kin: s.table.Kin(pid), session: s.session(pid), ours: [2]int{s.sessionAtStart, s.session(0)}}
 }
 
 // threadLists has the lists of children of the threads of this process.

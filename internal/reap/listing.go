@@ -80,10 +80,11 @@ const (
 )
 
 // probe looks at one PID after the other. That takes 10 ms for the usual range, and
-// over a second for the largest.
+// over a second for the largest. A process that this one traces is left out, because it may be
+// no child.
 func (s *system) probe(limit int) (pids []int) {
 	for pid := 1; pid < limit; pid++ {
-		if s.isChild(pid) {
+		if s.isChild(pid) && s.table.Kin(pid) != Traced {
 			pids = append(pids, pid)
 		}
 	}

@@ -33,7 +33,7 @@ type Table interface {
 type Children interface {
 	// PeekAny returns a child that has exited and has not been waited for, and
 	// Exited. Without one, the state is Running if there are children, and NotOurs
-	// if there are none.
+	// if there are none. It returns an error while it can't see all children.
 	PeekAny() (pid int, state State, err error)
 
 	// Peek returns the state of the process with this PID, and leaves a zombie
@@ -44,6 +44,9 @@ type Children interface {
 	// of, and 0 for the pidfd of a child that has not exited. For any other file
 	// it returns an error.
 	PeekDescriptor(fd int) (pid int, err error)
+
+	// Kin returns what the process is to this one, and Child if that can't be told.
+	Kin(pid int) Kin
 
 	// Wait takes a zombie away and fills in status and usage of e unless that is
 	// nil.
@@ -185,9 +188,19 @@ type State int
 
 // States of a child.
 const (
-	Running State = iota // alive, or stopped, or a zombie that a tracer holds
+	Running State = iota // alive, or stopped, or a zombie that a tracer holds, or whose threads live on
 	Exited               // a zombie, or one that has just been taken away
 	NotOurs              // no child of this process, or not any more
+)
+
+// Kin is what a process is to this one.
+type Kin int
+
+// Kinds of kin.
+const (
+	Child  Kin = iota // if it is any
+	Cloned            // a child that does not announce its exit by SIGCHLD, as every orphan does
+	Traced            // a process that this one traces: a child or not
 )
 
 // Stat describes a process.

@@ -22,6 +22,9 @@ func (Unsupported) Peek(int) (State, error) { return NotOurs, unsupported("waiti
 // PeekDescriptor returns an error.
 func (Unsupported) PeekDescriptor(int) (int, error) { return 0, unsupported("waitid") }
 
+// Kin returns Child.
+func (Unsupported) Kin(int) Kin { return Child }
+
 // Wait returns an error.
 func (Unsupported) Wait(int, *Exit) (State, error) { return NotOurs, unsupported("wait4") }
 
