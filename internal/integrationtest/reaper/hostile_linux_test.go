@@ -248,9 +248,7 @@ var _ = registerScenario("traced", func() {
 })
 
 func TestTraced(t *testing.T) {
-	if b, err := os.ReadFile("/proc/sys/kernel/yama/ptrace_scope"); err == nil && string(b) != "0\n" && os.Geteuid() != 0 {
-		t.Skip("ptrace_scope forbids to trace a sibling")
-	}
+	skipIfNotPtracing(t)
 	runScenarioWithAndWithoutPidfds(t, "traced")
 }
 

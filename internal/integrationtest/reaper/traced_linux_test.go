@@ -5,14 +5,18 @@ package reaper_test
 import (
 	"context"
 	"os"
+	"os/exec"
 	"runtime"
+	"slices"
 	"strconv"
 	"syscall"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/autorestart-go/autorestart"
+	"github.com/autorestart-go/autorestart/internal/testprocess"
 )
 
 // A process that is traced reports each of its stops to its tracer, by the same calls
@@ -74,6 +78,43 @@ func TestTracedByThisProcess(t *testing.T) {
 	}
 }
 
+// strace stops a child that has been stopped in a way of its own, in which /proc shows another state. The
+// child needs SIGCONT all the same.
+var _ = registerScenario("stopped and traced", func() {
+	noteChild("child", "polite")
+	pid := notedPID("child")
+	check(syscall.Kill(pid, syscall.SIGSTOP) == nil, "stop")
+	eventually("it stops", func() bool { return stateOf(pid) == "T" })
+	strace, err := exec.LookPath("strace")
+	check(err == nil, err)
+	note("strace", strconv.Itoa(startMany(1, strace, "-f", "-p", strconv.Itoa(pid))[0]))
+	eventually("strace has it", func() bool { return stateOf(pid) == "t" })
+}, func() {
+	var log exitLog
+	r := autorestart.Reaper{
+		Escalation: []autorestart.EscalationStep{{Signal: syscall.SIGTERM}}, Reaped: log.add,
+		Skip: func(c autorestart.Child) bool { return c.PID == notedPID("strace") },
+	}
+	ctx, stop := context.WithTimeout(context.Background(), testprocess.Stretch(5*time.Second))
+	defer stop()
+	check(r.Run(ctx) == nil, "the child has not ended:", stateOf(notedPID("child")))
+	e := log.of("child")
+	check(e.Code == 7 && slices.Equal(e.Sent, []syscall.Signal{syscall.SIGTERM, syscall.SIGCONT}), e, e.Sent)
+})
+
+func TestStoppedAndTraced(t *testing.T) {
+	testprocess.NeedTool(t, "strace")
+	skipIfNotPtracing(t)
+	runScenarioWithAndWithoutPidfds(t, "stopped and traced")
+}
+
+// skipIfNotPtracing skips a test in which a process traces one that it has not started.
+func skipIfNotPtracing(t *testing.T) {
+	if b, err := os.ReadFile("/proc/sys/kernel/yama/ptrace_scope"); err == nil && string(b) != "0\n" && os.Geteuid() != 0 {
+		t.Skip("ptrace_scope forbids to trace a sibling")
+	}
+}
+
 func init() {
 	// prints nothing, and leaves its PID to its parent: a session leader with a child
 	children["leader of a target"] = func(ready func()) {
@@ -122,5 +163,7 @@ var _ = registerScenario("tracing beside orphans", needSubreaper, func() {
 })
 
 func TestTracingBesideOrphans(t *testing.T) {
+	skipIfNotPtracing(t)
+
 	runScenarioWithAndWithoutPidfds(t, "tracing beside orphans")
 }
