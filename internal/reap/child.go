@@ -78,3 +78,20 @@ func (c *child) signal(sig syscall.Signal) error {
 	}
 	return c.from.table.Kill(c.pid, sig)
 }
+
+// mayBeStopped reports whether a child that lives is not known to see signals. If its first
+// thread has exited, that thread's state says nothing of the others.
+func (c *child) mayBeStopped() bool {
+	stat, err := c.from.stat(c.pid)
+	if err != nil {
+		return true
+	}
+	switch stat.State {
+	case Stopped, StoppedByTracer:
+		return true
+	case Zombie:
+		return c.state() == Running
+	default:
+		return false
+	}
+}

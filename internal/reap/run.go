@@ -198,7 +198,7 @@ func (r *run) send(c *child, sig syscall.Signal) {
 	case nil:
 		c.sent = append(c.sent, sig)
 		cont := r.from.table.ContinueSignal()
-		if sig != syscall.SIGKILL && r.from.mayBeStopped(c.pid) && c.signal(cont) == nil {
+		if sig != syscall.SIGKILL && c.mayBeStopped() && c.signal(cont) == nil {
 			c.sent = append(c.sent, cont)
 		}
 	}

@@ -85,12 +85,6 @@ func (s *system) session(pid int) int {
 	return sid
 }
 
-// mayBeStopped reports whether the process is not known to be running.
-func (s *system) mayBeStopped(pid int) bool {
-	stat, err := s.stat(pid)
-	return err != nil || stat.State == Stopped
-}
-
 // Describe returns what can be known of a process.
 func (s *system) Describe(pid int) Process {
 	p := Process{PID: pid}

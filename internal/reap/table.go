@@ -206,14 +206,18 @@ const (
 // Stat describes a process.
 type Stat struct {
 	Command string // at most 15 bytes, any but NUL
-	State   byte   // R, S, D, T (stopped), t (stopped by a tracer), Z, …
+	State   byte   // of the first thread: R, S, D, or one of those below
 	Parent  int
 	Session int
 	Start   uint64 // ticks of 10 ms after boot, see [Processes].Now
 }
 
-// Stopped is Stat.State of a process that sees no signal before it is continued.
-const Stopped = 'T'
+// Values of Stat.State.
+const (
+	Stopped         = 'T' // the process sees no signal before it is continued
+	StoppedByTracer = 't' // likewise, if it was stopped before; its tracer may continue it
+	Zombie          = 'Z' // the process has exited, or its first thread alone
+)
 
 // Process is what is known of a process.
 type Process struct {
