@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -92,6 +93,25 @@ func startChildAttr(kind string, sys *syscall.SysProcAttr) int {
 	check(err == nil, "child", kind, "did not get ready:", err)
 	r.Close()
 	return pid
+}
+
+// startTelling starts a child that calls tellPID before it is ready, and returns the PID
+// that it tells, too.
+func startTelling(kind string, sys *syscall.SysProcAttr) (pid, told int) {
+	file := filepath.Join(os.TempDir(), "autorestart-told-"+strconv.Itoa(os.Getpid()))
+	note("told", file)
+	pid = startChildAttr(kind, sys)
+	b, err := os.ReadFile(file)
+	check(err == nil, err)
+	os.Remove(file)
+	told, err = strconv.Atoi(string(b))
+	check(err == nil, err)
+	return pid, told
+}
+
+// tellPID tells the parent the PID of another process.
+func tellPID(pid int) {
+	check(os.WriteFile(noted("told"), []byte(strconv.Itoa(pid)), 0o644) == nil, "writing")
 }
 
 // startOwn starts a child by os/exec.

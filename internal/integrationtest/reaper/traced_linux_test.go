@@ -116,10 +116,9 @@ func skipIfNotPtracing(t *testing.T) {
 }
 
 func init() {
-	// prints nothing, and leaves its PID to its parent: a session leader with a child
+	// a session leader with a child, whose PID it tells
 	children["leader of a target"] = func(ready func()) {
-		pid := startChild("live")
-		check(os.WriteFile(noted("file"), []byte(strconv.Itoa(pid)), 0o644) == nil, "writing")
+		tellPID(startChild("live"))
 		ready()
 		select {}
 	}
@@ -129,13 +128,7 @@ func init() {
 // that was born into another session.
 var _ = registerScenario("tracing beside orphans", needSubreaper, func() {
 	runtime.LockOSThread()
-	note("file", os.TempDir()+"/autorestart-target-"+strconv.Itoa(os.Getpid()))
-	startChildAttr("leader of a target", &syscall.SysProcAttr{Setsid: true})
-	b, err := os.ReadFile(noted("file"))
-	check(err == nil, err)
-	os.Remove(noted("file"))
-	target, err := strconv.Atoi(string(b))
-	check(err == nil, err)
+	_, target := startTelling("leader of a target", &syscall.SysProcAttr{Setsid: true})
 	traceAndStop(target)
 
 	var log exitLog
