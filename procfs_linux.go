@@ -8,6 +8,8 @@
 //	/proc/PID/task/TID/children 3.5, and with     children are looked for among all processes
 //	                            CONFIG_PROC_CHILDREN
 //	/proc/PID/status: FDSize    ever              descriptors are looked for up to the limit
+//	/proc of all users, without ever              children are looked for among all PIDs, if there
+//	hidepid                                       is no children file
 //
 // Which of the answers to believe is decided in package internal/reap.
 
@@ -15,6 +17,7 @@ package autorestart
 
 import (
 	"bytes"
+	"errors"
 	"io"
 	"os"
 	"strconv"
@@ -60,8 +63,26 @@ func (*childTable) Args(pid int) ([]string, error) {
 	return parseArgs(b), nil
 }
 
-// PIDs lists /proc.
-func (*childTable) PIDs() ([]int, error) { return readNumbered("/proc") }
+// PIDs lists /proc, if its mount options let it show all processes.
+func (*childTable) PIDs() ([]int, error) {
+	const path = "/proc/self/mountinfo"
+	b, err := readAll(path, make([]byte, 0, 4096), maxMountsSize)
+	if err == nil && hidesProcesses(b) {
+		return nil, &os.PathError{Op: "list", Path: "/proc", Err: errors.ErrUnsupported}
+	}
+	return readNumbered("/proc")
+}
+
+// hidesProcesses reports whether a /proc/PID/mountinfo file has an option of proc(5) for /proc that
+// hides the processes of other users.
+func hidesProcesses(b []byte) bool {
+	for line := range bytes.Lines(b) {
+		if bytes.Contains(line, []byte(" /proc ")) && bytes.Contains(line, []byte("hidepid=")) {
+			return true
+		}
+	}
+	return false
+}
 
 // Threads lists /proc/self/task.
 func (*childTable) Threads() ([]int, error) { return readNumbered("/proc/self/task") }
@@ -121,6 +142,7 @@ const (
 	maxArgsSize     = 32 << 10
 	maxChildrenSize = 32 << 20 // as many PIDs as there can be, with seven digits and a space
 	maxStatusSize   = 64 << 10 // FDSize is among the first lines
+	maxMountsSize   = 32 << 20 // 100,000 mounts, as many as the kernel allows by default
 )
 
 // maxArgs is how many arguments of a process are kept.
