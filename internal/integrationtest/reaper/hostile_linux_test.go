@@ -69,17 +69,20 @@ func startThreads() {
 // reusePID steals the status of the child and starts another with its PID.
 func reusePID(pid int, start func() int) {
 	startThreads()
-	syscall.Kill(pid, syscall.SIGKILL)
-	got, err := syscall.Wait4(pid, nil, 0, nil)
-	check(got == pid || err == syscall.ECHILD, "wait4:", err) // a Reaper may have been first
+	stealExit(pid)
 	eventually("a child with the PID", func() bool {
-		f, err := os.OpenFile("/proc/sys/kernel/ns_last_pid", os.O_WRONLY, 0)
-		check(err == nil, err)
-		defer f.Close()
-		_, err = f.WriteString(strconv.Itoa(pid - 1))
-		check(err == nil, err)
+		nextPID(pid)
 		return start() == pid
 	})
+}
+
+// nextPID has the next process or thread of this PID namespace get this PID, if it is free.
+func nextPID(pid int) {
+	f, err := os.OpenFile("/proc/sys/kernel/ns_last_pid", os.O_WRONLY, 0)
+	check(err == nil, err)
+	defer f.Close()
+	_, err = f.WriteString(strconv.Itoa(pid - 1))
+	check(err == nil, err)
 }
 
 // silentEnv has the scenario "reused" run a Reaper without reports.
