@@ -5,6 +5,8 @@ package integrationtest
 import (
 	"fmt"
 	"math"
+	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -200,4 +202,28 @@ func TestLimitBelowOpenFiles(t *testing.T) {
 	d.WantRestart(2)
 	wantLimits(d, inForce)
 	d.WantAnswer("generation", "1")
+}
+
+// TestLimitLoweredDuringDrain: the limit may be lowered below the number of open files when it
+// is too late to open anything. If all descriptors below it cross, as those of systemd do, then
+// neither the loader of the next image nor its runtime could open anything, and it would end.
+func TestLimitLoweredDuringDrain(t *testing.T) {
+	needLimitsKept(t)
+	d := program.New(t)
+	null, err := os.Open(os.DevNull)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer null.Close()
+	d.Cmd.ExtraFiles = slices.Repeat([]*os.File{null}, 100)
+	d.Setenv(program.ManualEnv + "=1")
+	d.Start()
+	if reason := d.Ask("restart-limited 50 1000", "done"); !strings.Contains(reason, "too many open files") {
+		t.Error(reason)
+	}
+	d.WantAnswer("generation", "0")
+	setLimit(d, unix.RLIMIT_NOFILE, 900, 1000)
+	inForce := limits(d)
+	d.Restart()
+	wantLimits(d, inForce)
 }

@@ -57,6 +57,16 @@ var failing = map[string]func(argument string) string{
 		}
 		return restartBriefly(nil)
 	},
+	// restart-limited SOFT HARD restarts, with such limits of open files right before the exec.
+	"restart-limited": func(limits string) string {
+		return restartBriefly(func(context.Context) error {
+			var limit unix.Rlimit
+			if _, err := fmt.Sscan(limits, &limit.Cur, &limit.Max); err != nil {
+				return err
+			}
+			return unix.Setrlimit(unix.RLIMIT_NOFILE, &limit)
+		})
+	},
 	// lend-inheritable NAME lends the store a file that is not close-on-exec.
 	"lend-inheritable": func(name string) string {
 		fd, err := unix.Open(os.DevNull, unix.O_RDONLY, 0)
