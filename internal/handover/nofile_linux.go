@@ -11,7 +11,6 @@ package handover
 
 import (
 	"syscall"
-	"time"
 	"unsafe"
 
 	"github.com/autorestart-go/autorestart/internal/origin"
@@ -49,8 +48,6 @@ func (s *State) keepLimit() {
 	if soft == 0 || err != 0 || soft >= limit.Soft {
 		return
 	}
-	// There may be no descriptor left below it, and the runtime can't do without its first ones.
-	time.AfterFunc(time.Hour, func() {}).Stop()
 	// Children get this one from now on.
 	limitIsKept = syscall.Setrlimit(syscall.RLIMIT_NOFILE, &syscall.Rlimit{Cur: soft, Max: limit.Hard}) == nil
 }
@@ -73,15 +70,31 @@ func execute(path string, args, env []string) error {
 	beforeExec()
 	defer afterExec()
 	// No descriptor may be needed from here on: more may be open than the limit allows.
-	if raised, ok := raisedLimit(); ok {
-		if limit, err := openFilesLimit(nil); err == 0 && limit == raised {
-			openFilesLimit(&origin.OpenFiles)
-			defer openFilesLimit(&raised)
-		}
+	limit, unknown := openFilesLimit(nil)
+	if raised, ok := raisedLimit(); ok && limit == raised {
+		limit = origin.OpenFiles
+		openFilesLimit(&limit)
+		defer openFilesLimit(&raised)
+	}
+	if unknown == 0 && !hasRoom(limit.Soft) {
+		return syscall.EMFILE
 	}
 	_, _, errno := syscall.RawSyscall(syscall.SYS_EXECVE, uintptr(unsafe.Pointer(pathp)),
 		uintptr(unsafe.Pointer(&argsp[0])), uintptr(unsafe.Pointer(&envp[0])))
 	return errno
+}
+
+// hasRoom reports whether the next image can open files with that soft limit. It would end if it
+// could not: the loader opens libraries, and the runtime its poller.
+func hasRoom(soft uint64) bool {
+	const needed = 3
+	room := 0
+	for fd := 0; uint64(fd) < soft && room < needed; fd++ {
+		if !crossed(fd) {
+			room++
+		}
+	}
+	return room == needed
 }
 
 // openFilesLimit returns the limit, and sets another one unless that is nil. With
