@@ -275,6 +275,7 @@ func TestGoldenFiles(t *testing.T) {
 	third := second
 	third.Set(Connections, 1)
 	fourth := third
+	fourth.Set(OpenFiles, 2000)
 	fourth.Numbers[IgnoredAtStart] = []int{1, 2}
 	for _, test := range []struct {
 		name    string
