@@ -13,6 +13,11 @@
 // memory of the program is lost. Go opens descriptors close-on-exec: they are lost, too,
 // unless they are passed on.
 //
+// A program may write a title over its arguments, as setproctitle(3) does: the new version
+// gets the arguments from before. Go raises the soft limit of open files for each program, and
+// starts children with the limit from before. On Linux, a limit that the program has set since,
+// or another process with prlimit(2), stays in force for the new version and its children.
+//
 // # What counts as a new version
 //
 // Events only say when to look. A restart happens when the file at the path differs in
