@@ -34,7 +34,7 @@ func TestSignalsDuringExec(t *testing.T) {
 	s.subscribe(make(chan os.Signal), []os.Signal{syscall.SIGUSR1})
 	h := new(handover.State)
 	end := s.handOver(h)
-	if got := h.Numbers[handover.Signal]; !slices.Equal(got, []int{int(syscall.SIGUSR1), int(syscall.SIGUSR2)}) {
+	if got := h.Numbers[handover.Signal]; !slices.Equal(got, []int{int(syscall.SIGUSR2), int(syscall.SIGUSR1)}) {
 		t.Errorf("handed over %v", got)
 	}
 	if s.mu.TryLock() {

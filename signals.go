@@ -53,8 +53,14 @@ func StopNotify(c chan<- os.Signal) {
 // A signalSet has the signals that are ignored during the next exec.
 type signalSet struct {
 	mu        sync.Mutex
-	notified  map[chan<- os.Signal][]int // passed to Notify
-	inherited []int                      // ignored since the exec; none after restoreDefaults
+	notified  []subscription // passed to Notify
+	inherited []int          // ignored since the exec; none after restoreDefaults
+}
+
+// A subscription is a channel with one of its signals.
+type subscription struct {
+	c   chan<- os.Signal
+	sig int
 }
 
 // subscribe adds what was passed to Notify. Without a signal it is every one.
@@ -71,15 +77,12 @@ func (s *signalSet) subscribe(c chan<- os.Signal, signals []os.Signal) {
 			numbers = append(numbers, n)
 		}
 	}
-	if s.notified == nil {
-		s.notified = make(map[chan<- os.Signal][]int)
-	}
 	for _, n := range numbers {
 		switch syscall.Signal(n) {
 		case syscall.SIGTERM, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGABRT:
 		default:
-			if !slices.Contains(s.notified[c], n) {
-				s.notified[c] = append(s.notified[c], n)
+			if one := (subscription{c, n}); !slices.Contains(s.notified, one) {
+				s.notified = append(s.notified, one)
 			}
 		}
 	}
@@ -87,24 +90,20 @@ func (s *signalSet) subscribe(c chan<- os.Signal, signals []os.Signal) {
 
 // unsubscribe removes a channel, and returns its signals that no other channel has.
 func (s *signalSet) unsubscribe(c chan<- os.Signal) (gone []int) {
-	signals := s.notified[c]
-	delete(s.notified, c)
-	for _, sig := range signals {
-		if !s.isNotified(sig) {
-			gone = append(gone, sig)
+	var left []subscription
+	for _, one := range s.notified {
+		if one.c == c {
+			gone = append(gone, one.sig)
+		} else {
+			left = append(left, one)
 		}
 	}
+	s.notified = left
+	gone = slices.DeleteFunc(gone, func(sig int) bool {
+		return slices.ContainsFunc(left, func(one subscription) bool { return one.sig == sig })
+	})
 	s.inherited = slices.DeleteFunc(slices.Clone(s.inherited), func(sig int) bool { return slices.Contains(gone, sig) })
 	return gone
-}
-
-func (s *signalSet) isNotified(sig int) bool {
-	for _, signals := range s.notified {
-		if slices.Contains(signals, sig) {
-			return true
-		}
-	}
-	return false
 }
 
 // handOver adds the signals to what crosses the exec, which ignores them. The set is locked
@@ -112,12 +111,15 @@ func (s *signalSet) isNotified(sig int) bool {
 // would end the process, and a subscription that is made meanwhile would not cross.
 func (s *signalSet) handOver(h *handover.State) (end func()) {
 	s.mu.Lock()
-	crossing := slices.Concat(h.Numbers[handover.Signal], s.inherited)
-	for _, signals := range s.notified {
-		crossing = append(crossing, signals...)
+	crossing := slices.Clip(s.inherited)
+	for _, one := range s.notified {
+		crossing = append(crossing, one.sig)
 	}
-	slices.Sort(crossing)
-	h.Numbers[handover.Signal] = slices.Compact(crossing)
+	for _, sig := range crossing {
+		if !slices.Contains(h.Numbers[handover.Signal], sig) {
+			h.Numbers[handover.Signal] = append(h.Numbers[handover.Signal], sig)
+		}
+	}
 	return s.mu.Unlock
 }
 

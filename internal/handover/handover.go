@@ -162,7 +162,6 @@ func inherit() (s State, ignored string) {
 	s.Numbers[Executable] = nil
 	s.takeTaint()
 	s.keepLimit()
-	ignoredAtStart = s.Numbers[IgnoredAtStart]
 	s.endWindow()
 	s.startTrial()
 	return s, ""

@@ -43,41 +43,28 @@ func isIgnored(sig int) bool {
 	return rtSigaction(sig, nil, &action) == nil && *action.handler() == sigIgnore
 }
 
-// setDefault gives a signal its default action.
-func setDefault(sig int) { rtSigaction(sig, new(sigaction), nil) }
-
-// A signalSet has signals by their number.
-type signalSet [129]bool
-
-// add adds signals. Some are left out: while SIGCHLD is ignored the kernel throws exits of
-// children away, and a C library waits for its handlers of those before the realtime ones.
-func (set *signalSet) add(signals []int) {
-	for _, sig := range signals {
-		if sig > 0 && sig < 32 && sig != int(syscall.SIGCHLD) || sig >= firstRealtime && sig <= lastSignal {
-			set[sig] = true
-		}
-	}
+// An ignoredSignal is ignored until restore is called.
+type ignoredSignal struct {
+	sig    int
+	before sigaction
+	err    error // SIGKILL and SIGSTOP can't be ignored
 }
 
-// ignore ignores the signals until restore is called. What is pending of them is dropped.
-func (set signalSet) ignore() (restore func()) {
-	var before [len(set)]sigaction
-	var ignore sigaction
-	*ignore.handler() = sigIgnore
-	for sig := range set {
-		// SIGKILL and SIGSTOP can't be ignored.
-		set[sig] = set[sig] && rtSigaction(sig, &ignore, &before[sig]) == nil
+// ignore ignores a signal. What is pending of it is dropped.
+func ignore(sig int) (s ignoredSignal) {
+	var action sigaction
+	*action.handler() = sigIgnore
+	s.sig, s.err = sig, rtSigaction(sig, &action, &s.before)
+	return s
+}
+
+func (s *ignoredSignal) restore() {
+	var now sigaction
+	if s.err != nil || rtSigaction(s.sig, &s.before, &now) != nil {
+		return
 	}
-	return func() {
-		for sig := range set {
-			var now sigaction
-			if !set[sig] || rtSigaction(sig, &before[sig], &now) != nil {
-				continue
-			}
-			if *now.handler() != sigIgnore { // the program has subscribed to it meanwhile
-				rtSigaction(sig, &now, nil)
-			}
-		}
+	if *now.handler() != sigIgnore { // the program has subscribed to it meanwhile
+		rtSigaction(s.sig, &now, nil)
 	}
 }
 
@@ -114,9 +101,8 @@ func stopProfile() (restart func()) {
 		syscall.RawSyscall(syscall.SYS_SETITIMER, itimerProf, uintptr(unsafe.Pointer(to)), uintptr(unsafe.Pointer(old)))
 	}
 	setitimer(&off, &before)
-	var signal signalSet
-	signal[syscall.SIGPROF] = true
-	signal.ignore()()
+	pending := ignore(int(syscall.SIGPROF))
+	pending.restore()
 	return func() {
 		if before[1] != off[1] {
 			setitimer(&before, nil)

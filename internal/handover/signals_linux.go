@@ -46,15 +46,20 @@ import (
 	"syscall"
 )
 
-// caught are the signals, beside the realtime ones, that the runtime catches and drops in a
-// program that has not subscribed to them: sigtable in runtime/sigtab_linux_generic.go.
-var caught = [...]syscall.Signal{
-	syscall.SIGUSR1, syscall.SIGUSR2, syscall.SIGPIPE, syscall.SIGALRM, syscall.SIGXCPU, syscall.SIGXFSZ,
-	syscall.SIGVTALRM, syscall.SIGPROF, syscall.SIGIO, syscall.SIGPWR,
+// isCaught reports whether a signal is one that the runtime catches and drops in a program that
+// has not subscribed to it: sigtable in runtime/sigtab_linux_generic.go.
+func isCaught(sig int) bool {
+	switch syscall.Signal(sig) {
+	case syscall.SIGUSR1, syscall.SIGUSR2, syscall.SIGPIPE, syscall.SIGALRM, syscall.SIGXCPU, syscall.SIGXFSZ,
+		syscall.SIGVTALRM, syscall.SIGPROF, syscall.SIGIO, syscall.SIGPWR:
+		return true
+	}
+	return sig >= firstRealtime
 }
 
-// firstRealtime is the first signal that no C library has for itself.
-const firstRealtime = 35
+// firstRealtime is the first signal that no C library has for itself. Theirs begin at
+// firstOfLibrary.
+const firstOfLibrary, firstRealtime = 32, 35
 
 // lastSignal is the last one that there is.
 var lastSignal = func() int {
@@ -64,21 +69,23 @@ var lastSignal = func() int {
 	return 64
 }()
 
-// ignoredSignals returns which signals are ignored.
-func ignoredSignals() (signals []int) {
-	for sig := 1; sig <= lastSignal; sig++ {
-		if sig != int(syscall.SIGCHLD) && isIgnored(sig) {
-			signals = append(signals, sig)
-		}
-	}
-	return signals
-}
-
 // launchMask is the signal mask that this image was started with.
 var launchMask = func() (mask signalMask) {
 	mask.change(nil) // package initialisation runs on the first thread
 	return mask
 }()
+
+// ignoresInExec reports whether a signal is ignored in an exec with s, or without if that is
+// nil.
+func (s *State) ignoresInExec(sig int) bool {
+	switch {
+	case sig == int(syscall.SIGCHLD), sig >= firstOfLibrary && sig < firstRealtime:
+		return false
+	case contains(ignoredAtStart, sig):
+		return true
+	}
+	return s != nil && (isCaught(sig) || contains(s.Numbers[Signal], sig))
+}
 
 // prepareSignals prepares signals and timers for an exec with s, or without if that is nil,
 // until restore is called, because the exec has failed.
@@ -87,49 +94,41 @@ func (s *State) prepareSignals() (restore func()) {
 	var before signalMask
 	before.change(&launchMask)
 	restartProfile := stopProfile()
-	ignored := s.ignoredInExec()
-	restoreActions := ignored.ignore()
+	var ignored []ignoredSignal
+	for sig := 1; sig <= lastSignal; sig++ {
+		if s.ignoresInExec(sig) {
+			ignored = append(ignored, ignore(sig))
+		}
+	}
 	return func() {
-		restoreActions()
+		for i := range ignored {
+			ignored[i].restore()
+		}
 		restartProfile()
 		new(signalMask).change(&before) // on this thread still
 		runtime.UnlockOSThread()
 	}
 }
 
-func caughtByRuntime() (set signalSet) {
-	for _, sig := range caught {
-		set[sig] = true
+// ignoredSignals returns which signals are ignored.
+func ignoredSignals() (signals []int) {
+	for sig := 1; sig <= lastSignal; sig++ {
+		if isIgnored(sig) {
+			signals = append(signals, sig)
+		}
 	}
-	for sig := firstRealtime; sig <= lastSignal; sig++ {
-		set[sig] = true
-	}
-	return set
+	return signals
 }
 
-// ignoredInExec returns the signals that are ignored in an exec with s.
-func (s *State) ignoredInExec() (set signalSet) {
-	if s != nil {
-		set = caughtByRuntime()
-		set.add(s.Numbers[Signal])
-	}
-	set.add(ignoredAtStart)
-	return set
-}
-
-// endWindow gives signals that the exec with s has ignored their default action. In a Go
-// program there are none left: the runtime has installed its handlers. In a C program with a
-// Go library it does not.
+// endWindow takes from s what was ignored at the start, and gives what else the exec with s has
+// ignored its default action. In a Go program nothing is left of that: the runtime has
+// installed its handlers. In a C program with a Go library it does not.
 func (s *State) endWindow() {
-	if !isIgnored(int(caught[0])) {
-		return
-	}
-	var keep signalSet
-	keep.add(s.Numbers[Signal])
-	keep.add(s.Numbers[IgnoredAtStart])
-	for sig, ignored := range caughtByRuntime() {
-		if ignored && !keep[sig] && isIgnored(sig) {
-			setDefault(sig)
+	ignored := ignoredAtStart
+	ignoredAtStart = s.Numbers[IgnoredAtStart]
+	for _, sig := range ignored {
+		if isCaught(sig) && !contains(s.Numbers[Signal], sig) {
+			StopIgnoring(sig)
 		}
 	}
 }
@@ -137,9 +136,16 @@ func (s *State) endWindow() {
 // StopIgnoring gives a signal that is ignored its default action, unless it was ignored when
 // the process was started.
 func StopIgnoring(sig int) {
-	var set signalSet
-	set.add(ignoredAtStart)
-	if sig >= 0 && sig < len(set) && !set[sig] && isIgnored(sig) {
-		setDefault(sig)
+	if isIgnored(sig) && !contains(ignoredAtStart, sig) {
+		rtSigaction(sig, new(sigaction), nil)
 	}
+}
+
+func contains(signals []int, sig int) bool {
+	for _, s := range signals {
+		if s == sig {
+			return true
+		}
+	}
+	return false
 }

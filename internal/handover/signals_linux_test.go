@@ -20,7 +20,7 @@ import (
 
 // signalState is what an exec changes of signals and timers.
 type signalState struct {
-	actions [len(signalSet{})]sigaction
+	actions [129]sigaction
 	mask    signalMask
 	profile bool
 }
@@ -65,13 +65,11 @@ func TestFailedExecLeavesSignals(t *testing.T) {
 // TestSubscriptionDuringFailedExec: what package os/signal has changed meanwhile stays.
 func TestSubscriptionDuringFailedExec(t *testing.T) {
 	signal.Ignore(syscall.SIGUSR1)
-	var set signalSet
-	set.add([]int{int(syscall.SIGUSR1)})
-	restore := set.ignore()
+	ignored := ignore(int(syscall.SIGUSR1))
 	c := make(chan os.Signal, 1)
 	signal.Notify(c, syscall.SIGUSR1)
 	defer signal.Stop(c)
-	restore()
+	ignored.restore()
 	if isIgnored(int(syscall.SIGUSR1)) {
 		t.Error("the signal is ignored in spite of the subscription")
 	}
