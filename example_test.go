@@ -103,6 +103,7 @@ func ExampleRegisterDrainer() {
 func ExampleNotify() {
 	reload := make(chan os.Signal, 1)
 	autorestart.Notify(reload, syscall.SIGHUP)
+	defer autorestart.StopNotify(reload)
 	autorestart.Ready()
 	for range reload {
 		log.Print("reading the configuration")

@@ -14,6 +14,7 @@ import (
 	"strings"
 	"syscall"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -65,7 +66,7 @@ var signals = map[string]func(argument string) string{
 		return fmt.Sprint(strings.TrimSpace(mask), err)
 	},
 	"profile": func(string) string { return fmt.Sprint(pprof.StartCPUProfile(io.Discard)) },
-	// timers returns the interval timers that run.
+	// timers returns the interval timers that run, and "posix" if one of timer_create(2) does.
 	"timers": func(string) string {
 		var running []string
 		for _, timer := range intervalTimers {
@@ -73,15 +74,23 @@ var signals = map[string]func(argument string) string{
 				running = append(running, timer.name)
 			}
 		}
+		if posix, _ := os.ReadFile("/proc/self/timers"); len(posix) > 0 {
+			running = append(running, "posix")
+		}
 		return strings.Join(running, " ")
 	},
-	// start-timers starts all interval timers.
+	// start-timers starts all interval timers, and one of timer_create(2).
 	"start-timers": func(string) string {
 		for _, timer := range intervalTimers {
 			hour := unix.Timeval{Sec: 3600}
 			if _, err := unix.Setitimer(timer.which, unix.Itimerval{Value: hour, Interval: hour}); err != nil {
 				return err.Error()
 			}
+		}
+		var id int32
+		_, _, errno := unix.Syscall(unix.SYS_TIMER_CREATE, unix.CLOCK_MONOTONIC, 0, uintptr(unsafe.Pointer(&id)))
+		if errno != 0 {
+			return errno.Error()
 		}
 		return ""
 	},
