@@ -4,12 +4,13 @@ import "slices"
 
 // evidence is what is known of a zombie child of this process.
 type evidence struct {
-	pid     int
-	kin     Kin
-	older   bool   // than this image
-	session int    // 0 also for one outside of this PID namespace, -1 if not known
-	ours    [2]int // the sessions that this process has been in since this image began
-	list    list
+	pid       int
+	kin       Kin
+	inherited bool   // certainly
+	older     bool   // than this image
+	session   int    // 0 also for one outside of this PID namespace, -1 if not known
+	ours      [2]int // the sessions that this process has been in since this image began
+	list      list
 }
 
 // list says in which thread's list of children the kernel has a child.
@@ -26,7 +27,7 @@ const (
 type verdict int
 
 const (
-	orphan           verdict = iota // no part of this process waits for it
+	orphan           verdict = iota // no part of this image waits for it, unless it is an inherited child's owner
 	ownChild                        // a child that this image has started, or a process that it traces
 	orphanUnlessHeld                // an orphan, unless this process holds a pidfd for it
 	undecided                       // it can't be said now
@@ -45,6 +46,8 @@ const (
 // SIGCHLD: the kernel sees to that when it finds it a new parent.
 func classify(e evidence) verdict {
 	switch {
+	case e.inherited:
+		return orphan
 	case e.kin != Child:
 		return ownChild
 	case e.older:

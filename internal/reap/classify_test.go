@@ -20,6 +20,9 @@ func TestClassify(t *testing.T) {
 		{"another thread's child", evidence{pid: 99, session: 20, ours: ours, list: listOther}, ownChild},
 		{"the main thread's child", evidence{pid: 99, session: 20, ours: ours, list: listMain}, orphanUnlessHeld},
 		{"missed in the lists", evidence{pid: 99, session: 20, ours: ours, list: listMissed}, undecided},
+		{"inherited, whatever else", evidence{pid: 99, session: 20, ours: ours, kin: Traced, list: listMissed, inherited: true}, orphan},
+		{"traced, of a third session", evidence{pid: 99, session: 50, ours: ours, kin: Traced}, ownChild},
+		{"cloned without SIGCHLD, older", evidence{pid: 99, session: 20, ours: ours, kin: Cloned, older: true}, ownChild},
 		{"a third session, missed", evidence{pid: 99, session: 50, ours: ours, list: listMissed}, orphan},
 	} {
 		if got := classify(tt.e); got != tt.want {

@@ -31,19 +31,25 @@ type identity struct {
 //     through all PIDs.
 //   - The start time: a process that is younger than this image was not inherited.
 func (id *identity) belongs() bool {
+	belongs, _ := id.check()
+	return belongs
+}
+
+// check is belongs, and whether that is certain. Where there are no start times, it is not.
+func (id *identity) check() (belongs, certain bool) {
 	s := id.from
 	if id.state() == NotOurs {
-		return false
+		return false, true
 	}
 	if id.vouched || s.table.Now() == s.imageStart() {
-		return true
+		return true, true
 	}
 	stat, err := s.stat(id.pid)
 	if err != nil {
-		return true // for all that can be told
+		return true, false // for all that can be told
 	}
 	id.command = stat.Command
-	return stat.Start <= s.imageStart()
+	return stat.Start <= s.imageStart(), true
 }
 
 // state looks at the child by its pidfd, or by its PID where that is not possible.

@@ -83,13 +83,11 @@ func (r *orphanRun) decide(due []heldZombie, lists *threadLists, now time.Time) 
 	var unlessOwned []heldZombie
 	for _, z := range due {
 		z.postpone(now)
-		if r.inherited[z.pid] && r.from.child(z.pid).belongs() {
-			if r.from.take(z.pid) && !r.reap(z.pid, z.pidfd) { // or a Reaper has it, or it is adopted
-				r.from.GiveBack(z.pid)
-			}
-			continue
-		}
 		e := r.from.sessions(z.pid)
+		if r.inherited[z.pid] {
+			belongs, certain := r.from.child(z.pid).check()
+			e.inherited = belongs && certain
+		}
 		e.list = lists.find(z.pid)
 		if !r.pidfds { // which tell at less cost
 			stat, err := r.from.stat(z.pid)
@@ -97,7 +95,7 @@ func (r *orphanRun) decide(due []heldZombie, lists *threadLists, now time.Time) 
 		}
 		switch classify(e) {
 		case orphan:
-			r.reap(z.pid, z.pidfd)
+			r.reapFree(z)
 		case ownChild:
 		case undecided:
 			z.next, z.pause = now.Add(firstLook), shortestPause
@@ -123,8 +121,20 @@ func (r *orphanRun) decide(due []heldZombie, lists *threadLists, now time.Time) 
 	r.used += r.from.table.CPUTime() - cpu
 	for _, z := range unlessOwned {
 		if ok && !owned[z.pid] {
-			r.reap(z.pid, z.pidfd)
+			r.reapFree(z)
 		}
+	}
+}
+
+// reapFree is reap for a zombie that may be an inherited child: no Reaper must have it, and it must not
+// be adopted.
+func (r *orphanRun) reapFree(z heldZombie) {
+	inherited := r.inherited[z.pid] && r.from.child(z.pid).belongs()
+	if inherited && !r.from.take(z.pid) {
+		return
+	}
+	if !r.reap(z.pid, z.pidfd) && inherited {
+		r.from.GiveBack(z.pid)
 	}
 }
 
