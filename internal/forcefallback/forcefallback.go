@@ -27,14 +27,17 @@ type Denial struct {
 	Errno unix.Errno
 }
 
+// BPF instructions.
+const (
+	load   = unix.BPF_LD | unix.BPF_W | unix.BPF_ABS
+	equal  = unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K
+	answer = unix.BPF_RET | unix.BPF_K
+)
+
+func statement(code uint16, k uint32) unix.SockFilter { return unix.SockFilter{Code: code, K: k} }
+
 // Deny installs a seccomp filter.
 func Deny(denials ...Denial) error {
-	statement := func(code uint16, k uint32) unix.SockFilter { return unix.SockFilter{Code: code, K: k} }
-	const (
-		load   = unix.BPF_LD | unix.BPF_W | unix.BPF_ABS
-		equal  = unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K
-		answer = unix.BPF_RET | unix.BPF_K
-	)
 	low := uint32(0) // where the low half of an argument of 64 bits is
 	if one := uint16(1); *(*byte)(unsafe.Pointer(&one)) == 0 {
 		low = 4
@@ -54,7 +57,22 @@ func Deny(denials ...Denial) error {
 			unix.SockFilter{Code: equal, K: d.Value, Jf: 1},
 			statement(answer, unix.SECCOMP_RET_ERRNO|uint32(d.Errno)))
 	}
-	program = append(program, statement(answer, unix.SECCOMP_RET_ALLOW))
+	return install(append(program, statement(answer, unix.SECCOMP_RET_ALLOW)))
+}
+
+// Allow installs a seccomp filter that answers all system calls but these in the given way, one of
+// unix.SECCOMP_RET_*.
+func Allow(otherwise uint32, calls ...uint32) error {
+	program := []unix.SockFilter{statement(load, 0)}
+	for _, call := range calls {
+		program = append(program,
+			unix.SockFilter{Code: equal, K: call, Jf: 1},
+			statement(answer, unix.SECCOMP_RET_ALLOW))
+	}
+	return install(append(program, statement(answer, otherwise)))
+}
+
+func install(program []unix.SockFilter) error {
 	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
 		return fmt.Errorf("no_new_privs: %w", err)
 	}

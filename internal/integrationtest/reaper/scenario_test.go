@@ -39,6 +39,9 @@ const (
 	chainEnv    = "AUTORESTART_TEST_CHAIN"    // more scenarios for the same process, separated by commas
 )
 
+// namedFallbacks are like fallbacks, for the tests that name them.
+var namedFallbacks = map[string]func() error{}
+
 func registerScenario(name string, before, after func()) bool {
 	if scenarios[name].after != nil {
 		panic("scenario " + name + " is registered twice")
@@ -62,7 +65,11 @@ var _ = testprocess.RegisterHelper(scenarioHelper, func() {
 	}
 	runtime.LockOSThread() // a fallback may be a matter of this thread, which executes
 	if fallback := os.Getenv(fallbackEnv); fallback != "" {
-		if err := fallbacks[fallback](); err != nil {
+		force := fallbacks[fallback]
+		if force == nil {
+			force = namedFallbacks[fallback]
+		}
+		if err := force(); err != nil {
 			fmt.Println("skip:", fallback+":", err)
 			return
 		}
