@@ -36,6 +36,24 @@ func haveNoZombies() bool {
 	return err == unix.ECHILD || err == nil && pid == 0
 }
 
+// endChildren ends and waits for all children, and those that come to this process meanwhile.
+func endChildren() {
+	for {
+		all, err := os.ReadDir("/proc/self/task")
+		check(err == nil, err)
+		for _, task := range all {
+			b, _ := os.ReadFile("/proc/self/task/" + task.Name() + "/children")
+			for field := range strings.FieldsSeq(string(b)) {
+				pid, _ := strconv.Atoi(field)
+				unix.Kill(pid, unix.SIGKILL)
+			}
+		}
+		if _, err := unix.Wait4(-1, nil, unix.WALL, nil); err == unix.ECHILD {
+			return
+		}
+	}
+}
+
 // isHeldByTracer reports whether the process has exited and is still there.
 func isHeldByTracer(pid int) bool { return stateOf(pid) == "Z" }
 

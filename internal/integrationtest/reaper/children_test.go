@@ -4,11 +4,9 @@ package reaper_test
 
 import (
 	"bufio"
-	"io"
 	"os"
 	"os/exec"
 	"os/signal"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -41,7 +39,10 @@ var children = map[string]func(ready func()){
 	},
 }
 
-const childHelper = "child"
+const (
+	childHelper = "child"
+	readyFD     = 3 // where a child says that it is ready
+)
 
 var (
 	_ = testprocess.RegisterHelper(childHelper, func() {
@@ -54,7 +55,7 @@ var (
 			os.Exit(99)
 		}()
 		do(func() {
-			ready := os.NewFile(3, "ready")
+			ready := os.NewFile(readyFD, "ready")
 			ready.Write([]byte("r"))
 			ready.Close()
 		})
@@ -75,12 +76,18 @@ func childCommand(kind string) (args, env []string) {
 func startChild(kind string) int { return startChildAttr(kind, nil) }
 
 func startChildAttr(kind string, sys *syscall.SysProcAttr) int {
+	pid, _ := startTelling(kind, sys)
+	return pid
+}
+
+// startTelling returns what the child has told by tell before it was ready, too.
+func startTelling(kind string, sys *syscall.SysProcAttr) (pid, told int) {
 	r, w, err := os.Pipe()
 	check(err == nil, err)
 	null, err := os.Open(os.DevNull)
 	check(err == nil, err)
 	args, env := childCommand(kind)
-	pid, err := syscall.ForkExec(args[0], args, &syscall.ProcAttr{
+	pid, err = syscall.ForkExec(args[0], args, &syscall.ProcAttr{
 		Env:   env,
 		Files: []uintptr{null.Fd(), null.Fd(), 2, w.Fd()},
 		Sys:   sys,
@@ -89,29 +96,16 @@ func startChildAttr(kind string, sys *syscall.SysProcAttr) int {
 	w.Close()
 	null.Close()
 	r.SetReadDeadline(time.Now().Add(10 * time.Second))
-	_, err = io.ReadFull(r, make([]byte, 1))
+	line, err := bufio.NewReader(r).ReadString('r')
 	check(err == nil, "child", kind, "did not get ready:", err)
 	r.Close()
-	return pid
-}
-
-// startTelling starts a child that calls tellPID before it is ready, and returns the PID
-// that it tells, too.
-func startTelling(kind string, sys *syscall.SysProcAttr) (pid, told int) {
-	file := filepath.Join(os.TempDir(), "autorestart-told-"+strconv.Itoa(os.Getpid()))
-	note("told", file)
-	pid = startChildAttr(kind, sys)
-	b, err := os.ReadFile(file)
-	check(err == nil, err)
-	os.Remove(file)
-	told, err = strconv.Atoi(string(b))
-	check(err == nil, err)
+	told, _ = strconv.Atoi(strings.TrimSuffix(line, "r"))
 	return pid, told
 }
 
-// tellPID tells the parent the PID of another process.
-func tellPID(pid int) {
-	check(os.WriteFile(noted("told"), []byte(strconv.Itoa(pid)), 0o644) == nil, "writing")
+// tell tells the parent a number. A child calls it once, before it is ready.
+func tell(n int) {
+	syscall.Write(readyFD, []byte(strconv.Itoa(n)))
 }
 
 // startOwn starts a child by os/exec.

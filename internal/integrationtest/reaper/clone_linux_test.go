@@ -37,7 +37,7 @@ func clone(flags uintptr) (pid int) {
 func init() {
 	// has made a sibling, which is a child of its parent, and tells its PID
 	children["sibling"] = func(ready func()) {
-		tellPID(clone(unix.CLONE_PARENT | uintptr(unix.SIGCHLD)))
+		tell(clone(unix.CLONE_PARENT | uintptr(unix.SIGCHLD)))
 		ready()
 		select {}
 	}
@@ -87,7 +87,7 @@ var _ = registerScenario("clones beside orphans", needSubreaper, func() {
 	// wait for it. A sibling that the child of the first thread has made is in
 	// the list of orphans, and is one for all that can be told.
 	own := clone(0)
-	child, sibling := startTelling("sibling", nil)
+	_, sibling := startTelling("sibling", nil)
 	check(syscall.Kill(own, syscall.SIGKILL) == nil && syscall.Kill(sibling, syscall.SIGKILL) == nil, "kill")
 	eventually("the sibling is reaped or left", func() bool { return gone(sibling) || left.len() > 0 })
 	check(gone(sibling) == startedByPidfd(), "the sibling")
@@ -96,11 +96,11 @@ var _ = registerScenario("clones beside orphans", needSubreaper, func() {
 	check(pid == own && status.Signal() == syscall.SIGKILL, "stolen:", pid, err)
 
 	// In the list of another thread it can't be told from a child that this thread has started.
-	var childOfOther, siblingOfOther int
+	var siblingOfOther int
 	onThread := make(chan bool)
 	go func() {
 		runtime.LockOSThread()
-		childOfOther, siblingOfOther = startTelling("sibling", nil)
+		_, siblingOfOther = startTelling("sibling", nil)
 		onThread <- true
 		select {}
 	}()
@@ -112,8 +112,7 @@ var _ = registerScenario("clones beside orphans", needSubreaper, func() {
 	eventually("orphans are looked after", func() bool { return log.len() > before || !startedByPidfd() })
 	check(isZombie(siblingOfOther), "taken from another thread")
 	end()
-	killAll([]int{child, childOfOther})
-	killAll(unwaited(nil))
+	endChildren()
 })
 
 func TestClonesBesideOrphans(t *testing.T) {

@@ -38,7 +38,8 @@ const poweroffEnv = "AUTORESTART_TEST_POWEROFF"
 // The scenarios that run in a container one after the other, all by the same process.
 var inContainers = []string{
 	"container", "reap everything", "clean up", "skip", "context", "stopped",
-	"adopt", "adopt lost", "lost", "SIGCHLD ignored", "orphans", "released", "last",
+	"adopt", "adopt lost", "lost", "SIGCHLD ignored", "orphans", "released",
+	"traced by this process", "tracing beside orphans", "leader exits", "clones", "clones beside orphans", "last",
 }
 
 const containerHelper = "container"

@@ -114,7 +114,7 @@ var _ = registerScenario("leader exits", func() {
 	check(adopted.Signal(syscall.SIGKILL) == nil, "Signal")
 	e = <-done
 	check(e.Signal == syscall.SIGKILL && !e.Lost, e)
-	killAll(unwaited(nil))
+	endChildren()
 })
 
 func TestLeaderExits(t *testing.T) { runScenarioWithAndWithoutPidfds(t, "leader exits") }

@@ -118,7 +118,7 @@ func skipIfNotPtracing(t *testing.T) {
 func init() {
 	// a session leader with a child, whose PID it tells
 	children["leader of a target"] = func(ready func()) {
-		tellPID(startChild("live"))
+		tell(startChild("live"))
 		ready()
 		select {}
 	}
@@ -152,7 +152,7 @@ var _ = registerScenario("tracing beside orphans", needSubreaper, func() {
 		check(e.Code == 5, "not an orphan:", e)
 	}
 	end()
-	killAll(unwaited(nil))
+	endChildren()
 })
 
 func TestTracingBesideOrphans(t *testing.T) {
