@@ -82,11 +82,15 @@ func startChildAttr(kind string, sys *syscall.SysProcAttr) int {
 
 // startTelling returns what the child has told by tell before it was ready, too.
 func startTelling(kind string, sys *syscall.SysProcAttr) (pid, told int) {
+	args, env := childCommand(kind)
+	return startReady(kind, args, env, sys)
+}
+
+func startReady(kind string, args, env []string, sys *syscall.SysProcAttr) (pid, told int) {
 	r, w, err := os.Pipe()
 	check(err == nil, err)
 	null, err := os.Open(os.DevNull)
 	check(err == nil, err)
-	args, env := childCommand(kind)
 	pid, err = syscall.ForkExec(args[0], args, &syscall.ProcAttr{
 		Env:   env,
 		Files: []uintptr{null.Fd(), null.Fd(), 2, w.Fd()},

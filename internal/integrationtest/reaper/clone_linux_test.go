@@ -5,18 +5,22 @@ package reaper_test
 import (
 	"context"
 	"os"
+	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"syscall"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/autorestart-go/autorestart"
+	"github.com/autorestart-go/autorestart/internal/testprocess"
 )
 
-// Children that clone(2) makes in ways of its own: as a sibling of the caller, and without
-// SIGCHLD.
+// Children that clone(2) makes in ways of its own: as a sibling of the caller, without
+// SIGCHLD, and in the memory of the caller.
 
 // clone makes a copy of this process, with one thread that lives, by clone(2). The flags end with the
 // signal that announces the exit.
@@ -117,4 +121,68 @@ var _ = registerScenario("clones beside orphans", needSubreaper, func() {
 
 func TestClonesBesideOrphans(t *testing.T) {
 	runScenarioWithAndWithoutPidfds(t, "clones beside orphans")
+}
+
+// vforker is a child that is suspended, because its own child of vfork(2) lives on in its memory. It
+// would end with 7 on SIGTERM.
+const vforker = `
+#include <signal.h>
+#include <stdio.h>
+#include <unistd.h>
+
+static void end(int sig) { _exit(7); }
+
+int main(void) {
+	signal(SIGTERM, end);
+	if (vfork() == 0) {
+		dprintf(3, "%dr", getpid());
+		for (;;) pause();
+	}
+	for (;;) pause();
+}
+`
+
+// The first image is given the program, and notes its children.
+var _ = registerScenario("vfork", func() {
+	needSubreaper()
+	pid, child := startReady("vforker", []string{noted("program")}, nil, nil)
+	note("parent", strconv.Itoa(pid))
+	note("child", strconv.Itoa(child))
+}, func() {
+	var log, orphans, left exitLog
+	end := startOrphans(&autorestart.Orphans{
+		Subreaper: true, Reaped: orphans.add,
+		Undecided: func(c autorestart.Child) { left.add(autorestart.ChildExit{PID: c.PID}) },
+	})
+	eventually("subreaper", getsOrphans)
+	r := autorestart.Reaper{
+		Escalation: []autorestart.EscalationStep{
+			{Signal: syscall.SIGTERM}, {Signal: syscall.SIGKILL, After: 100 * time.Millisecond},
+		},
+		Reaped: log.add,
+	}
+	check(r.Run(context.Background()) == nil, "Run")
+	e := log.of("parent")
+	check(e.Signal == syscall.SIGKILL && slices.Equal(e.Sent, []syscall.Signal{syscall.SIGTERM, syscall.SIGKILL}), e, e.Sent)
+
+	child := notedPID("child")
+	check(isRunning(child), "its child is no orphan that lives")
+	check(syscall.Kill(child, syscall.SIGKILL) == nil, "kill")
+	eventually("its child is reaped, or left", func() bool { return orphans.has(child) || left.has(child) })
+	check(gone(child) || !startedByPidfd(), "its child is left")
+	end()
+})
+
+func TestVfork(t *testing.T) {
+	if testing.Short() {
+		t.Skip("compiles a program")
+	}
+	testprocess.NeedTool(t, "gcc")
+	program := filepath.Join(t.TempDir(), "vforker")
+	testprocess.Shell(t, `printf %s "$2" | gcc -x c - -o "$1"`, program, vforker)
+	for _, fallback := range withAndWithoutPidfds {
+		t.Run("fallback="+fallback, func(t *testing.T) {
+			runScenarioOn(t, "vfork", fallback, noteEnv+"_program="+program)
+		})
+	}
 }
