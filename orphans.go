@@ -28,8 +28,14 @@ import (
 // proofs is missing. Zombies that are then undecided are left, and reported by
 // Undecided and Logger.
 //
+// A process that this one traces is left to the tracer, and a child that was made by
+// clone(2) without SIGCHLD to the part of the program that has made it.
+//
 // Inherited children (see [Reaper]) are reaped as well once they have exited, unless
-// a Reaper or a [ChildProcess] has them. No process is ever signalled.
+// a Reaper or a [ChildProcess] has them. Where their start times can't be read, as
+// without /proc, they need the last of the proofs, too. No process is ever signalled.
+//
+// docs/children.md, in the repository, has a table of children in unusual states.
 //
 // Orphans is a set of options, useful as its zero value.
 type Orphans struct {

@@ -20,6 +20,10 @@ import (
 // Reaper takes the children that no other Reaper and no [ChildProcess] has, and when
 // its context ends it leaves the rest for the next one.
 //
+// A child that is traced, or whose first thread has exited, is a child that lives. One
+// that belongs to another user may not be signalled; the Reaper goes on waiting for it.
+// docs/children.md, in the repository, has a table of children in such states.
+//
 // A Reaper is a set of options, useful as its zero value. It may be copied,
 // reused, and run more than once at a time.
 type Reaper struct {
