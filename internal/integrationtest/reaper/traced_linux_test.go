@@ -78,6 +78,33 @@ func TestTracedByThisProcess(t *testing.T) {
 	}
 }
 
+// Orphans waits for the tracer of a zombie, too. The kernel announces the exit once more then.
+var _ = registerScenario("traced, with orphans", func() {
+	needSubreaper()
+	noteChild("target", "live")
+	noteChild("tracer", "tracer")
+}, func() {
+	var log exitLog
+	end := startOrphans(&autorestart.Orphans{Subreaper: true, Reaped: log.add, Undecided: func(autorestart.Child) {}})
+	eventually("subreaper", getsOrphans)
+	target, tracer := notedPID("target"), notedPID("tracer")
+	check(syscall.Kill(target, syscall.SIGKILL) == nil, "kill")
+	eventually("the tracer has it", func() bool { return isHeldByTracer(target) })
+	runParent()
+	eventually("orphans are looked after", func() bool { return log.len() > 0 || !startedByPidfd() })
+	check(isHeldByTracer(target), "gone too early")
+	check(syscall.Kill(tracer, syscall.SIGKILL) == nil, "kill")
+	eventually("both are reaped", func() bool { return log.has(target) && log.has(tracer) })
+	end()
+	check(log.of("target").Signal == syscall.SIGKILL, log.exits)
+	endChildren()
+})
+
+func TestTracedWithOrphans(t *testing.T) {
+	skipIfNotPtracing(t)
+	runScenarioWithAndWithoutPidfds(t, "traced, with orphans")
+}
+
 // strace stops a child that has been stopped in a way of its own, in which /proc shows another state. The
 // child needs SIGCONT all the same.
 var _ = registerScenario("stopped and traced", func() {
