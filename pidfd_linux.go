@@ -22,7 +22,6 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
-	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -32,7 +31,7 @@ import (
 )
 
 // childTable is the kernel's table of processes. Its methods are here and in
-// procfs_linux.go.
+// procfs_linux.go, but for CPUTime.
 type childTable struct{}
 
 var _ reap.Table = (*childTable)(nil)
@@ -370,15 +369,6 @@ func (*childTable) StartedByPidfd() bool {
 	}
 	defer p.Release()
 	return p.WithHandle(func(uintptr) {}) == nil
-}
-
-// CPUTime reads CLOCK_THREAD_CPUTIME_ID.
-func (*childTable) CPUTime() time.Duration {
-	var t unix.Timespec
-	if unix.ClockGettime(unix.CLOCK_THREAD_CPUTIME_ID, &t) != nil {
-		return reap.Unsupported{}.CPUTime()
-	}
-	return time.Duration(t.Nano())
 }
 
 // Session wraps getsid(2).

@@ -1,6 +1,6 @@
 //go:build !autorestart_portable
 
-// What an exec takes from the calling thread.
+// What an exec takes from the calling thread, and the CPU time of a thread.
 //
 //	call                       since    without it
 //	PR_GET_PDEATHSIG           2.3.15   -
@@ -13,9 +13,12 @@ package autorestart
 import (
 	"runtime"
 	"sync"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/autorestart-go/autorestart/internal/reap"
 )
 
 // parentDeathSignal is the signal that this process gets when its parent dies, 0 for
@@ -87,4 +90,13 @@ func (a *threadAttributes) apply() {
 		unix.RawSyscall(unix.SYS_IOPRIO_SET, ioprioWhoProcess, 0, a.io)
 	}
 	unix.RawSyscall(unix.SYS_PRCTL, unix.PR_SET_PDEATHSIG, uintptr(a.parentDeath), 0)
+}
+
+// CPUTime reads CLOCK_THREAD_CPUTIME_ID.
+func (*childTable) CPUTime() time.Duration {
+	var t unix.Timespec
+	if unix.ClockGettime(unix.CLOCK_THREAD_CPUTIME_ID, &t) != nil {
+		return reap.Unsupported{}.CPUTime()
+	}
+	return time.Duration(t.Nano())
 }
