@@ -19,7 +19,8 @@ import (
 
 // A mount changes where the path leads, and nothing happens in a directory. The daemon
 // runs base/mnt/app. The scripts have the arguments base, other and old: other/mnt/app
-// is version 2, old/app is a link to version 1.
+// is version 2, old/app is a link to version 1. pivot_root(2) sends its event before it
+// has changed the root directory of the daemon. The unmount after it is another.
 func TestMount(t *testing.T) {
 	const (
 		replace = `cp "$4" "$1/mnt/new"; mv "$1/mnt/new" "$1/mnt/app"`
@@ -43,7 +44,7 @@ func TestMount(t *testing.T) {
 		{"unmounted lazily", `mount --bind "$3" "$1/mnt"`,
 			`umount -l "$1/mnt"; mount --bind "$2/mnt" "$1/mnt"`, replace, 0},
 		{"another root directory", `mkdir "$3/root"; mount --rbind / "$3/root"; mount --bind "$2/mnt" "$3/root/$1/mnt"`,
-			`cd "$3/root"; pivot_root . "./$3"`, replace, 0},
+			`cd "$3/root"; pivot_root . "./$3"; umount -l ".$3"`, replace, 0},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
