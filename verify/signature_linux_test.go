@@ -168,19 +168,24 @@ func TestPrehashedSignatureOfRFC8032(t *testing.T) {
 	}
 }
 
-// A signature in a FIFO that no process writes to does not block.
+// A signature in a FIFO that no process writes to does not block. The FIFO is not opened:
+// that would let a writer go on.
 func TestSignatureIsRegularFile(t *testing.T) {
 	public, _ := key()
 	exe := sparse(t, 1000)
 	if err := syscall.Mkfifo(exe.Name()+SignatureSuffix, 0o644); err != nil {
 		t.Skip("no FIFO here: ", err)
 	}
+	opened := testprocess.WatchOpens(t, exe.Name()+SignatureSuffix)
 	answer := make(chan error, 1)
 	go func() { answer <- Signature(public)(context.Background(), exe) }()
 	err, _ := testprocess.Receive(t, "answer", answer)
 	rejected, ok := errors.AsType[*autorestart.RejectedError](err)
 	if !ok || !rejected.Retryable || !strings.Contains(rejected.Found, "not a regular file") {
 		t.Error(err)
+	}
+	if opened() {
+		t.Error("the FIFO was opened")
 	}
 }
 

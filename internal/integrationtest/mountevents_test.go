@@ -11,8 +11,6 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/autorestart-go/autorestart/internal/daemontest"
 	"github.com/autorestart-go/autorestart/internal/testprocess"
 )
@@ -112,32 +110,12 @@ func TestOtherMounts(t *testing.T) {
 	m.inside(`mount --bind "$2/nosuid" "$1/mnt"`, m.args...)
 	wantRejected(m.Daemon, "a file that is on a file system mounted with nosuid")
 	m.watchingMount()
-	opened := watchOpens(t, fmt.Sprintf("/proc/%d/root%s/app", m.PID(), m.mnt))
+	opened := testprocess.WatchOpens(t, fmt.Sprintf("/proc/%d/root%s/app", m.PID(), m.mnt))
 	m.inside(`for i in $(seq 50); do mount --bind "$1" "$3"; umount "$3"; done`, m.args...)
 	m.inside(`umount "$1/mnt"; mount --bind "$2/mnt" "$1/mnt"`, m.args...)
 	m.WantRestart(2)
 	if opened() {
 		t.Error("the rejected file was opened again")
-	}
-}
-
-// watchOpens returns a function that reports whether the file has been opened meanwhile.
-func watchOpens(t *testing.T, path string) (opened func() bool) {
-	t.Helper()
-	fd, err := unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { unix.Close(fd) })
-	if _, err := unix.InotifyAddWatch(fd, path, unix.IN_OPEN); err != nil {
-		t.Fatal(err)
-	}
-	return func() bool {
-		n, err := unix.Read(fd, make([]byte, 4096))
-		if err != nil && err != unix.EAGAIN {
-			t.Fatal(err)
-		}
-		return n > 0
 	}
 }
 

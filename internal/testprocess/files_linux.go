@@ -75,3 +75,32 @@ func InotifyInstances(t testing.TB, pid int) (n int) {
 	}
 	return n
 }
+
+// WatchOpens returns a function that reports whether any process has opened the file since.
+// An open with O_PATH does not count, but on kernels before 6.11, where the test is skipped.
+func WatchOpens(t testing.TB, path string) (opened func() bool) {
+	t.Helper()
+	fd, err := syscall.InotifyInit1(syscall.IN_CLOEXEC | syscall.IN_NONBLOCK)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { syscall.Close(fd) })
+	if _, err := syscall.InotifyAddWatch(fd, path, syscall.IN_OPEN); err != nil {
+		t.Fatal(err)
+	}
+	opened = func() bool {
+		n, err := syscall.Read(fd, make([]byte, 4096))
+		if err != nil && err != syscall.EAGAIN {
+			t.Fatal(err)
+		}
+		return n > 0
+	}
+	const pathOnly = 0x200000 // O_PATH
+	if other, err := syscall.Open(path, pathOnly|syscall.O_CLOEXEC, 0); err == nil {
+		syscall.Close(other)
+	}
+	if opened() {
+		t.Skip("an open with O_PATH is an event of inotify here")
+	}
+	return opened
+}
