@@ -238,19 +238,14 @@ func absolute(path string) string {
 // file_linux.go and fallback_other.go.
 
 func (*fileSystem) Open(path string) (candidate.File, error) {
-	const standardError = 2
-	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
-	if err != nil || f.Fd() > standardError {
-		return f, err
-	}
-	// The program has closed a standard stream. The next image must not take the candidate
-	// for it.
-	defer f.Close()
-	fd, err := sys.DuplicateFile(f)
-	if err != nil {
+	f, err := sys.OpenRegular(path)
+	switch {
+	case errors.Is(err, sys.ErrNotRegular):
+		return nil, candidate.ErrNotRegular
+	case err != nil:
 		return nil, err
 	}
-	return fd.File(path), nil
+	return f, nil
 }
 
 func (*fileSystem) Stat(path string) (candidate.ID, error) { return statID(sys.Stat(path)) }

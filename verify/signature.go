@@ -240,7 +240,7 @@ func hasSettled(exe sys.FileStat) bool {
 }
 
 func readSignature(name string) ([]byte, error) {
-	f, err := openRegular(name)
+	f, err := sys.OpenRegular(name)
 	if err != nil {
 		if p, ok := errors.AsType[*fs.PathError](err); ok {
 			return nil, p.Err
@@ -248,13 +248,6 @@ func readSignature(name string) ([]byte, error) {
 		return nil, err
 	}
 	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return nil, err
-	}
-	if !info.Mode().IsRegular() {
-		return nil, errors.New("not a regular file")
-	}
 	b, err := io.ReadAll(io.LimitReader(f, ed25519.SignatureSize+1))
 	if err == nil && len(b) != ed25519.SignatureSize {
 		err = errors.New("not 64 bytes long")

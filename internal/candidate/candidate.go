@@ -23,21 +23,18 @@ type Candidate struct {
 // Open opens the regular file that the path leads to. The caller closes the candidate.
 func Open(sys System, path string) (*Candidate, *Rejection) {
 	f, err := sys.Open(path)
-	if err != nil {
+	switch {
+	case err == ErrNotRegular:
+		return nil, rejected("something that is not a regular file", "an executable file").at(path)
+	case err != nil:
 		return nil, Unreadable(path, err)
 	}
 	id, err := sys.StatFile(f)
-	var r *Rejection
-	switch {
-	case err != nil:
-		r = Unreadable(path, err)
-	case !id.Regular:
-		r = rejected("something that is not a regular file", "an executable file").at(path)
-	default:
-		return &Candidate{Path: path, File: f, ID: id}, nil
+	if err != nil {
+		f.Close()
+		return nil, Unreadable(path, err)
 	}
-	f.Close()
-	return nil, r
+	return &Candidate{Path: path, File: f, ID: id}, nil
 }
 
 // Close closes the file.

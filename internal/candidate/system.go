@@ -1,6 +1,7 @@
 package candidate
 
 import (
+	"errors"
 	"io"
 
 	"github.com/autorestart-go/autorestart/internal/elfimage"
@@ -8,7 +9,8 @@ import (
 
 // A System answers what this package has to know of files and of this process.
 type System interface {
-	// Open opens a file for reading, without waiting for the writer of a named pipe.
+	// Open opens a regular file for reading. The error for anything else, which is not
+	// opened, is [ErrNotRegular].
 	Open(path string) (File, error)
 
 	// Stat returns the ID of the file that the path leads to.
@@ -60,6 +62,9 @@ type System interface {
 	// RunningIsBusy reports whether no process can write a file while it is executed.
 	RunningIsBusy() bool
 }
+
+// ErrNotRegular is returned by the Open of a [System].
+var ErrNotRegular = errors.New("not a regular file")
 
 // A File is open for reading.
 type File interface {

@@ -9,11 +9,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// firstAboveStandard is the lowest descriptor that is not a standard stream. What
-// crosses an exec never has a lower one: the program may have closed a standard
-// stream, and the next image would take the descriptor for it.
-const firstAboveStandard = 3
-
 // closeDescriptor wraps close(2).
 func closeDescriptor(fd int) error { return os.NewSyscallError("close", unix.Close(fd)) }
 

@@ -4,13 +4,21 @@
 // [errors.ErrUnsupported].
 package sys
 
-import "os"
+import (
+	"errors"
+	"os"
+)
 
 // FD is a file descriptor and its owner. Whoever has the FD closes it or passes it
 // on; the number alone gives no right to either.
 type FD struct{ n int }
 
 const closed = -1
+
+// firstAboveStandard is the lowest descriptor that is not a standard stream. What
+// crosses an exec never has a lower one: the program may have closed a standard
+// stream, and the next image would take the descriptor for it.
+const firstAboveStandard = 3
 
 // NewFD takes over the descriptor n.
 func NewFD(n int) *FD { return &FD{n} }
@@ -35,6 +43,10 @@ func (fd *FD) Close() error {
 
 // File makes an [os.File] of the descriptor, which then belongs to that.
 func (fd *FD) File(name string) *os.File { return os.NewFile(uintptr(fd.Release()), name) }
+
+// ErrNotRegular is the error for a file that is not opened because it is a directory, a
+// device, a FIFO or a socket.
+var ErrNotRegular = errors.New("not a regular file")
 
 // FileStat is what stat(2) tells of a file.
 type FileStat struct {

@@ -255,6 +255,9 @@ func (s *System) Open(path string) (candidate.File, error) {
 	if err != nil {
 		return nil, err
 	}
+	if !n.id.Regular {
+		return nil, candidate.ErrNotRegular
+	}
 	s.open++
 	return handle{s, n}, nil
 }
