@@ -46,6 +46,35 @@ func TestDeployedUnderFUSE(t *testing.T) {
 	}
 }
 
+// The code of the new version is another one at each address, and the kernel has one page cache
+// for both. None of it may come into the running image, nor the other way round.
+func TestOtherCodeUnderFUSE(t *testing.T) {
+	if testing.Short() {
+		t.Skip("builds programs")
+	}
+	if !daemontest.HaveEvents {
+		t.Skip("only Linux keeps them apart")
+	}
+	t.Parallel()
+	d := newFUSEDaemon(t)
+	build := func(version int, file string) {
+		t.Helper()
+		ldflags := fmt.Sprintf("-randlayout=%d -X=main.version=%d", version, version)
+		testprocess.Build(t, file, "internal/integrationtest/testdata/deploy/daemon", "-buildvcs=false", "-ldflags="+ldflags)
+	}
+	build(1, d.underneath)
+	const last = 3
+	for version := 2; version <= last; version++ {
+		build(version, d.underneath+strconv.Itoa(version))
+	}
+	d.Start()
+	for version := 2; version <= last; version++ {
+		d.WaitForWatch()
+		d.Rename(d.underneath+strconv.Itoa(version), d.underneath)
+		d.WantRestart(version)
+	}
+}
+
 // fuseDaemon is a daemon that is executed from a FUSE file system that shows another
 // directory.
 type fuseDaemon struct {
