@@ -2,11 +2,12 @@
 
 // How the image is replaced, and how it was started.
 //
-//	call            since    without it
-//	execve(2)       ever     -
-//	O_PATH          2.6.39   no rollback
-//	AT_EXECFN       2.6.27   the path where /proc/self/exe leads, without symbolic links
-//	PR_SET_NAME     2.6.9    the process is named after a descriptor
+//	call             since    without it
+//	execve(2)        ever     -
+//	O_PATH           2.6.39   no rollback
+//	AT_EXECFN        2.6.27   the path where /proc/self/exe leads, without symbolic links
+//	PR_SET_NAME      2.6.9    the process is named after a descriptor
+//	memfd_create(2)  3.17     no restart by a file that has the page cache of the running image
 //
 // What execve keeps is told in its man page; what needs care beside it, at
 // process.execve.
@@ -14,7 +15,10 @@
 package autorestart
 
 import (
+	"io"
 	"os"
+	"path/filepath"
+	"strconv"
 	"strings"
 	"unsafe"
 
@@ -36,11 +40,55 @@ func (s *fileSystem) executableDescriptor(c *candidate.Candidate) (fd int, ok bo
 	return int(c.File.(*os.File).Fd()), !s.interpreted.Load()
 }
 
+// executableCopy returns a copy of c in memory, which the caller closes, if c has to be executed
+// from one; nil otherwise.
+//
+// On a path-based FUSE file system, a file that has come in place of the running image has its
+// page cache, too. While execve reads the one, threads of the other fill it with their code,
+// and the new image would begin with a mixture of both.
+func (s *fileSystem) executableCopy(c *candidate.Candidate) (*os.File, error) {
+	id, err := statID(sys.Stat(selfExe))
+	name, _ := silentFileSystem(selfExe)
+	if err != nil || name != "fuse" || id.Dev != c.ID.Dev || id.Ino != c.ID.Ino || c.Kind.ELF == nil || s.interpreted.Load() {
+		return nil, nil
+	}
+	writable, err := memfd(filepath.Base(c.Path), unix.MFD_EXEC)
+	if err == unix.EINVAL { // before Linux 6.3
+		writable, err = memfd(filepath.Base(c.Path), 0)
+	}
+	if err != nil {
+		return nil, os.NewSyscallError("memfd_create", err)
+	}
+	defer writable.Close()
+	if _, err := io.Copy(writable, io.NewSectionReader(c.File, 0, c.ID.Size)); err != nil {
+		return nil, err
+	}
+	// What is open for writing can't be executed.
+	fd, err := openAboveStandard(descriptorPath(writable), unix.O_RDONLY)
+	if err != nil {
+		return nil, err
+	}
+	return fd.File(c.Path), nil
+}
+
+// memfd wraps memfd_create(2).
+func memfd(name string, flags int) (*os.File, error) {
+	fd, err := sys.AboveStandard(unix.MemfdCreate(name, unix.MFD_CLOEXEC|flags))
+	if err != nil {
+		return nil, err
+	}
+	return fd.File(name), nil
+}
+
+func descriptorPath(f *os.File) string { return "/proc/self/fd/" + strconv.Itoa(int(f.Fd())) }
+
 // openPathOnly opens a file, which needn't be readable, in order to execute it later.
 // The caller owns the descriptor, which can cross an exec.
-func openPathOnly(path string) (*sys.FD, error) {
+func openPathOnly(path string) (*sys.FD, error) { return openAboveStandard(path, unix.O_PATH) }
+
+func openAboveStandard(path string, flags int) (*sys.FD, error) {
 	return sys.AboveStandard(sys.IgnoringEINTR(func() (int, error) {
-		return unix.Open(path, unix.O_PATH|unix.O_CLOEXEC, 0)
+		return unix.Open(path, flags|unix.O_CLOEXEC, 0)
 	}))
 }
 
@@ -62,7 +110,7 @@ func launchPath(inherited *handover.State) string {
 	path := inherited.Texts[handover.Path]
 	if path == "" {
 		var err error
-		if path, err = os.Readlink(selfExe); err != nil || strings.HasPrefix(path, "/memfd:") {
+		if path, err = os.Readlink(selfExe); err != nil || isCopy() {
 			return ""
 		}
 		path = strings.TrimSuffix(path, " (deleted)")
@@ -97,17 +145,25 @@ func setProcessName(path string) {
 }
 
 // launchID is the file that this image was executed from. The kernel's answer holds unless
-// the file may have been written, or replaced, since the exec: then the word of the previous
-// image does.
+// the file may have been written, or replaced, since the exec, or the image is a copy in
+// memory: then the word of the previous image does.
 func launchID(path string, inherited *handover.State) candidate.ID {
 	executed := candidate.ParseID(inherited.Texts[handover.Image])
 	id, err := statID(sys.Stat(selfExe))
 	switch {
-	case err == nil && (executed == candidate.ID{} || executed.Mark() == id.Mark() || (*fileSystem)(nil).RunningIsBusy()):
+	case err == nil && (executed == candidate.ID{} || executed.Mark() == id.Mark()):
+		return id
+	case err == nil && (*fileSystem)(nil).RunningIsBusy() && !isCopy():
 		return id
 	case executed != candidate.ID{}:
 		return executed
 	}
 	id, _ = statID(sys.Stat(path)) // without /proc
 	return id
+}
+
+// isCopy reports whether this image is in memory.
+func isCopy() bool {
+	path, _ := os.Readlink(selfExe)
+	return strings.HasPrefix(path, "/memfd:")
 }

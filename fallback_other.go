@@ -157,6 +157,12 @@ func searchPath(name string) string {
 // executableDescriptor fails: a program is executed by its path.
 func (*fileSystem) executableDescriptor(*candidate.Candidate) (fd int, ok bool) { return 0, false }
 
+// executableCopy: no file is executed from memory.
+func (*fileSystem) executableCopy(*candidate.Candidate) (*os.File, error) { return nil, nil }
+
+// readUncached does nothing: no system but Linux is known to need it.
+func readUncached(*os.File) {}
+
 // HoldLease fails: nothing keeps writers away.
 func (*fileSystem) HoldLease(candidate.File) bool { return false }
 

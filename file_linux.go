@@ -168,6 +168,9 @@ func (s *fileSystem) RunningEntry() (candidate.Entry, error) {
 	if err != nil {
 		return candidate.Entry{}, err
 	}
+	if id.Dev != s.launchID.Dev || id.Ino != s.launchID.Ino { // a copy in memory
+		return candidate.Entry{ID: s.launchID}, nil
+	}
 	e := candidate.Entry{ID: id, Mount: mountID(selfExe, 0, id.Dev)}
 	if !changed {
 		e.ACL, e.ACLErr = readACL(selfExe, id.Perm)
@@ -278,6 +281,15 @@ func (s *fileSystem) OpenRunning() (candidate.File, error) {
 	real, realErr := sys.Stat(selfExe)
 	s.interpreted.Store(err == nil && realErr == nil && (shown.Dev != real.Dev || shown.Ino != real.Ino))
 	return f, nil
+}
+
+// readUncached has reads of a candidate on FUSE go past the page cache. There a candidate may
+// have the pages of the running image, see executableCopy: the code that is read would take the
+// place of the code that runs.
+func readUncached(f *os.File) {
+	if name, _ := silentFileSystem(descriptorPath(f)); name == "fuse" {
+		unix.FcntlInt(f.Fd(), unix.F_SETFL, unix.O_DIRECT|unix.O_NONBLOCK)
+	}
 }
 
 // RunningIsBusy: to open for writing a file that is being executed fails with ETXTBSY. What

@@ -23,7 +23,7 @@ import (
 func (p *process) exec(r *Restarter, c *candidate.Candidate, times *RestartTimes, lastLook func() error, prepared *prepared) error {
 	times.Executed = time.Now()
 	if reason := handsOverNothing(c); reason != "" {
-		return p.execAlone(c, reason, lastLook)
+		return p.execAlone(c, reason, lastLook, prepared)
 	}
 	h := p.newState(c, times)
 	h.Reserve = prepared.reserve
@@ -31,10 +31,10 @@ func (p *process) exec(r *Restarter, c *candidate.Candidate, times *RestartTimes
 	// locked, and waits for drainers, which may pass files on.
 	defer prepared.addRollback(h, r.ReadyTimeout)()
 	err := passing.Process.HandOver(h, func() error {
-		return p.execImage(c, h, lastLook)
+		return p.execImage(c, h, lastLook, prepared)
 	})
 	if errors.Is(err, handover.ErrCannotAttest) && h.Number(handover.ReadyWithin) == 0 {
-		return p.execAlone(c, err.Error(), lastLook)
+		return p.execAlone(c, err.Error(), lastLook, prepared)
 	}
 	return err
 }
@@ -51,17 +51,21 @@ func handsOverNothing(c *candidate.Candidate) (reason string) {
 }
 
 // execAlone executes c, which gets nothing.
-func (p *process) execAlone(c *candidate.Candidate, reason string, lastLook func() error) error {
+func (p *process) execAlone(c *candidate.Candidate, reason string, lastLook func() error, prepared *prepared) error {
 	if !passing.Process.Empty() {
 		report.Warn("the new version gets no file and no state", "path", c.Path, "reason", reason)
 	}
-	return p.execImage(c, nil, lastLook)
+	return p.execImage(c, nil, lastLook, prepared)
 }
 
 // execImage replaces the image of this process by the candidate. For a version without this
 // library h is nil: it would leave open what is handed over, and its children would inherit
 // the variable. execImage returns only if the exec failed, and then everything is as it was.
-func (p *process) execImage(c *candidate.Candidate, h *handover.State, lastLook func() error) error {
+func (p *process) execImage(c *candidate.Candidate, h *handover.State, lastLook func() error, prepared *prepared) error {
+	if prepared.copied != nil {
+		target := handover.Target{Path: c.Path, FD: int(prepared.copied.Fd())}
+		return p.execve(target, p.launch.args, os.Environ(), h, lastLook)
+	}
 	if fd, ok := p.files.executableDescriptor(c); ok && byDescriptor(c, p.files.Credentials(), h != nil) {
 		err := p.execve(handover.Target{Path: c.Path, FD: fd}, p.launch.args, os.Environ(), h, lastLook)
 		if !errors.Is(err, os.ErrNotExist) {
@@ -121,6 +125,7 @@ func (r *errorReader) ReadAt(b []byte, off int64) (n int, err error) {
 // descriptor left for it, and then clients would have waited in vain.
 type prepared struct {
 	reserve *handover.Reserve
+	copied  *os.File // the candidate, where it is not to be executed from its file; otherwise nil
 
 	image, directory *sys.FD // to roll the next version back to; nil without a ReadyTimeout
 
@@ -140,6 +145,9 @@ func (p *process) prepare(r *Restarter, c *candidate.Candidate) (*prepared, erro
 	}
 	prepared := new(prepared)
 	err := handover.CheckSize(c.Path, p.launch.args, os.Environ())
+	if err == nil {
+		prepared.copied, err = p.files.executableCopy(c)
+	}
 	if err == nil && handsOverNothing(c) == "" {
 		err = prepared.open(r.ReadyTimeout, r.BeforeExec != nil || drain.Process.Notifier() != nil)
 	}
@@ -200,7 +208,18 @@ func (x *prepared) openForRollback(path string) (*sys.FD, error) {
 	return nil, &os.PathError{Op: "restart with ReadyTimeout: open", Path: path, Err: err}
 }
 
+// file returns what is executed.
+func (x *prepared) file(c *candidate.Candidate) *os.File {
+	if x.copied != nil {
+		return x.copied
+	}
+	return c.File.(*os.File)
+}
+
 func (x *prepared) close() {
+	if x.copied != nil {
+		x.copied.Close()
+	}
 	if x.reserve != nil {
 		x.reserve.Close()
 	}

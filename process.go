@@ -245,6 +245,7 @@ func (*fileSystem) Open(path string) (candidate.File, error) {
 	case err != nil:
 		return nil, err
 	}
+	readUncached(f)
 	return f, nil
 }
 

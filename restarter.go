@@ -270,7 +270,7 @@ func (r *Restarter) replaceImage(ctx context.Context, rules *candidate.Rules, c 
 		l := candidate.NewLease(self.files, c)
 		defer l.End()
 		lastLook = func() error { return asError(l.Unchanged(rules)) }
-		if err := r.callVerify(ctx, c, lastLook); err != nil {
+		if err := r.callVerify(ctx, c.Path, prepared.file(c), lastLook); err != nil {
 			return err
 		}
 	}
@@ -309,15 +309,15 @@ const verifyTimeout = time.Minute
 
 // callVerify asks Verify, and whether the file is the same after it: a file that can't be
 // executed any more is not worth draining for.
-func (r *Restarter) callVerify(ctx context.Context, c *candidate.Candidate, lastLook func() error) error {
+func (r *Restarter) callVerify(ctx context.Context, path string, exe *os.File, lastLook func() error) error {
 	err := callHook(ctx, &r.verify, "Verify", verifyTimeout, func(ctx context.Context) error {
-		return r.Verify(ctx, c.File.(*os.File))
+		return r.Verify(ctx, exe)
 	})
 	if err != nil {
 		if err == errEnded {
 			return err
 		}
-		return verifyError(c.Path, err)
+		return verifyError(path, err)
 	}
 	return lastLook()
 }
