@@ -269,7 +269,7 @@ func (s *fileSystem) RunningID() candidate.ID {
 // can't be executed again.
 func (s *fileSystem) RunningChanged() bool {
 	_, changed, _ := s.running()
-	return changed
+	return changed && !s.interpreted.Load()
 }
 
 func (s *fileSystem) OpenRunning() (candidate.File, error) {
