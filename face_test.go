@@ -288,6 +288,10 @@ func TestBuildInfoString(t *testing.T) {
 		"v1.4.2":                    {ID: "a/b/c/d", Module: "m", Version: "v1.4.2"},
 		"content":                   {ID: "action/main/x/content", Version: "(devel)"},
 		"v0.0.0-20260101-abc+dirty": {Version: "v0.0.0-20260101-abc+dirty"},
+
+		// Two builds of one work tree that is not committed have the same version.
+		"v1.4.2+dirty.content":              {ID: "action/main/x/content", Version: "v1.4.2+dirty"},
+		"v4.0.0+incompatible.dirty.content": {ID: "action/main/x/content", Version: "v4.0.0+incompatible.dirty"},
 	} {
 		if got := b.String(); got != want {
 			t.Errorf("%+v is %q, want %q", b, got, want)
