@@ -299,6 +299,24 @@ func TestBuildInfoString(t *testing.T) {
 	}
 }
 
+// TestNamesOfBuilds: the log line of a restart tells the two builds apart.
+func TestNamesOfBuilds(t *testing.T) {
+	for _, test := range []struct {
+		from, to         BuildInfo
+		wantFrom, wantTo string
+	}{
+		{BuildInfo{ID: "a/1", Version: "v1.0.0"}, BuildInfo{ID: "a/2", Version: "v1.1.0"}, "v1.0.0", "v1.1.0"},
+		{BuildInfo{ID: "a/1", Version: "v1.0.0"}, BuildInfo{ID: "a/2", Version: "v1.0.0"}, "v1.0.0+1", "v1.0.0+2"},
+		{BuildInfo{ID: "a/1", Version: "v1.0.0"}, BuildInfo{ID: "a/1", Version: "v1.0.0"}, "v1.0.0", "v1.0.0"},
+		{BuildInfo{ID: "a/1", Version: "v1.0.0+dirty"}, BuildInfo{ID: "a/2", Version: "v1.0.0+dirty"}, "v1.0.0+dirty.1", "v1.0.0+dirty.2"},
+		{BuildInfo{}, BuildInfo{}, "unknown", "unknown"},
+	} {
+		if from, to := names(test.from, test.to); from != test.wantFrom || to != test.wantTo {
+			t.Errorf("%+v and %+v: from=%s to=%s, want %s and %s", test.from, test.to, from, to, test.wantFrom, test.wantTo)
+		}
+	}
+}
+
 func TestRejectedError(t *testing.T) {
 	cause := &fs.PathError{Op: "open", Path: "/srv/app", Err: fs.ErrPermission}
 	err := error(&RejectedError{Path: "/srv/app", Found: "a script", Expected: "a program", Err: cause})

@@ -275,8 +275,8 @@ func (r *Restarter) replaceImage(ctx context.Context, rules *candidate.Rules, c 
 		}
 	}
 	if r.Logger != nil { // early, so that the line is written meanwhile
-		from, to := buildInfo(rules.Running.Build()), buildInfo(c.Build)
-		report.To(r.Logger).Info("restarting", "path", c.Path, "from", from.String(), "to", to.String())
+		from, to := names(buildInfo(rules.Running.Build()), buildInfo(c.Build))
+		report.To(r.Logger).Info("restarting", "path", c.Path, "from", from, "to", to)
 	}
 	times := RestartTimes{Seen: c.Seen, Judged: time.Now()}
 	passing.Process.SetReceiverKnows(prepared.receiversKnow(c))

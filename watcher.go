@@ -234,14 +234,39 @@ func buildInfo(b elfimage.Build) BuildInfo {
 }
 
 // String returns the version, or the last part of the ID where the version doesn't
-// tell one build from another, or "unknown".
+// tell one build from another, or "unknown". A version with changes that were not committed
+// is followed by that part: "v1.2.3+dirty.ID".
 func (b BuildInfo) String() string {
 	switch {
+	case b.ID != "" && strings.HasSuffix(b.Version, "dirty"):
+		return b.withID()
 	case b.Version != "" && b.Version != "(devel)":
 		return b.Version
 	case b.ID != "":
-		return b.ID[strings.LastIndexByte(b.ID, '/')+1:]
+		return b.shortID()
 	default:
 		return "unknown"
 	}
+}
+
+func (b BuildInfo) shortID() string { return b.ID[strings.LastIndexByte(b.ID, '/')+1:] }
+
+// withID returns the version with the ID as build metadata, see https://semver.org.
+func (b BuildInfo) withID() string {
+	switch {
+	case b.ID == "":
+		return b.Version
+	case strings.Contains(b.Version, "+"):
+		return b.Version + "." + b.shortID()
+	default:
+		return b.Version + "+" + b.shortID()
+	}
+}
+
+// names returns the names of two builds, which differ if it can be told that they are two.
+func names(from, to BuildInfo) (string, string) {
+	if from.String() == to.String() && from.ID != to.ID {
+		return from.withID(), to.withID()
+	}
+	return from.String(), to.String()
 }
