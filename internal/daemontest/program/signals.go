@@ -13,7 +13,6 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
-	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -106,8 +105,6 @@ var signals = map[string]func(argument string) string{
 		set.Val[0] = 1 << (n - 1)
 		unix.PthreadSigmask(unix.SIG_BLOCK, &set, &before)
 		defer unix.PthreadSigmask(unix.SIG_SETMASK, &before, nil)
-		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-		defer cancel()
-		return new(autorestart.Restarter).Restart(ctx).Error()
+		return new(autorestart.Restarter).Restart(context.Background()).Error()
 	},
 }
