@@ -16,7 +16,7 @@ import (
 type fakeTable struct {
 	Unsupported
 
-	noPeek, noPidfd, noPidfdWait, noProc, noChildrenFile error
+	noPeek, noWait, noPidfd, noPidfdWait, noProc, noChildrenFile error
 
 	mu        sync.Mutex
 	now       uint64
@@ -30,6 +30,8 @@ type fakeTable struct {
 	looks     int         // at stat files
 	subreaper bool
 
+	onOpen      func()        // called before a pidfd is opened
+	onClose     func()        // called before a pidfd is closed
 	descriptors int           // there are no more than that; 64 if 0
 	calls       int           // that a look at zombies makes
 	entries     int           // of the lists that were read
@@ -138,16 +140,21 @@ func (f *fakeTable) PeekAny() (int, State, error) {
 	if f.noPeek != nil {
 		return 0, NotOurs, f.noPeek
 	}
-	all := f.inOrder()
-	for _, pid := range all {
-		if f.processes[pid].exited {
-			return pid, Exited, nil
+	var first *fakeProcess
+	state := NotOurs
+	for _, p := range f.processes {
+		switch {
+		case p.parent != self:
+		case p.exited && (first == nil || p.number < first.number):
+			first = p
+		default:
+			state = Running
 		}
 	}
-	if len(all) == 0 {
-		return 0, NotOurs, nil
+	if first != nil {
+		return first.pid, Exited, nil
 	}
-	return 0, Running, nil
+	return 0, state, nil
 }
 
 func (f *fakeTable) Peek(pid int) (State, error) {
@@ -171,6 +178,13 @@ func (f *fakeTable) PeekDescriptor(fd int) (int, error) {
 	return pid, nil
 }
 
+// forbidWait has waits fail from now on.
+func (f *fakeTable) forbidWait(err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.noWait = err
+}
+
 func (f *fakeTable) wait(p *fakeProcess, e *Exit) State {
 	f.calls++
 	state := f.state(p)
@@ -190,6 +204,9 @@ func (f *fakeTable) wait(p *fakeProcess, e *Exit) State {
 func (f *fakeTable) Wait(pid int, e *Exit) (State, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if f.noWait != nil {
+		return NotOurs, f.noWait
+	}
 	return f.wait(f.processes[pid], e), nil
 }
 
@@ -247,6 +264,9 @@ type fakePidfd struct {
 }
 
 func (f *fakeTable) Open(pid int) (Pidfd, error) {
+	if f.onOpen != nil {
+		f.onOpen()
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.calls++
@@ -276,8 +296,8 @@ func (p *fakePidfd) Peek() (State, error) {
 func (p *fakePidfd) Wait(e *Exit) (State, error) {
 	p.table.mu.Lock()
 	defer p.table.mu.Unlock()
-	if p.table.noPidfdWait != nil {
-		return NotOurs, p.table.noPidfdWait
+	if err := cmp.Or(p.table.noPidfdWait, p.table.noWait); err != nil {
+		return NotOurs, err
 	}
 	return p.table.wait(p.p, e), nil
 }
@@ -285,6 +305,9 @@ func (p *fakePidfd) Wait(e *Exit) (State, error) {
 func (p *fakePidfd) Signal(sig syscall.Signal) error { return p.table.signal(p.p, sig) }
 
 func (p *fakePidfd) Close() {
+	if p.table.onClose != nil {
+		p.table.onClose()
+	}
 	p.table.mu.Lock()
 	defer p.table.mu.Unlock()
 	p.table.calls++
@@ -411,7 +434,6 @@ func (f *fakeTable) Time(uint64) time.Time                  { return time.Time{}
 func (f *fakeTable) PID() int                               { return self }
 func (f *fakeTable) NewestPID() (int, error)                { return self, nil }
 func (f *fakeTable) OpenFilesLimit() (_, _ uint64, _ error) { return 1024, 1024, nil }
-func (f *fakeTable) DescriptorsEnd() (int, error)           { return cmp.Or(f.descriptors, 64), nil }
 
 // CPUTime is a quarter of a microsecond for each call and entry.
 func (f *fakeTable) CPUTime() time.Duration {
@@ -420,6 +442,7 @@ func (f *fakeTable) CPUTime() time.Duration {
 	return time.Duration(f.calls+f.entries) * 250 * time.Nanosecond
 }
 
+func (f *fakeTable) DescriptorsEnd() (int, error)   { return cmp.Or(f.descriptors, 64), nil }
 func (f *fakeTable) StartedByPidfd() bool           { return f.noPidfd == nil }
 func (f *fakeTable) Subreaper() (bool, error)       { return f.subreaper, nil }
 func (f *fakeTable) SetSubreaper(on bool) error     { f.subreaper = on; return nil }

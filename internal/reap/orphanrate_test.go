@@ -2,6 +2,8 @@ package reap
 
 import (
 	"context"
+	"runtime"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -57,31 +59,45 @@ func (b *orphanBed) waiting() int {
 	return len(b.processes) - 1
 }
 
+// callsIn returns how many calls were made in the time, which it lets pass.
+func (b *orphanBed) callsIn(d time.Duration) int {
+	before := b.callsSoFar()
+	time.Sleep(d)
+	synctest.Wait()
+	return b.callsSoFar() - before
+}
+
+func (b *orphanBed) callsSoFar() int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.calls
+}
+
 // However fast orphans come, and whatever else a program has open, there are never
 // more than a thousand that wait.
 func TestOrphansAtARate(t *testing.T) {
 	for _, tt := range []struct {
 		name                   string
 		perSecond, descriptors int
-		listing                time.Duration
+		listing, during        time.Duration
 	}{
-		{"quiet", 5000, 64, 0},
-		{"busy", 350, 64, 150 * time.Millisecond},
-		{"10,000 descriptors", 5000, 10_000, 0},
-		{"100,000 descriptors", 350, 100_000, 0},
+		{"quiet", 5000, 64, 0, time.Second},
+		{"busy", 350, 64, 150 * time.Millisecond, 5 * time.Second},
+		{"10,000 descriptors", 5000, 10_000, 0, time.Second},
+		{"100,000 descriptors", 350, 100_000, 0, time.Second},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			reapOrphans(t, func(t *testing.T, b *orphanBed) {
 				b.descriptors, b.listing = tt.descriptors, tt.listing
-				b.atRate(tt.perSecond, 5*time.Second)
+				b.atRate(tt.perSecond, tt.during)
 				if b.most > 1000 {
 					t.Error("waiting at a time:", b.most)
 				}
-				time.Sleep(2 * time.Second)
+				b.callsIn(2 * time.Second)
 				if n := b.waiting(); n != 0 {
 					t.Error("left:", n)
 				}
-				t.Log(b.most, "at a time,", b.calls, "calls for", len(b.waited), "orphans")
+				t.Log(b.most, "at a time,", b.callsSoFar(), "calls")
 			})
 		})
 	}
@@ -94,13 +110,13 @@ func TestCallsForManyOrphans(t *testing.T) {
 	reapOrphans(t, func(t *testing.T, b *orphanBed) {
 		b.descriptors = descriptors
 		b.orphans(many)
-		time.Sleep(5 * time.Second)
+		calls := b.callsIn(5 * time.Second)
 		if n := b.waiting(); n != 0 {
 			t.Error("left:", n)
 		}
 		const perOrphan, batches = 12, many/100 + 2
-		if limit := perOrphan*many + batches*descriptors; b.calls > limit {
-			t.Error(b.calls, "calls, limit", limit)
+		if limit := perOrphan*many + batches*descriptors; calls > limit {
+			t.Error(calls, "calls, limit", limit)
 		}
 		if b.entries > batches*many {
 			t.Error(b.entries, "entries read, limit", batches*many)
@@ -116,17 +132,14 @@ func TestOrphansIdle(t *testing.T) {
 		p, _ := b.Open(500)
 		defer p.Close()
 		b.exit(500, 0)
-		time.Sleep(time.Hour)
 		const looks = 60 + 10
-		if limit := looks * (64 + 10); b.calls > limit {
-			t.Error(b.calls, "calls in an hour, limit", limit)
+		if calls, limit := b.callsIn(time.Hour), looks*(64+10); calls > limit {
+			t.Error(calls, "calls in an hour, limit", limit)
 		}
 		b.steal(500)
-		time.Sleep(time.Minute)
-		b.calls = 0
-		time.Sleep(time.Hour)
-		if b.calls > 0 {
-			t.Error(b.calls, "calls without a child")
+		b.callsIn(time.Minute)
+		if calls := b.callsIn(time.Hour); calls > 0 {
+			t.Error(calls, "calls without a child")
 		}
 	})
 }
@@ -149,4 +162,35 @@ func TestRoundPause(t *testing.T) {
 			t.Errorf("roundPause(%v, %v, %d) = %v, want %v", tt.used, tt.since, tt.came, got, tt.want)
 		}
 	}
+}
+
+// Two runs, as of two packages that don't know of each other, share the orphans.
+func TestTwoRunsOfOrphans(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFakeTable()
+		s := TakeSnapshot(f, false)
+		f.later()
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error)
+		for range 2 {
+			go func() { done <- s.ReapOrphans(ctx, nil) }()
+		}
+		synctest.Wait()
+		b := &orphanBed{fakeTable: f, last: 1000}
+		var closes atomic.Int64
+		f.onClose = func() { // both hold what they have met while both look, if they can
+			mine := closes.Add(1)
+			for i := 0; i < 1000 && closes.Load() == mine; i++ {
+				runtime.Gosched()
+			}
+		}
+		b.orphans(20)
+		time.Sleep(500 * time.Millisecond)
+		if n := b.waiting(); n > 0 {
+			t.Error("left:", n)
+		}
+		cancel()
+		<-done
+		<-done
+	})
 }

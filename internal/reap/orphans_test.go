@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"sync"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -76,6 +77,45 @@ func TestReapOrphansAdopted(t *testing.T) {
 		}
 		if !slices.Equal(f.waited, []int{202, 201}) {
 			t.Error("waited for", f.waited)
+		}
+	})
+}
+
+// While an orphan is about to be reaped, another part of the program waits for it, and
+// its PID comes back as a child that another thread has started without a pidfd.
+func TestReapOrphansReusedPID(t *testing.T) {
+	reapOrphans(t, func(t *testing.T, b *orphanBed) {
+		b.orphans(1)
+		pid := b.last
+		var once sync.Once
+		b.onOpen = func() {
+			once.Do(func() {
+				b.reuse(pid)
+				b.children = []int{}
+				b.exit(pid, 3)
+			})
+		}
+		b.callsIn(10 * time.Minute)
+		if len(b.waited) > 0 {
+			t.Error("a child was taken for an orphan")
+		}
+	})
+}
+
+// A filter that has come later forbids to wait.
+func TestReapOrphansWaitFails(t *testing.T) {
+	reapOrphans(t, func(t *testing.T, b *orphanBed) {
+		b.forbidWait(syscall.EPERM)
+		b.add(500, self, b.fakeTable.now).session = 99 // born elsewhere
+		b.exit(500, 0)
+		b.orphans(1)
+		if calls := b.callsIn(time.Hour); calls > 100*100 {
+			t.Error(calls, "calls in an hour")
+		}
+		b.forbidWait(nil)
+		time.Sleep(time.Hour)
+		if n := b.waiting(); n > 0 {
+			t.Error("left:", n)
 		}
 	})
 }
