@@ -31,6 +31,12 @@ import (
 // A process that this one traces is left to the tracer, and a child that was made by
 // clone(2) without SIGCHLD to the part of the program that has made it.
 //
+// Run decides on many orphans at a time, some hundredths of a second after they have
+// exited, so it keeps up with thousands a second. To find the pidfds of this process, it
+// looks at every open file each time. With many open files it does so less often, and
+// more orphans wait meanwhile: some hundreds with ten thousand files. While there are
+// no zombies it does nothing.
+//
 // Inherited children (see [Reaper]) are reaped as well once they have exited, unless
 // a Reaper or a [ChildProcess] has them. Where their start times can't be read, as
 // without /proc, they need the last of the proofs, too. No process is ever signalled.
