@@ -176,6 +176,3 @@ const selfExe = "the running image" // has no path
 
 // openPathOnly fails: no version is rolled back, see [handover.CanRollBack].
 func openPathOnly(string) (*sys.FD, error) { return nil, errors.ErrUnsupported }
-
-// asLeader calls f: what belongs to one thread is left as it is.
-func asLeader(f func() error) error { return f() }

@@ -300,7 +300,7 @@ var execMu sync.Mutex
 // [handover.Execute]. h is nil if nothing is handed over.
 //
 // What needs care beside what [handover.Execute] does: what belongs to the calling thread,
-// see asLeader; the signals that the program has subscribed to, see signalSet.handOver; the
+// see [handover.AsLeader]; the signals that the program has subscribed to, see signalSet.handOver; the
 // inotify descriptors, which cross on purpose, see eventSet; and a fork in another
 // goroutine, which must not inherit them.
 func (p *process) execve(target handover.Target, args, env []string, h *handover.State, lastLook func() error) error {
@@ -309,7 +309,7 @@ func (p *process) execve(target handover.Target, args, env []string, h *handover
 	}
 	execMu.Lock()
 	defer execMu.Unlock()
-	return asLeader(func() error { return p.execveOnThread(target, args, env, h, lastLook) })
+	return handover.AsLeader(func() error { return p.execveOnThread(target, args, env, h, lastLook) })
 }
 
 func (p *process) execveOnThread(target handover.Target, args, env []string, h *handover.State, lastLook func() error) error {

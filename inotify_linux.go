@@ -16,6 +16,7 @@ import (
 	"errors"
 	"os"
 	"slices"
+	"sync"
 	"syscall"
 	"time"
 	"unsafe"
@@ -23,6 +24,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/autorestart-go/autorestart/internal/candidate"
+	"github.com/autorestart-go/autorestart/internal/handover"
 	"github.com/autorestart-go/autorestart/internal/sys"
 	"github.com/autorestart-go/autorestart/internal/watch"
 )
@@ -321,7 +323,7 @@ func (n *inotify) read() (relevant bool, err error) {
 		event, name, rest, ok := cutEvent(b)
 		if !ok {
 			// A version that is being written beside the path has such events.
-			prestartThread()
+			prepareExecutor()
 			return false, nil
 		}
 		if n.concerns(event, name) {
@@ -330,6 +332,10 @@ func (n *inotify) read() (relevant bool, err error) {
 		b = rest
 	}
 }
+
+// prepareExecutor is not called before there is a sign of a new version: until then the process
+// has no use for one more thread.
+var prepareExecutor = sync.OnceFunc(func() { go handover.PrepareExecutor() })
 
 // concerns reports whether the event is a reason to look again. The events that were
 // read after it are then not needed: one reason is enough.

@@ -37,7 +37,15 @@ const (
 func statement(code uint16, k uint32) unix.SockFilter { return unix.SockFilter{Code: code, K: k} }
 
 // Deny installs a seccomp filter.
-func Deny(denials ...Denial) error {
+func Deny(denials ...Denial) error { return install(0, filterOf(denials)) }
+
+// DenyAll installs a seccomp filter for all threads of this process. The caller may unlock its
+// thread afterwards.
+func DenyAll(denials ...Denial) error {
+	return install(unix.SECCOMP_FILTER_FLAG_TSYNC, filterOf(denials))
+}
+
+func filterOf(denials []Denial) []unix.SockFilter {
 	low := uint32(0) // where the low half of an argument of 64 bits is
 	if one := uint16(1); *(*byte)(unsafe.Pointer(&one)) == 0 {
 		low = 4
@@ -57,7 +65,7 @@ func Deny(denials ...Denial) error {
 			unix.SockFilter{Code: equal, K: d.Value, Jf: 1},
 			statement(answer, unix.SECCOMP_RET_ERRNO|uint32(d.Errno)))
 	}
-	return install(append(program, statement(answer, unix.SECCOMP_RET_ALLOW)))
+	return append(program, statement(answer, unix.SECCOMP_RET_ALLOW))
 }
 
 // Allow installs a seccomp filter that answers all system calls but these in the given way, one of
@@ -69,17 +77,20 @@ func Allow(otherwise uint32, calls ...uint32) error {
 			unix.SockFilter{Code: equal, K: call, Jf: 1},
 			statement(answer, unix.SECCOMP_RET_ALLOW))
 	}
-	return install(append(program, statement(answer, otherwise)))
+	return install(0, append(program, statement(answer, otherwise)))
 }
 
-func install(program []unix.SockFilter) error {
+func install(flags uintptr, program []unix.SockFilter) error {
 	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
 		return fmt.Errorf("no_new_privs: %w", err)
 	}
 	filter := unix.SockFprog{Len: uint16(len(program)), Filter: &program[0]}
-	_, _, errno := unix.Syscall(unix.SYS_PRCTL, unix.PR_SET_SECCOMP, unix.SECCOMP_MODE_FILTER, uintptr(unsafe.Pointer(&filter)))
-	if errno != 0 {
+	thread, _, errno := unix.Syscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, flags, uintptr(unsafe.Pointer(&filter)))
+	switch {
+	case errno != 0:
 		return fmt.Errorf("seccomp: %w", errno)
+	case thread != 0:
+		return fmt.Errorf("seccomp: thread %d has another filter", thread)
 	}
 	return nil
 }

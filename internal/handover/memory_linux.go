@@ -9,7 +9,6 @@
 package handover
 
 import (
-	"runtime"
 	"syscall"
 	"unsafe"
 )
@@ -44,41 +43,13 @@ func memfdCreate(name string) (fd int, err error) {
 	return aboveStandard(fd, err)
 }
 
-// memfdCreateNumber returns the number of the system call, which package syscall does not
-// have for the older machines; 0 where it is not known.
-func memfdCreateNumber() uintptr {
-	switch runtime.GOARCH {
-	case "amd64":
-		return 319
-	case "arm64", "loong64", "riscv64":
-		return 279
-	case "386":
-		return 356
-	case "arm":
-		return 385
-	case "mips", "mipsle":
-		return 4354
-	case "mips64", "mips64le":
-		return 5314
-	case "ppc64", "ppc64le":
-		return 360
-	case "s390x":
-		return 350
-	}
-	return 0
-}
-
 func rawMemfdCreate(name string, flags uintptr) (fd int, err error) {
-	number := memfdCreateNumber()
-	if number == 0 {
-		return -1, syscall.ENOSYS
-	}
 	text, err := syscall.BytePtrFromString(name)
 	if err != nil {
 		return -1, err
 	}
 	return retryEINTR(func() (int, error) {
-		n, _, errno := syscall.Syscall(number, uintptr(unsafe.Pointer(text)), flags, 0)
+		n, _, errno := syscall.Syscall(numbers.memfdCreate, uintptr(unsafe.Pointer(text)), flags, 0)
 		if errno != 0 {
 			return -1, errno
 		}

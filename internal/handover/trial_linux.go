@@ -38,10 +38,12 @@ func OnRollback(f Executor) {
 }
 
 func executeBare(target Target, args, env []string, s *State) error {
-	syscall.ForkLock.RLock()
-	err := Execute(target, args, env, s)
-	syscall.ForkLock.RUnlock()
-	return err
+	return AsLeader(func() error {
+		syscall.ForkLock.RLock()
+		err := Execute(target, args, env, s)
+		syscall.ForkLock.RUnlock()
+		return err
+	})
 }
 
 // rollbackPause is the time between the first attempts to roll back a version that is not

@@ -107,6 +107,7 @@ func TestRestartTakesNothingFromGoroutineOnMainThread(t *testing.T) {
 		t.Run(what, func(t *testing.T) {
 			d := program.New(t)
 			d.Start()
+			d.WaitForWatch()
 			before := mainThread(t, d)
 			if answer := d.Ask("change-main "+what, "done"); answer != "<nil>" {
 				t.Skip(answer)

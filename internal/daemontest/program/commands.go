@@ -110,10 +110,11 @@ var answers = map[string]func(argument string) string{
 		return strings.Join(steps, " ")
 	},
 	// restart-without-memfd restarts as on a kernel without memfd_create, or in a
-	// container that may not call it: for this thread alone, and what it executes.
+	// container that may not call it.
 	"restart-without-memfd": func(string) string {
-		runtime.LockOSThread()
-		err := forcefallback.Deny(memfd)
+		runtime.LockOSThread() // no_new_privs is its own until the filter is there
+		err := forcefallback.DenyAll(memfd)
+		runtime.UnlockOSThread()
 		if err == nil {
 			err = new(autorestart.Restarter).Restart(context.Background())
 		}

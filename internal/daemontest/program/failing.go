@@ -36,9 +36,10 @@ var failing = map[string]func(argument string) string{
 	// restart-full ENV restarts with a table of descriptors that fills right before the exec,
 	// and without memfd_create(2) if ENV says so.
 	"restart-full": func(env string) string {
-		runtime.LockOSThread()
+		runtime.LockOSThread() // no_new_privs is its own until the filter is there
+		defer runtime.UnlockOSThread()
 		if env == "without-memfd" {
-			if err := forcefallback.Deny(memfd); err != nil {
+			if err := forcefallback.DenyAll(memfd); err != nil {
 				return err.Error()
 			}
 		}

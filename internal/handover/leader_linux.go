@@ -1,0 +1,121 @@
+//go:build !autorestart_portable
+
+// The thread that executes.
+//
+// Linux keeps for each thread much of what programs take for the process's own, and an exec
+// takes it from the calling thread. The scheduler of Go runs any goroutine on any thread, and a
+// goroutine may have changed its thread before: by setns(2), unshare(2), capset(2) or prctl(2),
+// between [runtime.LockOSThread] and UnlockOSThread. So an exec has a thread of its own, and the
+// next image, or the previous one in a rollback, gets what the main thread has:
+//
+//	of the main thread               as it was or is                     if another thread differs
+//	namespaces                       when the program began to watch,    it does not execute, unless it
+//	                                 see RememberLeader                  can enter them by setns(2)
+//	user, groups, capabilities,      at that time, or when the thread    it does not execute
+//	no_new_privs, seccomp filters,   is found
+//	umask
+//	working directory, root          when the thread is found            it executes if no other can
+//	scheduling, CPUs, I/O priority   at the exec                         they are set
+//	timer slack,                     before main                         they are set
+//	parent-death signal
+//
+// The namespaces are not those of the exec: a goroutine that has changed its thread may be on the
+// main thread as on any other, and keeps it for good if it ends without UnlockOSThread. A program
+// whose main thread is in other namespaces on purpose enters them before it watches.
+//
+// The rest is that of a thread which few programs change, and which no other thread can ask for:
+// keyrings, Landlock domains, personality, NUMA policy, speculation control, security labels,
+// cgroups of single threads.
+//
+//	call                since    without it
+//	/proc/thread-self   3.17     namespaces and rights are those of any thread
+//	kcmp(2)             3.5      working directory and root are those of any thread
+//	setns(2)            3.0      no thread enters namespaces
+
+package handover
+
+import (
+	"runtime"
+	"sync"
+)
+
+// maxThreads is how many threads are tried. The runtime takes those that are idle first, and
+// then starts new ones from a thread that no goroutine has run on.
+const maxThreads = 32
+
+// executor is a thread that is like the main one. It is kept: as no other goroutine runs on it,
+// it stays so.
+var executor struct {
+	mu      sync.Mutex        // held during a call
+	calls   chan func() error // nil without a thread
+	results chan error        // of the calls
+}
+
+// AsLeader calls f on a thread from which an exec takes what it should. An error that wraps
+// [ErrNoThread] says that there is none at the moment; then f is not called.
+func AsLeader(f func() error) error {
+	executor.mu.Lock()
+	defer executor.mu.Unlock()
+	if different := findExecutor(); different != nil {
+		return different
+	}
+	executor.calls <- f
+	return <-executor.results
+}
+
+// PrepareExecutor finds the thread for an exec beforehand. That takes a fraction of a
+// millisecond. If there is none, the exec looks again.
+func PrepareExecutor() {
+	executor.mu.Lock()
+	findExecutor()
+	executor.mu.Unlock()
+}
+
+func findExecutor() *threadDifference {
+	if executor.calls != nil {
+		return nil
+	}
+	remember(false)
+	return tryThread(maxThreads - 1)
+}
+
+// tryThread makes another thread the executor, or one more after it. It returns in what the last
+// one differs from the main thread if none may execute.
+func tryThread(more int) *threadDifference {
+	result := make(chan *threadDifference)
+	go func() {
+		runtime.LockOSThread()
+		different, changed := becomeLike()
+		switch {
+		case different == nil, more == 0 && different.tolerable:
+			executor.calls, executor.results = make(chan func() error), make(chan error)
+			result <- nil
+			serve(changed)
+			return
+		case more == 0:
+			result <- different
+		default:
+			result <- tryThread(more - 1) // this thread is taken meanwhile
+		}
+		if !changed { // or it ends here: not all changes can be undone
+			runtime.UnlockOSThread()
+		}
+	}()
+	return <-result
+}
+
+// serve makes the calls, and returns when one has failed on a thread that was changed.
+func serve(changed bool) {
+	calls, results := executor.calls, executor.results
+	for f := range calls {
+		changed = adoptAttributes() || changed
+		err := f()
+		if changed {
+			executor.calls = nil
+		}
+		results <- err
+		if changed {
+			return
+		}
+	}
+}
