@@ -171,6 +171,9 @@ func (p *process) prepare(r *Restarter, c *candidate.Candidate) (*prepared, erro
 // anything, and the exec opens the files for what is handed over by itself.
 func (x *prepared) open(readyTimeout time.Duration, drains bool) (err error) {
 	if drains {
+		if err = handover.AsLeader(func() error { return nil }); err != nil {
+			return err
+		}
 		if x.reserve, err = handover.NewReserve(); err != nil {
 			return os.NewSyscallError("memfd_create", err)
 		}

@@ -56,13 +56,13 @@ func remember(again bool) {
 		return
 	}
 	leader.known = true
+	if readLink(thisThread+"ns/mnt") == "" || readLink(mainThread+"ns/mnt") == "" {
+		return // there is no /proc, or it is too old to tell, or the main thread has ended
+	}
 	for i, name := range namespaces {
 		leader.namespaces[i] = readLink(mainThread + "ns/" + name)
 	}
-	leader.rights = ""
-	if leader.namespaces[mounts] != "" { // or there is no /proc, or no main thread any more
-		leader.rights = readRights(mainThread)
-	}
+	leader.rights = readRights(mainThread)
 }
 
 func onMainThread() bool { return syscall.Gettid() == syscall.Getpid() }
@@ -110,9 +110,22 @@ func differentRights() *threadDifference {
 		return nil
 	}
 	if now := readRights(mainThread); now != "" && now != own {
-		return &threadDifference{what: "it has " + own + ", and not " + now}
+		same := 0
+		for same < min(len(own), len(now))-1 && own[same] == now[same] {
+			same++
+		}
+		return &threadDifference{what: "it has " + lineAt(own, same) + ", and not " + lineAt(now, same)}
 	}
 	return nil
+}
+
+// lineAt returns the line of a text that the byte at i is in.
+func lineAt(text string, i int) string {
+	for i > 0 && text[i-1] != '\n' {
+		i--
+	}
+	line, _, _ := cut(text[i:], '\n')
+	return line
 }
 
 // sharesDirectory reports whether this thread shares working directory, root and umask with
@@ -178,7 +191,7 @@ func readLink(path string) string {
 // thread.
 var rightsKeys = [...]string{"Umask", "Uid", "Gid", "Groups", "Cap", "NoNewPrivs", "Seccomp"}
 
-// readRights returns these lines as one; "" if they can't be read.
+// readRights returns these lines; "" if they can't be read.
 func readRights(thread string) string {
 	fd := open(thread + "status")
 	if fd < 0 {
@@ -193,7 +206,7 @@ func readRights(thread string) string {
 		line, rest, _ = cut(rest, '\n')
 		for _, key := range rightsKeys {
 			if len(line) > len(key) && line[:len(key)] == key {
-				rights = append(append(rights, line...), ' ')
+				rights = append(append(rights, line...), '\n')
 			}
 		}
 	}
