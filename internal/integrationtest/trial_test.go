@@ -121,7 +121,7 @@ func TestDrainerStuckInRestartIsNotWaitedFor(t *testing.T) {
 	d.WantLogged("a Drainer does not return")
 }
 
-// The initialisation of another package never ends.
+// The initialisation of another package never ends, and overwrites the arguments.
 func TestHangBeforeMain(t *testing.T) {
 	program.NeedRollback(t)
 	root := testprocess.ModuleRoot(t)
@@ -132,13 +132,15 @@ func TestHangBeforeMain(t *testing.T) {
 		// It comes early in the alphabet, and imports what almost every package does.
 		"early/early.go": `package early
 
-import ("fmt"; "os"; "time")
+import ("fmt"; "os"; "time"; "unsafe")
 
 var Hang string
 
 func init() {
 	if Hang != "" {
 		fmt.Println("hangs", os.Getpid())
+		title := unsafe.Slice(unsafe.StringData(os.Args[1]), len(os.Args[1]))
+		clear(title)
 		for { time.Sleep(time.Hour) }
 	}
 }
@@ -157,7 +159,7 @@ import (
 
 func main() {
 	if early.Hang == "" {
-		fmt.Println("runs", os.Getpid(), autorestart.RolledBack())
+		fmt.Println("runs", os.Getpid(), os.Args[1:], autorestart.RolledBack())
 	}
 	r := autorestart.Restarter{ReadyTimeout: 200*time.Millisecond}
 	r.Run(context.Background())
@@ -166,7 +168,7 @@ func main() {
 	}
 	good := testprocess.BuildModule(t, files)
 	bad := testprocess.BuildModule(t, files, "-ldflags=-X example.com/hangs/early.Hang=yes")
-	cmd := exec.Command(good)
+	cmd := exec.Command(good, "argument", "")
 	stdout, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -189,10 +191,10 @@ func main() {
 		}
 	}
 	pid := strconv.Itoa(cmd.Process.Pid)
-	want("runs " + pid + " <nil>")
+	want("runs " + pid + " [argument ] <nil>")
 	if err := os.Rename(bad, good); err != nil {
 		t.Fatal(err)
 	}
 	want("hangs " + pid)
-	want("runs " + pid + " " + program.RolledBackPrefix + "it was not ready within 200 ms")
+	want("runs " + pid + " [argument ] " + program.RolledBackPrefix + "it was not ready within 200 ms")
 }
