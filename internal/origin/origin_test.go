@@ -1,4 +1,4 @@
-package origin
+package origin_test
 
 import (
 	"os"
@@ -6,6 +6,8 @@ import (
 	"slices"
 	"testing"
 	"unsafe"
+
+	"github.com/autorestart-go/autorestart/internal/origin"
 )
 
 // TestArgsAreCopies: the bytes of os.Args are not safe.
@@ -13,11 +15,11 @@ func TestArgsAreCopies(t *testing.T) {
 	if runtime.GOOS == "windows" {
 		t.Skip("package os makes the arguments itself")
 	}
-	if !slices.Equal(Args, os.Args) {
-		t.Fatalf("%q, want %q", Args, os.Args)
+	if !slices.Equal(origin.Args, os.Args) {
+		t.Fatalf("%q, want %q", origin.Args, os.Args)
 	}
-	for i := range Args {
-		if unsafe.StringData(Args[i]) == unsafe.StringData(os.Args[i]) {
+	for i := range origin.Args {
+		if unsafe.StringData(origin.Args[i]) == unsafe.StringData(os.Args[i]) {
 			t.Errorf("argument %d is not a copy", i)
 		}
 	}
@@ -25,7 +27,7 @@ func TestArgsAreCopies(t *testing.T) {
 
 func TestDeepCopy(t *testing.T) {
 	for _, want := range [][]string{nil, {""}, {"", "a", "", "\xff\xfe=\x01", "b c", ""}} {
-		if got := deepCopy(slices.Clone(want)); !slices.Equal(got, want) {
+		if got := origin.DeepCopy(slices.Clone(want)); !slices.Equal(got, want) {
 			t.Errorf("%q, want %q", got, want)
 		}
 	}
