@@ -103,7 +103,7 @@ func launchPath(inherited *handover.State) string {
 	started := execFn()
 	byDescriptor := strings.HasPrefix(started, "/dev/fd/") || strings.HasPrefix(started, "/proc/")
 	if started != "" && !byDescriptor && !handover.Secure {
-		if path := absolute(started); path != "" {
+		if path := absoluteLogical(started); path != "" {
 			return path
 		}
 	}

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -181,6 +182,39 @@ func TestAbsolute(t *testing.T) {
 	t.Chdir("/")
 	if got := absolute("app"); got != "/app" {
 		t.Errorf("in the root directory: got %q", got)
+	}
+}
+
+// TestAbsoluteLogical: $PWD counts if it is an absolute path of the working directory.
+func TestAbsoluteLogical(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("nothing sets PWD there")
+	}
+	dir, err := filepath.EvalSymlinks(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	release, current := filepath.Join(dir, "1"), filepath.Join(dir, "current")
+	if err := errors.Join(os.Mkdir(release, 0o755), os.Symlink("1", current)); err != nil {
+		t.Fatal(err)
+	}
+	t.Chdir(release)
+	for pwd, want := range map[string]string{
+		current:            current + "/app",
+		release:            release + "/app",
+		dir:                release + "/app", // another directory
+		"../current":       release + "/app",
+		dir + "/missing":   release + "/app",
+		"":                 release + "/app",
+		current + "/../1/": current + "/../1/app",
+	} {
+		t.Setenv("PWD", pwd)
+		if got := absoluteLogical("./app"); got != want {
+			t.Errorf("PWD=%s: got %q, want %q", pwd, got, want)
+		}
+		if got := absolute("./app"); got != release+"/app" {
+			t.Errorf("PWD=%s: the working directory is that of %q, want %q", pwd, got, release+"/app")
+		}
 	}
 }
 

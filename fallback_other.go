@@ -143,12 +143,15 @@ func launchPath(inherited *handover.State) string {
 // path, or "".
 func searchPath(name string) string {
 	if strings.ContainsRune(name, '/') || strings.ContainsRune(name, os.PathSeparator) {
-		return absolute(name)
+		return absoluteLogical(name)
 	}
 	for _, dir := range filepath.SplitList(os.Getenv("PATH")) {
-		file := filepath.Join(dir, name)
+		file := name // in the working directory
+		if dir != "" {
+			file = dir + string(os.PathSeparator) + name // not cleaned, as in absolute
+		}
 		if info, err := os.Stat(file); err == nil && !info.IsDir() && info.Mode()&0o111 != 0 {
-			return absolute(file)
+			return absoluteLogical(file)
 		}
 	}
 	return ""

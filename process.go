@@ -218,11 +218,19 @@ func (p *process) executablePath(path string) (string, error) {
 
 // absolute makes path absolute without cleaning it: in "link/../app" the dots belong
 // to what the link leads to. It returns "" without a working directory.
-func absolute(path string) string {
+func absolute(path string) string { return absoluteIn(syscall.Getwd, path) }
+
+// absoluteLogical is absolute for the path that the program was started by. After "cd current"
+// the shell says in $PWD by which symbolic links it has come; os.Getwd believes it as long as
+// that is the working directory. Later the link may lead elsewhere, so only the first image
+// asks, and hands the path over.
+func absoluteLogical(path string) string { return absoluteIn(os.Getwd, path) }
+
+func absoluteIn(getwd func() (string, error), path string) string {
 	if path == "" || os.IsPathSeparator(path[0]) || filepath.IsAbs(path) {
 		return path
 	}
-	dir, err := syscall.Getwd()
+	dir, err := getwd()
 	if err != nil {
 		return ""
 	}

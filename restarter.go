@@ -23,7 +23,9 @@ import (
 type Restarter struct {
 	// Path is the executable to watch and to execute. If empty, it is the path
 	// that this program was started by, with its symbolic links: flipping one
-	// deploys. If relative, it starts from the working directory of the call.
+	// deploys. If that path is relative, these are also the links of PWD, where that is the
+	// directory that the program was started in. A relative Path starts from the working
+	// directory of the call, free of links.
 	//
 	// A program that may have more rights than its starter (AT_SECURE in getauxval(3))
 	// does not believe the starter: if Path is empty, it is the file that /proc/self/exe

@@ -24,8 +24,8 @@ import (
 type Watcher struct {
 	// Path is the executable to watch. Symbolic links in it are followed anew
 	// whenever one changes. If empty, it is the path that this program was
-	// started by; if relative, it starts from the working directory of the first
-	// call of Next. It is restricted as in [Restarter] where the starter may have fewer
+	// started by, as in [Restarter]; if relative, it starts from the working directory of
+	// the first call of Next. It is restricted as in [Restarter] where the starter may have fewer
 	// rights.
 	Path string
 
