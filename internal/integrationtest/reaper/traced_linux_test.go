@@ -171,7 +171,7 @@ var _ = registerScenario("tracing beside orphans", needSubreaper, func() {
 	pid, err := unix.Wait4(target, &status, unix.WALL|unix.WNOHANG, nil)
 	check(pid == target && status.Stopped(), "the stop was taken away:", pid, err, status)
 	check(syscall.Kill(target, syscall.SIGKILL) == nil, "kill")
-	eventually("the target exits", func() bool { return stateOf(target) == "Z" })
+	eventually("the target exits, with all its threads", func() bool { return isZombie(target) })
 	anOrphanIsReaped()
 	pid, err = unix.Wait4(target, &status, unix.WALL|unix.WNOHANG, nil)
 	check(pid == target && status.Signaled(), "the exit was taken away:", pid, err, status)
@@ -184,6 +184,5 @@ var _ = registerScenario("tracing beside orphans", needSubreaper, func() {
 
 func TestTracingBesideOrphans(t *testing.T) {
 	skipIfNotPtracing(t)
-
 	runScenarioWithAndWithoutPidfds(t, "tracing beside orphans")
 }
