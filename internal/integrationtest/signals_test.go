@@ -138,6 +138,7 @@ func TestNotifyOfAllSignals(t *testing.T) {
 		{syscall.SIGHUP, true}, {syscall.SIGTSTP, true}, {syscall.SIGUSR1, true},
 		{syscall.SIGTERM, false}, {syscall.SIGINT, false}, {syscall.SIGQUIT, false}, {syscall.SIGABRT, false},
 		{syscall.SIGCHLD, false}, {32, false}, {33, false}, {34, false},
+		{syscall.SIGSEGV, false}, {syscall.SIGBUS, false}, {syscall.SIGFPE, false}, {syscall.SIGILL, false},
 	} {
 		if ignored := w.ignored>>(test.sig-1)&1 == 1; ignored != test.ignored {
 			t.Errorf("signal %d (%v): ignored is %t, want %t", test.sig, test.sig, ignored, test.ignored)
