@@ -20,7 +20,8 @@
 //	started, as SIGHUP by nohup(1)
 //	SIGTERM, SIGINT, SIGQUIT,          untouched: they end the    is ended by them, too
 //	SIGABRT, SIGTRAP, SIGSYS           process
-//	SIGSEGV, SIGBUS, SIGFPE, SIGILL    untouched                  the same
+//	SIGSEGV, SIGBUS, SIGFPE, SIGILL    untouched: a fault in      the same
+//	                                   another goroutine panics
 //	32, 33, 34                         untouched: a C library     the same
 //	                                   waits for their handlers
 //	SIGCHLD                            untouched: exits would     finds it pending
@@ -78,8 +79,12 @@ var launchMask = func() (mask signalMask) {
 // ignoresInExec reports whether a signal is ignored in an exec with s, or without if that is
 // nil.
 func (s *State) ignoresInExec(sig int) bool {
+	switch syscall.Signal(sig) {
+	case syscall.SIGCHLD, syscall.SIGSEGV, syscall.SIGBUS, syscall.SIGFPE, syscall.SIGILL:
+		return false
+	}
 	switch {
-	case sig == int(syscall.SIGCHLD), sig >= firstOfLibrary && sig < firstRealtime:
+	case sig >= firstOfLibrary && sig < firstRealtime:
 		return false
 	case contains(ignoredAtStart, sig):
 		return true
