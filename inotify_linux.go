@@ -30,8 +30,8 @@ import (
 )
 
 const (
-	// stepEvents can put another entry under a name on the way.
-	stepEvents = unix.IN_CREATE | unix.IN_MOVED_TO
+	// stepEvents put another entry under a name on the way, or leave none.
+	stepEvents = unix.IN_CREATE | unix.IN_MOVED_TO | unix.IN_DELETE | unix.IN_MOVED_FROM
 
 	// fileEvents can turn the entry under the last name into a version that is ready:
 	// its writer closes it, its mode or its capabilities are set.
