@@ -38,14 +38,16 @@ func (l *RejectionLog) Rejected(reason any) {
 	l.log("new version rejected", reason)
 }
 
-// NotReady logs a reason that may pass, if it has not passed for a while.
-func (l *RejectionLog) NotReady(reason any) {
+// NotReady logs a reason that may pass, if it has not passed for a while. It reports whether
+// the reason has been logged, by this call or before.
+func (l *RejectionLog) NotReady(reason any) (logged bool) {
 	if l.since.IsZero() {
 		l.since, l.delay = time.Now(), notReadyDelay
 	}
 	if time.Since(l.since) >= l.delay && l.log("new version not ready yet", reason) {
 		l.delay *= 2
 	}
+	return reasonText(reason) == l.logged
 }
 
 func (l *RejectionLog) log(msg string, reason any) (logged bool) {

@@ -12,6 +12,9 @@ type Mode struct {
 	Reason error         // why events alone are not enough; nil if they are
 }
 
+// eventsOnly reports whether there is an event for every change.
+func (m Mode) eventsOnly() bool { return m.Events && m.Poll == 0 }
+
 func (m Mode) String() string {
 	var s string
 	switch {

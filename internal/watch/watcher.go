@@ -6,6 +6,7 @@ package watch
 import (
 	"context"
 	"errors"
+	"io/fs"
 	"time"
 
 	"github.com/autorestart-go/autorestart/internal/candidate"
@@ -200,8 +201,10 @@ func (w *Watcher) look() *candidate.Candidate {
 	}
 	w.outside = candidate.ID{}
 	if err != nil {
-		w.log.NotReady(candidate.Unreadable(w.Path, err))
-		w.lookAgain = true // a file that appears is an event, unless it is mounted without /proc
+		logged := w.log.NotReady(candidate.Unreadable(w.Path, err))
+		// A file that appears is an event. Until there is a line, only looks tell that it
+		// stays away.
+		w.lookAgain = !logged || !errors.Is(err, fs.ErrNotExist) || !w.mode.get().eventsOnly()
 		return nil
 	}
 	c, rejection := candidate.Open(w.Rules.System, w.Path)
