@@ -69,6 +69,9 @@ var _ = registerScenario("orphans at a rate", func() {
 	}
 	needSubreaper()
 }, func() {
+	if !startedByPidfd() {
+		skip("without pidfds, orphans of our session are left")
+	}
 	const perSecond, during = 2000, 3 * time.Second
 	end := startOrphans(&autorestart.Orphans{Subreaper: true})
 	eventually("subreaper", getsOrphans)
