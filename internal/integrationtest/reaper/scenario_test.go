@@ -146,7 +146,7 @@ func scenarioCommand(t testing.TB, name, fallback string) *exec.Cmd {
 	if err != nil {
 		t.Fatal(err)
 	}
-	limit := time.Minute
+	limit := testprocess.Stretch(time.Minute)
 	if os.Getenv(fullEnv) != "" {
 		limit = 20 * time.Minute
 	}
@@ -179,7 +179,8 @@ func check(ok bool, args ...any) {
 
 // eventually waits for a condition.
 func eventually(what string, ok func() bool) {
-	for deadline := time.Now().Add(10 * time.Second); !ok(); time.Sleep(time.Millisecond) {
+	limit := testprocess.Stretch(10 * time.Second)
+	for deadline := time.Now().Add(limit); !ok(); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			_, file, line, _ := runtime.Caller(1)
 			fail(filepath.Base(file)+":"+strconv.Itoa(line)+": never happened:", what)
