@@ -131,14 +131,14 @@ func startMany(n int, path string, args ...string) []int {
 	return pids
 }
 
-// startSleepers starts children that end after a minute, or when they are killed.
+// startSleepers starts children that end after five minutes, or when they are killed.
 func startSleepers() []int {
-	if program, ok := quickProgram("\xbf\x3c\x00\x00\x00\xb8\x25\x00\x00\x00\x0f\x05" + // alarm(60)
+	if program, ok := quickProgram("\xbf\x2c\x01\x00\x00\xb8\x25\x00\x00\x00\x0f\x05" + // alarm(300)
 		"\xb8\x22\x00\x00\x00\x0f\x05\xeb\xf7"); ok { // for { pause() }
 		defer os.Remove(program)
 		return startMany(count(), program)
 	}
-	return startMany(count(), "/bin/sleep", "60")
+	return startMany(count(), "/bin/sleep", "300")
 }
 
 // startZombies starts children that exit at once, and waits until they have. They

@@ -68,7 +68,7 @@ func reusedBesideOrphans(noProc bool) func() {
 			check(gone(pid) || !startedByPidfd(), "left", pid)
 		}
 		err = own.Wait()
-		check(own.ProcessState != nil && own.ProcessState.ExitCode() == 3, "stolen:", err, log.exits)
+		check(own.ProcessState != nil && own.ProcessState.ExitCode() == 3, "stolen:", err, log.copy())
 		end()
 		if !noProc {
 			var lost exitLog
