@@ -18,6 +18,7 @@
 package autorestart
 
 import (
+	"cmp"
 	"errors"
 	"os"
 	"os/signal"
@@ -265,7 +266,7 @@ type poller struct {
 	conn   syscall.RawConn
 	exited chan []int
 	stop   chan struct{}
-	ended  chan struct{}
+	err    error // why exited was closed
 }
 
 // NewPoller wraps epoll_create1(2).
@@ -283,7 +284,6 @@ func (*childTable) NewPoller() (reap.Poller, error) {
 		file:   fd.File("epoll"),
 		exited: make(chan []int),
 		stop:   make(chan struct{}),
-		ended:  make(chan struct{}),
 	}
 	if p.conn, err = p.file.SyscallConn(); err != nil {
 		p.file.Close()
@@ -309,9 +309,11 @@ func (p *poller) Add(pidfd reap.Pidfd, pid int) (err error) {
 
 func (p *poller) Exited() <-chan []int { return p.exited }
 
-// run passes on what epoll_wait(2) returns until the file is closed.
+func (p *poller) Err() error { return p.err }
+
+// run passes on what epoll_wait(2) returns until it fails or the file is closed.
 func (p *poller) run() {
-	defer close(p.ended)
+	defer close(p.exited)
 	var events [128]unix.EpollEvent
 	for {
 		n := 0
@@ -320,7 +322,7 @@ func (p *poller) run() {
 			n, wait = sys.IgnoringEINTR(func() (int, error) { return unix.EpollWait(int(fd), events[:], 0) })
 			return n != 0 || wait != nil
 		})
-		if err != nil || wait != nil {
+		if p.err = cmp.Or(err, os.NewSyscallError("epoll_wait", wait)); p.err != nil {
 			return
 		}
 		pids := make([]int, n)
@@ -339,7 +341,8 @@ func (p *poller) run() {
 func (p *poller) Close() {
 	close(p.stop)
 	p.file.Close()
-	<-p.ended
+	for range p.exited {
+	}
 }
 
 // Subreaper wraps PR_GET_CHILD_SUBREAPER of prctl(2).

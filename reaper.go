@@ -186,6 +186,11 @@ func (r *childReports) Listed(living, withoutPidfd int, listedBy string) {
 	r.logger.Info("inherited children", "living", living, "without_pidfd", withoutPidfd, "listed_by", listedBy)
 }
 
+// NotAnnounced implements [reap.Observer].
+func (r *childReports) NotAnnounced(err error) {
+	r.logger.Warn("no exits are announced any more: looking at each child after SIGCHLD", "reason", err)
+}
+
 // Signalled implements [reap.Observer].
 func (r *childReports) Signalled(pid int, sig syscall.Signal, err error) {
 	if err != nil {

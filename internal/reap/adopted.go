@@ -81,15 +81,20 @@ func (a *Adopted) Wait(ctx context.Context) (Exit, error) {
 		return e, err
 	}
 
-	exits, someExit, stop := a.watch()
-	defer stop()
+	exits, someExit, stop := a.watch(true)
+	defer func() { stop() }()
 	var retry <-chan time.Time
 	for {
 		if e, err, done := a.look(); done {
 			return e, err
 		}
 		select {
-		case <-exits:
+		case _, ok := <-exits:
+			if !ok { // nothing is announced any more
+				stop()
+				exits, someExit, stop = a.watch(false)
+				continue
+			}
 			retry = time.After(stuckPause) // unless it is gone, a tracer holds it
 		case <-retry:
 			retry = time.After(stuckPause)
@@ -101,16 +106,16 @@ func (a *Adopted) Wait(ctx context.Context) (Exit, error) {
 	}
 }
 
-// watch has the child's exit announced by its pidfd or, if it has none, the exit of
-// any child.
-func (a *Adopted) watch() (exits <-chan []int, someExit <-chan os.Signal, stop func()) {
+// watch has the child's exit announced by its pidfd or, if it has none or that is not asked
+// for, the exit of any child.
+func (a *Adopted) watch(byPidfd bool) (exits <-chan []int, someExit <-chan os.Signal, stop func()) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.child == nil {
 		return nil, nil, func() {}
 	}
 	x := newExits(a.child.from.table)
-	if a.child.pidfd != nil && x.watch(a.child) {
+	if byPidfd && a.child.pidfd != nil && x.watch(a.child) {
 		return x.announced, nil, x.close
 	}
 	x.close()

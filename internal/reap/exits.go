@@ -76,5 +76,6 @@ func (x *exits) start() bool {
 func (x *exits) close() {
 	if x.poller != nil {
 		x.poller.Close()
+		x.poller, x.announced = nil, nil
 	}
 }

@@ -351,7 +351,16 @@ func (p *fakePoller) announce(pid int) {
 	}()
 }
 
+// fail ends the announcements as an error of the system does.
+func (p *fakePoller) fail() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.pids = nil
+	close(p.exited)
+}
+
 func (p *fakePoller) Exited() <-chan []int { return p.exited }
+func (p *fakePoller) Err() error           { return syscall.ENOMEM }
 func (p *fakePoller) Close()               { close(p.closed) }
 
 func (f *fakeTable) OwnNumbers() bool { return f.noProc == nil }
@@ -462,9 +471,12 @@ type reports struct {
 	exits     []Exit
 	undecided []int
 	noPidfds  bool
+
+	notAnnounced error
 }
 
 func (r *reports) Listed(int, int, string)              {}
+func (r *reports) NotAnnounced(err error)               { r.notAnnounced = err }
 func (r *reports) Signalled(int, syscall.Signal, error) {}
 func (r *reports) NoPidfds()                            { r.noPidfds = true }
 

@@ -90,9 +90,26 @@ func (r *run) watchLiving() {
 		r.observer.Listed(len(r.children), len(r.byPID), r.from.by)
 	}
 	if len(r.byPID) > 0 {
-		r.someExit, r.stopSomeExit = r.from.table.NotifyExits()
-		r.scan() // for exits before that
+		r.lookOneByOne()
 	}
+}
+
+// lookOneByOne arranges to look at the children in byPID after the exit of any.
+func (r *run) lookOneByOne() {
+	if r.someExit == nil {
+		r.someExit, r.stopSomeExit = r.from.table.NotifyExits()
+	}
+	r.scan() // for exits before that
+}
+
+// notAnnounced is called when the poller announces nothing any more.
+func (r *run) notAnnounced() {
+	if r.observer != nil {
+		r.observer.NotAnnounced(r.exits.poller.Err())
+	}
+	r.exits.close()
+	maps.Copy(r.byPID, r.children)
+	r.lookOneByOne()
 }
 
 // end releases everything that is held.
@@ -122,7 +139,10 @@ func (r *run) loop(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case pids := <-r.exits.announced:
+		case pids, ok := <-r.exits.announced:
+			if !ok {
+				r.notAnnounced()
+			}
 			for _, pid := range pids {
 				r.announced(pid)
 			}

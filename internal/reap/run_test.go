@@ -236,3 +236,38 @@ func TestAdoptedLost(t *testing.T) {
 		}
 	}, 201)
 }
+
+// Children are reaped and waited for also when their exits are not announced any more.
+func TestNotAnnounced(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFakeTable(201, 202, 203)
+		s := TakeSnapshot(f, true)
+		a, _ := s.Adopt(203)
+		waited := make(chan error)
+		go func() { _, err := a.Wait(t.Context()); waited <- err }()
+		var r reports
+		done := make(chan error)
+		go func() { done <- s.Reap(t.Context(), s.TakeAll(), nil, &r) }()
+		synctest.Wait()
+		for _, poller := range f.pollers {
+			poller.fail()
+		}
+		synctest.Wait()
+		if r.notAnnounced != syscall.ENOMEM {
+			t.Error("not reported:", r.notAnnounced)
+		}
+		for _, pid := range []int{201, 202, 203} {
+			f.exit(pid, 0)
+			time.Sleep(time.Second)
+		}
+		if err := <-done; err != nil || len(r.exits) != 2 {
+			t.Error(err, r.exits)
+		}
+		if err := <-waited; err != nil {
+			t.Error(err)
+		}
+		if len(f.held) > 0 || len(f.listeners) > 0 {
+			t.Errorf("left open: %v, %d listeners", f.held, len(f.listeners))
+		}
+	})
+}

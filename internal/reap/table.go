@@ -100,8 +100,11 @@ type Poller interface {
 
 	// Exited returns the channel that receives the PIDs of processes that have
 	// exited, once for each. A process that is traced may be announced before it
-	// can be waited for.
+	// can be waited for. The channel is closed when nothing is announced any more.
 	Exited() <-chan []int
+
+	// Err returns why the channel was closed.
+	Err() error
 
 	// Close ends the announcements.
 	Close()
@@ -247,6 +250,10 @@ type Exit struct {
 type Observer interface {
 	// Listed is called once for a run that has found living children.
 	Listed(living, withoutPidfd int, listedBy string)
+
+	// NotAnnounced is called when exits are not announced by pidfds any more. Each child is
+	// then looked at after the exit of any.
+	NotAnnounced(err error)
 
 	// Signalled is called after a signal was sent, or could not be.
 	Signalled(pid int, sig syscall.Signal, err error)
