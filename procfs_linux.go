@@ -21,6 +21,7 @@ import (
 	"io"
 	"os"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 	"unsafe"
@@ -76,8 +77,8 @@ func (*childTable) PIDs() ([]int, error) {
 // hidesProcesses reports whether a /proc/PID/mountinfo file has an option of proc(5) for /proc that
 // hides the processes of other users.
 func hidesProcesses(b []byte) bool {
-	for line := range bytes.Lines(b) {
-		if bytes.Contains(line, []byte(" /proc ")) && bytes.Contains(line, []byte("hidepid=")) {
+	for line := range strings.Lines(string(b)) {
+		if strings.Contains(line, " /proc ") && strings.Contains(line, "hidepid=") {
 			return true
 		}
 	}
