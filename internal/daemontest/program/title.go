@@ -38,7 +38,7 @@ func setTitle(text string, from, to int) string {
 		}
 	}
 	first := unsafe.StringData(os.Args[0])
-	if uintptr(unsafe.Pointer(first)) != start {
+	if unsafe.Pointer(first) != *(*unsafe.Pointer)(unsafe.Pointer(&start)) {
 		return "the arguments are elsewhere"
 	}
 	memory := unsafe.Slice(first, end-start)
