@@ -46,6 +46,21 @@ func TestDeployedUnderFUSE(t *testing.T) {
 	}
 }
 
+// A file that is touched may be another one with the same size. It is executed once at most.
+func TestTouchedUnderFUSE(t *testing.T) {
+	t.Parallel()
+	d := newFUSEDaemon(t)
+	d.Start()
+	d.WaitForWatch()
+	later(t, d.underneath)
+	if daemontest.HaveEvents { // the fallback compares sums
+		d.WantRestart(1)
+		d.WaitForWatch() // it has looked at the file
+	}
+	d.Rename(d.stage(2), d.underneath)
+	d.WantRestart(2)
+}
+
 // The code of the new version is another one at each address, and the kernel has one page cache
 // for both. None of it may come into the running image, nor the other way round.
 func TestOtherCodeUnderFUSE(t *testing.T) {

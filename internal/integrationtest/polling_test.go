@@ -77,6 +77,24 @@ func TestPollsWithoutEvents(t *testing.T) {
 	}
 }
 
+// The file of the running image is written in place, where no error keeps writers away, as by
+// another client of a network file system. Here that is the layer below an overlay.
+func TestRunningFileIsWritten(t *testing.T) {
+	t.Parallel()
+	d := program.New(t)
+	lower := filepath.Join(filepath.Dir(d.Path), "lower/app")
+	started := onOverlay(t, d)
+	d.Start()
+	started()
+	for version := 2; version <= 3; version++ {
+		d.WaitForWatch()
+		staged := d.Stage(version)
+		// Not cp: no image outlives the moment in which its file is empty.
+		testprocess.Run(t, "dd", "if="+staged, "of="+lower, "conv=notrunc", "bs=1M")
+		d.WantRestart(version)
+	}
+}
+
 // Without /proc the running image can't be looked at. A foreign file is rejected all
 // the same.
 func TestWithoutProc(t *testing.T) {
