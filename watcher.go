@@ -30,8 +30,9 @@ type Watcher struct {
 	Path string
 
 	// PollInterval is how often the path is looked at beside what events tell.
-	// If zero, that is once a second where events can't be had, and otherwise
-	// only after events.
+	// If zero, that is once a second where events can't be had or don't tell of every
+	// change, as on network file systems and without /proc, and otherwise only after
+	// events. A mount over the path is an event.
 	PollInterval time.Duration
 
 	// TrustAnyOwner lifts the rule that a process with more rights than its user (root,
