@@ -11,7 +11,6 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
-	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -187,9 +186,6 @@ func TestAbsolute(t *testing.T) {
 
 // TestAbsoluteLogical: $PWD counts if it is an absolute path of the working directory.
 func TestAbsoluteLogical(t *testing.T) {
-	if runtime.GOOS == "windows" {
-		t.Skip("nothing sets PWD there")
-	}
 	dir, err := filepath.EvalSymlinks(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
