@@ -46,6 +46,10 @@ type Restarter struct {
 	// process has CAP_LEASE, and the file system supports leases. Without a lease, a write
 	// may remain unnoticed if it does not change the time of the last change (ctime), which
 	// has a granularity of milliseconds. Replace files by rename.
+	//
+	// On a FUSE file system that shows the running image as what is at its path by now, as
+	// bindfs and sshfs do, Verify gets a copy in memory, which is executed. Then
+	// /proc/self/exe leads to no file, and [os.Executable] returns none.
 	Verify func(ctx context.Context, exe *os.File) error
 
 	// TrustAnyOwner is as in [Watcher].
