@@ -24,7 +24,6 @@ func TestDeployedUnderFUSE(t *testing.T) {
 	for _, way := range []struct{ name, script string }{
 		{"rename", `mv "$1" "$2"`},
 		{"rename with the same time", `touch -r "$2" "$1"; mv "$1" "$2"`},
-		{"cp", `cp "$1" "$2"`},
 		{"rsync", `rsync -a "$1" "$2"`},
 		{"rsync --inplace", `rsync -a --inplace "$1" "$2"`},
 	} {
@@ -43,6 +42,24 @@ func TestDeployedUnderFUSE(t *testing.T) {
 				d.WantRestart(version)
 			}
 		})
+	}
+}
+
+// An image that was executed from its file ends when cp empties that. Later ones run from memory.
+func TestCopiedUnderFUSE(t *testing.T) {
+	if !daemontest.HaveEvents {
+		t.Skip("only Linux executes images from memory")
+	}
+	t.Parallel()
+	d := newFUSEDaemon(t)
+	d.Start()
+	d.WaitForWatch()
+	d.Rename(d.stage(2), d.underneath)
+	d.WantRestart(2)
+	for version := 3; version <= 4; version++ {
+		d.WaitForWatch()
+		testprocess.Run(t, "cp", d.stage(version), d.underneath)
+		d.WantRestart(version)
 	}
 }
 
