@@ -46,9 +46,7 @@ func (s *fileSystem) executableDescriptor(c *candidate.Candidate) (fd int, ok bo
 // page cache, too. While execve reads the one, threads of the other fill it with their code,
 // and the new image would begin with a mixture of both.
 func (s *fileSystem) executableCopy(c *candidate.Candidate) (*os.File, error) {
-	id, err := statID(sys.Stat(selfExe))
-	name, _ := silentFileSystem(selfExe)
-	if err != nil || name != "fuse" || id.Dev != c.ID.Dev || id.Ino != c.ID.Ino || c.Kind.ELF == nil || s.interpreted.Load() {
+	if !s.needsCopy(c) {
 		return nil, nil
 	}
 	writable, err := memfd(filepath.Base(c.Path), unix.MFD_EXEC)
@@ -68,6 +66,20 @@ func (s *fileSystem) executableCopy(c *candidate.Candidate) (*os.File, error) {
 		return nil, err
 	}
 	return fd.File(c.Path), nil
+}
+
+// needsCopy reports whether c has to be executed from a copy. After one image, all further ones
+// on that file system have to be: there, no image is safe from what is written later.
+func (s *fileSystem) needsCopy(c *candidate.Candidate) bool {
+	switch {
+	case c.Kind.ELF == nil || s.interpreted.Load():
+		return false
+	case isCopy():
+		return c.ID.Dev == s.launchID.Dev
+	}
+	id, err := statID(sys.Stat(selfExe))
+	name, _ := silentFileSystem(selfExe)
+	return err == nil && name == "fuse" && id.Dev == c.ID.Dev && id.Ino == c.ID.Ino
 }
 
 // copyContent writes the content of c. It does without io.Copy, which makes a program 60 kB larger.
