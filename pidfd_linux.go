@@ -225,7 +225,7 @@ func usage(e *reap.Exit) *unix.Rusage {
 func waitid(kind, id int, info *unix.Siginfo, options int, usage *unix.Rusage) error {
 	options |= unix.WNOHANG | unix.WALL
 	for {
-		errno := rawWaitid(kind, id, info, options, usage)
+		errno := rawWaitid(kind, id, info, uint(options), usage)
 		switch {
 		case errno == 0:
 			return nil
@@ -237,7 +237,7 @@ func waitid(kind, id int, info *unix.Siginfo, options int, usage *unix.Rusage) e
 	}
 }
 
-func rawWaitid(kind, id int, info *unix.Siginfo, options int, usage *unix.Rusage) syscall.Errno {
+func rawWaitid(kind, id int, info *unix.Siginfo, options uint, usage *unix.Rusage) syscall.Errno {
 	_, _, errno := unix.RawSyscall6(unix.SYS_WAITID, uintptr(kind), uintptr(id), uintptr(unsafe.Pointer(info)),
 		uintptr(options), uintptr(unsafe.Pointer(usage)), 0)
 	return errno
