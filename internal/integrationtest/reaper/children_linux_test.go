@@ -54,6 +54,11 @@ func endChildren() {
 	}
 }
 
+// tell tells the parent a number. A child calls it once, before it is ready.
+func tell(n int) {
+	unix.Write(readyFD, []byte(strconv.Itoa(n)))
+}
+
 // isHeldByTracer reports whether the process has exited and is still there.
 func isHeldByTracer(pid int) bool { return stateOf(pid) == "Z" }
 

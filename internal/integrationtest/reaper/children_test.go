@@ -107,11 +107,6 @@ func startReady(kind string, args, env []string, sys *syscall.SysProcAttr) (pid,
 	return pid, told
 }
 
-// tell tells the parent a number. A child calls it once, before it is ready.
-func tell(n int) {
-	syscall.Write(readyFD, []byte(strconv.Itoa(n)))
-}
-
 // startOwn starts a child by os/exec.
 func startOwn(kind string) *exec.Cmd {
 	args, env := childCommand(kind)
