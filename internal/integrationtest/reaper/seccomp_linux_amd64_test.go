@@ -41,11 +41,12 @@ const seccompProfiles = "seccomp-profiles"
 
 func init() {
 	namedFallbacks[seccompProfiles] = func() error {
-		if err := forcefallback.Allow(unix.SECCOMP_RET_KILL_PROCESS, inProfiles...); err != nil {
+		// as Docker does, whose filter could not see the flags
+		err := forcefallback.Deny(forcefallback.Denial{Call: unix.SYS_CLONE3, Arg: -1, Errno: unix.ENOSYS})
+		if err != nil {
 			return err
 		}
-		// as Docker does, whose filter could not see the flags
-		return forcefallback.Deny(forcefallback.Denial{Call: unix.SYS_CLONE3, Arg: -1, Errno: unix.ENOSYS})
+		return forcefallback.Allow(unix.SECCOMP_RET_KILL_PROCESS, inProfiles...)
 	}
 }
 
