@@ -10,13 +10,15 @@
 //	memfd_create(2)  3.17     no restart by a file that has the page cache of the running image
 //
 // What execve keeps is told in its man page; what needs care beside it, at
-// process.execve.
+// process.execve. Under an emulator /proc/self/exe is not the running image, see isEmulated.
 
 package autorestart
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"unsafe"
@@ -24,19 +26,72 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/autorestart-go/autorestart/internal/candidate"
+	"github.com/autorestart-go/autorestart/internal/elfimage"
 	"github.com/autorestart-go/autorestart/internal/handover"
 	"github.com/autorestart-go/autorestart/internal/sys"
 )
 
-// selfExe leads to the running image, whatever has become of its path.
+// selfExe leads to the running image, whatever has become of its path, unless an emulator
+// runs it.
 const selfExe = "/proc/self/exe"
+
+// isEmulated reports whether an emulator of its machine runs this image, see binfmt_misc in
+// proc(5): then the kernel executes the emulator. The ID is that of the file that this image
+// is said to be executed from.
+//
+// An emulator, as qemu-user, shows the image to those who open or read the link
+// /proc/self/exe, or what has become of its path. By stat(2), and by the name for one thread,
+// they see the emulator itself.
+func isEmulated(told candidate.ID) bool {
+	exe, err := sys.Stat(selfExe)
+	if err != nil || exe.Dev == told.Dev && exe.Ino == told.Ino {
+		return false
+	}
+	f, err := os.Open(taskPath(unix.Gettid(), "exe"))
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	kind, err := elfimage.ReadKind(f, exe.Size)
+	own := elfimage.KindOf(runtime.GOARCH, strconv.IntSize)
+	return err == nil && !own.IsZero() && !kind.SameAs(own)
+}
+
+// emulatedImage returns a path that leads to the image, which an emulator runs: to a
+// descriptor of it, which stays open; "" if there is none. It takes over the descriptor by
+// which the image was executed, or 0.
+func emulatedImage(launchPath string, told candidate.ID, executed int) string {
+	fd := sys.NewFD(executed)
+	if executed == 0 {
+		var err error
+		if fd, err = openPathOnly(launchPath); err != nil {
+			return ""
+		}
+	}
+	path := handover.Target{FD: fd.Int()}.ExecPath()
+	if id, err := statID(sys.Stat(path)); err != nil || id.Mark() != told.Mark() {
+		fd.Close() // of another version
+		return ""
+	}
+	return path
+}
 
 // executableDescriptor returns the descriptor of c, by which it can be executed where there
 // is /proc. Not by execveat(2): only syscall.Exec keeps the runtime from starting threads,
 // and that takes a path. An interpreter would take the descriptor's path for that of the
 // program, also in its arguments.
 func (s *fileSystem) executableDescriptor(c *candidate.Candidate) (fd int, ok bool) {
-	return int(c.File.(*os.File).Fd()), !s.interpreted.Load()
+	return int(c.File.(*os.File).Fd()), !s.emulated
+}
+
+// openImage opens the running image in order to execute it later. The error wraps
+// [errors.ErrUnsupported] if that is not possible at all.
+func (s *fileSystem) openImage() (*sys.FD, error) {
+	fd, err := openPathOnly(s.image)
+	if err == unix.ENOENT { // without /proc, or without a descriptor
+		err = errors.ErrUnsupported
+	}
+	return fd, err
 }
 
 // executableCopy returns a copy of c in memory, which the caller closes, if c has to be executed
@@ -72,7 +127,7 @@ func (s *fileSystem) executableCopy(c *candidate.Candidate) (*os.File, error) {
 // on that file system have to be: there, no image is safe from what is written later.
 func (s *fileSystem) needsCopy(c *candidate.Candidate) bool {
 	switch {
-	case c.Kind.ELF == nil || s.interpreted.Load():
+	case c.Kind.ELF == nil || s.emulated:
 		return false
 	case isCopy():
 		return c.ID.Dev == s.launchID.Dev
@@ -179,7 +234,7 @@ func launchID(path string, inherited *handover.State) candidate.ID {
 	switch {
 	case err == nil && (executed == candidate.ID{} || executed.Mark() == id.Mark()):
 		return id
-	case err == nil && (*fileSystem)(nil).RunningIsBusy() && !isCopy():
+	case err == nil && selfIsBusy() && !isCopy():
 		return id
 	case executed != candidate.ID{}:
 		return executed

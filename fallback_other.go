@@ -40,15 +40,19 @@ type fileSystem struct {
 }
 
 // newFileSystem is called while the package is initialised. The kind of the image can
-// be told if the image is still at the path then.
-func newFileSystem(launchPath string, launchID candidate.ID) *fileSystem {
-	s := &fileSystem{launchID: launchID}
+// be told if the image is still at the path then. It takes over the descriptor by which the image
+// was executed: by one of Linux without the tag.
+func newFileSystem(launchPath string, inherited *handover.State) *fileSystem {
+	if executed := inherited.Number(handover.Executable); executed != 0 {
+		sys.NewFD(executed).Close()
+	}
+	s := &fileSystem{launchID: launchID(launchPath, inherited)}
 	c, rejection := candidate.Open(s, launchPath)
 	if rejection != nil {
 		return s
 	}
 	defer c.Close()
-	if c.ID == launchID {
+	if c.ID == s.launchID {
 		s.launchKind, _ = elfimage.ReadKind(c.File, c.ID.Size)
 	}
 	return s
@@ -176,6 +180,9 @@ func (*fileSystem) EndLease(candidate.File) {}
 func (*fileSystem) LeaseIsBreaking(candidate.File) bool { return false }
 
 const selfExe = "the running image" // has no path
+
+// openImage fails, as openPathOnly does.
+func (*fileSystem) openImage() (*sys.FD, error) { return nil, errors.ErrUnsupported }
 
 // openPathOnly fails: no version is rolled back, see [handover.CanRollBack].
 func openPathOnly(string) (*sys.FD, error) { return nil, errors.ErrUnsupported }

@@ -28,23 +28,33 @@ import (
 
 	"github.com/autorestart-go/autorestart/internal/candidate"
 	"github.com/autorestart-go/autorestart/internal/elfimage"
+	"github.com/autorestart-go/autorestart/internal/handover"
 	"github.com/autorestart-go/autorestart/internal/sys"
 )
 
 // fileSystem is the [candidate.System] of this process.
 type fileSystem struct {
 	launchID candidate.ID // of the running image when the process started
+	image    string       // a path that leads to the running image; "" if there is none
+	emulated bool         // see isEmulated
 	mapped   atomic.Bool  // every owner is known, and will be: an ID map is written once
-
-	// interpreted: an interpreter runs this image, see binfmt_misc in proc(5), as an emulator
-	// of its machine. An open of /proc/self/exe then returns this image, while stat(2) shows
-	// the interpreter.
-	interpreted atomic.Bool
 }
 
-// newFileSystem is called while the package is initialised. Linux needs no launch path.
-func newFileSystem(_ string, launchID candidate.ID) *fileSystem {
-	return &fileSystem{launchID: launchID}
+// newFileSystem is called while the package is initialised. It takes over the descriptor by
+// which this image was executed.
+func newFileSystem(launchPath string, inherited *handover.State) *fileSystem {
+	told := candidate.ParseID(inherited.Texts[handover.Image])
+	if told == (candidate.ID{}) {
+		told, _ = statID(sys.Stat(launchPath))
+	}
+	executed := inherited.Number(handover.Executable)
+	if isEmulated(told) {
+		return &fileSystem{launchID: told, image: emulatedImage(launchPath, told, executed), emulated: true}
+	}
+	if executed != 0 {
+		sys.NewFD(executed).Close()
+	}
+	return &fileSystem{launchID: launchID(launchPath, inherited), image: selfExe}
 }
 
 // OpenForWriting reports whether any process is known to have f open for writing. The
@@ -171,9 +181,9 @@ func (s *fileSystem) RunningEntry() (candidate.Entry, error) {
 	if id.Dev != s.launchID.Dev || id.Ino != s.launchID.Ino { // a copy in memory
 		return candidate.Entry{ID: s.launchID}, nil
 	}
-	e := candidate.Entry{ID: id, Mount: mountID(selfExe, 0, id.Dev)}
+	e := candidate.Entry{ID: id, Mount: mountID(s.image, 0, id.Dev)}
 	if !changed {
-		e.ACL, e.ACLErr = readACL(selfExe, id.Perm)
+		e.ACL, e.ACLErr = readACL(s.image, id.Perm)
 	}
 	return e, nil
 }
@@ -248,9 +258,10 @@ func deviceNumbers(dev uint64) string {
 // now. It needs no permission to read the image, unlike OpenRunning. It fails without /proc.
 //
 // A path-based FUSE file system, as bindfs and sshfs, shows what is at the path on its other
-// side. On a network file system other machines can write the file.
+// side. On a network file system other machines can write the file, and under an emulator each
+// process can.
 func (s *fileSystem) running() (id candidate.ID, changed bool, err error) {
-	id, err = statID(sys.Stat(selfExe))
+	id, err = statID(sys.Stat(s.image))
 	if err != nil || id.Mark() == s.launchID.Mark() || s.RunningIsBusy() {
 		return id, false, err
 	}
@@ -269,18 +280,15 @@ func (s *fileSystem) RunningID() candidate.ID {
 // can't be executed again.
 func (s *fileSystem) RunningChanged() bool {
 	_, changed, _ := s.running()
-	return changed && !s.interpreted.Load()
+	return changed
 }
 
+// OpenRunning fails under an emulator, where the file can be written.
 func (s *fileSystem) OpenRunning() (candidate.File, error) {
-	f, err := os.Open(selfExe)
-	if err != nil {
-		return nil, err
+	if s.emulated {
+		return nil, errors.ErrUnsupported
 	}
-	shown, err := sys.StatFile(f)
-	real, realErr := sys.Stat(selfExe)
-	s.interpreted.Store(err == nil && realErr == nil && (shown.Dev != real.Dev || shown.Ino != real.Ino))
-	return f, nil
+	return os.Open(s.image)
 }
 
 // readUncached has reads of a candidate on FUSE go past the page cache. There a candidate may
@@ -293,8 +301,11 @@ func readUncached(f *os.File) {
 }
 
 // RunningIsBusy: to open for writing a file that is being executed fails with ETXTBSY. What
-// can change a file without an event can do it without this error, too.
-func (*fileSystem) RunningIsBusy() bool {
+// can change a file without an event can do it without this error, too. Under an emulator only
+// the emulator's file is executed.
+func (s *fileSystem) RunningIsBusy() bool { return !s.emulated && selfIsBusy() }
+
+func selfIsBusy() bool {
 	name, err := silentFileSystem(selfExe)
 	return err == nil && name == ""
 }

@@ -149,7 +149,7 @@ func (p *process) prepare(r *Restarter, c *candidate.Candidate) (*prepared, erro
 		prepared.copied, err = p.files.executableCopy(c)
 	}
 	if err == nil && handsOverNothing(c) == "" {
-		err = prepared.open(r.ReadyTimeout, r.BeforeExec != nil || drain.Process.Notifier() != nil)
+		err = prepared.open(p.files, r.ReadyTimeout, r.BeforeExec != nil || drain.Process.Notifier() != nil)
 	}
 	switch {
 	case err == nil:
@@ -169,7 +169,7 @@ func (p *process) prepare(r *Restarter, c *candidate.Candidate) (*prepared, erro
 
 // open opens what is needed. Where nothing is drained, an attempt that fails costs no client
 // anything, and the exec opens the files for what is handed over by itself.
-func (x *prepared) open(readyTimeout time.Duration, drains bool) (err error) {
+func (x *prepared) open(files *fileSystem, readyTimeout time.Duration, drains bool) (err error) {
 	if drains {
 		if err = handover.AsLeader(func() error { return nil }); err != nil {
 			return err
@@ -193,23 +193,18 @@ func (x *prepared) open(readyTimeout time.Duration, drains bool) (err error) {
 		return nil
 	}
 	// Also in a version on trial: it may become ready before the exec.
-	if x.image, err = x.openForRollback(selfExe); err == nil {
-		x.directory, err = x.openForRollback(".")
+	if x.image, err = files.openImage(); err != nil {
+		return &os.PathError{Op: openForRollback, Path: selfExe, Err: err}
 	}
-	return err
+	x.all = append(x.all, x.image)
+	if x.directory, err = openPathOnly("."); err != nil {
+		return &os.PathError{Op: openForRollback, Path: ".", Err: err}
+	}
+	x.all = append(x.all, x.directory)
+	return nil
 }
 
-func (x *prepared) openForRollback(path string) (*sys.FD, error) {
-	fd, err := openPathOnly(path)
-	switch {
-	case err == nil:
-		x.all = append(x.all, fd)
-		return fd, nil
-	case path == selfExe && errors.Is(err, os.ErrNotExist):
-		err = errors.ErrUnsupported // without /proc
-	}
-	return nil, &os.PathError{Op: "restart with ReadyTimeout: open", Path: path, Err: err}
-}
+const openForRollback = "restart with ReadyTimeout: open"
 
 // file returns what is executed.
 func (x *prepared) file(c *candidate.Candidate) *os.File {
@@ -340,6 +335,9 @@ func (p *process) execveOnThread(target handover.Target, args, env []string, h *
 func (p *process) executePrevious(target handover.Target, args, env []string, h *handover.State) error {
 	report.Warn("rolling back to the previous version", "reason", h.Texts[handover.Reason])
 	h.Reserve = p.rollback
+	if id, err := p.files.Stat(target.ExecPath()); err == nil {
+		h.Texts[handover.Image] = id.Format()
+	}
 	passing.Process.SetReceiverKnows(p.inherited.Number(handover.Connections) != 0)
 	var resume func()
 	if drainers := drain.Process.Notifier(); drainers != nil {

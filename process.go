@@ -46,11 +46,11 @@ var self = startProcess(&handover.Inherited)
 
 func startProcess(inherited *handover.State) *process {
 	path := launchPath(inherited)
-	id := launchID(path, inherited)
+	files := newFileSystem(path, inherited)
 	return &process{
 		inherited: inherited,
-		launch:    launch{path: path, args: origin.Args, id: id},
-		files:     newFileSystem(path, id),
+		launch:    launch{path: path, args: origin.Args, id: files.launchID},
+		files:     files,
 		signals:   signalSet{inherited: inherited.Numbers[handover.Signal]},
 		events:    newEvents(inherited.Numbers[handover.Inotify], inherited.Numbers[handover.Watch]),
 		started:   time.Now(),

@@ -87,7 +87,7 @@ const (
 	Previous // the image that is known to work
 	Dir      // the working directory to go back to
 
-	Executable // what is executed, where that is a descriptor; of no further use
+	Executable // what is executed, where that is a descriptor
 	Carrier    // the file that holds all others; only in the variable
 	Attester   // a connection to the process that attests the State; likewise
 
@@ -156,10 +156,6 @@ func inherit() (s State, ignored string) {
 		return State{}, ignored
 	}
 	s.keepFromChildren()
-	for _, fd := range s.Numbers[Executable] {
-		closeDescriptor(fd)
-	}
-	s.Numbers[Executable] = nil
 	s.takeTaint()
 	s.keepLimit()
 	s.endWindow()
@@ -219,8 +215,8 @@ type Target struct {
 	FD   int    // of the open file
 }
 
-// path returns a path that leads to the target.
-func (t Target) path() string {
+// ExecPath returns a path that leads to the target.
+func (t Target) ExecPath() string {
 	if t.FD != 0 {
 		return "/proc/self/fd/" + strconv.Itoa(t.FD)
 	}
@@ -234,13 +230,13 @@ type Executor func(target Target, args, env []string, s *State) error
 // failed. Then everything is as it was, also s. The caller keeps forks away: no child may
 // inherit what is about to cross.
 //
-// A descriptor that is executed stays open in the next image, which closes it. Where the
+// A descriptor that is executed stays open in the next image, which owns it. Where the
 // kernel starts an interpreter for the file, see binfmt_misc in proc(5), the interpreter
 // opens the file by this path. Without s nothing would close it.
 func Execute(target Target, args, env []string, s *State) error {
 	if s == nil {
 		defer s.prepareSignals()()
-		return execve(target.path(), args, env)
+		return execve(target.ExecPath(), args, env)
 	}
 	own := *s
 	s = &own
@@ -256,7 +252,7 @@ func Execute(target Target, args, env []string, s *State) error {
 		return err
 	}
 	defer release()
-	variable, dismiss, err := s.attest(variable, target.path())
+	variable, dismiss, err := s.attest(variable, target.ExecPath())
 	if err != nil {
 		return err
 	}
@@ -267,5 +263,5 @@ func Execute(target Target, args, env []string, s *State) error {
 	}
 	defer undo()
 	defer s.prepareSignals()()
-	return execve(target.path(), args, append(env[:len(env):len(env)], Env+"="+variable))
+	return execve(target.ExecPath(), args, append(env[:len(env):len(env)], Env+"="+variable))
 }
