@@ -19,6 +19,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/autorestart-go/autorestart/internal/candidate"
+	"github.com/autorestart-go/autorestart/internal/sys"
 )
 
 // inotifyRecord is a record as the kernel writes it; name may hold its padding.
@@ -577,5 +578,20 @@ func TestInotifyReadAllocs(t *testing.T) {
 	})
 	if allocs != 0 {
 		t.Errorf("%v allocations", allocs)
+	}
+}
+
+// An event that can't be read is a reason to look.
+func TestInotifyForeignEvent(t *testing.T) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	defer w.Close()
+	w.Write([]byte{12: 1, 15: 1, 31: 0}) // its length is 1<<24 + 1
+	n := &inotify{fd: sys.NewFD(int(r.Fd()))}
+	if relevant, err := n.read(); !relevant || err != nil {
+		t.Errorf("relevant %t, %v", relevant, err)
 	}
 }
