@@ -319,18 +319,16 @@ func (n *inotify) read() (relevant bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	for b := n.buf[:got]; ; {
+	for b := n.buf[:got]; len(b) > 0; {
 		event, name, rest, ok := cutEvent(b)
-		if !ok {
-			// A version that is being written beside the path has such events.
-			prepareExecutor()
-			return false, nil
-		}
-		if n.concerns(event, name) {
+		if !ok || n.concerns(event, name) {
 			return true, nil
 		}
 		b = rest
 	}
+	// A version that is being written beside the path has such events.
+	prepareExecutor()
+	return false, nil
 }
 
 // prepareExecutor is not called before there is a sign of a new version: until then the process
@@ -361,7 +359,7 @@ func (n *inotify) concerns(event unix.InotifyEvent, name []byte) bool {
 }
 
 // cutEvent takes the first record of inotify(7) off b, and the padding off its
-// name. ok is false if there is none.
+// name. ok is false if it can't be read.
 func cutEvent(b []byte) (event unix.InotifyEvent, name, rest []byte, ok bool) {
 	if len(b) < unix.SizeofInotifyEvent {
 		return event, nil, nil, false
@@ -369,7 +367,9 @@ func cutEvent(b []byte) (event unix.InotifyEvent, name, rest []byte, ok bool) {
 	copy(unsafe.Slice((*byte)(unsafe.Pointer(&event)), unix.SizeofInotifyEvent), b)
 	b = b[unix.SizeofInotifyEvent:]
 	if uint64(event.Len) > uint64(len(b)) {
-		return event, nil, nil, false // the kernel never cuts a record
+		// The kernel never cuts a record. An emulator may leave one in the byte order of its
+		// machine: qemu-user knows only the inotify descriptors that were made under it.
+		return event, nil, nil, false
 	}
 	name, rest = b[:event.Len], b[event.Len:]
 	if i := bytes.IndexByte(name, 0); i >= 0 {
