@@ -55,6 +55,29 @@ var _ = testprocess.RegisterHelper("denied", func() {
 	panic(syscall.Exec("/proc/self/exe", append(os.Args[:1], os.Args[2:]...), os.Environ()))
 })
 
+// The helper hides /proc from itself, and runs the shell with its arguments.
+var _ = testprocess.RegisterHelper("without proc", func() {
+	runtime.LockOSThread()
+	self, err := os.Executable()
+	if err != nil {
+		panic(err)
+	}
+	if err := forcefallback.NoProc(); err != nil {
+		fmt.Print(err)
+		os.Exit(4)
+	}
+	os.Setenv(testprocess.HelperEnv, "run plainly")
+	panic(syscall.Exec(self, os.Args, os.Environ()))
+})
+
+var _ = testprocess.RegisterHelper("run plainly", func() {
+	exe, err := os.Open("/bin/sh")
+	if err != nil {
+		panic(err)
+	}
+	fmt.Print(Run(time.Minute, append([]string{"-c"}, os.Args[1:]...)...)(context.Background(), exe))
+})
+
 // where is the rest of a script: it tells where the program is.
 const where = `cat /proc/self/cgroup >$0.where; readlink /proc/self/ns/pid >>$0.where; exit 0`
 
@@ -118,6 +141,22 @@ func TestRunFallsBack(t *testing.T) {
 			}
 			wantSurvivor(t, pidFile)
 		})
+	}
+}
+
+// Without /proc the program is executed by its path.
+func TestRunWithoutProc(t *testing.T) {
+	testprocess.UseHelper(t, "run plainly")
+	for script, want := range map[string]string{"exit 0": "<nil>", "exit 3": "exit status 3"} {
+		cmd := exec.Command("/proc/self/exe", script)
+		cmd.Env = append(os.Environ(), testprocess.UseHelper(t, "without proc"))
+		output, err := cmd.CombinedOutput()
+		if cmd.ProcessState.ExitCode() == 4 {
+			t.Skip(string(output))
+		}
+		if err != nil || !strings.Contains(string(output), want) {
+			t.Errorf("%s: %q, %v; want %s", script, output, err, want)
+		}
 	}
 }
 
