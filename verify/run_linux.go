@@ -18,11 +18,16 @@ var starters = []starter{startInCgroup, startInNamespace, startInGroup}
 
 // forChild opens exe again, as the first extra file of a child, and returns the path by
 // which the child executes it. A lease on exe belongs to what this process has open: a
-// child that had a copy of that and lived on would keep the lease.
+// child that had a copy of that and lived on would keep the lease. Without /proc the path is
+// that of exe, where another file may be by now.
 func forChild(exe *os.File) (path string, files []*os.File, err error) {
 	name := "/proc/self/fd/" + strconv.Itoa(int(exe.Fd()))
 	fd, err := sys.IgnoringEINTR(func() (int, error) { return unix.Open(name, unix.O_PATH|unix.O_CLOEXEC, 0) })
-	if err != nil {
+	switch err {
+	case nil:
+	case unix.ENOENT:
+		return exe.Name(), nil, nil
+	default:
 		return "", nil, &os.PathError{Op: "open", Path: name, Err: err}
 	}
 	return "/proc/self/fd/3", []*os.File{os.NewFile(uintptr(fd), exe.Name())}, nil
