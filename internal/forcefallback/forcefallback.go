@@ -13,87 +13,9 @@ import (
 	"os"
 	"os/exec"
 	"syscall"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
-
-// A Denial is a system call that a seccomp filter answers with an errno: always, or
-// if the low half of one argument has a value.
-type Denial struct {
-	Call  uint32
-	Arg   int // the index of the argument, -1 for always
-	Value uint32
-	Errno unix.Errno
-}
-
-// BPF instructions.
-const (
-	load   = unix.BPF_LD | unix.BPF_W | unix.BPF_ABS
-	equal  = unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K
-	answer = unix.BPF_RET | unix.BPF_K
-)
-
-func statement(code uint16, k uint32) unix.SockFilter { return unix.SockFilter{Code: code, K: k} }
-
-// Deny installs a seccomp filter.
-func Deny(denials ...Denial) error { return install(0, filterOf(denials)) }
-
-// DenyAll installs a seccomp filter for all threads of this process. The caller may unlock its
-// thread afterwards.
-func DenyAll(denials ...Denial) error {
-	return install(unix.SECCOMP_FILTER_FLAG_TSYNC, filterOf(denials))
-}
-
-func filterOf(denials []Denial) []unix.SockFilter {
-	low := uint32(0) // where the low half of an argument of 64 bits is
-	if one := uint16(1); *(*byte)(unsafe.Pointer(&one)) == 0 {
-		low = 4
-	}
-	var program []unix.SockFilter
-	for _, d := range denials {
-		program = append(program, statement(load, 0))
-		if d.Arg < 0 {
-			program = append(program,
-				unix.SockFilter{Code: equal, K: d.Call, Jf: 1},
-				statement(answer, unix.SECCOMP_RET_ERRNO|uint32(d.Errno)))
-			continue
-		}
-		program = append(program,
-			unix.SockFilter{Code: equal, K: d.Call, Jf: 3},
-			statement(load, 16+8*uint32(d.Arg)+low),
-			unix.SockFilter{Code: equal, K: d.Value, Jf: 1},
-			statement(answer, unix.SECCOMP_RET_ERRNO|uint32(d.Errno)))
-	}
-	return append(program, statement(answer, unix.SECCOMP_RET_ALLOW))
-}
-
-// Allow installs a seccomp filter that answers all system calls but these in the given way, one of
-// unix.SECCOMP_RET_*.
-func Allow(otherwise uint32, calls ...uint32) error {
-	program := []unix.SockFilter{statement(load, 0)}
-	for _, call := range calls {
-		program = append(program,
-			unix.SockFilter{Code: equal, K: call, Jf: 1},
-			statement(answer, unix.SECCOMP_RET_ALLOW))
-	}
-	return install(0, append(program, statement(answer, otherwise)))
-}
-
-func install(flags uintptr, program []unix.SockFilter) error {
-	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
-		return fmt.Errorf("no_new_privs: %w", err)
-	}
-	filter := unix.SockFprog{Len: uint16(len(program)), Filter: &program[0]}
-	thread, _, errno := unix.Syscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, flags, uintptr(unsafe.Pointer(&filter)))
-	switch {
-	case errno != 0:
-		return fmt.Errorf("seccomp: %w", errno)
-	case thread != 0:
-		return fmt.Errorf("seccomp: thread %d has another filter", thread)
-	}
-	return nil
-}
 
 // NoPidfds denies every system call about pidfds.
 func NoPidfds(errno unix.Errno) error {
@@ -131,6 +53,16 @@ func PrivateMounts() error {
 func Hide(path string) error {
 	if err := unix.Mount("none", path, "tmpfs", 0, ""); err != nil {
 		return fmt.Errorf("mounting over %s: %w", path, err)
+	}
+	return nil
+}
+
+// ReadOnly makes all file systems read-only. The thread needs [PrivateMounts], or it does so
+// for every process.
+func ReadOnly() error {
+	err := unix.MountSetattr(unix.AT_FDCWD, "/", unix.AT_RECURSIVE, &unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY})
+	if err != nil {
+		return fmt.Errorf("mount_setattr: %w", err)
 	}
 	return nil
 }
