@@ -84,6 +84,18 @@ func (s *fileSystem) executableDescriptor(c *candidate.Candidate) (fd int, ok bo
 	return int(c.File.(*os.File).Fd()), !s.emulated
 }
 
+// whyByPath returns why a version is executed by its path, and not by a descriptor; nil if
+// that is not so.
+func (s *fileSystem) whyByPath() error {
+	if s.emulated {
+		return errEmulated
+	}
+	_, err := sys.Stat(selfExe)
+	return err
+}
+
+var errEmulated = errors.New("an emulator runs this program")
+
 // openImage opens the running image in order to execute it later. The error wraps
 // [errors.ErrUnsupported] if that is not possible at all.
 func (s *fileSystem) openImage() (*sys.FD, error) {

@@ -179,6 +179,9 @@ func (*fileSystem) EndLease(candidate.File) {}
 // LeaseIsBreaking: there is none.
 func (*fileSystem) LeaseIsBreaking(candidate.File) bool { return false }
 
+// whyByPath: no system but Linux executes a descriptor.
+func (*fileSystem) whyByPath() error { return errors.ErrUnsupported }
+
 const selfExe = "the running image" // has no path
 
 // openImage fails, as openPathOnly does.

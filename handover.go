@@ -214,6 +214,25 @@ func (x *prepared) file(c *candidate.Candidate) *os.File {
 	return c.File.(*os.File)
 }
 
+// logMissing logs which of the features that r asks for this system does not have.
+func (r *Restarter) logMissing() {
+	logger := report.To(r.Logger)
+	if r.ReadyTimeout > 0 {
+		fd, err := self.files.openImage()
+		switch {
+		case err == nil:
+			fd.Close()
+		case errors.Is(err, errors.ErrUnsupported):
+			logger.Warn("no version can be rolled back, so each is rejected; mount /proc, or leave ReadyTimeout out",
+				"path", self.launch.path, "reason", self.files.whyByPath())
+		}
+	}
+	if reason := self.files.whyByPath(); r.Verify != nil && reason != nil {
+		logger.Warn("a version that Verify accepts is executed by its path, where another one may be by then",
+			"path", self.launch.path, "reason", reason)
+	}
+}
+
 func (x *prepared) close() {
 	if x.copied != nil {
 		x.copied.Close()

@@ -121,6 +121,7 @@ func (r *Restarter) Run(ctx context.Context) error {
 	if r.ReadyTimeout > 0 {
 		w.Rules.Failed = self.failedVersion()
 	}
+	r.logMissing()
 	r.watcher.Store(w)
 	defer func() {
 		r.watcher.Store(nil)
