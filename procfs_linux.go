@@ -17,7 +17,6 @@ package autorestart
 
 import (
 	"bytes"
-	"errors"
 	"io"
 	"os"
 	"strconv"
@@ -64,25 +63,15 @@ func (*childTable) Args(pid int) ([]string, error) {
 	return parseArgs(b), nil
 }
 
-// PIDs lists /proc, if its mount options let it show all processes.
+// PIDs lists /proc, unless a mount option of proc(5) may hide the processes of other users. The
+// option of another mount of proc does no harm: the list is then made in another way.
 func (*childTable) PIDs() ([]int, error) {
 	const path = "/proc/self/mountinfo"
 	b, err := readAll(path, make([]byte, 0, 4096), maxMountsSize)
-	if err == nil && hidesProcesses(b) {
-		return nil, &os.PathError{Op: "list", Path: "/proc", Err: errors.ErrUnsupported}
+	if err == nil && strings.Contains(string(b), "hidepid=") {
+		return nil, &os.PathError{Op: "list", Path: "/proc", Err: syscall.EPERM}
 	}
 	return readNumbered("/proc")
-}
-
-// hidesProcesses reports whether a /proc/PID/mountinfo file has an option of proc(5) for /proc that
-// hides the processes of other users.
-func hidesProcesses(b []byte) bool {
-	for line := range strings.Lines(string(b)) {
-		if strings.Contains(line, " /proc ") && strings.Contains(line, "hidepid=") {
-			return true
-		}
-	}
-	return false
 }
 
 // Threads lists /proc/self/task.
