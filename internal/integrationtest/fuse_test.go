@@ -18,9 +18,6 @@ import (
 // A path-based FUSE file system shows the running image as what is at the path underneath by
 // now. Each deploy there is seen all the same, and each is one restart.
 func TestDeployedUnderFUSE(t *testing.T) {
-	if testing.Short() {
-		t.Skip("waits for polls, and for attributes that the kernel caches")
-	}
 	for _, way := range []struct{ name, script string }{
 		{"rename", `mv "$1" "$2"`},
 		{"rename with the same time", `touch -r "$2" "$1"; mv "$1" "$2"`},
@@ -118,6 +115,9 @@ type fuseDaemon struct {
 // newFUSEDaemon prepares a daemon with a mount of bindfs(1) of its own.
 func newFUSEDaemon(t *testing.T) *fuseDaemon {
 	t.Helper()
+	if testing.Short() {
+		t.Skip("waits for polls, and for attributes that the kernel caches")
+	}
 	for _, tool := range []string{"bindfs", "mountpoint"} {
 		testprocess.NeedTool(t, tool)
 	}
