@@ -219,26 +219,28 @@ var mipsOffset = func() uintptr {
 }()
 
 // run is the child. It answers until the other end is closed. If it can't set its
-// capabilities, its answers show that.
+// capabilities, its answers show that. It calls RawSyscall6 alone, which needs less stack than
+// RawSyscall: without optimization, as for a debugger, there is just enough.
 //
 //go:norace
 //go:nocheckptr
 //go:nosplit
 func (a *attester) run() {
 	// It keeps nothing else open: no client, no listener, and not the other end.
-	syscall.RawSyscall(closeRange, 0, a.socket-1, 0)
-	syscall.RawSyscall(closeRange, a.socket+1, lastDescriptor, 0)
-	syscall.RawSyscall(syscall.SYS_CAPSET, uintptr(unsafe.Pointer(&a.header)), uintptr(unsafe.Pointer(&a.capabilities)), 0)
+	syscall.RawSyscall6(closeRange, 0, a.socket-1, 0, 0, 0, 0)
+	syscall.RawSyscall6(closeRange, a.socket+1, lastDescriptor, 0, 0, 0, 0)
+	syscall.RawSyscall6(syscall.SYS_CAPSET, uintptr(unsafe.Pointer(&a.header)), uintptr(unsafe.Pointer(&a.capabilities)), 0, 0, 0, 0)
 	path := unsafe.Pointer(&a.path)
 	reply := unsafe.Pointer(unsafe.SliceData(a.reply))
 	room := unsafe.Sizeof(a.path) - a.prefix - 1 // for a NUL
-	*(*int32)(reply) = currentPID()
+	pid, _, _ := syscall.RawSyscall6(syscall.SYS_GETPID, 0, 0, 0, 0, 0, 0)
+	*(*int32)(reply) = int32(pid)
 	for {
-		n, _, errno := syscall.RawSyscall(syscall.SYS_READ, a.socket, uintptr(unsafe.Add(path, a.prefix)), room)
+		n, _, errno := syscall.RawSyscall6(syscall.SYS_READ, a.socket, uintptr(unsafe.Add(path, a.prefix)), room, 0, 0, 0)
 		if errno == syscall.EINTR {
 			continue
 		}
-		parent, _, _ := syscall.RawSyscall(syscall.SYS_GETPPID, 0, 0, 0)
+		parent, _, _ := syscall.RawSyscall6(syscall.SYS_GETPPID, 0, 0, 0, 0, 0, 0)
 		if errno != 0 || n == 0 || parent != a.pid {
 			break
 		}
@@ -248,10 +250,10 @@ func (a *attester) run() {
 		}
 		clear((*[maxLink]byte)(unsafe.Add(reply, 4))[:])
 		syscall.RawSyscall6(syscall.SYS_READLINKAT, 0, uintptr(path), uintptr(unsafe.Add(reply, 4)), maxLink, 0, 0)
-		syscall.RawSyscall(syscall.SYS_WRITE, a.socket, uintptr(reply), uintptr(len(a.reply)))
+		syscall.RawSyscall6(syscall.SYS_WRITE, a.socket, uintptr(reply), uintptr(len(a.reply)), 0, 0, 0)
 	}
 	for {
-		syscall.RawSyscall(syscall.SYS_EXIT_GROUP, 0, 0, 0)
+		syscall.RawSyscall6(syscall.SYS_EXIT_GROUP, 0, 0, 0, 0, 0, 0)
 	}
 }
 
@@ -274,14 +276,6 @@ func isNumber(text *byte) bool {
 		text = (*byte)(unsafe.Add(unsafe.Pointer(text), 1))
 	}
 	return true
-}
-
-//go:norace
-//go:nocheckptr
-//go:nosplit
-func currentPID() int32 {
-	pid, _, _ := syscall.RawSyscall(syscall.SYS_GETPID, 0, 0, 0)
-	return int32(pid)
 }
 
 // checkAttestation returns why s, which was parsed from the variable, is not believed.
