@@ -67,7 +67,7 @@ func (d *Daemon) Settled() (state Status) {
 	d.T.Helper()
 	WaitFor(d.T, "watcher that waits", func() bool {
 		state = d.State()
-		images, instances := 0, 0
+		images, instances, mounts := 0, 0, 0
 		for _, target := range state.Files {
 			if strings.HasPrefix(target, d.Path) {
 				images++
@@ -75,11 +75,14 @@ func (d *Daemon) Settled() (state Status) {
 			if target == "anon_inode:inotify" {
 				instances++
 			}
+			if strings.HasSuffix(target, "/mountinfo") {
+				mounts++
+			}
 		}
 		if !HaveEvents {
 			return images == 0
 		}
-		return images == 1 && instances == 1 && d.HasWatch(filepath.Dir(d.Path))
+		return images == 1 && instances == 1 && mounts == 1 && d.HasWatch(filepath.Dir(d.Path))
 	})
 	return state
 }
