@@ -3,6 +3,8 @@ package handover
 import (
 	"strconv"
 	"syscall"
+
+	"github.com/autorestart-go/autorestart/internal/rawsys"
 )
 
 // An execLimit is what execve(2) takes, see there and bprm_stack_limits in fs/exec.c of Linux.
@@ -30,7 +32,7 @@ func (l execLimit) check(path string, args, env []string) error {
 	}
 	for _, variable := range env {
 		if len(variable) >= l.one {
-			name, _, _ := cut(variable, '=')
+			name, _, _ := rawsys.Cut(variable, '=')
 			return &sizeError{"the variable " + name, len(variable) + 1, l.one, "for each"}
 		}
 		all += len(variable) + 1

@@ -35,11 +35,12 @@ package handover
 import (
 	"errors"
 	"math/rand/v2"
-	"runtime"
 	"strconv"
 	"syscall"
 	"time"
 	"unsafe"
+
+	"github.com/autorestart-go/autorestart/internal/rawsys"
 )
 
 // attesterTimeout is how long attester and next image wait for each other. It takes them
@@ -64,7 +65,7 @@ type attester struct {
 	header       capabilityHeader // for capset(2)
 	capabilities capabilitySets
 
-	allSignals, signals signalMask
+	allSignals, signals rawsys.SignalMask
 }
 
 // statement is what an attester attests of s: the variable, and which file is its carrier.
@@ -197,26 +198,15 @@ func end(pid int) {
 //go:nocheckptr
 //go:nosplit
 func (a *attester) fork() (pid int, errno syscall.Errno) {
-	a.allSignals = signalMask{^uint64(0), ^uint64(0)}
-	a.signals.change(&a.allSignals)
+	a.allSignals = rawsys.SignalMask{^uint64(0), ^uint64(0)}
+	a.signals.Change(&a.allSignals)
 	n, _, errno := syscall.RawSyscall6(syscall.SYS_CLONE, 0, 0, 0, 0, 0, 0)
 	if n == 0 && errno == 0 {
 		a.run()
 	}
-	a.allSignals.change(&a.signals)
+	a.allSignals.Change(&a.signals)
 	return int(n), errno
 }
-
-// mipsOffset is where the numbers of system calls begin.
-var mipsOffset = func() uintptr {
-	switch runtime.GOARCH {
-	case "mips", "mipsle":
-		return 4000
-	case "mips64", "mips64le":
-		return 5000
-	}
-	return 0
-}()
 
 // run is the child. It answers until the other end is closed. If it can't set its
 // capabilities, its answers show that. It calls RawSyscall6 alone, which needs less stack than
@@ -226,9 +216,10 @@ var mipsOffset = func() uintptr {
 //go:nocheckptr
 //go:nosplit
 func (a *attester) run() {
-	// It keeps nothing else open: no client, no listener, and not the other end.
-	syscall.RawSyscall6(closeRange, 0, a.socket-1, 0, 0, 0, 0)
-	syscall.RawSyscall6(closeRange, a.socket+1, lastDescriptor, 0, 0, 0, 0)
+	// It keeps nothing else open: no client, no listener, and not the other end. Before Linux
+	// 5.9 it keeps everything open while it lives.
+	syscall.RawSyscall6(rawsys.Numbers.CloseRange, 0, a.socket-1, 0, 0, 0, 0)
+	syscall.RawSyscall6(rawsys.Numbers.CloseRange, a.socket+1, lastDescriptor, 0, 0, 0, 0)
 	syscall.RawSyscall6(syscall.SYS_CAPSET, uintptr(unsafe.Pointer(&a.header)), uintptr(unsafe.Pointer(&a.capabilities)), 0, 0, 0, 0)
 	path := unsafe.Pointer(&a.path)
 	reply := unsafe.Pointer(unsafe.SliceData(a.reply))
@@ -258,10 +249,6 @@ func (a *attester) run() {
 }
 
 const lastDescriptor = 1<<32 - 1
-
-// closeRange is the number of close_range(2), which is the same on all machines but MIPS.
-// Without it, before Linux 5.9, the attester keeps everything open while it lives.
-var closeRange = 436 + mipsOffset
 
 // isNumber reports whether the text up to a NUL has digits only.
 //
@@ -308,15 +295,15 @@ func (s *State) ask(socket int, statement string) (pid int, err error) {
 	defer end()
 	defer becomeReadable()()
 	question, reply := []byte(strconv.Itoa(fd)), make([]byte, 4+maxLink+len(statement)+1)
-	if _, err := retryEINTR(func() (int, error) { return syscall.Write(socket, question) }); err != nil {
+	if _, err := rawsys.IgnoringEINTR(func() (int, error) { return syscall.Write(socket, question) }); err != nil {
 		return 0, ErrCannotAttest
 	}
 	// With SO_RCVTIMEO a signal does interrupt it, see signal(7).
-	n, err := retryEINTR(func() (int, error) { return syscall.Read(socket, reply) })
+	n, err := rawsys.IgnoringEINTR(func() (int, error) { return syscall.Read(socket, reply) })
 	if err != nil || n != len(reply)-1 || string(reply[4+maxLink:n]) != statement {
 		return 0, ErrCannotAttest
 	}
-	if link, _, _ := cut(string(reply[4:][:maxLink]), 0); link != "/memfd:"+name+" (deleted)" {
+	if link, _, _ := rawsys.Cut(string(reply[4:][:maxLink]), 0); link != "/memfd:"+name+" (deleted)" {
 		return 0, ErrCannotAttest
 	}
 	return int(*(*int32)(unsafe.Pointer(&reply[0]))), nil
@@ -328,7 +315,7 @@ func randomName() string {
 
 // closeAttester closes the connection to an attester that is not asked.
 func (s *State) closeAttester() {
-	if socket := s.Number(Attester); socket != 0 && crossed(socket) {
+	if socket := s.Number(Attester); socket != 0 && rawsys.Crossed(socket) {
 		syscall.Close(socket)
 		reapAttester()
 	}

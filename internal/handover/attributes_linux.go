@@ -14,6 +14,8 @@ package handover
 import (
 	"syscall"
 	"unsafe"
+
+	"github.com/autorestart-go/autorestart/internal/rawsys"
 )
 
 // The errors of these calls change nothing: an attribute that can't be had stays.
@@ -55,7 +57,7 @@ const ioprioWhoProcess = 1 // a thread, in spite of its name
 
 // schedulingOf returns that of a thread, 0 for this one.
 func schedulingOf(tid int) (s scheduling) {
-	syscall.RawSyscall6(numbers.schedGetattr, uintptr(tid), uintptr(unsafe.Pointer(&s.attr)), unsafe.Sizeof(s.attr), 0, 0, 0)
+	syscall.RawSyscall6(rawsys.Numbers.SchedGetattr, uintptr(tid), uintptr(unsafe.Pointer(&s.attr)), unsafe.Sizeof(s.attr), 0, 0, 0)
 	syscall.RawSyscall(syscall.SYS_SCHED_GETAFFINITY, uintptr(tid), unsafe.Sizeof(s.cpus), uintptr(unsafe.Pointer(&s.cpus)))
 	s.io, _, _ = syscall.RawSyscall(syscall.SYS_IOPRIO_GET, ioprioWhoProcess, uintptr(tid), 0)
 	return s
@@ -63,7 +65,7 @@ func schedulingOf(tid int) (s scheduling) {
 
 func (s scheduling) apply() {
 	if s.attr.size > 0 {
-		syscall.RawSyscall(numbers.schedSetattr, 0, uintptr(unsafe.Pointer(&s.attr)), 0)
+		syscall.RawSyscall(rawsys.Numbers.SchedSetattr, 0, uintptr(unsafe.Pointer(&s.attr)), 0)
 	}
 	syscall.RawSyscall(syscall.SYS_SCHED_SETAFFINITY, 0, unsafe.Sizeof(s.cpus), uintptr(unsafe.Pointer(&s.cpus)))
 	if s.io>>13 != 0 { // a class was set

@@ -12,6 +12,8 @@ package handover
 import (
 	"syscall"
 	"unsafe"
+
+	"github.com/autorestart-go/autorestart/internal/rawsys"
 )
 
 // capabilitySets are those of a thread, as capget(2) returns them: the lower half of each
@@ -47,12 +49,12 @@ func (c *capabilitySets) inheritable() uint64 {
 func (c *capabilitySets) gained(path string) (capabilities uint64, err error) {
 	var fs syscall.Statfs_t
 	const noSUID = 2 // ST_NOSUID
-	_, err = retryEINTR(func() (int, error) { return 0, syscall.Statfs(path, &fs) })
+	_, err = rawsys.IgnoringEINTR(func() (int, error) { return 0, syscall.Statfs(path, &fs) })
 	if err != nil || fs.Flags&noSUID != 0 {
 		return 0, err
 	}
 	b := make([]byte, 32)
-	n, err := retryEINTR(func() (int, error) { return syscall.Getxattr(path, "security.capability", b) })
+	n, err := rawsys.IgnoringEINTR(func() (int, error) { return syscall.Getxattr(path, "security.capability", b) })
 	switch {
 	case err == syscall.ENODATA, err == syscall.EOPNOTSUPP:
 		return 0, nil

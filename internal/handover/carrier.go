@@ -1,6 +1,10 @@
 package handover
 
-import "syscall"
+import (
+	"syscall"
+
+	"github.com/autorestart-go/autorestart/internal/rawsys"
+)
 
 // A [State] crosses the exec in a file without a name, its carrier, and the variable only
 // says which descriptor that is. The file has no limit, and no process can read it in
@@ -130,7 +134,7 @@ func (s *State) unpack() (unpacked State, ignored string) {
 	if err != nil {
 		return State{}, "its carrier can't be read: " + err.Error()
 	}
-	closeDescriptor(fd)
+	rawsys.Close(fd)
 	unpacked, ignored = Parse(string(b), s.Number(PID))
 	unpacked.Numbers[Carrier], unpacked.Numbers[Attester] = nil, nil // these are of the variable
 	return unpacked, ignored

@@ -1,6 +1,10 @@
 package handover
 
-import "strconv"
+import (
+	"strconv"
+
+	"github.com/autorestart-go/autorestart/internal/rawsys"
+)
 
 // A change is made to the process right before an exec, for its moment.
 type change interface {
@@ -48,11 +52,11 @@ func (i inheritance) do() (undo func(), err error) {
 	var changed []int
 	undo = func() {
 		for _, fd := range changed {
-			closeOnExec(fd)
+			rawsys.CloseOnExec(fd)
 		}
 	}
 	for _, fd := range i.fds {
-		was, err := keepOnExec(fd)
+		was, err := rawsys.KeepOnExec(fd)
 		if err != nil {
 			undo()
 			return nil, &crossError{i.kind, fd, err}

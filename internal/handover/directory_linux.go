@@ -2,7 +2,11 @@
 
 package handover
 
-import "syscall"
+import (
+	"syscall"
+
+	"github.com/autorestart-go/autorestart/internal/rawsys"
+)
 
 // A directoryChange changes to the working directory of the previous image, of which it is a
 // descriptor.
@@ -24,7 +28,7 @@ func (dir directoryChange) do() (undo func(), err error) {
 	}
 	return func() {
 		// It has worked a moment ago.
-		retryEINTR(func() (int, error) { return 0, goBack() })
+		rawsys.IgnoringEINTR(func() (int, error) { return 0, goBack() })
 		end()
 	}, nil
 }
@@ -33,7 +37,7 @@ func (dir directoryChange) do() (undo func(), err error) {
 // found that works, or nil. The caller calls end when it is done with it.
 func rememberDirectory() (goBack func() error, end func()) {
 	const pathOnly = 0x200000 // O_PATH
-	here, err := retryEINTR(func() (int, error) { return syscall.Open(".", pathOnly|syscall.O_CLOEXEC, 0) })
+	here, err := rawsys.IgnoringEINTR(func() (int, error) { return syscall.Open(".", pathOnly|syscall.O_CLOEXEC, 0) })
 	if err == nil {
 		goBack, end = func() error { return syscall.Fchdir(here) }, func() { syscall.Close(here) }
 		if goBack() == nil {

@@ -13,6 +13,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/autorestart-go/autorestart/internal/rawsys"
 	"github.com/autorestart-go/autorestart/internal/testprocess"
 )
 
@@ -73,7 +74,7 @@ func TestClosedDescriptorFailsExec(t *testing.T) {
 	if !errors.Is(err, syscall.EBADF) || !strings.Contains(err.Error(), "descriptor 1048576 (file)") {
 		t.Errorf("%v, want an error that names descriptor %d", err, closed)
 	}
-	if crossed(fd) {
+	if rawsys.Crossed(fd) {
 		t.Error("a descriptor is left inheritable")
 	}
 	s.Numbers[File] = []int{fd}
@@ -82,7 +83,7 @@ func TestClosedDescriptorFailsExec(t *testing.T) {
 	if err := Execute(Target{Path: "/nonexistent", FD: 0}, os.Args, os.Environ(), &s); err != syscall.ENOENT {
 		t.Error(err)
 	}
-	if crossed(fd) || !reflect.DeepEqual(s, before) {
+	if rawsys.Crossed(fd) || !reflect.DeepEqual(s, before) {
 		t.Errorf("an exec that failed has left %+v, want %+v", s, before)
 	}
 }

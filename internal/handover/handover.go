@@ -37,6 +37,8 @@ import (
 	"errors"
 	"strconv"
 	"syscall"
+
+	"github.com/autorestart-go/autorestart/internal/rawsys"
 )
 
 // Env names the variable by which the next image finds its [State]. It is set for the exec
@@ -175,14 +177,14 @@ var ErrCannotAttest = errors.New("no process can show that it has the rights of 
 // not close-on-exec; any other is one of this image.
 func (s *State) discard() {
 	var unpacked State
-	if crossed(s.Number(Carrier)) {
+	if rawsys.Crossed(s.Number(Carrier)) {
 		unpacked, _ = s.unpack()
 	}
 	for _, kinds := range [...][][]int{s.Numbers[Inotify:], unpacked.Numbers[Inotify:]} {
 		for _, fds := range kinds {
 			for _, fd := range fds {
-				if crossed(fd) {
-					closeDescriptor(fd)
+				if rawsys.Crossed(fd) {
+					rawsys.Close(fd)
 				}
 			}
 		}
@@ -201,7 +203,7 @@ func Elevated() bool {
 func (s *State) keepFromChildren() {
 	for _, fds := range s.Numbers[File:] {
 		for _, fd := range fds {
-			closeOnExec(fd)
+			rawsys.CloseOnExec(fd)
 		}
 	}
 }

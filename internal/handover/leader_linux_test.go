@@ -101,10 +101,3 @@ func TestNoThreadIsLikeMain(t *testing.T) {
 		t.Errorf("%q, want %q", output, want)
 	}
 }
-
-func TestNumbers(t *testing.T) {
-	want := callNumbers{unix.SYS_SETNS, unix.SYS_KCMP, unix.SYS_SCHED_SETATTR, unix.SYS_SCHED_GETATTR, unix.SYS_MEMFD_CREATE}
-	if numbers != want {
-		t.Errorf("%v, want %v", numbers, want)
-	}
-}

@@ -11,6 +11,8 @@ package handover
 import (
 	"syscall"
 	"unsafe"
+
+	"github.com/autorestart-go/autorestart/internal/rawsys"
 )
 
 // emptyFile is [MemoryFile] without content and seals.
@@ -48,8 +50,8 @@ func rawMemfdCreate(name string, flags uintptr) (fd int, err error) {
 	if err != nil {
 		return -1, err
 	}
-	return retryEINTR(func() (int, error) {
-		n, _, errno := syscall.Syscall(numbers.memfdCreate, uintptr(unsafe.Pointer(text)), flags, 0)
+	return rawsys.IgnoringEINTR(func() (int, error) {
+		n, _, errno := syscall.Syscall(rawsys.Numbers.MemfdCreate, uintptr(unsafe.Pointer(text)), flags, 0)
 		if errno != 0 {
 			return -1, errno
 		}

@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"syscall"
 	"time"
+
+	"github.com/autorestart-go/autorestart/internal/rawsys"
 )
 
 var errNoFile = errors.New("no temporary file for this process")
@@ -40,13 +42,13 @@ func unlinkedFile() (fd int, err error) {
 		dir = "/tmp"
 	}
 	path := dir + "/autorestart-" + strconv.FormatUint(rand.Uint64(), 36)
-	fd, err = aboveStandard(retryEINTR(func() (int, error) {
+	fd, err = aboveStandard(rawsys.IgnoringEINTR(func() (int, error) {
 		return syscall.Open(path, syscall.O_RDWR|syscall.O_CREAT|syscall.O_EXCL|syscall.O_CLOEXEC, 0o600)
 	}))
 	if err != nil {
 		return -1, err
 	}
-	if _, err = retryEINTR(func() (int, error) { return 0, syscall.Unlink(path) }); err != nil {
+	if _, err = rawsys.IgnoringEINTR(func() (int, error) { return 0, syscall.Unlink(path) }); err != nil {
 		syscall.Close(fd)
 		return -1, err
 	}
@@ -55,23 +57,13 @@ func unlinkedFile() (fd int, err error) {
 
 func writeAll(fd int, b []byte) error {
 	for len(b) > 0 {
-		n, err := retryEINTR(func() (int, error) { return syscall.Write(fd, b) })
+		n, err := rawsys.IgnoringEINTR(func() (int, error) { return syscall.Write(fd, b) })
 		if err != nil {
 			return err
 		}
 		b = b[n:]
 	}
 	return nil
-}
-
-// retryEINTR calls f again for as long as a signal interrupts it. It is IgnoringEINTR of
-// internal/sys, which this package can't import.
-func retryEINTR(f func() (int, error)) (int, error) {
-	for {
-		if n, err := f(); err != syscall.EINTR {
-			return n, err
-		}
-	}
 }
 
 // aboveStandard moves a descriptor that a system call has just returned above the
@@ -81,7 +73,7 @@ func aboveStandard(fd int, err error) (int, error) {
 		return fd, err
 	}
 	defer syscall.Close(fd)
-	return duplicate(fd)
+	return rawsys.Duplicate(fd)
 }
 
 var (
@@ -137,7 +129,7 @@ func ReadMemoryFile(fd, most int) ([]byte, error) {
 // preadUnlessShort is pread, and tries again while memory is short.
 func preadUnlessShort(fd int, b []byte, offset int64) (n int, err error) {
 	for attempt := 1; ; attempt++ {
-		n, err = retryEINTR(func() (int, error) { return pread(fd, b, offset) })
+		n, err = rawsys.IgnoringEINTR(func() (int, error) { return pread(fd, b, offset) })
 		if !MayPass(err) || attempt == readAttempts {
 			return n, err
 		}

@@ -14,6 +14,7 @@ import (
 	"unsafe"
 
 	"github.com/autorestart-go/autorestart/internal/origin"
+	"github.com/autorestart-go/autorestart/internal/rawsys"
 )
 
 // limitIsKept says that this image has its soft limit from the previous one: it is not the
@@ -90,7 +91,7 @@ func hasRoom(soft uint64) bool {
 	const needed = 3
 	room := 0
 	for fd := 0; uint64(fd) < soft && room < needed; fd++ {
-		if !crossed(fd) {
+		if !rawsys.Crossed(fd) {
 			room++
 		}
 	}

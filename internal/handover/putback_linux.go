@@ -2,7 +2,11 @@
 
 package handover
 
-import "syscall"
+import (
+	"syscall"
+
+	"github.com/autorestart-go/autorestart/internal/rawsys"
+)
 
 // PutBackOnRollback has a rollback put a duplicate of fd at the given number, where the
 // previous image had it and looks for it; it is made blocking unless it was nonblocking.
@@ -14,7 +18,7 @@ func PutBackOnRollback(fd, number int, nonblocking bool) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.on {
-		closeOnExec(fd)
+		rawsys.CloseOnExec(fd)
 		t.putBack = append(t.putBack, putBack{fd, number, nonblocking})
 	}
 	return t.on
@@ -60,8 +64,8 @@ func (p putBack) take() (undo func(), err error) {
 	if p.fd == p.number {
 		return inheritance{File, []int{p.number}}.do()
 	}
-	closedOnExec := !crossed(p.number)
-	before, err := duplicate(p.number)
+	closedOnExec := !rawsys.Crossed(p.number)
+	before, err := rawsys.Duplicate(p.number)
 	switch {
 	case err == syscall.EBADF: // nothing is there
 		undo = func() { syscall.Close(p.number) }
@@ -72,7 +76,7 @@ func (p putBack) take() (undo func(), err error) {
 			// It has worked in the other direction.
 			duplicateOver(before, p.number)
 			if closedOnExec {
-				closeOnExec(p.number)
+				rawsys.CloseOnExec(p.number)
 			}
 			syscall.Close(before)
 		}

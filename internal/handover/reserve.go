@@ -2,7 +2,11 @@
 
 package handover
 
-import "syscall"
+import (
+	"syscall"
+
+	"github.com/autorestart-go/autorestart/internal/rawsys"
+)
 
 // A Reserve has what an exec needs open: once everything has been drained, there may
 // be no descriptor left. The exec opens what can be opened then, and takes from the Reserve
@@ -36,7 +40,7 @@ func NewReserve() (*Reserve, error) {
 // Close closes what is left.
 func (r *Reserve) Close() {
 	for _, fd := range r.files {
-		closeDescriptor(fd)
+		rawsys.Close(fd)
 	}
 	r.files = nil
 	r.attester.close()
@@ -47,7 +51,7 @@ func (r *Reserve) Close() {
 func (s *State) MemoryFile(b []byte) (fd int, release func(), err error) {
 	fd, err = MemoryFile(b)
 	if err == nil {
-		return fd, func() { closeDescriptor(fd) }, nil
+		return fd, func() { rawsys.Close(fd) }, nil
 	}
 	r := s.Reserve
 	if r == nil || len(r.files) == 0 {
@@ -64,12 +68,12 @@ func (s *State) MemoryFile(b []byte) (fd int, release func(), err error) {
 
 // putBack puts a file back into the Reserve, empty.
 func (r *Reserve) putBack(fd int) {
-	_, err := retryEINTR(func() (int, error) { return 0, syscall.Ftruncate(fd, 0) })
+	_, err := rawsys.IgnoringEINTR(func() (int, error) { return 0, syscall.Ftruncate(fd, 0) })
 	if err == nil {
 		_, err = syscall.Seek(fd, 0, 0)
 	}
 	if err != nil {
-		closeDescriptor(fd) // which leaves room for another one
+		rawsys.Close(fd) // which leaves room for another one
 		return
 	}
 	r.files = append(r.files, fd)

@@ -1,10 +1,9 @@
 //go:build !autorestart_portable
 
-// Actions of signals, the signal mask of a thread, interval timers.
+// Actions of signals, interval timers.
 //
 //	call                  since    without it
 //	rt_sigaction(2)       2.2      -
-//	rt_sigprocmask(2)     2.2      -
 //	setitimer(2)          ever     -
 
 package handover
@@ -12,6 +11,8 @@ package handover
 import (
 	"syscall"
 	"unsafe"
+
+	"github.com/autorestart-go/autorestart/internal/rawsys"
 )
 
 // sigaction is the kernel's struct of that name, for Go's purposes: the handler is
@@ -22,7 +23,7 @@ type sigaction [8]uintptr
 const sigIgnore = 1
 
 func (a *sigaction) handler() *uintptr {
-	if mipsOffset != 0 {
+	if rawsys.MIPS {
 		return &a[1]
 	}
 	return &a[0]
@@ -68,28 +69,11 @@ func (s *ignoredSignal) restore() {
 	}
 }
 
-// A signalMask is the kernel's sigset_t.
-type signalMask [2]uint64
-
 func sizeofSigset() uintptr {
-	if mipsOffset != 0 {
+	if rawsys.MIPS {
 		return 16
 	}
 	return 8
-}
-
-// change sets m to the signal mask of the calling thread, and that to the given one unless it
-// is nil.
-//
-//go:norace
-//go:nosplit
-func (m *signalMask) change(to *signalMask) {
-	setMask, size := uintptr(2), uintptr(8)
-	if mipsOffset != 0 {
-		setMask, size = 3, 16
-	}
-	syscall.RawSyscall6(syscall.SYS_RT_SIGPROCMASK, setMask,
-		uintptr(unsafe.Pointer(to)), uintptr(unsafe.Pointer(m)), size, 0, 0)
 }
 
 // stopProfile stops the interval timer of a CPU profile, and drops its pending signal. A

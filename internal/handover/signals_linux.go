@@ -45,6 +45,8 @@ package handover
 import (
 	"runtime"
 	"syscall"
+
+	"github.com/autorestart-go/autorestart/internal/rawsys"
 )
 
 // isCaught reports whether a signal is one that the runtime catches and drops in a program that
@@ -64,15 +66,15 @@ const firstOfLibrary, firstRealtime = 32, 35
 
 // lastSignal is the last one that there is.
 var lastSignal = func() int {
-	if mipsOffset != 0 {
+	if rawsys.MIPS {
 		return 128
 	}
 	return 64
 }()
 
 // launchMask is the signal mask that this image was started with.
-var launchMask = func() (mask signalMask) {
-	mask.change(nil) // package initialisation runs on the first thread
+var launchMask = func() (mask rawsys.SignalMask) {
+	mask.Change(nil) // package initialisation runs on the first thread
 	return mask
 }()
 
@@ -96,8 +98,8 @@ func (s *State) ignoresInExec(sig int) bool {
 // until restore is called, because the exec has failed.
 func (s *State) prepareSignals() (restore func()) {
 	runtime.LockOSThread()
-	var before signalMask
-	before.change(&launchMask)
+	var before rawsys.SignalMask
+	before.Change(&launchMask)
 	restartProfile := stopProfile()
 	var ignored []ignoredSignal
 	for sig := 1; sig <= lastSignal; sig++ {
@@ -110,7 +112,7 @@ func (s *State) prepareSignals() (restore func()) {
 			ignored[i].restore()
 		}
 		restartProfile()
-		new(signalMask).change(&before) // on this thread still
+		new(rawsys.SignalMask).Change(&before) // on this thread still
 		runtime.UnlockOSThread()
 	}
 }

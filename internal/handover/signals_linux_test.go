@@ -15,13 +15,14 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/autorestart-go/autorestart/internal/rawsys"
 	"github.com/autorestart-go/autorestart/internal/testprocess"
 )
 
 // signalState is what an exec changes of signals and timers.
 type signalState struct {
 	actions [129]sigaction
-	mask    signalMask
+	mask    rawsys.SignalMask
 	profile bool
 }
 
@@ -29,7 +30,7 @@ func currentSignalState() (s signalState) {
 	for sig := range s.actions {
 		rtSigaction(sig, nil, &s.actions[sig])
 	}
-	s.mask.change(nil)
+	s.mask.Change(nil)
 	timer, _ := unix.Getitimer(unix.ITIMER_PROF)
 	s.profile = timer.Value != unix.Timeval{}
 	return s

@@ -1,6 +1,10 @@
 package handover
 
-import "syscall"
+import (
+	"syscall"
+
+	"github.com/autorestart-go/autorestart/internal/rawsys"
+)
 
 // tainted: a previous image of this process was Secure.
 var tainted bool
@@ -31,7 +35,7 @@ var unsafePrefixes = [...]string{"LD_", "MALLOC_"}
 func withoutUnsafe(env []string) []string {
 	kept := make([]string, 0, len(env)+1) // for the variable of the handover
 	for _, variable := range env {
-		name, _, _ := cut(variable, '=')
+		name, _, _ := rawsys.Cut(variable, '=')
 		if !isUnsafe(name) {
 			kept = append(kept, variable)
 		}

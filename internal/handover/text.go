@@ -3,6 +3,8 @@ package handover
 import (
 	"math"
 	"strconv"
+
+	"github.com/autorestart-go/autorestart/internal/rawsys"
 )
 
 // The text form of a [State]: fields, as key=value, each followed by a comma. A text
@@ -52,7 +54,7 @@ func Parse(text string, pid int) (s State, ignored string) {
 	const damaged = "it is cut or damaged"
 	total := 0
 	for text != "" {
-		key, value, ok := cut(text, '=')
+		key, value, ok := rawsys.Cut(text, '=')
 		n, rest, isNumber := leadingInt(value)
 		number, textKind := index(numberKeys[:], key), index(textKeys[:], key)
 		switch {
@@ -81,7 +83,7 @@ func Parse(text string, pid int) (s State, ignored string) {
 				s.Numbers[number] = append(s.Numbers[number], n)
 			}
 		}
-		if _, text, ok = cut(value, ','); !ok {
+		if _, text, ok = rawsys.Cut(value, ','); !ok {
 			return State{}, damaged
 		}
 	}
@@ -98,16 +100,6 @@ func index(keys []string, key string) int {
 		}
 	}
 	return -1
-}
-
-// cut is [strings.Cut], which this package can't import.
-func cut(s string, separator byte) (before, after string, found bool) {
-	for i := range len(s) {
-		if s[i] == separator {
-			return s[:i], s[i+1:], true
-		}
-	}
-	return s, "", false
 }
 
 // leadingInt parses a non-negative decimal number that fits a C int.

@@ -7,6 +7,8 @@ import (
 	"sync"
 	"syscall"
 	"unsafe"
+
+	"github.com/autorestart-go/autorestart/internal/rawsys"
 )
 
 // ErrNoThread says that no thread was found that may execute.
@@ -124,7 +126,7 @@ func lineAt(text string, i int) string {
 	for i > 0 && text[i-1] != '\n' {
 		i--
 	}
-	line, _, _ := cut(text[i:], '\n')
+	line, _, _ := rawsys.Cut(text[i:], '\n')
 	return line
 }
 
@@ -132,7 +134,7 @@ func lineAt(text string, i int) string {
 // the main one, as far as the kernel tells.
 func sharesDirectory() bool {
 	const ofFileSystem = 3 // KCMP_FS
-	differs, _, errno := syscall.RawSyscall6(numbers.kcmp,
+	differs, _, errno := syscall.RawSyscall6(rawsys.Numbers.Kcmp,
 		uintptr(syscall.Getpid()), uintptr(syscall.Gettid()), ofFileSystem, 0, 0, 0)
 	return errno != 0 || differs == 0
 }
@@ -156,7 +158,7 @@ func enterNamespaces() (changed bool) {
 	for _, fd := range opened {
 		if fd >= 0 {
 			changed = true
-			call(numbers.setns, uintptr(fd))
+			call(rawsys.Numbers.Setns, uintptr(fd))
 			syscall.Close(fd)
 		}
 	}
@@ -176,7 +178,7 @@ func call(number, argument uintptr) { syscall.RawSyscall(number, argument, 0, 0)
 
 // open returns -1 if that fails.
 func open(path string) (fd int) {
-	fd, _ = retryEINTR(func() (int, error) { return syscall.Open(path, syscall.O_RDONLY|syscall.O_CLOEXEC, 0) })
+	fd, _ = rawsys.IgnoringEINTR(func() (int, error) { return syscall.Open(path, syscall.O_RDONLY|syscall.O_CLOEXEC, 0) })
 	return fd
 }
 
@@ -203,7 +205,7 @@ func readRights(thread string) string {
 	var rights []byte
 	for rest := string(b[:max(0, n)]); rest != ""; {
 		var line string
-		line, rest, _ = cut(rest, '\n')
+		line, rest, _ = rawsys.Cut(rest, '\n')
 		for _, key := range rightsKeys {
 			if len(line) > len(key) && line[:len(key)] == key {
 				rights = append(append(rights, line...), '\n')

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/autorestart-go/autorestart/internal/origin"
+	"github.com/autorestart-go/autorestart/internal/rawsys"
 )
 
 // CanRollBack says that a version can be rolled back on this system.
@@ -93,7 +94,7 @@ func (s *State) KeepRollback() (copies []int, err error) {
 	s.Numbers[Connections] = t.handed.Numbers[Connections]
 	s.InVariable = s.InVariable || t.handed.InVariable
 	for _, kind := range [...]NumberKind{Previous, Dir} {
-		fd, err := duplicate(t.handed.Number(kind))
+		fd, err := rawsys.Duplicate(t.handed.Number(kind))
 		if err != nil {
 			return copies, err
 		}

@@ -10,6 +10,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/autorestart-go/autorestart/internal/rawsys"
 )
 
 // putOnTrial puts this process on trial, until the end of the test.
@@ -80,7 +82,7 @@ func TestFailedRollbackUndoesPutBack(t *testing.T) {
 	}
 	keptBlocking, kept, placeholder, keptAtNumber, number := open(), open(), open(), open(), open()
 	const empty = 900 // a number that no open file gets
-	keepOnExec(placeholder)
+	rawsys.KeepOnExec(placeholder)
 	putOnTrial(t, of(map[NumberKind][]int{PID: {1}, ReadyWithin: {1 << 30}, Previous: {1 << 20}, Dir: {1 << 20}}, nil))
 	for _, p := range []putBack{
 		{keptBlocking, placeholder, false}, {kept, number, true}, {keptAtNumber, keptAtNumber, true}, {kept, empty, true},

@@ -1,0 +1,18 @@
+//go:build !autorestart_portable
+
+package rawsys
+
+import (
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+func TestNumbers(t *testing.T) {
+	want := CallNumbers{
+		unix.SYS_SETNS, unix.SYS_KCMP, unix.SYS_SCHED_SETATTR, unix.SYS_SCHED_GETATTR, unix.SYS_MEMFD_CREATE, unix.SYS_CLOSE_RANGE,
+	}
+	if Numbers != want {
+		t.Errorf("%v, want %v", Numbers, want)
+	}
+}

@@ -1,0 +1,30 @@
+//go:build !autorestart_portable
+
+// The signal mask of a thread.
+//
+//	call                  since    without it
+//	rt_sigprocmask(2)     2.2      -
+
+package rawsys
+
+import (
+	"syscall"
+	"unsafe"
+)
+
+// A SignalMask is the kernel's sigset_t.
+type SignalMask [2]uint64
+
+// Change sets m to the signal mask of the calling thread, and that to the given one unless it
+// is nil.
+//
+//go:norace
+//go:nosplit
+func (m *SignalMask) Change(to *SignalMask) {
+	setMask, size := uintptr(2), uintptr(8)
+	if MIPS {
+		setMask, size = 3, 16
+	}
+	syscall.RawSyscall6(syscall.SYS_RT_SIGPROCMASK, setMask,
+		uintptr(unsafe.Pointer(to)), uintptr(unsafe.Pointer(m)), size, 0, 0)
+}
