@@ -7,6 +7,7 @@ import (
 	"sync"
 	"syscall"
 
+	"github.com/autorestart-go/autorestart/internal/execve"
 	"github.com/autorestart-go/autorestart/internal/handover"
 )
 
@@ -46,7 +47,7 @@ func StopNotify(c chan<- os.Signal) {
 	for _, sig := range s.unsubscribe(c) {
 		// The program itself may ignore it.
 		if !signal.Ignored(syscall.Signal(sig)) {
-			handover.StopIgnoring(sig)
+			execve.StopIgnoring(sig)
 		}
 	}
 }
@@ -130,7 +131,7 @@ func (s *signalSet) restoreDefaults() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, sig := range s.inherited {
-		handover.StopIgnoring(sig)
+		execve.StopIgnoring(sig)
 	}
 	s.inherited = nil
 }

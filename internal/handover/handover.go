@@ -38,6 +38,7 @@ import (
 	"strconv"
 	"syscall"
 
+	"github.com/autorestart-go/autorestart/internal/execve"
 	"github.com/autorestart-go/autorestart/internal/rawsys"
 )
 
@@ -127,12 +128,7 @@ func (s *State) Set(kind NumberKind, n int) { s.Numbers[kind] = []int{n} }
 // was not taken.
 var Inherited, Ignored = inherit()
 
-// ignoredAtStart are the signals that were ignored when this process was started, before any
-// image of it could change that.
-var ignoredAtStart []int
-
 func inherit() (s State, ignored string) {
-	ignoredAtStart = ignoredSignals()
 	value, ok := syscall.Getenv(Env)
 	if !ok {
 		return State{}, ""
@@ -159,8 +155,7 @@ func inherit() (s State, ignored string) {
 	}
 	s.keepFromChildren()
 	s.takeTaint()
-	s.keepLimit()
-	s.endWindow()
+	s.kept().Take()
 	s.startTrial()
 	return s, ""
 }
@@ -237,14 +232,13 @@ type Executor func(target Target, args, env []string, s *State) error
 // opens the file by this path. Without s nothing would close it.
 func Execute(target Target, args, env []string, s *State) error {
 	if s == nil {
-		defer s.prepareSignals()()
-		return execve(target.ExecPath(), args, env)
+		return execve.Execute(target.ExecPath(), args, nextEnvironment(env), nil)
 	}
 	own := *s
 	s = &own
 	s.addTaint()
-	s.addLimit()
-	s.Numbers[IgnoredAtStart] = ignoredAtStart
+	kept := execve.Keep(s.Numbers[Signal])
+	s.addKept(kept)
 	s.Numbers[Executable] = nil
 	if target.FD != 0 {
 		s.Set(Executable, target.FD)
@@ -264,6 +258,28 @@ func Execute(target Target, args, env []string, s *State) error {
 		return err
 	}
 	defer undo()
-	defer s.prepareSignals()()
-	return execve(target.ExecPath(), args, append(env[:len(env):len(env)], Env+"="+variable))
+	return execve.Execute(target.ExecPath(), args, nextEnvironment(env, Env+"="+variable), kept)
+}
+
+// addKept has s carry what the exec keeps.
+func (s *State) addKept(k *execve.Kept) {
+	s.Numbers[IgnoredAtStart] = k.Ignored
+	s.Numbers[OpenFiles] = nil
+	if k.OpenFiles != 0 {
+		s.Set(OpenFiles, k.OpenFiles)
+	}
+}
+
+// kept is what s carries of that.
+func (s *State) kept() *execve.Kept {
+	return &execve.Kept{Subscribed: s.Numbers[Signal], Ignored: s.Numbers[IgnoredAtStart], OpenFiles: s.Number(OpenFiles)}
+}
+
+// CheckSize returns an error, which wraps E2BIG and says what is too long, if execve(2) will
+// not take these arguments and this environment. It adds the variable of the handover.
+func CheckSize(path string, args, env []string) error {
+	var s State
+	s.Set(PID, syscall.Getpid())
+	s.Set(Carrier, 3)
+	return execve.CheckSize(path, args, nextEnvironment(env, Env+"="+s.String()))
 }

@@ -1,8 +1,6 @@
 package handover
 
 import (
-	"syscall"
-
 	"github.com/autorestart-go/autorestart/internal/rawsys"
 )
 
@@ -30,10 +28,18 @@ var unsafeVariables = [...]string{"GCONV_PATH", "GLIBC_TUNABLES", "LOCPATH"}
 // unsafePrefixes begin further names.
 var unsafePrefixes = [...]string{"LD_", "MALLOC_"}
 
+// nextEnvironment returns env for the next image, with more variables.
+func nextEnvironment(env []string, more ...string) []string {
+	if Tainted() {
+		env = withoutUnsafe(env)
+	}
+	return append(env[:len(env):len(env)], more...)
+}
+
 // withoutUnsafe removes from the environment of a tainted process what its next image, which
 // may not be secure, must not believe.
 func withoutUnsafe(env []string) []string {
-	kept := make([]string, 0, len(env)+1) // for the variable of the handover
+	kept := make([]string, 0, len(env))
 	for _, variable := range env {
 		name, _, _ := rawsys.Cut(variable, '=')
 		if !isUnsafe(name) {
@@ -55,16 +61,4 @@ func isUnsafe(name string) bool {
 		}
 	}
 	return false
-}
-
-// execve executes the file at the path. It returns only if that failed.
-func execve(path string, args, env []string) error {
-	if Tainted() {
-		env = withoutUnsafe(env)
-	}
-	for {
-		if err := execute(path, args, env); err != syscall.EINTR {
-			return err
-		}
-	}
 }

@@ -17,7 +17,7 @@ import (
 	"github.com/autorestart-go/autorestart/internal/testprocess"
 )
 
-// windowRows are the rows about signals of the table in internal/handover/signals_linux.go. In
+// windowRows are the rows about signals of the table in internal/execve/signals_linux.go. In
 // the tests SIGHUP is passed to Notify.
 var windowRows = []struct {
 	name    string

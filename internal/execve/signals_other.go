@@ -1,15 +1,15 @@
 //go:build !linux || autorestart_portable
 
-package handover
+package execve
 
 // prepareSignals does nothing: signals keep their actions during an exec.
-func (s *State) prepareSignals() (restore func()) { return func() {} }
+func (k *Kept) prepareSignals() (restore func()) { return func() {} }
 
 // endWindow does nothing: no signal is ignored during an exec.
-func (s *State) endWindow() {}
+func (k *Kept) endWindow() {}
 
 // StopIgnoring does nothing, likewise.
 func StopIgnoring(int) {}
 
-// ignoredSignals returns nothing: no signal is ignored again, either.
-func ignoredSignals() []int { return nil }
+// ignoredAtStart are none: no signal is ignored again, either.
+var ignoredAtStart []int

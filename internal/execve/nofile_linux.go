@@ -7,7 +7,7 @@
 // been set since, by the program or by another process with prlimit(2), is in force for the
 // next image and for its children.
 
-package handover
+package execve
 
 import (
 	"syscall"
@@ -31,20 +31,20 @@ func raisedLimit() (limit origin.Limit, ok bool) {
 	return limit, true
 }
 
-// addLimit has the next image keep the soft limit that is in force, if it has been set.
-func (s *State) addLimit() {
-	s.Numbers[OpenFiles] = nil
+// limitToKeep returns the soft limit that is in force, if it has been set, or 0.
+func limitToKeep() int {
 	limit, err := openFilesLimit(nil)
 	raised, ok := raisedLimit()
 	const most = 1 << 30 // as good as no limit
 	if err == 0 && limit.Soft < limit.Hard-1 && limit.Soft <= most && !(ok && limit == raised) {
-		s.Set(OpenFiles, int(limit.Soft))
+		return int(limit.Soft)
 	}
+	return 0
 }
 
-// keepLimit sets the soft limit that was in force in the previous image.
-func (s *State) keepLimit() {
-	soft := uint64(s.Number(OpenFiles))
+// keepLimit sets the soft limit that was in force in the previous image, unless it is 0.
+func keepLimit(openFiles int) {
+	soft := uint64(openFiles)
 	limit, err := openFilesLimit(nil)
 	if soft == 0 || err != 0 || soft >= limit.Soft {
 		return

@@ -6,7 +6,7 @@
 //	rt_sigaction(2)       2.2      -
 //	setitimer(2)          ever     -
 
-package handover
+package execve
 
 import (
 	"syscall"

@@ -1,6 +1,6 @@
 //go:build !linux || autorestart_portable
 
-package handover
+package execve
 
 // CheckSize returns nil: the limits of this system are not known.
 func CheckSize(path string, args, env []string) error { return nil }

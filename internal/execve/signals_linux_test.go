@@ -1,6 +1,6 @@
 //go:build !autorestart_portable
 
-package handover
+package execve
 
 import (
 	"fmt"
@@ -52,9 +52,8 @@ func TestFailedExecLeavesSignals(t *testing.T) {
 	if !before.profile || before.mask == launchMask {
 		t.Fatalf("profile: %t, signals blocked: %#x", before.profile, before.mask)
 	}
-	s := of(map[NumberKind][]int{PID: {os.Getpid()}, Signal: {1, 10, 10, int(syscall.SIGKILL), 4711}}, nil)
-	for _, s := range []*State{&s, nil} {
-		if err := Execute(Target{Path: "/nonexistent"}, os.Args, os.Environ(), s); err != syscall.ENOENT {
+	for _, k := range []*Kept{Keep([]int{1, 10, 10, int(syscall.SIGKILL), 4711}), nil} {
+		if err := Execute("/nonexistent", os.Args, os.Environ(), k); err != syscall.ENOENT {
 			t.Error(err)
 		}
 		if after := currentSignalState(); after != before {
@@ -84,7 +83,7 @@ var _ = testprocess.RegisterHelper("profile", func() {
 		return
 	}
 	fmt.Print(pprof.StartCPUProfile(io.Discard))
-	fmt.Print(Execute(Target{Path: os.Args[0]}, os.Args, append(os.Environ(), "SECOND=yes"), nil))
+	fmt.Print(Execute(os.Args[0], os.Args, append(os.Environ(), "SECOND=yes"), nil))
 })
 
 // TestProfileEndsWithForeignVersion: also a version without this library, in whose program a

@@ -1,6 +1,6 @@
 //go:build unix && (!linux || autorestart_portable)
 
-package handover
+package execve
 
 import (
 	"sync"
@@ -44,11 +44,11 @@ func lowerOpenFilesLimit() (restore func()) {
 	}
 }
 
-// addLimit does nothing: no other process sets limits here.
-func (s *State) addLimit() {}
+// limitToKeep returns 0: no other process sets limits here.
+func limitToKeep() int { return 0 }
 
 // keepLimit does nothing: no image says which one to keep.
-func (s *State) keepLimit() {}
+func keepLimit(int) {}
 
 // execute wraps [syscall.Exec].
 func execute(path string, args, env []string) error {

@@ -1,12 +1,12 @@
 //go:build !unix
 
-package handover
+package execve
 
 import "syscall"
 
-func (s *State) addLimit() {}
+func limitToKeep() int { return 0 }
 
-func (s *State) keepLimit() {}
+func keepLimit(int) {}
 
 // execute fails: there is no exec.
 func execute(path string, args, env []string) error { return syscall.Exec(path, args, env) }

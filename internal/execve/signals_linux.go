@@ -40,7 +40,7 @@
 // one of these gets does nothing, whereas it ends the first image of a process: the runtime has
 // found it ignored.
 
-package handover
+package execve
 
 import (
 	"runtime"
@@ -78,9 +78,13 @@ var launchMask = func() (mask rawsys.SignalMask) {
 	return mask
 }()
 
-// ignoresInExec reports whether a signal is ignored in an exec with s, or without if that is
+// ignoredAtStart are the signals that were ignored when this process was started, before any
+// image of it could change that. This image finds them, or is told by the previous one.
+var ignoredAtStart = ignoredSignals()
+
+// ignoresInExec reports whether a signal is ignored in an exec with k, or without if that is
 // nil.
-func (s *State) ignoresInExec(sig int) bool {
+func (k *Kept) ignoresInExec(sig int) bool {
 	switch syscall.Signal(sig) {
 	case syscall.SIGCHLD, syscall.SIGSEGV, syscall.SIGBUS, syscall.SIGFPE, syscall.SIGILL:
 		return false
@@ -91,19 +95,19 @@ func (s *State) ignoresInExec(sig int) bool {
 	case contains(ignoredAtStart, sig):
 		return true
 	}
-	return s != nil && (isCaught(sig) || contains(s.Numbers[Signal], sig))
+	return k != nil && (isCaught(sig) || contains(k.Subscribed, sig))
 }
 
-// prepareSignals prepares signals and timers for an exec with s, or without if that is nil,
+// prepareSignals prepares signals and timers for an exec with k, or without if that is nil,
 // until restore is called, because the exec has failed.
-func (s *State) prepareSignals() (restore func()) {
+func (k *Kept) prepareSignals() (restore func()) {
 	runtime.LockOSThread()
 	var before rawsys.SignalMask
 	before.Change(&launchMask)
 	restartProfile := stopProfile()
 	var ignored []ignoredSignal
 	for sig := 1; sig <= lastSignal; sig++ {
-		if s.ignoresInExec(sig) {
+		if k.ignoresInExec(sig) {
 			ignored = append(ignored, ignore(sig))
 		}
 	}
@@ -127,14 +131,14 @@ func ignoredSignals() (signals []int) {
 	return signals
 }
 
-// endWindow takes from s what was ignored at the start, and gives what else the exec with s has
+// endWindow takes from k what was ignored at the start, and gives what else the exec with k has
 // ignored its default action. In a Go program nothing is left of that: the runtime has
 // installed its handlers. In a C program with a Go library it does not.
-func (s *State) endWindow() {
+func (k *Kept) endWindow() {
 	ignored := ignoredAtStart
-	ignoredAtStart = s.Numbers[IgnoredAtStart]
+	ignoredAtStart = k.Ignored
 	for _, sig := range ignored {
-		if isCaught(sig) && !contains(s.Numbers[Signal], sig) {
+		if isCaught(sig) && !contains(k.Subscribed, sig) {
 			StopIgnoring(sig)
 		}
 	}
