@@ -11,6 +11,7 @@ import (
 	"github.com/autorestart-go/autorestart/internal/candidate"
 	"github.com/autorestart-go/autorestart/internal/drain"
 	"github.com/autorestart-go/autorestart/internal/elfimage"
+	"github.com/autorestart-go/autorestart/internal/execve"
 	"github.com/autorestart-go/autorestart/internal/handover"
 	"github.com/autorestart-go/autorestart/internal/passing"
 	"github.com/autorestart-go/autorestart/internal/report"
@@ -171,7 +172,7 @@ func (p *process) prepare(r *Restarter, c *candidate.Candidate) (*prepared, erro
 // anything, and the exec opens the files for what is handed over by itself.
 func (x *prepared) open(files *fileSystem, readyTimeout time.Duration, drains bool) (err error) {
 	if drains {
-		if err = handover.AsLeader(func() error { return nil }); err != nil {
+		if err = execve.AsLeader(func() error { return nil }); err != nil {
 			return err
 		}
 		if x.reserve, err = handover.NewReserve(); err != nil {
@@ -317,7 +318,7 @@ var execMu sync.Mutex
 // [handover.Execute]. h is nil if nothing is handed over.
 //
 // What needs care beside what [handover.Execute] does: what belongs to the calling thread,
-// see [handover.AsLeader]; the signals that the program has subscribed to, see signalSet.handOver; the
+// see [execve.AsLeader]; the signals that the program has subscribed to, see signalSet.handOver; the
 // inotify descriptors, which cross on purpose, see eventSet; and a fork in another
 // goroutine, which must not inherit them.
 func (p *process) execve(target handover.Target, args, env []string, h *handover.State, lastLook func() error) error {
@@ -326,7 +327,7 @@ func (p *process) execve(target handover.Target, args, env []string, h *handover
 	}
 	execMu.Lock()
 	defer execMu.Unlock()
-	return handover.AsLeader(func() error { return p.execveOnThread(target, args, env, h, lastLook) })
+	return execve.AsLeader(func() error { return p.execveOnThread(target, args, env, h, lastLook) })
 }
 
 func (p *process) execveOnThread(target handover.Target, args, env []string, h *handover.State, lastLook func() error) error {

@@ -24,7 +24,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/autorestart-go/autorestart/internal/candidate"
-	"github.com/autorestart-go/autorestart/internal/handover"
+	"github.com/autorestart-go/autorestart/internal/execve"
 	"github.com/autorestart-go/autorestart/internal/sys"
 	"github.com/autorestart-go/autorestart/internal/watch"
 )
@@ -333,7 +333,7 @@ func (n *inotify) read() (relevant bool, err error) {
 
 // prepareExecutor is not called before there is a sign of a new version: until then the process
 // has no use for one more thread.
-var prepareExecutor = sync.OnceFunc(func() { go handover.PrepareExecutor() })
+var prepareExecutor = sync.OnceFunc(func() { go execve.PrepareExecutor() })
 
 // concerns reports whether the event is a reason to look again. The events that were
 // read after it are then not needed: one reason is enough.

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/autorestart-go/autorestart/internal/candidate"
+	"github.com/autorestart-go/autorestart/internal/execve"
 	"github.com/autorestart-go/autorestart/internal/handover"
 	"github.com/autorestart-go/autorestart/internal/origin"
 	"github.com/autorestart-go/autorestart/internal/passing"
@@ -161,7 +162,7 @@ func (p *process) newRules(path string, trustAnyOwner bool) *candidate.Rules {
 // newWatcher returns what a [Watcher] and a [Restarter] with such fields watch by. The
 // caller closes it.
 func (p *process) newWatcher(path string, interval time.Duration, trustAnyOwner bool, logger Logger) (*watch.Watcher, error) {
-	handover.RememberLeader()
+	execve.RememberLeader()
 	logger = report.To(logger)
 	if path == "" && handover.Secure {
 		logger.Info("watching this file and no symbolic link to it: the starter of this program may have fewer rights; set Path to follow one",

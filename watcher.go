@@ -11,7 +11,7 @@ import (
 
 	"github.com/autorestart-go/autorestart/internal/candidate"
 	"github.com/autorestart-go/autorestart/internal/elfimage"
-	"github.com/autorestart-go/autorestart/internal/handover"
+	"github.com/autorestart-go/autorestart/internal/execve"
 	"github.com/autorestart-go/autorestart/internal/watch"
 )
 
@@ -196,7 +196,7 @@ func isRetryable(err error) bool {
 // changed: the file is open for writing, memory, processes or space are short, the file is
 // missing for a moment, the environment is too large, no thread is like the main one.
 func execTransient(err error) bool {
-	return isShortage(err) || errors.Is(err, handover.ErrNoThread) || isAny(err, syscall.ETXTBSY, syscall.ENOENT, syscall.E2BIG)
+	return isShortage(err) || errors.Is(err, execve.ErrNoThread) || isAny(err, syscall.ETXTBSY, syscall.ENOENT, syscall.E2BIG)
 }
 
 // isShortage reports whether err says that descriptors, memory, processes or space are

@@ -1,13 +1,18 @@
-// Package execve wraps execve(2), with what the kernel takes from the process beside the
-// program, its arguments and its environment.
+// Package execve wraps execve(2), with what the kernel takes from the calling thread and from
+// the process, beside the program, its arguments and its environment:
 //
-//	what an exec takes                  see
-//	signals, their mask, timers         signals_linux.go
-//	RLIMIT_NOFILE                       nofile_linux.go, nofile_other.go
-//	arguments and environment: length   arguments.go
+//	of                 what                                    see
+//	thread             namespaces, rights, scheduling, ...     leader_linux.go: [AsLeader]
+//	thread             signal mask                             signals_linux.go
+//	process            signals, timers                         signals_linux.go
+//	process            RLIMIT_NOFILE, which the runtime sets   nofile_linux.go, nofile_other.go
+//	process            RLIMIT_STACK: the length of arguments   arguments.go: [CheckSize]
+//	                   and environment
 //
-// Some of it lasts only if the next image knows of it: [Kept]. Its caller, internal/handover,
-// carries that to the next image, and is initialised before package os. So is this package.
+// The next image has to know of some of it: [Kept]. The caller carries that to it. Descriptors
+// and the working directory are the caller's, too.
+//
+// The caller, internal/handover, is initialised before package os. So is this package.
 package execve
 
 import "syscall"

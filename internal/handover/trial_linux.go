@@ -12,6 +12,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/autorestart-go/autorestart/internal/execve"
 	"github.com/autorestart-go/autorestart/internal/origin"
 	"github.com/autorestart-go/autorestart/internal/rawsys"
 )
@@ -39,7 +40,7 @@ func OnRollback(f Executor) {
 }
 
 func executeBare(target Target, args, env []string, s *State) error {
-	return AsLeader(func() error {
+	return execve.AsLeader(func() error {
 		syscall.ForkLock.RLock()
 		err := Execute(target, args, env, s)
 		syscall.ForkLock.RUnlock()

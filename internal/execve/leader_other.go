@@ -1,6 +1,6 @@
 //go:build !linux || autorestart_portable
 
-package handover
+package execve
 
 import "errors"
 

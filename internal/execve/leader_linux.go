@@ -32,7 +32,7 @@
 //	kcmp(2)             3.5      working directory and root are those of any thread
 //	setns(2)            3.0      no thread enters namespaces
 
-package handover
+package execve
 
 import (
 	"runtime"

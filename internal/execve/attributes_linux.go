@@ -9,7 +9,7 @@
 //	ioprio_set(2)              2.6.13   the same for its I/O priority
 //	sched_setaffinity(2)       2.5.8    -
 
-package handover
+package execve
 
 import (
 	"syscall"

@@ -1,6 +1,6 @@
 //go:build !autorestart_portable
 
-package handover
+package execve
 
 import (
 	"errors"
