@@ -95,6 +95,22 @@ func TestRunningFileIsWritten(t *testing.T) {
 	}
 }
 
+// Only a layer can change the running image of an overlay: a file that is touched is the same,
+// and can still be rolled back to.
+func TestTouchedOnOverlay(t *testing.T) {
+	t.Parallel()
+	d := program.New(t)
+	d.Setenv(program.ReadyEnv + "=1h")
+	started := onOverlay(t, d)
+	d.Start()
+	started()
+	d.WaitForWatch()
+	later(t, d.Path)
+	d.WaitForWatch() // it has looked at the file
+	d.DeployVersion(2)
+	d.WantRestart(2)
+}
+
 // Without /proc the running image can't be looked at. A foreign file is rejected all
 // the same.
 func TestWithoutProc(t *testing.T) {
