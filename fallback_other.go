@@ -93,7 +93,7 @@ func (s *fileSystem) RunningEntry() (candidate.Entry, error) {
 
 func (s *fileSystem) RunningID() candidate.ID { return s.launchID }
 
-// RunningChanged: it is executed once, see [handover.CanRollBack].
+// RunningChanged makes no difference: it is executed once, see [handover.CanRollBack].
 func (*fileSystem) RunningChanged() bool { return false }
 
 // OpenRunning fails: there is no handle on the image of a process here once its path
@@ -102,6 +102,9 @@ func (*fileSystem) OpenRunning() (candidate.File, error) { return nil, errors.Er
 
 // RunningIsBusy: not every system keeps writers away from a file that is executed.
 func (*fileSystem) RunningIsBusy() bool { return false }
+
+// RunningIsCoherent makes no difference, since OpenRunning fails.
+func (*fileSystem) RunningIsCoherent() bool { return false }
 
 func (s *fileSystem) RunningKind() elfimage.Kind { return s.launchKind }
 

@@ -276,8 +276,6 @@ func (s *fileSystem) RunningID() candidate.ID {
 	return s.launchID
 }
 
-// RunningChanged reports whether the file of the running image has another content by now: it
-// can't be executed again.
 func (s *fileSystem) RunningChanged() bool {
 	_, changed, _ := s.running()
 	return changed
@@ -304,6 +302,12 @@ func readUncached(f *os.File) {
 // can change a file without an event can do it without this error, too. Under an emulator only
 // the emulator's file is executed.
 func (s *fileSystem) RunningIsBusy() bool { return !s.emulated && selfIsBusy() }
+
+// RunningIsCoherent: on FUSE the kernel caches what stat(2) tells.
+func (*fileSystem) RunningIsCoherent() bool {
+	name, err := silentFileSystem(selfExe)
+	return err == nil && name != "fuse"
+}
 
 func selfIsBusy() bool {
 	name, err := silentFileSystem(selfExe)

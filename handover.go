@@ -138,9 +138,9 @@ type prepared struct {
 
 // prepare opens what the exec of c for r needs, and returns why there can be none, as far as
 // that can be told before. The caller closes it after the last attempt.
-func (p *process) prepare(r *Restarter, c *candidate.Candidate) (*prepared, error) {
+func (p *process) prepare(r *Restarter, rules *candidate.Rules, c *candidate.Candidate) (*prepared, error) {
 	if r.ReadyTimeout > 0 {
-		if err := checkRollback(c); err != nil {
+		if err := checkRollback(rules, c); err != nil {
 			return nil, err
 		}
 	}
@@ -283,7 +283,7 @@ func (x *prepared) receiversKnow(c *candidate.Candidate) bool {
 const maxReadyWithin = 1 << 30 // ms
 
 // checkRollback returns nil if c can be rolled back.
-func checkRollback(c *candidate.Candidate) error {
+func checkRollback(rules *candidate.Rules, c *candidate.Candidate) error {
 	switch {
 	case handover.Elevated():
 		return &RejectedError{
@@ -299,7 +299,7 @@ func checkRollback(c *candidate.Candidate) error {
 			Found:    "a program without " + modulePath,
 			Expected: "one with it: it could neither become ready nor be rolled back",
 		}
-	case self.files.RunningChanged():
+	case rules.RunningChanged():
 		return &RejectedError{
 			Path:     c.Path,
 			Found:    "a running image whose file has another content by now, so that it can't be rolled back to",

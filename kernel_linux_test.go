@@ -232,7 +232,7 @@ func TestSilentDirectory(t *testing.T) {
 // TestNoRollbackWithoutProc: that is found out before the program is drained for it.
 func TestNoRollbackWithoutProc(t *testing.T) {
 	prepare := func(c *candidate.Candidate) error {
-		prepared, err := self.prepare(&Restarter{ReadyTimeout: time.Minute}, c)
+		prepared, err := self.prepare(&Restarter{ReadyTimeout: time.Minute}, &candidate.Rules{System: self.files}, c)
 		if err == nil {
 			prepared.close()
 		}

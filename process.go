@@ -172,10 +172,12 @@ func (p *process) newWatcher(path string, interval time.Duration, trustAnyOwner 
 	if err != nil {
 		return nil, err
 	}
+	rules := p.newRules(path, trustAnyOwner)
+	rules.SumRunning()
 	return &watch.Watcher{
 		Path:         path,
 		PollInterval: interval,
-		Rules:        p.newRules(path, trustAnyOwner),
+		Rules:        rules,
 		Events:       p.events,
 		Logger:       rejectionLogger{logger},
 	}, nil

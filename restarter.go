@@ -268,7 +268,7 @@ func (r *Restarter) replaceImage(ctx context.Context, rules *candidate.Rules, c 
 	if err := readBuild(c); err != nil {
 		return err
 	}
-	prepared, err := self.prepare(r, c)
+	prepared, err := self.prepare(r, rules, c)
 	if err != nil {
 		return err
 	}

@@ -20,8 +20,9 @@ import (
 // at first from the running image.
 //
 // On file systems where the file of the running image can be written, or replaced underneath
-// (of networks, FUSE, overlay), the running image is what it was when the program started: the
-// same file with another size or modification time is a new version.
+// (of networks, FUSE, overlay), the running image is what it was when the program started. Its
+// content is summed at the first call of Next. On FUSE, and where it has been touched before that
+// call, the same file with another modification time is a new version.
 //
 // The zero value watches this program's own executable. Set the fields before
 // the first call of Next, and call Close when Next is not called any more.

@@ -61,6 +61,14 @@ type System interface {
 
 	// RunningIsBusy reports whether no process can write a file while it is executed.
 	RunningIsBusy() bool
+
+	// RunningChanged reports whether the file that this process executes has been written or
+	// touched since, unless RunningIsBusy.
+	RunningChanged() bool
+
+	// RunningIsCoherent reports whether a read of that file finds nothing that its ID doesn't
+	// tell of.
+	RunningIsCoherent() bool
 }
 
 // ErrNotRegular is returned by the Open of a [System].

@@ -15,7 +15,7 @@ type Version struct {
 	ID ID
 
 	file  File           // the content, as long as it isIntact; owned
-	sum   contentSum     // of the content, where file is nil
+	sum   contentSum     // of the content, where file is nil or can be written
 	build elfimage.Build // empty until it is asked for, where there is a file
 
 	// busy: it is the file that this process executes, and nothing can write it while
@@ -56,6 +56,33 @@ func (r *Rules) ReopenRunning() {
 	if f, err := r.System.OpenRunning(); err == nil {
 		r.Running.file = f
 	}
+}
+
+// SumRunning sums the content of the running image, where its file can be written later: a file
+// that was only touched is then told from one that was written.
+func (r *Rules) SumRunning() {
+	v := &r.Running
+	if v.file != nil && !v.busy && !v.sum.known && r.System.RunningIsCoherent() {
+		v.sum = sumUnchanged(r.System, v.file, v.ID)
+	}
+}
+
+// RunningChanged reports whether the file of the running image has, or may have, another content
+// by now: it can't be executed again.
+func (r *Rules) RunningChanged() bool {
+	v := &r.Running
+	switch {
+	case !r.System.RunningChanged():
+		return false
+	case v.file == nil || !v.sum.known:
+		return true
+	}
+	now, err := r.System.StatFile(v.file)
+	if err != nil || now.Size != v.ID.Size {
+		return true
+	}
+	sum, err := v.sum.of(v.file, v.ID.Size)
+	return err != nil || sum != v.sum.value
 }
 
 // AsCandidate returns the running image as a candidate at a path, or nil if it could

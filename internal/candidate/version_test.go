@@ -124,6 +124,36 @@ func TestRunningFileChanges(t *testing.T) {
 	}
 }
 
+// TestSumRunning: with a sum, a file that was only touched is the same, and can be rolled back to.
+func TestSumRunning(t *testing.T) {
+	content := []byte("content")
+	for _, test := range []struct {
+		name   string
+		change func(*candidatetest.System)
+		same   bool
+	}{
+		{"as it was", func(*candidatetest.System) {}, true},
+		{"touched", func(sys *candidatetest.System) { sys.Touch(running) }, true},
+		{"written", func(sys *candidatetest.System) { sys.Write(running, []byte("another"), false) }, false},
+		{"longer", func(sys *candidatetest.System) { sys.Write(running, []byte("contents"), false) }, false},
+		{"written as it was", func(sys *candidatetest.System) { sys.Write(running, content, false) }, true},
+	} {
+		sys := new(candidatetest.System)
+		sys.Deploy(running, content, 0o755)
+		sys.Run(running)
+		rules := candidate.NewRules(sys, running)
+		rules.SumRunning()
+		test.change(sys)
+		if same, err := rules.Running.SameContent(openAt(t, sys, running)); err != nil || same != test.same {
+			t.Errorf("%s: the same: %t, %v", test.name, same, err)
+		}
+		if changed := rules.RunningChanged(); changed == test.same {
+			t.Errorf("%s: changed: %t", test.name, changed)
+		}
+		rules.Close()
+	}
+}
+
 // TestRunningFileIsWritten: Linux 6.11 has a running file written in place.
 func TestRunningFileIsWritten(t *testing.T) {
 	executable, err := os.Executable()

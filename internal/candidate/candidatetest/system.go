@@ -302,6 +302,14 @@ func (s *System) Namespace() candidate.Namespace     { return s.IDs }
 func (s *System) RunningKind() elfimage.Kind         { return s.Kind }
 func (s *System) RunningIsBusy() bool                { return s.Busy }
 
+func (s *System) RunningIsCoherent() bool { return true }
+
+func (s *System) RunningChanged() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.running != nil && !s.Busy && s.running.id.Mark() != s.started.Mark()
+}
+
 func (s *System) RunningID() candidate.ID {
 	s.mu.Lock()
 	defer s.mu.Unlock()
