@@ -34,6 +34,25 @@ func NoProc() error {
 	return Hide("/proc")
 }
 
+// ClosedProc hides /proc by a directory that can't be searched, as InaccessiblePaths= in
+// systemd.exec(5) does. It takes away the capabilities to search it all the same.
+func ClosedProc() error {
+	if err := NoProc(); err != nil {
+		return err
+	}
+	const dac = 1<<unix.CAP_DAC_OVERRIDE | 1<<unix.CAP_DAC_READ_SEARCH
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var sets [2]unix.CapUserData
+	err := unix.Capget(&header, &sets[0])
+	sets[0].Effective &^= dac
+	sets[0].Permitted &^= dac
+	return errors.Join(err,
+		os.Chmod("/proc", 0),
+		unix.Prctl(unix.PR_CAPBSET_DROP, unix.CAP_DAC_OVERRIDE, 0, 0, 0),
+		unix.Prctl(unix.PR_CAPBSET_DROP, unix.CAP_DAC_READ_SEARCH, 0, 0, 0),
+		unix.Capset(&header, &sets[0]))
+}
+
 // PrivateMounts gives the calling thread mounts of its own.
 func PrivateMounts() error {
 	if os.Geteuid() != 0 {

@@ -114,26 +114,30 @@ func TestTouchedOnOverlay(t *testing.T) {
 // Without /proc the running image can't be looked at. A foreign file is rejected all
 // the same.
 func TestWithoutProc(t *testing.T) {
-	t.Parallel()
-	d := program.New(t)
-	d.Setenv(testprocess.UseHelper(t, "without proc"))
-	if os.Geteuid() != 0 {
-		t.Skip("needs root for a mount namespace")
+	for _, way := range []string{"without proc", "closed proc"} {
+		t.Run(way, func(t *testing.T) {
+			t.Parallel()
+			d := program.New(t)
+			d.Setenv(testprocess.UseHelper(t, way))
+			if os.Geteuid() != 0 {
+				t.Skip("needs root for a mount namespace")
+			}
+			d.Start()
+			d.WaitForWatch()
+			foreign := daemontest.Image(t, 2)
+			foreign[18] ^= 0x55 // e_machine
+			d.DeployBytes(foreign)
+			d.WantLogged("expected an ELF executable for")
+			d.DeployBytes([]byte("#!/bin/true\n"))
+			d.WantLogged("found a file that starts with")
+			d.DeployVersion(3)
+			d.WantRestart(3)
+			d.WaitForWatch()
+			os.Chtimes(d.Path, time.Now(), time.Now())
+			d.DeployVersion(4)
+			d.WantRestart(4)
+		})
 	}
-	d.Start()
-	d.WaitForWatch()
-	foreign := daemontest.Image(t, 2)
-	foreign[18] ^= 0x55 // e_machine
-	d.DeployBytes(foreign)
-	d.WantLogged("expected an ELF executable for")
-	d.DeployBytes([]byte("#!/bin/true\n"))
-	d.WantLogged("found a file that starts with")
-	d.DeployVersion(3)
-	d.WantRestart(3)
-	d.WaitForWatch()
-	os.Chtimes(d.Path, time.Now(), time.Now())
-	d.DeployVersion(4)
-	d.WantRestart(4)
 }
 
 // limitInotify starts the daemon in a user namespace of its own, which has limits of
@@ -180,6 +184,10 @@ var (
 	_ = testprocess.RegisterHelper("without proc", func() {
 		runtime.LockOSThread()
 		executeDaemon(forcefallback.NoProc())
+	})
+	_ = testprocess.RegisterHelper("closed proc", func() {
+		runtime.LockOSThread()
+		executeDaemon(forcefallback.ClosedProc())
 	})
 )
 

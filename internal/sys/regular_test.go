@@ -20,13 +20,17 @@ import (
 
 func TestOpenRegular(t *testing.T) {
 	testOpenRegular(t)
-	t.Run("without /proc", func(t *testing.T) {
-		runtime.LockOSThread() // for good: the thread has mounts of its own
-		if err := forcefallback.NoProc(); err != nil {
-			t.Skip(err)
-		}
-		testOpenRegular(t)
-	})
+	for name, change := range map[string]func() error{
+		"without /proc": forcefallback.NoProc, "with a closed /proc": forcefallback.ClosedProc,
+	} {
+		t.Run(name, func(t *testing.T) {
+			runtime.LockOSThread() // for good: the thread has mounts of its own
+			if err := change(); err != nil {
+				t.Skip(err)
+			}
+			testOpenRegular(t)
+		})
+	}
 }
 
 func testOpenRegular(t *testing.T) {
