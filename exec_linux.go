@@ -100,7 +100,7 @@ var errEmulated = errors.New("an emulator runs this program")
 // [errors.ErrUnsupported] if that is not possible at all.
 func (s *fileSystem) openImage() (*sys.FD, error) {
 	fd, err := openPathOnly(s.image)
-	if err == unix.ENOENT { // without /proc, or without a descriptor
+	if err == unix.ENOENT || err == unix.EACCES { // without a /proc to search, or without a descriptor
 		err = errors.ErrUnsupported
 	}
 	return fd, err

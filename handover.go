@@ -69,10 +69,10 @@ func (p *process) execImage(c *candidate.Candidate, h *handover.State, lastLook 
 	}
 	if fd, ok := p.files.executableDescriptor(c); ok && byDescriptor(c, p.files.Credentials(), h != nil) {
 		err := p.execve(handover.Target{Path: c.Path, FD: fd}, p.launch.args, os.Environ(), h, lastLook)
-		if !errors.Is(err, os.ErrNotExist) {
+		if !errors.Is(err, os.ErrNotExist) && p.files.whyByPath() == nil {
 			return err
 		}
-		// There is no /proc, or no dynamic loader.
+		// There is no /proc, it can't be searched, or there is no dynamic loader.
 	}
 	return p.execve(handover.Target{Path: c.Path}, p.launch.args, os.Environ(), h, lastLook)
 }

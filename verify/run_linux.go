@@ -25,7 +25,7 @@ func forChild(exe *os.File) (path string, files []*os.File, err error) {
 	fd, err := sys.IgnoringEINTR(func() (int, error) { return unix.Open(name, unix.O_PATH|unix.O_CLOEXEC, 0) })
 	switch err {
 	case nil:
-	case unix.ENOENT:
+	case unix.ENOENT, unix.EACCES: // without a /proc to search
 		return exe.Name(), nil, nil
 	default:
 		return "", nil, &os.PathError{Op: "open", Path: name, Err: err}

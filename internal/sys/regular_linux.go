@@ -37,11 +37,12 @@ func openRegular(path string) (*FD, error) {
 	if err := checkRegular(there); err != nil {
 		return nil, err
 	}
-	fd, err := openToRead("/proc/self/fd/" + strconv.Itoa(there.Int()))
-	if err != unix.ENOENT && err != unix.ENOTDIR {
+	byNumber := "/proc/self/fd/" + strconv.Itoa(there.Int())
+	fd, err := openToRead(byNumber)
+	if err == nil || unix.Access(byNumber, unix.F_OK) == nil {
 		return fd, err
 	}
-	// There is no /proc.
+	// There is no /proc, or it can't be searched.
 	if fd, err = openToRead(path); err != nil {
 		return nil, err
 	}
