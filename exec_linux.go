@@ -116,6 +116,10 @@ func (s *fileSystem) executableCopy(c *candidate.Candidate) (*os.File, error) {
 	if !s.needsCopy(c) {
 		return nil, nil
 	}
+	return copyInMemory(c)
+}
+
+func copyInMemory(c *candidate.Candidate) (*os.File, error) {
 	writable, err := memfd(filepath.Base(c.Path), unix.MFD_EXEC)
 	if err == unix.EINVAL { // before Linux 6.3
 		writable, err = memfd(filepath.Base(c.Path), 0)

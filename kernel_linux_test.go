@@ -577,3 +577,19 @@ func BenchmarkPeekDescriptors(b *testing.B) {
 		}
 	}
 }
+
+// TestCopyInMemory: nothing can be written to what Verify accepts. A file has a longer name than a memfd.
+func TestCopyInMemory(t *testing.T) {
+	path := filepath.Join(t.TempDir(), strings.Repeat("x", 255))
+	testprocess.WriteExecutable(t, path, []byte("content"))
+	c, _ := candidate.Open(self.files, path)
+	defer c.Close()
+	f, err := copyInMemory(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if err := os.WriteFile(descriptorPath(f), []byte("other"), 0); !errors.Is(err, unix.EPERM) {
+		t.Errorf("written: %v", err)
+	}
+}
