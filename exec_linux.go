@@ -119,10 +119,14 @@ func (s *fileSystem) executableCopy(c *candidate.Candidate) (*os.File, error) {
 	return copyInMemory(c)
 }
 
+// copyInMemory returns a copy of c that can be executed, and that no process can write.
 func copyInMemory(c *candidate.Candidate) (*os.File, error) {
-	writable, err := memfd(filepath.Base(c.Path), unix.MFD_EXEC)
+	const longest = 249 // bytes, of the name of a memfd
+	name := filepath.Base(c.Path)
+	name = name[:min(longest, len(name))]
+	writable, err := memfd(name, unix.MFD_EXEC)
 	if err == unix.EINVAL { // before Linux 6.3
-		writable, err = memfd(filepath.Base(c.Path), 0)
+		writable, err = memfd(name, 0)
 	}
 	if err != nil {
 		return nil, os.NewSyscallError("memfd_create", err)
@@ -130,6 +134,10 @@ func copyInMemory(c *candidate.Candidate) (*os.File, error) {
 	defer writable.Close()
 	if err := copyContent(writable, c); err != nil {
 		return nil, err
+	}
+	const seals = unix.F_SEAL_SEAL | unix.F_SEAL_SHRINK | unix.F_SEAL_GROW | unix.F_SEAL_WRITE
+	if _, err := unix.FcntlInt(writable.Fd(), unix.F_ADD_SEALS, seals); err != nil {
+		return nil, os.NewSyscallError("fcntl", err)
 	}
 	// What is open for writing can't be executed.
 	fd, err := openAboveStandard(descriptorPath(writable), unix.O_RDONLY)
@@ -170,7 +178,7 @@ func copyContent(to *os.File, c *candidate.Candidate) error {
 
 // memfd wraps memfd_create(2).
 func memfd(name string, flags int) (*os.File, error) {
-	fd, err := sys.AboveStandard(unix.MemfdCreate(name, unix.MFD_CLOEXEC|flags))
+	fd, err := sys.AboveStandard(unix.MemfdCreate(name, unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING|flags))
 	if err != nil {
 		return nil, err
 	}
