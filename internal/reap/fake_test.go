@@ -33,6 +33,7 @@ type fakeTable struct {
 	onOpen      func()        // called before a pidfd is opened
 	onClose     func()        // called before a pidfd is closed
 	descriptors int           // there are no more than that; 64 if 0
+	used        int           // of these, by other files; 3 if 0
 	calls       int           // that a look at zombies makes
 	entries     int           // of the lists that were read
 	listing     time.Duration // how long it takes to list children: most of it is waiting for a CPU
@@ -49,7 +50,10 @@ type fakeProcess struct {
 	command              string // "program" if empty
 }
 
-const self = 100
+const (
+	self           = 100
+	openFilesLimit = 1024
+)
 
 // newFakeTable returns a table with the given children, all older than the image, which
 // is started at tick 1000.
@@ -277,9 +281,12 @@ func (f *fakeTable) Open(pid int) (Pidfd, error) {
 	case p == nil:
 		return nil, os.ErrProcessDone
 	}
-	fd := 3
+	fd := cmp.Or(f.used, 3)
 	for f.held[fd] != 0 {
 		fd++
+	}
+	if fd >= openFilesLimit {
+		return nil, syscall.EMFILE
 	}
 	f.held[fd] = pid
 	return &fakePidfd{f, p, fd}, nil
@@ -439,10 +446,12 @@ func (f *fakeTable) Now() uint64 {
 	return f.now
 }
 
-func (f *fakeTable) Time(uint64) time.Time                  { return time.Time{} }
-func (f *fakeTable) PID() int                               { return self }
-func (f *fakeTable) NewestPID() (int, error)                { return self, nil }
-func (f *fakeTable) OpenFilesLimit() (_, _ uint64, _ error) { return 1024, 1024, nil }
+func (f *fakeTable) Time(uint64) time.Time   { return time.Time{} }
+func (f *fakeTable) PID() int                { return self }
+func (f *fakeTable) NewestPID() (int, error) { return self, nil }
+func (f *fakeTable) OpenFilesLimit() (_, _ uint64, _ error) {
+	return openFilesLimit, openFilesLimit, nil
+}
 
 // CPUTime is a quarter of a microsecond for each call and entry.
 func (f *fakeTable) CPUTime() time.Duration {

@@ -3,6 +3,7 @@ package reap
 import (
 	"context"
 	"runtime"
+	"strconv"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -98,6 +99,25 @@ func TestOrphansAtARate(t *testing.T) {
 					t.Error("left:", n)
 				}
 				t.Log(b.most, "at a time,", b.callsSoFar(), "calls")
+			})
+		})
+	}
+}
+
+// However few descriptors are free, orphans don't pile up.
+func TestOrphansWithFewDescriptors(t *testing.T) {
+	for _, free := range []int{300, 200, 50, 4} {
+		t.Run(strconv.Itoa(free), func(t *testing.T) {
+			reapOrphans(t, func(t *testing.T, b *orphanBed) {
+				b.descriptors, b.used = openFilesLimit, openFilesLimit-free
+				b.atRate(350, 5*time.Second)
+				if b.most > 1000 {
+					t.Error("waiting at a time:", b.most)
+				}
+				b.callsIn(2 * time.Second)
+				if n := b.waiting(); n != 0 {
+					t.Error("left:", n)
+				}
 			})
 		})
 	}
