@@ -19,37 +19,40 @@ type heldZombie struct {
 // holdDue opens pidfds for the zombies that are due. The caller closes them all. It
 // reports whether more are due than can be held at a time.
 func (r *orphanRun) holdDue(now time.Time) (due []heldZombie, full bool) {
-	most, end := r.from.heldRoom()
+	limit := r.from.openFilesLimit()
 	for pid, z := range r.pending {
 		if !z.due(now) {
 			continue
 		}
-		if len(due) == most {
+		if len(due) == maxHeld {
 			return due, true
 		}
-		pidfd, gone := r.hold(pid, end)
-		if gone {
+		pidfd, gone := r.hold(pid)
+		switch {
+		case gone:
 			delete(r.pending, pid)
 			continue
+		case pidfd != nil && !mayHold(pidfd, len(due), limit):
+			pidfd.Close()
+			if len(due) > 0 {
+				return due, true
+			}
+			pidfd = nil
 		}
 		due = append(due, heldZombie{z, pid, pidfd})
 	}
 	return due, false
 }
 
-// hold opens a pidfd below end, or returns nil if there can be none. It reports whether
-// the zombie is gone.
-func (r *orphanRun) hold(pid, end int) (p Pidfd, gone bool) {
+// hold opens a pidfd, or returns nil if there can be none. It reports whether the zombie is
+// gone.
+func (r *orphanRun) hold(pid int) (p Pidfd, gone bool) {
 	if !r.pidfds {
 		return nil, !r.from.isZombie(pid)
 	}
 	p, err := r.from.table.Open(pid)
 	if err != nil {
 		return nil, err == os.ErrProcessDone
-	}
-	if p.FD() >= end {
-		p.Close()
-		return nil, false
 	}
 	return p, false
 }
@@ -63,16 +66,18 @@ func closeAll(due []heldZombie) {
 	}
 }
 
-// heldRoom says how many pidfds a look may hold at a time, and from which number on
-// descriptors are left to the program: it must not run out of them for a look, not
-// even for a moment.
-func (s *system) heldRoom() (most, end int) {
+// mayHold reports whether a pidfd may be held beside so many others. Four times as many
+// descriptors are left to the program, which must not run out of them for a look. None is free
+// below that of the pidfd: the kernel gives out the lowest number.
+func mayHold(p Pidfd, others, limit int) bool { return limit-p.FD() >= 4*(others+1) }
+
+// openFilesLimit returns the number that descriptors are below.
+func (s *system) openFilesLimit() int {
 	limit, _, err := s.table.OpenFilesLimit()
 	if err != nil {
-		return 1, maxHeld
+		return maxHeld
 	}
-	count, end := pidfdRoom(limit)
-	return min(maxHeld, max(count/4, 1)), end
+	return int(min(limit, 1<<30))
 }
 
 // pidfdsOwned returns the PIDs of those zombie children for which this process has
