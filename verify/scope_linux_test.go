@@ -55,19 +55,23 @@ var _ = testprocess.RegisterHelper("denied", func() {
 	panic(syscall.Exec("/proc/self/exe", append(os.Args[:1], os.Args[2:]...), os.Environ()))
 })
 
-// The helper hides /proc from itself, and runs the shell with its arguments.
-var _ = testprocess.RegisterHelper("without proc", func() {
+// The helper hides a directory from itself, and runs the shell with its other arguments.
+var _ = testprocess.RegisterHelper("without directory", func() {
 	runtime.LockOSThread()
 	self, err := os.Executable()
 	if err != nil {
 		panic(err)
 	}
-	if err := forcefallback.NoProc(); err != nil {
+	err = forcefallback.PrivateMounts()
+	if err == nil {
+		err = forcefallback.Hide(os.Args[1])
+	}
+	if err != nil {
 		fmt.Print(err)
 		os.Exit(4)
 	}
 	os.Setenv(testprocess.HelperEnv, "run plainly")
-	panic(syscall.Exec(self, os.Args, os.Environ()))
+	panic(syscall.Exec(self, append(os.Args[:1], os.Args[2:]...), os.Environ()))
 })
 
 var _ = testprocess.RegisterHelper("run plainly", func() {
@@ -144,18 +148,21 @@ func TestRunFallsBack(t *testing.T) {
 	}
 }
 
-// Without /proc the program is executed by its path.
-func TestRunWithoutProc(t *testing.T) {
+// In a chroot there may be no /proc, by which the program is executed otherwise, and no
+// /dev/null, which it reads.
+func TestRunInMinimalRoot(t *testing.T) {
 	testprocess.UseHelper(t, "run plainly")
-	for script, want := range map[string]string{"exit 0": "<nil>", "exit 3": "exit status 3"} {
-		cmd := exec.Command("/proc/self/exe", script)
-		cmd.Env = append(os.Environ(), testprocess.UseHelper(t, "without proc"))
-		output, err := cmd.CombinedOutput()
-		if cmd.ProcessState.ExitCode() == 4 {
-			t.Skip(string(output))
-		}
-		if err != nil || !strings.Contains(string(output), want) {
-			t.Errorf("%s: %q, %v; want %s", script, output, err, want)
+	for _, missing := range []string{"/proc", "/dev"} {
+		for script, want := range map[string]string{"read x || exit 0; exit 4": "<nil>", "exit 3": "exit status 3"} {
+			cmd := exec.Command("/proc/self/exe", missing, script)
+			cmd.Env = append(os.Environ(), testprocess.UseHelper(t, "without directory"))
+			output, err := cmd.CombinedOutput()
+			if cmd.ProcessState.ExitCode() == 4 {
+				t.Skip(string(output))
+			}
+			if err != nil || !strings.Contains(string(output), want) {
+				t.Errorf("without %s, %s: %q, %v; want %s", missing, script, output, err, want)
+			}
 		}
 	}
 }
