@@ -101,6 +101,11 @@ func run(ctx context.Context, exe *os.File, args []string, starters []starter) e
 	for _, file := range files {
 		defer file.Close()
 	}
+	input, err := emptyInput()
+	if err != nil {
+		return &runError{err, nil}
+	}
+	defer input.Close()
 	output := new(tail)
 	var cmd *exec.Cmd
 	var s scope
@@ -112,7 +117,7 @@ func run(ctx context.Context, exe *os.File, args []string, starters []starter) e
 		cmd.Args = append([]string{exe.Name()}, args...)
 		cmd.ExtraFiles = files
 		cmd.SysProcAttr = groupAttr()
-		cmd.Stdout, cmd.Stderr = output, output
+		cmd.Stdin, cmd.Stdout, cmd.Stderr = input, output, output
 		cmd.WaitDelay = killDelay
 		if s, err = start(ctx, cmd); err == nil {
 			break
@@ -143,6 +148,19 @@ func run(ctx context.Context, exe *os.File, args []string, starters []starter) e
 		return &runError{err, output.bytes()}
 	}
 	return nil
+}
+
+// emptyInput opens the null device or, where that can't be had, as in a minimal chroot, a
+// pipe that no process writes to.
+func emptyInput() (*os.File, error) {
+	if f, err := os.Open(os.DevNull); err == nil {
+		return f, nil
+	}
+	f, w, err := os.Pipe()
+	if err == nil {
+		w.Close()
+	}
+	return f, err
 }
 
 // A starter starts a command in a scope, or returns an error and has started nothing.
