@@ -11,9 +11,10 @@
 //	of the main thread               as it was or is                     if another thread differs
 //	namespaces                       when the program began to watch,    it does not execute, unless it
 //	                                 see RememberLeader                  can enter them by setns(2)
-//	user, groups, capabilities,      at that time, or when the thread    it does not execute
-//	no_new_privs, seccomp filters,   is found
-//	umask
+//	capabilities, no_new_privs       at that time, or when the thread    it gives up what the main one
+//	                                 is found                            had not, or does not execute
+//	user, groups, seccomp filters,   at that time, or when the thread    it does not execute
+//	umask                            is found
 //	working directory, root          when the thread is found            it executes if no other can
 //	scheduling, CPUs, I/O priority   at the exec                         they are set
 //	timer slack,                     before main                         they are set

@@ -85,7 +85,12 @@ func becomeLike() (different *threadDifference, changed bool) {
 		}
 	}
 	if different = differentRights(); different != nil {
-		return different, changed
+		if giveUpRights() {
+			different, changed = differentRights(), true
+		}
+		if different != nil {
+			return different, changed
+		}
 	}
 	changed = adoptAttributes() || changed
 	if !sharesDirectory() || !hasAttributes() {
