@@ -75,6 +75,33 @@ func TestSubscriptionDuringFailedExec(t *testing.T) {
 	}
 }
 
+// TestSubscriptionWhileIgnoringStops: package os/signal may install its handler at any moment.
+func TestSubscriptionWhileIgnoringStops(t *testing.T) {
+	const sig = syscall.SIGHUP
+	c := make(chan os.Signal, 1)
+	defer signal.Reset(sig)
+	rounds := 30_000 // that many are enough, mostly
+	if testing.Short() {
+		rounds = 1000
+	}
+	for range rounds {
+		signal.Ignore(sig)
+		begin, subscribed := make(chan bool), make(chan bool)
+		go func() {
+			<-begin
+			signal.Notify(c, sig)
+			close(subscribed)
+		}()
+		close(begin)
+		StopIgnoring(int(sig))
+		<-subscribed
+		var now sigaction
+		if rtSigaction(int(sig), nil, &now); *now.handler() <= sigIgnore {
+			t.Fatal("the signal has its default action in spite of the subscription")
+		}
+	}
+}
+
 // The helper profiles the CPU when it executes its next image, to which it hands nothing over.
 var _ = testprocess.RegisterHelper("profile", func() {
 	if os.Getenv("SECOND") != "" {
