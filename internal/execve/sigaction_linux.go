@@ -60,12 +60,17 @@ func ignore(sig int) (s ignoredSignal) {
 }
 
 func (s *ignoredSignal) restore() {
-	var now sigaction
-	if s.err != nil || rtSigaction(s.sig, &s.before, &now) != nil {
-		return
+	if s.err == nil {
+		replaceIgnoring(s.sig, &s.before)
 	}
-	if *now.handler() != sigIgnore { // the program has subscribed to it meanwhile
-		rtSigaction(s.sig, &now, nil)
+}
+
+// replaceIgnoring gives a signal that is ignored another action. Where the program has
+// subscribed to it meanwhile, its handler stays.
+func replaceIgnoring(sig int, action *sigaction) {
+	var now sigaction
+	if rtSigaction(sig, action, &now) == nil && *now.handler() != sigIgnore {
+		rtSigaction(sig, &now, nil)
 	}
 }
 

@@ -148,7 +148,7 @@ func (k *Kept) endWindow() {
 // the process was started.
 func StopIgnoring(sig int) {
 	if isIgnored(sig) && !contains(ignoredAtStart, sig) {
-		rtSigaction(sig, new(sigaction), nil)
+		replaceIgnoring(sig, new(sigaction))
 	}
 }
 
