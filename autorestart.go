@@ -152,7 +152,7 @@ func CleanUpChildZombiesQuietly() { new(Reaper).reapInBackground() }
 
 // NotifyOnSighup returns a channel that receives SIGHUP. The channel holds one signal;
 // a signal that arrives while it is full is dropped. [Notify] tells what happens to
-// signals during a restart.
+// signals during a restart. [StopNotify] ends it.
 func NotifyOnSighup() chan os.Signal {
 	return notifyOn(syscall.SIGHUP)
 }

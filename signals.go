@@ -15,8 +15,8 @@ import (
 // Notify in the next version the signals are ignored. Without Notify, SIGHUP would end the
 // process. A version that never subscribes to a signal gets its default action back when it
 // calls [Ready], or after a minute; a signal that was ignored when the process was started, as
-// SIGHUP by nohup(1), stays ignored. Before that, [signal.Ignored] can't tell the two apart. A
-// signal that arrives while it is ignored is lost.
+// SIGHUP by nohup(1), stays ignored. Until the version subscribes, [signal.Ignored] reports true
+// for both, also after Ready. A signal that arrives while it is ignored is lost.
 //
 // SIGTERM, SIGINT, SIGQUIT and SIGABRT are not ignored: they end the process at any moment. On
 // other systems than Linux, Notify behaves like signal.Notify.
