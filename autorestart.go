@@ -11,7 +11,8 @@
 // stay, and no supervisor needs to know. The new version gets the arguments that the
 // program was started with, and its current environment and working directory. The
 // memory of the program is lost. Go opens descriptors close-on-exec: they are lost, too,
-// unless they are passed on.
+// unless they are passed on. Children live on, but one that was started with a Pdeathsig, as
+// [syscall.SysProcAttr] has on Linux, gets that signal.
 //
 // A program may write a title over its arguments, as setproctitle(3) does: the new version
 // gets the arguments from before. Go raises the soft limit of open files for each program, and

@@ -120,3 +120,17 @@ func TestRestartTakesNothingFromGoroutineOnMainThread(t *testing.T) {
 		})
 	}
 }
+
+// A restart sends children their parent-death signal: the threads end that have started them.
+func TestParentDeathSignalOfChildren(t *testing.T) {
+	changes(t)
+	d := program.New(t)
+	d.Start()
+	pid := d.Ask("bound-child", "done")
+	d.Tell("restart")
+	d.WantRestart(1)
+	testprocess.WaitFor(t, "end of the child", func() bool {
+		stat, err := os.ReadFile("/proc/" + pid + "/stat")
+		return err != nil || strings.Contains(string(stat), ") Z ")
+	})
+}

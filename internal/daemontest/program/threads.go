@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"runtime"
 	"sync"
 	"unsafe"
@@ -22,6 +23,15 @@ var threads = map[string]func(argument string) string{
 	"change-threads": func(what string) string { return fmt.Sprint(changeThreads(ThreadChanges[what].change)) },
 	// change-main WHAT does so to the main thread, as a goroutine may that happens to be on it.
 	"change-main": func(what string) string { return fmt.Sprint(changeMain(ThreadChanges[what].change)) },
+	// bound-child starts a child with a parent-death signal, and returns its PID.
+	"bound-child": func(string) string {
+		cmd := exec.Command("sleep", "60")
+		cmd.SysProcAttr = &unix.SysProcAttr{Pdeathsig: unix.SIGTERM}
+		if err := cmd.Start(); err != nil {
+			return err.Error()
+		}
+		return fmt.Sprint(cmd.Process.Pid)
+	},
 }
 
 // A ThreadChange is something that a thread may have of its own.
