@@ -2,6 +2,7 @@ package sockets
 
 import (
 	"context"
+	"errors"
 	"io"
 	"net"
 	"os"
@@ -107,6 +108,43 @@ func TestReaderThatBeginsIsNotOneThatIsDone(t *testing.T) {
 				t.Error(err)
 			}
 		})
+	}
+}
+
+// TestReaderThatComesBackFromAnErrorIsNotOneThatIsDone: a server looks at its own business between
+// short deadlines, in one of its readers.
+func TestReaderThatComesBackFromAnErrorIsNotOneThatIsDone(t *testing.T) {
+	h := newHandlers(t)
+	idle := make([]byte, 100)
+	readIdle := func() error {
+		_, _, err := h.conn.ReadFrom(idle)
+		return err
+	}
+	h.conn.SetReadDeadline(time.Now())
+	wantErrorIs(t, readIdle(), os.ErrDeadlineExceeded)
+	h.conn.SetReadDeadline(time.Time{})
+	h.send(t)
+	packet, goOn := h.start(fixedBuffer())
+	<-packet
+	h.conn.SetReadDeadline(time.Now())
+	for range 2 {
+		wantErrorIs(t, readIdle(), os.ErrDeadlineExceeded)
+	}
+	h.conn.SetReadDeadline(time.Time{})
+	if h.drain(shortly) == nil {
+		t.Error("a drain did not wait for the packet while another reader had come back from an error")
+	}
+	goOn <- struct{}{}
+	h.awaitReaders(t, 1)
+	if err := h.drain(10 * time.Second); err != nil {
+		t.Error(err)
+	}
+}
+
+func wantErrorIs(t *testing.T, err, want error) {
+	t.Helper()
+	if !errors.Is(err, want) {
+		t.Fatalf("%v, want %v", err, want)
 	}
 }
 
