@@ -65,10 +65,10 @@ func (p *packets) read(buffer []byte, call func() error) error {
 		epoch := p.enter()
 		err := call()
 		p.mu.Lock()
-		if err == nil && !p.closed {
-			p.readers.handling++
-		}
 		again := p.leave(epoch, err)
+		if !again && !p.closed {
+			p.readers.end(buffer, err)
+		}
 		p.mu.Unlock()
 		if !again {
 			return err

@@ -23,6 +23,7 @@ type readers struct {
 
 	// What is known of the readers, until there have been too many lookups.
 	buffers    []*byte
+	failed     []*byte // those of them whose last call has read no packet
 	goroutines []string
 	lookups    int
 }
@@ -40,6 +41,10 @@ const (
 // that changes what a drain waits for.
 func (r *readers) begin(buffer []byte) (changed bool) {
 	isNew := r.isNew(buffer)
+	if i := slices.Index(r.failed, unsafe.SliceData(buffer)); i >= 0 {
+		r.failed = slices.Delete(r.failed, i, i+1)
+		return false
+	}
 	switch {
 	case r.settle() == 0:
 		return false
@@ -53,6 +58,17 @@ func (r *readers) begin(buffer []byte) (changed bool) {
 	return true
 }
 
+// end is called when a reader returns from a read method.
+func (r *readers) end(buffer []byte, err error) {
+	first := unsafe.SliceData(buffer)
+	switch {
+	case err == nil:
+		r.handling++
+	case first != nil && slices.Contains(r.buffers, first):
+		r.failed = append(r.failed, first)
+	}
+}
+
 // isNew reports whether the caller is known to be a goroutine that has not read before.
 func (r *readers) isNew(buffer []byte) bool {
 	if r.lookups == maxLookups {
@@ -63,7 +79,7 @@ func (r *readers) isNew(buffer []byte) bool {
 		return false
 	}
 	if r.lookups++; r.lookups == maxLookups {
-		r.buffers, r.goroutines = nil, nil
+		r.buffers, r.failed, r.goroutines = nil, nil, nil
 		return false
 	}
 	if first != nil {

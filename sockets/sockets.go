@@ -28,9 +28,9 @@
 //   - every packet that was read has been handled. A packet counts as handled when
 //     its reader calls a read method again, or when the socket is closed. If another
 //     goroutine reads on instead, the packet counts as handled one second later. A reader
-//     that comes back from an error is taken for one that is done, and so is one that comes
-//     for its first packet after 128 that the package had not seen before: goroutines, or
-//     buffers.
+//     that comes back from an error with another buffer is taken for one that is done. So
+//     is one that comes for its first packet after 128 that the package had not seen before:
+//     goroutines, buffers, or calls of Read in package syscall's RawConn.
 //
 // After [autorestart.Restarter.DrainTimeout] the exec cuts off what is left.
 // Connections that stay open for long should end when the channel of
