@@ -19,6 +19,10 @@
 // starts children with the limit from before. On Linux, a limit that the program has set since,
 // or another process with prlimit(2), stays in force for the new version and its children.
 //
+// Linux keeps namespaces, user, capabilities, seccomp filters and scheduling for each thread. The
+// new version gets those of the main thread. A program enters namespaces and gives up rights
+// on the main thread or on all threads, before it watches.
+//
 // # What counts as a new version
 //
 // Events only say when to look. A restart happens when the file at the path differs in

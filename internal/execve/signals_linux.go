@@ -19,7 +19,8 @@
 //	ignored when the process was       ignored                    ignores them until it subscribes
 //	started, as SIGHUP by nohup(1)
 //	SIGTERM, SIGINT, SIGQUIT,          untouched: they end the    is ended by them, too
-//	SIGABRT, SIGTRAP, SIGSYS           process
+//	SIGABRT, SIGTRAP, SIGSYS,          process
+//	SIGSTKFLT
 //	SIGSEGV, SIGBUS, SIGFPE, SIGILL    untouched: a fault in      the same
 //	                                   another goroutine panics
 //	32, 33, 34                         untouched: a C library     the same
