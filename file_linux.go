@@ -294,7 +294,7 @@ func (s *fileSystem) OpenRunning() (candidate.File, error) {
 // place of the code that runs.
 func readUncached(f *os.File) {
 	if name, _ := silentFileSystem(descriptorPath(f)); name == "fuse" {
-		unix.FcntlInt(f.Fd(), unix.F_SETFL, unix.O_DIRECT|unix.O_NONBLOCK)
+		unix.FcntlInt(f.Fd(), unix.F_SETFL, unix.O_DIRECT)
 	}
 }
 
