@@ -39,7 +39,7 @@ func openRegular(path string) (*FD, error) {
 	}
 	byNumber := "/proc/self/fd/" + strconv.Itoa(there.Int())
 	fd, err := openToRead(byNumber)
-	if err == nil || unix.Access(byNumber, unix.F_OK) == nil {
+	if err == nil || isThere(byNumber) {
 		return fd, err
 	}
 	// There is no /proc, or it can't be searched.
@@ -74,4 +74,9 @@ func checkRegular(fd *FD) error {
 		return ErrNotRegular
 	}
 	return nil
+}
+
+func isThere(path string) bool {
+	_, err := Stat(path)
+	return err == nil
 }
