@@ -52,6 +52,7 @@ type fakeProcess struct {
 
 const (
 	self           = 100
+	ownSession     = 10
 	openFilesLimit = 1024
 )
 
@@ -67,7 +68,7 @@ func newFakeTable(children ...int) *fakeTable {
 }
 
 func (f *fakeTable) add(pid, parent int, start uint64) *fakeProcess {
-	p := &fakeProcess{pid: pid, parent: parent, session: 10, start: start}
+	p := &fakeProcess{pid: pid, parent: parent, session: ownSession, start: start}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.added++

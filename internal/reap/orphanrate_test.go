@@ -34,10 +34,13 @@ func reapOrphans(t *testing.T, f func(t *testing.T, b *orphanBed)) {
 }
 
 // orphans has n orphans of our session come and exit.
-func (b *orphanBed) orphans(n int) {
+func (b *orphanBed) orphans(n int) { b.orphansOf(ownSession, n) }
+
+// orphansOf has n orphans of a session come and exit.
+func (b *orphanBed) orphansOf(session, n int) {
 	for range n {
 		b.last++
-		b.add(b.last, self, b.fakeTable.now)
+		b.add(b.last, self, b.fakeTable.now).session = session
 		b.exit(b.last, 0)
 	}
 	b.most = max(b.most, b.waiting())
@@ -140,6 +143,31 @@ func TestCallsForManyOrphans(t *testing.T) {
 		}
 		if b.entries > batches*many {
 			t.Error(b.entries, "entries read, limit", batches*many)
+		}
+	})
+}
+
+// Orphans that were born into another session cost some calls each, and no reading of a list.
+func TestCallsForForeignOrphans(t *testing.T) {
+	const many, perOrphan, elsewhere = 5000, 10, 99
+	reapOrphans(t, func(t *testing.T, b *orphanBed) {
+		b.callsIn(time.Second)
+		before := b.entries
+		b.orphansOf(elsewhere, many)
+		if calls := b.callsIn(5 * time.Second); calls > perOrphan*many {
+			t.Error(calls, "calls, limit", perOrphan*many)
+		}
+		if n := b.waiting(); n != 0 {
+			t.Error("left:", n)
+		}
+		if entries := b.entries - before; entries > many { // once, because there are so many
+			t.Error(entries, "entries read, limit", many)
+		}
+		before = b.entries
+		b.orphansOf(elsewhere, 100)
+		b.callsIn(time.Second)
+		if n := b.waiting(); n != 0 || b.entries != before {
+			t.Error("left:", n, "entries read:", b.entries-before)
 		}
 	})
 }
