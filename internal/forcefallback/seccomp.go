@@ -3,8 +3,10 @@
 package forcefallback
 
 import (
+	"errors"
 	"fmt"
 	"runtime"
+	"strconv"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -30,8 +32,12 @@ func DenyAll(denials ...Denial) error {
 }
 
 // Linux419 installs a seccomp filter that denies what came to Linux after 4.19: all system
-// calls, with ENOSYS, and the flags that the library uses, with EINVAL.
+// calls, with ENOSYS, and the flags that the library uses, with EINVAL. With words of 32 bits, Go's
+// runtime chooses calls by the version of the kernel, and ends the process if they are denied.
 func Linux419() error {
+	if strconv.IntSize == 32 {
+		return errors.New("Go's runtime needs newer calls on this architecture")
+	}
 	const (
 		memfdNoExecSeal = 8
 		execveCheck     = 0x10000
