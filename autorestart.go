@@ -56,6 +56,9 @@
 // On Linux, changes are noticed by inotify(7) in every directory that the path passes
 // through. Without inotify, and on other Unix systems, the path is polled once a
 // second. Systems without an exec can watch, but not restart.
+//
+// docs/minimal-systems.md, in the repository, says what the library does on old kernels, without
+// /proc, and under emulators.
 package autorestart
 
 import (
