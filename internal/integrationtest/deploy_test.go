@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -180,14 +181,20 @@ func inPieces(d *daemontest.Daemon, staged, script string) {
 	testprocess.Shell(d.T, script, d.Path, staged, strconv.FormatInt(info.Size()/7+1, 10))
 }
 
-// later gives a file another time than any before: versions are of one size,
-// and rsync passes over files that don't differ in either.
+// later gives a file another time than any before, in whole seconds: versions are of one
+// size, and rsync passes over files that don't differ in either.
 func later(t testing.TB, name string) {
 	t.Helper()
-	if err := os.Chtimes(name, time.Time{}, time.Now().Add(time.Hour)); err != nil {
+	mtime := laterStart.Add(time.Duration(laterFiles.Add(1)) * time.Second)
+	if err := os.Chtimes(name, time.Time{}, mtime); err != nil {
 		t.Fatal(err)
 	}
 }
+
+var (
+	laterStart = time.Now().Add(time.Hour)
+	laterFiles atomic.Int64
+)
 
 func deviceOf(t testing.TB, name string) uint64 {
 	t.Helper()

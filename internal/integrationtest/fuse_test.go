@@ -25,9 +25,6 @@ func TestDeployedUnderFUSE(t *testing.T) {
 		{"rsync --inplace", `rsync -a --inplace "$1" "$2"`},
 	} {
 		t.Run(way.name, func(t *testing.T) {
-			if way.name == "rsync --inplace" && !daemontest.HaveEvents {
-				t.Skip("the fallback misses some of these: not understood yet")
-			}
 			t.Parallel()
 			d := newFUSEDaemon(t)
 			if strings.HasPrefix(way.script, "rsync") {
