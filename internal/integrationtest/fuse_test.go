@@ -104,6 +104,35 @@ func TestOtherCodeUnderFUSE(t *testing.T) {
 	}
 }
 
+// The first image is executed from its file, which the deploy replaces. It can be rolled back to
+// all the same.
+func TestFirstVersionIsRolledBackToUnderFUSE(t *testing.T) {
+	program.NeedRollback(t)
+	t.Parallel()
+	d := newFUSEDaemon(t)
+	d.Setenv(program.ReadyEnv + "=1m")
+	d.Start()
+	d.wantRollback(1, program.Panics)
+}
+
+// deploy deploys a version by a rename, and waits until it runs.
+func (f *fuseDaemon) deploy(version int) {
+	f.T.Helper()
+	f.WaitForWatch()
+	f.Rename(f.stage(version), f.underneath)
+	f.WantRestart(version)
+}
+
+// wantRollback deploys a version that fails, and waits until the given one runs again.
+func (f *fuseDaemon) wantRollback(to, failing int) {
+	f.T.Helper()
+	f.deploy(failing)
+	if got := f.NextStart().Version; got != to {
+		f.T.Fatalf("version %d runs after the rollback, expected %d", got, to)
+	}
+	program.WantRolledBack(f.Daemon, "main panicked: this version panics")
+}
+
 // fuseDaemon is a daemon that is executed from a FUSE file system that shows another
 // directory.
 type fuseDaemon struct {
