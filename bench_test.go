@@ -143,8 +143,8 @@ func BenchmarkBinarySize(b *testing.B) {
 	b.ReportMetric(0, "ns/op")
 	b.ReportMetric(toEmpty, "kB-on-empty")
 	b.ReportMetric(toHTTP, "kB-on-net/http")
-	if toEmpty > 880 || toHTTP > 485 {
-		b.Errorf("RestartOnChange adds %.1f kB to an empty program (limit 880), %.1f kB to one that serves net/http (limit 485)", toEmpty, toHTTP)
+	if toEmpty > 955 || toHTTP > 555 {
+		b.Errorf("RestartOnChange adds %.1f kB to an empty program (limit 955), %.1f kB to one that serves net/http (limit 555)", toEmpty, toHTTP)
 	}
 }
 

@@ -36,7 +36,7 @@ func DenyAll(denials ...Denial) error {
 // runtime chooses calls by the version of the kernel, and ends the process if they are denied.
 func Linux419() error {
 	if strconv.IntSize == 32 {
-		return errors.New("Go's runtime needs newer calls on this architecture")
+		return errors.New("the runtime of Go needs newer calls on this architecture")
 	}
 	const (
 		memfdNoExecSeal = 8
