@@ -258,7 +258,7 @@ func (b BuildInfo) String() string {
 
 func (b BuildInfo) shortID() string { return b.ID[strings.LastIndexByte(b.ID, '/')+1:] }
 
-// withID returns the version with the ID as build metadata, see https://semver.org.
+// withID returns the version with the ID where https://semver.org has build metadata.
 func (b BuildInfo) withID() string {
 	switch {
 	case b.ID == "":
