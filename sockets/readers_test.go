@@ -171,3 +171,26 @@ func TestPacketOfReaderThatDoesNotComeBack(t *testing.T) {
 	h.conn.SetReadDeadline(time.Now())
 	wantResult(t, last, os.ErrDeadlineExceeded)
 }
+
+// TestReaderWithTwoBuffers: after an error with one of them it comes with the other.
+func TestReaderWithTwoBuffers(t *testing.T) {
+	h := newHandlers(t)
+	one, other := make([]byte, 100), make([]byte, 100)
+	read := func(buffer []byte) error {
+		_, _, err := h.conn.ReadFrom(buffer)
+		return err
+	}
+	h.conn.SetReadDeadline(time.Now())
+	wantErrorIs(t, read(one), os.ErrDeadlineExceeded)
+	h.conn.SetReadDeadline(time.Time{})
+	h.send(t)
+	wantErrorIs(t, read(other), nil)
+	last := make(chan error, 1)
+	go func() { last <- read(one) }()
+	h.awaitReaders(t, 1)
+	if err := h.drain(10 * time.Second); err != nil {
+		t.Error(err)
+	}
+	h.conn.SetReadDeadline(time.Now())
+	wantResult(t, last, os.ErrDeadlineExceeded)
+}
