@@ -16,14 +16,14 @@ type readers struct {
 	handling int
 
 	// doubtful is how many of these may have been handled, because a goroutine that had not
-	// read before has come since. It is either another reader, or it continues for the one
-	// that has read the packet. After doubtTime that is assumed.
+	// read before has come since, or a buffer without a packet. It is either another reader, or
+	// it continues for the one that has read the packet. After doubtTime that is assumed.
 	doubtful int
 	until    time.Time
 
 	// What is known of the readers, until there have been too many lookups.
 	buffers    []*byte
-	failed     []*byte // those of them whose last call has read no packet
+	failed     []*byte // those of them with which the last call has read no packet
 	goroutines []string
 	lookups    int
 }
@@ -40,15 +40,11 @@ const (
 // begin is called when a reader calls a read method with the buffer. It reports whether
 // that changes what a drain waits for.
 func (r *readers) begin(buffer []byte) (changed bool) {
-	isNew := r.isNew(buffer)
-	if i := slices.Index(r.failed, unsafe.SliceData(buffer)); i >= 0 {
-		r.failed = slices.Delete(r.failed, i, i+1)
-		return false
-	}
+	other := r.isNew(buffer) || r.hasFailed(buffer)
 	switch {
 	case r.settle() == 0:
 		return false
-	case isNew:
+	case other:
 		r.doubtful = min(r.doubtful+1, r.handling)
 		r.until = time.Now().Add(doubtTime)
 	default:
@@ -67,6 +63,16 @@ func (r *readers) end(buffer []byte, err error) {
 	case first != nil && slices.Contains(r.buffers, first):
 		r.failed = append(r.failed, first)
 	}
+}
+
+// hasFailed reports whether the last call with the buffer has read no packet.
+func (r *readers) hasFailed(buffer []byte) bool {
+	i := slices.Index(r.failed, unsafe.SliceData(buffer))
+	if i < 0 {
+		return false
+	}
+	r.failed = slices.Delete(r.failed, i, i+1)
+	return true
 }
 
 // isNew reports whether the caller is known to be a goroutine that has not read before.
