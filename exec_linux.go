@@ -99,7 +99,11 @@ var errEmulated = errors.New("an emulator runs this program")
 // openImage opens the running image in order to execute it later. The error wraps
 // [errors.ErrUnsupported] if that is not possible at all.
 func (s *fileSystem) openImage() (*sys.FD, error) {
-	fd, err := openPathOnly(s.image)
+	path := s.image
+	if saved := s.savedImage(); saved != nil {
+		path = descriptorPath(saved)
+	}
+	fd, err := openPathOnly(path)
 	if err == unix.ENOENT || err == unix.EACCES { // without a /proc to search, or without a descriptor
 		err = errors.ErrUnsupported
 	}
@@ -117,6 +121,43 @@ func (s *fileSystem) executableCopy(c *candidate.Candidate) (*os.File, error) {
 		return nil, nil
 	}
 	return copyInMemory(c)
+}
+
+// savedImage returns a copy of the running image in memory, which stays open, if its file is on
+// FUSE; nil otherwise, and if it can't be had any more. There the file of the running image is
+// lost with the next deploy, see executableCopy, so the copy is made when the first Restarter
+// with a ReadyTimeout begins to run.
+func (s *fileSystem) savedImage() *os.File {
+	s.saving.Lock()
+	defer s.saving.Unlock()
+	if s.saved == nil {
+		s.saved = s.saveImage()
+	}
+	return s.saved
+}
+
+func (s *fileSystem) saveImage() *os.File {
+	name, _ := silentFileSystem(selfExe)
+	if _, changed, err := s.running(); name != "fuse" || s.emulated || changed || err != nil {
+		return nil
+	}
+	f, err := s.Open(selfExe)
+	if err != nil {
+		return nil
+	}
+	defer f.Close()
+	saved, err := copyInMemory(&candidate.Candidate{Path: selfExe, File: f, ID: s.launchID})
+	if err != nil {
+		return nil
+	}
+	// What the kernel knows of the file may be a second old. It asks the file system.
+	var st unix.Statx_t
+	err = unix.Statx(int(f.(*os.File).Fd()), "", unix.AT_EMPTY_PATH|unix.AT_STATX_FORCE_SYNC, unix.STATX_BASIC_STATS, &st)
+	if _, changed, runningErr := s.running(); err != nil || changed || runningErr != nil {
+		saved.Close() // it may be of another version
+		return nil
+	}
+	return saved
 }
 
 // copyInMemory returns a copy of c that can be executed, and that no process can write.

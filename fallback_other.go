@@ -190,5 +190,8 @@ const selfExe = "the running image" // has no path
 // openImage fails, as openPathOnly does.
 func (*fileSystem) openImage() (*sys.FD, error) { return nil, errors.ErrUnsupported }
 
+// savedImage: no image is executed again.
+func (*fileSystem) savedImage() *os.File { return nil }
+
 // openPathOnly fails: no version is rolled back, see [handover.CanRollBack].
 func openPathOnly(string) (*sys.FD, error) { return nil, errors.ErrUnsupported }

@@ -21,6 +21,7 @@ import (
 	"os"
 	"runtime"
 	"strconv"
+	"sync"
 	"sync/atomic"
 	"unsafe"
 
@@ -38,6 +39,9 @@ type fileSystem struct {
 	image    string       // a path that leads to the running image; "" if there is none
 	emulated bool         // see isEmulated
 	mapped   atomic.Bool  // every owner is known, and will be: an ID map is written once
+
+	saving sync.Mutex
+	saved  *os.File // see savedImage
 }
 
 // newFileSystem is called while the package is initialised. It takes over the descriptor by

@@ -299,7 +299,7 @@ func checkRollback(rules *candidate.Rules, c *candidate.Candidate) error {
 			Found:    "a program without " + modulePath,
 			Expected: "one with it: it could neither become ready nor be rolled back",
 		}
-	case rules.RunningChanged():
+	case rules.RunningChanged() && self.files.savedImage() == nil:
 		return &RejectedError{
 			Path:     c.Path,
 			Found:    "a running image whose file has another content by now, so that it can't be rolled back to",

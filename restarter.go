@@ -77,8 +77,10 @@ type Restarter struct {
 	// returns under [RollbackUnlessReady], this image is executed again. A version that does not
 	// contain this library is then rejected. If zero, the new version is
 	// never rolled back. It needs Linux and /proc, and is rounded to milliseconds.
-	// While the file of this image has another content than at its start, as after a deploy
-	// underneath a FUSE file system, each new version is rejected.
+	//
+	// The file of this image has to keep its content. On a FUSE file system, where a deploy may
+	// change it, Run copies the image into memory when it begins. Without that copy, and where
+	// another machine has written the file of a network file system, each version is rejected.
 	ReadyTimeout time.Duration
 
 	// PollInterval is as in [Watcher].
