@@ -4,6 +4,7 @@ package integrationtest
 
 import (
 	"fmt"
+	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -113,6 +114,27 @@ func TestFirstVersionIsRolledBackToUnderFUSE(t *testing.T) {
 	d.Setenv(program.ReadyEnv + "=1m")
 	d.Start()
 	d.wantRollback(1, program.Panics)
+}
+
+// An image that runs from memory again, after a rollback, judges further versions by the file that it
+// was copied from, and executes them from memory, too.
+func TestVersionInMemoryIsRolledBackToUnderFUSE(t *testing.T) {
+	program.NeedRollback(t)
+	t.Parallel()
+	d := newFUSEDaemon(t)
+	d.Setenv(program.ReadyEnv + "=1m")
+	d.Start()
+	d.wantRollback(1, program.Panics)
+	d.deploy(2)
+	d.WantAnswer("ready", "")
+	for range 2 {
+		d.wantRollback(2, program.Panics)
+	}
+	d.deploy(4)
+	exe, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", d.PID()))
+	if err != nil || !strings.HasPrefix(exe, "/memfd:") {
+		t.Errorf("version 4 is executed from %s: %v", exe, err)
+	}
 }
 
 // deploy deploys a version by a rename, and waits until it runs.
