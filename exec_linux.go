@@ -110,6 +110,15 @@ func (s *fileSystem) openImage() (*sys.FD, error) {
 	return fd, err
 }
 
+// original returns which file the image that openImage opens is a copy of; "" if it is no copy.
+// The copy itself has neither the owners by which versions are judged, nor their device.
+func (s *fileSystem) original() string {
+	if s.savedImage() == nil && !isCopy() {
+		return ""
+	}
+	return s.launchID.Format()
+}
+
 // executableCopy returns a copy of c in memory, which the caller closes, if c has to be executed
 // from one; nil otherwise.
 //

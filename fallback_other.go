@@ -193,5 +193,8 @@ func (*fileSystem) openImage() (*sys.FD, error) { return nil, errors.ErrUnsuppor
 // savedImage: no image is executed again.
 func (*fileSystem) savedImage() *os.File { return nil }
 
+// original: there is no image to open.
+func (*fileSystem) original() string { return "" }
+
 // openPathOnly fails: no version is rolled back, see [handover.CanRollBack].
 func openPathOnly(string) (*sys.FD, error) { return nil, errors.ErrUnsupported }

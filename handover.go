@@ -129,6 +129,7 @@ type prepared struct {
 	copied  *os.File // the candidate, where it is not to be executed from its file; otherwise nil
 
 	image, directory *sys.FD // to roll the next version back to; nil without a ReadyTimeout
+	original         string  // which file image is a copy of, as handover.Original
 
 	// trial is what this version would be rolled back to; nil if it is not on trial. The
 	// descriptors are copies.
@@ -198,6 +199,7 @@ func (x *prepared) open(files *fileSystem, readyTimeout time.Duration, drains bo
 		return &os.PathError{Op: openForRollback, Path: selfExe, Err: err}
 	}
 	x.all = append(x.all, x.image)
+	x.original = files.original()
 	if x.directory, err = openPathOnly("."); err != nil {
 		return &os.PathError{Op: openForRollback, Path: ".", Err: err}
 	}
@@ -257,6 +259,7 @@ func (x *prepared) addRollback(h *handover.State, readyTimeout time.Duration) (r
 		for _, kind := range [...]handover.NumberKind{handover.ReadyWithin, handover.Connections, handover.Previous, handover.Dir} {
 			h.Numbers[kind] = x.trial.Numbers[kind]
 		}
+		h.Texts[handover.Original] = x.trial.Texts[handover.Original]
 	case readyTimeout > 0:
 		directory := x.directory
 		// The program may have changed it since.
@@ -266,6 +269,7 @@ func (x *prepared) addRollback(h *handover.State, readyTimeout time.Duration) (r
 		h.Set(handover.Connections, 1)
 		h.Set(handover.Previous, x.image.Int())
 		h.Set(handover.Dir, directory.Int())
+		h.Texts[handover.Original] = x.original
 	}
 	if readyTimeout > 0 {
 		h.Set(handover.ReadyWithin, int(min(max(1, readyTimeout.Milliseconds()), maxReadyWithin)))
@@ -355,7 +359,7 @@ func (p *process) execveOnThread(target handover.Target, args, env []string, h *
 func (p *process) executePrevious(target handover.Target, args, env []string, h *handover.State) error {
 	report.Warn("rolling back to the previous version", "reason", h.Texts[handover.Reason])
 	h.Reserve = p.rollback
-	if id, err := p.files.Stat(target.ExecPath()); err == nil {
+	if id, err := p.files.Stat(target.ExecPath()); err == nil && h.Texts[handover.Image] == "" {
 		h.Texts[handover.Image] = id.Format()
 	}
 	passing.Process.SetReceiverKnows(p.inherited.Number(handover.Connections) != 0)

@@ -102,12 +102,13 @@ type TextKind int
 
 // Texts. They may contain anything.
 const (
-	Image   TextKind = iota // which file is executed, as the root package formats it
-	Times                   // of this restart, likewise
-	Failed                  // which file was executed and rolled back
-	Reason                  // why it was
-	Path                    // of the executable, where the kernel can't tell
-	Content                 // of the manifest, where there is no file for it
+	Image    TextKind = iota // which file is executed, as the root package formats it
+	Times                    // of this restart, likewise
+	Failed                   // which file was executed and rolled back
+	Reason                   // why it was
+	Path                     // of the executable, where the kernel can't tell
+	Content                  // of the manifest, where there is no file for it
+	Original                 // which file Previous is a copy of, as Image; none if it is no copy
 
 	numTexts
 )

@@ -277,6 +277,8 @@ func TestGoldenFiles(t *testing.T) {
 	fourth := third
 	fourth.Set(OpenFiles, 2000)
 	fourth.Numbers[IgnoredAtStart] = []int{1, 2}
+	fifth := fourth
+	fifth.Texts[Original] = "2a/1a2b/25a0c0/17c0ffee12345678/"
 	for _, test := range []struct {
 		name    string
 		written bool // by this version
@@ -286,6 +288,7 @@ func TestGoldenFiles(t *testing.T) {
 		{"state-2.golden", true, second}, // in a carrier
 		{"state-3.golden", true, third},
 		{"state-4.golden", true, fourth},
+		{"state-5.golden", true, fifth},
 		{"state-later.golden", false, want}, // with keys that this version does not know
 		{"variable-2.golden", true, of(map[NumberKind][]int{PID: {4711}, Generation: {3}, Carrier: {17}, Attester: {18}}, nil)},
 	} {

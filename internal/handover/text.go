@@ -16,7 +16,7 @@ var (
 		"pid", "generation", "signal", "ready", "missing", "taint", "closed", "lines", "connections", "nofile", "ignored",
 		"watch", "inotify", "file", "manifest", "previous", "dir", "executable", "carrier", "attester",
 	}
-	textKeys = [numTexts]string{"image", "times", "failed", "reason", "path", "content"}
+	textKeys = [numTexts]string{"image", "times", "failed", "reason", "path", "content", "original"}
 )
 
 // maxNumbers is how many numbers Parse accepts: more than a process has descriptors, by

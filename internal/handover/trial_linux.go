@@ -93,6 +93,7 @@ func (s *State) KeepRollback() (copies []int, err error) {
 	}
 	s.Numbers[ReadyWithin] = t.handed.Numbers[ReadyWithin]
 	s.Numbers[Connections] = t.handed.Numbers[Connections]
+	s.Texts[Original] = t.handed.Texts[Original]
 	s.InVariable = s.InVariable || t.handed.InVariable
 	for _, kind := range [...]NumberKind{Previous, Dir} {
 		fd, err := rawsys.Duplicate(t.handed.Number(kind))
@@ -132,7 +133,7 @@ func RollBack(reason string) error {
 	}
 	s := t.handed // whose slices are replaced below, and not changed
 	s.Texts[Failed], s.Texts[Reason] = s.Texts[Image], reason
-	s.Texts[Image], s.Texts[Times] = "", ""
+	s.Texts[Image], s.Texts[Original], s.Texts[Times] = s.Texts[Original], "", ""
 	s.Set(Generation, s.Number(Generation)+1)
 	for _, kind := range [...]NumberKind{ReadyWithin, Connections, Previous, Dir} {
 		s.Numbers[kind] = nil
