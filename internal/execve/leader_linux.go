@@ -5,8 +5,9 @@
 // Linux keeps for each thread much of what programs take for the process's own, and an exec
 // takes it from the calling thread. The scheduler of Go runs any goroutine on any thread, and a
 // goroutine may have changed its thread before: by setns(2), unshare(2), capset(2) or prctl(2),
-// between [runtime.LockOSThread] and UnlockOSThread. So an exec has a thread of its own, and the
-// next image, or the previous one in a rollback, gets what the main thread has:
+// between [runtime.LockOSThread] and UnlockOSThread. So the thread of an exec is compared with
+// the main one. If it differs, another one is looked for, and kept for later execs. The next
+// image, or the previous one in a rollback, gets what the main thread has:
 //
 //	of the main thread               as it was or is                     if another thread differs
 //	namespaces                       when the program began to watch,    it does not execute, unless it
@@ -44,8 +45,9 @@ import (
 // then starts new ones from a thread that no goroutine has run on.
 const maxThreads = 32
 
-// executor is a thread that is like the main one. It is kept: as no other goroutine runs on it,
-// it stays so.
+// executor is a thread that was made like the main one, for a caller whose thread is not. It is
+// kept: as no other goroutine runs on it, it stays so. It is not made for nothing, as an exec
+// takes 100 us longer for each thread that it has to end.
 var executor struct {
 	mu      sync.Mutex        // held during a call
 	calls   chan func() error // nil without a thread
@@ -55,30 +57,27 @@ var executor struct {
 // AsLeader calls f on a thread from which an exec takes what it should. An error that wraps
 // [ErrNoThread] says that there is none at the moment; then f is not called.
 func AsLeader(f func() error) error {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
 	executor.mu.Lock()
 	defer executor.mu.Unlock()
-	if different := findExecutor(); different != nil {
-		return different
+	remember(false)
+	if isLike() {
+		return f()
+	}
+	if executor.calls == nil {
+		if different := tryThread(maxThreads - 1); different != nil {
+			return different
+		}
 	}
 	executor.calls <- f
 	return <-executor.results
 }
 
-// PrepareExecutor finds the thread for an exec beforehand. That takes a fraction of a
-// millisecond. If there is none, the exec looks again.
-func PrepareExecutor() {
-	executor.mu.Lock()
-	findExecutor()
-	executor.mu.Unlock()
-}
-
-func findExecutor() *threadDifference {
-	if executor.calls != nil {
-		return nil
-	}
-	remember(false)
-	return tryThread(maxThreads - 1)
-}
+// PrepareExecutor finds the thread for an exec beforehand, as far as that is possible, and has the
+// runtime start the thread that it needs as soon as a goroutine is locked to one. That takes a
+// fraction of a millisecond.
+func PrepareExecutor() { AsLeader(func() error { return nil }) }
 
 // tryThread makes another thread the executor, or one more after it. It returns in what the last
 // one differs from the main thread if none may execute.

@@ -122,14 +122,31 @@ func (k *Kept) prepareSignals() (restore func()) {
 	}
 }
 
-// ignoredSignals returns which signals are ignored.
+// ignoredSignals returns which signals are ignored. In a Go program the runtime has installed
+// its handlers by now, but for a few.
 func ignoredSignals() (signals []int) {
-	for sig := 1; sig <= lastSignal; sig++ {
+	var action sigaction
+	rtSigaction(int(syscall.SIGUSR1), nil, &action)
+	if *action.handler() > sigIgnore {
+		for _, sig := range notInstalled {
+			if isIgnored(int(sig)) {
+				signals = append(signals, int(sig))
+			}
+		}
+		return signals
+	}
+	for sig := 1; sig <= lastSignal; sig++ { // in a C program with a Go library
 		if isIgnored(sig) {
 			signals = append(signals, sig)
 		}
 	}
 	return signals
+}
+
+// notInstalled are the signals that may be ignored in a Go program: the runtime leaves the first
+// two as they are if they are ignored, and the others in any case.
+var notInstalled = [...]syscall.Signal{
+	syscall.SIGHUP, syscall.SIGINT, syscall.SIGTSTP, syscall.SIGTTIN, syscall.SIGTTOU, syscall.SIGCONT,
 }
 
 // endWindow takes from k what was ignored at the start, and gives what else the exec with k has

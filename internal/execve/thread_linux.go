@@ -69,6 +69,11 @@ func remember(again bool) {
 
 func onMainThread() bool { return syscall.Gettid() == syscall.Getpid() }
 
+// isLike reports whether this thread is like the main one, as far as that can be told.
+func isLike() bool {
+	return differentNamespace() == nil && differentRights() == nil && sharesDirectory() && hasAttributes()
+}
+
 // becomeLike makes this thread like the main one, as far as that is possible, and returns in
 // what it still differs; nil if in nothing that can be told. The main thread itself is not kept
 // from the program.

@@ -23,14 +23,21 @@ var threads = map[string]func(argument string) string{
 	"change-threads": func(what string) string { return fmt.Sprint(changeThreads(ThreadChanges[what].change)) },
 	// change-main WHAT does so to the main thread, as a goroutine may that happens to be on it.
 	"change-main": func(what string) string { return fmt.Sprint(changeMain(ThreadChanges[what].change)) },
-	// bound-child starts a child with a parent-death signal, and returns its PID.
+	// bound-child starts a child with a parent-death signal, on a thread that does not execute the
+	// next image, and returns its PID.
 	"bound-child": func(string) string {
-		cmd := exec.Command("sleep", "60")
-		cmd.SysProcAttr = &unix.SysProcAttr{Pdeathsig: unix.SIGTERM}
-		if err := cmd.Start(); err != nil {
-			return err.Error()
-		}
-		return fmt.Sprint(cmd.Process.Pid)
+		started := make(chan string)
+		go func() {
+			runtime.LockOSThread()
+			cmd := exec.Command("sleep", "60")
+			cmd.SysProcAttr = &unix.SysProcAttr{Pdeathsig: unix.SIGTERM}
+			if err := cmd.Start(); err != nil {
+				started <- err.Error()
+			}
+			started <- fmt.Sprint(cmd.Process.Pid)
+			select {}
+		}()
+		return <-started
 	},
 }
 
