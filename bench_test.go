@@ -53,8 +53,8 @@ func BenchmarkRenameToMain(b *testing.B) {
 	b.ReportMetric(toBare, "of-bare")
 	b.ReportMetric(toKept, "of-kept")
 	waited := testprocess.Quantile(bare.took, 0.50) > 2*testprocess.Quantile(kept.took, 0.50)
-	if len(library.took) >= 100 && (waited && toBare > 0.70 || toKept > 1.45) {
-		b.Errorf("rename to main takes %.2f of a bare loop (limit 0.70), %.2f of one that keeps its descriptor (limit 1.45)", toBare, toKept)
+	if len(library.took) >= 100 && (waited && toBare > 0.70 || toKept > 1.60) {
+		b.Errorf("rename to main takes %.2f of a bare loop (limit 0.70), %.2f of one that keeps its descriptor (limit 1.60)", toBare, toKept)
 	}
 }
 
@@ -70,7 +70,7 @@ func BenchmarkPackageInit(b *testing.B) {
 	median := testprocess.Quantile(took, 0.50)
 	b.ReportMetric(0, "ns/op") // of starting a process
 	b.ReportMetric(testprocess.Microseconds(median), "p50-us")
-	if limit := 100 * time.Microsecond; len(took) >= 20 && median > limit {
+	if limit := 200 * time.Microsecond; len(took) >= 20 && median > limit {
 		b.Errorf("package initialisation takes %v, limit %v", median, limit)
 	}
 }
