@@ -86,6 +86,9 @@ func TestPropagatedMount(t *testing.T) {
 
 // Without /proc no mount is an event: the daemon polls, and says so.
 func TestMountWithoutProc(t *testing.T) {
+	if !daemontest.HaveEvents {
+		t.Skip("the fallback can't tell the path of a program that was started without /proc")
+	}
 	if os.Getuid() != 0 {
 		t.Skip("needs root: without /proc a user namespace tells of no owner who it is")
 	}
@@ -93,10 +96,8 @@ func TestMountWithoutProc(t *testing.T) {
 	m := newMountTree(t, `mount -t tmpfs tmpfs /proc`)
 	m.Start()
 	m.watchingMount()
-	if daemontest.HaveEvents {
-		m.WantLogged("watching without relying on events")
-		m.WantLogged("polling every 1s: open /proc/self/mountinfo: no such file or directory")
-	}
+	m.WantLogged("watching without relying on events")
+	m.WantLogged("polling every 1s: open /proc/self/mountinfo: no such file or directory")
 	mounted := time.Now()
 	m.inside(`mount --bind "$2/mnt" "$1/mnt"`, m.args...)
 	m.WantRestart(2)
