@@ -6,7 +6,7 @@ import (
 )
 
 // maxHeld is how many zombies to hold by pidfd at a time.
-const maxHeld = 256
+const maxHeld = 1024
 
 // heldZombie is a zombie to decide on.
 type heldZombie struct {
