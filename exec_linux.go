@@ -77,9 +77,8 @@ func emulatedImage(launchPath string, told candidate.ID, executed int) string {
 }
 
 // executableDescriptor returns the descriptor of c, by which it can be executed where there
-// is /proc. Not by execveat(2): only syscall.Exec keeps the runtime from starting threads,
-// and that takes a path. An interpreter would take the descriptor's path for that of the
-// program, also in its arguments.
+// is /proc: by its path there, since package execve takes a path. An interpreter would take that
+// for the path of the program, also in its arguments.
 func (s *fileSystem) executableDescriptor(c *candidate.Candidate) (fd int, ok bool) {
 	return int(c.File.(*os.File).Fd()), !s.emulated
 }

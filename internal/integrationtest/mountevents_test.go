@@ -42,8 +42,8 @@ func TestMount(t *testing.T) {
 			`umount "$1/mnt"`, replace, 0},
 		{"unmounted lazily", `mount --bind "$3" "$1/mnt"`,
 			`umount -l "$1/mnt"; mount --bind "$2/mnt" "$1/mnt"`, replace, 0},
-		{"another root directory", `mkdir "$3/root"; mount --rbind / "$3/root"; mount --bind "$2/mnt" "$3/root/$1/mnt"`,
-			`cd "$3/root"; pivot_root . "./$3"; umount -l ".$3"`, replace, 0},
+		{"another root directory", `mkdir "$3/mounts"; mount --rbind / "$3/mounts"; mount --bind "$2/mnt" "$3/mounts/$1/mnt"`,
+			`cd "$3/mounts"; pivot_root . "./$3"; umount -l ".$3"`, replace, 0},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
