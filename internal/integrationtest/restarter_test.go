@@ -5,6 +5,8 @@ package integrationtest
 import (
 	"context"
 	"errors"
+	"io/fs"
+	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -59,6 +61,31 @@ func TestFailedRestartLeavesNothing(t *testing.T) {
 		t.Errorf("descriptors %q, %q before", after, before)
 	}
 }
+
+// A restart that is called off in a later attempt says why the attempt before failed.
+func TestRestartEndedLater(t *testing.T) {
+	path := filepath.Join(testprocess.MemoryDir(t), "app")
+	ctx, cancel := context.WithCancel(t.Context())
+	r := autorestart.Restarter{
+		Path:   path,
+		Logger: onWarning(func() { testprocess.WriteExecutable(t, path, daemontest.Image(t, 2)) }),
+		Verify: func(context.Context, *os.File) error {
+			cancel()
+			return nil
+		},
+	}
+	err := r.Restart(ctx)
+	if !errors.Is(err, context.Canceled) || !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("Restart ended with %v, expected also why it had failed", err)
+	}
+}
+
+// onWarning is a Logger that calls the function for each warning.
+type onWarning func()
+
+func (onWarning) Info(string, ...any)   {}
+func (w onWarning) Warn(string, ...any) { w() }
+func (onWarning) Error(string, ...any)  {}
 
 // Of two restarts at once, the second waits until the first has failed.
 func TestRestartsTakeTurns(t *testing.T) {
