@@ -139,9 +139,10 @@ func (r *Restarter) Run(ctx context.Context) error {
 			return err
 		}
 		err = r.replaceImage(ctx, w.Rules, c)
+		_, ended := err.(*endedError)
 		failed, drained := err.(*drainedError)
 		switch {
-		case isEnded(err):
+		case ended:
 			return context.Cause(ctx)
 		case drained:
 			if c.ID != postponed {
@@ -194,19 +195,14 @@ func (r *Restarter) Restart(ctx context.Context) error {
 
 // An endedError says that ctx has ended on the way to the exec. Run and Restart return the
 // cause in its place, which may be an error that can't be compared.
-type endedError struct{ last error } // of an attempt to execute; nil before the first
+type endedError struct{ last error } // of the attempt before; nil before the first
 
 func (*endedError) Error() string { return "autorestart: the context has ended" }
 
 var errEnded = error(new(endedError))
 
-func isEnded(err error) bool {
-	_, ended := err.(*endedError)
-	return ended
-}
-
 // restart is Restart, but that its error need not tell of the end of ctx.
-func (r *Restarter) restart(ctx context.Context) error {
+func (r *Restarter) restart(ctx context.Context) (last error) {
 	report.SetLogger(r.Logger)
 	defer flushLog()
 	path, err := self.executablePath(r.Path)
@@ -223,17 +219,20 @@ func (r *Restarter) restart(ctx context.Context) error {
 	for {
 		err := r.restartOnce(ctx, rules, path)
 		var delay time.Duration
-		if failed, drained := err.(*drainedError); drained {
-			err, delay = failed.error, drainedRetry.Next()
-			rejections.NotReady(err)
-		} else if isRetryable(err) {
-			delay = retry.Next()
-			rejections.NotReady(err)
-		} else {
+		failed, drained := err.(*drainedError)
+		switch {
+		case err == errEnded:
+			return &endedError{last}
+		case drained:
+			last, delay = failed.error, drainedRetry.Next()
+		case isRetryable(err):
+			last, delay = err, retry.Next()
+		default:
 			return err
 		}
+		rejections.NotReady(last)
 		if watch.Sleep(ctx, delay) != nil {
-			return err
+			return last
 		}
 	}
 }

@@ -18,7 +18,6 @@ import (
 	"github.com/autorestart-go/autorestart/internal/forcefallback"
 	"github.com/autorestart-go/autorestart/internal/handover"
 	"github.com/autorestart-go/autorestart/internal/passing"
-	"github.com/autorestart-go/autorestart/internal/testprocess"
 )
 
 // failing are the commands for an exec that fails at its last step.
@@ -84,16 +83,33 @@ var failing = map[string]func(argument string) string{
 	},
 }
 
-// restartBriefly restarts, with a rollback if there can be one, and gives up soon.
+// restartBriefly restarts, with a rollback if there can be one, and gives up when an attempt
+// has failed: once that has been logged, or in the next attempt, at BeforeExec.
 func restartBriefly(beforeExec func(context.Context) error) (failure string) {
-	ctx, cancel := context.WithTimeout(context.Background(), testprocess.Stretch(time.Second))
+	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	r := autorestart.Restarter{BeforeExec: beforeExec}
+	r := autorestart.Restarter{Logger: onWarning(cancel)}
 	if handover.CanRollBack {
 		r.ReadyTimeout = time.Hour
 	}
+	if beforeExec != nil {
+		attempts := 0
+		r.BeforeExec = func(ctx context.Context) error {
+			if attempts++; attempts > 1 {
+				cancel()
+			}
+			return beforeExec(ctx)
+		}
+	}
 	return r.Restart(ctx).Error()
 }
+
+// onWarning is a Logger that calls the function for each warning.
+type onWarning func()
+
+func (onWarning) Info(string, ...any)   {}
+func (w onWarning) Warn(string, ...any) { w() }
+func (onWarning) Error(string, ...any)  {}
 
 // keptOpen are the descriptors of fillTable.
 var keptOpen []int
