@@ -36,15 +36,14 @@ import (
 const selfExe = "/proc/self/exe"
 
 // isEmulated reports whether an emulator of its machine runs this image, see binfmt_misc in
-// proc(5): then the kernel executes the emulator. The ID is that of the file that this image
-// is said to be executed from.
+// proc(5): then the kernel executes the emulator. exe is where /proc/self/exe leads; named is the
+// file that this image is said to be executed from.
 //
 // An emulator, as qemu-user, shows the image to those who open or read the link
 // /proc/self/exe, or what has become of its path. By stat(2), and by the name for one thread,
 // they see the emulator itself.
-func isEmulated(told candidate.ID) bool {
-	exe, err := sys.Stat(selfExe)
-	if err != nil || exe.Dev == told.Dev && exe.Ino == told.Ino {
+func isEmulated(exe, named candidate.ID) bool {
+	if exe == (candidate.ID{}) || exe.Dev == named.Dev && exe.Ino == named.Ino {
 		return false
 	}
 	f, err := os.Open(taskPath(unix.Gettid(), "exe"))
@@ -298,22 +297,15 @@ func setProcessName(path string) {
 	}
 }
 
-// launchID is the file that this image was executed from. The kernel's answer holds unless
-// the file may have been written, or replaced, since the exec, or the image is a copy in
-// memory: then the word of the previous image does.
-func launchID(path string, inherited *handover.State) candidate.ID {
-	executed := candidate.ParseID(inherited.Texts[handover.Image])
-	id, err := statID(sys.Stat(selfExe))
-	switch {
-	case err == nil && (executed == candidate.ID{} || executed.Mark() == id.Mark()):
-		return id
-	case err == nil && selfIsBusy() && !isCopy():
-		return id
-	case executed != candidate.ID{}:
-		return executed
+// launchID is the file that this image was executed from: exe, where /proc/self/exe leads. That
+// holds unless the file may have been written, or replaced, since the exec, or the image is a
+// copy in memory: then what the previous image has told does. Without both, it is the named file.
+func launchID(exe, told, named candidate.ID) candidate.ID {
+	none := candidate.ID{}
+	if exe != none && (told == none || told.Mark() == exe.Mark() || selfIsBusy() && !isCopy()) {
+		return exe
 	}
-	id, _ = statID(sys.Stat(path)) // without /proc
-	return id
+	return named
 }
 
 // isCopy reports whether this image is in memory.

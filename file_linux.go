@@ -47,18 +47,20 @@ type fileSystem struct {
 // newFileSystem is called while the package is initialised. It takes over the descriptor by
 // which this image was executed.
 func newFileSystem(launchPath string, inherited *handover.State) *fileSystem {
-	told := candidate.ParseID(inherited.Texts[handover.Image])
+	told := candidate.ParseID(inherited.Texts[handover.Image]) // by the previous image
+	named := told
 	if told == (candidate.ID{}) {
-		told, _ = statID(sys.Stat(launchPath))
+		named, _ = statID(sys.Stat(launchPath))
 	}
+	exe, _ := statID(sys.Stat(selfExe))
 	executed := inherited.Number(handover.Executable)
-	if isEmulated(told) {
-		return &fileSystem{launchID: told, image: emulatedImage(launchPath, told, executed), emulated: true}
+	if isEmulated(exe, named) {
+		return &fileSystem{launchID: named, image: emulatedImage(launchPath, named, executed), emulated: true}
 	}
 	if executed != 0 {
 		sys.NewFD(executed).Close()
 	}
-	return &fileSystem{launchID: launchID(launchPath, inherited), image: selfExe}
+	return &fileSystem{launchID: launchID(exe, told, named), image: selfExe}
 }
 
 // OpenForWriting reports whether any process is known to have f open for writing. The

@@ -93,13 +93,6 @@ func TestFullStderrKeepsNoRollbackBack(t *testing.T) {
 	}
 }
 
-// calledLogger is a logger that does something for each line.
-type calledLogger func(msg string)
-
-func (f calledLogger) Info(msg string, _ ...any)  { f(msg) }
-func (f calledLogger) Warn(msg string, _ ...any)  { f(msg) }
-func (f calledLogger) Error(msg string, _ ...any) { f(msg) }
-
 // restartLogging does everything with the logger but the exec, and logs that one Drainer
 // has not finished.
 func restartLogging(t *testing.T, logger autorestart.Logger) {
@@ -118,13 +111,13 @@ func TestLoggerThatBlocks(t *testing.T) {
 	release := make(chan struct{})
 	t.Cleanup(func() { close(release) })
 	for range 2 {
-		restartLogging(t, calledLogger(func(string) { <-release }))
+		restartLogging(t, testprocess.LogFunc(func(_, _ string) { <-release }))
 	}
 }
 
 func TestLoggerThatPanics(t *testing.T) {
 	var lines, panics atomic.Int64
-	restartLogging(t, calledLogger(func(string) {
+	restartLogging(t, testprocess.LogFunc(func(_, _ string) {
 		if lines.Add(1) == 1 {
 			panics.Add(1)
 			panic("this logger panics")
@@ -138,7 +131,7 @@ func TestLoggerThatCallsTheLibrary(t *testing.T) {
 	var r autorestart.Restarter
 	returned := make(chan error, 1)
 	var called atomic.Bool
-	r = autorestart.Restarter{Path: "/nonexistent", Logger: calledLogger(func(string) {
+	r = autorestart.Restarter{Path: "/nonexistent", Logger: testprocess.LogFunc(func(_, _ string) {
 		if called.Swap(true) {
 			return
 		}

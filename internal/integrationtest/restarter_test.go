@@ -68,7 +68,7 @@ func TestRestartEndedLater(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	r := autorestart.Restarter{
 		Path:   path,
-		Logger: onWarning(func() { testprocess.WriteExecutable(t, path, daemontest.Image(t, 2)) }),
+		Logger: testprocess.OnWarning(func() { testprocess.WriteExecutable(t, path, daemontest.Image(t, 2)) }),
 		Verify: func(context.Context, *os.File) error {
 			cancel()
 			return nil
@@ -79,13 +79,6 @@ func TestRestartEndedLater(t *testing.T) {
 		t.Errorf("Restart ended with %v, expected also why it had failed", err)
 	}
 }
-
-// onWarning is a Logger that calls the function for each warning.
-type onWarning func()
-
-func (onWarning) Info(string, ...any)   {}
-func (w onWarning) Warn(string, ...any) { w() }
-func (onWarning) Error(string, ...any)  {}
 
 // Of two restarts at once, the second waits until the first has failed.
 func TestRestartsTakeTurns(t *testing.T) {

@@ -15,6 +15,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/autorestart-go/autorestart/internal/testprocess"
 )
 
 // A recorder records lines. Its hook is called before each of them.
@@ -191,13 +193,6 @@ func TestLoggerThatPanicsForAWhile(t *testing.T) {
 	})
 }
 
-// functionLogger can't be compared.
-type functionLogger func(msg string)
-
-func (f functionLogger) Info(msg string, _ ...any)  { f(msg) }
-func (f functionLogger) Warn(msg string, _ ...any)  { f(msg) }
-func (f functionLogger) Error(msg string, _ ...any) { f(msg) }
-
 // structLogger can be compared, as far as its value can.
 type structLogger struct {
 	*recorder
@@ -206,7 +201,7 @@ type structLogger struct {
 
 func TestLoggersThatCannotBeComparedKeepTheirOrder(t *testing.T) {
 	r := new(recorder)
-	f := functionLogger(func(msg string) { r.Info(msg) })
+	f := testprocess.LogFunc(func(_, msg string) { r.Info(msg) })
 	for name, l := range map[string]Logger{
 		"function":          f,
 		"struct with slice": structLogger{r, []int{1}},

@@ -5,6 +5,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/autorestart-go/autorestart/internal/testprocess"
 )
 
 func TestQueueCallsInOrder(t *testing.T) {
@@ -27,7 +29,7 @@ func TestQueueCallsInOrder(t *testing.T) {
 func TestQueueIsBounded(t *testing.T) {
 	var called, warned atomic.Int64
 	hold := make(chan struct{})
-	q := NewQueue(countWarnings{&warned})
+	q := NewQueue(testprocess.OnWarning(func() { warned.Add(1) }))
 	const n = 3 * MaxQueued
 	for range n {
 		q.Add(func() { <-hold; called.Add(1) })
@@ -44,9 +46,3 @@ func TestQueueIsBounded(t *testing.T) {
 		t.Error("no word of the functions that were dropped")
 	}
 }
-
-type countWarnings struct{ n *atomic.Int64 }
-
-func (countWarnings) Info(string, ...any)    {}
-func (c countWarnings) Warn(string, ...any)  { c.n.Add(1) }
-func (c countWarnings) Error(string, ...any) { c.n.Add(1) }

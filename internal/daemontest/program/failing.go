@@ -18,6 +18,7 @@ import (
 	"github.com/autorestart-go/autorestart/internal/forcefallback"
 	"github.com/autorestart-go/autorestart/internal/handover"
 	"github.com/autorestart-go/autorestart/internal/passing"
+	"github.com/autorestart-go/autorestart/internal/testprocess"
 )
 
 // failing are the commands for an exec that fails at its last step.
@@ -88,7 +89,7 @@ var failing = map[string]func(argument string) string{
 func restartBriefly(beforeExec func(context.Context) error) (failure string) {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	r := autorestart.Restarter{Logger: onWarning(cancel)}
+	r := autorestart.Restarter{Logger: testprocess.OnWarning(cancel)}
 	if handover.CanRollBack {
 		r.ReadyTimeout = time.Hour
 	}
@@ -103,13 +104,6 @@ func restartBriefly(beforeExec func(context.Context) error) (failure string) {
 	}
 	return r.Restart(ctx).Error()
 }
-
-// onWarning is a Logger that calls the function for each warning.
-type onWarning func()
-
-func (onWarning) Info(string, ...any)   {}
-func (w onWarning) Warn(string, ...any) { w() }
-func (onWarning) Error(string, ...any)  {}
 
 // keptOpen are the descriptors of fillTable.
 var keptOpen []int

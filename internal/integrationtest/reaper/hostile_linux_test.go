@@ -165,7 +165,7 @@ var _ = registerScenario("reused meanwhile", func() {
 	r := autorestart.Reaper{
 		Escalation: []autorestart.EscalationStep{{Signal: syscall.SIGURG, After: 10 * time.Millisecond}, {Signal: syscall.SIGKILL, After: 200 * time.Millisecond}},
 		Reaped:     log.add,
-		Logger: logFunc(func(msg string) {
+		Logger: testprocess.LogFunc(func(_, msg string) {
 			if strings.HasPrefix(msg, "signal sent") && !once {
 				once = true
 				close(hold)
@@ -193,12 +193,6 @@ var _ = registerScenario("reused meanwhile", func() {
 	own.Process.Kill()
 	own.Wait()
 })
-
-type logFunc func(string)
-
-func (f logFunc) Info(msg string, _ ...any)  { f(msg) }
-func (f logFunc) Warn(msg string, _ ...any)  { f(msg) }
-func (f logFunc) Error(msg string, _ ...any) { f(msg) }
 
 func TestReusedMeanwhile(t *testing.T) { runScenarioWithAndWithoutPidfds(t, "reused meanwhile") }
 
@@ -540,7 +534,7 @@ var _ = registerScenario("many at once", func() { startSleepers() }, func() {
 		})
 		close(stepped)
 	case "meanwhile":
-		r.Logger = logFunc(func(msg string) {
+		r.Logger = testprocess.LogFunc(func(_, msg string) {
 			if msg == "inherited children" {
 				once.Do(func() { close(stepped) })
 			}
