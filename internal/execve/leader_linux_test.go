@@ -71,6 +71,17 @@ var (
 		err := onOther(func() error { return errors.New("it was called") })
 		fmt.Print(errors.Is(err, ErrNoThread), " ", err)
 	})
+	_ = testprocess.RegisterHelper("main thread remembered meanwhile", func() {
+		for range 10 {
+			RememberLeader()
+			result := make(chan error)
+			go func() { result <- AsLeader(func() error { return nil }) }()
+			RememberLeader()
+			if err := <-result; err != nil {
+				fmt.Print(err)
+			}
+		}
+	})
 )
 
 // giveUp has rights that a thread can give up for itself.
@@ -154,5 +165,13 @@ func TestNoThreadIsLikeMain(t *testing.T) {
 	const want = "true no thread is like the main one: it has "
 	if output := runHelper(t, testprocess.UseHelper(t, "main thread with a filter")); !strings.HasPrefix(output, want) {
 		t.Errorf("%q, want %q", output, want)
+	}
+}
+
+// What is known of the main thread may be asked for anew, by a watcher that begins, while an exec
+// compares its thread with it. The race detector would see that.
+func TestMainThreadRememberedMeanwhile(t *testing.T) {
+	if output := runHelper(t, testprocess.UseHelper(t, "main thread remembered meanwhile")); output != "" {
+		t.Error(output)
 	}
 }
