@@ -12,10 +12,17 @@
 // The next image has to know of some of it: [Kept]. The caller carries that to it. Descriptors
 // and the working directory are the caller's, too.
 //
-// The caller, internal/handover, is initialised before package os. So is this package.
+// Package internal/handover, which executes by it, is initialised before package os. So is this
+// package.
 package execve
 
-import "syscall"
+import (
+	"errors"
+	"syscall"
+)
+
+// ErrNoThread says that no thread was found that may execute. Only Linux tells.
+var ErrNoThread = errors.New("no thread is like the main one")
 
 // Kept is what an exec keeps beyond the start of the next image.
 type Kept struct {

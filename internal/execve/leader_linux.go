@@ -61,12 +61,12 @@ func AsLeader(f func() error) error {
 	defer runtime.UnlockOSThread()
 	executor.mu.Lock()
 	defer executor.mu.Unlock()
-	remember(false)
-	if isLike() {
+	main := remember(false)
+	if isLike(main) {
 		return f()
 	}
 	if executor.calls == nil {
-		if different := tryThread(maxThreads - 1); different != nil {
+		if different := tryThread(main, maxThreads-1); different != nil {
 			return different
 		}
 	}
@@ -76,16 +76,16 @@ func AsLeader(f func() error) error {
 
 // PrepareExecutor finds the thread for an exec beforehand, as far as that is possible, and has the
 // runtime start the thread that it needs as soon as a goroutine is locked to one. That takes a
-// fraction of a millisecond.
-func PrepareExecutor() { AsLeader(func() error { return nil }) }
+// fraction of a millisecond. The error is that of AsLeader.
+func PrepareExecutor() error { return AsLeader(func() error { return nil }) }
 
-// tryThread makes another thread the executor, or one more after it. It returns in what the last
-// one differs from the main thread if none may execute.
-func tryThread(more int) *threadDifference {
+// tryThread makes another thread the executor, like the main one, of which main is known, or one
+// more after it. It returns in what the last one differs from the main thread if none may execute.
+func tryThread(main standing, more int) *threadDifference {
 	result := make(chan *threadDifference)
 	go func() {
 		runtime.LockOSThread()
-		different, changed := becomeLike()
+		different, changed := becomeLike(main)
 		switch {
 		case different == nil, more == 0 && different.tolerable:
 			executor.calls, executor.results = make(chan func() error), make(chan error)
@@ -95,7 +95,7 @@ func tryThread(more int) *threadDifference {
 		case more == 0:
 			result <- different
 		default:
-			result <- tryThread(more - 1) // this thread is taken meanwhile
+			result <- tryThread(main, more-1) // this thread is taken meanwhile
 		}
 		if !changed { // or it ends here: not all changes can be undone
 			runtime.UnlockOSThread()

@@ -2,11 +2,6 @@
 
 package execve
 
-import "errors"
-
-// ErrNoThread is not returned on this system.
-var ErrNoThread = errors.New("no thread is like the main one")
-
 // AsLeader calls f: what belongs to one thread is left as it is.
 func AsLeader(f func() error) error { return f() }
 
@@ -14,4 +9,4 @@ func AsLeader(f func() error) error { return f() }
 func RememberLeader() {}
 
 // PrepareExecutor does nothing.
-func PrepareExecutor() {}
+func PrepareExecutor() error { return nil }

@@ -27,13 +27,13 @@ const (
 
 // giveUpRights takes from this thread the capabilities that the main one did not have, and
 // the way to new ones, and reports whether it had any. Errors show by what it still differs in.
-func giveUpRights() (changed bool) {
+func (main *standing) giveUpRights() (changed bool) {
 	own := readRights(thisThread)
-	if own == "" || leader.rights == "" {
+	if own == "" || main.rights == "" {
 		return false
 	}
 	excess := func(set string) uint64 {
-		n := rightsNumber(own, set) &^ rightsNumber(leader.rights, set)
+		n := rightsNumber(own, set) &^ rightsNumber(main.rights, set)
 		changed = changed || n != 0
 		return n
 	}
@@ -55,7 +55,7 @@ func giveUpRights() (changed bool) {
 		header := struct{ version, pid uint32 }{version: capabilityVersion}
 		syscall.RawSyscall(syscall.SYS_CAPSET, uintptr(unsafe.Pointer(&header)), uintptr(unsafe.Pointer(&data)), 0)
 	}
-	if none := "NoNewPrivs"; rightsNumber(own, none) < rightsNumber(leader.rights, none) {
+	if none := "NoNewPrivs"; rightsNumber(own, none) < rightsNumber(main.rights, none) {
 		changed = true
 		syscall.RawSyscall(syscall.SYS_PRCTL, setNoNewPrivs, 1, 0)
 	}

@@ -3,16 +3,12 @@
 package execve
 
 import (
-	"errors"
 	"sync"
 	"syscall"
 	"unsafe"
 
 	"github.com/autorestart-go/autorestart/internal/rawsys"
 )
-
-// ErrNoThread says that no thread was found that may execute.
-var ErrNoThread = errors.New("no thread is like the main one")
 
 // A threadDifference is what this thread has and the next image must not get, or rather not
 // if it is tolerable.
@@ -31,12 +27,17 @@ var namespaces = [...]string{"mnt", "net", "uts", "ipc", "cgroup", "pid_for_chil
 
 const mounts = 0 // the index of "mnt"
 
-// leader is what is known of the main thread. What /proc does not tell is empty.
-var leader struct {
-	mu         sync.Mutex
-	known      bool
+// A standing is what a thread has of its own. What /proc does not tell is empty.
+type standing struct {
 	namespaces [len(namespaces)]string
 	rights     string
+}
+
+// leader is what is known of the main thread.
+var leader struct {
+	mu    sync.Mutex
+	known bool
+	standing
 }
 
 // Where proc(5) has the main thread, and the calling one. Before Linux 3.17 the second is
@@ -51,47 +52,50 @@ const (
 // has made the thread what it is.
 func RememberLeader() { remember(onMainThread()) }
 
-func remember(again bool) {
+// remember returns what is remembered.
+func remember(again bool) standing {
 	leader.mu.Lock()
 	defer leader.mu.Unlock()
 	if leader.known && !again {
-		return
+		return leader.standing
 	}
 	leader.known = true
 	if readLink(thisThread+"ns/mnt") == "" || readLink(mainThread+"ns/mnt") == "" {
-		return // there is no /proc, or it is too old to tell, or the main thread has ended
+		return leader.standing // there is no /proc, or it is too old to tell, or the main thread has ended
 	}
 	for i, name := range namespaces {
 		leader.namespaces[i] = readLink(mainThread + "ns/" + name)
 	}
 	leader.rights = readRights(mainThread)
+	return leader.standing
 }
 
 func onMainThread() bool { return syscall.Gettid() == syscall.Getpid() }
 
-// isLike reports whether this thread is like the main one, as far as that can be told.
-func isLike() bool {
-	return differentNamespace() == nil && differentRights() == nil && sharesDirectory() && hasAttributes()
+// isLike reports whether this thread is like the main one, of which main is known, as far as that
+// can be told.
+func isLike(main standing) bool {
+	return main.differentNamespace() == nil && main.differentRights() == nil && sharesDirectory() && hasAttributes()
 }
 
-// becomeLike makes this thread like the main one, as far as that is possible, and returns in
-// what it still differs; nil if in nothing that can be told. The main thread itself is not kept
-// from the program.
-func becomeLike() (different *threadDifference, changed bool) {
+// becomeLike makes this thread like the main one, of which main is known, as far as that is
+// possible, and returns in what it still differs; nil if in nothing that can be told. The main
+// thread itself is not kept from the program.
+func becomeLike(main standing) (different *threadDifference, changed bool) {
 	if onMainThread() {
 		return &threadDifference{what: "it is the main one"}, false
 	}
-	if different = differentNamespace(); different != nil {
-		if changed = enterNamespaces(); changed {
-			different = differentNamespace()
+	if different = main.differentNamespace(); different != nil {
+		if changed = main.enterNamespaces(); changed {
+			different = main.differentNamespace()
 		}
 		if different != nil {
 			return different, changed
 		}
 	}
-	if different = differentRights(); different != nil {
-		if giveUpRights() {
-			different, changed = differentRights(), true
+	if different = main.differentRights(); different != nil {
+		if main.giveUpRights() {
+			different, changed = main.differentRights(), true
 		}
 		if different != nil {
 			return different, changed
@@ -104,9 +108,9 @@ func becomeLike() (different *threadDifference, changed bool) {
 	return different, changed
 }
 
-func differentNamespace() *threadDifference {
+func (main *standing) differentNamespace() *threadDifference {
 	for i, name := range namespaces {
-		if want := leader.namespaces[i]; want != "" {
+		if want := main.namespaces[i]; want != "" {
 			if own := readLink(thisThread + "ns/" + name); own != want {
 				return &threadDifference{what: "it is in " + own + ", and not in " + want}
 			}
@@ -116,9 +120,9 @@ func differentNamespace() *threadDifference {
 }
 
 // differentRights tells nothing if descriptors are short.
-func differentRights() *threadDifference {
+func (main *standing) differentRights() *threadDifference {
 	own := readRights(thisThread)
-	if own == "" || leader.rights == "" || own == leader.rights {
+	if own == "" || main.rights == "" || own == main.rights {
 		return nil
 	}
 	if now := readRights(mainThread); now != "" && now != own {
@@ -151,12 +155,12 @@ func sharesDirectory() bool {
 
 // enterNamespaces enters those namespaces of the main thread that were remembered. It takes
 // CAP_SYS_ADMIN.
-func enterNamespaces() (changed bool) {
+func (main *standing) enterNamespaces() (changed bool) {
 	// All are opened first: other mounts may have another /proc.
 	var opened [len(namespaces)]int
 	for i, name := range namespaces {
 		opened[i] = -1
-		want := leader.namespaces[i]
+		want := main.namespaces[i]
 		if readLink(thisThread+"ns/"+name) != want && readLink(mainThread+"ns/"+name) == want {
 			opened[i] = open(mainThread + "ns/" + name)
 		}
