@@ -94,27 +94,22 @@ func (s *fileSystem) whyByPath() error {
 
 var errEmulated = errors.New("an emulator runs this program")
 
-// openImage opens the running image in order to execute it later. The error wraps
-// [errors.ErrUnsupported] if that is not possible at all.
-func (s *fileSystem) openImage() (*sys.FD, error) {
-	path := s.image
-	if saved := s.savedImage(); saved != nil {
+// openImage opens the running image in order to execute it later. If that is a copy, original is
+// the file that it is a copy of: the copy itself has neither the owners by which versions are
+// judged, nor their device. The error wraps [errors.ErrUnsupported] if that is not possible at all.
+func (s *fileSystem) openImage() (image *sys.FD, original string, err error) {
+	path, saved := s.image, s.savedImage()
+	if saved != nil {
 		path = descriptorPath(saved)
 	}
-	fd, err := openPathOnly(path)
+	if saved != nil || isCopy() {
+		original = s.launchID.Format()
+	}
+	image, err = openPathOnly(path)
 	if err == unix.ENOENT || err == unix.EACCES { // without a /proc to search, or without a descriptor
 		err = errors.ErrUnsupported
 	}
-	return fd, err
-}
-
-// original returns which file the image that openImage opens is a copy of; "" if it is no copy.
-// The copy itself has neither the owners by which versions are judged, nor their device.
-func (s *fileSystem) original() string {
-	if s.savedImage() == nil && !isCopy() {
-		return ""
-	}
-	return s.launchID.Format()
+	return image, original, err
 }
 
 // executableCopy returns a copy of c in memory, which the caller closes, if c has to be executed
@@ -144,8 +139,10 @@ func (s *fileSystem) savedImage() *os.File {
 }
 
 func (s *fileSystem) saveImage() *os.File {
-	name, _ := silentFileSystem(selfExe)
-	if _, changed, err := s.running(); name != "fuse" || s.emulated || changed || err != nil {
+	if name, _ := silentFileSystem(selfExe); name != "fuse" || s.emulated {
+		return nil
+	}
+	if _, changed, err := s.running(); changed || err != nil {
 		return nil
 	}
 	f, err := s.Open(selfExe)
@@ -188,7 +185,7 @@ func copyInMemory(c *candidate.Candidate) (*os.File, error) {
 		return nil, os.NewSyscallError("fcntl", err)
 	}
 	// What is open for writing can't be executed.
-	fd, err := openAboveStandard(descriptorPath(writable), unix.O_RDONLY)
+	fd, err := sys.Open(descriptorPath(writable), unix.O_RDONLY)
 	if err != nil {
 		return nil, err
 	}
@@ -237,13 +234,7 @@ func descriptorPath(f *os.File) string { return "/proc/self/fd/" + strconv.Itoa(
 
 // openPathOnly opens a file, which needn't be readable, in order to execute it later.
 // The caller owns the descriptor, which can cross an exec.
-func openPathOnly(path string) (*sys.FD, error) { return openAboveStandard(path, unix.O_PATH) }
-
-func openAboveStandard(path string, flags int) (*sys.FD, error) {
-	return sys.AboveStandard(sys.IgnoringEINTR(func() (int, error) {
-		return unix.Open(path, flags|unix.O_CLOEXEC, 0)
-	}))
-}
+func openPathOnly(path string) (*sys.FD, error) { return sys.Open(path, unix.O_PATH) }
 
 // launchPath returns the path that this image was executed by.
 //   - AT_EXECFN, the kernel's own word for it, holds for every way of starting a program:
@@ -263,7 +254,7 @@ func launchPath(inherited *handover.State) string {
 	path := inherited.Texts[handover.Path]
 	if path == "" {
 		var err error
-		if path, err = os.Readlink(selfExe); err != nil || isCopy() {
+		if path, err = os.Readlink(selfExe); err != nil || leadsToCopy(path) {
 			return ""
 		}
 		path = strings.TrimSuffix(path, " (deleted)")
@@ -311,5 +302,7 @@ func launchID(exe, told, named candidate.ID) candidate.ID {
 // isCopy reports whether this image is in memory.
 func isCopy() bool {
 	path, _ := os.Readlink(selfExe)
-	return strings.HasPrefix(path, "/memfd:")
+	return leadsToCopy(path)
 }
+
+func leadsToCopy(path string) bool { return strings.HasPrefix(path, "/memfd:") }

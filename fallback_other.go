@@ -188,13 +188,12 @@ func (*fileSystem) whyByPath() error { return errors.ErrUnsupported }
 const selfExe = "the running image" // has no path
 
 // openImage fails, as openPathOnly does.
-func (*fileSystem) openImage() (*sys.FD, error) { return nil, errors.ErrUnsupported }
+func (*fileSystem) openImage() (image *sys.FD, original string, err error) {
+	return nil, "", errors.ErrUnsupported
+}
 
 // savedImage: no image is executed again.
 func (*fileSystem) savedImage() *os.File { return nil }
-
-// original: there is no image to open.
-func (*fileSystem) original() string { return "" }
 
 // openPathOnly fails: no version is rolled back, see [handover.CanRollBack].
 func openPathOnly(string) (*sys.FD, error) { return nil, errors.ErrUnsupported }

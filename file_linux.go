@@ -240,8 +240,7 @@ func (*fileSystem) Mount(path string, dev uint64) (m candidate.Mount) {
 	if uint32(st.Type) != unix.FUSE_SUPER_MAGIC {
 		return m
 	}
-	const most = 32 << 20 // 100,000 mounts are the limit of a namespace, fs.mount-max
-	content, err := readAll("/proc/self/mountinfo", nil, most)
+	content, err := readMounts()
 	uid, ok := candidate.FUSEUser(string(content), deviceNumbers(dev))
 	switch {
 	case err != nil:

@@ -173,7 +173,7 @@ func (p *process) prepare(r *Restarter, rules *candidate.Rules, c *candidate.Can
 // anything, and the exec opens the files for what is handed over by itself.
 func (x *prepared) open(files *fileSystem, readyTimeout time.Duration, drains bool) (err error) {
 	if drains {
-		if err = execve.AsLeader(func() error { return nil }); err != nil {
+		if err = execve.PrepareExecutor(); err != nil {
 			return err
 		}
 		if x.reserve, err = handover.NewReserve(); err != nil {
@@ -195,11 +195,10 @@ func (x *prepared) open(files *fileSystem, readyTimeout time.Duration, drains bo
 		return nil
 	}
 	// Also in a version on trial: it may become ready before the exec.
-	if x.image, err = files.openImage(); err != nil {
+	if x.image, x.original, err = files.openImage(); err != nil {
 		return &os.PathError{Op: openForRollback, Path: selfExe, Err: err}
 	}
 	x.all = append(x.all, x.image)
-	x.original = files.original()
 	if x.directory, err = openPathOnly("."); err != nil {
 		return &os.PathError{Op: openForRollback, Path: ".", Err: err}
 	}
@@ -221,7 +220,7 @@ func (x *prepared) file(c *candidate.Candidate) *os.File {
 func (r *Restarter) logMissing() {
 	logger := report.To(r.Logger)
 	if r.ReadyTimeout > 0 {
-		fd, err := self.files.openImage()
+		fd, _, err := self.files.openImage()
 		switch {
 		case err == nil:
 			fd.Close()
@@ -359,8 +358,10 @@ func (p *process) execveOnThread(target handover.Target, args, env []string, h *
 func (p *process) executePrevious(target handover.Target, args, env []string, h *handover.State) error {
 	report.Warn("rolling back to the previous version", "reason", h.Texts[handover.Reason])
 	h.Reserve = p.rollback
-	if id, err := p.files.Stat(target.ExecPath()); err == nil && h.Texts[handover.Image] == "" {
-		h.Texts[handover.Image] = id.Format()
+	if h.Texts[handover.Image] == "" {
+		if id, err := p.files.Stat(target.ExecPath()); err == nil {
+			h.Texts[handover.Image] = id.Format()
+		}
 	}
 	passing.Process.SetReceiverKnows(p.inherited.Number(handover.Connections) != 0)
 	var resume func()

@@ -20,7 +20,6 @@ import (
 	"io"
 	"os"
 	"strconv"
-	"strings"
 	"syscall"
 	"time"
 	"unsafe"
@@ -66,12 +65,15 @@ func (*childTable) Args(pid int) ([]string, error) {
 // PIDs lists /proc, unless a mount option of proc(5) may hide the processes of other users. The
 // option of another mount of proc does no harm: the list is then made in another way.
 func (*childTable) PIDs() ([]int, error) {
-	const path = "/proc/self/mountinfo"
-	b, err := readAll(path, make([]byte, 0, 4096), maxMountsSize)
-	if err == nil && strings.Contains(string(b), "hidepid=") {
+	if mounts, err := readMounts(); err == nil && bytes.Contains(mounts, []byte("hidepid=")) {
 		return nil, &os.PathError{Op: "list", Path: "/proc", Err: syscall.EPERM}
 	}
 	return readNumbered("/proc")
+}
+
+// readMounts reads /proc/self/mountinfo.
+func readMounts() ([]byte, error) {
+	return readAll("/proc/self/mountinfo", make([]byte, 0, 4096), maxMountsSize)
 }
 
 // Threads lists /proc/self/task.

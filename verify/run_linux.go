@@ -22,7 +22,7 @@ var starters = []starter{startInCgroup, startInNamespace, startInGroup}
 // that of exe, where another file may be by now.
 func forChild(exe *os.File) (path string, files []*os.File, err error) {
 	name := "/proc/self/fd/" + strconv.Itoa(int(exe.Fd()))
-	fd, err := sys.IgnoringEINTR(func() (int, error) { return unix.Open(name, unix.O_PATH|unix.O_CLOEXEC, 0) })
+	fd, err := sys.Open(name, unix.O_PATH)
 	switch err {
 	case nil:
 	case unix.ENOENT, unix.EACCES: // without a /proc to search
@@ -30,7 +30,7 @@ func forChild(exe *os.File) (path string, files []*os.File, err error) {
 	default:
 		return "", nil, &os.PathError{Op: "open", Path: name, Err: err}
 	}
-	return "/proc/self/fd/3", []*os.File{os.NewFile(uintptr(fd), exe.Name())}, nil
+	return "/proc/self/fd/3", []*os.File{fd.File(exe.Name())}, nil
 }
 
 // waitAndKill waits for the command. It calls stop and kill when the command has exited but

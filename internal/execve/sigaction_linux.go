@@ -31,7 +31,7 @@ func (a *sigaction) handler() *uintptr {
 
 func rtSigaction(sig int, action, old *sigaction) error {
 	_, _, errno := syscall.RawSyscall6(syscall.SYS_RT_SIGACTION, uintptr(sig),
-		uintptr(unsafe.Pointer(action)), uintptr(unsafe.Pointer(old)), sizeofSigset(), 0, 0)
+		uintptr(unsafe.Pointer(action)), uintptr(unsafe.Pointer(old)), rawsys.SigsetSize, 0, 0)
 	if errno != 0 {
 		return errno
 	}
@@ -72,13 +72,6 @@ func replaceIgnoring(sig int, action *sigaction) {
 	if rtSigaction(sig, action, &now) == nil && *now.handler() != sigIgnore {
 		rtSigaction(sig, &now, nil)
 	}
-}
-
-func sizeofSigset() uintptr {
-	if rawsys.MIPS {
-		return 16
-	}
-	return 8
 }
 
 // stopProfile stops the interval timer of a CPU profile, and drops its pending signal. A

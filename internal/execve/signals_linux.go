@@ -13,14 +13,13 @@
 //	SIGALRM, SIGXCPU, SIGXFSZ,                                    drops them
 //	SIGVTALRM, SIGPROF, SIGIO,
 //	SIGPWR, 35 and above
-//	SIGHUP, SIGTSTP, SIGTTIN, SIGTTOU  ignored if passed to       ignores them until it subscribes,
-//	                                   Notify                     or gets the default action when it
+//	SIGHUP, SIGTSTP, SIGTTIN, SIGTTOU, ignored if passed to       ignores them until it subscribes,
+//	SIGTRAP, SIGSYS, SIGSTKFLT         Notify; else untouched     or gets the default action when it
 //	                                                              is ready
 //	ignored when the process was       ignored                    ignores them until it subscribes
 //	started, as SIGHUP by nohup(1)
 //	SIGTERM, SIGINT, SIGQUIT,          untouched: they end the    is ended by them, too
-//	SIGABRT, SIGTRAP, SIGSYS,          process
-//	SIGSTKFLT
+//	SIGABRT                            process
 //	SIGSEGV, SIGBUS, SIGFPE, SIGILL    untouched: a fault in      the same
 //	                                   another goroutine panics
 //	32, 33, 34                         untouched: a C library     the same
@@ -66,12 +65,7 @@ func isCaught(sig int) bool {
 const firstOfLibrary, firstRealtime = 32, 35
 
 // lastSignal is the last one that there is.
-var lastSignal = func() int {
-	if rawsys.MIPS {
-		return 128
-	}
-	return 64
-}()
+var lastSignal = 8 * int(rawsys.SigsetSize)
 
 // launchMask is the signal mask that this image was started with.
 var launchMask = func() (mask rawsys.SignalMask) {

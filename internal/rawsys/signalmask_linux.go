@@ -12,6 +12,14 @@ import (
 	"unsafe"
 )
 
+// SigsetSize is the size of the kernel's sigset_t in bytes: a bit for each signal.
+var SigsetSize = func() uintptr {
+	if MIPS {
+		return 16
+	}
+	return 8
+}()
+
 // A SignalMask is the kernel's sigset_t.
 type SignalMask [2]uint64
 
@@ -21,10 +29,10 @@ type SignalMask [2]uint64
 //go:norace
 //go:nosplit
 func (m *SignalMask) Change(to *SignalMask) {
-	setMask, size := uintptr(2), uintptr(8)
+	setMask := uintptr(2)
 	if MIPS {
-		setMask, size = 3, 16
+		setMask = 3
 	}
 	syscall.RawSyscall6(syscall.SYS_RT_SIGPROCMASK, setMask,
-		uintptr(unsafe.Pointer(to)), uintptr(unsafe.Pointer(m)), size, 0, 0)
+		uintptr(unsafe.Pointer(to)), uintptr(unsafe.Pointer(m)), SigsetSize, 0, 0)
 }

@@ -29,7 +29,7 @@ func OpenRegular(path string) (*os.File, error) {
 }
 
 func openRegular(path string) (*FD, error) {
-	there, err := open(path, unix.O_PATH)
+	there, err := Open(path, unix.O_PATH)
 	if err != nil {
 		return nil, err
 	}
@@ -54,14 +54,15 @@ func openRegular(path string) (*FD, error) {
 
 // openToRead does not wait for a process that holds a lease.
 func openToRead(path string) (*FD, error) {
-	fd, err := open(path, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY)
+	fd, err := Open(path, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY)
 	if err == nil {
 		unix.FcntlInt(uintptr(fd.Int()), unix.F_SETFL, 0) // O_NONBLOCK would have Go's poller try it
 	}
 	return fd, err
 }
 
-func open(path string, flags int) (*FD, error) {
+// Open wraps open(2). The descriptor is close-on-exec and above the standard streams.
+func Open(path string, flags int) (*FD, error) {
 	return AboveStandard(IgnoringEINTR(func() (int, error) { return unix.Open(path, flags|unix.O_CLOEXEC, 0) }))
 }
 
