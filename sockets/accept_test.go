@@ -13,18 +13,26 @@ import (
 // or it is closed.
 type failingSocket struct {
 	listenerSocket
-	err   error
-	times atomic.Int64 // that it will fail
-	tried atomic.Int64 // that it has failed
-	until atomic.Pointer[time.Time]
+	err    error
+	times  atomic.Int64 // that it will fail
+	tried  atomic.Int64 // that it has failed
+	until  atomic.Pointer[time.Time]
+	closed atomic.Bool
 }
 
+// Accept never accepts at its deadline. A real socket may: its timer is late where processes
+// are many.
 func (s *failingSocket) Accept() (net.Conn, error) {
-	if expired(*s.until.Load()) || s.times.Add(-1) < 0 {
+	err := os.NewSyscallError("accept4", s.err)
+	switch {
+	case s.closed.Load() || s.times.Add(-1) < 0:
 		return s.listenerSocket.Accept()
+	case expired(*s.until.Load()):
+		err = os.ErrDeadlineExceeded
+	default:
+		s.tried.Add(1)
 	}
-	s.tried.Add(1)
-	return nil, &net.OpError{Op: "accept", Net: "tcp", Addr: s.Addr(), Err: os.NewSyscallError("accept4", s.err)}
+	return nil, &net.OpError{Op: "accept", Net: "tcp", Addr: s.Addr(), Err: err}
 }
 
 func (s *failingSocket) SetDeadline(t time.Time) error {
@@ -33,7 +41,7 @@ func (s *failingSocket) SetDeadline(t time.Time) error {
 }
 
 func (s *failingSocket) Close() error {
-	defer s.until.Store(&past)
+	s.closed.Store(true)
 	return s.listenerSocket.Close()
 }
 
