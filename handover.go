@@ -64,17 +64,18 @@ func (p *process) execAlone(c *candidate.Candidate, reason string, lastLook func
 // the variable. execImage returns only if the exec failed, and then everything is as it was.
 func (p *process) execImage(c *candidate.Candidate, h *handover.State, lastLook func() error, prepared *prepared) error {
 	if prepared.copied != nil {
-		target := handover.Target{Path: c.Path, FD: int(prepared.copied.Fd())}
-		return p.execve(target, p.launch.args, os.Environ(), h, lastLook)
+		target := handover.Target{Path: c.Path, FD: int(prepared.copied.Fd()), LastLook: lastLook}
+		return p.execve(target, p.launch.args, os.Environ(), h)
 	}
 	if fd, ok := p.files.executableDescriptor(c); ok && byDescriptor(c, p.files.Credentials(), h != nil) {
-		err := p.execve(handover.Target{Path: c.Path, FD: fd}, p.launch.args, os.Environ(), h, lastLook)
+		target := handover.Target{Path: c.Path, FD: fd, LastLook: lastLook}
+		err := p.execve(target, p.launch.args, os.Environ(), h)
 		if !errors.Is(err, os.ErrNotExist) && p.files.whyByPath() == nil {
 			return err
 		}
 		// There is no /proc, it can't be searched, or there is no dynamic loader.
 	}
-	return p.execve(handover.Target{Path: c.Path}, p.launch.args, os.Environ(), h, lastLook)
+	return p.execve(handover.Target{Path: c.Path, LastLook: lastLook}, p.launch.args, os.Environ(), h)
 }
 
 // byDescriptor reports whether c is executed by its descriptor, so that nothing can be put
@@ -316,24 +317,22 @@ func checkRollback(rules *candidate.Rules, c *candidate.Candidate) error {
 // shares.
 var execMu sync.Mutex
 
-// execve executes target unless lastLook, which may be nil, returns an error. Between the
-// two the state is written to a file and, in a secure process, a process is forked, see
-// [handover.Execute]. h is nil if nothing is handed over.
+// execve executes target. h is nil if nothing is handed over.
 //
 // What needs care beside what [handover.Execute] does: what belongs to the calling thread,
 // see [execve.AsLeader]; the signals that the program has subscribed to, see signalSet.handOver; the
 // inotify descriptors, which cross on purpose, see eventSet; and a fork in another
 // goroutine, which must not inherit them.
-func (p *process) execve(target handover.Target, args, env []string, h *handover.State, lastLook func() error) error {
+func (p *process) execve(target handover.Target, args, env []string, h *handover.State) error {
 	if lines := report.Flush(flushBeforeExec); h != nil && lines > 0 {
 		h.Set(handover.Lines, lines)
 	}
 	execMu.Lock()
 	defer execMu.Unlock()
-	return execve.AsLeader(func() error { return p.execveOnThread(target, args, env, h, lastLook) })
+	return execve.AsLeader(func() error { return p.execveOnThread(target, args, env, h) })
 }
 
-func (p *process) execveOnThread(target handover.Target, args, env []string, h *handover.State, lastLook func() error) error {
+func (p *process) execveOnThread(target handover.Target, args, env []string, h *handover.State) error {
 	// Forks wait for readers of ForkLock: no child inherits what is about to cross.
 	syscall.ForkLock.RLock()
 	defer syscall.ForkLock.RUnlock()
@@ -344,12 +343,17 @@ func (p *process) execveOnThread(target handover.Target, args, env []string, h *
 	}
 	candidate.LeaseMu.Lock()
 	defer candidate.LeaseMu.Unlock()
-	if lastLook != nil {
-		if err := lastLook(); err != nil {
-			return err
+	var rejected error
+	if look := target.LastLook; look != nil {
+		target.LastLook = func() error {
+			rejected = look()
+			return rejected
 		}
 	}
 	err := handover.Execute(target, args, env, h)
+	if rejected != nil {
+		return rejected
+	}
 	return &os.PathError{Op: "execve", Path: target.Path, Err: err}
 }
 
@@ -368,7 +372,7 @@ func (p *process) executePrevious(target handover.Target, args, env []string, h 
 	if drainers := drain.Process.Notifier(); drainers != nil {
 		resume = drainers.BeginRollback()
 	}
-	err := passing.Process.HandBack(h, func() error { return p.execve(target, args, env, h, nil) })
+	err := passing.Process.HandBack(h, func() error { return p.execve(target, args, env, h) })
 	report.Warn("cannot execute the previous version", "reason", err)
 	if resume != nil {
 		resume()

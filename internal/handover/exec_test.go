@@ -59,6 +59,35 @@ func TestParseIsBounded(t *testing.T) {
 	}
 }
 
+// The last look at a file comes after everything else: what is done between the two gives others
+// time to put another file there.
+func TestLastLookIsLast(t *testing.T) {
+	f, err := os.Open(os.DevNull)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	fd := int(f.Fd())
+	s := of(map[NumberKind][]int{PID: {os.Getpid()}, File: {fd}}, nil)
+	another := errors.New("another file")
+	target := Target{Path: os.Args[0], LastLook: func() error {
+		if !rawsys.Crossed(fd) {
+			t.Error("nothing is handed over yet")
+		}
+		return another
+	}}
+	if err := Execute(target, os.Args, os.Environ(), &s); err != another {
+		t.Errorf("%v, want %v", err, another)
+	}
+	if rawsys.Crossed(fd) {
+		t.Error("the descriptor is left inheritable")
+	}
+	target.LastLook = func() error { return another }
+	if err := Execute(target, os.Args, os.Environ(), nil); err != another {
+		t.Errorf("%v, want %v", err, another)
+	}
+}
+
 // TestClosedDescriptorFailsExec: the next image would take another file for the one that was
 // handed over. The descriptors before it are left as they were.
 func TestClosedDescriptorFailsExec(t *testing.T) {

@@ -211,6 +211,19 @@ var ErrNotOnTrial = errors.New("this version is not on trial")
 type Target struct {
 	Path string // executed if FD is 0, and what it is called
 	FD   int    // of the open file
+
+	// LastLook is called right before the exec, unless it is nil. An error prevents the exec.
+	LastLook func() error
+}
+
+// execute executes the target with k, see [execve.Execute].
+func (t Target) execute(args, env []string, k *execve.Kept) error {
+	if t.LastLook != nil {
+		if err := t.LastLook(); err != nil {
+			return err
+		}
+	}
+	return execve.Execute(t.ExecPath(), args, env, k)
 }
 
 // ExecPath returns a path that leads to the target.
@@ -233,7 +246,7 @@ type Executor func(target Target, args, env []string, s *State) error
 // opens the file by this path. Without s nothing would close it.
 func Execute(target Target, args, env []string, s *State) error {
 	if s == nil {
-		return execve.Execute(target.ExecPath(), args, nextEnvironment(env), nil)
+		return target.execute(args, nextEnvironment(env), nil)
 	}
 	own := *s
 	s = &own
@@ -259,7 +272,7 @@ func Execute(target Target, args, env []string, s *State) error {
 		return err
 	}
 	defer undo()
-	return execve.Execute(target.ExecPath(), args, nextEnvironment(env, Env+"="+variable), kept)
+	return target.execute(args, nextEnvironment(env, Env+"="+variable), kept)
 }
 
 // addKept has s carry what the exec keeps.
