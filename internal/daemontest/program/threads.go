@@ -122,12 +122,10 @@ func changeThreads(change func() error) error {
 	return errors.Join(errs...)
 }
 
-// changeMain changes the main thread if one of 20 goroutines is on it, or this one. Its
-// goroutine ends without unlocking it, as that of a thread does which is of no more use.
+// changeMain changes the main thread if one of 20 goroutines is on it. Its
+// goroutine ends without unlocking it, as that of a thread does which is of no more use: otherwise
+// the restart might be on it, too, and a version gets the rights that the main thread has by then.
 func changeMain(change func() error) error {
-	if unix.Gettid() == os.Getpid() {
-		return change()
-	}
 	const count = 20
 	var locked, done sync.WaitGroup
 	locked.Add(count)
