@@ -137,7 +137,8 @@ func ListenPacket(network, address string) (net.PacketConn, error) {
 type Config struct {
 	// ListenConfig applies to new sockets. An inherited socket keeps its options, and
 	// Control is not called for it. The keep-alive settings apply to the connections
-	// that either accepts.
+	// that either accepts. Listeners never use Multipath TCP, see mptcp(7): one that the next
+	// version does not open could not be closed without a reset for some of its clients.
 	net.ListenConfig
 
 	// Name is the name of the socket in systemd: FileDescriptorName=, or else the name
@@ -205,6 +206,7 @@ func (c *Config) ListenPacket(ctx context.Context, network, address string) (net
 // listenConfig returns the options for a new socket, which is bound within the opening.
 func (c *Config) listenConfig(o *opening) *net.ListenConfig {
 	config := c.ListenConfig
+	config.SetMultipathTCP(false) // dropSYN needs that
 	if hasExec {
 		config.Control = o.before(config.Control)
 	}

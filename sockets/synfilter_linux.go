@@ -4,6 +4,8 @@
 //
 //	call                    since    without it
 //	SO_ATTACH_FILTER        2.2      a handshake that is under way when the socket is closed fails
+//
+// No socket of Multipath TCP takes a filter.
 
 package sockets
 
