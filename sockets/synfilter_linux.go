@@ -5,7 +5,8 @@
 //	call                    since    without it
 //	SO_ATTACH_FILTER        2.2      a handshake that is under way when the socket is closed fails
 //
-// No socket of Multipath TCP takes a filter.
+// No socket of Multipath TCP takes a filter. Linux 6.18 refused one to a process without
+// privileges (EPERM).
 
 package sockets
 
