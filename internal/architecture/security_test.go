@@ -16,11 +16,11 @@ var (
 	listItem  = regexp.MustCompile(`(?m)^- (?:.*\n(?:  .*\n)*)`)
 )
 
-// Each item in SECURITY.md is a sentence with the tests that show it.
+// Each item in docs/SECURITY.md is a sentence with the tests that show it.
 func TestSecurityNamesItsTests(t *testing.T) { wantNone(t, checkSecurity) }
 
 func checkSecurity(tree fs.FS) (violations []string, err error) {
-	b, err := fs.ReadFile(tree, "SECURITY.md")
+	b, err := fs.ReadFile(tree, "docs/SECURITY.md")
 	if err != nil {
 		return nil, err
 	}
@@ -59,7 +59,7 @@ func checkSecurity(tree fs.FS) (violations []string, err error) {
 
 func TestSecurityCheck(t *testing.T) {
 	tree := fstest.MapFS{
-		"SECURITY.md": source("# Security\n\nProse. And more.\n\n" +
+		"docs/SECURITY.md": source("# Security\n\nProse. And more.\n\n" +
 			"- One (`TestOne`).\n- Long,\n  as this (`TestOne`,\n  `FuzzTwo`).\n- None.\n- Gone (`TestGone`).\n- One. Two (`TestOne`).\n"),
 		"a_test.go": source("package p\n\nfunc TestOne(t *testing.T) {}\n\nfunc FuzzTwo(f *testing.F) {}\n"),
 		"b.go":      source("package p\n\nfunc TestGone(t *testing.T) {}\n"),

@@ -1,5 +1,5 @@
 // Package architecture has tests that compare the source of this module with the
-// rules for it in ARCHITECTURE.md and CONTRIBUTING.md.
+// rules for it in ARCHITECTURE.md and docs/CONTRIBUTING.md.
 package architecture
 
 import (

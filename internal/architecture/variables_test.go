@@ -16,21 +16,21 @@ var (
 	variableRow = regexp.MustCompile("(?m)^\\| `(" + variable.String() + ")` \\|")
 )
 
-// CONTRIBUTING.md has a row for each variable that tests and benchmarks read.
+// docs/CONTRIBUTING.md has a row for each variable that tests and benchmarks read.
 func TestVariablesAreDocumented(t *testing.T) { wantNone(t, variables) }
 
-// variables compares the rows in CONTRIBUTING.md with the code and the scripts.
+// variables compares the rows in docs/CONTRIBUTING.md with the code and the scripts.
 func variables(tree fs.FS) (violations []string, err error) {
-	b, err := fs.ReadFile(tree, "CONTRIBUTING.md")
+	b, err := fs.ReadFile(tree, "docs/CONTRIBUTING.md")
 	if err != nil {
 		return nil, err
 	}
 	documented := make(map[string]string) // to the file that has it
 	for _, row := range variableRow.FindAllStringSubmatch(string(b), -1) {
 		if documented[row[1]] != "" {
-			violations = append(violations, row[1]+" has two rows in CONTRIBUTING.md")
+			violations = append(violations, row[1]+" has two rows in docs/CONTRIBUTING.md")
 		}
-		documented[row[1]] = "CONTRIBUTING.md"
+		documented[row[1]] = "docs/CONTRIBUTING.md"
 	}
 	used, err := usedVariables(tree)
 	if err != nil {
@@ -38,12 +38,12 @@ func variables(tree fs.FS) (violations []string, err error) {
 	}
 	for name, file := range used {
 		if documented[name] == "" {
-			violations = append(violations, name+" has no row in CONTRIBUTING.md; it is in "+file)
+			violations = append(violations, name+" has no row in docs/CONTRIBUTING.md; it is in "+file)
 		}
 	}
 	for name := range documented {
 		if used[name] == "" {
-			violations = append(violations, name+" is in CONTRIBUTING.md only")
+			violations = append(violations, name+" is in docs/CONTRIBUTING.md only")
 		}
 	}
 	slices.Sort(violations)
@@ -83,7 +83,7 @@ func usedVariables(tree fs.FS) (map[string]string, error) {
 
 func TestVariablesCheck(t *testing.T) {
 	tree := fstest.MapFS{
-		"CONTRIBUTING.md": source("Set `AUTORESTART_TEST_PROSE`.\n\n" +
+		"docs/CONTRIBUTING.md": source("Set `AUTORESTART_TEST_PROSE`.\n\n" +
 			"| `AUTORESTART_TEST_A` | a |\n| `AUTORESTART_TEST_GONE` | b |\n| `AUTORESTART_BENCH_B_2` | c |\n| `AUTORESTART_TEST_A` | d |\n"),
 		"a_test.go":                    source("package p\n\nconst a = \"AUTORESTART_TEST_A\" // with AUTORESTART_TEST_*\n"),
 		"benchmarks/go.mod":            source(""),
@@ -93,10 +93,10 @@ func TestVariablesCheck(t *testing.T) {
 		"README.md":                    source("AUTORESTART_TEST_README\n"),
 	}
 	want := []string{
-		"AUTORESTART_BENCH_C has no row in CONTRIBUTING.md; it is in benchmarks/b.go",
-		"AUTORESTART_TEST_A has two rows in CONTRIBUTING.md",
-		"AUTORESTART_TEST_D has no row in CONTRIBUTING.md; it is in .ci/run",
-		"AUTORESTART_TEST_GONE is in CONTRIBUTING.md only",
+		"AUTORESTART_BENCH_C has no row in docs/CONTRIBUTING.md; it is in benchmarks/b.go",
+		"AUTORESTART_TEST_A has two rows in docs/CONTRIBUTING.md",
+		"AUTORESTART_TEST_D has no row in docs/CONTRIBUTING.md; it is in .ci/run",
+		"AUTORESTART_TEST_GONE is in docs/CONTRIBUTING.md only",
 	}
 	got, err := variables(tree)
 	if err != nil || !slices.Equal(got, want) {
