@@ -15,7 +15,6 @@ import (
 	"context"
 	"errors"
 	"os"
-	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -49,24 +48,8 @@ type inotify struct {
 	mounts *sys.FD  // /proc/self/mountinfo, which is polled and never read; nil until it can be opened
 	epoll  int      // the number; file owns the descriptor
 	file   *os.File // nonblocking: Go's poller does the waiting
-	steps  []watchedStep
-	found  []inode // what the steps lead to
-	silent error   // why events don't tell of every change, although all is watched
+	dirs   watch.Directories
 	buf    [16 << 10]byte
-}
-
-// A watchedStep is a step of the path, and the watch descriptor of its directory.
-type watchedStep struct {
-	candidate.Step
-	wd int
-}
-
-// An inode is what tells one file from another. It is zero if there is none.
-type inode struct{ dev, ino uint64 }
-
-func inodeAt(step candidate.Step) inode {
-	st, _ := sys.Lstat(step.Dir + "/" + step.Name)
-	return inode{st.Dev, st.Ino}
 }
 
 // Open returns a source of events. The error says why there is none.
@@ -83,11 +66,7 @@ func (s *eventSet) Open() (watch.Source, error) {
 	n := &inotify{set: s, fd: fd, epoll: epoll.Int()}
 	unix.FcntlInt(uintptr(n.epoll), unix.F_SETFL, unix.O_NONBLOCK) // for Go's poller
 	n.file = epoll.File("inotify")
-	for _, wd := range watches {
-		// A watch of the previous image. A directory that is still on the path gets the same
-		// watch descriptor again; Arm drops the others.
-		n.steps = append(n.steps, watchedStep{wd: wd})
-	}
+	n.dirs.Inherit(watches)
 	if err := n.poll(fd.Int(), unix.EPOLLIN); err != nil {
 		n.Close()
 		return nil, err
@@ -101,8 +80,8 @@ func (n *inotify) poll(fd int, events uint32) error {
 	return os.NewSyscallError("epoll_ctl", unix.EpollCtl(n.epoll, unix.EPOLL_CTL_ADD, fd, &event))
 }
 
-// watchMounts has changes of mounts end a wait, unless they do already.
-func (n *inotify) watchMounts() error {
+// WatchMounts has changes of mounts end a wait, unless they do already.
+func (n *inotify) WatchMounts() error {
 	if n.mounts != nil {
 		return nil
 	}
@@ -129,40 +108,17 @@ func (n *inotify) Close() error {
 	return n.file.Close()
 }
 
-// Arm watches every directory that resolving the path passes through, and nothing
-// else. It reports whether any watch is new, so that something may have happened
-// before it, or the path leads to another file. An error says that some directory can't
-// be watched, or mounts can't.
+// Arm watches the directories of the path.
 func (n *inotify) Arm(path string) (changed bool, err error) {
-	mountErr := n.watchMounts()
-	// The path may lead elsewhere by the time the last watch is in place. The watches are
-	// complete when a second walk finds nothing new.
-	for range 100 {
-		steps, found, err := n.watchSteps(candidate.PathSteps(path, readLink))
-		if !slices.Equal(found, n.found) {
-			changed, n.found = true, found
-		}
-		if err == nil && slices.Equal(steps, n.steps) {
-			if n.silent != nil {
-				return changed, n.silent
-			}
-			return changed, mountErr
-		}
-		changed = true
-		n.dropAllBut(steps)
-		n.steps, n.silent = steps, silentStep(steps)
-		n.set.note(n.fd.Int(), steps)
-		if err != nil {
-			return true, err
-		}
+	changed, err = n.dirs.Arm(n, path)
+	if changed {
+		n.set.note(n.fd.Int(), n.dirs.Watches())
 	}
-	return true, errUnsteady
+	return changed, err
 }
 
-var errUnsteady = errors.New("autorestart: the directories of the path keep changing")
-
-// readLink is the argument of that name of [candidate.PathSteps].
-func readLink(name string) (string, error) {
+// ReadLink returns the target of a symbolic link, or an empty one of anything else.
+func (*inotify) ReadLink(name string) (string, error) {
 	target, err := os.Readlink(name)
 	if err == nil || os.IsNotExist(err) {
 		return target, err
@@ -170,64 +126,47 @@ func readLink(name string) (string, error) {
 	return "", nil // EINVAL: not a symbolic link; any other error is that of the look-up, too
 }
 
-// silentStep returns an error if the directory of a step can change without an event.
-func silentStep(steps []watchedStep) error {
-	for _, step := range steps {
-		if err := silentDirectory(step.Dir); err != nil {
-			return err
-		}
-	}
-	return nil
+func (*inotify) EntryAt(step candidate.Step) watch.EntryID {
+	st, _ := sys.Lstat(step.Dir + "/" + step.Name)
+	return watch.EntryID{Dev: st.Dev, Ino: st.Ino}
 }
 
-func silentDirectory(dir string) error {
-	name, err := silentFileSystem(dir)
-	if err != nil || name == "" {
-		return nil // after an error it is gone meanwhile: the next Arm finds out
+// AddWatch wraps inotify_add_watch(2). The mask of a directory only grows, for two steps may
+// share it.
+func (n *inotify) AddWatch(dir string, ready bool) (wd int, err error) {
+	mask := uint32(stepEvents)
+	if ready {
+		mask = fileEvents
 	}
-	return &os.PathError{Op: "inotify", Path: dir, Err: errors.New("not every change is told of on " + name)}
+	mask |= unix.IN_DELETE_SELF | unix.IN_MOVE_SELF | unix.IN_ONLYDIR | unix.IN_MASK_ADD
+	switch wd, err = unix.InotifyAddWatch(n.fd.Int(), dir, mask); err {
+	case nil:
+		return wd, nil
+	case unix.ENOENT, unix.ENOTDIR:
+		return watch.NoDirectory, nil
+	default:
+		return watch.NoDirectory, &os.PathError{Op: "inotify_add_watch", Path: dir, Err: err}
+	}
+}
+
+func (n *inotify) RemoveWatch(wd int) {
+	unix.InotifyRmWatch(n.fd.Int(), uint32(wd)) // EINVAL: the kernel was first
+}
+
+func (*inotify) FileSystem(dir string) (magic uint32, err error) { return fileSystemType(dir) }
+
+// fileSystemType wraps statfs(2).
+func fileSystemType(path string) (magic uint32, err error) {
+	var st unix.Statfs_t
+	err = sys.RetryEINTR(func() error { return unix.Statfs(path, &st) })
+	return uint32(st.Type), err
 }
 
 // silentFileSystem returns the name of the file system of the path if that can change
 // without an event.
 func silentFileSystem(path string) (name string, err error) {
-	var st unix.Statfs_t
-	err = sys.RetryEINTR(func() error { return unix.Statfs(path, &st) })
-	return watch.SilentFileSystem(uint32(st.Type)), err
-}
-
-// watchSteps adds the watches, and returns the steps that have one, and what they lead
-// to. A directory that is watched already keeps its watch descriptor; the mask only grows,
-// for two steps may share a directory. A directory is looked up before it is watched: if
-// a mount comes in between, remounted finds a difference.
-func (n *inotify) watchSteps(steps []candidate.Step) (watched []watchedStep, found []inode, _ error) {
-	for i, step := range steps {
-		mask := uint32(stepEvents)
-		if i == len(steps)-1 {
-			mask = fileEvents
-		}
-		mask |= unix.IN_DELETE_SELF | unix.IN_MOVE_SELF | unix.IN_ONLYDIR | unix.IN_MASK_ADD
-		found = append(found, inodeAt(step))
-		wd, err := unix.InotifyAddWatch(n.fd.Int(), step.Dir, mask)
-		switch err {
-		case nil:
-			watched = append(watched, watchedStep{step, wd})
-		case unix.ENOENT, unix.ENOTDIR:
-			return watched, found, nil // gone since the walk: the watch on its parent tells when it is back
-		default:
-			return watched, found, &os.PathError{Op: "inotify_add_watch", Path: step.Dir, Err: err}
-		}
-	}
-	return watched, found, nil
-}
-
-// dropAllBut removes the watches that the given steps no longer need.
-func (n *inotify) dropAllBut(steps []watchedStep) {
-	for _, old := range n.steps {
-		if !slices.ContainsFunc(steps, func(s watchedStep) bool { return s.wd == old.wd }) {
-			unix.InotifyRmWatch(n.fd.Int(), uint32(old.wd)) // EINVAL: the kernel was first
-		}
-	}
+	magic, err := fileSystemType(path)
+	return watch.SilentFileSystem(magic), err
 }
 
 func (n *inotify) Wait(ctx context.Context, d time.Duration) (event bool, err error) {
@@ -294,19 +233,13 @@ func (n *inotify) take() (relevant bool, err error) {
 	return relevant, err
 }
 
-// remounted reports whether mounts have changed what is on the path. Where there are
-// containers, other mounts come and go by the hundreds.
+// remounted reports whether mounts have changed what is on the path.
 func (n *inotify) remounted() bool {
 	var events [2]unix.EpollEvent
 	count, _ := unix.EpollWait(n.epoll, events[:], 0)
 	for _, event := range events[:max(0, count)] {
-		if n.mounts == nil || int(event.Fd) != n.mounts.Int() {
-			continue // another event of inotify: Go's poller knows of it
-		}
-		for i, step := range n.steps {
-			if inodeAt(step.Step) != n.found[i] {
-				return true
-			}
+		if n.mounts != nil && int(event.Fd) == n.mounts.Int() { // another one is of inotify: Go's poller knows of it
+			return n.dirs.Remounted(n)
 		}
 	}
 	return false
@@ -335,27 +268,15 @@ func (n *inotify) read() (relevant bool, err error) {
 // has no use for one more thread.
 var prepareExecutor = sync.OnceFunc(func() { go execve.PrepareExecutor() })
 
-// concerns reports whether the event is a reason to look again. The events that were
-// read after it are then not needed: one reason is enough.
+// concerns translates an event.
 func (n *inotify) concerns(event unix.InotifyEvent, name []byte) bool {
-	if event.Wd == -1 {
-		return true // IN_Q_OVERFLOW: anything may have happened
-	}
-	known := false
-	for i := range n.steps {
-		if n.steps[i].wd != int(event.Wd) {
-			continue
-		}
-		if event.Mask&selfEvents != 0 || n.steps[i].Name == string(name) {
-			return true
-		}
-		known = true
-	}
-	if !known && event.Mask&unix.IN_IGNORED == 0 {
-		// A watch of the previous image, on a directory that has left the path.
-		unix.InotifyRmWatch(n.fd.Int(), uint32(event.Wd))
-	}
-	return false
+	return n.dirs.Concerns(n, &watch.Event{
+		Watch: int(event.Wd),
+		Name:  name,
+		Lost:  event.Wd == -1, // IN_Q_OVERFLOW
+		Self:  event.Mask&selfEvents != 0,
+		Ended: event.Mask&unix.IN_IGNORED != 0,
+	})
 }
 
 // cutEvent takes the first record of inotify(7) off b, and the padding off its

@@ -20,6 +20,7 @@ import (
 
 	"github.com/autorestart-go/autorestart/internal/candidate"
 	"github.com/autorestart-go/autorestart/internal/sys"
+	"github.com/autorestart-go/autorestart/internal/watch"
 )
 
 // inotifyRecord is a record as the kernel writes it; name may hold its padding.
@@ -137,12 +138,12 @@ func openInotify(t *testing.T) *inotify {
 
 func TestInotifyConcerns(t *testing.T) {
 	n := openInotify(t)
-	n.steps = []watchedStep{
-		{candidate.Step{Dir: "/", Name: "srv"}, 1},
-		{candidate.Step{Dir: "/srv", Name: "current"}, 2},
-		{candidate.Step{Dir: "/srv", Name: "releases"}, 2}, // two steps in one directory
-		{candidate.Step{Dir: "/srv/releases", Name: "1"}, 3},
-		{candidate.Step{Dir: "/srv/releases/1", Name: "app"}, 4},
+	n.dirs.Steps = []watch.WatchedStep{
+		{Step: candidate.Step{Dir: "/", Name: "srv"}, Watch: 1},
+		{Step: candidate.Step{Dir: "/srv", Name: "current"}, Watch: 2},
+		{Step: candidate.Step{Dir: "/srv", Name: "releases"}, Watch: 2}, // two steps in one directory
+		{Step: candidate.Step{Dir: "/srv/releases", Name: "1"}, Watch: 3},
+		{Step: candidate.Step{Dir: "/srv/releases/1", Name: "app"}, Watch: 4},
 	}
 	tests := []struct {
 		name  string
@@ -367,10 +368,10 @@ func TestInotifyArm(t *testing.T) {
 			root := newTree(t, test.tree...)
 			path := filepath.Join(root, test.path)
 			n := openInotify(t)
-			if changed, err := n.Arm(path); err != n.silent || !changed {
+			if changed, err := n.Arm(path); err != n.dirs.Silent || !changed {
 				t.Fatalf("first arm: %t, %v", changed, err)
 			}
-			if changed, err := n.Arm(path); err != n.silent || changed {
+			if changed, err := n.Arm(path); err != n.dirs.Silent || changed {
 				t.Fatalf("second arm: %t, %v", changed, err)
 			}
 			for _, step := range test.steps {
@@ -382,7 +383,7 @@ func TestInotifyArm(t *testing.T) {
 					t.Errorf("%s: event %t", step.name, event)
 				}
 				changed, err := n.Arm(path)
-				if err != n.silent || changed != step.changed {
+				if err != n.dirs.Silent || changed != step.changed {
 					t.Errorf("%s: arm: %t, %v", step.name, changed, err)
 				}
 				checkWatches(t, n, path)
@@ -396,7 +397,7 @@ func TestInotifyArm(t *testing.T) {
 func checkWatches(t *testing.T, n *inotify, path string) {
 	t.Helper()
 	want := make(map[int32]bool)
-	for _, step := range candidate.PathSteps(path, readLink) {
+	for _, step := range candidate.PathSteps(path, n.ReadLink) {
 		wd, err := unix.InotifyAddWatch(n.fd.Int(), step.Dir, stepEvents|unix.IN_MASK_ADD)
 		if err != nil {
 			if !errors.Is(err, fs.ErrNotExist) && err != unix.ENOTDIR {
@@ -404,7 +405,7 @@ func checkWatches(t *testing.T, n *inotify, path string) {
 			}
 			continue
 		}
-		if !slices.ContainsFunc(n.steps, func(s watchedStep) bool { return s.Step == step && s.wd == wd }) {
+		if !slices.ContainsFunc(n.dirs.Steps, func(s watch.WatchedStep) bool { return s.Step == step && s.Watch == wd }) {
 			// A file on the way is a step's directory here, and not there.
 			if info, err := os.Stat(step.Dir); err == nil && info.IsDir() {
 				t.Errorf("%s is not watched for %s", step.Dir, step.Name)
@@ -441,7 +442,7 @@ func TestInotifyArmDenied(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 	os.Chmod(filepath.Join(root, "a"), 0o755)
-	if changed, err := n.Arm(filepath.Join(root, "a/b/app")); err != n.silent || !changed {
+	if changed, err := n.Arm(filepath.Join(root, "a/b/app")); err != n.dirs.Silent || !changed {
 		t.Errorf("mended: %t, %v", changed, err)
 	}
 }
@@ -450,7 +451,7 @@ func TestInotifyWait(t *testing.T) {
 	root := newTree(t, "app")
 	path := filepath.Join(root, "app")
 	n := openInotify(t)
-	if _, err := n.Arm(path); err != n.silent {
+	if _, err := n.Arm(path); err != n.dirs.Silent {
 		t.Fatal(err)
 	}
 	cause := errors.New("enough")
@@ -530,7 +531,7 @@ func TestInotifyOverflow(t *testing.T) {
 	}
 	root := newTree(t, "app", "x", "y")
 	n := openInotify(t)
-	if _, err := n.Arm(filepath.Join(root, "app")); err != n.silent {
+	if _, err := n.Arm(filepath.Join(root, "app")); err != n.dirs.Silent {
 		t.Fatal(err)
 	}
 	// Equal events in a row are one.
@@ -554,7 +555,7 @@ func TestInotifyOverflow(t *testing.T) {
 func TestInotifyReadAllocs(t *testing.T) {
 	root := newTree(t, "app", "x", "a-rather-long-name-for-a-file-that-is-not-on-the-path")
 	n := openInotify(t)
-	if _, err := n.Arm(filepath.Join(root, "app")); err != n.silent {
+	if _, err := n.Arm(filepath.Join(root, "app")); err != n.dirs.Silent {
 		t.Fatal(err)
 	}
 	var fds []int

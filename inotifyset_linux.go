@@ -4,7 +4,6 @@ package autorestart
 
 import (
 	"os"
-	"slices"
 	"sync"
 	"time"
 
@@ -89,13 +88,7 @@ func (s *eventSet) take() (fd *sys.FD, watches []int, err error) {
 }
 
 // note notes the watches of a descriptor.
-func (s *eventSet) note(fd int, steps []watchedStep) {
-	var watches []int
-	for _, step := range steps {
-		if !slices.Contains(watches, step.wd) {
-			watches = append(watches, step.wd)
-		}
-	}
+func (s *eventSet) note(fd int, watches []int) {
 	s.mu.Lock()
 	s.find(fd).watches = watches
 	s.mu.Unlock()

@@ -158,7 +158,7 @@ func TestInotifyTakeOver(t *testing.T) {
 	s.closeUnclaimed() // nothing is left unclaimed
 
 	// Across an exec that fails.
-	s.note(second, []watchedStep{{wd: 4}, {wd: 5}, {wd: 4}})
+	s.note(second, []int{4, 5})
 	all, handed := s.beginHandover()
 	slices.Sort(all)
 	if !slices.Equal(all, []int{good, second}) || !slices.Equal(handed, []int{good, 1, second, 4, second, 5}) &&
@@ -198,21 +198,21 @@ func TestInotifyAdopted(t *testing.T) {
 	root := newTree(t, "app", "old/", "old/app")
 	path := filepath.Join(root, "app")
 	n := openInotify(t)
-	if _, err := n.Arm(filepath.Join(root, "old/app")); err != n.silent {
+	if _, err := n.Arm(filepath.Join(root, "old/app")); err != n.dirs.Silent {
 		t.Fatal(err)
 	}
-	if _, err := n.Arm(path); err != n.silent {
+	if _, err := n.Arm(path); err != n.dirs.Silent {
 		t.Fatal(err)
 	}
-	before := slices.Clone(n.steps)
+	before := slices.Clone(n.dirs.Steps)
 	touch(t, path)
 
-	n.steps = nil // what the next image knows
-	if changed, err := n.Arm(path); err != n.silent || !changed {
+	n.dirs.Steps = nil // what the next image knows
+	if changed, err := n.Arm(path); err != n.dirs.Silent || !changed {
 		t.Errorf("arm: %t, %v", changed, err)
 	}
-	if !slices.Equal(n.steps, before) {
-		t.Errorf("watches %v, before %v", n.steps, before)
+	if !slices.Equal(n.dirs.Steps, before) {
+		t.Errorf("watches %v, before %v", n.dirs.Steps, before)
 	}
 	if event, err := n.Wait(context.Background(), 10*time.Second); !event || err != nil {
 		t.Errorf("the event before: %t, %v", event, err)
@@ -220,12 +220,12 @@ func TestInotifyAdopted(t *testing.T) {
 	checkWatches(t, n, path)
 }
 
-func TestSilentDirectory(t *testing.T) {
-	if err := silentDirectory("/proc"); err != nil {
-		t.Errorf("proc: %v", err)
+func TestSilentFileSystem(t *testing.T) {
+	if name, err := silentFileSystem("/proc"); name != "" || err != nil {
+		t.Errorf("proc: %q, %v", name, err)
 	}
-	if err := silentDirectory(t.TempDir() + "/gone"); err != nil {
-		t.Errorf("gone: %v", err)
+	if name, err := silentFileSystem(t.TempDir() + "/gone"); name != "" || err == nil {
+		t.Errorf("gone: %q, %v", name, err)
 	}
 }
 
