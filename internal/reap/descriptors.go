@@ -20,7 +20,8 @@ type heldZombie struct {
 // reports whether more are due than can be held at a time.
 func (r *orphanRun) holdDue(now time.Time) (due []heldZombie, full bool) {
 	limit := r.from.openFilesLimit()
-	for pid, z := range r.pending {
+	for _, pid := range inOrder(r.pending) {
+		z := r.pending[pid]
 		if !z.due(now) {
 			continue
 		}

@@ -33,7 +33,7 @@ func (r *orphanRun) scan(now time.Time) (full bool) {
 	cpu := r.from.table.CPUTime()
 	lists := r.from.readMainList()
 	var met []int
-	for pid := range lists.possibleOrphans() {
+	for _, pid := range inOrder(lists.possibleOrphans()) {
 		if r.pending[pid] == nil && r.from.isZombie(pid) {
 			met = append(met, pid)
 		}
@@ -42,8 +42,8 @@ func (r *orphanRun) scan(now time.Time) (full bool) {
 	for _, pid := range met {
 		r.meet(pid, now)
 	}
-	for pid, z := range r.pending {
-		if !z.due(now) && !r.from.isZombie(pid) {
+	for _, pid := range inOrder(r.pending) {
+		if !r.pending[pid].due(now) && !r.from.isZombie(pid) {
 			delete(r.pending, pid)
 		}
 	}

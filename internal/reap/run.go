@@ -74,7 +74,8 @@ func (r *run) reapZombies(pids []int) {
 // watchLiving arranges to be told of the exits of the children.
 func (r *run) watchLiving() {
 	r.exits = newExits(r.from.table)
-	for pid, c := range r.children {
+	for _, pid := range inOrder(r.children) {
+		c := r.children[pid]
 		if !r.exits.watch(c) {
 			c.release()
 			r.byPID[pid] = c
@@ -117,14 +118,19 @@ func (r *run) end() {
 	if r.stopSomeExit != nil {
 		r.stopSomeExit()
 	}
-	for _, c := range r.children {
-		c.release()
+	pids := inOrder(r.children)
+	for _, pid := range pids {
+		r.children[pid].release()
 	}
 	if r.exits != nil {
 		r.exits.close()
 	}
-	r.from.GiveBack(slices.Collect(maps.Keys(r.children))...)
+	r.from.GiveBack(pids...)
 }
+
+// inOrder returns the keys of a map by PID. So a run can be repeated, but for what happens
+// outside of it.
+func inOrder[T any](byPID map[int]T) []int { return slices.Sorted(maps.Keys(byPID)) }
 
 // loop reaps until no child is left or ctx ends.
 func (r *run) loop(ctx context.Context) error {
@@ -179,15 +185,15 @@ func (r *run) onTime(now time.Time) {
 		r.scan()
 	}
 	if len(r.stuck) > 0 && !now.Before(r.nextStuck) {
-		for _, c := range r.stuck {
-			r.reap(c)
+		for _, pid := range inOrder(r.stuck) {
+			r.reap(r.stuck[pid])
 		}
 		r.nextStuck = now.Add(stuckPause)
 	}
 	if len(r.due) == 0 {
 		if sig, ok := r.escalation.due(now); ok {
 			r.signal = sig
-			r.due = slices.Collect(maps.Keys(r.children))
+			r.due = inOrder(r.children)
 		}
 	}
 	r.signalSome()
@@ -231,8 +237,8 @@ func (r *run) send(c *child, sig syscall.Signal) {
 func (r *run) scan() {
 	r.nextScan = time.Time{}
 	began := time.Now()
-	for _, c := range r.byPID {
-		r.reap(c)
+	for _, pid := range inOrder(r.byPID) {
+		r.reap(r.byPID[pid])
 	}
 	now := time.Now()
 	r.scanAfter = now.Add(scanPause(now.Sub(began)))
