@@ -5,60 +5,10 @@ package testprocess
 
 import (
 	"os"
-	"runtime"
 	"strconv"
-	"strings"
 	"sync"
 	"testing"
-	"time"
 )
-
-// Timeout is how long a test waits for something that should take milliseconds,
-// on a machine that has nothing else to do.
-const Timeout = 20 * time.Second
-
-// Stretch returns how long something may take on this machine at this moment if it
-// takes at most d on an idle one. Processes share the CPUs, so the limit grows with
-// the number of those that want to run, now and on average over the last minute, up
-// to the fivefold.
-func Stretch(d time.Duration) time.Duration {
-	content, _ := os.ReadFile("/proc/loadavg") // 0.30 0.25 0.14 1/123 4567
-	fields := strings.Fields(string(content))
-	if len(fields) < 4 {
-		return d
-	}
-	average, _ := strconv.ParseFloat(fields[0], 64)
-	running, _, _ := strings.Cut(fields[3], "/")
-	now, _ := strconv.ParseFloat(running, 64)
-	perCPU := max(average, now) / float64(runtime.NumCPU())
-	return time.Duration(float64(d) * min(max(1, perCPU), 5))
-}
-
-// WaitFor waits until condition holds.
-func WaitFor(t testing.TB, what string, condition func() bool) {
-	t.Helper()
-	for start := time.Now(); !condition(); time.Sleep(2 * time.Millisecond) {
-		if waited := time.Since(start); waited > Timeout && waited > Stretch(Timeout) {
-			t.Fatalf("no %s for %v", what, waited)
-		}
-	}
-}
-
-// Receive waits for a value from c. If c has been closed, ok is false.
-func Receive[T any](t testing.TB, what string, c <-chan T) (v T, ok bool) {
-	t.Helper()
-	start := time.Now()
-	for {
-		select {
-		case v, ok = <-c:
-			return v, ok
-		case <-time.After(Timeout / 10):
-			if waited := time.Since(start); waited > Timeout && waited > Stretch(Timeout) {
-				t.Fatalf("no %s for %v", what, waited)
-			}
-		}
-	}
-}
 
 // FromEnv returns a number that the environment gives for a longer run.
 func FromEnv(t testing.TB, key string, otherwise int) int {

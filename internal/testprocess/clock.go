@@ -1,0 +1,111 @@
+package testprocess
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+)
+
+// The clock of all limits that tests have. It counts time in which this process and its
+// descendants, such as the daemons that it tests, are not held up: where their threads wait
+// for a CPU three times as long as they run, the clock goes at a quarter of its speed. Where
+// none of them wants to run it goes as any other. So a limit is the time that something may
+// take on a machine that has nothing else to do, whatever else this one does.
+var clock struct {
+	mu      sync.Mutex
+	passed  time.Duration
+	read    time.Time // when passed was right
+	pause   time.Duration
+	threads map[string]cpuTime
+	recent  [2]cpuTime // the last seconds, and those before
+	began   time.Time  // of recent[0]
+}
+
+// cpuTime is the time for which threads have run, and waited for a CPU.
+type cpuTime struct{ ran, waited time.Duration }
+
+func (c cpuTime) plus(d cpuTime) cpuTime { return cpuTime{c.ran + d.ran, c.waited + d.waited} }
+
+func (c cpuTime) minus(d cpuTime) cpuTime { return cpuTime{c.ran - d.ran, c.waited - d.waited} }
+
+// slowdown returns by which factor the threads were held up.
+func (c cpuTime) slowdown() float64 {
+	if c.ran <= 0 || c.waited <= 0 {
+		return 1
+	}
+	return float64(c.ran+c.waited) / float64(c.ran)
+}
+
+// now returns the time on the clock.
+func now() time.Duration {
+	clock.mu.Lock()
+	defer clock.mu.Unlock()
+	wall := time.Now()
+	elapsed := wall.Sub(clock.read)
+	if clock.threads != nil && elapsed < clock.pause {
+		return clock.passed + elapsed
+	}
+	before, after := clock.threads, readThreads()
+	clock.threads, clock.read = after, wall
+	clock.pause = max(50*time.Millisecond, 20*time.Since(wall)) // many threads take a while
+	if before == nil {
+		clock.began = wall
+		return clock.passed
+	}
+	var in cpuTime // the time that has passed
+	for thread, c := range after {
+		if d := c.minus(before[thread]); d.ran >= 0 && d.waited >= 0 {
+			in = in.plus(d)
+		} else {
+			in = in.plus(c) // another thread by now
+		}
+	}
+	clock.passed += time.Duration(float64(elapsed) / in.slowdown())
+	if wall.Sub(clock.began) > 2*time.Second {
+		clock.recent[1], clock.recent[0], clock.began = clock.recent[0], cpuTime{}, wall
+	}
+	clock.recent[0] = clock.recent[0].plus(in)
+	return clock.passed
+}
+
+// readThreads reads schedstat of all threads of this process and of its descendants. Where
+// the kernel does not tell, it returns less or nothing, and the clock goes as any other.
+func readThreads() map[string]cpuTime {
+	const most = 64 // processes; the times of those say enough of the others
+	times := map[string]cpuTime{}
+	processes := []string{"self"}
+	for i := 0; i < len(processes) && i < most; i++ {
+		threads, _ := filepath.Glob("/proc/" + processes[i] + "/task/*")
+		for _, thread := range threads {
+			var c cpuTime
+			content, _ := os.ReadFile(thread + "/schedstat") // 245395728 104298017 1474
+			fmt.Sscan(string(content), &c.ran, &c.waited)
+			times[filepath.Base(thread)] = c
+			children, _ := os.ReadFile(thread + "/children")
+			processes = append(processes, strings.Fields(string(children))...)
+		}
+	}
+	return times
+}
+
+// A Stopwatch measures how long something takes, but for the time in which this process and its
+// descendants were held up.
+type Stopwatch struct{ started time.Duration }
+
+// StartStopwatch returns a running stopwatch.
+func StartStopwatch() Stopwatch { return Stopwatch{now()} }
+
+// Elapsed returns how long the stopwatch has run.
+func (s Stopwatch) Elapsed() time.Duration { return now() - s.started }
+
+// Stretch returns how long something may take at this moment that takes at most d if it is not held
+// up, by how much this process was held up in the last seconds. A [Stopwatch] is better.
+func Stretch(d time.Duration) time.Duration {
+	now()
+	clock.mu.Lock()
+	defer clock.mu.Unlock()
+	return time.Duration(float64(d) * clock.recent[0].plus(clock.recent[1]).slowdown())
+}

@@ -1,0 +1,95 @@
+package testprocess
+
+import (
+	"os"
+	"os/exec"
+	"runtime"
+	"syscall"
+	"testing"
+	"time"
+	"unsafe"
+)
+
+func TestMain(m *testing.M) { Main(m) }
+
+// compute uses a CPU for a while, and returns for how long.
+func compute() time.Duration {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	start := threadTime()
+	for threadTime()-start < 200*time.Millisecond {
+	}
+	return threadTime() - start
+}
+
+func threadTime() time.Duration {
+	const clockThreadCPUTime = 3 // CLOCK_THREAD_CPUTIME_ID
+	var ts syscall.Timespec
+	syscall.RawSyscall(syscall.SYS_CLOCK_GETTIME, clockThreadCPUTime, uintptr(unsafe.Pointer(&ts)), 0)
+	return time.Duration(ts.Nano())
+}
+
+var _ = RegisterHelper("compute", func() { compute() })
+
+// computeInChild is compute in another process.
+func computeInChild(t *testing.T) time.Duration {
+	cmd := exec.Command("/proc/self/exe")
+	cmd.Env = append(os.Environ(), UseHelper(t, "compute"))
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	if err, _ := Receive(t, "end of the child", ended); err != nil {
+		t.Fatal(err)
+	}
+	return cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()
+}
+
+// occupy makes the machine busy with processes that are no descendants of this one.
+func occupy(t *testing.T) {
+	t.Helper()
+	NeedTool(t, "sh")
+	done, stop, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { stop.Close() })
+	for range 4 * runtime.NumCPU() {
+		// Each ends a second after it can read the end of the pipe, at the latest.
+		cmd := exec.Command("sh", "-c", `(sh -c 'sh -c "while :; do :; done" <&- & read end; kill $!' <&3 &)`)
+		cmd.ExtraFiles = []*os.File{done}
+		if err := cmd.Run(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	done.Close()
+}
+
+// A stopwatch tells how long something takes, whatever other processes do: computing takes about
+// as long as it uses a CPU.
+func TestStopwatch(t *testing.T) {
+	if content, _ := os.ReadFile("/proc/thread-self/schedstat"); len(content) == 0 {
+		t.Skip("the kernel does not tell how long threads wait")
+	}
+	check := func(t *testing.T, compute func() time.Duration) {
+		start, watch := time.Now(), StartStopwatch()
+		used := compute()
+		took, elapsed := time.Since(start), watch.Elapsed()
+		t.Logf("%v of computing took %v, of that %v unhindered", used, took, elapsed)
+		// A process is started, too, and what a thread waited last is not known if it ends soon.
+		const margin = 300 * time.Millisecond
+		if elapsed < used/3 || elapsed > used+margin+(took-used)*2/3 {
+			t.Fail()
+		}
+	}
+	both := func(t *testing.T) {
+		check(t, compute)
+		check(t, func() time.Duration { return computeInChild(t) })
+	}
+	t.Run("as it is", both)
+	t.Run("beside busy processes", func(t *testing.T) {
+		occupy(t)
+		both(t)
+	})
+}
