@@ -4,7 +4,7 @@
 //	func main() {
 //		go autorestart.RestartOnChange()
 //		autorestart.CleanUpChildZombies()
-//		...
+//		serve()
 //	}
 //
 // A restart is an execve(2): the PID, the standard streams and the resource limits

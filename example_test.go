@@ -59,7 +59,7 @@ func ExamplePass() {
 		}
 	}
 	if err != nil {
-		log.Fatal(err)
+		log.Panic(err)
 	}
 	defer w.Close()
 	autorestart.Ready()

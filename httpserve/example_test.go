@@ -17,11 +17,11 @@ func Example() {
 	srv := &http.Server{Addr: ":8080", Handler: http.FileServer(http.Dir("/srv"))}
 	ln, err := sockets.Listen("tcp", srv.Addr)
 	if err != nil {
-		log.Fatal(err)
+		log.Panic(err)
 	}
 	autorestart.Ready()
 	go new(autorestart.Restarter).Run(context.Background())
-	log.Fatal(httpserve.Serve(srv, ln))
+	log.Panic(httpserve.Serve(srv, ln))
 }
 
 // Server-sent events end when a restart begins. The client connects again, and waits in
@@ -43,7 +43,7 @@ func Example_events() {
 			}
 		}
 	})
-	log.Fatal(httpserve.ListenAndServe(&http.Server{Addr: ":8080"}))
+	log.Panic(httpserve.ListenAndServe(&http.Server{Addr: ":8080"}))
 }
 
 // A handler that hijacks its connection, as for WebSocket, has to end it, too.
@@ -78,5 +78,5 @@ func Example_webSocketish() {
 			}
 		}
 	})
-	log.Fatal(httpserve.ListenAndServe(&http.Server{Addr: ":8080"}))
+	log.Panic(httpserve.ListenAndServe(&http.Server{Addr: ":8080"}))
 }

@@ -3,9 +3,11 @@
 //
 //	srv := &http.Server{Addr: ":8080", Handler: handler}
 //	ln, err := sockets.Listen("tcp", srv.Addr)
-//	...
+//	if err != nil {
+//		log.Panic(err)
+//	}
 //	autorestart.Ready()
-//	err = httpserve.Serve(srv, ln)
+//	log.Panic(httpserve.Serve(srv, ln))
 //
 // # What a client notices
 //

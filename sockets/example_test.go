@@ -15,14 +15,14 @@ import (
 func Example_tcp() {
 	ln, err := sockets.Listen("tcp", ":7007")
 	if err != nil {
-		log.Fatal(err)
+		log.Panic(err)
 	}
 	autorestart.Ready()
 	go new(autorestart.Restarter).Run(context.Background())
 	for {
 		conn, err := ln.Accept()
 		if err != nil {
-			log.Fatal(err)
+			log.Panic(err)
 		}
 		go echo(conn)
 	}
@@ -48,7 +48,7 @@ func ExampleConfig() {
 	config := sockets.Config{Name: "web"}
 	ln, err := config.Listen(context.Background(), "tcp", ":8080")
 	if err != nil {
-		log.Fatal(err)
+		log.Panic(err)
 	}
 	autorestart.Ready()
 	log.Print("listening on ", ln.Addr())

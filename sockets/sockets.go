@@ -3,11 +3,16 @@
 // No client is refused in between, because the kernel's queue survives, too.
 //
 //	ln, err := sockets.Listen("tcp", ":8080")
-//	...
+//	if err != nil {
+//		log.Panic(err)
+//	}
 //	autorestart.Ready()
 //	for {
 //		conn, err := ln.Accept()
-//		...
+//		if err != nil {
+//			log.Panic(err)
+//		}
+//		go handle(conn)
 //	}
 //
 // For servers of net/http there is package httpserve.

@@ -32,27 +32,27 @@ func main() {
 		DrainTimeout: 10 * time.Second,
 		Logger:       slog.New(slog.NewTextHandler(os.Stderr, nil)),
 	}
-	go func() { log.Fatal(restarter.Run(context.Background())) }()
+	go func() { log.Panic(restarter.Run(context.Background())) }()
 
 	if *daemon.Network == "udp" {
 		conn, err := sockets.ListenPacket(*daemon.Network, *daemon.Address)
 		if err != nil {
-			log.Fatal(err)
+			log.Panic(err)
 		}
 		// The buffer holds the datagrams that arrive during a restart. The default
 		// size is enough for 28 ms.
 		if err := conn.(interface{ SetReadBuffer(int) error }).SetReadBuffer(1 << 20); err != nil {
-			log.Fatal(err)
+			log.Panic(err)
 		}
 		autorestart.Ready()
-		log.Fatal(daemon.Echo(conn))
+		log.Panic(daemon.Echo(conn))
 	}
 	ln, err := sockets.Listen(*daemon.Network, *daemon.Address)
 	if err != nil {
-		log.Fatal(err)
+		log.Panic(err)
 	}
 	autorestart.Ready()
-	log.Fatal(serve(ln))
+	log.Panic(serve(ln))
 }
 
 func serve(ln net.Listener) error {

@@ -1,3 +1,5 @@
+//go:build !autorestart_portable
+
 package moduletest
 
 import (
@@ -46,8 +48,7 @@ func compile(t *testing.T, blocks []block) error {
 		t.Fatal(err)
 	}
 	o.write(t, "go.sum", string(sums))
-	o.write(t, "go.mod", fmt.Sprintf("module example.org/blocks\n\ngo 1.26.0\n\nrequire %s %s\n\nreplace %s => %s\n",
-		rootModule, firstOne, rootModule, library))
+	o.write(t, "go.mod", blockModule(library))
 	for i, b := range blocks {
 		folder := fmt.Sprintf("block%d", i)
 		if err := os.Mkdir(filepath.Join(o.folder, folder), 0o755); err != nil {
@@ -62,6 +63,12 @@ func compile(t *testing.T, blocks []block) error {
 		return fmt.Errorf("%w\nblocks are %v", err, places(blocks))
 	}
 	return nil
+}
+
+// blockModule returns the go.mod of a module whose programs use the library in a folder.
+func blockModule(library string) string {
+	return fmt.Sprintf("module example.org/blocks\n\ngo 1.26.0\n\nrequire %s %s\n\nreplace %s => %s\n",
+		rootModule, firstOne, rootModule, library)
 }
 
 func places(blocks []block) (at []string) {
