@@ -491,3 +491,27 @@ func TestPathIsCopied(t *testing.T) {
 		t.Errorf("%q, %v", got, err)
 	}
 }
+
+// Pass without a file says what to call, and changes nothing.
+func TestPassNeedsAFile(t *testing.T) {
+	f, err := os.Open(os.DevNull)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if err := Pass("a file", f); err != nil {
+		t.Fatal(err)
+	}
+	if err := Pass("a file", nil); err == nil || !strings.Contains(err.Error(), "Unpass") {
+		t.Errorf("without a file: %v", err)
+	}
+	if own, err := Inherited("a file"); err != nil {
+		t.Error(err)
+	} else {
+		own.Close()
+	}
+	Unpass("a file")
+	if _, err := Inherited("a file"); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("unpassed: %v", err)
+	}
+}

@@ -377,7 +377,7 @@ func TestFilesCrossTheExec(t *testing.T) {
 	d.WantAnswer("pass pipe one", "<nil>")
 	d.WantAnswer("pass dropped two", "<nil>")
 	d.WantAnswer("pass withdrawn three", "<nil>")
-	d.WantAnswer("withdraw withdrawn", "<nil>")
+	d.WantAnswer("unpass withdrawn", "")
 	for version := 2; version < 5; version++ {
 		d.DeployVersion(version)
 		d.WantRestart(version)
@@ -390,8 +390,8 @@ func TestFilesCrossTheExec(t *testing.T) {
 		d.WantAnswer("pass dropped two", "<nil>")
 	}
 	d.WantAnswer("generation", "3")
-	d.WantAnswer("withdraw dropped", "<nil>")
-	d.WantAnswer("withdraw pipe", "<nil>")
+	d.WantAnswer("unpass dropped", "")
+	d.WantAnswer("unpass pipe", "")
 	d.WantAnswer("child-sees", sees)
 }
 

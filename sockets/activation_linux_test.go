@@ -14,8 +14,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/autorestart-go/autorestart"
 	. "github.com/autorestart-go/autorestart/internal/daemontest"
+	"github.com/autorestart-go/autorestart/internal/passing"
 )
 
 const (
@@ -145,7 +145,7 @@ func init() {
 			number, key, _ := strings.Cut(arg, " ")
 			f := os.NewFile(uintptr(Must(strconv.Atoi(number))), key)
 			defer f.Close()
-			Say("done", autorestart.Pass(key, f))
+			Say("done", passing.Process.Pass(passing.Name(key), f))
 		},
 		"unset": func(string) {
 			for _, name := range []string{"LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"} {

@@ -179,7 +179,7 @@ func inheritConnection(t *testing.T, l *listener, as kind) (client net.Conn, fd 
 		t.Fatal(err)
 	}
 	old := l.connectionKey(as)
-	passing.Process.Lend(old.String(), fd, nil, time.Now())
+	passing.Process.Lend(old.passedName(), fd, nil, time.Now())
 	unlock := lockRegistry()
 	registry.connections = append(registry.connections, old)
 	unlock()

@@ -42,8 +42,11 @@ func awaitDrainEnd(ctx context.Context) (waited bool, err error) { return drain.
 // is called.
 func beforeExec(f func()) (remove func()) { return drain.Process.BeforeSeal(f) }
 
+// passedName returns the name under which a socket with the key k crosses the exec.
+func (k key) passedName() passing.Name { return passing.Name(k.String()) }
+
 // passFile passes f to the next version under the key. The caller still owns f.
-func passFile(k key, f *os.File) error { return autorestart.Pass(k.String(), f) }
+func passFile(k key, f *os.File) error { return passing.Process.Pass(k.passedName(), f) }
 
 // passSocket passes s to the next version under the key. The caller still owns s. On
 // systems without an exec it does nothing.
@@ -61,12 +64,12 @@ func passSocket(k key, s socket) error {
 
 // stopPassing undoes passFile and passSocket. A file that was inherited under the key
 // and is unclaimed is closed.
-func stopPassing(k key) { autorestart.Pass(k.String(), nil) }
+func stopPassing(k key) { passing.Process.Unpass(k.passedName()) }
 
 // inheritedKeys returns the keys of the sockets that were passed to this version.
 func inheritedKeys() (keys []key) {
-	for _, name := range autorestart.InheritedNames() {
-		if k, ok := parseKey(name); ok {
+	for _, name := range passing.Process.Names() {
+		if k, ok := parseKey(string(name)); ok {
 			keys = append(keys, k)
 		}
 	}
@@ -76,7 +79,7 @@ func inheritedKeys() (keys []key) {
 // inheritedFile returns the file that was passed under the key. The caller owns it. It
 // is passed on to the next version as well. The error wraps [os.ErrNotExist] if there
 // is no such file.
-func inheritedFile(k key) (*os.File, error) { return autorestart.Inherited(k.String()) }
+func inheritedFile(k key) (*os.File, error) { return passing.Process.Inherited(k.passedName()) }
 
 // lendSocket passes s and the state, which may be nil, to the next version under the key. Its
 // descriptor crosses, so it must not be closed before stopPassing. lastUse tells which
@@ -86,24 +89,24 @@ func lendSocket(k key, s streamSocket, state []byte, lastUse time.Time) (err err
 	if !hasExec {
 		return nil
 	}
-	ctl := withDescriptor(s, func(fd int) { err = passing.Process.Lend(k.String(), fd, state, lastUse) })
+	ctl := withDescriptor(s, func(fd int) { err = passing.Process.Lend(k.passedName(), fd, state, lastUse) })
 	return cmp.Or(ctl, err)
 }
 
 // lendFile passes the descriptor fd to the next version under the key. It fails if a standard
 // stream is closed, has the number, and there is no other descriptor.
-func lendFile(k key, fd int) error { return passing.Process.Lend(k.String(), fd, nil, time.Now()) }
+func lendFile(k key, fd int) error { return passing.Process.Lend(k.passedName(), fd, nil, time.Now()) }
 
 // claimFile claims the connection that was passed under oldKey, and its state. From now on its
 // key is k. The store owns the descriptor, until takeFile.
 func claimFile(oldKey, k key) (fd int, state []byte, ok bool) {
-	return passing.Process.Claim(oldKey.String(), k.String(), time.Now())
+	return passing.Process.Claim(oldKey.passedName(), k.passedName(), time.Now())
 }
 
 // takeFile takes the connection with the key, which claimFile has returned, out of the store.
 // It is passed neither to the next version nor, in a rollback, to the previous one.
 func takeFile(k key) {
-	if fd, ok := passing.Process.Take(k.String()); ok {
+	if fd, ok := passing.Process.Take(k.passedName()); ok {
 		fd.Release()
 	}
 }

@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// A key is the name under which a socket crosses the exec, see [autorestart.Pass]. It
+// A key is the name under which a socket crosses the exec, see [passing.Name]. It
 // contains all that the next version has to know to choose a socket without opening
 // it.
 type key struct {

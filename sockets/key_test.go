@@ -4,6 +4,8 @@ import (
 	"os"
 	"strings"
 	"testing"
+
+	"github.com/autorestart-go/autorestart/internal/passing"
 )
 
 func TestParseKey(t *testing.T) {
@@ -13,9 +15,15 @@ func TestParseKey(t *testing.T) {
 		{kind: activated, network: "unixgram", address: "\x00\xff", local: "", name: "the name"},
 		{kind: unclaimed, network: "udp", local: "[::]:80", name: "dns"},
 		{kind: parked, network: "tcp", address: ":80", local: "[::]:80", name: "3"},
+		{kind: halfClosed, network: "tcp", address: ":80", local: "[::]:80", name: "4"},
+		{kind: begun, network: "tcp", address: ":80", local: "[::]:80", name: "5"},
+		{kind: unread, network: "tcp", address: ":80", local: "[::]:80", name: "6"},
 	} {
 		if got, ok := parseKey(k.String()); got != k || !ok {
 			t.Errorf("%s: parsed as %+v, %v", k, got, ok)
+		}
+		if passing.ProgramName(k.String()) == k.passedName() {
+			t.Errorf("%s is a name of the program, too", k)
 		}
 	}
 	for _, s := range []string{
@@ -66,6 +74,9 @@ func FuzzParseKey(f *testing.F) {
 		if k, ok := parseKey(s); ok {
 			if again, ok := parseKey(k.String()); !ok || again != k {
 				t.Errorf("%q: parsed as %+v, and that as %+v", s, k, again)
+			}
+			if passing.ProgramName(s) == passing.Name(s) {
+				t.Errorf("%q: a name of the program is that of %+v", s, k)
 			}
 		}
 	})

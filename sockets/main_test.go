@@ -20,6 +20,7 @@ import (
 	"github.com/autorestart-go/autorestart"
 	. "github.com/autorestart-go/autorestart/internal/daemontest"
 	"github.com/autorestart-go/autorestart/internal/handover"
+	"github.com/autorestart-go/autorestart/internal/passing"
 	"github.com/autorestart-go/autorestart/internal/report"
 	"github.com/autorestart-go/autorestart/sockets"
 )
@@ -79,7 +80,7 @@ func echoMain() {
 			autorestart.Ready()
 			Say("done", "")
 		},
-		"names": func(string) { Say("names", strings.Join(autorestart.InheritedNames(), "\n")) },
+		"names": func(string) { Say("names", strings.Trim(fmt.Sprintf("%q", passing.Process.Names()), "[]")) },
 		"env": func(string) {
 			var listen []string
 			for _, kv := range os.Environ() {

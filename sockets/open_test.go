@@ -10,7 +10,7 @@ import (
 	"testing"
 	"unsafe"
 
-	"github.com/autorestart-go/autorestart"
+	"github.com/autorestart-go/autorestart/internal/passing"
 )
 
 // inheritWithout opens an inherited listener while the kernel has no room for it, for as many
@@ -79,20 +79,20 @@ func TestInheritingDoesNotWaitForEver(t *testing.T) {
 // title there.
 func TestListenCopiesAddress(t *testing.T) {
 	path := []byte(filepath.Join(t.TempDir(), "socket"))
-	before := autorestart.InheritedNames()
+	before := passing.Process.Names()
 	ln, err := Listen("unix", unsafe.String(&path[0], len(path)))
 	if err != nil {
 		t.Fatal(err)
 	}
-	file, during := string(path), autorestart.InheritedNames()
+	file, during := string(path), passing.Process.Names()
 	for i := range path {
 		path[i] = 'x'
 	}
-	if k := ln.(*listener).key; !slices.Contains(during, k.String()) {
+	if k := ln.(*listener).key; !slices.Contains(during, k.passedName()) {
 		t.Errorf("the listener has the name %s, and is passed on as %q", k, during)
 	}
 	ln.Close()
-	if after := autorestart.InheritedNames(); !slices.Equal(after, before) {
+	if after := passing.Process.Names(); !slices.Equal(after, before) {
 		t.Errorf("closed, it is still passed on: %q", after)
 	}
 	if _, err := os.Lstat(file); err == nil {

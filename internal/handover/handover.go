@@ -22,6 +22,8 @@
 //     image starts with nothing, it does not fail.
 //   - The State crosses in a carrier, except to versions from before carriers, see
 //     [KnowsCarrier].
+//   - A name in the manifest belongs to the program or to the library for ever: names of a new
+//     kind of the library begin with a prefix that no name of a program has, see passing.Name.
 //   - A connection of a kind that the receiver does not know is lost. So none is made of such
 //     a kind for it, see [KnowsConnections]. In a rollback the receiver is Previous.
 //

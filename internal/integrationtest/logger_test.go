@@ -63,7 +63,7 @@ func TestFullStderrKeepsNoCallBack(t *testing.T) {
 	stderr.Fill()
 	d.WantAnswer("ready", "")
 	d.WantAnswer("pass another three", "<nil>")
-	d.WantAnswer("names", "another claimed")
+	d.WantAnswer("names", "claimed")
 	stderr.Read()
 	d.WantLogged("file=unclaimed")
 }
@@ -136,13 +136,13 @@ func TestLoggerThatCallsTheLibrary(t *testing.T) {
 			return
 		}
 		autorestart.Ready()
-		err := autorestart.Pass("by a logger", nil)
+		autorestart.Unpass("by a logger")
 		autorestart.Draining()
 		autorestart.RegisterDrainer(&recorder{})()
 		r.Mode()
 		ctx, cancel := context.WithCancel(context.Background())
 		cancel()
-		returned <- errors.Join(err, r.Restart(ctx))
+		returned <- r.Restart(ctx)
 	})}
 	restartLogging(t, r.Logger)
 	if err, _ := testprocess.Receive(t, "return of the logger", returned); !errors.Is(err, context.Canceled) {

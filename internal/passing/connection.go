@@ -20,12 +20,12 @@ type connection struct {
 // Lend passes the connection with the descriptor fd on under the given name, in place of
 // the file that had the name, and with it the state of the name, which may be nil. The
 // descriptor itself crosses, and no duplicate. The caller still owns it, and keeps it open
-// until the name is passed again, or with a nil file. During an exec that call waits until
+// until the name is passed again or unpassed. During an exec that call waits until
 // the exec has failed.
 //
 // Lend fails only if fd is the number of a standard stream, which never crosses, and there is
 // no descriptor left for a duplicate.
-func (s *Store) Lend(name string, fd int, state []byte, used time.Time) (err error) {
+func (s *Store) Lend(name Name, fd int, state []byte, used time.Time) (err error) {
 	own, lent := sys.NewFD(fd), true
 	if fd <= 2 {
 		if own, err = sys.Duplicate(fd); err != nil {
@@ -46,7 +46,7 @@ func (s *Store) Lend(name string, fd int, state []byte, used time.Time) (err err
 // Claim claims the inherited connection with the given name, and the state of the name. They
 // cross the next exec under newName; in a rollback the connection goes back as it came. The
 // store still owns the descriptor, until Take.
-func (s *Store) Claim(name, newName string, used time.Time) (fd int, state []byte, ok bool) {
+func (s *Store) Claim(name, newName Name, used time.Time) (fd int, state []byte, ok bool) {
 	c, unlock := s.lock()
 	defer unlock()
 	f := c.files[name]

@@ -34,9 +34,7 @@ func TestLend(t *testing.T) {
 	if files := h.Numbers[handover.File]; !slices.Equal(files, []int{n}) {
 		t.Errorf("handed over %d, want %d", files, n)
 	}
-	if err := s.Pass("lent", nil); err != nil {
-		t.Fatal(err)
-	}
+	s.Unpass("lent")
 	if _, _, err := sys.Flags(n); err != nil || len(s.Names()) != 0 {
 		t.Errorf("the lent descriptor: %v; names are left: %q", err, s.Names())
 	}
@@ -58,7 +56,7 @@ func TestClaim(t *testing.T) {
 	}
 	second.CloseUnclaimed()
 	third := handedOver(t, second, 0)
-	if names := third.Names(); !slices.Equal(names, []string{"new"}) {
+	if names := third.Names(); !slices.Equal(names, []Name{"new"}) {
 		t.Errorf("the third image inherited %q", names)
 	}
 	if state, ok := third.State("new"); !ok || string(state) != "state" {
@@ -84,7 +82,7 @@ func TestIdlestConnectionsAreLeftOut(t *testing.T) {
 		if i%10 == 0 {
 			state = []byte(strings.Repeat("s", 100))
 		}
-		s.Lend(fmt.Sprintf("connection %d", i), fds[i], state, start.Add(time.Duration(i)))
+		s.Lend(Name(fmt.Sprintf("connection %d", i)), fds[i], state, start.Add(time.Duration(i)))
 	}
 	own := pipeWith(t, "text")
 	if err := s.Pass("own", own); err != nil {

@@ -16,8 +16,8 @@ import (
 // content is what is in a [Store]. Its methods are called with the store locked.
 type content struct {
 	store  *Store
-	files  map[string]*file
-	states map[string]*state
+	files  map[Name]*file
+	states map[Name]*state
 
 	// retired are inherited descriptors of no use to this image. The previous image
 	// may need them as long as this one can be rolled back.
@@ -25,7 +25,7 @@ type content struct {
 }
 
 type file struct {
-	name      string
+	name      Name
 	fd        *sys.FD
 	inherited bool
 	claimed   bool // by this image
@@ -44,7 +44,7 @@ func (s *Store) lock() (c *content, unlock func()) {
 	s.mu.Lock()
 	c, ok := s.content.(*content)
 	if !ok {
-		c = &content{store: s, files: map[string]*file{}, states: map[string]*state{}}
+		c = &content{store: s, files: map[Name]*file{}, states: map[Name]*state{}}
 		if !s.isSettled() {
 			c.takeOver(s.inherited)
 		}
@@ -76,45 +76,50 @@ func (c *content) takeOver(inherited *handover.State) {
 }
 
 // Pass passes a duplicate of f on under the given name, in place of the file that had
-// the name. With a nil f no file has the name any more.
-func (s *Store) Pass(name string, f *os.File) error {
-	var fd *sys.FD
-	if f != nil {
-		var err error
-		if fd, err = sys.DuplicateFile(f); err != nil {
-			return err
-		}
+// the name.
+func (s *Store) Pass(name Name, f *os.File) error {
+	fd, err := sys.DuplicateFile(f)
+	if err != nil {
+		return err
 	}
 	c, unlock := s.lock()
 	defer unlock()
 	c.drop(name)
-	if fd != nil {
-		name = strings.Clone(name) // an argument of the program may be overwritten by a title
-		c.files[name] = &file{name: name, fd: fd, claimed: true}
-	}
+	name = name.clone()
+	c.files[name] = &file{name: name, fd: fd, claimed: true}
 	return nil
+}
+
+// clone copies a name: an argument of the program may be overwritten by a title.
+func (n Name) clone() Name { return Name(strings.Clone(string(n))) }
+
+// Unpass undoes Pass, and [Store.Lend]: no file has the name any more.
+func (s *Store) Unpass(name Name) {
+	c, unlock := s.lock()
+	defer unlock()
+	c.drop(name)
 }
 
 // Inherited claims the file with the given name and returns a duplicate of it, which
 // the caller owns. The error wraps [os.ErrNotExist] if there is none.
-func (s *Store) Inherited(name string) (*os.File, error) {
+func (s *Store) Inherited(name Name) (*os.File, error) {
 	c, unlock := s.lock()
 	defer unlock()
 	own := c.files[name]
 	if own == nil {
-		return nil, &os.PathError{Op: "inherit", Path: name, Err: os.ErrNotExist}
+		return nil, &os.PathError{Op: "inherit", Path: name.String(), Err: os.ErrNotExist}
 	}
 	fd, err := sys.Duplicate(own.fd.Int())
 	if err != nil {
 		return nil, err
 	}
 	own.claimed = true
-	return fd.File(name), nil
+	return fd.File(name.String()), nil
 }
 
 // Take removes the file with the given name from what crosses an exec, to the next
 // image or back to the previous one. The caller owns the descriptor.
-func (s *Store) Take(name string) (fd *sys.FD, ok bool) {
+func (s *Store) Take(name Name) (fd *sys.FD, ok bool) {
 	c, unlock := s.lock()
 	own := c.files[name]
 	delete(c.files, name)
@@ -126,26 +131,40 @@ func (s *Store) Take(name string) (fd *sys.FD, ok bool) {
 }
 
 // Names returns the names of all files, sorted.
-func (s *Store) Names() []string {
+func (s *Store) Names() []Name {
 	c, unlock := s.lock()
 	defer unlock()
 	return slices.Sorted(maps.Keys(c.files))
 }
 
+// InheritedFiles returns the names that the program has for the files that were passed to this
+// image, sorted.
+func (s *Store) InheritedFiles() (names []string) {
+	c, unlock := s.lock()
+	defer unlock()
+	for _, f := range c.files {
+		if name, ok := f.name.program(); ok && f.inherited {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
 // SetState passes a copy of value on under the given name. With a nil value no state
 // has the name any more.
-func (s *Store) SetState(name string, value []byte) {
+func (s *Store) SetState(name Name, value []byte) {
 	c, unlock := s.lock()
 	defer unlock()
 	if value == nil {
 		delete(c.states, name)
 		return
 	}
-	c.states[strings.Clone(name)] = &state{value: bytes.Clone(value), claimed: true}
+	c.states[name.clone()] = &state{value: bytes.Clone(value), claimed: true}
 }
 
 // State claims the state with the given name and returns a copy of it.
-func (s *Store) State(name string) (value []byte, ok bool) {
+func (s *Store) State(name Name) (value []byte, ok bool) {
 	c, unlock := s.lock()
 	defer unlock()
 	own := c.states[name]
@@ -157,7 +176,7 @@ func (s *Store) State(name string) (value []byte, ok bool) {
 }
 
 // drop closes the file with the given name, if there is one.
-func (c *content) drop(name string) {
+func (c *content) drop(name Name) {
 	f := c.files[name]
 	if f == nil {
 		return
@@ -239,8 +258,8 @@ func (c *content) addRecords(h *handover.State, limit int) (manifest []byte, mis
 
 // bySize returns the names of all states, those with short values first, so that as many as
 // possible cross where room is short.
-func (c *content) bySize() []string {
-	return slices.SortedFunc(maps.Keys(c.states), func(a, b string) int {
+func (c *content) bySize() []Name {
+	return slices.SortedFunc(maps.Keys(c.states), func(a, b Name) int {
 		return len(c.states[a].value) - len(c.states[b].value)
 	})
 }
@@ -254,11 +273,11 @@ func (c *content) byDescriptor() []*file {
 func (c *content) closeUnclaimed() {
 	for _, f := range c.byDescriptor() {
 		if !f.claimed {
-			report.Warn("closed an inherited file that this version has not claimed", "file", f.name)
+			report.Warn("closed an inherited file that this version has not claimed", "file", f.name.String())
 			c.drop(f.name)
 		}
 	}
-	maps.DeleteFunc(c.states, func(_ string, own *state) bool { return !own.claimed })
+	maps.DeleteFunc(c.states, func(_ Name, own *state) bool { return !own.claimed })
 	for _, fd := range c.retired {
 		fd.Close()
 	}

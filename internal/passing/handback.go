@@ -67,7 +67,7 @@ func (c *content) handBack(h *handover.State) (release func()) {
 // own connections. A name that both have is that of the connection: it has taken the place of
 // the other file.
 func manifestBack(records []record, handed map[int]bool, own []*file) []byte {
-	gone := map[string]bool{}
+	gone := map[Name]bool{}
 	for _, f := range own {
 		gone[f.name] = true
 	}

@@ -30,7 +30,7 @@ var (
 
 type record struct {
 	kind  byte
-	name  string
+	name  Name
 	value []byte
 }
 
@@ -42,7 +42,7 @@ func appendRecord(b []byte, r record) []byte {
 	return append(b, r.value...)
 }
 
-func fileRecord(name string, fd int) record {
+func fileRecord(name Name, fd int) record {
 	return record{manifestFile, name, binary.AppendUvarint(nil, uint64(fd))}
 }
 
@@ -115,7 +115,7 @@ func parseManifest(b []byte) (records []record, err error) {
 		if r.kind == manifestEnd {
 			return records, nil
 		}
-		r.name = string(name)
+		r.name = Name(name)
 		records = append(records, r)
 	}
 	return nil, errManifestCut

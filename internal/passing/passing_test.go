@@ -83,11 +83,11 @@ func isOpen(fd int) bool {
 
 func twoFilesAndStates(t *testing.T) *Store {
 	s := NewStore(new(handover.State))
-	for _, name := range []string{"a", "b"} {
-		if err := s.Pass(name, pipeWith(t, "text of "+name)); err != nil {
+	for _, name := range []Name{"a", "b"} {
+		if err := s.Pass(name, pipeWith(t, "text of "+string(name))); err != nil {
 			t.Fatal(err)
 		}
-		s.SetState(name, []byte("state "+name))
+		s.SetState(name, []byte("state "+string(name)))
 	}
 	return s
 }
@@ -95,7 +95,7 @@ func twoFilesAndStates(t *testing.T) *Store {
 func TestFilesAndStatesCross(t *testing.T) {
 	first := twoFilesAndStates(t)
 	second := handedOver(t, first, 0)
-	if names := second.Names(); !slices.Equal(names, []string{"a", "b"}) {
+	if names := second.Names(); !slices.Equal(names, []Name{"a", "b"}) {
 		t.Errorf("inherited %q", names)
 	}
 	f, err := second.Inherited("a")
@@ -129,7 +129,7 @@ func TestFilesAndStatesCross(t *testing.T) {
 		t.Error("the unclaimed state is there")
 	}
 	third := handedOver(t, second, 0)
-	if names := third.Names(); !slices.Equal(names, []string{"a"}) {
+	if names := third.Names(); !slices.Equal(names, []Name{"a"}) {
 		t.Errorf("the third image inherited %q", names)
 	}
 }
@@ -170,9 +170,7 @@ func TestRetiredForRollback(t *testing.T) {
 		t.Error("no rollback is possible")
 	}
 	fds := s.inherited.Numbers[handover.File]
-	if err := s.Pass("a", nil); err != nil {
-		t.Fatal(err)
-	}
+	s.Unpass("a")
 	if err := s.Pass("b", pipeWith(t, "another")); err != nil {
 		t.Fatal(err)
 	}
@@ -190,7 +188,7 @@ func TestRetiredForRollback(t *testing.T) {
 	if s.RollbackPossible() {
 		t.Error("a rollback is possible after the trial")
 	}
-	if names := s.Names(); !slices.Equal(names, []string{"b"}) {
+	if names := s.Names(); !slices.Equal(names, []Name{"b"}) {
 		t.Errorf("passes on %q", names)
 	}
 }
@@ -205,7 +203,7 @@ func TestTakenFileCrossesNoMore(t *testing.T) {
 	if _, ok := s.Take("a"); ok {
 		t.Error("took it twice")
 	}
-	if names := handedOver(t, s, 0).Names(); !slices.Equal(names, []string{"b"}) {
+	if names := handedOver(t, s, 0).Names(); !slices.Equal(names, []Name{"b"}) {
 		t.Errorf("handed over %q", names)
 	}
 }
@@ -231,16 +229,16 @@ func TestManifestThatCannotBeRead(t *testing.T) {
 func TestNamesAreCopied(t *testing.T) {
 	s := NewStore(new(handover.State))
 	name := []byte("name")
-	if err := s.Pass(unsafe.String(&name[0], len(name)), pipeWith(t, "")); err != nil {
+	if err := s.Pass(Name(unsafe.String(&name[0], len(name))), pipeWith(t, "")); err != nil {
 		t.Fatal(err)
 	}
-	s.SetState(unsafe.String(&name[0], len(name)), []byte("value"))
+	s.SetState(Name(unsafe.String(&name[0], len(name))), []byte("value"))
 	copy(name, "xxxx")
-	if names := s.Names(); !slices.Equal(names, []string{"name"}) {
+	if names := s.Names(); !slices.Equal(names, []Name{"name"}) {
 		t.Errorf("files %q", names)
 	}
 	if value, ok := s.State("name"); string(value) != "value" || !ok {
 		t.Errorf("the state is %q, %t", value, ok)
 	}
-	s.Pass("name", nil)
+	s.Unpass("name")
 }

@@ -72,7 +72,7 @@ var failing = map[string]func(argument string) string{
 	"lend-inheritable": func(name string) string {
 		fd, err := unix.Open(os.DevNull, unix.O_RDONLY, 0)
 		if err == nil {
-			err = passing.Process.Lend(name, fd, nil, time.Now())
+			err = passing.Process.Lend(passing.ProgramName(name), fd, nil, time.Now())
 		}
 		return fmt.Sprint(err)
 	},

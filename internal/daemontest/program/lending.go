@@ -19,7 +19,7 @@ var lent []*os.File
 
 func lend(name string, f *os.File) {
 	lent = append(lent, f)
-	if err := passing.Process.Lend(name, int(f.Fd()), nil, time.Now()); err != nil {
+	if err := passing.Process.Lend(passing.ProgramName(name), int(f.Fd()), nil, time.Now()); err != nil {
 		panic(err)
 	}
 }
@@ -41,7 +41,7 @@ var lending = map[string]func(argument string) string{
 	},
 	// take-and-lend NAME takes an inherited connection, as a server that goes on with it.
 	"take-and-lend": func(name string) string {
-		fd, ok := passing.Process.Take(name)
+		fd, ok := passing.Process.Take(passing.ProgramName(name))
 		if !ok {
 			return "not there"
 		}

@@ -31,7 +31,10 @@ var passingCommands = map[string]func(argument string) string{
 		}
 		return fmt.Sprint(autorestart.Pass(name, r))
 	},
-	"withdraw": func(name string) string { return fmt.Sprint(autorestart.Pass(name, nil)) },
+	"unpass": func(name string) string {
+		autorestart.Unpass(name)
+		return ""
+	},
 	// inherit NAME reads what is in the pipe.
 	"inherit": func(name string) string {
 		f, err := autorestart.Inherited(name)
@@ -48,8 +51,8 @@ var passingCommands = map[string]func(argument string) string{
 		passing.Process.ShortenTimer(timeout)
 		return fmt.Sprint(err)
 	},
-	"names":       func(string) string { return strings.Join(autorestart.InheritedNames(), " ") },
-	"count-names": func(string) string { return strconv.Itoa(len(autorestart.InheritedNames())) },
+	"names":       func(string) string { return strings.Join(autorestart.InheritedFiles(), " ") },
+	"count-names": func(string) string { return strconv.Itoa(len(autorestart.InheritedFiles())) },
 	// pass-many N passes a file on under N names.
 	"pass-many": func(argument string) string {
 		n, err := strconv.Atoi(argument)
@@ -69,7 +72,7 @@ var passingCommands = map[string]func(argument string) string{
 		if err != nil {
 			return err.Error()
 		}
-		autorestart.Pass(name, nil)
+		autorestart.Unpass(name)
 		ln.Close()
 		if ln, err = net.Listen("tcp", ln.Addr().String()); err != nil {
 			return err.Error()

@@ -33,7 +33,7 @@ func misbehave(version int) bool {
 		os.Clearenv()
 		os.Args = []string{"other"}
 		autorestart.SetState("counter", []byte("spoilt"))
-		autorestart.Pass("pipe", nil)
+		autorestart.Unpass("pipe")
 		autorestart.Rollback(io.ErrUnexpectedEOF)
 	}
 	if version >= Subscribes {
