@@ -367,7 +367,7 @@ func TestAsError(t *testing.T) {
 	}
 	fault := &fs.PathError{Op: "read", Path: "/srv/app", Err: errors.New("input/output error")}
 	err := asError(candidate.Unreadable("/srv/app", fault))
-	if want := "autorestart: /srv/app: found input/output error, expected a file that can be read"; err.Error() != want {
+	if want := "autorestart: /srv/app: found no file that can be read (input/output error), expected a file that this process can read"; err.Error() != want {
 		t.Errorf("got %q, want %q", err, want)
 	}
 	if !isRetryable(err) || !errors.Is(err, fault) {
@@ -392,7 +392,7 @@ func TestVerifyError(t *testing.T) {
 	}
 	plain := errors.New("no good")
 	err = verifyError("/srv/app", plain)
-	const want = "autorestart: /srv/app: found a file that Verify rejects (no good), expected one that it accepts"
+	const want = "autorestart: /srv/app: found a version that Verify has rejected (no good), expected a version that Verify accepts"
 	if err.Error() != want || isRetryable(err) || !errors.Is(err, plain) {
 		t.Errorf("got %v, want %q", err, want)
 	}

@@ -180,8 +180,8 @@ func verifyError(path string, err error) error {
 	}
 	return &RejectedError{
 		Path:      path,
-		Found:     "a file that Verify rejects (" + err.Error() + ")",
-		Expected:  "one that it accepts",
+		Found:     "a version that Verify has rejected (" + err.Error() + ")",
+		Expected:  "a version that Verify accepts",
 		Retryable: isShortage(err), // of what Verify needs, and not of the version
 		Err:       err,
 	}

@@ -41,7 +41,7 @@ func ExampleRun() {
 	fmt.Println(check(context.Background(), exe))
 	// Output:
 	// <nil>
-	// autorestart: found /bin/sh -c echo port 0: out of range; exit 3 that ends with exit status 3 and the output "port 0: out of range", expected exit status 0 within 10s
+	// autorestart: found a failed run of /bin/sh -c echo port 0: out of range; exit 3: exit status 3, output "port 0: out of range", expected exit status 0 within 10s
 }
 
 func ExampleSignature() {

@@ -25,14 +25,14 @@ func runWith(starters []starter, timeout time.Duration, args []string) Func {
 			return errors.Join(err, context.Cause(ctx))
 		}
 		return &autorestart.RejectedError{
-			Found:    commandLine(exe, args) + " that ends with " + err.Error(),
+			Found:    "a failed run of " + commandLine(exe, args) + ": " + err.Error(),
 			Expected: "exit status 0 within " + timeout.String(),
 			Err:      err,
 		}
 	}
 }
 
-var errTimeout = errors.New("the time limit")
+var errTimeout = errors.New("time limit exceeded")
 
 // A runError is the error of a run, and its output.
 type runError struct {
@@ -45,9 +45,9 @@ func (e *runError) Unwrap() error { return e.err }
 func (e *runError) Error() string {
 	text := strings.TrimSpace(string(e.output))
 	if text == "" {
-		return e.err.Error() + " and no output"
+		return e.err.Error() + ", no output"
 	}
-	return e.err.Error() + " and the output " + strconv.Quote(text)
+	return e.err.Error() + ", output " + strconv.Quote(text)
 }
 
 func commandLine(exe *os.File, args []string) string {

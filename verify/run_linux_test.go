@@ -139,7 +139,7 @@ func TestRunOfGoProgram(t *testing.T) {
 	t.Setenv(env, value)
 	eachMeans(t, func(t *testing.T, m means) {
 		err := m.run(time.Minute)(context.Background(), exe)
-		if err == nil || !strings.Contains(err.Error(), `exit status 5 and the output "`+name+`"`) {
+		if err == nil || !strings.Contains(err.Error(), `exit status 5, output "`+name+`"`) {
 			t.Error(err)
 		}
 		wantNoChildren(t)

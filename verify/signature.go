@@ -94,13 +94,13 @@ func checkSignature(ctx context.Context, exe *os.File, keys []ed25519.PublicKey,
 	}
 	if stat.Size > MaxSize {
 		return &autorestart.RejectedError{
-			Found:    sized(stat.Size),
+			Found:    "a file of " + strconv.FormatInt(stat.Size, 10) + " bytes",
 			Expected: "at most " + strconv.FormatInt(MaxSize, 10) + " bytes",
 			Err:      errTooLarge,
 		}
 	}
 	settled := hasSettled(stat)
-	rejection := &autorestart.RejectedError{Expected: "one by an accepted key", Retryable: true}
+	rejection := &autorestart.RejectedError{Expected: "a signature by an accepted key", Retryable: true}
 	var found []string
 	var missing error
 	for _, s := range schemes {
@@ -114,7 +114,7 @@ func checkSignature(ctx context.Context, exe *os.File, keys []ed25519.PublicKey,
 			found, rejection.Err = append(found, "no signature in "+name+" ("+err.Error()+")"), err
 			continue
 		case stat.Size > s.maxSize:
-			found, rejection.Err = append(found, sized(stat.Size)+" with a signature in "+name), errTooLarge
+			found, rejection.Err = append(found, "a file of "+strconv.FormatInt(stat.Size, 10)+" bytes with a signature in "+name), errTooLarge
 			rejection.Expected = "at most " + strconv.FormatInt(s.maxSize, 10) + " bytes, or a signature by Ed25519ph in " +
 				exe.Name() + PrehashedSignatureSuffix
 			continue
@@ -132,12 +132,10 @@ func checkSignature(ctx context.Context, exe *os.File, keys []ed25519.PublicKey,
 	rejection.Found = strings.Join(found, " and ")
 	if found == nil {
 		rejection.Found, rejection.Err = "no signature ("+missing.Error()+")", missing
-		rejection.Expected = "one in " + exe.Name() + SignatureSuffix + " or " + exe.Name() + PrehashedSignatureSuffix
+		rejection.Expected = "a signature in " + exe.Name() + SignatureSuffix + " or " + exe.Name() + PrehashedSignatureSuffix
 	}
 	return rejection
 }
-
-func sized(n int64) string { return "a file of " + strconv.FormatInt(n, 10) + " bytes" }
 
 var (
 	errSignature = errors.New("verify: signature does not match")

@@ -64,8 +64,10 @@ func (fn *function) eachRejectionText(n ast.Node, packages map[string]*library, 
 		}
 	case *ast.CallExpr:
 		if f, ok := n.Fun.(*ast.Ident); ok && f.Name == "append" && columnOf(n.Args[0]) != "" {
-			for _, text := range n.Args[1:] {
-				add(columnOf(n.Args[0]), text)
+			for _, text := range n.Args[1:] { // of texts, or of anything else
+				if !slices.Contains(fn.texts(text), ellipsis) {
+					add(columnOf(n.Args[0]), text)
+				}
 			}
 		}
 		called := fn.calledFunction(n, packages)

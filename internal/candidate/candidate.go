@@ -83,18 +83,18 @@ func (r *Rejection) at(path string) *Rejection {
 // it is missing, it is not for this user, it became shorter meanwhile, or the system
 // is short of something. Each may pass.
 func Unreadable(path string, err error) *Rejection {
-	return notYet(Cause(err).Error(), "a file that can be read", err).at(path)
+	return notYet("no file that can be read ("+Cause(err).Error()+")", "a file that this process can read", err).at(path)
 }
 
 // Unsteady returns the rejection of a file that is ready if it is the same at the next
 // look.
 func Unsteady(path string) *Rejection {
-	return notYet("a format that does not tell when it is complete", "no change at the next look", nil).at(path)
+	return notYet("a file whose format does not tell whether it is complete", "the same file at the next look", nil).at(path)
 }
 
 // AboutToBeWritten returns the rejection of a leased file that a writer waits for.
 func AboutToBeWritten(path string) *Rejection {
-	return notYet("a file that another process is about to write", "one that stays as it was verified", nil).at(path)
+	return notYet("a file that another process is about to write", "a file that stays as it was verified", nil).at(path)
 }
 
 // Cause returns err without operation and path.

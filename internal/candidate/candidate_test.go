@@ -42,9 +42,9 @@ func TestOpen(t *testing.T) {
 		is          error
 	}{
 		{"/dir", "something that is not a regular file", false, nil},
-		{"/missing", "no such file or directory", true, fs.ErrNotExist},
-		{"/locked", "permission denied", true, fs.ErrPermission},
-		{"/full", syscall.EMFILE.Error(), true, syscall.EMFILE},
+		{"/missing", "no file that can be read (no such file or directory)", true, fs.ErrNotExist},
+		{"/locked", "no file that can be read (permission denied)", true, fs.ErrPermission},
+		{"/full", "no file that can be read (too many open files)", true, syscall.EMFILE},
 	} {
 		_, r := candidate.Open(sys, test.path)
 		if r == nil || r.Path != test.path || r.Found != test.found || r.Retryable != test.retryable || !errors.Is(r.Err, test.is) {
@@ -59,7 +59,7 @@ func TestOpen(t *testing.T) {
 func TestUnreadable(t *testing.T) {
 	fault := &fs.PathError{Op: "read", Path: app, Err: errors.New("input/output error")}
 	r := candidate.Unreadable(app, fault)
-	if want := "/srv/app: found input/output error, expected a file that can be read"; r.String() != want {
+	if want := "/srv/app: found no file that can be read (input/output error), expected a file that this process can read"; r.String() != want {
 		t.Errorf("got %q, want %q", r, want)
 	}
 	if !r.Retryable || r.Err != fault {

@@ -75,14 +75,14 @@ func (r *Rules) judge(c *Candidate) *Rejection {
 	}
 	if err := r.System.MayExecute(c.Path, c.ID); err != nil {
 		return notYet("a file that may not be executed ("+err.Error()+")",
-			"execute permission for this user, on a file system without noexec", err)
+			"execute permission for this user (chmod +x), on a file system without noexec", err)
 	}
 	if r.lacksCapabilities(c) {
 		return notYet("a file without capabilities, or on a file system mounted with nosuid",
-			"some that count, as the running image has: setcap it, or move it", nil)
+			"capabilities that count, as the running image has them: setcap the file, or move it", nil)
 	}
 	if r.System.OpenForWriting(c.File) {
-		return notYet("a file open for writing", "a file that has been closed", nil)
+		return notYet("a file open for writing", "a file that its writer has closed", nil)
 	}
 	return nil
 }
@@ -95,7 +95,7 @@ func (r *Rules) Unchanged(c *Candidate) *Rejection {
 	if err == nil && now == c.ID {
 		return nil
 	}
-	return notYet("a file that was changed while it was looked at", "no change", err).at(c.Path)
+	return notYet("a file that was changed while it was looked at", "a file that stays the same", err).at(c.Path)
 }
 
 // checkFailed rejects the version that was rolled back.
@@ -104,22 +104,23 @@ func (r *Rules) checkFailed(id ID) *Rejection {
 		return nil
 	}
 	return rejected("a version that failed before ("+r.Failed.Reason+")",
-		"another version, or this one written again to retry")
+		"another version; to retry this one, write it again")
 }
 
 // checkComplete returns the rejection for an error of [elfimage.ReadKind].
 func checkComplete(size int64, err error) *Rejection {
+	found := err.Error()
 	switch err := err.(type) {
 	case elfimage.FormatError:
-		return rejected(err.Error(), "an executable")
+		return rejected(found, "an executable")
 	case *elfimage.IncompleteError:
 		switch {
 		case size == 0:
 			return notYet("an empty file", "an executable", nil)
 		case err.Extent > size:
-			return notYet(err.Error(), strconv.FormatInt(err.Extent, 10)+" bytes by its headers", nil)
+			return notYet(found, strconv.FormatInt(err.Extent, 10)+" bytes, as its headers say", nil)
 		default:
-			return notYet(err.Error(), "one with its headers and all that they tell of", nil)
+			return notYet(found, "all that its headers refer to", nil)
 		}
 	default:
 		return Unreadable("", err)
@@ -143,7 +144,7 @@ func (r *Rules) checkLoader(path string) *Rejection {
 		return nil
 	}
 	return notYet("a program that needs the dynamic loader "+path+" ("+Cause(err).Error()+")",
-		"a program whose loader is installed", err)
+		"a loader that is installed, or a statically linked program", err)
 }
 
 // lacksCapabilities reports whether c has no file capabilities while the running

@@ -61,9 +61,9 @@ func TestJudge(t *testing.T) {
 		{name: "dynamic", content: dynamic.Build(nil), perm: 0o755},
 		{name: "without its loader", content: unloadable.Build(nil), perm: 0o755,
 			found:    "a program that needs the dynamic loader /nonexistent/ld.so (no such file or directory)",
-			expected: "a program whose loader is installed", retry: true, is: fs.ErrNotExist},
+			expected: "a loader that is installed, or a statically linked program", retry: true, is: fs.ErrNotExist},
 		{name: "not executable", content: amd64, perm: 0o644, found: "a file that may not be executed (permission denied)",
-			expected: "execute permission for this user, on a file system without noexec", retry: true, is: fs.ErrPermission},
+			expected: "execute permission for this user (chmod +x), on a file system without noexec", retry: true, is: fs.ErrPermission},
 		{name: "another machine", content: arm64, perm: 0o755,
 			found: "an ELF executable for arm64 (64 bit, little-endian)", expected: amd64Text + asRunning},
 		{name: "another class", content: elftest.New(elf.ELFCLASS32, elf.ELFDATA2LSB, elf.EM_X86_64).Build(nil), perm: 0o755,
@@ -74,11 +74,11 @@ func TestJudge(t *testing.T) {
 
 		{name: "empty", content: nil, perm: 0o755, found: "an empty file", expected: "an executable", retry: true},
 		{name: "first bytes", content: amd64[:3], perm: 0o755, found: incomplete + "(3 bytes)",
-			expected: "one with its headers and all that they tell of", retry: true},
+			expected: "all that its headers refer to", retry: true},
 		{name: "first headers", content: amd64[:64], perm: 0o755, found: incomplete + "(64 bytes)",
-			expected: "288 bytes by its headers", retry: true},
+			expected: "288 bytes, as its headers say", retry: true},
 		{name: "cut at the end", content: amd64[:len(amd64)-1], perm: 0o755, found: incomplete + "(607 bytes)",
-			expected: "608 bytes by its headers", retry: true},
+			expected: "608 bytes, as its headers say", retry: true},
 		{name: "object file", content: object, perm: 0o755, found: "an ELF file with type 1, not an executable", expected: "an executable"},
 	}
 	for _, test := range tests {
@@ -108,7 +108,7 @@ func TestJudgeShrunk(t *testing.T) {
 	sys.Deploy(app, elftest.Program(2), 0o755)
 	c := open(t, sys)
 	sys.Write(app, elftest.Program(2)[:10], false)
-	if r := rules.Judge(c); r == nil || !r.Retryable || r.Path != app || r.Found != "unexpected EOF" {
+	if r := rules.Judge(c); r == nil || !r.Retryable || r.Path != app || r.Found != "no file that can be read (unexpected EOF)" {
 		t.Errorf("got %+v", r)
 	}
 }

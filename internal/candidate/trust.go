@@ -55,7 +55,7 @@ func (r *Rules) checkTrust(c *Candidate) *Rejection {
 	case rejection != nil:
 		return rejection
 	case last.Dev != c.ID.Dev || last.Ino != c.ID.Ino:
-		return notYet("a file that was changed while it was looked at", "no change", nil)
+		return notYet("a file that was changed while it was looked at", "a file that stays the same", nil)
 	}
 	return nil
 }
@@ -159,15 +159,15 @@ func (t *trust) describe(e *Entry, w writer, err error) (found, expected string)
 	const ownerWrites = "one that only its owner can write: "
 	switch w.by {
 	case byOwner:
-		expected = "one that belongs to root"
+		owners := "root"
 		if t.running.UID != 0 && !t.namespace.unknownUser(t.running.UID) {
-			expected += " or UID " + strconv.FormatUint(uint64(t.running.UID), 10) + ", the owner of the running image"
+			owners += " or UID " + strconv.FormatUint(uint64(t.running.UID), 10) + ", the owner of the running image"
 		}
-		command := ": chown it"
+		command := "chown it"
 		if e.Target != "" {
-			command = ": chown -h it"
+			command = "chown -h it"
 		}
-		return "belongs to UID " + strings.TrimSuffix(whom, ","), expected + command
+		return "belongs to UID " + strings.TrimSuffix(whom, ","), "one that belongs to " + owners + ": " + command
 	case byGroup:
 		return "GID " + whom + " can write", ownerWrites + "chmod g-w it"
 	case byOther:
@@ -179,10 +179,10 @@ func (t *trust) describe(e *Entry, w writer, err error) (found, expected string)
 	case byFUSE:
 		return "is on a FUSE file system of UID " + id, "one on a file system that root has mounted: move it there"
 	case byNoSUID:
-		return "is on a file system mounted with nosuid, where owners prove nothing",
+		return "is on a file system mounted with nosuid, where the kernel does not trust owners",
 			"one on the mount of the running image, or on one without nosuid: move it there"
 	case byMount:
-		return "is on a file system whose owners may prove nothing (" + Cause(err).Error() + ")", "one on another file system"
+		return "is on a file system that another user may control (" + Cause(err).Error() + ")", "one on another file system: move it there"
 	default:
 		reason := "its form is unknown"
 		if err != nil {

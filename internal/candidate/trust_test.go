@@ -165,16 +165,16 @@ func TestTrust(t *testing.T) {
 
 		// Mounts.
 		"nosuid": {edits: edits{release: on(nosuid)},
-			found: "a file that is on a file system mounted with nosuid, where owners prove nothing",
+			found: "a file that is on a file system mounted with nosuid, where the kernel does not trust owners",
 			want:  "one on the mount of the running image, or on one without nosuid: move it there" + mend},
 		// As in /tmp and /run of most systems, below which may be other mounts.
 		"directory on nosuid": {edits: edits{"/": on(nosuid), "/srv": on(nosuid), "/srv/current": on(nosuid), "/srv/releases": on(nosuid)}},
 		"all on nosuid": {edits: edits{"/srv/releases": on(nosuid), "/srv/releases/2": on(nosuid), release: on(nosuid)},
-			found: "a file that is on a file system mounted with nosuid, where owners prove nothing"},
+			found: "a file that is on a file system mounted with nosuid, where the kernel does not trust owners"},
 		"nosuid, as the running image": {edits: edits{release: on(nosuid),
 			candidatetest.Running: on(nosuid)}},
 		"nosuid, and the running image on another nosuid": {edits: edits{release: on(nosuid),
-			candidatetest.Running: on(otherNosuid)}, found: "a file that is on a file system mounted with nosuid, where owners prove nothing"},
+			candidatetest.Running: on(otherNosuid)}, found: "a file that is on a file system mounted with nosuid, where the kernel does not trust owners"},
 		"FUSE of a user": {edits: edits{"/srv/releases": on(fuseNosuid)},
 			found: releases + "is on a FUSE file system of UID 1000", want: "one on a file system that root has mounted: move it there" + mend},
 		"root directory on FUSE of a user": {edits: edits{"/": on(fuse)},
@@ -186,7 +186,7 @@ func TestTrust(t *testing.T) {
 			candidatetest.Running: on(otherFuse)}, found: "a file that is on a FUSE file system of UID 1000"},
 		"link on FUSE of a user": {edits: edits{"/srv": on(fuse), "/srv/current": on(fuse)}, found: "the directory /srv, which is on a FUSE file system of UID 1000"},
 		"mount that can't be told": {edits: edits{"/srv/releases": on(unknown)},
-			found: releases + "is on a file system whose owners may prove nothing (permission denied)"},
+			found: releases + "is on a file system that another user may control (permission denied)"},
 		"mount that can't be told, as the running image": {edits: edits{release: on(unknown),
 			candidatetest.Running: on(unknown)}},
 
@@ -243,7 +243,7 @@ func TestTrustWithoutWalk(t *testing.T) {
 	rules, sys := newTrusting(t)
 	sys.EntryFaults = map[string]error{"/": errors.New("looked at")}
 	c := openAt(t, sys, launched)
-	if r := rules.Judge(c); r == nil || r.Found != "looked at" || !r.Retryable {
+	if r := rules.Judge(c); r == nil || r.Found != "no file that can be read (looked at)" || !r.Retryable {
 		t.Errorf("with rights: %v", r)
 	}
 	wantLifted(t, rules, sys, c)

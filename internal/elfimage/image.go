@@ -38,7 +38,7 @@ type IncompleteError struct {
 	Extent int64 // bytes that have to be there by the headers read so far
 }
 
-func (e *IncompleteError) Error() string {
+func (e *IncompleteError) Error() (found string) {
 	return "an ELF file that is not complete (" + strconv.FormatInt(e.Size, 10) + " bytes)"
 }
 
@@ -46,7 +46,7 @@ func (e *IncompleteError) Error() string {
 // headers refer to more than this package reads. It says what is wrong, as "class 3".
 type FormatError string
 
-func (e FormatError) Error() string { return "an ELF file with " + string(e) }
+func (e FormatError) Error() (found string) { return "an ELF file with " + string(e) }
 
 // errShort becomes an [IncompleteError].
 var errShort = errors.New("short")

@@ -50,7 +50,7 @@ func (k Kind) IsZero() bool { return k == Kind{} }
 func (k Kind) SameAs(other Kind) bool { return k.String() == other.String() }
 
 // String tells everything by which a kernel decides whether it can run a file.
-func (k Kind) String() string {
+func (k Kind) String() (found string) {
 	if k.ELF == nil {
 		return "a file that starts with " + strconv.Quote(k.Magic)
 	}

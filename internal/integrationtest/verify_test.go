@@ -36,7 +36,7 @@ func TestVerifyHasTheLastWord(t *testing.T) {
 		t.Errorf("verifying %q, expected %q", name, link)
 	}
 	d.Tell("verify too young")
-	d.WantLogged("a file that Verify rejects (too young)")
+	d.WantLogged("a version that Verify has rejected (too young)")
 
 	d.DeployVersion(3)
 	d.Want("verifying")

@@ -17,7 +17,7 @@ func TestMissing(t *testing.T) {
 		w.happen()
 		time.Sleep(time.Hour)
 		wantNone(t, "missing", next)
-		want := []string{`WARN new version not ready yet reason="` + app + `: found no such file or directory, expected a file that can be read"`}
+		want := []string{`WARN new version not ready yet reason="` + app + `: found no file that can be read (no such file or directory), expected a file that this process can read"`}
 		if got := w.logged.take(); !slices.Equal(got, want) {
 			t.Errorf("logged %q, want %q", got, want)
 		}
