@@ -78,7 +78,7 @@ func RestartOnChange() {
 	logger := newStderrLogger()
 	r := Restarter{Logger: logger}
 	err := r.Run(context.Background())
-	logger.Error("watching ended", "reason", err)
+	logger.Error("stopped watching: new versions will not be noticed", "reason", err)
 	blockForever()
 }
 
@@ -98,7 +98,7 @@ func NotifyOnChange(usePolling bool) chan bool {
 	go func() {
 		for {
 			if _, err := w.Next(context.Background()); err != nil {
-				logger.Error("watching ended", "reason", err)
+				logger.Error("stopped watching: new versions will not be noticed", "reason", err)
 				return
 			}
 			select {
@@ -122,7 +122,7 @@ func RestartViaExec() {
 	if !calledByHandler() {
 		restartViaExec(logger)
 	}
-	logger.Warn("restarting in the background", "reason", ErrInHandler)
+	logger.Info("restarting in the background: RestartViaExec was called by an HTTP handler, for which the restart waits")
 	inBackground.Do(func() { go restartViaExec(logger) })
 }
 

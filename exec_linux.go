@@ -92,7 +92,7 @@ func (s *fileSystem) whyByPath() error {
 	return err
 }
 
-var errEmulated = errors.New("an emulator runs this program")
+var errEmulated = errors.New("this program runs in an emulator")
 
 // openImage opens the running image in order to execute it later. If that is a copy, original is
 // the file that it is a copy of: the copy itself has neither the owners by which versions are

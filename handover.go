@@ -160,8 +160,8 @@ func (p *process) prepare(r *Restarter, rules *candidate.Rules, c *candidate.Can
 	case execTransient(err):
 		err = &RejectedError{
 			Path:      c.Path,
-			Found:     "an exec that would fail now (" + candidate.Cause(err).Error() + ")",
-			Expected:  "room for what is handed over",
+			Found:     "a restart that would fail now (" + candidate.Cause(err).Error() + ")",
+			Expected:  "enough descriptors, memory and space, and no larger environment",
 			Retryable: true,
 			Err:       err,
 		}
@@ -226,12 +226,12 @@ func (r *Restarter) logMissing() {
 		case err == nil:
 			fd.Close()
 		case errors.Is(err, errors.ErrUnsupported):
-			logger.Warn("no version can be rolled back, so each is rejected; mount /proc, or leave ReadyTimeout out",
+			logger.Error("new versions will be rejected: none can be rolled back; mount /proc, or leave ReadyTimeout out",
 				"path", self.launch.path, "reason", self.files.whyByPath())
 		}
 	}
 	if reason := self.files.whyByPath(); r.Verify != nil && reason != nil {
-		logger.Warn("a version that Verify accepts is executed by its path, where another one may be by then",
+		logger.Warn("a version that Verify accepts is executed by its path, where another file may be by then",
 			"path", self.launch.path, "reason", reason)
 	}
 }
@@ -292,7 +292,7 @@ func checkRollback(rules *candidate.Rules, c *candidate.Candidate) error {
 	case handover.Elevated():
 		return &RejectedError{
 			Path:     c.Path,
-			Found:    "a program that is set-user-ID or set-group-ID, which can't be rolled back",
+			Found:    "a set-user-ID or set-group-ID program, which can't be rolled back",
 			Expected: "no ReadyTimeout",
 		}
 	case !handover.CanRollBack:
@@ -301,12 +301,12 @@ func checkRollback(rules *candidate.Rules, c *candidate.Candidate) error {
 		return &RejectedError{
 			Path:     c.Path,
 			Found:    "a program without " + modulePath,
-			Expected: "one with it: it could neither become ready nor be rolled back",
+			Expected: "a program that contains it: no other can become ready or be rolled back",
 		}
 	case rules.RunningChanged() && self.files.savedImage() == nil:
 		return &RejectedError{
 			Path:     c.Path,
-			Found:    "a running image whose file has another content by now, so that it can't be rolled back to",
+			Found:    "a running image that can't be rolled back to: its file has another content by now",
 			Expected: "no ReadyTimeout, or a file system that keeps replaced files",
 		}
 	}
@@ -360,7 +360,7 @@ func (p *process) execveOnThread(target handover.Target, args, env []string, h *
 // executePrevious executes the previous version. Its caller keeps this version on
 // trial meanwhile, so nothing that h names is closed.
 func (p *process) executePrevious(target handover.Target, args, env []string, h *handover.State) error {
-	report.Warn("rolling back to the previous version", "reason", h.Texts[handover.Reason])
+	report.Warn("rolling back to the previous version", "path", p.launch.path, "reason", h.Texts[handover.Reason])
 	h.Reserve = p.rollback
 	if h.Texts[handover.Image] == "" {
 		if id, err := p.files.Stat(target.ExecPath()); err == nil {
@@ -373,7 +373,7 @@ func (p *process) executePrevious(target handover.Target, args, env []string, h 
 		resume = drainers.BeginRollback()
 	}
 	err := passing.Process.HandBack(h, func() error { return p.execve(target, args, env, h) })
-	report.Warn("cannot execute the previous version", "reason", err)
+	report.Error("rollback failed: cannot execute the previous version", "path", p.launch.path, "reason", err)
 	if resume != nil {
 		resume()
 	}

@@ -95,7 +95,7 @@ type orphanReports struct {
 }
 
 func (r orphanReports) NoPidfds() {
-	r.logger.Warn("no pidfds: some orphans will be left, because they can't be told from children")
+	r.logger.Warn("no pidfds: some orphans will be left as zombies, because they can't be told from children")
 }
 
 func (r orphanReports) Undecided(p reap.Process) {

@@ -61,18 +61,18 @@ func startProcess(inherited *handover.State) *process {
 func init() {
 	handover.OnRollback(self.executePrevious)
 	if handover.Ignored != "" {
-		report.Warn("ignored what the environment says of a restart", "path", self.launch.path, "reason", handover.Ignored)
+		report.Warn("ignored the handover in the environment: this version starts afresh", "path", self.launch.path, "reason", handover.Ignored)
 	}
 	if n := self.inherited.Number(handover.Missing); n > 0 {
-		report.Warn("the previous version had no room for all files and states: it could make no file for them, neither by memfd_create nor in TMPDIR",
+		report.Warn("passed files and states are missing: the previous version could make no file to list them, neither by memfd_create nor in TMPDIR",
 			"missing", n)
 	}
 	if n := self.inherited.Number(handover.Closed); n > 0 {
-		report.Warn("the previous version had no room for all idle connections, and closed those that were idle for longest: it could make no file for them, neither by memfd_create nor in TMPDIR",
-			"closed", n)
+		report.Warn("idle connections ended with the restart: the previous version could make no file to list them, neither by memfd_create nor in TMPDIR",
+			"connections", n)
 	}
 	if n := self.inherited.Number(handover.Lines); n > 0 {
-		report.Warn("log lines lost at the restart: the logger of the previous version is too slow", "lines", n)
+		report.Warn("log lines lost at the restart: the logger of the previous version was too slow", "lines", n)
 	}
 	switch {
 	case handover.OnTrial():
@@ -165,7 +165,7 @@ func (p *process) newWatcher(path string, interval time.Duration, trustAnyOwner 
 	execve.RememberLeader()
 	logger = report.To(logger)
 	if path == "" && handover.Secure {
-		logger.Info("watching this file and no symbolic link to it: the starter of this program may have fewer rights; set Path to follow one",
+		logger.Info("watching this file, and no symbolic link to it: the starter of this program may have fewer rights; set Path to follow a link",
 			"path", p.launch.path)
 	}
 	path, err := p.executablePath(path)

@@ -163,7 +163,7 @@ func (r *Reaper) reapInBackground() {
 	}
 	go func() {
 		if err != nil {
-			report.To(r.Logger).Warn("some inherited children may be unknown", "error", err)
+			report.To(r.Logger).Warn("cannot list all inherited children: the others are left alone", "reason", err)
 		}
 		r.reap(context.Background(), pids)
 	}()
@@ -183,18 +183,18 @@ func newChildReports(reaped func(ChildExit), logger Logger) *childReports {
 
 // Listed implements [reap.Observer].
 func (r *childReports) Listed(living, withoutPidfd int, listedBy string) {
-	r.logger.Info("inherited children", "living", living, "without_pidfd", withoutPidfd, "listed_by", listedBy)
+	r.logger.Info("inherited children listed", "living", living, "without_pidfd", withoutPidfd, "listed_by", listedBy)
 }
 
 // NotAnnounced implements [reap.Observer].
 func (r *childReports) NotAnnounced(err error) {
-	r.logger.Warn("no exits are announced any more: looking at each child after SIGCHLD", "reason", err)
+	r.logger.Warn("exits of children are not announced any more: each child is looked at after SIGCHLD", "reason", err)
 }
 
 // Signalled implements [reap.Observer].
 func (r *childReports) Signalled(pid int, sig syscall.Signal, err error) {
 	if err != nil {
-		r.logger.Warn("cannot signal child", "pid", pid, "signal", sig.String(), "error", err)
+		r.logger.Warn("cannot signal child", "pid", pid, "signal", sig.String(), "reason", err)
 	} else {
 		r.logger.Info("signal sent to child", "pid", pid, "signal", sig.String())
 	}

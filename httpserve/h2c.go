@@ -50,7 +50,7 @@ func isPreface(r *http.Request) bool {
 // rejectPreface answers a client that has begun with HTTP/2, and logs that once.
 func (s *server) rejectPreface(w http.ResponseWriter, r *http.Request) {
 	if s.prefaceLogged.CompareAndSwap(false, true) {
-		go s.logf("httpserve: %s has sent HTTP/2 without TLS, which this server does not serve: %s", r.RemoteAddr, insteadOfH2C)
+		go s.logf("httpserve: %s sent HTTP/2 without TLS, which this server does not serve: %s", r.RemoteAddr, insteadOfH2C)
 	}
 	http.Error(w, "HTTP/2 without TLS is not served here: "+insteadOfH2C, http.StatusHTTPVersionNotSupported)
 }

@@ -62,7 +62,7 @@ func (l *listener) retryAccept(err error) bool {
 	}
 	if pause > 0 && !paused && !descriptors.short.Load() { // that has a line of its own
 		l.mu.Unlock()
-		report.Warn("cannot accept connections for now: they wait in the kernel", "listener", l.Addr().String(), "reason", err)
+		report.Warn("cannot accept connections for now: clients wait in the kernel's queue", "listener", l.Addr().String(), "reason", err)
 		l.mu.Lock()
 	}
 	until := time.Now().Add(pause)

@@ -29,7 +29,7 @@ func (s *stream) pass(as kind, state []byte) {
 	case err == nil:
 		s.passedAs = k
 	case !errors.Is(err, net.ErrClosed):
-		report.Warn("cannot pass an idle connection to the next version, which closes it", "listener", s.listener.Addr().String(), "reason", err)
+		report.Warn("an idle connection ends with the restart: it cannot be passed to the next version", "listener", s.listener.Addr().String(), "reason", err)
 	}
 }
 

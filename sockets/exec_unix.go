@@ -19,7 +19,7 @@ import (
 const hasExec = true
 
 var (
-	errUnknownSocket = errors.New("neither TCP, UDP nor Unix")
+	errUnknownSocket = errors.New("not a TCP, UDP or Unix socket")
 	errNotListening  = errors.New("a socket that does not listen")
 )
 

@@ -71,7 +71,7 @@ func (h *headroom) setShort(limit int) {
 	}
 	h.mu.Unlock()
 	if warn {
-		report.Warn("new connections wait until descriptors are free: raise RLIMIT_NOFILE if that is often", "limit", limit, "reserve", reserve(limit))
+		report.Warn("new connections wait until descriptors are free; raise RLIMIT_NOFILE if this comes often", "limit", limit, "reserve", reserve(limit))
 	}
 }
 

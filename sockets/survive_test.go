@@ -299,7 +299,7 @@ func TestForeignHandoverIsIgnored(t *testing.T) {
 			d := Start(t, "echo", "AUTORESTART_HANDOVER="+value)
 			wantEcho(t, "tcp", d.Ask("listen tcp 127.0.0.1:0", "open"), 0)
 			d.Restart()
-			if !strings.Contains(d.Log(), "ignored what the environment says of a restart") {
+			if !strings.Contains(d.Log(), "ignored the handover in the environment: this version starts afresh") {
 				t.Errorf("logged %s", d.Log())
 			}
 		})

@@ -85,7 +85,7 @@ func (a *announcement) find(announces activation) (sockets []key) {
 		names, err = nil, errOtherRights
 	}
 	if err != nil {
-		warnInFirstVersion("ignored the sockets that the environment announces", "reason", err)
+		warnInFirstVersion("ignored the sockets that LISTEN_FDS announces", "reason", err)
 	}
 	var ignored []int
 	var reason error
@@ -116,7 +116,7 @@ func (a *announcement) find(announces activation) (sockets []key) {
 		ignored = append(ignored, k.number)
 	}
 	if len(ignored) > 0 {
-		warnInFirstVersion("ignored descriptors that the environment announces: they are not sockets of servers",
+		warnInFirstVersion("ignored descriptors that LISTEN_FDS announces: they are no listeners and no packet sockets",
 			"descriptors", len(ignored), "first", ignored[0], "reason", reason)
 	}
 	return sockets

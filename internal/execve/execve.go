@@ -22,7 +22,7 @@ import (
 )
 
 // ErrNoThread says that no thread was found that may execute. Only Linux tells.
-var ErrNoThread = errors.New("no thread is like the main one")
+var ErrNoThread = errors.New("no thread has the rights and namespaces of the main one")
 
 // Kept is what an exec keeps beyond the start of the next image.
 type Kept struct {

@@ -162,7 +162,7 @@ func TestMainThreadWithLess(t *testing.T) {
 
 // Nothing is executed with more rights than the main thread has.
 func TestNoThreadIsLikeMain(t *testing.T) {
-	const want = "true no thread is like the main one: it has "
+	const want = "true no thread has the rights and namespaces of the main one: it has "
 	if output := runHelper(t, testprocess.UseHelper(t, "main thread with a filter")); !strings.HasPrefix(output, want) {
 		t.Errorf("%q, want %q", output, want)
 	}

@@ -168,7 +168,7 @@ const notAttested = "this process may have more rights than its starter, and no 
 
 // ErrCannotAttest says that this process can't attest what it hands over, as without
 // /proc. The next image would ignore it.
-var ErrCannotAttest = errors.New("no process can show that it has the rights of this one; is /proc mounted?")
+var ErrCannotAttest = errors.New("cannot prove to the new version that this process has its rights; is /proc mounted?")
 
 // discard closes what a handover that is not believed names, so that no descriptor of a
 // previous image is left open without an owner. Descriptors that have crossed an exec are

@@ -109,7 +109,7 @@ func TestStateWithoutAnyFile(t *testing.T) {
 	d.WantAnswer("inherit pipe", "one, <nil>")
 	d.WantAnswer("count-names", "1001")
 	d.WaitForWatch()
-	d.WantLogged("had no room for all files and states")
+	d.WantLogged("passed files and states are missing")
 	d.WantLogged("missing=1")
 }
 

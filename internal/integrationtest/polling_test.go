@@ -42,7 +42,7 @@ func TestPollsWithoutEvents(t *testing.T) {
 			d.Setenv(testprocess.UseHelper(t, "without inotify"))
 			return nil
 		}, "function not implemented", nil},
-		{"overlay", onOverlay, "not every change is told of on overlay", nil},
+		{"overlay", onOverlay, "not every change is reported on overlay", nil},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()

@@ -137,7 +137,7 @@ func TestForgedHandoverIsRefused(t *testing.T) {
 			d.Start()
 			d.WantAnswer("generation", "0")
 			d.WaitForWatch()
-			d.WantLogged("ignored what the environment says of a restart")
+			d.WantLogged("ignored the handover in the environment: this version starts afresh")
 		})
 	}
 }
@@ -186,7 +186,7 @@ func TestForgedAttestationIsRefused(t *testing.T) {
 			d.Start()
 			d.WantAnswer("generation", tt.generation)
 			if tt.generation == "0" {
-				d.WantLogged("ignored what the environment says of a restart")
+				d.WantLogged("ignored the handover in the environment: this version starts afresh")
 				for _, file := range d.State().OpenFiles() {
 					if strings.HasPrefix(file, "/memfd:") {
 						t.Errorf("%s is left open", file)

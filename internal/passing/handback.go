@@ -59,7 +59,7 @@ func (c *content) handBack(h *handover.State) (release func()) {
 			return release
 		}
 	}
-	report.Warn("connections are not handed back to the previous version, and end", "connections", len(own), "reason", err)
+	report.Warn("connections end with the rollback: they cannot be handed back to the previous version", "connections", len(own), "reason", err)
 	return func() {}
 }
 

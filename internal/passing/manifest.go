@@ -59,7 +59,7 @@ func (r record) fd() int {
 func readManifest(inherited *handover.State) []record {
 	records, err := inheritedRecords(inherited)
 	if err != nil {
-		report.Warn("cannot read what the previous version passed on", "reason", err)
+		report.Error("the files and states that the previous version passed on are lost: cannot read their list", "reason", err)
 	}
 	return records
 }

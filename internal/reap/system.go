@@ -52,7 +52,7 @@ func (s *system) someZombie() (pid int, ok bool) {
 	}
 }
 
-var errOtherNumbers = errors.New("the table of processes counts PIDs in another way")
+var errOtherNumbers = errors.New("/proc shows the PIDs of another PID namespace")
 
 // stat is Stat if its answer is about this process's PIDs. A yes is remembered. A
 // no is not, because process 1 may mount /proc later.

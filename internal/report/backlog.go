@@ -14,14 +14,19 @@ type Backlog struct {
 }
 
 // Warn logs at level Warn, now or when a logger is attached.
-func (b *Backlog) Warn(msg string, args ...any) {
+func (b *Backlog) Warn(msg string, args ...any) { b.log(warn, msg, args) }
+
+// Error logs at level Error in the same way.
+func (b *Backlog) Error(msg string, args ...any) { b.log(failure, msg, args) }
+
+func (b *Backlog) log(level level, msg string, args []any) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	switch {
 	case b.to != nil:
-		b.to.log(warn, msg, args)
+		b.to.log(level, msg, args)
 	case len(b.waiting) < maxWaiting:
-		b.waiting = append(b.waiting, newLine(nil, warn, msg, args))
+		b.waiting = append(b.waiting, newLine(nil, level, msg, args))
 	default:
 		b.dropped++
 	}
@@ -41,7 +46,7 @@ func (b *Backlog) Attach(l Logger) {
 		add(l)
 	}
 	if b.dropped > 0 {
-		to.Warn("log lines dropped: there was no logger", "lines", b.dropped)
+		to.Warn("log lines dropped: too many came before there was a logger", "lines", b.dropped)
 	}
 	b.waiting, b.dropped = nil, 0
 }
@@ -52,6 +57,9 @@ var process Backlog
 // Warn logs at level Warn to the logger of this process, see [SetLogger]. Before
 // there is one, the line waits.
 func Warn(msg string, args ...any) { process.Warn(msg, args...) }
+
+// Error logs at level Error in the same way.
+func Error(msg string, args ...any) { process.Error(msg, args...) }
 
 // SetLogger sets the logger of this process: the one of the last restart or run that
 // was begun with a logger. A nil l changes nothing.

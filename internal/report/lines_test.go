@@ -334,7 +334,7 @@ func TestBacklogWaitsForALogger(t *testing.T) {
 		b.Attach(nil)
 		b.Warn("last")
 		Flush(time.Second)
-		r.want(t, append(want, "WARN log lines dropped: there was no logger lines 5", "WARN last")...)
+		r.want(t, append(want, "WARN log lines dropped: too many came before there was a logger lines 5", "WARN last")...)
 	})
 }
 

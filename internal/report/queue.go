@@ -53,7 +53,7 @@ func (q *Queue) run() {
 			f()
 		}
 		if dropped > 0 {
-			q.logger.Warn("reports dropped: the receiver is too slow", "reports", dropped)
+			q.logger.Warn("reports dropped: the function that receives them is too slow", "reports", dropped)
 		}
 	}
 }

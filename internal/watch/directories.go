@@ -121,7 +121,7 @@ func silentStep(n Notifier, steps []WatchedStep) error {
 			continue // it is gone meanwhile: the next Arm finds out
 		}
 		if name := SilentFileSystem(magic); name != "" {
-			return &fs.PathError{Op: "inotify", Path: step.Dir, Err: errors.New("not every change is told of on " + name)}
+			return &fs.PathError{Op: "inotify", Path: step.Dir, Err: errors.New("not every change is reported on " + name)}
 		}
 	}
 	return nil

@@ -154,7 +154,7 @@ func TestNoRollback(t *testing.T) {
 			t.Parallel()
 			d := s.start(t, program.ReadyEnv+"=1m")
 			d.Want("serving")
-			d.WantLogged("no version can be rolled back, so each is rejected")
+			d.WantLogged("new versions will be rejected: none can be rolled back")
 			d.DeployVersion(2)
 			d.WantLogged("new version rejected")
 			d.WantLogged("ReadyTimeout")

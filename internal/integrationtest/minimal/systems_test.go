@@ -41,7 +41,7 @@ const (
 	polling   = "watching without relying on events"
 	noOrphans = "no pidfds: some orphans will be left"
 	unchecked = "a version that Verify accepts is executed by its path"
-	noRoom    = "had no room for all files and states"
+	noRoom    = "passed files and states are missing"
 	slowLog   = "log lines lost at the restart"
 )
 

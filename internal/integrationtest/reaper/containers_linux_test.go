@@ -100,7 +100,7 @@ var _ = registerScenario("container", func() {
 	r := autorestart.Reaper{
 		Escalation: []autorestart.EscalationStep{{Signal: syscall.SIGKILL}},
 		Logger: attrLog(func(msg string, attrs map[string]any) {
-			if msg == "inherited children" {
+			if msg == "inherited children listed" {
 				say("inherited children listed by:", attrs["listed_by"])
 			}
 		}),

@@ -535,7 +535,7 @@ var _ = registerScenario("many at once", func() { startSleepers() }, func() {
 		close(stepped)
 	case "meanwhile":
 		r.Logger = testprocess.LogFunc(func(_, msg string) {
-			if msg == "inherited children" {
+			if msg == "inherited children listed" {
 				once.Do(func() { close(stepped) })
 			}
 		})

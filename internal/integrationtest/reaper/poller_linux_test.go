@@ -53,7 +53,7 @@ var _ = registerScenario("pump ends", func() {
 		Escalation: []autorestart.EscalationStep{},
 		Reaped:     log.add,
 		Logger: slog.New(slog.NewTextHandler(writerFunc(func(line []byte) {
-			if bytes.Contains(line, []byte("no exits are announced")) {
+			if bytes.Contains(line, []byte("exits of children are not announced")) {
 				syscall.Kill(notedPID("reaped"), syscall.SIGKILL)
 				syscall.Kill(notedPID("adopted"), syscall.SIGKILL)
 			}

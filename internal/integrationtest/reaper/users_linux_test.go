@@ -68,7 +68,7 @@ func (r *signalErrors) logger() autorestart.Logger {
 		if msg == "cannot signal child" {
 			r.mu.Lock()
 			defer r.mu.Unlock()
-			r.errors[attrs["pid"].(int)] = attrs["error"].(error)
+			r.errors[attrs["pid"].(int)] = attrs["reason"].(error)
 		}
 	})
 }
