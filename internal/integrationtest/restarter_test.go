@@ -123,16 +123,72 @@ func TestTimesOfRestart(t *testing.T) {
 	d.DeployVersion(2)
 	d.WantRestart(2)
 	d.WantAnswer("ready", "")
-	previous := start
+	wantTimesSince(d, start)
+}
+
+// LastRestart returns those of a rollback, too, and in the version after it those of the
+// restart that came next.
+func TestTimesOfRollback(t *testing.T) {
+	d := program.OnTrial(t, time.Minute)
+	asked := time.Now()
+	d.Tell("fail it is no good")
+	program.WantRollback(d, "it is no good")
+	d.WantAnswer("ready", "")
+	wantTimesSince(d, asked)
+	deployed := time.Now()
+	d.DeployVersion(3)
+	d.WantRestart(3)
+	d.WantAnswer("ready", "")
+	wantTimesSince(d, deployed)
+}
+
+// The same of a version that hangs before its main: no package but the first ones is
+// initialised.
+func TestTimesOfRollbackBeforeMain(t *testing.T) {
+	d := program.StartWithTrial(t, 200*time.Millisecond)
+	d.WantAnswer("fill-env "+program.HangEnv+" 1", "<nil>")
+	deployed := time.Now()
+	d.DeployVersion(2)
+	if s := d.NextStart(); s.Version != 1 {
+		t.Fatalf("version %d runs", s.Version)
+	}
+	d.WantAnswer("ready", "")
+	wantTimesSince(d, deployed.Add(200*time.Millisecond))
+}
+
+// wantTimesSince compares the times of the last restart of the daemon, which is ready, with each
+// other, with now, and with the given time.
+func wantTimesSince(d *daemontest.Daemon, previous time.Time) {
+	d.T.Helper()
 	for i, field := range strings.Fields(d.Ask("times", "done")) {
 		ns, err := strconv.ParseInt(field, 10, 64)
 		if err != nil {
-			t.Fatal(err)
+			d.T.Fatal(err)
 		}
 		at := time.Unix(0, ns)
 		if at.Before(previous) || at.After(time.Now()) {
-			t.Errorf("step %d at %v, after one at %v", i, at, previous)
+			d.T.Errorf("step %d at %v, after one at %v", i, at, previous)
 		}
 		previous = at
 	}
+}
+
+// The generation is another one for each image, also for one that runs again.
+func TestGenerationIdentifiesImage(t *testing.T) {
+	d := onTrialWithNothing(t)
+	d.WantAnswer("generation", "1")
+	d.WantAnswer("failed-generation", "none")
+	d.Tell("fail it is no good")
+	d.NextStart()
+	d.WantAnswer("generation", "2")
+	d.WantAnswer("failed-generation", "1")
+	d.DeployVersion(3)
+	d.WantRestart(3)
+	d.WantAnswer("generation", "3")
+	d.DeployVersion(4) // on trial, as 3 is
+	d.WantRestart(4)
+	d.Tell("fail it is no better")
+	d.NextStart()
+	d.WantAnswer("generation", "5")
+	d.WantAnswer("failed-generation", "4")
 }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"strconv"
 	"strings"
 
 	"github.com/autorestart-go/autorestart"
@@ -16,7 +17,15 @@ import (
 var rollback = map[string]func(argument string) string{
 	"ready":       func(string) string { autorestart.Ready(); return "" },
 	"rolled-back": func(string) string { return fmt.Sprint(autorestart.RolledBack()) },
-	"fail":        func(reason string) string { return fmt.Sprint(autorestart.Rollback(errors.New(reason))) },
+	// failed-generation is that of the version that was rolled back.
+	"failed-generation": func(string) string {
+		e, ok := errors.AsType[*autorestart.RollbackError](autorestart.RolledBack())
+		if !ok {
+			return "none"
+		}
+		return strconv.Itoa(e.Generation)
+	},
+	"fail": func(reason string) string { return fmt.Sprint(autorestart.Rollback(errors.New(reason))) },
 	// fail-with REASON N has a quoted reason, repeated N times.
 	"fail-with": func(argument string) string {
 		var reason string
