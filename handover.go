@@ -22,7 +22,6 @@ import (
 
 // exec executes c for r and hands over what c can take. It returns only if that failed.
 func (p *process) exec(r *Restarter, c *candidate.Candidate, times *RestartTimes, lastLook func() error, prepared *prepared) error {
-	times.Executed = time.Now()
 	if reason := handsOverNothing(c); reason != "" {
 		return p.execAlone(c, reason, lastLook, prepared)
 	}
@@ -370,7 +369,9 @@ func (p *process) executePrevious(target handover.Target, args, env []string, h 
 	passing.Process.SetReceiverKnows(p.inherited.Number(handover.Connections) != 0)
 	var resume func()
 	if drainers := drain.Process.Notifier(); drainers != nil {
-		resume = drainers.BeginRollback()
+		times := parseTimes(h.Texts[handover.Times])
+		times.Quiesced, times.Drained, resume = drainers.BeginRollback()
+		h.Texts[handover.Times] = times.format()
 	}
 	err := passing.Process.HandBack(h, func() error { return p.execve(target, args, env, h) })
 	report.Error("rollback failed: cannot execute the previous version", "path", p.launch.path, "reason", err)

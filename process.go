@@ -100,34 +100,43 @@ func dropUnclaimed() {
 	self.signals.restoreDefaults()
 }
 
-// Generation returns how many images this process had before this one, each of which
-// handed over to the next: 0 in a program that was started afresh.
+// Generation returns the number of this image: 0 in a program that was started afresh, and
+// one more after each exec in which an image handed over to the next. A rollback is such an exec,
+// so no two images have the same number. A version that runs again after a rollback has a higher one than
+// before, and [RollbackError] has that of the version that failed. After a version without
+// this library, which gets nothing, the numbers begin again.
 func Generation() int { return self.inherited.Number(handover.Generation) }
 
 // RestartTimes says when the restart that began this image reached each of its steps,
-// by the system's clock. A step that was
-// skipped has the time of the previous step.
+// by the system's clock. A step that was skipped has the time of the previous step. A rollback has
+// no Judged, and no drain if the version that failed hung before its main.
 type RestartTimes struct {
-	Seen     time.Time // a new file was noticed, or Restart was called
+	Seen     time.Time // a new file was noticed, or Restart was called; in a rollback: the reason for it occurred
 	Judged   time.Time // the file was found complete and executable, and Verify had accepted it
 	Quiesced time.Time // no new work was accepted any more
 	Drained  time.Time // all accepted work was done
-	Executed time.Time // right before the execve
+	Executed time.Time // right before execve(2), after everything else
 	Started  time.Time // this package was initialised
 	Ready    time.Time // Ready was called; zero before
 }
 
-// LastRestart returns the times of the restart that began this image. The times before
-// Started are zero if there was none, and if this version was rolled back to.
+// LastRestart returns the times of the restart or rollback that began this image. The times
+// before Started are zero if there was none.
 func LastRestart() RestartTimes { return self.restartTimes() }
 
 func (p *process) restartTimes() RestartTimes {
-	t := RestartTimes{Started: p.started}
+	t := parseTimes(p.inherited.Texts[handover.Times])
+	t.Started = p.started
 	if ns := p.ready.Load(); ns != 0 {
 		t.Ready = time.Unix(0, ns)
 	}
-	fields := strings.Split(p.inherited.Texts[handover.Times], "/")
-	for i, at := range t.crossing() {
+	return t
+}
+
+// parseTimes returns the times that the previous image tells this one.
+func parseTimes(text string) (t RestartTimes) {
+	fields := strings.Split(text, "/")
+	for i, at := range [...]*time.Time{&t.Seen, &t.Judged, &t.Quiesced, &t.Drained, &t.Executed} {
 		if i < len(fields) {
 			if ns, err := strconv.ParseInt(fields[i], 10, 64); err == nil {
 				*at = time.Unix(0, ns)
@@ -137,18 +146,9 @@ func (p *process) restartTimes() RestartTimes {
 	return t
 }
 
-// crossing returns the times that the previous image tells this one, in their order.
-func (t *RestartTimes) crossing() [5]*time.Time {
-	return [...]*time.Time{&t.Seen, &t.Judged, &t.Quiesced, &t.Drained, &t.Executed}
-}
-
-// format returns what restartTimes parses: nanoseconds since 1970.
+// format returns what parseTimes parses, without Executed.
 func (t *RestartTimes) format() string {
-	var b []byte
-	for _, at := range t.crossing() {
-		b = append(strconv.AppendInt(b, at.UnixNano(), 10), '/')
-	}
-	return string(b)
+	return handover.FormatTimes(t.Seen, t.Judged, t.Quiesced, t.Drained)
 }
 
 // newRules returns rules that compare candidates at the path with the running image. Where

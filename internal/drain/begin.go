@@ -243,23 +243,25 @@ const (
 
 // BeginRollback is Begin and Seal for a version that failed. The caller calls resume
 // where no exec follows.
-func (g *Group) BeginRollback() (resume func()) {
+func (g *Group) BeginRollback() (quiesced, drained time.Time, resume func()) {
 	limit, cancel := context.WithTimeout(context.Background(), rollbackLimit)
 	defer cancel()
-	drained := make(chan Drained, 1)
+	begun := make(chan Drained, 1)
 	go func() {
 		d, _ := g.Begin(context.Background(), rollbackTimeout)
 		if limit.Err() == nil {
 			d.Seal()
 		}
-		drained <- d
+		begun <- d
 	}()
 	select {
-	case d := <-drained:
-		return d.Resume
+	case d := <-begun:
+		quiesced, drained = d.Times()
+		return quiesced, drained, d.Resume
 	case <-limit.Done():
 		report.Warn("not drained: a Drainer does not return", "after", rollbackLimit.String())
 		g.callBeforeSeal()
-		return func() { go func() { (<-drained).Resume() }() }
+		now := time.Now()
+		return now, now, func() { go func() { (<-begun).Resume() }() }
 	}
 }

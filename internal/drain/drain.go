@@ -27,7 +27,7 @@ var Process Group
 // Notifier is a group that would notice a drain.
 type Notifier interface {
 	Begin(ctx context.Context, timeout time.Duration) (Drained, error)
-	BeginRollback() (resume func())
+	BeginRollback() (quiesced, drained time.Time, resume func())
 }
 
 // Drained is a drain that has ended: nothing accepts work.

@@ -143,7 +143,7 @@ func TestRollbackDoesNotWaitForStuckDrainer(t *testing.T) {
 		s := make(stuck)
 		g.Register(s)
 		start := time.Now()
-		resume := g.BeginRollback()
+		_, _, resume := g.BeginRollback()
 		if took := time.Since(start); took > rollbackLimit {
 			t.Errorf("waited for %v, want at most %v", took, rollbackLimit)
 		}
@@ -165,7 +165,7 @@ func TestRollbackDuringDrain(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		resume := g.BeginRollback()
+		_, _, resume := g.BeginRollback()
 		d.Resume()
 		r.check(t, "quiesce", "drain", "drain")
 		resume()

@@ -43,11 +43,13 @@ func (k *Kept) Take() {
 }
 
 // Execute executes the file at the path. k is what the next image gets, or nil for a version
-// without this library. Execute returns only if that failed. Then everything is as it was.
-func Execute(path string, args, env []string, k *Kept) error {
+// without this library. last is called right before the system call, as the last step; it must not
+// allocate memory, and makes raw system calls only. Execute returns only if that failed. Then
+// everything is as it was.
+func Execute(path string, args, env []string, k *Kept, last func()) error {
 	defer k.prepareSignals()()
 	for {
-		if err := execute(path, args, env); err != syscall.EINTR {
+		if err := execute(path, args, env, last); err != syscall.EINTR {
 			return err
 		}
 	}

@@ -55,7 +55,7 @@ func keepLimit(openFiles int) {
 
 // execute wraps execve(2), as [syscall.Exec] does, but leaves a limit alone that has been set. And
 // if the exec fails, children get the same limit as before: Exec forgets what it was.
-func execute(path string, args, env []string) error {
+func execute(path string, args, env []string, last func()) error {
 	pathp, err := syscall.BytePtrFromString(path)
 	if err != nil {
 		return err
@@ -80,6 +80,7 @@ func execute(path string, args, env []string) error {
 	if unknown == 0 && !hasRoom(limit.Soft) {
 		return syscall.EMFILE
 	}
+	last()
 	_, _, errno := syscall.RawSyscall(syscall.SYS_EXECVE, uintptr(unsafe.Pointer(pathp)),
 		uintptr(unsafe.Pointer(&argsp[0])), uintptr(unsafe.Pointer(&envp[0])))
 	return errno

@@ -51,8 +51,9 @@ func limitToKeep() int { return 0 }
 func keepLimit(int) {}
 
 // execute wraps [syscall.Exec].
-func execute(path string, args, env []string) error {
+func execute(path string, args, env []string, last func()) error {
 	defer lowerOpenFilesLimit()()
+	last()
 	return syscall.Exec(path, args, env)
 }
 

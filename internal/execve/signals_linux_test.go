@@ -53,7 +53,7 @@ func TestFailedExecLeavesSignals(t *testing.T) {
 		t.Fatalf("profile: %t, signals blocked: %#x", before.profile, before.mask)
 	}
 	for _, k := range []*Kept{Keep([]int{1, 10, 10, int(syscall.SIGKILL), 4711}), nil} {
-		if err := Execute("/nonexistent", os.Args, os.Environ(), k); err != syscall.ENOENT {
+		if err := Execute("/nonexistent", os.Args, os.Environ(), k, func() {}); err != syscall.ENOENT {
 			t.Error(err)
 		}
 		if after := currentSignalState(); after != before {
@@ -110,7 +110,7 @@ var _ = testprocess.RegisterHelper("profile", func() {
 		return
 	}
 	fmt.Print(pprof.StartCPUProfile(io.Discard))
-	fmt.Print(Execute(os.Args[0], os.Args, append(os.Environ(), "SECOND=yes"), nil))
+	fmt.Print(Execute(os.Args[0], os.Args, append(os.Environ(), "SECOND=yes"), nil, func() {}))
 })
 
 // TestProfileEndsWithForeignVersion: also a version without this library, in whose program a

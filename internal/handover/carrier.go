@@ -62,7 +62,7 @@ func (s *State) pack() (variable string, release func(), err error) {
 	s.Numbers[Carrier], s.Numbers[Attester] = nil, nil
 	if !s.InVariable {
 		var fd int
-		if fd, release, err = s.MemoryFile([]byte(s.String())); err == nil {
+		if fd, release, err = s.memoryFile(writtenFile, []byte(s.String())); err == nil {
 			s.Set(Carrier, fd)
 			var named State
 			for _, kind := range [...]NumberKind{PID, Generation, Carrier} {

@@ -53,7 +53,6 @@ func TestManyNumbersCross(t *testing.T) {
 // The helper hands over to its next image by way of a last look that takes its time. The next
 // image says when the look has ended and when it was executed.
 var _ = testprocess.RegisterHelper("slow last look", func() {
-	const lookedEnv = "AUTORESTART_TEST_NOTE_LOOKED"
 	looked := filepath.Join(os.Getenv("TMPDIR"), "looked")
 	if Inherited.Number(PID) != 0 {
 		ended, _ := os.ReadFile(looked)
@@ -61,7 +60,7 @@ var _ = testprocess.RegisterHelper("slow last look", func() {
 		return
 	}
 	s := of(map[NumberKind][]int{PID: {os.Getpid()}, Generation: {1}}, map[TextKind]string{Times: "1/2/3/4/"})
-	s.InVariable = os.Getenv(lookedEnv) == "variable"
+	s.InVariable = os.Args[1] == "variable"
 	target := Target{Path: os.Args[0], LastLook: func() error {
 		time.Sleep(10 * time.Millisecond)
 		return os.WriteFile(looked, strconv.AppendInt(nil, time.Now().UnixNano(), 10), 0o600)
@@ -72,9 +71,8 @@ var _ = testprocess.RegisterHelper("slow last look", func() {
 // TestExecutedIsLast: the time of the exec is not that of a step before, wherever it crosses.
 func TestExecutedIsLast(t *testing.T) {
 	for _, way := range []string{"carrier", "variable"} {
-		cmd := exec.Command(os.Args[0])
-		cmd.Env = append(os.Environ(), testprocess.UseHelper(t, "slow last look"),
-			"TMPDIR="+t.TempDir(), "AUTORESTART_TEST_NOTE_LOOKED="+way)
+		cmd := exec.Command(os.Args[0], way)
+		cmd.Env = append(os.Environ(), testprocess.UseHelper(t, "slow last look"), "TMPDIR="+t.TempDir())
 		output, err := cmd.CombinedOutput()
 		var looked, executed int64
 		if n, _ := fmt.Sscanf(string(output), "%d 1/2/3/4/%d/", &looked, &executed); n != 2 || err != nil {

@@ -105,7 +105,7 @@ type TextKind int
 // Texts. They may contain anything.
 const (
 	Image    TextKind = iota // which file is executed, as the root package formats it
-	Times                    // of this restart, likewise
+	Times                    // of this restart, see [FormatTimes]; [Execute] adds the last one
 	Failed                   // which file was executed and rolled back
 	Reason                   // why it was
 	Path                     // of the executable, where the kernel can't tell
@@ -218,14 +218,12 @@ type Target struct {
 	LastLook func() error
 }
 
-// execute executes the target with k, see [execve.Execute].
-func (t Target) execute(args, env []string, k *execve.Kept) error {
-	if t.LastLook != nil {
-		if err := t.LastLook(); err != nil {
-			return err
-		}
+// look calls LastLook.
+func (t Target) look() error {
+	if t.LastLook == nil {
+		return nil
 	}
-	return execve.Execute(t.ExecPath(), args, env, k)
+	return t.LastLook()
 }
 
 // ExecPath returns a path that leads to the target.
@@ -248,10 +246,14 @@ type Executor func(target Target, args, env []string, s *State) error
 // opens the file by this path. Without s nothing would close it.
 func Execute(target Target, args, env []string, s *State) error {
 	if s == nil {
-		return target.execute(args, nextEnvironment(env), nil)
+		if err := target.look(); err != nil {
+			return err
+		}
+		return execve.Execute(target.ExecPath(), args, nextEnvironment(env), nil, func() {})
 	}
 	own := *s
 	s = &own
+	s.addExecuted()
 	s.addTaint()
 	kept := execve.Keep(s.Numbers[Signal])
 	s.addKept(kept)
@@ -274,7 +276,11 @@ func Execute(target Target, args, env []string, s *State) error {
 		return err
 	}
 	defer undo()
-	return target.execute(args, nextEnvironment(env, Env+"="+variable), kept)
+	if err := target.look(); err != nil {
+		return err
+	}
+	variable, last := s.stampLast(variable)
+	return execve.Execute(target.ExecPath(), args, nextEnvironment(env, Env+"="+variable), kept, last)
 }
 
 // addKept has s carry what the exec keeps.

@@ -34,6 +34,15 @@ func seal(fd int) {
 	syscall.Syscall(syscall.SYS_FCNTL, uintptr(fd), addSeals, allSeals)
 }
 
+// overwrite writes b over what is at the offset of a file, and leaves the file offset behind it. If
+// it fails, what is there stays. It makes raw system calls: right before an exec the runtime can't
+// start the thread that it may need for others.
+func overwrite(fd int, b []byte, offset int) {
+	if _, _, errno := syscall.RawSyscall(syscall.SYS_LSEEK, uintptr(fd), uintptr(offset), 0); errno == 0 {
+		syscall.RawSyscall(syscall.SYS_WRITE, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(b))), uintptr(len(b)))
+	}
+}
+
 // memfdCreate wraps memfd_create(2). The descriptor is close-on-exec and above the
 // standard streams, and its content can be sealed.
 func memfdCreate(name string) (fd int, err error) {

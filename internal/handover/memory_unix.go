@@ -18,6 +18,15 @@ var errNoFile = errors.New("no temporary file for this process")
 // file without a name that holds b. The caller owns it. The content is sealed where the
 // kernel can do that.
 func MemoryFile(b []byte) (fd int, err error) {
+	fd, err = writtenFile(b)
+	if err == nil {
+		seal(fd)
+	}
+	return fd, err
+}
+
+// writtenFile is MemoryFile, but that the content can be changed.
+func writtenFile(b []byte) (fd int, err error) {
 	fd, err = emptyFile()
 	if err != nil {
 		return -1, err
@@ -26,7 +35,6 @@ func MemoryFile(b []byte) (fd int, err error) {
 		syscall.Close(fd)
 		return -1, err
 	}
-	seal(fd)
 	return fd, nil
 }
 

@@ -49,7 +49,12 @@ func (r *Reserve) Close() {
 // MemoryFile is [MemoryFile], or else puts b into a file of the Reserve. The caller calls
 // release when the exec has failed.
 func (s *State) MemoryFile(b []byte) (fd int, release func(), err error) {
-	fd, err = MemoryFile(b)
+	return s.memoryFile(MemoryFile, b)
+}
+
+// memoryFile is MemoryFile with another function that makes files.
+func (s *State) memoryFile(newFile func([]byte) (int, error), b []byte) (fd int, release func(), err error) {
+	fd, err = newFile(b)
 	if err == nil {
 		return fd, func() { rawsys.Close(fd) }, nil
 	}

@@ -64,8 +64,8 @@ func (s *State) startTrial() {
 	t.mu.Lock()
 	t.on, t.handed, t.putBack, t.env = true, *s, nil, syscall.Environ()
 	t.timer = time.AfterFunc(time.Duration(ms)*time.Millisecond, func() {
-		pause := rollbackPause
-		for RollBack("it was not ready within "+strconv.Itoa(ms)+" ms") != ErrNotOnTrial {
+		since, pause := time.Now(), rollbackPause
+		for rollBack(since, "it was not ready within "+strconv.Itoa(ms)+" ms") != ErrNotOnTrial {
 			time.Sleep(pause) // the obstacle may pass; each attempt makes clients wait
 			pause = min(2*pause, maxRollbackPause)
 		}
@@ -124,7 +124,10 @@ func EndTrial() {
 
 // RollBack executes the previous image. It returns only if that failed, or with
 // [ErrNotOnTrial].
-func RollBack(reason string) error {
+func RollBack(reason string) error { return rollBack(time.Now(), reason) }
+
+// rollBack is RollBack for a reason that there has been since the given time.
+func rollBack(since time.Time, reason string) error {
 	t := &trial
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -133,7 +136,7 @@ func RollBack(reason string) error {
 	}
 	s := t.handed // whose slices are replaced below, and not changed
 	s.Texts[Failed], s.Texts[Reason] = s.Texts[Image], reason
-	s.Texts[Image], s.Texts[Original], s.Texts[Times] = s.Texts[Original], "", ""
+	s.Texts[Image], s.Texts[Original], s.Texts[Times] = s.Texts[Original], "", FormatTimes(since, since, since, since)
 	s.Set(Generation, s.Number(Generation)+1)
 	for _, kind := range [...]NumberKind{ReadyWithin, Connections, Previous, Dir} {
 		s.Numbers[kind] = nil
