@@ -84,6 +84,7 @@ const (
 	Connections               // 1: Previous knows all kinds of connections, see [KnowsConnections]
 	OpenFiles                 // the soft RLIMIT_NOFILE that stays in force; none if the runtime may raise it
 	IgnoredAtStart            // signals that the process was started with as ignored ones, as by nohup(1)
+	Events                    // for Observe that were lost
 
 	Watch    // of inotify: a descriptor and a watch descriptor, in turns
 	Inotify  // from here on, descriptors
@@ -111,6 +112,7 @@ const (
 	Path                     // of the executable, where the kernel can't tell
 	Content                  // of the manifest, where there is no file for it
 	Original                 // which file Previous is a copy of, as Image; none if it is no copy
+	Builds                   // of the image that executes and the one that is executed, as the root package formats them; no comma
 
 	numTexts
 )

@@ -13,10 +13,10 @@ import (
 
 var (
 	numberKeys = [numNumbers]string{
-		"pid", "generation", "signal", "ready", "missing", "taint", "closed", "lines", "connections", "nofile", "ignored",
+		"pid", "generation", "signal", "ready", "missing", "taint", "closed", "lines", "connections", "nofile", "ignored", "events",
 		"watch", "inotify", "file", "manifest", "previous", "dir", "executable", "carrier", "attester",
 	}
-	textKeys = [numTexts]string{"image", "times", "failed", "reason", "path", "content", "original"}
+	textKeys = [numTexts]string{"image", "times", "failed", "reason", "path", "content", "original", "builds"}
 )
 
 // maxNumbers is how many numbers Parse accepts: more than a process has descriptors, by

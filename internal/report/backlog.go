@@ -19,6 +19,9 @@ func (b *Backlog) Warn(msg string, args ...any) { b.log(warn, msg, args) }
 // Error logs at level Error in the same way.
 func (b *Backlog) Error(msg string, args ...any) { b.log(failure, msg, args) }
 
+// Info is Warn for level Info.
+func (b *Backlog) Info(msg string, args ...any) { b.log(info, msg, args) }
+
 func (b *Backlog) log(level level, msg string, args []any) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -60,6 +63,9 @@ func Warn(msg string, args ...any) { process.Warn(msg, args...) }
 
 // Error logs at level Error in the same way.
 func Error(msg string, args ...any) { process.Error(msg, args...) }
+
+// Info is [Warn] for level Info.
+func Info(msg string, args ...any) { process.Info(msg, args...) }
 
 // SetLogger sets the logger of this process: the one of the last restart or run that
 // was begun with a logger. A nil l changes nothing.

@@ -13,10 +13,10 @@ const maxLines = 1 << 12
 
 const droppedMessage = "log lines dropped: the logger is too slow, or it panics"
 
-// A lineQueue has the lines of one logger.
+// A lineQueue has the lines of one logger, or the events of one observer.
 type lineQueue struct {
-	key     Logger // see keyOf
-	to      Logger // of the last line, where loggers share the queue
+	key     any    // see keyOf
+	to      any    // of the last line, where loggers share the queue
 	writing *batch // nil while no goroutine writes
 	waiting *batch
 	current bool // a line of writing is with the logger
@@ -39,7 +39,7 @@ var (
 
 // keyOf returns l, or nil if l does not equal itself: a function can't be compared. Such
 // loggers share one queue.
-func keyOf(l Logger) (key Logger) {
+func keyOf(l any) (key any) {
 	defer func() { recover() }()
 	if equal(l, l) {
 		key = l
@@ -48,7 +48,7 @@ func keyOf(l Logger) (key Logger) {
 }
 
 // equal panics if the loggers can't be compared.
-func equal(a, b Logger) bool { return a == b }
+func equal(a, b any) bool { return a == b }
 
 // add has l written, or drops it.
 func add(l *line) {
@@ -140,31 +140,41 @@ func (q *lineQueue) lose(l *line) {
 	}
 }
 
-// Flush waits until the lines that were logged before the call are written, for at most
-// the given time. It returns how many lines are not.
-func Flush(limit time.Duration) (left int) {
+// Flush waits until the lines that were logged before the call are written, and the events
+// are observed, for at most the given time. It returns how many are not.
+func Flush(limit time.Duration) (lines, events int) {
 	end := time.After(limit)
 	for _, written := range unwritten() {
 		select {
 		case <-written:
 		case <-end:
-			return countLines()
+			return countUnwritten()
 		}
 	}
-	return 0
+	return 0, 0
 }
 
-func countLines() (n int) {
+func countUnwritten() (lines, events int) {
 	linesMu.Lock()
 	defer linesMu.Unlock()
 	for _, q := range queues {
-		if q.current {
-			n++
+		if _, ok := q.key.(Observer); ok {
+			events += q.count()
+		} else {
+			lines += q.count()
 		}
-		for _, b := range []*batch{q.writing, q.waiting} {
-			if b != nil {
-				n += len(b.lines) + b.dropped
-			}
+	}
+	return lines, events
+}
+
+// count is called with linesMu locked.
+func (q *lineQueue) count() (n int) {
+	if q.current {
+		n++
+	}
+	for _, b := range []*batch{q.writing, q.waiting} {
+		if b != nil {
+			n += len(b.lines) + b.dropped
 		}
 	}
 	return n

@@ -1,6 +1,6 @@
 // Package report carries what the library has to say to a program that may not be
-// ready for it: log lines to a logger that may be slow, or that is not there yet, and
-// reports to a receiver that may be slow.
+// ready for it: log lines to a logger that may be slow, or that is not there yet, events to an
+// observer, and reports to a receiver, which may be slow, too.
 package report
 
 import "time"
@@ -43,9 +43,22 @@ func (q *queued) log(level level, msg string, args []any) {
 	add(newLine(q.to, level, msg, args))
 }
 
-// A line is a call of a logger.
+// An Observer receives events as a [Logger] receives lines: in their order, on a goroutine that
+// exists while there are events, see [To]. All observers that are equal share one queue.
+type Observer interface {
+	ObserveEvent(event any)
+
+	// EventsLost says how many events were dropped before the next one: those that there was no
+	// room for, and those for which ObserveEvent has panicked.
+	EventsLost(n int)
+}
+
+// Observe passes an event on to o.
+func Observe(o Observer, event any) { add(newLine(o, info, "", []any{event})) }
+
+// A line is a call of a logger, or of an observer with args[0].
 type line struct {
-	to      Logger
+	to      any // a Logger or an Observer
 	level   level
 	at      time.Time
 	msg     string
@@ -61,7 +74,7 @@ const (
 	failure
 )
 
-func newLine(to Logger, level level, msg string, args []any) *line {
+func newLine(to any, level level, msg string, args []any) *line {
 	return &line{to: to, level: level, at: time.Now(), msg: msg, args: args}
 }
 
@@ -71,14 +84,27 @@ type datedLogger interface {
 }
 
 func (l *line) write() {
-	switch d, ok := l.to.(datedLogger); {
-	case ok:
-		d.LogAt(l.at, l.msg, l.args)
-	case l.level == info:
-		l.to.Info(l.msg, l.args...)
-	case l.level == warn:
-		l.to.Warn(l.msg, l.args...)
+	switch to := l.to.(type) {
+	case Observer:
+		if l.dropped > 0 {
+			to.EventsLost(l.dropped)
+			return
+		}
+		to.ObserveEvent(l.args[0])
+	case datedLogger:
+		to.LogAt(l.at, l.msg, l.args)
+	case Logger:
+		l.log(to)
+	}
+}
+
+func (l *line) log(to Logger) {
+	switch l.level {
+	case info:
+		to.Info(l.msg, l.args...)
+	case warn:
+		to.Warn(l.msg, l.args...)
 	default:
-		l.to.Error(l.msg, l.args...)
+		to.Error(l.msg, l.args...)
 	}
 }
