@@ -2,15 +2,159 @@ package autorestart_test
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"log"
 	"log/slog"
+	"net/http"
 	"os"
+	"path/filepath"
 	"strconv"
 	"syscall"
 	"time"
 
 	"github.com/autorestart-go/autorestart"
 )
+
+func serve() { select {} } // the rest of the program
+
+// The program restarts as soon as a new version of it is there, and ends what the version
+// before has left running. Open connections are closed, and a version that fails is not
+// rolled back; see the example of Restarter.
+func Example() {
+	go autorestart.RestartOnChange()
+	autorestart.CleanUpChildZombies()
+	serve()
+}
+
+// A new version finishes its start within 10 seconds, or the previous one runs again. What
+// has begun when a restart does has 30 seconds.
+func ExampleRestarter() {
+	defer autorestart.RollbackUnlessReady()
+	restarter := autorestart.Restarter{
+		ReadyTimeout: 10 * time.Second,
+		DrainTimeout: 30 * time.Second,
+		Logger:       slog.Default(),
+	}
+	go func() { log.Panic(restarter.Run(context.Background())) }()
+	// Open listeners, read the configuration.
+	autorestart.Ready()
+	serve()
+}
+
+// A program that tells how it notices new versions, for example on a page of its state.
+func ExampleRestarter_Mode() {
+	var restarter autorestart.Restarter
+	go func() { log.Panic(restarter.Run(context.Background())) }()
+	http.HandleFunc("/state", func(w http.ResponseWriter, _ *http.Request) {
+		var mode autorestart.WatchMode = restarter.Mode()
+		fmt.Fprintln(w, "new versions are noticed by", mode)
+		if mode.Reason != nil {
+			fmt.Fprintln(w, "because", mode.Reason)
+		}
+	})
+	log.Panic(http.ListenAndServe("localhost:8080", nil))
+}
+
+// A file that is no version of the program is not executed. The error tells what it is, and
+// whether it is worth another attempt.
+func ExampleRestarter_Restart() {
+	dir, err := os.MkdirTemp("", "")
+	if err != nil {
+		log.Panic(err)
+	}
+	defer os.RemoveAll(dir)
+	path := filepath.Join(dir, "app")
+	if err := os.WriteFile(path, []byte("a text, and no program at all\n"), 0o755); err != nil {
+		log.Panic(err)
+	}
+	restarter := autorestart.Restarter{Path: path}
+	err = restarter.Restart(context.Background())
+	if rejected, ok := errors.AsType[*autorestart.RejectedError](err); ok {
+		fmt.Println("rejected, worth another attempt:", rejected.Retryable)
+	}
+	// Output:
+	// rejected, worth another attempt: false
+}
+
+// A handler asks for a restart. It can't wait for it, because the restart waits for the
+// handler.
+func ExampleRestarter_Restart_handler() {
+	var restarter autorestart.Restarter
+	http.HandleFunc("/restart", func(w http.ResponseWriter, r *http.Request) {
+		if err := restarter.Restart(r.Context()); errors.Is(err, autorestart.ErrInHandler) {
+			go func() { log.Print(restarter.Restart(context.Background())) }()
+		}
+		fmt.Fprintln(w, "restarting")
+	})
+	log.Panic(http.ListenAndServe("localhost:8080", nil))
+}
+
+// A batch program restarts between two jobs, and not in the middle of one.
+func ExampleNotifyOnChange() {
+	changed := autorestart.NotifyOnChange(false)
+	for {
+		select {
+		case <-changed:
+			autorestart.RestartViaExec() // does not return
+		default:
+			// Do a job.
+		}
+	}
+}
+
+// SIGHUP restarts the program, SIGTERM ends it.
+func ExampleNotifyOnSighup() {
+	hup, term := autorestart.NotifyOnSighup(), autorestart.NotifyOnSigterm()
+	go serve()
+	for {
+		select {
+		case <-hup:
+			autorestart.RestartViaExec()
+		case <-term:
+			return
+		}
+	}
+}
+
+// A program that watches another executable: here, one that it starts as its child.
+func ExampleWatcher() {
+	watcher := autorestart.Watcher{Path: "/usr/local/bin/worker", Logger: slog.Default()}
+	defer watcher.Close()
+	for {
+		var change autorestart.Change
+		change, err := watcher.Next(context.Background())
+		if err != nil {
+			log.Print(err)
+			return
+		}
+		log.Printf("%s: %v replaces %v", change.Path, change.New, change.Old)
+	}
+}
+
+// The name of a build is its version, or else a part of its build ID.
+func ExampleBuildInfo() {
+	fmt.Println(autorestart.BuildInfo{ID: "main/hash", Module: "example.org/app", Version: "v1.2.3"})
+	fmt.Println(autorestart.BuildInfo{ID: "main/hash", Module: "example.org/app", Version: "(devel)"})
+	fmt.Println(autorestart.BuildInfo{})
+	// Output:
+	// v1.2.3
+	// hash
+	// unknown
+}
+
+// The times of the last restart, for monitoring. The start time of the process does not
+// tell of restarts, because the process is the same.
+func ExampleLastRestart() {
+	if autorestart.Generation() == 0 {
+		fmt.Println("started afresh")
+		return
+	}
+	var times autorestart.RestartTimes = autorestart.LastRestart()
+	fmt.Println("clients have waited for", times.Ready.Sub(times.Quiesced))
+	// Output:
+	// started afresh
+}
 
 // A version that panics, returns or is not ready in time is rolled back.
 func ExampleReady() {
@@ -19,7 +163,7 @@ func ExampleReady() {
 		log.Print(err) // why this version runs again
 	}
 	restarter := autorestart.Restarter{ReadyTimeout: 10 * time.Second}
-	go restarter.Run(context.Background())
+	go func() { log.Panic(restarter.Run(context.Background())) }()
 
 	if _, err := os.ReadFile("/etc/service.conf"); err != nil {
 		err = autorestart.Rollback(err) // returns only if there is no version to go back to
@@ -28,6 +172,22 @@ func ExampleReady() {
 	}
 	autorestart.Ready()
 	// Serve.
+}
+
+// A version that is not on trial can't be rolled back: it was started afresh, for example.
+func ExampleRollback() {
+	if err := autorestart.Rollback(errors.New("no such table")); errors.Is(err, autorestart.ErrNoRollback) {
+		fmt.Println("this is the only version")
+	}
+	// Output:
+	// this is the only version
+}
+
+// The version that runs again reports the one that failed.
+func ExampleRolledBack() {
+	if failed, ok := errors.AsType[*autorestart.RollbackError](autorestart.RolledBack()); ok {
+		log.Printf("version %d of this process has failed: %s", failed.Generation, failed.Reason)
+	}
 }
 
 // A counter that goes on counting after a restart.
@@ -42,7 +202,7 @@ func ExampleSetState() {
 			return nil
 		},
 	}
-	go restarter.Run(context.Background())
+	go func() { log.Panic(restarter.Run(context.Background())) }()
 	autorestart.Ready()
 	// Count.
 }
@@ -62,6 +222,7 @@ func ExamplePass() {
 		log.Panic(err)
 	}
 	defer w.Close()
+	log.Print("passed on to the next version: ", autorestart.InheritedNames())
 	autorestart.Ready()
 }
 
@@ -99,6 +260,20 @@ func ExampleRegisterDrainer() {
 	// For each job, put something into c.turn, and take it out again.
 }
 
+var _ autorestart.Drainer = new(consumer)
+
+// A job that takes long ends early when a restart begins.
+func ExampleDraining() {
+	for {
+		select {
+		case <-autorestart.Draining():
+			return // the next version does the rest
+		case <-time.After(time.Second):
+			// Do a part of the job.
+		}
+	}
+}
+
 // A SIGHUP that comes during a restart does not end the process.
 func ExampleNotify() {
 	reload := make(chan os.Signal, 1)
@@ -125,6 +300,39 @@ func ExampleReaper() {
 	}
 }
 
+// Children of a terminal session are left alone. All others get the default signals, and at
+// last one that they can't ignore.
+func ExampleReaper_skip() {
+	last := autorestart.EscalationStep{Signal: syscall.SIGKILL, After: time.Minute}
+	r := autorestart.Reaper{
+		Skip:       func(c autorestart.Child) bool { return c.Command == "login" },
+		Escalation: append(autorestart.DefaultEscalation(), last),
+	}
+	for _, step := range r.Escalation {
+		fmt.Printf("%v later: %v\n", step.After, step.Signal)
+	}
+	// Output:
+	// 5s later: hangup
+	// 2m0s later: interrupt
+	// 1m0s later: terminated
+	// 1m0s later: killed
+}
+
+// The seven functions need no set-up, and this one is silent, too.
+func ExampleCleanUpChildZombiesQuietly() {
+	autorestart.CleanUpChildZombiesQuietly()
+	serve()
+}
+
+// An exit reads like that of os/exec.
+func ExampleChildExit() {
+	fmt.Println(autorestart.ChildExit{PID: 4711, Code: 3})
+	fmt.Println(autorestart.ChildExit{PID: 4711, Code: -1, Signal: syscall.SIGKILL})
+	// Output:
+	// exit status 3
+	// signal: killed
+}
+
 // Workers are kept over a restart. All other children of the version before are
 // cleaned up.
 func ExampleAdopt() {
@@ -137,15 +345,20 @@ func ExampleAdopt() {
 			continue
 		}
 		worker, err := autorestart.Adopt(c.PID)
-		if err != nil {
+		if errors.Is(err, autorestart.ErrNotInherited) {
 			continue // adopted or reaped already
+		} else if err != nil {
+			log.Print(err)
+			continue
 		}
-		go func() {
-			e, err := worker.Wait(context.Background())
-			log.Printf("worker %d: %v, %v", worker.PID(), e, err)
-		}()
+		go waitFor(worker)
 	}
 	autorestart.CleanUpChildZombies()
+}
+
+func waitFor(worker *autorestart.ChildProcess) {
+	exit, err := worker.Wait(context.Background())
+	log.Printf("worker %d: %v, %v", worker.PID(), exit, err)
 }
 
 // Process 1 of a container waits for orphans, beside its own work.
@@ -157,4 +370,23 @@ func ExampleOrphans() {
 		log.Print(orphans.Run(ctx))
 	}()
 	// … and exec.Command works as ever.
+}
+
+// shortLogger writes warnings and errors by package log.
+type shortLogger struct{}
+
+func (shortLogger) Info(string, ...any) {}
+func (shortLogger) Warn(msg string, args ...any) {
+	log.Print(append([]any{"warning: ", msg, " "}, args...)...)
+}
+func (shortLogger) Error(msg string, args ...any) {
+	log.Print(append([]any{"error: ", msg, " "}, args...)...)
+}
+
+// A program without log/slog has a logger of three methods.
+func ExampleLogger() {
+	var logger autorestart.Logger = shortLogger{}
+	restarter := autorestart.Restarter{Logger: logger}
+	go func() { log.Panic(restarter.Run(context.Background())) }()
+	serve()
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"log"
+	"net"
 	"net/http"
 	"time"
 
@@ -20,8 +21,45 @@ func Example() {
 		log.Panic(err)
 	}
 	autorestart.Ready()
-	go new(autorestart.Restarter).Run(context.Background())
+	go func() { log.Panic(new(autorestart.Restarter).Run(context.Background())) }()
 	log.Panic(httpserve.Serve(srv, ln))
+}
+
+// A server that opens its own listener is ready when that is open.
+func ExampleListenAndServe() {
+	go func() { log.Panic(new(autorestart.Restarter).Run(context.Background())) }()
+	srv := &http.Server{
+		Addr: ":8080",
+		BaseContext: func(net.Listener) context.Context {
+			autorestart.Ready()
+			return context.Background()
+		},
+	}
+	log.Panic(httpserve.ListenAndServe(srv))
+}
+
+// HTTP/1.1 and HTTP/2 over TLS. The certificate is read anew by each version.
+func ExampleServeTLS() {
+	ln, err := sockets.Listen("tcp", ":8443")
+	if err != nil {
+		log.Panic(err)
+	}
+	autorestart.Ready()
+	go func() { log.Panic(new(autorestart.Restarter).Run(context.Background())) }()
+	log.Panic(httpserve.ServeTLS(new(http.Server), ln, "/etc/site/cert.pem", "/etc/site/key.pem"))
+}
+
+// A server for TLS that opens its own listener.
+func ExampleListenAndServeTLS() {
+	go func() { log.Panic(new(autorestart.Restarter).Run(context.Background())) }()
+	srv := &http.Server{
+		Addr: ":8443",
+		BaseContext: func(net.Listener) context.Context {
+			autorestart.Ready()
+			return context.Background()
+		},
+	}
+	log.Panic(httpserve.ListenAndServeTLS(srv, "/etc/site/cert.pem", "/etc/site/key.pem"))
 }
 
 // Server-sent events end when a restart begins. The client connects again, and waits in

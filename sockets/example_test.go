@@ -2,6 +2,7 @@ package sockets_test
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"log"
 	"net"
@@ -18,7 +19,7 @@ func Example_tcp() {
 		log.Panic(err)
 	}
 	autorestart.Ready()
-	go new(autorestart.Restarter).Run(context.Background())
+	go func() { log.Panic(new(autorestart.Restarter).Run(context.Background())) }()
 	for {
 		conn, err := ln.Accept()
 		if err != nil {
@@ -40,6 +41,40 @@ func echo(conn net.Conn) {
 	io.Copy(conn, conn)
 	close(done)
 	conn.Close()
+}
+
+// An echo server over UDP. While it is drained, datagrams wait in the kernel. A datagram
+// counts as handled when its reader reads again.
+func ExampleListenPacket() {
+	conn, err := sockets.ListenPacket("udp", ":7007")
+	if err != nil {
+		log.Panic(err)
+	}
+	autorestart.Ready()
+	go func() { log.Panic(new(autorestart.Restarter).Run(context.Background())) }()
+	buffer := make([]byte, 64<<10)
+	for {
+		n, from, err := conn.ReadFrom(buffer)
+		if err != nil {
+			log.Panic(err)
+		}
+		if _, err := conn.WriteTo(buffer[:n], from); err != nil {
+			log.Print(err)
+		}
+	}
+}
+
+// The same call returns the same socket: in the next version, too, which finds the port
+// that this one has got.
+func ExampleListen() {
+	ln, err := sockets.Listen("tcp", "localhost:0")
+	if err != nil {
+		log.Panic(err)
+	}
+	defer ln.Close()
+	fmt.Println("the kernel has chosen a port:", ln.Addr().(*net.TCPAddr).Port != 0)
+	// Output:
+	// the kernel has chosen a port: true
 }
 
 // A server that systemd may start by socket activation, with FileDescriptorName=web in

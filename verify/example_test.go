@@ -7,8 +7,10 @@ import (
 	"crypto"
 	"crypto/ed25519"
 	"crypto/sha512"
+	"errors"
 	"fmt"
 	"io"
+	"log"
 	"os"
 	"path/filepath"
 	"time"
@@ -26,7 +28,20 @@ func Example() {
 			verify.Run(10*time.Second, "-check-config"),
 		),
 	}
-	go r.Run(context.Background())
+	go func() { log.Panic(r.Run(context.Background())) }()
+}
+
+// A function of the program's own, beside those of this package: on weekends nothing is
+// deployed.
+func ExampleFunc() {
+	var onWeekdays verify.Func = func(context.Context, *os.File) error {
+		if day := time.Now().Weekday(); day == time.Saturday || day == time.Sunday {
+			return errors.New("it is " + day.String())
+		}
+		return nil
+	}
+	r := autorestart.Restarter{Verify: verify.All(onWeekdays, verify.Run(10*time.Second, "-check"))}
+	go func() { log.Panic(r.Run(context.Background())) }()
 }
 
 func ExampleRun() {
