@@ -77,7 +77,7 @@ func (a *Adopted) Wait(ctx context.Context) (Exit, error) {
 	case <-ctx.Done():
 		return Exit{}, ctx.Err()
 	}
-	if e, err, done := a.look(); done {
+	if e, err, next := a.look(); next == answered {
 		return e, err
 	}
 
@@ -85,8 +85,12 @@ func (a *Adopted) Wait(ctx context.Context) (Exit, error) {
 	defer func() { stop() }()
 	var retry <-chan time.Time
 	for {
-		if e, err, done := a.look(); done {
+		e, err, next := a.look()
+		switch next {
+		case answered:
 			return e, err
+		case waitFailed:
+			retry = time.After(stuckPause)
 		}
 		select {
 		case _, ok := <-exits:
@@ -123,26 +127,38 @@ func (a *Adopted) watch(byPidfd bool) (exits <-chan []int, someExit <-chan os.Si
 	return nil, someExit, stop
 }
 
+// outcome says what a look at an adopted child has brought.
+type outcome int
+
+const (
+	answered   outcome = iota // Wait returns
+	running                   // the next exit will tell
+	waitFailed                // nothing is known, and no further exit may be announced
+)
+
 // look looks once whether the child has exited.
-func (a *Adopted) look() (e Exit, err error, done bool) {
+func (a *Adopted) look() (e Exit, err error, next outcome) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.exit != nil {
-		return *a.exit, nil, true
+		return *a.exit, nil, answered
 	}
 	if a.child == nil {
-		return Exit{}, os.ErrClosed, true
+		return Exit{}, os.ErrClosed, answered
 	}
 	e = Exit{PID: a.pid, Sent: a.child.sent}
-	switch a.child.collect(&e) {
-	case Running:
-		return Exit{}, nil, false
-	case NotOurs:
+	state, err := a.child.collect(&e)
+	switch {
+	case err != nil:
+		return Exit{}, nil, waitFailed
+	case state == Running:
+		return Exit{}, nil, running
+	case state == NotOurs:
 		e = Exit{PID: a.pid, Sent: a.child.sent, Code: -1, Lost: true}
 	}
 	a.child.release()
 	a.child, a.exit = nil, &e
-	return e, nil, true
+	return e, nil, answered
 }
 
 // Release gives up the child without waiting. It is then free again. A Wait that is

@@ -19,35 +19,31 @@ func (s *Snapshot) child(pid int) *child {
 
 // collect waits for the child if it has exited, and then fills in name, status and
 // usage of e unless that is nil. It returns NotOurs if the child is gone, and its
-// status with it.
-func (c *child) collect(e *Exit) State {
+// status with it. An error says that the wait failed, and nothing about the child.
+func (c *child) collect(e *Exit) (State, error) {
 	s := c.from
 	if done, ok := s.takeDone(c.pid); ok {
 		if e != nil {
 			*e = done
 		}
-		return Exited
+		return Exited, nil
 	}
 	c.command = "" // it may have executed another program since
 	if c.pidfd != nil {
 		c.nameIn(e)
 		if state, err := c.pidfd.Wait(e); err == nil {
-			return state
+			return state, nil
 		}
 		// Linux 5.3 has no such call, and a filter may not allow it. The PID will do.
 	}
 	if c.pidfd == nil && (e != nil || !c.vouched) && s.peek(c.pid) == Running { // costs least
-		return Running
+		return Running, nil
 	}
 	if !c.vouched && !c.belongs() {
-		return NotOurs
+		return NotOurs, nil
 	}
 	c.nameIn(e)
-	state, err := s.table.Wait(c.pid, e)
-	if err != nil {
-		return NotOurs
-	}
-	return state
+	return s.table.Wait(c.pid, e)
 }
 
 // nameIn notes the name of the child, which there is no more after the wait.

@@ -34,7 +34,8 @@ func TestBelongs(t *testing.T) {
 		{"it was vouched for, and stolen", func(f *fakeTable, c *child) { f.later().steal(pid); c.vouched = true }, false},
 		{"it was reused, and nothing tells", func(f *fakeTable, c *child) { f.noProc = syscall.ENOENT; f.reuse(pid) }, true},
 		{"it can't be looked at", func(f *fakeTable, c *child) { f.noPeek = unsupported("waitid"); f.later() }, true},
-		{"a look fails", func(f *fakeTable, c *child) { f.noPeek = syscall.EPERM; f.later() }, false},
+		{"a look fails", func(f *fakeTable, c *child) { f.noPeek = syscall.EPERM; f.later() }, true},
+		{"it was reused, and a look fails", func(f *fakeTable, c *child) { f.reuse(pid); f.noPeek = syscall.EPERM }, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			f := newFakeTable(pid)

@@ -17,7 +17,7 @@ type run struct {
 	exit     Exit           // for the child that is looked at
 	children map[int]*child // by PID
 	byPID    map[int]*child // of those, the ones that have to be looked at one by one
-	stuck    map[int]*child // and those that have exited by their pidfd and can't be waited for yet
+	stuck    map[int]*child // and those that have exited by their pidfd and can't be waited for yet, or whose wait failed
 	exits    *exits         // nil if no child was left alive
 
 	someExit     <-chan os.Signal // nil while every child has a pidfd
@@ -63,7 +63,7 @@ func (r *run) reapZombies(pids []int) {
 		vouched := r.from.vouch(pids, len(r.children))
 		for i, belongs := range vouched {
 			c := child{identity: identity{from: r.from, pid: pids[i], vouched: belongs}}
-			if !r.look(&c) {
+			if gone, _ := r.look(&c); !gone {
 				r.children[c.pid] = &child{identity: c.identity}
 			}
 		}
@@ -259,42 +259,52 @@ func (r *run) reapFirst() {
 // announced is called when a child has exited by its pidfd.
 func (r *run) announced(pid int) {
 	c := r.children[pid]
-	if c == nil || r.reap(c) {
-		return
+	if c != nil && !r.reap(c) {
+		r.lookAgain(c)
 	}
+}
+
+// lookAgain has the child looked at even if no exit is announced.
+func (r *run) lookAgain(c *child) {
 	if len(r.stuck) == 0 {
 		r.nextStuck = time.Now().Add(stuckPause)
 	}
-	r.stuck[pid] = c
+	r.stuck[c.pid] = c
 }
 
 // reap looks at the child, and forgets it if it is gone.
 func (r *run) reap(c *child) (gone bool) {
-	if !r.look(c) {
-		return false
+	gone, err := r.look(c)
+	switch {
+	case gone:
+		r.forget(c)
+	case err != nil:
+		r.lookAgain(c)
+	case c.pidfd == nil:
+		delete(r.stuck, c.pid) // it lives
 	}
-	r.forget(c)
-	return true
+	return gone
 }
 
 // look looks once whether the child has exited, and reports it if it is gone.
-func (r *run) look(c *child) (gone bool) {
+func (r *run) look(c *child) (gone bool, err error) {
 	var e *Exit
 	if r.observer != nil {
 		r.exit = Exit{PID: c.pid, Sent: c.sent}
 		e = &r.exit
 	}
-	switch c.collect(e) {
-	case Running:
-		return false
-	case Exited:
+	state, err := c.collect(e)
+	switch {
+	case err != nil || state == Running:
+		return false, err
+	case state == Exited:
 		if r.observer != nil {
 			r.observer.Reaped(*e)
 		}
-	case NotOurs:
+	default:
 		r.reportLost(c)
 	}
-	return true
+	return true, nil
 }
 
 // lose reports and forgets a child whose PID does not belong to it any more.

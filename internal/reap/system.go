@@ -11,19 +11,14 @@ type system struct {
 	numbersChecked atomic.Bool
 }
 
-// peek is Peek for code that waits or signals next. A child that can't be looked at
-// may have exited: the wait shows it. If the look fails for another reason, the process
-// is left alone.
+// peek is Peek for code that waits or signals next. A child that can't be looked at,
+// for whatever reason, may have exited: the wait shows it.
 func (s *system) peek(pid int) State {
 	state, err := s.table.Peek(pid)
-	switch {
-	case err == nil:
-		return state
-	case errors.Is(err, errors.ErrUnsupported):
+	if err != nil {
 		return Exited
-	default:
-		return NotOurs
 	}
+	return state
 }
 
 // isChild reports whether the process is certainly a child of this one.
