@@ -1,0 +1,49 @@
+package reap
+
+import (
+	"slices"
+	"syscall"
+	"testing"
+)
+
+// threadedTable has a thread as old as its image, and descriptors that may all be used.
+type threadedTable struct {
+	*fakeTable
+	full bool
+}
+
+const oldestThread, imageStart = 200, 1000
+
+func (t *threadedTable) Threads() ([]int, error) {
+	if t.full {
+		return nil, syscall.EMFILE
+	}
+	return []int{self, oldestThread}, nil
+}
+
+func (t *threadedTable) ThreadStart(int) (uint64, error) { return imageStart, nil }
+
+func (t *threadedTable) Stat(pid int) (Stat, error) {
+	if t.full {
+		return Stat{}, syscall.EMFILE
+	}
+	return t.fakeTable.Stat(pid)
+}
+
+// Children that this image has started before the snapshot are not inherited, also if the table
+// of descriptors is full by the time that the list is used.
+func TestSnapshotWithoutOwnInAFullTable(t *testing.T) {
+	f := &threadedTable{fakeTable: newFakeTable(199)}
+	f.add(201, self, imageStart)
+	f.add(202, self, imageStart+2)
+	f.now = imageStart + 2
+	s := TakeSnapshot(f, true)
+	f.full = true
+	f.later()
+	if got := s.Free(); !slices.Equal(got, []int{199}) {
+		t.Errorf("free: %v", got)
+	}
+	if _, ok := s.Adopt(201); ok {
+		t.Error("adopted a child of this image")
+	}
+}
