@@ -41,7 +41,7 @@ func (id *identity) check() (belongs, certain bool) {
 	if id.state() == NotOurs {
 		return false, true
 	}
-	if id.vouched || s.table.Now() == s.imageStart() {
+	if id.vouched || s.table.Now() == s.imageStart {
 		return true, true
 	}
 	stat, err := s.stat(id.pid)
@@ -49,7 +49,7 @@ func (id *identity) check() (belongs, certain bool) {
 		return true, false // for all that can be told
 	}
 	id.command = stat.Command
-	return stat.Start <= s.imageStart(), true
+	return stat.Start <= s.imageStart, true
 }
 
 // state looks at the child by its pidfd, or by its PID where that is not possible.
@@ -91,7 +91,7 @@ func (id *identity) release() {
 // first there, in the order of the snapshot. If the last of them is older than this
 // image, so is every one in front of it.
 func (s *Snapshot) vouch(pids []int, living int) []bool {
-	if s.table.Now() == s.imageStart() {
+	if s.table.Now() == s.imageStart {
 		return slices.Repeat([]bool{true}, len(pids))
 	}
 	before := len(s.all) - len(pids)
@@ -143,7 +143,7 @@ func (s *Snapshot) inherited(present []int, err error) (vouched []bool, seen int
 		if !vouched[i] {
 			continue
 		}
-		if stat, err := s.stat(pid); err == nil && stat.Start <= s.imageStart() {
+		if stat, err := s.stat(pid); err == nil && stat.Start <= s.imageStart {
 			break
 		}
 		vouched[i] = false

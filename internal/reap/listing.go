@@ -1,9 +1,6 @@
 package reap
 
-import (
-	"errors"
-	"slices"
-)
+import "errors"
 
 // The ways to list the children of this process. Kinship is never taken from a
 // file: Peek says whether a PID is a child, and everything listed is put to that
@@ -150,25 +147,42 @@ func (s *Snapshot) listByWaiting(executed bool) {
 	}
 }
 
-// own returns those of the listed children that this image has started: before the
-// snapshot, by the initialisation of other packages. Without /proc there is no way
-// to tell.
-func (s *Snapshot) own() (own []int) {
-	if len(s.all) == 0 || !s.table.OwnNumbers() {
-		return nil
+// dropOwn takes the children off the list that this image has started: before the snapshot,
+// by the initialisation of other packages. Without /proc there is no way to tell.
+func (s *Snapshot) dropOwn() {
+	start, thread, ok := s.oldestThread()
+	if !ok || start > s.imageStart {
+		return
 	}
-	image := s.imageStart()
-	for _, pid := range slices.Backward(s.all) {
-		stat, err := s.table.Stat(pid)
+	s.imageStart = start
+	for i := len(s.free) - 1; i >= 0; i-- {
+		stat, err := s.table.Stat(s.free[i])
 		switch {
 		case err != nil: // gone
-		case startedAfter(s.thread, image, pid, stat.Start):
-			own = append(own, pid)
+		case startedAfter(thread, start, s.free[i], stat.Start):
+			s.free = append(s.free[:i], s.free[i+1:]...)
 		case s.by == byChildren: // in the order in which they came to this process
-			return own
+			return
 		}
 	}
-	return own
+}
+
+// oldestThread returns the oldest thread of this process but the main one, which is
+// as old as the process, and its start.
+func (s *Snapshot) oldestThread() (start uint64, thread int, ok bool) {
+	threads, err := s.table.Threads()
+	if err != nil || !s.table.OwnNumbers() {
+		return 0, 0, false
+	}
+	for _, tid := range threads {
+		if tid == s.table.PID() {
+			continue
+		}
+		if at, err := s.table.ThreadStart(tid); err == nil && (!ok || at < start) {
+			start, thread, ok = at, tid, true
+		}
+	}
+	return start, thread, ok
 }
 
 // startedAfter reports whether a process was started after a thread, which was started
@@ -176,7 +190,7 @@ func (s *Snapshot) own() (own []int) {
 // was given out after the thread's: it is larger or, if PIDs have begun again, far
 // smaller.
 func startedAfter(thread int, image uint64, pid int, start uint64) bool {
-	if start != image || thread == 0 {
+	if start != image {
 		return start > image
 	}
 	const inOneTick = smallPIDMax / 4 // more than can be given out

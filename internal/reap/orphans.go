@@ -48,7 +48,7 @@ func (s *Snapshot) ReapOrphans(ctx context.Context, observer OrphanObserver) err
 	r := &orphanRun{
 		from:      s,
 		observer:  observer,
-		inherited: setOf(s.listed()),
+		inherited: setOf(s.all),
 		pidfds:    s.table.StartedByPidfd(),
 		pending:   make(map[int]*zombie),
 	}

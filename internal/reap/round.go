@@ -91,7 +91,7 @@ func (r *orphanRun) decide(due []heldZombie, lists *threadLists, now time.Time) 
 		e.list = lists.find(z.pid)
 		if !r.pidfds { // which tell at less cost
 			stat, err := r.from.stat(z.pid)
-			e.older = err == nil && stat.Start < r.from.imageStart()
+			e.older = err == nil && stat.Start < r.from.imageStart
 		}
 		switch classify(e) {
 		case orphan:

@@ -95,7 +95,6 @@ func TestReapReused(t *testing.T) {
 					return // nothing tells
 				}
 				s := TakeSnapshot(f, true)
-				s.settle()
 				if when == "before" {
 					f.reuse(201).exited = true
 					f.reuse(202)

@@ -12,7 +12,7 @@ type threadedTable struct {
 	full bool
 }
 
-const oldestThread, imageStart = 200, 1000
+const oldestThread, threadStart = 200, 1000
 
 func (t *threadedTable) Threads() ([]int, error) {
 	if t.full {
@@ -21,7 +21,7 @@ func (t *threadedTable) Threads() ([]int, error) {
 	return []int{self, oldestThread}, nil
 }
 
-func (t *threadedTable) ThreadStart(int) (uint64, error) { return imageStart, nil }
+func (t *threadedTable) ThreadStart(int) (uint64, error) { return threadStart, nil }
 
 func (t *threadedTable) Stat(pid int) (Stat, error) {
 	if t.full {
@@ -32,16 +32,16 @@ func (t *threadedTable) Stat(pid int) (Stat, error) {
 
 // Children that this image has started before the snapshot are not inherited, also if the table
 // of descriptors is full by the time that the list is used.
-func TestSnapshotWithoutOwnInAFullTable(t *testing.T) {
+func TestSnapshotWithoutOwn(t *testing.T) {
 	f := &threadedTable{fakeTable: newFakeTable(199)}
-	f.add(201, self, imageStart)
-	f.add(202, self, imageStart+2)
-	f.now = imageStart + 2
+	f.add(201, self, threadStart)
+	f.add(202, self, threadStart+2)
+	f.now = threadStart + 2
 	s := TakeSnapshot(f, true)
 	f.full = true
 	f.later()
-	if got := s.Free(); !slices.Equal(got, []int{199}) {
-		t.Errorf("free: %v", got)
+	if got := s.Free(); !slices.Equal(got, []int{199}) || !slices.Equal(s.all, got) {
+		t.Errorf("free: %v, listed: %v", got, s.all)
 	}
 	if _, ok := s.Adopt(201); ok {
 		t.Error("adopted a child of this image")
