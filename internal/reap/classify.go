@@ -18,6 +18,7 @@ type list int
 
 const (
 	listUnknown list = iota // there are no lists
+	listUnread              // they can't be read now
 	listMain                // the main thread's
 	listOther               // another thread's
 	listMissed              // in none: the lists have changed while they were read
@@ -56,7 +57,7 @@ func classify(e evidence) verdict {
 		return orphan
 	case e.list == listOther:
 		return ownChild
-	case e.list == listMissed:
+	case e.list == listMissed || e.list == listUnread:
 		return undecided
 	default:
 		return orphanUnlessHeld
@@ -72,16 +73,19 @@ func (s *Snapshot) sessions(pid int) evidence {
 // threadLists has the lists of children of the threads of this process.
 type threadLists struct {
 	from   *Snapshot
-	main   map[int]bool // nil if there are no lists
+	main   map[int]bool // nil if there are no lists, or they can't be read
+	unread bool         // they can't be read now
 	others map[int]bool // nil before they are needed
 }
 
 // readMainList reads the list of the main thread.
 func (s *Snapshot) readMainList() *threadLists {
 	l := &threadLists{from: s}
-	if pids, err := s.table.ChildrenOf(s.table.PID()); err == nil {
+	pids, err := s.table.ChildrenOf(s.table.PID())
+	if err == nil {
 		l.main = setOf(pids)
 	}
+	l.unread = mayPass(err)
 	return l
 }
 
@@ -106,6 +110,8 @@ func (l *threadLists) possibleOrphans() map[int]bool {
 // make the kernel leave out a neighbour.
 func (l *threadLists) find(pid int) list {
 	switch {
+	case l.unread:
+		return listUnread
 	case l.main == nil:
 		return listUnknown
 	case l.main[pid]:

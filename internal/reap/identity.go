@@ -35,21 +35,21 @@ func (id *identity) belongs() bool {
 	return belongs
 }
 
-// check is belongs, and whether that is certain. Where there are no start times, it is not.
-func (id *identity) check() (belongs, certain bool) {
+// check is belongs, and why that is not certain: there is no start time.
+func (id *identity) check() (belongs bool, err error) {
 	s := id.from
 	if id.state() == NotOurs {
-		return false, true
+		return false, nil
 	}
 	if id.vouched || s.table.Now() == s.imageStart {
-		return true, true
+		return true, nil
 	}
 	stat, err := s.stat(id.pid)
 	if err != nil {
-		return true, false // for all that can be told
+		return true, err // for all that can be told
 	}
 	id.command = stat.Command
-	return stat.Start <= s.imageStart, true
+	return stat.Start <= s.imageStart, nil
 }
 
 // state looks at the child by its pidfd, or by its PID where that is not possible.

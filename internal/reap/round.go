@@ -1,6 +1,7 @@
 package reap
 
 import (
+	"cmp"
 	"errors"
 	"time"
 )
@@ -84,27 +85,33 @@ func (r *orphanRun) decide(due []heldZombie, lists *threadLists, now time.Time) 
 	for _, z := range due {
 		z.postpone(now)
 		e := r.from.sessions(z.pid)
+		var unread error // why its age is not known
 		if r.inherited[z.pid] {
-			belongs, certain := r.from.child(z.pid).check()
-			e.inherited = belongs && certain
+			var belongs bool
+			belongs, unread = r.from.child(z.pid).check()
+			e.inherited = belongs && unread == nil
 		}
 		e.list = lists.find(z.pid)
 		if !r.pidfds { // which tell at less cost
 			stat, err := r.from.stat(z.pid)
 			e.older = err == nil && stat.Start < r.from.imageStart
+			unread = cmp.Or(unread, err)
 		}
 		switch classify(e) {
 		case orphan:
 			r.reapFree(z)
 		case ownChild:
 		case undecided:
-			z.next, z.pause = now.Add(firstLook), shortestPause
+			if e.list == listMissed {
+				z.next, z.pause = now.Add(firstLook), shortestPause
+			}
 		case orphanUnlessHeld:
 			switch {
 			case z.pidfd != nil:
 				unlessOwned = append(unlessOwned, z)
 			case r.pidfds: // there was no room for one
 				z.next, z.pause = now.Add(shortestPause), shortestPause
+			case mayPass(unread):
 			default:
 				z.next = time.Time{}
 				if r.observer != nil {

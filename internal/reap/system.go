@@ -2,6 +2,7 @@ package reap
 
 import (
 	"errors"
+	"os"
 	"sync/atomic"
 )
 
@@ -59,6 +60,13 @@ func (s *system) stat(pid int) (Stat, error) {
 		s.numbersChecked.Store(true)
 	}
 	return s.table.Stat(pid)
+}
+
+// mayPass reports whether something in /proc may be read later: not because it is not there, or
+// not to be seen, but because a descriptor or memory is missing.
+func mayPass(err error) bool {
+	return err != nil && err != errOtherNumbers && !errors.Is(err, os.ErrNotExist) &&
+		!errors.Is(err, os.ErrPermission) && !errors.Is(err, errors.ErrUnsupported)
 }
 
 // command returns the name of a process, "" if it can't be had.
