@@ -122,11 +122,7 @@ func within(t *testing.T, what string, f func()) {
 		f()
 		close(done)
 	}()
-	select {
-	case <-done:
-	case <-time.After(10 * time.Second):
-		t.Fatal(what, "blocks")
-	}
+	testprocess.Receive(t, "end of "+what, done)
 }
 
 // program returns an ELF image for this machine that nothing executes.

@@ -463,16 +463,12 @@ func TestInotifyWait(t *testing.T) {
 	end()
 	open, end := ending()
 	defer end()
-	const long = 10 * time.Second
+	const long = time.Hour
 	check := func(name string, ctx context.Context, d time.Duration, event bool, want error) {
 		t.Helper()
-		start := time.Now()
 		got, err := n.Wait(ctx, d)
 		if got != event || err != want {
 			t.Errorf("%s: %t, %v; want %t, %v", name, got, err, event, want)
-		}
-		if took := time.Since(start); took > long/2 {
-			t.Errorf("%s: took %v", name, took)
 		}
 	}
 	none := context.Background()
@@ -546,7 +542,7 @@ func TestInotifyOverflow(t *testing.T) {
 		unix.Fchmod(x, 0o755)
 		unix.Fchmod(y, 0o755)
 	}
-	if event, err := n.Wait(context.Background(), 10*time.Second); !event || err != nil {
+	if event, err := n.Wait(context.Background(), time.Hour); !event || err != nil {
 		t.Errorf("%t, %v", event, err)
 	}
 }

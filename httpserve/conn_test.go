@@ -18,6 +18,7 @@ import (
 	"time"
 
 	. "github.com/autorestart-go/autorestart/internal/daemontest"
+	"github.com/autorestart-go/autorestart/internal/testprocess"
 )
 
 // client is a client with one connection.
@@ -34,7 +35,7 @@ func connect(t *testing.T, address string) *client {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { conn.Close() })
-	conn.SetDeadline(time.Now().Add(Timeout))
+	t.Cleanup(testprocess.LimitIO(conn, time.Minute))
 	return &client{conn, t, bufio.NewReader(conn)}
 }
 
@@ -180,7 +181,7 @@ func TestConnectionsContinueWhenRestartIsCalledOff(t *testing.T) {
 			if b, err := c.r.Peek(1); !errors.Is(err, os.ErrDeadlineExceeded) {
 				t.Fatalf("read %q, %v before an exec", b, err)
 			}
-			c.SetReadDeadline(time.Now().Add(Timeout))
+			c.SetReadDeadline(time.Time{})
 		}
 		d.Ask("continue", "off")
 		for _, c := range []*client{idle, fresh, late} {

@@ -81,7 +81,7 @@ func TestClientsCannotPreventRestart(t *testing.T) {
 	for waiting == nil {
 		c := connect(t, address)
 		c.send(askGeneration)
-		c.SetReadDeadline(time.Now().Add(testprocess.Stretch(200 * time.Millisecond)))
+		stop := testprocess.LimitIO(c, 200*time.Millisecond)
 		switch resp, err := http.ReadResponse(c.r, nil); {
 		case err == nil:
 			resp.Body.Close()
@@ -91,7 +91,8 @@ func TestClientsCannotPreventRestart(t *testing.T) {
 		default:
 			t.Fatal(err)
 		}
-		c.SetReadDeadline(time.Now().Add(testprocess.Stretch(Timeout)))
+		stop()
+		c.SetDeadline(time.Time{})
 	}
 	if n := len(conns); n < nofile/2 || n > nofile-16 {
 		t.Errorf("%d clients are answered, with a limit of %d", n, nofile)

@@ -15,7 +15,6 @@ import (
 	"testing"
 	"time"
 
-	. "github.com/autorestart-go/autorestart/internal/daemontest"
 	"github.com/autorestart-go/autorestart/internal/handover"
 	"github.com/autorestart-go/autorestart/internal/testprocess"
 )
@@ -162,7 +161,6 @@ func TestRequestsInPiecesOverRestarts(t *testing.T) {
 	var wg sync.WaitGroup
 	for i := range clients {
 		c := connect(t, address)
-		c.SetDeadline(time.Now().Add(testprocess.Stretch(5 * Timeout)))
 		wg.Go(func() {
 			r := rand.New(rand.NewPCG(uint64(seed), uint64(i)))
 			for n := 0; ; n++ {
@@ -230,7 +228,7 @@ func inPieces(c *client, address string, r *rand.Rand, name string) (*client, er
 			if err != nil {
 				return nil, err
 			}
-			conn.SetDeadline(time.Now().Add(testprocess.Stretch(Timeout)))
+			c.t.Cleanup(testprocess.LimitIO(conn, time.Minute))
 			c = &client{conn, c.t, bufio.NewReader(conn)}
 		}
 		<-sent

@@ -22,7 +22,7 @@ func get(t *testing.T, address, path string, secure bool) string {
 		ForceAttemptHTTP2: secure,
 		TLSClientConfig:   &tls.Config{InsecureSkipVerify: true},
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return new(net.Dialer).DialContext(ctx, "tcp", address)
+			return testprocess.DialContext(ctx, "tcp", address)
 		},
 	}
 	defer transport.CloseIdleConnections()
@@ -30,7 +30,7 @@ func get(t *testing.T, address, path string, secure bool) string {
 	if secure {
 		url = "https://example"
 	}
-	client := &http.Client{Transport: transport, Timeout: testprocess.Stretch(Timeout)}
+	client := &http.Client{Transport: transport}
 	resp, err := client.Get(url + path)
 	if err != nil {
 		t.Fatal(err)

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	. "github.com/autorestart-go/autorestart/internal/daemontest"
+	"github.com/autorestart-go/autorestart/internal/testprocess"
 )
 
 func TestNoRequestIsLost(t *testing.T) {
@@ -58,9 +59,9 @@ func testLoad(t *testing.T, network string, secure, keepAlive bool) {
 	d := Start(t, "web", env...)
 	address := d.Want("ready")
 	transport.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return new(net.Dialer).DialContext(ctx, network, address)
+		return testprocess.DialContext(ctx, network, address)
 	}
-	client := &http.Client{Transport: transport, Timeout: Timeout}
+	client := &http.Client{Transport: transport}
 	stop := make(chan struct{})
 	var done, slowest atomic.Int64
 	var wg sync.WaitGroup

@@ -14,7 +14,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/autorestart-go/autorestart/httpserve/internal/goaway"
 	"github.com/autorestart-go/autorestart/internal/testprocess"
@@ -63,7 +62,7 @@ func TestHooksAndShutdownOfServerWork(t *testing.T) {
 			t.Errorf("%q, %v", b, err)
 		}
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := testprocess.WithTimeout(context.Background(), testprocess.Timeout)
 	defer cancel()
 	if err := srv.Shutdown(ctx); err != nil {
 		t.Fatal(err)

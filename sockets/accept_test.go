@@ -7,6 +7,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/autorestart-go/autorestart/internal/testprocess"
 )
 
 // failingSocket is a socket whose Accept fails for some time, unless its deadline is over
@@ -87,7 +89,7 @@ func TestPauseAfterAcceptErrorEnds(t *testing.T) {
 	pausing := func(t *testing.T) (*listener, *failingSocket, <-chan error) {
 		l, s := newFailingListener(t, syscall.EMFILE, 1<<30)
 		result := accept(l)
-		waitUntil(t, func() bool { return s.tried.Load() >= 5 })
+		testprocess.WaitFor(t, "retry of accept", func() bool { return s.tried.Load() >= 5 })
 		return l, s, result
 	}
 	t.Run("deadline", func(t *testing.T) {
@@ -112,15 +114,4 @@ func TestPauseAfterAcceptErrorEnds(t *testing.T) {
 		s.times.Store(0)
 		wantResult(t, result, nil)
 	})
-}
-
-// waitUntil waits until condition holds. Unlike those of package testprocess it is for
-// every system.
-func waitUntil(t *testing.T, condition func() bool) {
-	t.Helper()
-	for start := time.Now(); !condition(); time.Sleep(time.Millisecond) {
-		if time.Since(start) > time.Minute {
-			t.Fatal("nothing happens within a minute")
-		}
-	}
 }

@@ -281,7 +281,7 @@ func TestInheritedConnectionOfListenerClosedInDrain(t *testing.T) {
 		}
 	})
 	listenerDrainer{l}.Resume()
-	client.SetReadDeadline(time.Now().Add(testprocess.Stretch(testprocess.Timeout)))
+	defer testprocess.LimitIO(client, time.Minute)()
 	if n, err := client.Read(make([]byte, 1)); err == nil || os.IsTimeout(err) {
 		t.Errorf("read %d, %v from a connection of a closed listener", n, err)
 	}

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	. "github.com/autorestart-go/autorestart/internal/daemontest"
+	"github.com/autorestart-go/autorestart/internal/testprocess"
 )
 
 // load has clients ask the daemon until stop is called. Every question must be
@@ -60,7 +61,7 @@ func askOnce(network, address string) func(client, n int) error {
 }
 
 func ask(conn net.Conn, client, n int) error {
-	conn.SetDeadline(time.Now().Add(Timeout))
+	defer testprocess.LimitIO(conn, time.Minute)()
 	question := fmt.Sprintf("%d.%d", client, n)
 	if _, err := io.WriteString(conn, question); err != nil {
 		return err
@@ -145,7 +146,7 @@ func TestSocketContinuesWhenRestartIsCalledOff(t *testing.T) {
 					t.Fatalf("read %d bytes, %v before an exec", n, err)
 				}
 				d.Ask("continue", "off")
-				conn.SetReadDeadline(time.Now().Add(Timeout))
+				conn.SetReadDeadline(time.Time{})
 				want(t, conn, "0 waiting")
 				conn.Close()
 				wantEcho(t, network, address, 0)

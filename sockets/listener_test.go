@@ -3,10 +3,13 @@ package sockets
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"os"
 	"testing"
 	"time"
+
+	"github.com/autorestart-go/autorestart/internal/testprocess"
 )
 
 func listen(t *testing.T, address string) *listener {
@@ -57,13 +60,8 @@ func accept(l net.Listener) <-chan error {
 
 func wantResult(t *testing.T, result <-chan error, want error) {
 	t.Helper()
-	select {
-	case err := <-result:
-		if !errors.Is(err, want) {
-			t.Errorf("%v, expected %v", err, want)
-		}
-	case <-time.After(20 * time.Second):
-		t.Fatalf("no result within 20 s, expected %v", want)
+	if err, _ := testprocess.Receive(t, fmt.Sprintf("result, expected %v", want), result); !errors.Is(err, want) {
+		t.Errorf("%v, expected %v", err, want)
 	}
 }
 

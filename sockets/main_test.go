@@ -22,6 +22,7 @@ import (
 	"github.com/autorestart-go/autorestart/internal/handover"
 	"github.com/autorestart-go/autorestart/internal/passing"
 	"github.com/autorestart-go/autorestart/internal/report"
+	"github.com/autorestart-go/autorestart/internal/testprocess"
 	"github.com/autorestart-go/autorestart/sockets"
 )
 
@@ -209,16 +210,18 @@ func echoPackets(conn net.PacketConn) {
 // dial connects to a socket of the daemon.
 func dial(t *testing.T, network, address string) net.Conn {
 	t.Helper()
-	d := net.Dialer{Timeout: Timeout}
+	d := new(net.Dialer)
 	if network == "unixgram" {
 		d.LocalAddr = &net.UnixAddr{Net: network, Name: t.TempDir() + "/client"}
 	}
-	conn, err := d.Dial(network, address)
+	ctx, stop := testprocess.WithTimeout(t.Context(), Timeout)
+	defer stop()
+	conn, err := d.DialContext(ctx, network, address)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { conn.Close() })
-	conn.SetDeadline(time.Now().Add(Timeout))
+	t.Cleanup(testprocess.LimitIO(conn, time.Minute))
 	return conn
 }
 

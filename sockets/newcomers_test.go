@@ -58,7 +58,8 @@ func dialAll(t *testing.T, network, address string, n int) (conns []net.Conn) {
 	var wg sync.WaitGroup
 	// A client that meets a full queue repeats its SYN after a second, and then at longer
 	// intervals.
-	timeout := testprocess.Stretch(10 * time.Second)
+	ctx, stop := testprocess.WithTimeout(t.Context(), testprocess.Timeout)
+	defer stop()
 	for first := range dialers {
 		wg.Go(func() {
 			pace := time.NewTicker(interval)
@@ -67,7 +68,7 @@ func dialAll(t *testing.T, network, address string, n int) (conns []net.Conn) {
 				if i/dialers%atOnce == 0 {
 					<-pace.C
 				}
-				conn, err := net.DialTimeout(network, address, timeout)
+				conn, err := new(net.Dialer).DialContext(ctx, network, address)
 				if err == nil {
 					conns[i] = conn
 					_, err = fmt.Fprint(conn, i)
@@ -91,7 +92,7 @@ func wantAnswers(t *testing.T, conns []net.Conn, generation int) {
 	t.Helper()
 	b := make([]byte, 100)
 	for i, conn := range conns {
-		conn.SetReadDeadline(time.Now().Add(testprocess.Stretch(Timeout)))
+		defer testprocess.LimitIO(conn, time.Minute)()
 		n, err := conn.Read(b)
 		if want := fmt.Sprintf("%d %d", generation, i); string(b[:n]) != want || err != nil {
 			t.Fatalf("newcomer %d of %d: %q, %v; expected %q", i, len(conns), b[:n], err, want)
@@ -108,7 +109,6 @@ func busyDaemon(t *testing.T, listen, network string) (d *Daemon, address string
 	d.Ask("announce-drain", "done")
 	address = d.Ask(listen, "open")
 	busy = dial(t, network, address)
-	busy.SetDeadline(time.Now().Add(2 * testprocess.Stretch(time.Minute)))
 	send(t, busy, "stay")
 	want(t, busy, "staying")
 	return d, address, busy
@@ -183,7 +183,7 @@ func TestNewcomersOfClosedListenerAreClosed(t *testing.T) {
 	conns := dialAll(t, "unix", address, 10)
 	d.Ask("continue", "off")
 	for _, conn := range conns {
-		conn.SetReadDeadline(time.Now().Add(testprocess.Stretch(Timeout)))
+		defer testprocess.LimitIO(conn, time.Minute)()
 		if n, err := conn.Read(make([]byte, 10)); err == nil || n > 0 || errors.Is(err, syscall.EAGAIN) {
 			t.Fatalf("read %d bytes, %v; expected the end", n, err)
 		}

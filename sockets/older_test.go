@@ -4,7 +4,6 @@ package sockets
 
 import (
 	"testing"
-	"time"
 
 	"github.com/autorestart-go/autorestart/internal/passing"
 	"github.com/autorestart-go/autorestart/internal/testprocess"
@@ -83,13 +82,8 @@ func TestBeginningDoesNotCrossToOlderVersion(t *testing.T) {
 			}()
 			wantReceived := func(want string) {
 				t.Helper()
-				select {
-				case got := <-received:
-					if got != want {
-						t.Fatalf("read %q, want %q", got, want)
-					}
-				case <-time.After(testprocess.Stretch(5 * time.Second)):
-					t.Fatalf("the reader does not get %q", want)
+				if got, _ := testprocess.Receive(t, "input of the reader", received); got != want {
+					t.Fatalf("read %q, want %q", got, want)
 				}
 			}
 			defer listenerDrainer{l}.Resume()

@@ -73,7 +73,7 @@ func (h *handlers) send(t *testing.T) {
 func (h *handlers) drain(timeout time.Duration) error {
 	h.p.Quiesce()
 	defer h.p.Resume()
-	ctx, cancel := context.WithTimeout(context.Background(), timeout)
+	ctx, cancel := testprocess.WithTimeout(context.Background(), timeout)
 	defer cancel()
 	return h.p.Drain(ctx)
 }
@@ -104,7 +104,7 @@ func TestReaderThatBeginsIsNotOneThatIsDone(t *testing.T) {
 			}
 			goOn <- struct{}{}
 			h.awaitReaders(t, 2)
-			if err := h.drain(10 * time.Second); err != nil {
+			if err := h.drain(testprocess.Timeout); err != nil {
 				t.Error(err)
 			}
 		})
@@ -136,7 +136,7 @@ func TestReaderThatComesBackFromAnErrorIsNotOneThatIsDone(t *testing.T) {
 	}
 	goOn <- struct{}{}
 	h.awaitReaders(t, 1)
-	if err := h.drain(10 * time.Second); err != nil {
+	if err := h.drain(testprocess.Timeout); err != nil {
 		t.Error(err)
 	}
 }
@@ -165,7 +165,7 @@ func TestPacketOfReaderThatDoesNotComeBack(t *testing.T) {
 		last <- err
 	}()
 	h.awaitReaders(t, 1)
-	if err := h.drain(10 * time.Second); err != nil {
+	if err := h.drain(testprocess.Timeout); err != nil {
 		t.Error(err)
 	}
 	h.conn.SetReadDeadline(time.Now())
@@ -188,7 +188,7 @@ func TestReaderWithTwoBuffers(t *testing.T) {
 	last := make(chan error, 1)
 	go func() { last <- read(one) }()
 	h.awaitReaders(t, 1)
-	if err := h.drain(10 * time.Second); err != nil {
+	if err := h.drain(testprocess.Timeout); err != nil {
 		t.Error(err)
 	}
 	h.conn.SetReadDeadline(time.Now())

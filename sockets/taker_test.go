@@ -6,12 +6,14 @@ import (
 	"net"
 	"syscall"
 	"testing"
+
+	"github.com/autorestart-go/autorestart/internal/testprocess"
 )
 
 // takeAll waits until a quiesced listener has taken n newcomers.
 func takeAll(t *testing.T, l *listener, n int) {
 	t.Helper()
-	waitUntil(t, func() bool {
+	testprocess.WaitFor(t, "connection in the taker", func() bool {
 		l.mu.Lock()
 		defer l.mu.Unlock()
 		return len(l.newcomers) == n

@@ -8,7 +8,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"testing"
-	"time"
 
 	"github.com/autorestart-go/autorestart/internal/testprocess"
 )
@@ -60,7 +59,7 @@ func newCgroup(t *testing.T) string {
 // needNamespace skips the test where no PID namespace can be made.
 func needNamespace(t *testing.T) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := testprocess.WithTimeout(context.Background(), testprocess.Timeout)
 	defer cancel()
 	cmd := exec.Command("/proc/self/exe", "-test.list", "^$")
 	cmd.SysProcAttr = groupAttr()

@@ -86,7 +86,7 @@ func TestSignatureOfHugeFile(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), testprocess.Timeout)
+	ctx, cancel := testprocess.WithTimeout(context.Background(), testprocess.Timeout)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, os.Args[0], exe.Name())
 	cmd.Env = append(os.Environ(), testprocess.UseHelper(t, "signature"))

@@ -9,9 +9,9 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/autorestart-go/autorestart/internal/rawsys"
+	"github.com/autorestart-go/autorestart/internal/testprocess"
 )
 
 // putOnTrial puts this process on trial, until the end of the test.
@@ -47,11 +47,7 @@ func TestRollbackIsTriedAgain(t *testing.T) {
 	})
 	putOnTrial(t, of(map[NumberKind][]int{PID: {1}, ReadyWithin: {1}, Previous: {1 << 20}}, nil))
 	for range 2 {
-		select {
-		case <-attempts:
-		case <-time.After(20 * time.Second):
-			t.Fatal("the previous version was not executed")
-		}
+		testprocess.Receive(t, "exec of the previous version", attempts)
 	}
 }
 

@@ -102,7 +102,7 @@ func TestChangeTellsBuilds(t *testing.T) {
 	w := autorestart.Watcher{Path: filepath.Join(testprocess.MemoryDir(t), "app")}
 	defer w.Close()
 	testprocess.WriteExecutable(t, w.Path, daemontest.Image(t, 2))
-	ctx, cancel := context.WithTimeout(context.Background(), testprocess.Stretch(testprocess.Timeout))
+	ctx, cancel := testprocess.WithTimeout(context.Background(), testprocess.Timeout)
 	defer cancel()
 	before := time.Now()
 	own := ownBuild(t)

@@ -119,12 +119,8 @@ func wantNothingLeft(d *daemontest.Daemon, f func()) {
 	f()
 	const limit = 2 * time.Second // until what has failed is closed
 	for i, l := range leftovers {
-		after := l.look(d)
-		for start := time.Now(); !l.same(before[i], after) && time.Since(start) < testprocess.Stretch(limit); {
-			time.Sleep(time.Millisecond)
-			after = l.look(d)
-		}
-		if !l.same(before[i], after) {
+		var after []string
+		if !testprocess.Within(limit, func() bool { after = l.look(d); return l.same(before[i], after) }) {
 			d.T.Errorf("%s: were\n%s\nand are\n%s", l.name, strings.Join(before[i], "\n"), strings.Join(after, "\n"))
 		}
 	}

@@ -19,9 +19,9 @@ func TestMain(m *testing.M) {
 }
 
 // wantWithin checks how long ago a version was deployed that runs by now.
-func wantWithin(t *testing.T, limit time.Duration, version int, deployed time.Time) {
+func wantWithin(t *testing.T, limit time.Duration, version int, deployed testprocess.Stopwatch) {
 	t.Helper()
-	if took := time.Since(deployed); took > testprocess.Stretch(limit) {
+	if took := deployed.Elapsed(); took > limit {
 		t.Errorf("version %d was seen after %v", version, took)
 	}
 }

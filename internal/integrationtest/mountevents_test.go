@@ -98,7 +98,7 @@ func TestMountWithoutProc(t *testing.T) {
 	m.watchingMount()
 	m.WantLogged("watching without relying on events")
 	m.WantLogged("polling every 1s: open /proc/self/mountinfo: no such file or directory")
-	mounted := time.Now()
+	mounted := testprocess.StartStopwatch()
 	m.inside(`mount --bind "$2/mnt" "$1/mnt"`, m.args...)
 	m.WantRestart(2)
 	wantWithin(t, 2*time.Second, 2, mounted)

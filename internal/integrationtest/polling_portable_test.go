@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/autorestart-go/autorestart/internal/daemontest/program"
+	"github.com/autorestart-go/autorestart/internal/testprocess"
 )
 
 // RestartOnChange sees a change within two seconds. The other tests poll at a
@@ -17,7 +18,7 @@ func TestPollsAtItsPace(t *testing.T) {
 	d.Setenv(program.PollEnv + "=1")
 	d.Start()
 	for version := 2; version <= 3; version++ {
-		deployed := time.Now()
+		deployed := testprocess.StartStopwatch()
 		d.DeployVersion(version)
 		d.WantRestart(version)
 		wantWithin(t, 2*time.Second, version, deployed)

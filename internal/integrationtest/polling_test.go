@@ -56,7 +56,7 @@ func TestPollsWithoutEvents(t *testing.T) {
 			d.WantLogged(tt.logged)
 			d.WantLogged("polling every 1s")
 			for version := 2; version <= 3; version++ {
-				deployed := time.Now()
+				deployed := testprocess.StartStopwatch()
 				d.DeployVersion(version)
 				d.WantRestart(version)
 				wantWithin(t, 2*time.Second, version, deployed)

@@ -149,10 +149,7 @@ func (d *datagrams) during(stop <-chan struct{}) {
 	const pause = 2 * time.Second
 	for before := int64(-1); before != d.received.Load() && d.received.Load() < d.sent.Load(); {
 		before = d.received.Load()
-		deadline := time.Now().Add(testprocess.Stretch(pause))
-		for d.received.Load() < d.sent.Load() && time.Now().Before(deadline) {
-			time.Sleep(time.Millisecond)
-		}
+		testprocess.Within(pause, func() bool { return d.received.Load() >= d.sent.Load() })
 	}
 	for _, port := range []int{d.server, d.conn.LocalAddr().(*net.UDPAddr).Port} {
 		d.dropped += drops(d.t, port)

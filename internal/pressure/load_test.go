@@ -17,6 +17,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/autorestart-go/autorestart/internal/testprocess"
 )
 
 // clientTimeout is longer than any restart: a server that calls itself ready late is
@@ -157,7 +159,7 @@ func byTransport(c *client, body *body) (answer, error) {
 	if c.transport.ForceAttemptHTTP2 {
 		scheme = "https"
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), clientTimeout)
+	ctx, cancel := testprocess.WithTimeout(context.Background(), clientTimeout)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, "POST", scheme+"://example/", body)
 	if err != nil {
@@ -229,7 +231,8 @@ func (i *idleConn) died(within time.Duration) error {
 
 // post sends a request on the connection.
 func (i *idleConn) post(content string, within time.Duration) (a answer, closes bool, err error) {
-	i.conn.SetDeadline(time.Now().Add(within))
+	i.conn.SetDeadline(time.Time{})
+	defer testprocess.LimitIO(i.conn, within)()
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "POST / HTTP/1.1\r\nHost: example\r\nContent-Length: %d\r\n\r\n%s", len(content), content)
 	if _, err := i.conn.Write(b.Bytes()); err != nil {

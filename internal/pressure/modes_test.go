@@ -129,7 +129,7 @@ func (r *run) fillTable() {
 		if err := c.idle.open(); err != nil {
 			r.t.Fatal(err)
 		}
-		_, _, err := c.idle.post("fill", testprocess.Stretch(time.Second))
+		_, _, err := c.idle.post("fill", time.Second)
 		if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
 			r.t.Fatal(err)
 		}

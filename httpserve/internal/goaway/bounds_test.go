@@ -15,7 +15,7 @@ import (
 // onlyConn returns the connection of the group.
 func onlyConn(t *testing.T, g *Group) (c *conn) {
 	t.Helper()
-	waitUntil(t, "a connection", func() bool { return g.Len() == 1 })
+	testprocess.WaitFor(t, "connection", func() bool { return g.Len() == 1 })
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	for _, c = range g.conns {
@@ -53,7 +53,6 @@ func TestOpenStreamsAreBounded(t *testing.T) {
 					}
 				}()
 			}
-			w.SetWriteDeadline(time.Now().Add(20 * time.Second))
 			var b []byte
 			largest, sent := 0, 0
 			for stream := uint32(1); sent < 100_000; stream += 2 {

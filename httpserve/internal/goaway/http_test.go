@@ -14,6 +14,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/autorestart-go/autorestart/internal/testprocess"
 )
 
 // A handler gets the same request with a group and without.
@@ -169,7 +171,7 @@ func TestLaterGoAwayNeverAllowsMore(t *testing.T) {
 			last = p.number()
 		}
 	}
-	waitUntil(t, "the connection is gone", func() bool { return g.Len() == 0 })
+	testprocess.WaitFor(t, "end of the connection", func() bool { return g.Len() == 0 })
 }
 
 // The server shuts its connections down again and again. No request is lost, although
@@ -209,10 +211,10 @@ func TestNoRequestIsLost(t *testing.T) {
 			defer p.start()()
 			for range rounds {
 				before := p.served.Load()
-				waitUntil(t, "requests are served", func() bool { return p.served.Load() > before+10 })
+				testprocess.WaitFor(t, "requests", func() bool { return p.served.Load() > before+10 })
 				closed <- struct{}{}
 				g.GoAway()
-				waitUntil(t, "all connections are closed", func() bool { return conns.Load() == 0 })
+				testprocess.WaitFor(t, "end of all connections", func() bool { return conns.Load() == 0 })
 				g.Resume()
 				<-closed
 			}
@@ -227,7 +229,7 @@ func TestNewConnectionsAreServedDuringShutdown(t *testing.T) {
 	p.url = "https://" + serve(t, &http.Server{Handler: p}, &g)
 	g.GoAway()
 	defer p.start()()
-	waitUntil(t, "requests are served", func() bool { return p.served.Load() > 200 })
+	testprocess.WaitFor(t, "requests", func() bool { return p.served.Load() > 200 })
 }
 
 func onlyUnencrypted() *http.Protocols {

@@ -10,7 +10,8 @@ import (
 	"net/http/httptest"
 	"sync"
 	"testing"
-	"time"
+
+	"github.com/autorestart-go/autorestart/internal/testprocess"
 )
 
 // identity returns the configuration of a server with a certificate for 127.0.0.1, and of
@@ -59,17 +60,7 @@ func listen(t testing.TB, srv *http.Server, serve func(net.Listener) error) (add
 // newClient returns a client that uses HTTP/2 if the server does.
 func newClient(t testing.TB) *http.Client {
 	_, trust := identity()
-	transport := &http.Transport{TLSClientConfig: trust.Clone(), ForceAttemptHTTP2: true}
+	transport := &http.Transport{TLSClientConfig: trust.Clone(), ForceAttemptHTTP2: true, DialContext: testprocess.DialContext}
 	t.Cleanup(transport.CloseIdleConnections)
-	return &http.Client{Transport: transport, Timeout: 20 * time.Second}
-}
-
-// waitUntil waits until another goroutine has made ok return true.
-func waitUntil(t testing.TB, what string, ok func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); !ok(); time.Sleep(time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("timeout: %s", what)
-		}
-	}
+	return &http.Client{Transport: transport}
 }

@@ -11,6 +11,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/autorestart-go/autorestart/internal/testprocess"
 )
 
 const frameWindowUpdate = 0x8
@@ -31,7 +33,7 @@ func dial(t *testing.T, addr string) *wire {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { c.Close() })
-	c.SetDeadline(time.Now().Add(10 * time.Second))
+	t.Cleanup(testprocess.LimitIO(c, time.Minute))
 	return &wire{t, c}
 }
 
@@ -151,7 +153,7 @@ func TestIdleConnectionIsShutDown(t *testing.T) {
 	w.answer(w.wantPing())
 	w.wantGoAway(0)
 	w.wantEnd()
-	waitUntil(t, "the connection is gone", func() bool { return g.Len() == 0 })
+	testprocess.WaitFor(t, "end of the connection", func() bool { return g.Len() == 0 })
 }
 
 // Streams that the client opens before and after it reads the GOAWAY are served. Only then
@@ -255,7 +257,7 @@ func TestResumeAffectsOnlyNewConnections(t *testing.T) {
 	old.wantEnd()
 	w.get(1, "/")
 	w.wantResponse(1)
-	waitUntil(t, "only the old connection is gone", func() bool { return g.Len() == 1 })
+	testprocess.WaitFor(t, "end of the old connection alone", func() bool { return g.Len() == 1 })
 }
 
 // Of many frames on many streams, none is torn.

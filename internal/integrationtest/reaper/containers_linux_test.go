@@ -195,7 +195,7 @@ func TestContainer(t *testing.T) {
 			if err := os.WriteFile(filepath.Join(bundle, "config.json"), config, 0o644); err != nil {
 				t.Fatal(err)
 			}
-			ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+			ctx, cancel := testprocess.WithTimeout(t.Context(), 2*time.Minute)
 			defer cancel()
 			id := "autorestart-test-" + strconv.Itoa(os.Getpid())
 			cmd := exec.CommandContext(ctx, words[0], append(words[1:],
@@ -249,7 +249,7 @@ func TestContainerKernel(t *testing.T) {
 			for _, e := range containerEnv(t) {
 				append += ` "` + e + `"`
 			}
-			ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+			ctx, cancel := testprocess.WithTimeout(t.Context(), 2*time.Minute)
 			defer cancel()
 			cmd := exec.CommandContext(ctx, "qemu-system-x86_64",
 				"-accel", "tcg", "-cpu", "max", "-smp", "2", "-m", "512", "-nodefaults", "-no-reboot",

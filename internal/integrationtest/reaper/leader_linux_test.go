@@ -11,7 +11,6 @@ import (
 	"strconv"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/autorestart-go/autorestart"
 	"github.com/autorestart-go/autorestart/internal/testprocess"
@@ -82,7 +81,7 @@ var _ = registerScenario("leader exits", func() {
 		Reaped:     log.add,
 		Skip:       func(c autorestart.Child) bool { return c.PID == notedPID("orphaned") },
 	}
-	ctx, stop := context.WithTimeout(context.Background(), testprocess.Stretch(5*time.Second))
+	ctx, stop := testprocess.WithTimeout(context.Background(), testprocess.Timeout)
 	defer stop()
 	err = r.Run(ctx)
 	check(err == nil && log.len() == 2, err, log.exits)

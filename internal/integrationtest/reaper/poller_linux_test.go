@@ -11,12 +11,12 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/autorestart-go/autorestart"
 	"github.com/autorestart-go/autorestart/internal/forcefallback"
+	"github.com/autorestart-go/autorestart/internal/testprocess"
 )
 
 // denyNewEpoll denies epoll_wait(2) on every instance but those that the runtime has already.
@@ -43,7 +43,7 @@ var _ = registerScenario("pump ends", func() {
 	check(err == nil, err)
 	adopted, err := autorestart.Adopt(notedPID("adopted"))
 	check(err == nil, err)
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := testprocess.WithTimeout(context.Background(), testprocess.Timeout)
 	defer cancel()
 	waited := make(chan error)
 	go func() { _, err := adopted.Wait(ctx); waited <- err }()

@@ -4,7 +4,6 @@ package reaper_test
 
 import (
 	"bytes"
-	"context"
 	"fmt"
 	"os"
 	"os/exec"
@@ -146,11 +145,11 @@ func scenarioCommand(t testing.TB, name, fallback string) *exec.Cmd {
 	if err != nil {
 		t.Fatal(err)
 	}
-	limit := testprocess.Stretch(time.Minute)
+	limit := time.Minute
 	if os.Getenv(fullEnv) != "" {
 		limit = 20 * time.Minute
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), limit)
+	ctx, cancel := testprocess.WithTimeout(t.Context(), limit)
 	t.Cleanup(cancel)
 	cmd := exec.CommandContext(ctx, self)
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGQUIT) } // shows where it hangs
@@ -179,12 +178,9 @@ func check(ok bool, args ...any) {
 
 // eventually waits for a condition.
 func eventually(what string, ok func() bool) {
-	limit := testprocess.Stretch(10 * time.Second)
-	for deadline := time.Now().Add(limit); !ok(); time.Sleep(time.Millisecond) {
-		if time.Now().After(deadline) {
-			_, file, line, _ := runtime.Caller(1)
-			fail(filepath.Base(file)+":"+strconv.Itoa(line)+": never happened:", what)
-		}
+	if !testprocess.Within(testprocess.Timeout, ok) {
+		_, file, line, _ := runtime.Caller(1)
+		fail(filepath.Base(file)+":"+strconv.Itoa(line)+": never happened:", what)
 	}
 }
 

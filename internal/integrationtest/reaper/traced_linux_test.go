@@ -11,7 +11,6 @@ import (
 	"strconv"
 	"syscall"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -122,7 +121,7 @@ var _ = registerScenario("stopped and traced", func() {
 		Escalation: []autorestart.EscalationStep{{Signal: syscall.SIGTERM}}, Reaped: log.add,
 		Skip: func(c autorestart.Child) bool { return c.PID == notedPID("strace") },
 	}
-	ctx, stop := context.WithTimeout(context.Background(), testprocess.Stretch(5*time.Second))
+	ctx, stop := testprocess.WithTimeout(context.Background(), testprocess.Timeout)
 	defer stop()
 	check(r.Run(ctx) == nil, "the child has not ended:", stateOf(notedPID("child")))
 	e := log.of("child")
