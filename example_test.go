@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
@@ -197,7 +198,7 @@ func ExampleSetState() {
 		count, _ = strconv.Atoi(string(b))
 	}
 	restarter := autorestart.Restarter{
-		BeforeExec: func(context.Context) error { // when nothing changes it any more
+		BeforeExec: func(context.Context, *autorestart.ExecPlan) error { // when nothing changes it any more
 			autorestart.SetState("count", []byte(strconv.Itoa(count)))
 			return nil
 		},
@@ -205,6 +206,29 @@ func ExampleSetState() {
 	go func() { log.Panic(restarter.Run(context.Background())) }()
 	autorestart.Ready()
 	// Count.
+}
+
+// The new version gets what the EnvironmentFile of its unit says by now. The old version would get
+// its own environment again in a rollback.
+func ExampleExecPlan() {
+	restarter := autorestart.Restarter{
+		BeforeExec: func(_ context.Context, plan *autorestart.ExecPlan) error {
+			b, err := os.ReadFile("/etc/default/service")
+			if err != nil {
+				return err // the restart is called off
+			}
+			for line := range strings.Lines(string(b)) {
+				line = strings.TrimSpace(line)
+				if line != "" && line[0] != '#' {
+					plan.Env = append(plan.Env, line) // of several with one name the last counts
+				}
+			}
+			return nil
+		},
+	}
+	if err := restarter.Run(context.Background()); err != nil {
+		log.Print(err)
+	}
 }
 
 // The write end of a pipe survives, so that the reader at the other end never sees

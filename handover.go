@@ -1,8 +1,8 @@
 package autorestart
 
 import (
+	"cmp"
 	"errors"
-	"io"
 	"os"
 	"sync"
 	"syscall"
@@ -10,7 +10,6 @@ import (
 
 	"github.com/autorestart-go/autorestart/internal/candidate"
 	"github.com/autorestart-go/autorestart/internal/drain"
-	"github.com/autorestart-go/autorestart/internal/elfimage"
 	"github.com/autorestart-go/autorestart/internal/execve"
 	"github.com/autorestart-go/autorestart/internal/handover"
 	"github.com/autorestart-go/autorestart/internal/passing"
@@ -29,7 +28,7 @@ func (p *process) exec(r *Restarter, c *candidate.Candidate, times *RestartTimes
 	h.Reserve = prepared.reserve
 	// The trial comes before the store: a rollback that is under way has the trial
 	// locked, and waits for drainers, which may pass files on.
-	defer prepared.addRollback(h, r.ReadyTimeout)()
+	defer prepared.addRollback(h, c, r.ReadyTimeout)()
 	err := passing.Process.HandOver(h, func() error {
 		return p.execImage(c, h, lastLook, prepared)
 	})
@@ -64,17 +63,17 @@ func (p *process) execAlone(c *candidate.Candidate, reason string, lastLook func
 func (p *process) execImage(c *candidate.Candidate, h *handover.State, lastLook func() error, prepared *prepared) error {
 	if prepared.copied != nil {
 		target := handover.Target{Path: c.Path, FD: int(prepared.copied.Fd()), LastLook: lastLook}
-		return p.execve(target, p.launch.args, os.Environ(), h)
+		return p.execve(target, prepared.arguments(), prepared.environment(), h)
 	}
 	if fd, ok := p.files.executableDescriptor(c); ok && byDescriptor(c, p.files.Credentials(), h != nil) {
 		target := handover.Target{Path: c.Path, FD: fd, LastLook: lastLook}
-		err := p.execve(target, p.launch.args, os.Environ(), h)
+		err := p.execve(target, prepared.arguments(), prepared.environment(), h)
 		if !errors.Is(err, os.ErrNotExist) && p.files.whyByPath() == nil {
 			return err
 		}
 		// There is no /proc, it can't be searched, or there is no dynamic loader.
 	}
-	return p.execve(handover.Target{Path: c.Path, LastLook: lastLook}, p.launch.args, os.Environ(), h)
+	return p.execve(handover.Target{Path: c.Path, LastLook: lastLook}, prepared.arguments(), prepared.environment(), h)
 }
 
 // byDescriptor reports whether c is executed by its descriptor, so that nothing can be put
@@ -98,35 +97,13 @@ func (p *process) newState(c *candidate.Candidate, times *RestartTimes) *handove
 	return h
 }
 
-// readBuild reads how c was built. A version that could not be read counts as one without
-// this library, or without an older one, only if that lasts.
-func readBuild(c *candidate.Candidate) error {
-	r := &errorReader{ReaderAt: c.File}
-	c.Build = elfimage.ReadBuild(r, c.ID.Size)
-	if execTransient(r.err) {
-		return asError(candidate.Unreadable(c.Path, r.err))
-	}
-	return nil
-}
-
-// An errorReader keeps the last error.
-type errorReader struct {
-	io.ReaderAt
-	err error
-}
-
-func (r *errorReader) ReadAt(b []byte, off int64) (n int, err error) {
-	if n, err = r.ReaderAt.ReadAt(b, off); err != nil {
-		r.err = err
-	}
-	return n, err
-}
-
 // prepared is what an exec needs open. Once everything has been drained there may be no
 // descriptor left for it, and then clients would have waited in vain.
 type prepared struct {
 	reserve *handover.Reserve
 	copied  *os.File // the candidate, where it is not to be executed from its file; otherwise nil
+
+	args, env []string // that BeforeExec has changed; nil if it has not
 
 	image, directory *sys.FD // to roll the next version back to; nil without a ReadyTimeout
 	original         string  // which file image is a copy of, as handover.Original
@@ -250,15 +227,23 @@ func (x *prepared) close() {
 // addRollback adds to h what a rollback of the next version needs, until release is called.
 // A version that is itself on trial has not shown that it works: the next one rolls back to
 // its predecessor.
-func (x *prepared) addRollback(h *handover.State, readyTimeout time.Duration) (release func()) {
+func (x *prepared) addRollback(h *handover.State, c *candidate.Candidate, readyTimeout time.Duration) (release func()) {
 	release = func() {}
+	if x.args != nil {
+		h.Texts[handover.PreviousArgs] = handover.FormatList(self.launch.args)
+	}
+	if x.env != nil {
+		h.Texts[handover.PreviousEnv] = handover.FormatList(os.Environ())
+	}
 	switch {
 	case x.trial != nil && handover.OnTrial():
 		h.InVariable = h.InVariable || x.trial.InVariable
 		for _, kind := range [...]handover.NumberKind{handover.ReadyWithin, handover.Connections, handover.Previous, handover.Dir} {
 			h.Numbers[kind] = x.trial.Numbers[kind]
 		}
-		h.Texts[handover.Original] = x.trial.Texts[handover.Original]
+		for _, kind := range [...]handover.TextKind{handover.Original, handover.PreviousArgs, handover.PreviousEnv} {
+			h.Texts[kind] = cmp.Or(x.trial.Texts[kind], h.Texts[kind])
+		}
 	case readyTimeout > 0:
 		directory := x.directory
 		// The program may have changed it since.
@@ -269,6 +254,9 @@ func (x *prepared) addRollback(h *handover.State, readyTimeout time.Duration) (r
 		h.Set(handover.Previous, x.image.Int())
 		h.Set(handover.Dir, directory.Int())
 		h.Texts[handover.Original] = x.original
+	}
+	if h.Number(handover.Previous) == 0 || !handover.KnowsCarrier(c.Build.LibraryVersion) {
+		h.Texts[handover.PreviousArgs], h.Texts[handover.PreviousEnv] = "", "" // it has no use for them
 	}
 	if readyTimeout > 0 {
 		h.Set(handover.ReadyWithin, int(min(max(1, readyTimeout.Milliseconds()), maxReadyWithin)))

@@ -4,10 +4,14 @@ import (
 	"context"
 	"errors"
 	"os"
+	"slices"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/autorestart-go/autorestart/internal/candidate"
 	"github.com/autorestart-go/autorestart/internal/drain"
+	"github.com/autorestart-go/autorestart/internal/handover"
 	"github.com/autorestart-go/autorestart/internal/passing"
 	"github.com/autorestart-go/autorestart/internal/report"
 	"github.com/autorestart-go/autorestart/internal/watch"
@@ -60,7 +64,7 @@ func (r *Restarter) replaceImage(ctx context.Context, rules *candidate.Rules, c 
 	}
 	defer drained.Resume()
 	if r.BeforeExec != nil {
-		if err := r.callBeforeExec(ctx); err != nil {
+		if err := r.callBeforeExec(ctx, rules, c, prepared); err != nil {
 			return err
 		}
 		if drained == (nothingToDrain{}) { // by now there may be something
@@ -96,13 +100,128 @@ func (r *Restarter) callVerify(ctx context.Context, path string, exe *os.File, l
 	return lastLook()
 }
 
+// An ExecPlan says how a new version is executed. [Restarter.BeforeExec] may change Args and Env;
+// the plan is read when it has returned nil.
+//
+// A version that is restarted later gets the arguments that it was started with, so it keeps
+// changed ones. A rollback of the new version executes this one with its own arguments and
+// environment. But if the new version contains an older version of this library, from before this
+// type, the rollback executes this one with the changed ones.
+//
+// These call the restart off, with a [*RejectedError] that is not Retryable: no arguments, a NUL
+// byte, an addition to Env that is not of the form NAME=value, and more than execve(2) takes.
+type ExecPlan struct {
+	Path     string    // of the new version
+	Old, New BuildInfo // of the version that runs, and of the new one
+
+	// Args are all arguments, the name of the program included. At first they are those that this
+	// program was started with.
+	Args []string
+
+	// Env is the environment, each variable as NAME=value. At first it is [os.Environ]. Of several
+	// variables with one name the last one counts. If BeforeExec leaves Env as it is, the new
+	// version gets the environment at the exec: then [os.Setenv] in BeforeExec has an effect, too.
+	Env []string
+}
+
 // callBeforeExec calls BeforeExec, while clients wait.
-func (r *Restarter) callBeforeExec(ctx context.Context) error {
+func (r *Restarter) callBeforeExec(ctx context.Context, rules *candidate.Rules, c *candidate.Candidate, prepared *prepared) error {
 	timeout := r.DrainTimeout
 	if timeout <= 0 {
 		timeout = defaultDrainTimeout
 	}
-	return callHook(ctx, &r.beforeExec, "BeforeExec", timeout, r.BeforeExec)
+	env := os.Environ()
+	plan := &ExecPlan{
+		Path: c.Path, Old: buildInfo(rules.Running.Build()), New: buildInfo(c.Build),
+		Args: slices.Clone(self.launch.args), Env: slices.Clone(env),
+	}
+	err := callHook(ctx, &r.beforeExec, "BeforeExec", timeout, func(ctx context.Context) error {
+		return r.BeforeExec(ctx, plan)
+	})
+	if err != nil {
+		return err
+	}
+	if !slices.Equal(plan.Args, self.launch.args) {
+		prepared.args = cloneAll(plan.Args)
+	}
+	if !slices.Equal(plan.Env, env) {
+		prepared.env = lastOfEachName(cloneAll(plan.Env))
+	}
+	return prepared.checkPlan(c.Path, env)
+}
+
+// cloneAll copies a list and its strings: those of [os.Args] may be overwritten by a title. The
+// copy is not nil.
+func cloneAll(list []string) []string {
+	clones := make([]string, len(list))
+	for i, s := range list {
+		clones[i] = strings.Clone(s)
+	}
+	return clones
+}
+
+// lastOfEachName returns the variables without those that have the name of a later one.
+func lastOfEachName(env []string) []string {
+	seen := map[string]bool{}
+	kept := len(env)
+	for i := len(env) - 1; i >= 0; i-- {
+		name, _, ok := strings.Cut(env[i], "=")
+		if ok && seen[name] {
+			continue
+		}
+		seen[name] = seen[name] || ok
+		kept--
+		env[kept] = env[i]
+	}
+	return env[kept:]
+}
+
+// arguments returns those of the next version.
+func (x *prepared) arguments() []string {
+	if x.args != nil {
+		return x.args
+	}
+	return self.launch.args
+}
+
+// environment returns that of the next version.
+func (x *prepared) environment() []string {
+	if x.env != nil {
+		return x.env
+	}
+	return os.Environ()
+}
+
+// checkPlan returns why the arguments and the environment that BeforeExec has left can't be
+// those of an exec. before is what the environment was.
+func (x *prepared) checkPlan(path string, before []string) error {
+	if x.args == nil && x.env == nil {
+		return nil
+	}
+	wrong := func(found, expected string, err error) error {
+		return &RejectedError{Path: path, Found: found + " after BeforeExec", Expected: expected, Err: err}
+	}
+	if len(x.arguments()) == 0 {
+		return wrong("no arguments", "at least the name of the program", nil)
+	}
+	for i, arg := range x.args {
+		if strings.Contains(arg, "\x00") {
+			return wrong("a NUL byte in argument "+strconv.Itoa(i), "none", nil)
+		}
+	}
+	for _, variable := range x.env {
+		name, _, ok := strings.Cut(variable, "=")
+		switch {
+		case strings.Contains(variable, "\x00"):
+			return wrong("a NUL byte in the variable "+strconv.Quote(name), "none", nil)
+		case (!ok || name == "") && !slices.Contains(before, variable):
+			return wrong("the variable "+strconv.Quote(variable), "the form NAME=value", nil)
+		}
+	}
+	if err := handover.CheckSize(path, x.arguments(), x.environment()); err != nil {
+		return wrong("too much for execve(2) ("+err.Error()+")", "shorter arguments and variables", err)
+	}
+	return nil
 }
 
 // callHook calls a function of the program's, which has the given time. It does not wait for

@@ -55,7 +55,8 @@ type Restarter struct {
 	TrustAnyOwner bool
 
 	// BeforeExec is called when a new version is ready, right before the exec:
-	// finish here the work that must not be cut off. An error calls the restart off; the
+	// finish here the work that must not be cut off. It may change the arguments and the
+	// environment of the new version, see [ExecPlan]. An error calls the restart off; the
 	// version is then left alone until the file changes. If nil, nothing is
 	// waited for. BeforeExec has as much time as DrainTimeout gives the drainers, but never
 	// less than none: 10 s where that is zero or negative. One that takes longer, or panics, calls
@@ -64,7 +65,7 @@ type Restarter struct {
 	// It is called after everything has been drained, see [RegisterDrainer]. After a nil
 	// return the exec is all but certain. If the exec fails even so, the program goes
 	// on running, and BeforeExec is called again with the next attempt.
-	BeforeExec func(context.Context) error
+	BeforeExec func(context.Context, *ExecPlan) error
 
 	// DrainTimeout is the time that drainers, see [RegisterDrainer], have to finish their
 	// work; the listeners of package sockets are such drainers. Then the exec takes

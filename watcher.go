@@ -3,6 +3,7 @@ package autorestart
 import (
 	"context"
 	"errors"
+	"io"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -238,6 +239,30 @@ type BuildInfo struct {
 
 func buildInfo(b elfimage.Build) BuildInfo {
 	return BuildInfo{ID: b.ID, Module: b.Module, Version: b.Version}
+}
+
+// readBuild reads how c was built. A version that could not be read counts as one without
+// this library, or without an older one, only if that lasts.
+func readBuild(c *candidate.Candidate) error {
+	r := &errorReader{ReaderAt: c.File}
+	c.Build = elfimage.ReadBuild(r, c.ID.Size)
+	if execTransient(r.err) {
+		return asError(candidate.Unreadable(c.Path, r.err))
+	}
+	return nil
+}
+
+// An errorReader keeps the last error.
+type errorReader struct {
+	io.ReaderAt
+	err error
+}
+
+func (r *errorReader) ReadAt(b []byte, off int64) (n int, err error) {
+	if n, err = r.ReaderAt.ReadAt(b, off); err != nil {
+		r.err = err
+	}
+	return n, err
 }
 
 // String returns the version, or the last part of the ID where the version doesn't

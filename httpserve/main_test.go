@@ -141,7 +141,7 @@ func webMain() {
 		},
 		"fail": func(string) { Say("failed", autorestart.Rollback(nil)) },
 		"restart-off": func(string) {
-			r := autorestart.Restarter{BeforeExec: func(context.Context) error {
+			r := autorestart.Restarter{BeforeExec: func(context.Context, *autorestart.ExecPlan) error {
 				Say("before", "")
 				<-proceed
 				return calledOff

@@ -121,7 +121,7 @@ func echoMain() {
 		},
 		"restart-off": func(arg string) { // the restart is called off at "continue"
 			autorestart.Ready()
-			off := autorestart.Restarter{Logger: r.Logger, BeforeExec: func(context.Context) error {
+			off := autorestart.Restarter{Logger: r.Logger, BeforeExec: func(context.Context, *autorestart.ExecPlan) error {
 				if arg == "close" {
 					open[0].Close()
 				}
@@ -132,7 +132,7 @@ func echoMain() {
 			go func() { Say("off", off.Restart(context.Background()) == calledOff) }()
 		},
 		"restart-close": func(string) { // the socket is closed before the exec
-			r.BeforeExec = func(context.Context) error { return open[0].Close() }
+			r.BeforeExec = func(context.Context, *autorestart.ExecPlan) error { return open[0].Close() }
 			go func() { Say("failed", r.Restart(context.Background())) }()
 		},
 		"restart-within": func(arg string) {

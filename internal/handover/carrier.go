@@ -1,6 +1,7 @@
 package handover
 
 import (
+	"errors"
 	"syscall"
 
 	"github.com/autorestart-go/autorestart/internal/rawsys"
@@ -71,13 +72,22 @@ func (s *State) pack() (variable string, release func(), err error) {
 			return named.String(), release, nil
 		}
 	}
-	files := len(s.Numbers[File])
+	files, lists := len(s.Numbers[File]), len(s.Texts[PreviousArgs])+len(s.Texts[PreviousEnv])
 	s.fit(maxVariable - maxAttester)
-	if len(s.Numbers[File]) < files && MayPass(err) {
+	switch {
+	case (len(s.Numbers[File]) < files || lists > maxLists) && MayPass(err):
 		return "", nil, err
+	case lists > maxLists:
+		return "", nil, errNoRoom
 	}
 	return s.String(), func() {}, nil
 }
+
+// maxLists is the length in bytes of the lists that cross in the variable.
+const maxLists = maxVariable / 4
+
+var errNoRoom = errors.New("no room for the arguments and the environment of the previous version, " +
+	"which a rollback needs: no file can be made for them, neither by memfd_create nor in TMPDIR")
 
 // MayPass reports whether an error of [MemoryFile] is one that may pass: descriptors, memory
 // or room on a disk are short.

@@ -105,14 +105,16 @@ type TextKind int
 
 // Texts. They may contain anything.
 const (
-	Image    TextKind = iota // which file is executed, as the root package formats it
-	Times                    // of this restart, see [FormatTimes]; [Execute] adds the last one
-	Failed                   // which file was executed and rolled back
-	Reason                   // why it was
-	Path                     // of the executable, where the kernel can't tell
-	Content                  // of the manifest, where there is no file for it
-	Original                 // which file Previous is a copy of, as Image; none if it is no copy
-	Builds                   // of the image that executes and the one that is executed, as the root package formats them; no comma
+	Image        TextKind = iota // which file is executed, as the root package formats it
+	Times                        // of this restart, see [FormatTimes]; [Execute] adds the last one
+	Failed                       // which file was executed and rolled back
+	Reason                       // why it was
+	Path                         // of the executable, where the kernel can't tell
+	Content                      // of the manifest, where there is no file for it
+	Original                     // which file Previous is a copy of, as Image; none if it is no copy
+	PreviousArgs                 // a list: the arguments of Previous, where those of this image are others
+	PreviousEnv                  // likewise its environment
+	Builds                       // of the image that executes and the one that is executed, as the root package formats them; no comma
 
 	numTexts
 )

@@ -24,6 +24,19 @@ func PutBackOnRollback(fd, number int, nonblocking bool) bool {
 	return t.on
 }
 
+// withoutActivation removes from an environment what announces descriptors that a rollback would
+// have to put back, see sd_listen_fds(3). Only the version that has taken them can do that.
+func withoutActivation(env []string) (kept []string) {
+	for _, variable := range env {
+		switch name, _, _ := rawsys.Cut(variable, '='); name {
+		case "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES":
+		default:
+			kept = append(kept, variable)
+		}
+	}
+	return kept
+}
+
 // A putBack is a descriptor that a rollback puts at a number.
 type putBack struct {
 	fd, number  int

@@ -28,25 +28,18 @@ var unsafeVariables = [...]string{"GCONV_PATH", "GLIBC_TUNABLES", "LOCPATH"}
 // unsafePrefixes begin further names.
 var unsafePrefixes = [...]string{"LD_", "MALLOC_"}
 
-// nextEnvironment returns env for the next image, with more variables.
+// nextEnvironment returns env for the next image, with more variables. It leaves out what a
+// program may have put there in the place of ours, and in a tainted process what the next image,
+// which may not be secure, must not believe.
 func nextEnvironment(env []string, more ...string) []string {
-	if Tainted() {
-		env = withoutUnsafe(env)
-	}
-	return append(env[:len(env):len(env)], more...)
-}
-
-// withoutUnsafe removes from the environment of a tainted process what its next image, which
-// may not be secure, must not believe.
-func withoutUnsafe(env []string) []string {
-	kept := make([]string, 0, len(env))
+	kept := make([]string, 0, len(env)+len(more))
 	for _, variable := range env {
 		name, _, _ := rawsys.Cut(variable, '=')
-		if !isUnsafe(name) {
+		if name != Env && !(Tainted() && isUnsafe(name)) {
 			kept = append(kept, variable)
 		}
 	}
-	return kept
+	return append(kept, more...)
 }
 
 func isUnsafe(name string) bool {

@@ -5,11 +5,19 @@ import (
 	"testing"
 )
 
+// TestWithoutUnsafe: what the next image must not believe is left out, and a variable of the
+// program's in the place of ours.
 func TestWithoutUnsafe(t *testing.T) {
-	env := []string{"PATH=/bin", "LD_PRELOAD=/x.so", "LDAP=y", "TMPDIR=/y", "GLIBC_TUNABLES=x", "MALLOC_CHECK_=1", "GCONV_PATH", "", "A=LD_AUDIT=x"}
-	want := []string{"PATH=/bin", "LDAP=y", "TMPDIR=/y", "", "A=LD_AUDIT=x"}
-	if got := withoutUnsafe(env); !slices.Equal(got, want) {
-		t.Errorf("got %q, want %q", got, want)
+	defer func(was bool) { tainted = was }(tainted)
+	env := []string{"PATH=/bin", Env + "=pid=1,", "LD_PRELOAD=/x.so", "LDAP=y", "TMPDIR=/y", "GLIBC_TUNABLES=x", "MALLOC_CHECK_=1", "GCONV_PATH", "", "A=LD_AUDIT=x"}
+	var want []string
+	for tainted, want = range map[bool][]string{
+		false: {"PATH=/bin", "LD_PRELOAD=/x.so", "LDAP=y", "TMPDIR=/y", "GLIBC_TUNABLES=x", "MALLOC_CHECK_=1", "GCONV_PATH", "", "A=LD_AUDIT=x", "MORE="},
+		true:  {"PATH=/bin", "LDAP=y", "TMPDIR=/y", "", "A=LD_AUDIT=x", "MORE="},
+	} {
+		if got := nextEnvironment(env, "MORE="); !slices.Equal(got, want) {
+			t.Errorf("tainted: %t: got %q, want %q", tainted, got, want)
+		}
 	}
 }
 

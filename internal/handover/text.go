@@ -16,7 +16,7 @@ var (
 		"pid", "generation", "signal", "ready", "missing", "taint", "closed", "lines", "connections", "nofile", "ignored", "events",
 		"watch", "inotify", "file", "manifest", "previous", "dir", "executable", "carrier", "attester",
 	}
-	textKeys = [numTexts]string{"image", "times", "failed", "reason", "path", "content", "original", "builds"}
+	textKeys = [numTexts]string{"image", "times", "failed", "reason", "path", "content", "original", "args", "env", "builds"}
 )
 
 // maxNumbers is how many numbers Parse accepts: more than a process has descriptors, by

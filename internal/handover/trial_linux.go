@@ -93,7 +93,12 @@ func (s *State) KeepRollback() (copies []int, err error) {
 	}
 	s.Numbers[ReadyWithin] = t.handed.Numbers[ReadyWithin]
 	s.Numbers[Connections] = t.handed.Numbers[Connections]
-	s.Texts[Original] = t.handed.Texts[Original]
+	for _, kind := range [...]TextKind{Original, PreviousArgs, PreviousEnv} {
+		s.Texts[kind] = t.handed.Texts[kind]
+	}
+	if env, ok := parseList(s.Texts[PreviousEnv]); ok && len(t.putBack) > 0 {
+		s.Texts[PreviousEnv] = FormatList(withoutActivation(env))
+	}
 	s.InVariable = s.InVariable || t.handed.InVariable
 	for _, kind := range [...]NumberKind{Previous, Dir} {
 		fd, err := rawsys.Duplicate(t.handed.Number(kind))
@@ -145,9 +150,17 @@ func rollBack(since time.Time, reason string) error {
 		s.changes = append(s.changes, p)
 	}
 	s.changes = append(s.changes, directoryChange(t.handed.Number(Dir)))
+	args, env := origin.Args, t.env
+	if list, ok := parseList(s.Texts[PreviousArgs]); ok {
+		args = list
+	}
+	if list, ok := parseList(s.Texts[PreviousEnv]); ok {
+		env = list
+	}
+	s.Texts[PreviousArgs], s.Texts[PreviousEnv] = "", ""
 	execute := t.execute
 	if execute == nil {
 		execute = executeBare
 	}
-	return execute(Target{Path: s.Texts[Path], FD: t.handed.Number(Previous)}, origin.Args, t.env, &s)
+	return execute(Target{Path: s.Texts[Path], FD: t.handed.Number(Previous)}, args, env, &s)
 }

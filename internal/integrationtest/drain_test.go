@@ -61,7 +61,7 @@ func registerRecorder(t *testing.T) *recorder {
 func restarterCalledOff(t *testing.T, before func()) *autorestart.Restarter {
 	path := filepath.Join(testprocess.MemoryDir(t), "app")
 	testprocess.WriteExecutable(t, path, daemontest.Image(t, 2))
-	return &autorestart.Restarter{Path: path, BeforeExec: func(context.Context) error {
+	return &autorestart.Restarter{Path: path, BeforeExec: func(context.Context, *autorestart.ExecPlan) error {
 		before()
 		return errCalledOff
 	}}
@@ -211,7 +211,7 @@ func TestRegisterBeforeAllIsDrained(t *testing.T) {
 func TestContextEndsInBeforeExec(t *testing.T) {
 	ctx, cancel := context.WithCancelCause(t.Context())
 	r := restarterCalledOff(t, nil)
-	r.BeforeExec = func(context.Context) error {
+	r.BeforeExec = func(context.Context, *autorestart.ExecPlan) error {
 		cancel(errCalledOff)
 		return os.Remove(r.Path) // so that no exec can replace this process
 	}

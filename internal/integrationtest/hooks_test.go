@@ -36,11 +36,11 @@ func restartWithin(t *testing.T, r *autorestart.Restarter, limit time.Duration) 
 func TestBlockingHooks(t *testing.T) {
 	for name, set := range map[string]func(r *autorestart.Restarter, block func()){
 		"BeforeExec": func(r *autorestart.Restarter, block func()) {
-			r.BeforeExec = func(context.Context) error { block(); return nil }
+			r.BeforeExec = func(context.Context, *autorestart.ExecPlan) error { block(); return nil }
 		},
 		"Verify": func(r *autorestart.Restarter, block func()) {
 			r.Verify = func(context.Context, *os.File) error { block(); return nil }
-			r.BeforeExec = func(context.Context) error { return errCalledOff }
+			r.BeforeExec = func(context.Context, *autorestart.ExecPlan) error { return errCalledOff }
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

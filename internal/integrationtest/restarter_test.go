@@ -30,14 +30,14 @@ func TestFailedRestartLeavesNothing(t *testing.T) {
 	calledOff := errors.New("not now")
 	before := descriptors(t)
 
-	r := autorestart.Restarter{Path: path, BeforeExec: func(context.Context) error { return calledOff }}
+	r := autorestart.Restarter{Path: path, BeforeExec: func(context.Context, *autorestart.ExecPlan) error { return calledOff }}
 	if err := r.Restart(context.Background()); err != calledOff {
 		t.Errorf("%v, expected %v", err, calledOff)
 	}
 
 	ctx, cancel := context.WithCancelCause(context.Background())
 	called := make(chan bool, 1)
-	r = autorestart.Restarter{Path: path, PollInterval: 10 * time.Millisecond, BeforeExec: func(context.Context) error {
+	r = autorestart.Restarter{Path: path, PollInterval: 10 * time.Millisecond, BeforeExec: func(context.Context, *autorestart.ExecPlan) error {
 		called <- true
 		return calledOff
 	}}
@@ -85,7 +85,7 @@ func TestRestartsTakeTurns(t *testing.T) {
 	path := filepath.Join(testprocess.MemoryDir(t), "app")
 	testprocess.WriteExecutable(t, path, daemontest.Image(t, 2))
 	var inside, most atomic.Int32
-	r := autorestart.Restarter{Path: path, BeforeExec: func(context.Context) error {
+	r := autorestart.Restarter{Path: path, BeforeExec: func(context.Context, *autorestart.ExecPlan) error {
 		most.Store(max(most.Load(), inside.Add(1)))
 		defer inside.Add(-1)
 		time.Sleep(time.Millisecond) // to be found inside

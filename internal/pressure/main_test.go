@@ -68,7 +68,7 @@ func serverMain() {
 	restarter := &autorestart.Restarter{
 		ReadyTimeout: 30 * time.Second,
 		DrainTimeout: 30 * time.Second,
-		BeforeExec: func(context.Context) error {
+		BeforeExec: func(context.Context, *autorestart.ExecPlan) error {
 			work()
 			return nil
 		},

@@ -42,7 +42,7 @@ var commands = map[string]func(argument string){
 	// quiesced.
 	"run-failing": func(string) {
 		autorestart.RegisterDrainer(sayQuiesced{})
-		r := autorestart.Restarter{Logger: logger(), PollInterval: pollInterval(), BeforeExec: func(context.Context) error {
+		r := autorestart.Restarter{Logger: logger(), PollInterval: pollInterval(), BeforeExec: func(context.Context, *autorestart.ExecPlan) error {
 			return os.Setenv(tooLong, strings.Repeat("x", 1<<20))
 		}}
 		go func() { daemontest.Say("failed", r.Run(context.Background())) }()
@@ -147,7 +147,7 @@ var answers = map[string]func(argument string) string{
 }
 
 func init() {
-	for _, list := range []map[string]func(string) string{answers, passingCommands, rollback, failing, lending, titles, signals, threads} {
+	for _, list := range []map[string]func(string) string{answers, passingCommands, rollback, failing, lending, titles, signals, threads, plans} {
 		for name, answer := range list {
 			commands[name] = func(argument string) { daemontest.Say("done", answer(argument)) }
 		}

@@ -95,7 +95,7 @@ func restartBriefly(beforeExec func(context.Context) error) (failure string) {
 	}
 	if beforeExec != nil {
 		attempts := 0
-		r.BeforeExec = func(ctx context.Context) error {
+		r.BeforeExec = func(ctx context.Context, _ *autorestart.ExecPlan) error {
 			if attempts++; attempts > 1 {
 				cancel()
 			}

@@ -74,10 +74,13 @@ func logger() autorestart.Logger {
 func watch() {
 	timeout, _ := time.ParseDuration(os.Getenv(ReadyEnv))
 	path := os.Getenv(PathEnv)
-	if timeout == 0 && path == "" && (daemontest.HaveEvents || os.Getenv(PollEnv) != "") {
+	if timeout == 0 && path == "" && changedPlan.Load() == nil && (daemontest.HaveEvents || os.Getenv(PollEnv) != "") {
 		autorestart.RestartOnChange()
 	}
 	r := autorestart.Restarter{Path: path, Logger: logger(), ReadyTimeout: timeout, PollInterval: pollInterval()}
+	if changedPlan.Load() != nil {
+		r.BeforeExec = changePlan
+	}
 	if err := r.Run(context.Background()); err != nil {
 		panic(err)
 	}
