@@ -177,6 +177,9 @@ func (f *fakeTable) PeekDescriptor(fd int) (int, error) {
 	defer f.mu.Unlock()
 	f.calls++
 	pid, ok := f.held[fd]
+	if f.noPidfdWait != nil {
+		return 0, f.noPidfdWait
+	}
 	if !ok {
 		return 0, errors.New("no pidfd")
 	}

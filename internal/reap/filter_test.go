@@ -1,6 +1,7 @@
 package reap
 
 import (
+	"slices"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -62,4 +63,53 @@ func TestForbiddenCallsLoseNoChild(t *testing.T) {
 			})
 		}
 	}
+}
+
+// A filter that has come later forbids to look at children by pidfd. No child of os/exec passes for
+// an orphan then.
+func TestForbiddenPidfdsHideNoChild(t *testing.T) {
+	reapOrphans(t, func(t *testing.T, b *orphanBed) {
+		b.add(500, self, b.fakeTable.now)
+		p, _ := b.Open(500)
+		defer p.Close()
+		b.exit(500, 0)
+		b.orphans(1)
+		b.mu.Lock()
+		b.noPidfdWait = syscall.EPERM
+		b.mu.Unlock()
+		if calls := b.callsIn(time.Hour); calls > 100*100 {
+			t.Error(calls, "calls in an hour")
+		}
+		b.allow()
+		b.callsIn(2 * time.Minute)
+		if !slices.Equal(b.waited, []int{b.last}) {
+			t.Errorf("waited for %v, of the orphan %d and the child 500", b.waited, b.last)
+		}
+	})
+}
+
+// A filter that forbids to look at a child forbids neither to signal nor to continue it.
+func TestForbiddenLooksAtStoppedChild(t *testing.T) {
+	f := &headlessTable{newFakeTable(201)}
+	c := TakeSnapshot(f, true).child(201)
+	if !c.mayBeStopped() {
+		t.Error("it lives, and is not known to see signals")
+	}
+	f.noPeek = syscall.EPERM
+	if !c.mayBeStopped() {
+		t.Error("that it can't be looked at says that it sees signals")
+	}
+	f.allow()
+	if f.exit(201, 0); c.mayBeStopped() {
+		t.Error("it has exited")
+	}
+}
+
+// headlessTable has processes whose first threads have exited.
+type headlessTable struct{ *fakeTable }
+
+func (t headlessTable) Stat(pid int) (Stat, error) {
+	stat, err := t.fakeTable.Stat(pid)
+	stat.State = Zombie
+	return stat, err
 }
