@@ -86,7 +86,8 @@ func (c *child) mayBeStopped() bool {
 	case Stopped, StoppedByTracer:
 		return true
 	case Zombie:
-		return c.state() == Running
+		state, err := c.from.table.Peek(c.pid)
+		return err != nil || state == Running
 	default:
 		return false
 	}

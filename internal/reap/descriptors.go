@@ -83,7 +83,8 @@ func (s *system) openFilesLimit() int {
 
 // pidfdsOwned returns the PIDs of those zombie children for which this process has
 // a pidfd beside the given ones. PeekDescriptor tells a pidfd from any other file,
-// and which child it is for, at a tenth of the price of reading /proc/self/fd.
+// and which child it is for, at a tenth of the price of reading /proc/self/fd. ok is false
+// if it does not tell that of the given ones, as where a filter forbids such looks.
 func (s *system) pidfdsOwned(beside []heldZombie) (owned map[int]bool, ok bool) {
 	end, ok := s.descriptorsEnd()
 	if !ok {
@@ -97,10 +98,11 @@ func (s *system) pidfdsOwned(beside []heldZombie) (owned map[int]bool, ok bool) 
 	}
 	owned = make(map[int]bool)
 	for fd := range end {
-		if ours[fd] {
-			continue
-		}
-		if pid, err := s.table.PeekDescriptor(fd); err == nil && pid != 0 {
+		pid, err := s.table.PeekDescriptor(fd)
+		switch {
+		case ours[fd] && err != nil:
+			return nil, false
+		case !ours[fd] && err == nil && pid != 0:
 			owned[pid] = true
 		}
 	}
