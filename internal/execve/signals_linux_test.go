@@ -123,8 +123,7 @@ func TestProfileEndsWithForeignVersion(t *testing.T) {
 	cmd := exec.Command(exe)
 	cmd.Env = append(os.Environ(), testprocess.UseHelper(t, "profile"))
 	output, err := cmd.CombinedOutput()
-	// Below nohup(1) it is ignored anyway.
-	if want := fmt.Sprint("<nil>{0 0} <nil> ", isIgnored(int(syscall.SIGHUP))); err != nil || string(output) != want {
+	if want := "<nil>{0 0} <nil> false"; err != nil || string(output) != want {
 		t.Errorf("%q, %v; want %q", output, err, want)
 	}
 }

@@ -5,8 +5,10 @@ import (
 	"fmt"
 	"maps"
 	"os"
+	"os/signal"
 	"slices"
 	"sync"
+	"syscall"
 	"testing"
 )
 
@@ -56,6 +58,7 @@ func Main(m *testing.M) {
 		main()
 		os.Exit(0)
 	}
+	haveDefaultSignals()
 	code := m.Run()
 	if code == 0 && isCompleteRun() {
 		for _, name := range slices.Sorted(maps.Keys(helpers)) {
@@ -76,4 +79,15 @@ func isCompleteRun() bool {
 		}
 	}
 	return !testing.Short()
+}
+
+// haveDefaultSignals makes the processes that tests start begin with the default actions of signals,
+// also where nohup(1) or a shell that has put the tests in the background ignores some: an exec
+// keeps what is ignored, but not what is handled.
+func haveDefaultSignals() {
+	for _, sig := range []os.Signal{syscall.SIGHUP, syscall.SIGINT, syscall.SIGQUIT} {
+		if signal.Ignored(sig) {
+			signal.Notify(make(chan os.Signal, 1), sig)
+		}
+	}
 }
