@@ -13,36 +13,38 @@
 //
 // Before the exec, the old version answers the requests that it has read. New connections
 // wait in the kernel, and the new version answers them.
-//   - Plain HTTP/1.1: a client notices nothing, and may send requests at any time, several
-//     at once included. Connections cross the exec between two requests, and with a part
+//   - Plain HTTP/1.1: a client notices nothing. It may send requests at any time, also
+//     several at once. Connections cross the exec between two requests, and with a part
 //     of the next request's header.
 //   - HTTP/1.1 over TLS: a request that arrives during the restart gets a response with
-//     Connection: close. An idle connection is closed after 10 ms without data. A
-//     request that arrives at that very moment is not served, as whenever a server closes
-//     an idle connection, and the client may send it again. Of requests that a client sends
-//     at once, all are answered if they arrived before the restart; otherwise the client
-//     has to send those again that follow Connection: close (RFC 9112, section 9.3.2).
+//     Connection: close. An idle connection is closed after 10 ms without data. If a
+//     request arrives at the moment of the close, it is not served and the client may
+//     send it again, as with every server that closes idle connections. If a client sends
+//     several requests at once, those that arrived before the restart are answered. The
+//     client has to send the requests again that follow a Connection: close (RFC 9112,
+//     section 9.3.2).
 //   - HTTP/2: the server sends GOAWAY in two steps. The client opens no new streams on
-//     the connection, and the server answers the requests that were sent before. A
-//     client that does not answer has 250 ms.
+//     the connection, and the server answers the requests that were sent before. The
+//     server waits 250 ms for the client's answer to the GOAWAY.
 //
-// A server for HTTP/2 without TLS (see [http.Protocols]) also closes connections of
-// plain HTTP/1.1, as if over TLS. The same holds for a server whose listener is not from
-// package sockets or is wrapped. In that case, new connections wait in the kernel only if
-// the wrapped listener is from package sockets. If a wrapped listener wraps its
-// connections, too, they are closed after 50 ms without a request.
+// Some servers close plain HTTP/1.1 connections as if they were over TLS: a server for
+// HTTP/2 without TLS (see [http.Protocols]), and a server whose listener is not from
+// package sockets or is wrapped. New connections to a wrapped listener wait in the kernel
+// if the inner listener is from package sockets. If a wrapped listener also wraps its
+// connections, they are closed after 50 ms without a request.
 //
 // A TLS connection without a request is closed after 50 ms. Browsers open such
 // connections in advance, and open another one when they need it.
 //
 // A restart does not wait for clients that might send something. If the header of a
 // request, or an HTTP/2 frame, is not complete 500 ms after the restart began, the
-// connection is closed. A client of HTTP/1.1 gets 408 Request Timeout first. A TLS handshake
-// has one second. Plain HTTP/1.1 needs no such limit, unless a header is so long that it
-// can't cross the exec.
+// connection is closed. A client of HTTP/1.1 gets 408 Request Timeout first. A TLS
+// handshake has one second. Plain HTTP/1.1 needs no such limit, unless a header is so
+// long that it can't cross the exec.
 //
-// Each idle connection that crosses the exec makes it a little longer. A server with
-// thousands of idle connections should close them earlier, see [http.Server.IdleTimeout].
+// Each idle connection that crosses the exec makes the exec a little longer. A server
+// with thousands of idle connections should close them earlier, see
+// [http.Server.IdleTimeout].
 //
 // # HTTP/2 without TLS
 //
@@ -54,18 +56,18 @@
 //
 // # Long requests
 //
-// The exec waits for requests whose header is complete, for
-// [autorestart.Restarter.DrainTimeout] at most, and new connections wait with it. A handler
-// whose response takes long, as with server-sent events, should therefore end it when the
-// channel of [autorestart.Draining] is closed. The same applies to hijacked connections, as for
+// The exec waits for requests whose header is complete. New connections wait with it. The
+// wait ends after [autorestart.Restarter.DrainTimeout]. A handler whose response takes
+// long, as with server-sent events, should therefore return when the channel of
+// [autorestart.Draining] is closed. The same applies to hijacked connections, as for
 // WebSocket.
 //
 // A handler can ask for a restart, but can't wait for it: [autorestart.Restarter.Restart]
 // returns [autorestart.ErrInHandler].
 //
-// If the restart is called off, the server continues as before, but idle TLS connections
-// have been closed. If the new version is rolled back, connections that are idle or new go
-// back to the previous one.
+// If the restart is called off, the server continues as before, except that idle TLS
+// connections have been closed. If the new version is rolled back, idle and new
+// connections go back to the previous version.
 package httpserve
 
 import (
@@ -76,9 +78,10 @@ import (
 	"github.com/autorestart-go/autorestart/sockets"
 )
 
-// ListenAndServe is like [http.Server.ListenAndServe] with a listener of package
-// sockets, see [Serve]: one that systemd has passed for the address, if there is one. If the server's BaseContext is set, it is called between
-// listening and serving: that is the place for [autorestart.Ready].
+// ListenAndServe is like [http.Server.ListenAndServe] with a listener of package sockets,
+// see [Serve]. If systemd has passed a socket for the address, it uses that. If the
+// server's BaseContext is set, it is called between listening and serving: that is the
+// place for [autorestart.Ready].
 func ListenAndServe(srv *http.Server) error {
 	ln, err := sockets.Listen("tcp", addrOrDefault(srv.Addr, ":http"))
 	if err != nil {
@@ -111,8 +114,8 @@ func addrOrDefault(addr, def string) string {
 // BaseContext by functions that call the original ones, and sets TLSNextProto if it is nil.
 // Set the fields before that call, and don't change them afterwards.
 //
-// The error log of the server says so if a part of this package does not fit the version of
-// net/http. The server then serves without that part.
+// If a part of this package does not fit the version of net/http, the server runs without
+// that part, and its error log says so.
 func Serve(srv *http.Server, ln net.Listener) error {
 	defer ln.Close()
 	s, err := attach(srv, false)
@@ -126,8 +129,7 @@ func Serve(srv *http.Server, ln net.Listener) error {
 	return srv.Serve(ln)
 }
 
-// ServeTLS is like [http.Server.ServeTLS], see [Serve]. It closes the listener in any
-// case.
+// ServeTLS is like [http.Server.ServeTLS], see [Serve]. It always closes the listener.
 func ServeTLS(srv *http.Server, ln net.Listener, certFile, keyFile string) error {
 	defer ln.Close()
 	s, err := attach(srv, true)

@@ -20,59 +20,65 @@
 // # Before the exec
 //
 // Every socket of this package is drained before an exec, see
-// [autorestart.RegisterDrainer]. Accept blocks, and so do the methods that read from a
-// packet connection. Packets stay in the kernel. So that its queue does not fill up, new
-// connections are taken out of it: they cross the exec unread, and Accept of the new version
-// returns them first. They stay in the queue while fewer than 32 descriptors are free, which is
-// logged, and if the new version contains a version of this package that would close them. When
-// the queue is full, the kernel refuses clients of a Unix socket, and those of TCP wait for
-// time-outs.
+// [autorestart.RegisterDrainer]. Accept blocks, and the methods that read from a packet
+// connection block, too.
+//
+// Packets stay in the kernel. New connections are taken out of the kernel's queue, so
+// that the queue does not fill up. They cross the exec unread, and Accept of the new
+// version returns them first. They stay in the queue in two cases: fewer than 32
+// descriptors are free, which is logged; or the new version contains a version of this
+// package that does not know such connections. When the queue is full, the kernel refuses
+// clients of a Unix socket, and clients of TCP wait for time-outs.
 //
 // The exec waits until
 //   - every accepted connection is closed
-//   - every packet that was read has been handled. A packet counts as handled when
-//     its reader calls a read method again, or when the socket is closed. If another
-//     goroutine reads on instead, the packet counts as handled one second later. A reader
-//     that comes back from an error with another buffer is taken for one that is done. So
-//     is one that comes for its first packet after 128 that the package had not seen before:
-//     goroutines, buffers, or calls of Read in package syscall's RawConn.
+//   - every packet that was read has been handled.
 //
-// After [autorestart.Restarter.DrainTimeout] the exec cuts off what is left.
-// Connections that stay open for long should end when the channel of
+// A packet counts as handled when its reader calls a read method again, or when the
+// socket is closed. If another goroutine reads on instead, the packet counts as handled
+// one second later. The package tells readers apart by their buffers and goroutines, up
+// to 128 of them; calls of Read in package syscall's RawConn count, too. Each further
+// reader, and one that has another buffer after an error, counts as a reader that has
+// handled its packet.
+//
+// After [autorestart.Restarter.DrainTimeout] the exec cuts off the connections that are
+// left. Connections that stay open for long should end when the channel of
 // [autorestart.Draining] is closed.
 //
-// If the restart is called off, Accept and the read methods continue. Whether there is
-// an exec or not, nothing that waits is lost, and no Accept or read
-// returns an error because of the restart.
+// If the restart is called off, Accept and the read methods continue. No connection or
+// packet that waits is lost by a restart. No Accept and no read returns an error because
+// of a restart.
 //
 // # Descriptors
 //
-// An exec needs a few descriptors. So that clients can't take the last ones, Accept waits
-// while fewer than 16 are free below the soft RLIMIT_NOFILE, or a quarter of a limit below
-// 64. New connections wait in the kernel meanwhile.
+// An exec needs a few descriptors, which clients must not take. Accept therefore waits
+// while fewer than 16 descriptors are free below the soft RLIMIT_NOFILE. If that limit is
+// below 64, Accept keeps a quarter of it free. New connections wait in the kernel
+// meanwhile.
 //
 // # Which socket a call returns
 //
 // Networks and addresses are those of package net. A call returns the first of these
 // sockets that exists and is unclaimed:
-//   - the socket that the same call opened before the restart; of several, the nth
-//     call returns the nth socket
+//   - the socket that the same call opened before the restart; of several, the nth call
+//     returns the nth socket
 //   - a socket that systemd passed with the name [Config].Name
-//   - a socket that is bound to the requested address: a call with 0.0.0.0:8080
-//     returns the socket that the previous version opened with :8080
+//   - a socket that is bound to the requested address: a call with 0.0.0.0:8080 returns
+//     the socket that the previous version opened with :8080
 //   - a new socket
 //
-// So a socket that was opened with port 0 keeps the port that it got.
+// A socket that was opened with port 0 keeps its port.
 //
-// [autorestart.Ready] closes the sockets that the previous version had opened and the
-// new one has not claimed. Until then their addresses are in use: a new version that calls [net.Listen] instead of this
-// package can't listen on them.
+// [autorestart.Ready] closes the sockets that the previous version had opened and the new
+// one has not claimed. Until then their addresses are in use. A new version that calls
+// [net.Listen] for such an address fails.
 //
-// The path of a Unix socket stays. Remove it before listening only if
-// [autorestart.Generation] is 0: an inherited socket without its path is of no use, so
-// a new one is opened. Close removes the path of a listener, as in package net. While
-// this version is on trial, Close leaves the path of an inherited listener to the
-// previous version, which needs it after a rollback; [autorestart.Ready] removes it.
+// The path of a Unix socket stays during a restart. A program that removes the path
+// before it listens does so only if [autorestart.Generation] is 0. If the path of an
+// inherited socket is gone, a new socket is opened. Close removes the path of a listener,
+// as in package net. In a version on trial, Close leaves the path of an inherited
+// listener, because the previous version needs it after a rollback; [autorestart.Ready]
+// removes it.
 //
 // # systemd
 //
@@ -81,20 +87,20 @@
 // ListenPacket that returns a socket takes it. From then on the socket crosses each exec
 // like the others of this package. Close leaves its path alone.
 //
-// What is not taken stays as systemd has passed it: the descriptors, their flags, and
-// LISTEN_PID, LISTEN_FDS and LISTEN_FDNAMES in the environment. [autorestart.Ready]
-// closes none of it. Later versions, with or without this library, can take it, and so
-// can another library, before or after. As in every program that has not called
-// sd_listen_fds, children inherit it.
+// Sockets that are not taken stay as systemd has passed them: the descriptors, their
+// flags, and LISTEN_PID, LISTEN_FDS and LISTEN_FDNAMES in the environment.
+// [autorestart.Ready] does not close them. Another library can take them, before or after
+// this package. Later versions can take them, also versions without this library.
+// Children inherit them, as in every program that has not called sd_listen_fds.
 //
-// The descriptor of a socket that was taken is that of a small file from then on, so
-// that its number stands for no other socket. When all that was announced is taken, the
-// package closes these files and removes the variables. If a version on trial is
-// rolled back, the previous version finds what the failed one has taken.
+// When a socket is taken, a small file gets its descriptor, so that no other socket gets
+// that number. When all announced sockets are taken, the package closes these files and
+// removes the variables. If a version on trial is rolled back, the previous version finds
+// the sockets that the failed one has taken.
 //
 // The package takes no socket that is close-on-exec: another library has it. It ignores
-// announcements for another process, and all of them in a setuid program. A program that
-// uses two libraries for systemd must not call both at the same time.
+// announcements for another process, and all announcements in a setuid program. A program
+// that uses two libraries for systemd must not call both at the same time.
 package sockets
 
 import (
@@ -110,19 +116,22 @@ import (
 // listeners of package net. The connections that it accepts embed [*net.TCPConn] or
 // [*net.UnixConn].
 //
-// During a restart Listen returns a new listener, on which Accept blocks. It waits until the
-// restart is called off where the exec comes next, for a socket that was handed to this version,
-// and for an address whose socket the program has closed during the restart.
+// During a restart Listen returns a new listener at once, and its Accept blocks. Listen
+// itself waits until the restart is called off
+//   - if the exec comes next
+//   - for a socket that was passed to this version
+//   - for an address whose socket the program has closed during the restart.
 //
-// Accept does not return errors that pass by themselves, so that no server ends for one:
-// errors of one connection, as ECONNABORTED, and a shortage of descriptors or memory. It
-// logs a shortage, and tries again at intervals of up to a second.
+// Accept retries after errors that pass by themselves, so that no server ends because of
+// one: errors of a single connection, such as ECONNABORTED, and a shortage of descriptors
+// or memory. It logs a shortage. The pause between two attempts grows to a second.
 //
-// Errors are those of net.Listen, [*net.OpError]. Listen also fails, and closes the
-// socket, if there is no descriptor left for the copy that crosses the exec. For an inherited
-// socket and one from systemd Listen then waits for up to a second, and leaves the socket where
-// it was. On systems without an exec the listener works like one
-// of package net.
+// Errors are those of net.Listen, [*net.OpError]. Listen also fails if there is no
+// descriptor left for the copy that crosses the exec. A new socket is then closed. For an
+// inherited socket, or one from systemd, Listen first retries for up to a second; if it fails,
+// it leaves the socket where it was.
+//
+// On systems without an exec the listener works like one of package net.
 func Listen(network, address string) (net.Listener, error) {
 	return new(Config).Listen(context.Background(), network, address)
 }
@@ -130,7 +139,7 @@ func Listen(network, address string) (net.Listener, error) {
 // ListenPacket is like [net.ListenPacket] for a connection that survives restarts. The
 // network is udp, udp4, udp6 or unixgram.
 //
-// During a restart ListenPacket waits where Listen does.
+// During a restart ListenPacket waits in the same cases as Listen.
 //
 // The connection embeds [*net.UDPConn] or [*net.UnixConn]. Close leaves the path of a
 // unixgram socket, as in package net.
@@ -141,9 +150,9 @@ func ListenPacket(network, address string) (net.PacketConn, error) {
 // Config contains options for sockets. The zero value has none.
 type Config struct {
 	// ListenConfig applies to new sockets. An inherited socket keeps its options, and
-	// Control is not called for it. The keep-alive settings apply to the connections
-	// that either accepts. Listeners never use Multipath TCP, see mptcp(7): one that the next
-	// version does not open could not be closed without a reset for some of its clients.
+	// Control is not called for it. The keep-alive settings apply to all accepted
+	// connections. Listeners never use Multipath TCP, see mptcp(7): if the next version
+	// does not open such a listener, closing it would reset some of its clients.
 	net.ListenConfig
 
 	// Name is the name of the socket in systemd: FileDescriptorName=, or else the name

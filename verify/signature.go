@@ -33,37 +33,38 @@ const (
 )
 
 // Signature returns a Func that accepts a version if one of the keys has signed its
-// content. The signature is in a file next to the executable, with the same name and a
-// suffix that tells the kind of the signature. RFC 8032 has both kinds. A signature is 64
-// bytes long.
+// content. The signature, of 64 bytes, is in a file next to the executable. The file has
+// the name of the executable and a suffix for the kind of the signature: Ed25519 or
+// Ed25519ph, see RFC 8032.
 //
-// Ed25519 is in the file with [SignatureSuffix], as made by
+// A signature by Ed25519 is in the file with [SignatureSuffix]. OpenSSL makes it by
 //
 //	openssl pkeyutl -sign -rawin -inkey key.pem -in app -out app.sig
 //
-// The Func reads the executable into memory, once, and hashes it once for each key. It
-// allocates at most twice the size of the executable. The executable has at most
+// The Func reads the executable into memory once, and hashes it once for each key. It
+// allocates at most twice the size of the executable. The executable may have
 // [MaxEd25519Size] bytes.
 //
-// Ed25519ph, without a context string, is in the file with [PrehashedSignatureSuffix], as
-// made by OpenSSL 3.2 or later,
+// A signature by Ed25519ph, without a context string, is in the file with
+// [PrehashedSignatureSuffix]. OpenSSL 3.2 or later makes it by
 //
 //	openssl pkeyutl -sign -rawin -pkeyopt instance:Ed25519ph -inkey key.pem -in app -out app.sigph
 //
-// or in Go from the SHA-512 of the content, see the example. The Func hashes the executable
-// once for all keys, in constant memory. The executable has at most [MaxSize] bytes.
+// In Go it is made from the SHA-512 of the content, see the example. The Func hashes the
+// executable once for all keys, in constant memory. The executable may have [MaxSize]
+// bytes.
 //
 // If both files are there, one valid signature is enough. Ed25519ph is checked first. The
-// same keys can be used for both: RFC 8032 rules out that a signature of one kind is valid
-// for the other.
+// same keys can be used for both kinds: RFC 8032 rules out that a signature of one kind
+// is valid for the other.
 //
-// The files may be deployed in any order: a version whose signature is missing or does not
-// match is checked again until it is accepted. A version of more than MaxSize bytes is
-// rejected until the file changes.
+// The files may be deployed in any order: a version whose signature is missing or does
+// not match is checked again until it is accepted. A version of more than MaxSize bytes
+// is rejected until the file changes.
 //
-// When ctx ends, the Func returns the cause. It looks at ctx after each MiB that it reads.
-// It can't look at ctx while a key of Ed25519 is checked: for 256 MiB that takes less
-// than a second on most machines.
+// When ctx ends, the Func returns the cause. It looks at ctx after each MiB that it
+// reads. It can't look at ctx while it checks a key of Ed25519: for 256 MiB that takes
+// less than a second on most machines.
 //
 // Signature panics if a key does not have [ed25519.PublicKeySize] bytes.
 func Signature(keys ...ed25519.PublicKey) Func {
