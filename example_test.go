@@ -94,13 +94,13 @@ func ExampleRestarter_Restart_handler() {
 // A batch program restarts between two jobs, and not in the middle of one.
 func ExampleNotifyOnChange() {
 	changed := autorestart.NotifyOnChange(false)
-	for {
+	for range 1000 {
 		select {
 		case <-changed:
 			autorestart.RestartViaExec() // does not return
 		default:
-			// Do a job.
 		}
+		// Do a job.
 	}
 }
 
