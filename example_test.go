@@ -235,7 +235,7 @@ func ExampleExecPlan() {
 // the end of the file.
 func ExamplePass() {
 	w, err := autorestart.Inherited("audit")
-	if os.IsNotExist(err) {
+	if errors.Is(err, os.ErrNotExist) {
 		var r *os.File
 		if r, w, err = os.Pipe(); err == nil {
 			defer r.Close() // after starting the program that reads from it
@@ -246,8 +246,28 @@ func ExamplePass() {
 		log.Panic(err)
 	}
 	defer w.Close()
-	log.Print("passed on to the next version: ", autorestart.InheritedNames())
 	autorestart.Ready()
+}
+
+// A file that is not needed any more is not passed on. This version has inherited none: it
+// was started afresh.
+func ExampleUnpass() {
+	r, w, err := os.Pipe()
+	if err != nil {
+		log.Panic(err)
+	}
+	defer r.Close()
+	defer w.Close()
+	if err := autorestart.Pass("example", w); err != nil {
+		log.Panic(err)
+	}
+	autorestart.Unpass("example")
+	_, err = autorestart.Inherited("example")
+	fmt.Println("not there:", errors.Is(err, os.ErrNotExist))
+	fmt.Println("inherited:", autorestart.InheritedFiles())
+	// Output:
+	// not there: true
+	// inherited: []
 }
 
 // consumer takes jobs from a queue, one after another. The channel holds one value:
