@@ -110,3 +110,24 @@ func TestWatcherOutsideEvents(t *testing.T) {
 		wantVersion(t, 4, next)
 	})
 }
+
+// TestWatcherOutsideAndBack: a file that is rejected for its directory is forgotten when the
+// version that runs is back at the path. Nothing is left to look at then.
+func TestWatcherOutsideAndBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w, chown := newPrivilegedWatcher(t)
+		next := w.startNext(t.Context())
+		chown(1000)
+		w.sys.Rename(app, "/away")
+		w.deploy(2)
+		w.happen()
+		wantNone(t, "directory of a user", next)
+		w.sys.Rename("/away", app)
+		w.happen()
+		time.Sleep(time.Minute)
+		wantNone(t, "back", next)
+		if _, waits := w.events.seen(); waits[len(waits)-1] != 0 || len(waits) > 10 {
+			t.Errorf("%d waits, the last one for %v", len(waits), waits[len(waits)-1])
+		}
+	})
+}
