@@ -196,10 +196,13 @@ func (w *Watcher) look() *candidate.Candidate {
 	seen := time.Now()
 	w.lookAgain = false
 	id, err := w.Rules.System.Stat(w.Path)
-	if err == nil && (id == w.settled || id == w.outside && seen.Before(w.recheckAt)) {
+	if err == nil && id == w.outside && seen.Before(w.recheckAt) {
 		return nil
 	}
 	w.outside = candidate.ID{}
+	if err == nil && id == w.settled {
+		return nil
+	}
 	if err != nil {
 		logged := w.log.NotReady(candidate.Unreadable(w.Path, err))
 		// A file that appears is an event. Until there is a line, only looks tell that it
