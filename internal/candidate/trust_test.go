@@ -360,3 +360,20 @@ func TestCredentialsOf(t *testing.T) {
 		}
 	}
 }
+
+// TestTrustOfAnotherUntrustedFile: that another file at the path is rejected says nothing of the one
+// that was opened, which may be back at the next look.
+func TestTrustOfAnotherUntrustedFile(t *testing.T) {
+	rules, sys := newTrusting(t)
+	c := openAt(t, sys, launched)
+	sys.Deploy("/srv/releases/3/app", elftest.Program(3), 0o755)
+	sys.Change("/srv/releases/3/app", file(1000, 0, 0o755))
+	sys.Symlink("releases/3", "/srv/current")
+	if r := rules.Judge(c); r == nil || !r.Retryable {
+		t.Errorf("another file: %+v", r)
+	}
+	sys.Symlink("releases/2", "/srv/current")
+	if r := rules.Judge(c); r != nil {
+		t.Errorf("back: %v", r)
+	}
+}
