@@ -42,22 +42,21 @@ func (r *Rules) checkTrust(c *Candidate) *Rejection {
 			rejection = Unreadable("", err)
 			return "", err
 		}
+		last = e
 		if rejection = t.check(path, &e); rejection != nil {
 			return "", errUntrusted
 		}
-		last = e
 		return e.Target, nil
 	}
 	if _, err := visit("/"); err == nil {
 		PathSteps(c.Path, visit)
 	}
-	switch {
-	case rejection != nil:
-		return rejection
-	case last.Dev != c.ID.Dev || last.Ino != c.ID.Ino:
+	isOther := last.Dev != c.ID.Dev || last.Ino != c.ID.Ino
+	if isOther && (last.Regular || rejection == nil) {
+		// Whether another file is rejected says nothing of this one.
 		return notYet("a file that was changed while it was looked at", "a file that stays the same", nil)
 	}
-	return nil
+	return rejection
 }
 
 // errUntrusted ends a walk.
