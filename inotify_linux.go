@@ -6,7 +6,7 @@
 //	inotify_init1(2)             2.6.27   poll
 //	inotify_add_watch(2)         2.6.13   poll
 //	poll of /proc/self/mountinfo 2.6.31   poll beside the events: they don't tell of mounts
-//	statfs(2)                    ever     trust that events tell of every change
+//	statfs(2)                    ever     poll beside the events: they may not tell of every change
 
 package autorestart
 
@@ -117,13 +117,14 @@ func (n *inotify) Arm(path string) (changed bool, err error) {
 	return changed, err
 }
 
-// ReadLink returns the target of a symbolic link, or an empty one of anything else.
+// ReadLink returns the target of a symbolic link, or an empty one of anything else, also where
+// there is no directory.
 func (*inotify) ReadLink(name string) (string, error) {
 	target, err := os.Readlink(name)
-	if err == nil || os.IsNotExist(err) {
-		return target, err
+	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOTDIR) {
+		return "", nil
 	}
-	return "", nil // EINVAL: not a symbolic link; any other error is that of the look-up, too
+	return target, err
 }
 
 func (*inotify) EntryAt(step candidate.Step) watch.EntryID {

@@ -368,10 +368,10 @@ func TestInotifyArm(t *testing.T) {
 			root := newTree(t, test.tree...)
 			path := filepath.Join(root, test.path)
 			n := openInotify(t)
-			if changed, err := n.Arm(path); err != n.dirs.Silent || !changed {
+			if changed, err := n.Arm(path); err != n.dirs.Silent() || !changed {
 				t.Fatalf("first arm: %t, %v", changed, err)
 			}
-			if changed, err := n.Arm(path); err != n.dirs.Silent || changed {
+			if changed, err := n.Arm(path); err != n.dirs.Silent() || changed {
 				t.Fatalf("second arm: %t, %v", changed, err)
 			}
 			for _, step := range test.steps {
@@ -383,7 +383,7 @@ func TestInotifyArm(t *testing.T) {
 					t.Errorf("%s: event %t", step.name, event)
 				}
 				changed, err := n.Arm(path)
-				if err != n.dirs.Silent || changed != step.changed {
+				if err != n.dirs.Silent() || changed != step.changed {
 					t.Errorf("%s: arm: %t, %v", step.name, changed, err)
 				}
 				checkWatches(t, n, path)
@@ -442,7 +442,7 @@ func TestInotifyArmDenied(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 	os.Chmod(filepath.Join(root, "a"), 0o755)
-	if changed, err := n.Arm(filepath.Join(root, "a/b/app")); err != n.dirs.Silent || !changed {
+	if changed, err := n.Arm(filepath.Join(root, "a/b/app")); err != n.dirs.Silent() || !changed {
 		t.Errorf("mended: %t, %v", changed, err)
 	}
 }
@@ -451,7 +451,7 @@ func TestInotifyWait(t *testing.T) {
 	root := newTree(t, "app")
 	path := filepath.Join(root, "app")
 	n := openInotify(t)
-	if _, err := n.Arm(path); err != n.dirs.Silent {
+	if _, err := n.Arm(path); err != n.dirs.Silent() {
 		t.Fatal(err)
 	}
 	cause := errors.New("enough")
@@ -527,7 +527,7 @@ func TestInotifyOverflow(t *testing.T) {
 	}
 	root := newTree(t, "app", "x", "y")
 	n := openInotify(t)
-	if _, err := n.Arm(filepath.Join(root, "app")); err != n.dirs.Silent {
+	if _, err := n.Arm(filepath.Join(root, "app")); err != n.dirs.Silent() {
 		t.Fatal(err)
 	}
 	// Equal events in a row are one.
@@ -551,7 +551,7 @@ func TestInotifyOverflow(t *testing.T) {
 func TestInotifyReadAllocs(t *testing.T) {
 	root := newTree(t, "app", "x", "a-rather-long-name-for-a-file-that-is-not-on-the-path")
 	n := openInotify(t)
-	if _, err := n.Arm(filepath.Join(root, "app")); err != n.dirs.Silent {
+	if _, err := n.Arm(filepath.Join(root, "app")); err != n.dirs.Silent() {
 		t.Fatal(err)
 	}
 	var fds []int

@@ -193,17 +193,17 @@ func TestInotifyAdopted(t *testing.T) {
 	root := newTree(t, "app", "old/", "old/app")
 	path := filepath.Join(root, "app")
 	n := openInotify(t)
-	if _, err := n.Arm(filepath.Join(root, "old/app")); err != n.dirs.Silent {
+	if _, err := n.Arm(filepath.Join(root, "old/app")); err != n.dirs.Silent() {
 		t.Fatal(err)
 	}
-	if _, err := n.Arm(path); err != n.dirs.Silent {
+	if _, err := n.Arm(path); err != n.dirs.Silent() {
 		t.Fatal(err)
 	}
 	before := slices.Clone(n.dirs.Steps)
 	touch(t, path)
 
 	n.dirs.Steps = nil // what the next image knows
-	if changed, err := n.Arm(path); err != n.dirs.Silent || !changed {
+	if changed, err := n.Arm(path); err != n.dirs.Silent() || !changed {
 		t.Errorf("arm: %t, %v", changed, err)
 	}
 	if !slices.Equal(n.dirs.Steps, before) {

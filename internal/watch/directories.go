@@ -1,6 +1,7 @@
 package watch
 
 import (
+	"cmp"
 	"errors"
 	"io/fs"
 	"slices"
@@ -11,7 +12,8 @@ import (
 // A Notifier is a queue of events about directories, as inotify(7) has it, and answers what
 // has to be known of directories to use it.
 type Notifier interface {
-	// ReadLink is the argument of that name of [candidate.PathSteps].
+	// ReadLink is the argument of that name of [candidate.PathSteps]. Any other error says that
+	// it can't be told.
 	ReadLink(name string) (target string, err error)
 
 	// EntryAt returns what a step leads to, without following a symbolic link.
@@ -52,16 +54,23 @@ type Event struct {
 
 // Directories are those that resolving a path passes through, and the watches on them.
 type Directories struct {
-	Steps  []WatchedStep
-	Silent error // why events don't tell of every change, although all is watched
+	Steps []WatchedStep
 
-	found []EntryID // what the steps lead to
+	found  []EntryID // what the steps lead to
+	silent error     // a silentError if a directory can change without an event
 }
 
 // A WatchedStep is a step of the path, and the watch on its directory.
 type WatchedStep struct {
 	candidate.Step
 	Watch int
+}
+
+// A silentError says why there is not an event for every change.
+type silentError struct{ path, where string }
+
+func (e silentError) Error() string {
+	return "inotify " + e.path + ": not every change is reported " + e.where
 }
 
 // Inherit takes over the watches of a [Notifier] that another image has used. A directory that
@@ -86,26 +95,26 @@ func (d *Directories) Watches() (watches []int) {
 // else. It reports whether any watch is new, so that something may have happened
 // before it, or the path leads to another file. An error says that some directory can't
 // be watched, or mounts can't.
-func (d *Directories) Arm(n Notifier, path string) (changed bool, err error) {
+func (d *Directories) Arm(n Notifier, name string) (changed bool, err error) {
 	mountErr := n.WatchMounts()
 	// The path may lead elsewhere by the time the last watch is in place. The watches are
 	// complete when a second walk finds nothing new.
 	for range 100 {
-		steps, found, err := watchSteps(n, candidate.PathSteps(path, n.ReadLink))
-		if !slices.Equal(found, d.found) {
-			changed, d.found = true, found
+		now, err := walk(n, name)
+		if !slices.Equal(now.found, d.found) {
+			changed = true
 		}
-		if err == nil && slices.Equal(steps, d.Steps) {
-			if d.Silent != nil {
-				return changed, d.Silent
-			}
-			return changed, mountErr
+		same := err == nil && slices.Equal(now.Steps, d.Steps) && now.silent == d.silent
+		if !same {
+			changed = true
+			d.removeAllBut(n, now.Steps)
 		}
-		changed = true
-		d.removeAllBut(n, steps)
-		d.Steps, d.Silent = steps, silentStep(n, steps)
+		*d = now
 		if err != nil {
 			return true, err
+		}
+		if same {
+			return changed, cmp.Or(d.Silent(), mountErr)
 		}
 	}
 	return true, errUnsteady
@@ -113,34 +122,39 @@ func (d *Directories) Arm(n Notifier, path string) (changed bool, err error) {
 
 var errUnsteady = errors.New("autorestart: the directories of the path keep changing")
 
-// silentStep returns an error if the directory of a step can change without an event.
-func silentStep(n Notifier, steps []WatchedStep) error {
-	for _, step := range steps {
-		magic, err := n.FileSystem(step.Dir)
-		if err != nil {
-			continue // it is gone meanwhile: the next Arm finds out
-		}
-		if name := SilentFileSystem(magic); name != "" {
-			return &fs.PathError{Op: "inotify", Path: step.Dir, Err: errors.New("not every change is reported on " + name)}
-		}
-	}
-	return nil
-}
+// Silent returns the reason why events don't tell of every change, although all is watched.
+func (d *Directories) Silent() error { return d.silent }
 
-// watchSteps adds the watches, and returns the steps that have one, and what they lead
-// to. A directory is looked up before it is watched: if a mount comes in between, Remounted
-// finds a difference.
-func watchSteps(n Notifier, steps []candidate.Step) (watched []WatchedStep, found []EntryID, _ error) {
-	for i, step := range steps {
-		found = append(found, n.EntryAt(step))
-		watch, err := n.AddWatch(step.Dir, i == len(steps)-1)
-		if err != nil || watch == NoDirectory {
-			// It is gone since the walk: the watch on its parent tells when it is back.
-			return watched, found, err
+// walk adds the watches, and returns what it finds. After an error there may be more. An entry is
+// looked up before its directory is watched: if a mount comes in between, Remounted finds a
+// difference.
+func walk(n Notifier, name string) (d Directories, err error) {
+	steps := candidate.PathSteps(name, func(name string) (target string, failed error) {
+		target, failed = n.ReadLink(name)
+		if failed != nil && !errors.Is(failed, fs.ErrNotExist) {
+			err = failed
 		}
-		watched = append(watched, WatchedStep{step, watch})
+		return target, failed
+	})
+	for i, step := range steps {
+		d.found = append(d.found, n.EntryAt(step))
+		watch, failed := n.AddWatch(step.Dir, i == len(steps)-1)
+		if failed != nil {
+			return d, failed
+		}
+		if watch == NoDirectory {
+			break // it is gone since the look-up: the watch on its parent tells when it is back
+		}
+		d.Steps = append(d.Steps, WatchedStep{step, watch})
+		magic, failed := n.FileSystem(step.Dir)
+		if failed != nil && !errors.Is(failed, fs.ErrNotExist) {
+			err = failed
+		}
+		if name := SilentFileSystem(magic); name != "" && d.silent == nil {
+			d.silent = silentError{step.Dir, "on " + name}
+		}
 	}
-	return watched, found, nil
+	return d, err
 }
 
 // removeAllBut removes the watches that the given steps no longer need.
