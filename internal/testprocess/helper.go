@@ -59,6 +59,8 @@ func Main(m *testing.M) {
 		os.Exit(0)
 	}
 	haveDefaultSignals()
+	// Otherwise a program with the race detector stays for a second after its end, for later races.
+	os.Setenv("GORACE", "atexit_sleep_ms=0 "+os.Getenv("GORACE"))
 	code := m.Run()
 	if code == 0 && isCompleteRun() {
 		for _, name := range slices.Sorted(maps.Keys(helpers)) {

@@ -157,9 +157,7 @@ func scenarioCommand(t testing.TB, name, fallback string) *exec.Cmd {
 	// Children of a scenario that has gone wrong end with the test.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	t.Cleanup(func() { syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) })
-	cmd.Env = append(os.Environ(), testprocess.UseHelper(t, scenarioHelper), scenarioEnv+"="+name, fallbackEnv+"="+fallback,
-		// Coverage and race reports of a program that is replaced say nothing.
-		"GORACE=atexit_sleep_ms=0")
+	cmd.Env = append(os.Environ(), testprocess.UseHelper(t, scenarioHelper), scenarioEnv+"="+name, fallbackEnv+"="+fallback)
 	return cmd
 }
 
