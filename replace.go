@@ -199,23 +199,23 @@ func (x *prepared) checkPlan(path string, before []string) error {
 		return nil
 	}
 	wrong := func(found, expected string, err error) error {
-		return &RejectedError{Path: path, Found: found + " after BeforeExec", Expected: expected, Err: err}
+		return &RejectedError{Path: path, Found: "an ExecPlan with " + found, Expected: "one with " + expected, Err: err}
 	}
 	if len(x.arguments()) == 0 {
-		return wrong("no arguments", "at least the name of the program", nil)
+		return wrong("no arguments", "the name of the program, at least", nil)
 	}
 	for i, arg := range x.args {
 		if strings.Contains(arg, "\x00") {
-			return wrong("a NUL byte in argument "+strconv.Itoa(i), "none", nil)
+			return wrong("a NUL byte in argument "+strconv.Itoa(i), "text alone", nil)
 		}
 	}
 	for _, variable := range x.env {
 		name, _, ok := strings.Cut(variable, "=")
 		switch {
 		case strings.Contains(variable, "\x00"):
-			return wrong("a NUL byte in the variable "+strconv.Quote(name), "none", nil)
+			return wrong("a NUL byte in the variable "+strconv.Quote(name), "text alone", nil)
 		case (!ok || name == "") && !slices.Contains(before, variable):
-			return wrong("the variable "+strconv.Quote(variable), "the form NAME=value", nil)
+			return wrong("the variable "+strconv.Quote(variable), "variables of the form NAME=value", nil)
 		}
 	}
 	if err := handover.CheckSize(path, x.arguments(), x.environment()); err != nil {

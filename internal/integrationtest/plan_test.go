@@ -143,16 +143,16 @@ func TestHangByPlan(t *testing.T) {
 // A plan that no exec can take calls the restart off. The error says what is wrong.
 func TestImpossiblePlan(t *testing.T) {
 	for want, change := range map[string]func(plan *autorestart.ExecPlan){
-		"found no arguments after BeforeExec, expected at least the name of the program": func(plan *autorestart.ExecPlan) { plan.Args = nil },
-		"found a NUL byte in argument 1 after":                                           func(plan *autorestart.ExecPlan) { plan.Args = []string{"app", "a\x00b"} },
-		`found a NUL byte in the variable "A" after`: func(plan *autorestart.ExecPlan) {
+		"found an ExecPlan with no arguments, expected one with the name of the program, at least": func(plan *autorestart.ExecPlan) { plan.Args = nil },
+		"found an ExecPlan with a NUL byte in argument 1, expected one with text alone":            func(plan *autorestart.ExecPlan) { plan.Args = []string{"app", "a\x00b"} },
+		`found an ExecPlan with a NUL byte in the variable "A",`: func(plan *autorestart.ExecPlan) {
 			plan.Env = append(plan.Env, "A=a\x00b")
 		},
-		`found the variable "# comment" after BeforeExec, expected the form NAME=value`: func(plan *autorestart.ExecPlan) {
+		`found an ExecPlan with the variable "# comment", expected one with variables of the form NAME=value`: func(plan *autorestart.ExecPlan) {
 			plan.Env = append(plan.Env, "# comment")
 		},
-		`found the variable "=a" after`: func(plan *autorestart.ExecPlan) { plan.Env = append(plan.Env, "=a") },
-		"found too much for execve(2) (argument 1 would take 131073 bytes": func(plan *autorestart.ExecPlan) {
+		`found an ExecPlan with the variable "=a",`: func(plan *autorestart.ExecPlan) { plan.Env = append(plan.Env, "=a") },
+		"found an ExecPlan with too much for execve(2) (argument 1 would take 131073 bytes": func(plan *autorestart.ExecPlan) {
 			plan.Args = []string{"app", strings.Repeat("x", 128<<10)}
 		},
 	} {
