@@ -19,8 +19,8 @@ type Child struct {
 	Started time.Time // to 10 ms; zero if it can't be had
 }
 
-// ErrNotInherited is returned by [Adopt] for a PID that is not an inherited child's,
-// or whose child is not free.
+// ErrNotInherited is returned by [Adopt] for a PID that is not the PID of an inherited
+// child, and for a child that is not free.
 var ErrNotInherited = errors.New("autorestart: not an inherited child, or not free")
 
 // InheritedChildren lists the children that this process had before its present image
@@ -36,9 +36,9 @@ func InheritedChildren() ([]Child, error) {
 	return children, inheritedChildren.Err()
 }
 
-// ChildProcess is a handle on an inherited child, for a program that keeps what its
-// earlier image has started. It works like an [os.Process], by pidfd where there are
-// pidfds. No Reaper touches an adopted child.
+// ChildProcess is a handle on an inherited child, for a program that keeps the children
+// of its earlier image. It works like an [os.Process], by pidfd where there are pidfds.
+// No Reaper touches an adopted child.
 //
 // Its methods may be called by several goroutines at once.
 type ChildProcess struct{ adopted *reap.Adopted }
@@ -67,14 +67,14 @@ func (c *ChildProcess) Signal(sig os.Signal) error {
 	return c.adopted.Signal(s)
 }
 
-// Wait waits until the child has exited and returns its exit; called again, it
-// returns the same. It returns ctx's error if ctx ends before that, and
-// [os.ErrClosed] after Release.
+// Wait waits until the child has exited and returns its exit. Further calls return the
+// same exit. If ctx ends first, Wait returns the error of ctx. After Release it returns
+// [os.ErrClosed].
 func (c *ChildProcess) Wait(ctx context.Context) (ChildExit, error) {
 	e, err := c.adopted.Wait(ctx)
 	return ChildExit(e), err
 }
 
-// Release gives up the handle without waiting. The child is then free again, for a
-// Reaper or another Adopt. A Wait that is going on returns.
+// Release gives up the handle without waiting. The child is then free again, for a Reaper
+// or another Adopt. A call of Wait that is under way returns.
 func (c *ChildProcess) Release() error { return c.adopted.Release() }

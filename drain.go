@@ -10,24 +10,26 @@ import (
 	"github.com/autorestart-go/autorestart/internal/drain"
 )
 
-// A Drainer is a part of the program that accepts work from outside and is drained
-// before an exec: a server, the consumer of a queue.
+// A Drainer is a part of the program that accepts work from outside and is drained before
+// an exec: a server, the consumer of a queue.
 //
-// Its methods are called one after the other, each on a goroutine of its own, and may call
-// this package; but Quiesce and Resume must not unregister the Drainer itself. A method that
-// does not return in time, or panics, is logged with the type of the Drainer, and the restart
-// goes on without it. The next method is called when the one before has returned.
+// Its methods are called one after the other, each on a goroutine of its own. The next
+// method is called when the one before has returned. The methods may call this package,
+// except that Quiesce and Resume must not unregister the Drainer itself. If a method
+// panics or does not return in time, that is logged with the type of the Drainer, and the
+// restart goes on without it.
 type Drainer interface {
 	// Quiesce stops accepting work and returns soon, within a second. Callers that bring
 	// work block; they must not fail.
 	Quiesce()
 
-	// Drain waits until all accepted work is done, or ctx ends. Then it returns an
-	// error that names the unfinished work, within a second. The exec ends that work.
+	// Drain waits until all accepted work is done. If ctx ends first, Drain returns
+	// within a second, with an error that names the unfinished work. The exec ends that
+	// work.
 	Drain(ctx context.Context) error
 
-	// Resume accepts work again, because there was no exec. It returns soon, within a
-	// second.
+	// Resume accepts work again, because the restart was called off. It returns soon,
+	// within a second.
 	Resume()
 }
 
@@ -35,11 +37,13 @@ type Drainer interface {
 const defaultDrainTimeout = 10 * time.Second
 
 // RegisterDrainer registers d until unregister is called. Before each exec all registered
-// drainers are quiesced, in the order in which they were registered, and then drained at once.
-// After [Restarter.DrainTimeout] the exec takes place nevertheless; if the restart is called
-// off, all drainers resume, in the opposite order. A Drainer that is registered while others
-// are drained is quiesced and drained, too. Right before the exec RegisterDrainer waits until
-// the exec has failed.
+// drainers are quiesced, in the order in which they were registered. Then they are
+// drained, all at the same time. After [Restarter.DrainTimeout] the exec takes place even
+// if work is left. If the restart is called off, all drainers resume, in the opposite
+// order.
+//
+// A Drainer that is registered while others are drained is quiesced and drained, too. If
+// the exec comes next, RegisterDrainer waits until the exec has failed.
 func RegisterDrainer(d Drainer) (unregister func()) { return drain.Process.Register(d) }
 
 // Draining returns a channel that is closed while the program is drained for a
@@ -75,7 +79,7 @@ func (nothingToDrain) Times() (quiesced, drained time.Time) { return }
 func (nothingToDrain) Seal()                                {}
 func (nothingToDrain) Resume()                              {}
 
-// ErrInHandler is the error of [Restarter.Restart] if an HTTP handler of a program with
+// ErrInHandler is returned by [Restarter.Restart] if an HTTP handler of a program with
 // drainers calls it. The restart would wait for that handler.
 var ErrInHandler = errors.New("autorestart: Restart was called by an HTTP handler, and would wait for it: " +
 	"start a goroutine for it, with a context that outlives the request, and return")

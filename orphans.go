@@ -6,48 +6,48 @@ import (
 	"github.com/autorestart-go/autorestart/internal/reap"
 )
 
-// Orphans waits for the processes that the kernel hands to this one when their parents
-// end: all of a PID namespace if this is process 1 there, and those of its own
-// descendants if it is a child subreaper. Without that they would stay zombies.
+// Orphans waits for orphans: processes that the kernel hands to this process when their
+// parents end. Process 1 gets all orphans of its PID namespace, and a child subreaper
+// gets those of its own descendants. Without Orphans they would stay zombies.
 //
-// Children that this program may still wait for are left alone. A zombie is reaped if
-// it is provably not a child that this image has started:
+// Children that this program may still wait for are left alone. A zombie is reaped if one
+// of these proves that this image has not started it:
 //
 //   - It is older than this image.
 //   - It was born into a session that this process was never in.
-//   - It is in the list of children where orphans come, and this process has no pidfd
-//     for it. Package os has one for every os.Process until Wait or Release, if the
+//   - It is in the list of children where orphans come, and this process has no pidfd for
+//     it. Package os has a pidfd for every os.Process until Wait or Release, if the
 //     kernel has pidfds (Linux 5.4).
 //
-// A child that was started in another way and has no pidfd, as by [syscall.ForkExec],
-// is safe only if the kernel lists it with another thread than the main one. Programs
-// that start children so should not run Orphans. A process that was released without
-// Wait may stay a zombie in the list of such a thread.
+// A child that was started without a pidfd, as by [syscall.ForkExec], is safe only if the
+// kernel lists it with another thread than the main one. A program that starts children
+// in that way should not run Orphans. A process that was released without Wait may stay a
+// zombie in the list of such a thread.
 //
-// Where the kernel has no pidfds, or this process may not use them, the last of the
-// proofs is missing. Zombies that are then undecided are left, and reported by
-// Undecided and Logger.
+// The last of the proofs is missing where the kernel has no pidfds, or where this process
+// may not use them. Zombies that are then undecided are left, and reported by Undecided
+// and Logger.
 //
-// A process that this one traces is left to the tracer, and a child that was made by
-// clone(2) without SIGCHLD to the part of the program that has made it.
+// A process that this one traces is left to the tracer. A child that was made by clone(2)
+// without SIGCHLD is left to the part of the program that has made it.
 //
 // Run decides on many orphans at a time, some hundredths of a second after they have
-// exited, so it keeps up with thousands a second. To find the pidfds of this process, it
+// exited. It keeps up with thousands a second. To find the pidfds of this process, it
 // looks at every open file each time. With many open files it does so less often, and
-// more orphans wait meanwhile: some hundreds with ten thousand files. While there are
-// no zombies it does nothing.
+// more orphans wait meanwhile: some hundreds with ten thousand files. While there are no
+// zombies it does nothing.
 //
-// Inherited children (see [Reaper]) are reaped as well once they have exited, unless
-// a Reaper or a [ChildProcess] has them. Where their start times can't be read, as
-// without /proc, they need the last of the proofs, too. No process is ever signalled.
+// Inherited children (see [Reaper]) are also reaped once they have exited, unless a
+// Reaper or a [ChildProcess] has them. Where their start times can't be read, as without
+// /proc, the last of the proofs is needed for them, too. No process is ever signalled.
 //
 // docs/children.md, in the repository, has a table of children in unusual states.
 //
 // Orphans is a set of options, useful as its zero value.
 type Orphans struct {
-	// Subreaper makes this process a child subreaper, with prctl(2)'s
-	// PR_SET_CHILD_SUBREAPER, for as long as Run, or another Run with this option,
-	// runs. A process that is a subreaper already, or process 1, stays what it is.
+	// Subreaper makes this process a child subreaper, by PR_SET_CHILD_SUBREAPER of
+	// prctl(2), while Run is running. Runs that overlap share that. A process that is a
+	// subreaper already, or process 1, stays what it is.
 	// If false, the process must be one of these.
 	Subreaper bool
 
@@ -55,9 +55,8 @@ type Orphans struct {
 	// If nil, orphans are reaped without a report.
 	Reaped func(ChildExit)
 
-	// Undecided is called, once for each, for zombies that may be orphans and may be
-	// children that this program will wait for. It is called by the same goroutine
-	// as Reaped.
+	// Undecided is called for zombies that may be orphans and may be children that this
+	// program will wait for. It is called once for each, by the same goroutine as Reaped.
 	// If nil, they are left without a report.
 	Undecided func(Child)
 
@@ -69,10 +68,10 @@ type Orphans struct {
 // subreaper is this process's role as a child subreaper, which all runs share.
 var subreaper reap.Subreaper
 
-// Run reaps orphans until ctx ends, and returns its error. It leaves no goroutine
-// and no descriptor behind. If no orphans come to this process, because it is neither
-// process 1 nor a subreaper or because the system has no such thing, Run returns at
-// once with an error that wraps [errors.ErrUnsupported].
+// Run reaps orphans until ctx ends, and returns its error. It leaves no goroutine and no
+// descriptor behind. If no orphans come to this process, Run returns at once with an
+// error that wraps [errors.ErrUnsupported]: the process is neither process 1 nor a
+// subreaper, or the system has no subreapers.
 func (o *Orphans) Run(ctx context.Context) error {
 	release, err := subreaper.Acquire(new(childTable), o.Subreaper)
 	if err != nil {

@@ -10,43 +10,44 @@ import (
 	"github.com/autorestart-go/autorestart/internal/report"
 )
 
-// Reaper ends and waits for the children that this process had before its present
-// image was executed. The image that started them is gone, and this one does not know
-// of them, so without a Reaper they would stay.
+// Reaper ends and waits for the children that this process had before its present image
+// was executed. The image that started them is gone, and this image does not know of
+// them. Without a Reaper they would stay.
 //
-// These children are listed while this package is initialised. It makes no difference
-// how late a Reaper is run. Children that this image starts are never signalled or
-// waited for, and os/exec works as usual. Every inherited child has one owner: a
-// Reaper takes the children that no other Reaper and no [ChildProcess] has, and when
-// its context ends it leaves the rest for the next one.
+// These children are listed while this package is initialised, so a Reaper can be run at
+// any time. Children that this image starts are never signalled or waited for, and
+// os/exec works as usual. Every inherited child has one owner. A Reaper takes the
+// children that no other Reaper and no [ChildProcess] has. When its context ends, it
+// leaves its children for the next Reaper.
 //
-// A child that is traced, or whose first thread has exited, is a child that lives. One
-// that belongs to another user may not be signalled; the Reaper goes on waiting for it.
-// docs/children.md, in the repository, has a table of children in such states.
+// A child that is traced, or whose first thread has exited, counts as a living child. If
+// a child belongs to another user, the Reaper may not signal it, and goes on waiting for
+// its end. docs/children.md, in the repository, has a table of children in such states.
 //
-// A Reaper is a set of options, useful as its zero value. It may be copied,
-// reused, and run more than once at a time.
+// A Reaper is a set of options, useful as its zero value. It may be copied, reused, and
+// run more than once at a time.
 type Reaper struct {
 	// Escalation lists the signals for children that live on, in turn. After the last
-	// step the Reaper goes on waiting. A child that is stopped, or may be stopped
-	// where that can't be seen, is continued (SIGCONT) after each signal. Without
-	// that it would not see the signal.
+	// step the Reaper goes on waiting. After each signal the Reaper continues (SIGCONT) a
+	// child that is stopped, or that may be stopped where that can't be seen: a stopped
+	// child does not see the signal.
 	// If nil, DefaultEscalation is used. If empty but not nil, no signal is sent.
 	Escalation []EscalationStep
 
-	// Skip reports whether to leave a child alone: not to signal it and not to wait
-	// for it. It is called once for each child, before anything else is done, by the
-	// goroutine that calls Run. Children that were skipped can still be adopted, or
-	// reaped by another Reaper.
+	// Skip reports whether to leave a child alone: the Reaper then neither signals it nor
+	// waits for it. Skip is called once for each child, before anything else is done, by
+	// the goroutine that calls Run. Skipped children can still be adopted, or reaped by
+	// another Reaper.
 	// If nil, no child is skipped.
 	Skip func(Child) bool
 
 	// Reaped is called for every child that is gone, in the order in which they were
-	// reaped. The calls don't overlap, and may block: children are reaped meanwhile. If it is more than a hundred
-	// thousand reports behind, further ones are dropped, and their number is logged.
-	// Run returns after the last call has returned, so Reaped must not wait for Run.
-	// If nil, children are reaped faster: their names are not looked up, which takes
-	// several times as long as the rest.
+	// reaped. The calls don't overlap. They may block: children are reaped meanwhile. If
+	// Reaped is more than a hundred thousand calls behind, further calls are dropped, and
+	// their number is logged. Run returns after the last call has returned, so Reaped
+	// must not wait for Run.
+	// If nil, the names of children are not looked up, and reaping takes a fraction of
+	// the time.
 	Reaped func(ChildExit)
 
 	// Logger receives a line for each child that is signalled or reaped.
@@ -104,12 +105,12 @@ func DefaultEscalation() []EscalationStep {
 // start children of its own.
 var inheritedChildren = reap.TakeSnapshot(new(childTable), self.restarted())
 
-// Run takes the inherited children that are free and reaps them until none is left,
-// and then returns nil. It returns ctx's error if ctx ends before that; the children
-// that are left are then free again. It leaves no goroutine and no descriptor behind.
+// Run takes the inherited children that are free, reaps them until none is left, and
+// returns nil. If ctx ends before that, Run returns the error of ctx, and the children
+// that are left are free again. It leaves no goroutine and no descriptor behind.
 //
-// Where children can't be listed, Run returns an error that wraps
-// [errors.ErrUnsupported], after it has reaped those that it knows of.
+// Where children can't be listed, Run reaps those that it knows of and returns an error
+// that wraps [errors.ErrUnsupported].
 func (r *Reaper) Run(ctx context.Context) error {
 	if err := r.reap(ctx, r.take()); err != nil {
 		return err

@@ -12,20 +12,22 @@ import (
 )
 
 // Notify is [signal.Notify] for a program that restarts. Between the exec and the call of
-// Notify in the next version the signals are ignored. Without Notify, SIGHUP would end the
-// process. A version that never subscribes to a signal gets its default action back when it
-// calls [Ready], or after a minute; a signal that was ignored when the process was started, as
-// SIGHUP by nohup(1), stays ignored. Until the version subscribes, [signal.Ignored] reports true
-// for both, also after Ready. A signal that arrives while it is ignored is lost.
+// Notify in the next version, the signals are ignored. Without Notify, a SIGHUP at that
+// time would end the process. A signal that arrives while it is ignored is lost.
 //
-// SIGTERM, SIGINT, SIGQUIT and SIGABRT are not ignored: they end the process at any moment. On
-// other systems than Linux, Notify behaves like signal.Notify.
+// If a version does not subscribe to an inherited signal, the signal gets its default
+// action back when the version calls [Ready], or after a minute. A signal that was
+// ignored when the process was started, as SIGHUP by nohup(1), stays ignored. In both
+// cases [signal.Ignored] reports true, also after Ready, until the version subscribes.
 //
-// Signals that a Go program survives without a subscription, as SIGUSR1 and SIGPIPE, end no
-// version, with Notify or without.
+// SIGTERM, SIGINT, SIGQUIT and SIGABRT are not ignored: they end the process at any
+// moment. On other systems than Linux, Notify behaves like signal.Notify.
 //
-// Children that are started while a signal is ignored go on ignoring it. A version
-// that wants to ignore it for good calls [signal.Ignore] after [Ready].
+// A Go program survives some signals without a subscription, as SIGUSR1 and SIGPIPE. They
+// end no version, with or without Notify.
+//
+// A child that is started while a signal is ignored goes on ignoring it. A version that
+// wants to ignore a signal for good calls [signal.Ignore] after [Ready].
 func Notify(c chan<- os.Signal, signals ...os.Signal) {
 	s := &self.signals
 	s.mu.Lock() // until the end: restoreDefaults must see the subscription
@@ -34,11 +36,10 @@ func Notify(c chan<- os.Signal, signals ...os.Signal) {
 	signal.Notify(c, signals...)
 }
 
-// StopNotify is [signal.Stop] for a channel that was passed to [Notify]. A signal that was
-// passed to Notify with no other channel gets its default action back, and is not ignored in
-// the next exec.
-//
-// After signal.Stop, [signal.Reset] and [signal.Ignore] it would still be.
+// StopNotify is [signal.Stop] for a channel that was passed to [Notify]. If no other
+// channel was passed to Notify for a signal, that signal gets its default action back,
+// and is not ignored in the next exec. After signal.Stop, [signal.Reset] or
+// [signal.Ignore] instead of StopNotify, it would still be ignored there.
 func StopNotify(c chan<- os.Signal) {
 	s := &self.signals
 	s.mu.Lock()

@@ -16,47 +16,51 @@ import (
 	"github.com/autorestart-go/autorestart/internal/watch"
 )
 
-// A Watcher reports new versions of an executable: files at its path that are
-// ready to be executed and differ in content from the version reported last, or
+// A Watcher reports new versions of an executable. A new version is a file at the path
+// that is ready to be executed and differs in content from the version reported last, or
 // at first from the running image.
 //
-// On file systems where the file of the running image can be written, or replaced underneath
-// (of networks, FUSE, overlay), the running image is what it was when the program started. Its
-// content is summed at the first call of Next. On FUSE, and where it has been touched before that
-// call, the same file with another modification time is a new version.
+// On network file systems, FUSE and overlay, the file of the running image can be
+// written, or replaced underneath. The running image is then the content that the file
+// had when the program started. The first call of Next sums that content. On FUSE, and
+// where the file was touched before that call, the same file with another modification
+// time is a new version.
 //
-// The zero value watches this program's own executable. Set the fields before
-// the first call of Next, and call Close when Next is not called any more.
+// The zero value watches this program's own executable. Set the fields before the first
+// call of Next, and call Close after the last one.
 type Watcher struct {
-	// Path is the executable to watch. Symbolic links in it are followed anew
-	// whenever one changes. If empty, it is the path that this program was
-	// started by, as in [Restarter]; if relative, it starts from the working directory of
-	// the first call of Next. It is restricted as in [Restarter] where the starter may have fewer
-	// rights.
+	// Path is the executable to watch. Symbolic links in it are followed anew whenever
+	// one changes. If empty, it is the path that this program was started by, as in
+	// [Restarter]. If relative, it starts from the working directory of the first call of
+	// Next. If the starter may have fewer rights, Path is restricted as in [Restarter].
 	Path string
 
-	// PollInterval is how often the path is looked at beside what events tell.
-	// If zero, that is once a second where events can't be had or don't tell of every
-	// change, as on network file systems and without /proc, and otherwise only after
-	// events. A mount over the path is an event.
+	// PollInterval is how often the path is looked at in addition to the events. A mount
+	// over the path is an event.
+	// If zero, the path is looked at only after events. Where there are no events, or not
+	// for every change, as on network file systems and without /proc, it is looked at
+	// once a second.
 	PollInterval time.Duration
 
-	// TrustAnyOwner lifts the rule that a process with more rights than its user (root,
-	// setuid, setgid, capabilities) takes no new version that other users have chosen.
-	// Without TrustAnyOwner, only root and the users who can write the running image may be
-	// able to write the file, the directories and the symbolic links of its path, by owner,
-	// mode and POSIX ACL. In a sticky directory only its owner counts. Owners prove nothing
+	// TrustAnyOwner lifts a rule for processes with more rights than their user: those of
+	// root, setuid, setgid, or with capabilities. Such a process executes no version that
+	// another user has chosen.
+	//
+	// The rule: only root, and the users who can write the running image, may be able to
+	// write the file, the directories and the symbolic links of its path. Owner, mode and
+	// POSIX ACL decide. In a sticky directory only the owner of the directory counts.
+	// Owners don't count
 	//   - on a FUSE file system that another user has mounted
-	//   - of a file on a mount with nosuid, where execve(2) itself ignores them, unless the
-	//     running image is on it, too
+	//   - for a file on a mount with nosuid, where execve(2) itself ignores them, unless
+	//     the running image is on that mount, too
 	//   - if the user namespace of the process does not know them.
 	//
 	// A version that is rejected for its path or its mount is looked at again every 15
-	// seconds. Systems other than Linux tell owners and modes, and nothing of ACLs and mounts.
+	// seconds. Systems other than Linux tell owners and modes, but not ACLs and mounts.
 	TrustAnyOwner bool
 
-	// Logger receives why a file at the path is not executed, and changes of the
-	// mode. If nil, the watcher is silent.
+	// Logger receives the reasons why a file at the path is not executed, and changes of
+	// the mode. If nil, the watcher is silent.
 	Logger Logger
 
 	inner atomic.Pointer[watch.Watcher] // nil before the first call of Next
@@ -70,13 +74,13 @@ type Change struct {
 	Old, New BuildInfo // of the previous version, as far as its file is still there, and of this one
 }
 
-// Next waits for the next new version and returns it. A version that was there
-// before the call and has not been reported counts.
+// Next waits for the next new version and returns it. If there is one already that has
+// not been reported, Next returns at once.
 //
 // It fails
 //   - when ctx ends, with its cause
-//   - when Path is empty and the program's own path can't be told, or when it is
-//     relative and the working directory can't.
+//   - when Path is empty and the path of the program is not known
+//   - when Path is relative and the working directory is not known.
 //
 // Nothing else ends Next: without events it polls, see Mode, and a file that can't be
 // executed is passed over, see Logger. Next must not be called by two goroutines at a
@@ -136,16 +140,17 @@ func watchModeOf(w *atomic.Pointer[watch.Watcher]) WatchMode {
 }
 
 // RejectedError tells why a file that appeared at the path is not executed. The image
-// that runs goes on running.
+// that runs goes on running. docs/troubleshooting.md, in the repository, has a table of
+// the reasons.
 type RejectedError struct {
 	Path     string
 	Found    string // what the file is
 	Expected string // what it would have to be
 
 	// Retryable: the file may become acceptable as it is, because it is still being
-	// written or its mode still being set. It is looked at again soon; otherwise it is
-	// left alone until it changes, or for 15 seconds if the reason is a directory, a
-	// symbolic link or the mount.
+	// written or its mode still being set. It is looked at again soon. A file that is not
+	// Retryable is left alone until it changes, or for 15 seconds if the reason is a
+	// directory, a symbolic link or the mount.
 	Retryable bool
 
 	Err error // the underlying error; nil if there is none
@@ -228,9 +233,9 @@ func (l rejectionLogger) Warn(msg string, args ...any) {
 // modulePath is that of this library.
 const modulePath = elfimage.Library
 
-// BuildInfo tells how a Go program was built, as far as the file says: all of it is
-// empty for other programs, and for files without ELF sections. Of Go programs built
-// before Go 1.18 only the ID is found.
+// BuildInfo tells how a Go program was built, as far as the file says. All of it is empty
+// for other programs, and for files without ELF sections. For Go programs built before Go
+// 1.18 only the ID is known.
 type BuildInfo struct {
 	ID      string // the Go build ID, which differs between any two builds
 	Module  string // the path of the main module
@@ -265,9 +270,9 @@ func (r *errorReader) ReadAt(b []byte, off int64) (n int, err error) {
 	return n, err
 }
 
-// String returns the version, or the last part of the ID where the version doesn't
-// tell one build from another, or "unknown". A version with changes that were not committed
-// is followed by that part: "v1.2.3+dirty.ID".
+// String returns the version. If the version doesn't tell one build from another, String
+// returns the last part of the ID, or "unknown" without an ID. A version with changes
+// that were not committed is followed by that part: "v1.2.3+dirty.ID".
 func (b BuildInfo) String() string {
 	switch {
 	case b.ID != "" && strings.HasSuffix(b.Version, "dirty"):

@@ -51,7 +51,7 @@ const (
 //	openssl pkeyutl -sign -rawin -pkeyopt instance:Ed25519ph -inkey key.pem -in app -out app.sigph
 //
 // In Go it is made from the SHA-512 of the content, see the example. The Func hashes the
-// executable once for all keys, in constant memory. The executable may have [MaxSize]
+// executable once for all keys, in constant memory. The executable has at most [MaxSize]
 // bytes.
 //
 // If both files are there, one valid signature is enough. Ed25519ph is checked first. The
