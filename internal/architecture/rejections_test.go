@@ -70,11 +70,11 @@ func (fn *function) eachRejectionText(n ast.Node, packages map[string]*library, 
 				}
 			}
 		}
-		called := fn.calledFunction(n, packages)
+		called := fn.calledType(n, packages)
 		if called == nil {
 			return
 		}
-		for i, name := range stringNames(called.decl.Type.Params) {
+		for i, name := range stringNames(called.Params) {
 			if column := columnOf(name); column != "" && i < len(n.Args) {
 				add(column, n.Args[i])
 			}
@@ -82,17 +82,26 @@ func (fn *function) eachRejectionText(n ast.Node, packages map[string]*library, 
 	}
 }
 
-// calledFunction returns the function of this module that a call is of, or nil.
-func (fn *function) calledFunction(call *ast.CallExpr, packages map[string]*library) *function {
+// calledType returns the type of the function of this module that a call is of, or nil.
+func (fn *function) calledType(call *ast.CallExpr, packages map[string]*library) *ast.FuncType {
+	var called *function
 	switch fun := call.Fun.(type) {
 	case *ast.Ident:
-		return fn.funcs[fun.Name]
+		if set := fn.set[fun.Name]; len(set) == 1 {
+			if literal, ok := set[0].(*ast.FuncLit); ok {
+				return literal.Type
+			}
+		}
+		called = fn.funcs[fun.Name]
 	case *ast.SelectorExpr:
 		if name, ok := fn.imported(fun.X); ok && packages[name] != nil {
-			return packages[name].funcs[fun.Sel.Name]
+			called = packages[name].funcs[fun.Sel.Name]
 		}
 	}
-	return nil
+	if called == nil {
+		return nil
+	}
+	return called.decl.Type
 }
 
 // columnOf returns the column that a name stands for, or "".
@@ -149,6 +158,8 @@ func TestRejectionTextsAreFound(t *testing.T) {
 import "` + modulePath + `/internal/candidate"
 func f(err error) error {
 	candidate.Reject("a file", "a " + "program")
+	wrong := func(found, expected string) error { return nil }
+	wrong("a literal", "a function")
 	return &RejectedError{Found: "an exec that fails (" + err.Error() + ")", Expected: "one that succeeds"}
 }
 func g(r *candidate.Rejection) error {
@@ -178,8 +189,8 @@ func h() { Reject("x" + kind.String(), kind.String()) }
 	slices.Sort(got)
 	got = slices.Compact(got)
 	want := []string{
-		"Expected a program", "Expected an exec", "Expected one of root", "Expected one that succeeds",
-		"Found a file", "Found a part …", "Found an exec that fails (…)", "Found no path", "Found the file …, which is new", "Found x…",
+		"Expected a function", "Expected a program", "Expected an exec", "Expected one of root", "Expected one that succeeds",
+		"Found a file", "Found a literal", "Found a part …", "Found an exec that fails (…)", "Found no path", "Found the file …, which is new", "Found x…",
 	}
 	if err != nil || !slices.Equal(got, want) {
 		t.Errorf("got  %q, %v\nwant %q", got, err, want)

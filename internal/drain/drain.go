@@ -1,6 +1,6 @@
-// Package drain quiesces and drains the parts of a program that take work from
-// outside, before an exec, and has them resume where there is no exec. No method of a
-// part is called under a lock, and none can hold a restart up for longer than its time.
+// Package drain quiesces and drains the parts of a program that accept work from outside,
+// before an exec. If the exec does not take place, the parts resume. No method of a part
+// is called under a lock, and no part can hold a restart up for longer than its time.
 package drain
 
 import (

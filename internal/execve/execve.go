@@ -9,11 +9,11 @@
 //	process            RLIMIT_STACK: the length of arguments   arguments.go: [CheckSize]
 //	                   and environment
 //
-// The next image has to know of some of it: [Kept]. The caller carries that to it. Descriptors
-// and the working directory are the caller's, too.
+// The next image has to know of some of this, see [Kept]. The caller carries that to the
+// next image. The caller is also responsible for descriptors and the working directory.
 //
-// Package internal/handover, which executes by it, is initialised before package os. So is this
-// package.
+// Package internal/handover calls this package, and is initialised before package os.
+// Therefore this package is initialised before package os, too.
 package execve
 
 import (

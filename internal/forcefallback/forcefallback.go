@@ -1,8 +1,8 @@
 //go:build linux
 
-// Package forcefallback makes the kernel an older or a poorer one for a thread, and
-// for what that thread starts or executes, so that tests see what the library does
-// without some system call or file. An error says why that can't be done here.
+// Package forcefallback takes features of the kernel away from a thread, and from the
+// processes that the thread starts or executes. Tests then see what the library does
+// without a system call or a file. An error says why a feature can't be taken away here.
 //
 // The caller locks the goroutine to its thread, and never unlocks it.
 package forcefallback

@@ -1,38 +1,38 @@
-// Package handover carries what one image of a process tells the next across the
-// exec, and rolls a version back that fails its trial.
+// Package handover carries what one image of a process tells the next image across the
+// exec. It also rolls back a version that fails its trial.
 //
-// A version that has to be rolled back may hang before its main, in the
-// initialisation of a package. So this package has to be initialised before almost
-// every other. Packages are initialised in the order of their paths, each after its
-// imports; all that this one imports comes before package os. Package strings would
-// not.
+// A version that has to be rolled back may hang before its main, in the initialisation of
+// a package. Therefore this package has to be initialised before almost every other.
+// Packages are initialised in the order of their paths, each after its imports. All
+// imports of this package come before package os. Package strings would not.
 //
 // # Compatibility
 //
-// The previous image and the next one may contain different versions of this
-// library. These rules hold for what crosses, here and in internal/passing and
-// package sockets; the files in the testdata folders show it, and tests compare.
+// The previous image and the next one may contain different versions of this library.
+// These rules hold for everything that crosses, also in internal/passing and package
+// sockets. The files in the testdata folders show it, and tests compare.
 //   - A key keeps its meaning for ever. Another meaning gets another key.
-//   - A key that a version does not know is passed over, and so is a record of an
-//     unknown kind. So the rest must make sense without it, and the value of
-//     a new key contains no comma: for a version that does not know the key, the
-//     value ends there.
-//   - A key may be left out only if versions that read it do without it.
-//   - A version of the format that can't be read is reported and ignored: the next
-//     image starts with nothing, it does not fail.
+//   - A version passes over a key that it does not know, and a record of an unknown kind.
+//     Everything else must make sense without them. The value of a new key contains no
+//     comma: for a version that does not know the key, the value ends at the comma.
+//   - A key may be left out only if every version that reads the key can do without it.
+//   - If the format has a version that can't be read, that is reported and the state is
+//     ignored: the next image starts with nothing, it does not fail.
 //   - The State crosses in a carrier, except to versions from before carriers, see
 //     [KnowsCarrier].
-//   - A name in the manifest belongs to the program or to the library for ever: names of a new
-//     kind of the library begin with a prefix that no name of a program has, see passing.Name.
-//   - A connection of a kind that the receiver does not know is lost. So none is made of such
-//     a kind for it, see [KnowsConnections]. In a rollback the receiver is Previous.
+//   - A name in the manifest belongs to the program or to the library for ever: names of
+//     a new kind of the library begin with a prefix that no name of a program has, see
+//     passing.Name.
+//   - A connection is lost if the receiver does not know its kind. No connection of such
+//     a kind is made for that receiver, see [KnowsConnections]. In a rollback the
+//     receiver is Previous.
 //
 // # Trust
 //
-// The variable is believed of a starter that has the rights of this process. A process with
-// another user's rights (set-user-ID, set-group-ID) believes nothing. A process that has its
-// rights from file capabilities or a security module believes what is attested, see
-// attest_linux.go.
+// The variable is believed if it comes from a starter that has the rights of this
+// process. A process with the rights of another user (set-user-ID, set-group-ID) believes
+// nothing. A process that has its rights from file capabilities or a security module
+// believes only an attested handover, see attest_linux.go.
 package handover
 
 import (

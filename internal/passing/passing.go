@@ -1,5 +1,5 @@
-// Package passing has the files and the state that a program passes on to its next
-// image. It owns the descriptors that cross the exec for that.
+// Package passing keeps the files and the states that a program passes on to its next
+// image. It owns the descriptors of these files.
 package passing
 
 import (

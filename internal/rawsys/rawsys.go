@@ -1,8 +1,10 @@
-// Package rawsys has the little that internal/execve and internal/handover need of packages os,
-// strings and internal/sys: they are initialised before those.
+// Package rawsys replaces what internal/execve and internal/handover would need of the
+// packages os, strings and internal/sys. Those packages are initialised too late for
+// them.
 //
-// It makes system calls with package syscall alone. With golang.org/x/sys on Linux, it would
-// wait for the initialisation of that package, and of all packages before it in the alphabet.
+// It makes system calls with package syscall alone. If it imported golang.org/x/sys on
+// Linux, it would be initialised after that package, and after all packages before that
+// in the alphabet.
 package rawsys
 
 // Cut is [strings.Cut] for a separator of one byte.

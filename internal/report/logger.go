@@ -1,6 +1,6 @@
-// Package report carries what the library has to say to a program that may not be
-// ready for it: log lines to a logger that may be slow, or that is not there yet, events to an
-// observer, and reports to a receiver, which may be slow, too.
+// Package report carries messages of the library to parts of the program that may be
+// slow, or not there yet: log lines to a logger, events to an observer, and reports to a
+// receiver.
 package report
 
 import "time"

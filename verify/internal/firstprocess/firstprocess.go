@@ -1,14 +1,15 @@
 //go:build linux
 
 // Package firstprocess makes the executable of this process the first process of a PID
-// namespace. The first process of a namespace is not like others: the kernel drops
-// signals that it does not handle, even those that it sends itself, and it adopts orphans.
-// A program that is verified is no such process, so one is needed beside it.
+// namespace. The first process of a namespace is special: the kernel drops signals that
+// it does not handle, even signals that it sends itself, and it adopts orphans. A program
+// that is verified does not expect that, so another process has to be the first.
 //
-// The package does its work while it is initialised: the process is to start nothing of the
-// program that it belongs to. Packages are initialised in the order of their paths, each
-// after its imports. All imports of this one come before package os, so this one is
-// initialised before all that import package os. Constructors of C libraries run earlier.
+// The package does its work while it is initialised, so that the first process runs
+// nothing of the program that it belongs to. Packages are initialised in the order of
+// their paths, each after its imports. All imports of this package come before package
+// os. Therefore this package is initialised before all that import package os.
+// Constructors of C libraries run earlier.
 package firstprocess
 
 import (
