@@ -95,8 +95,8 @@ func (b block) check() error {
 	return checkExits(b.program())
 }
 
-// checkExits fails for code that ends the process where no deferred function runs: a version
-// that does so is not rolled back, so no example may show it.
+// checkExits fails for code that ends the process where no deferred function of main runs: a
+// version that does so is not rolled back, so no example may show it.
 func checkExits(src string) error {
 	f, err := parser.ParseFile(token.NewFileSet(), "", src, 0)
 	if err != nil {
@@ -104,17 +104,38 @@ func checkExits(src string) error {
 	}
 	var found error
 	ast.Inspect(f, func(node ast.Node) bool {
-		s, ok := node.(*ast.SelectorExpr)
-		if !ok {
-			return true
-		}
-		x, ok := s.X.(*ast.Ident)
-		if ok && (x.Name == "os" && s.Sel.Name == "Exit" || x.Name == "log" && strings.HasPrefix(s.Sel.Name, "Fatal")) {
-			found = fmt.Errorf("%s.%s ends the daemon before a version can be rolled back; use log.Panic", x.Name, s.Sel.Name)
+		switch node := node.(type) {
+		case *ast.CallExpr:
+			if name := calledName(node); name == "os.Exit" || strings.HasPrefix(name, "log.Fatal") {
+				found = fmt.Errorf("%s ends the daemon before a version can be rolled back; use log.Panic", name)
+			}
+		case *ast.GoStmt:
+			ast.Inspect(node, func(node ast.Node) bool {
+				if call, ok := node.(*ast.CallExpr); ok {
+					if name := calledName(call); name == "panic" || strings.HasPrefix(name, "log.Panic") {
+						found = fmt.Errorf("%s in another goroutine than that of main can't be rolled back; use log.Print", name)
+					}
+				}
+				return true
+			})
 		}
 		return true
 	})
 	return found
+}
+
+// calledName returns the name of a function as it is called, of another package with that of
+// the package.
+func calledName(call *ast.CallExpr) string {
+	switch f := call.Fun.(type) {
+	case *ast.Ident:
+		return f.Name
+	case *ast.SelectorExpr:
+		if x, ok := f.X.(*ast.Ident); ok {
+			return x.Name + "." + f.Sel.Name
+		}
+	}
+	return ""
 }
 
 // fence is a code block of Markdown, with its language.

@@ -124,11 +124,13 @@ func TestBlockChecks(t *testing.T) {
 		t.Errorf("without a language: got %v", err)
 	}
 	for text, want := range map[string]string{
-		"defer autorestart.RollbackUnlessReady()\n": "",
-		"func main() {\n\tgo serve()\n}\n":          "",
-		"func  main() {}\n":                         "not formatted",
-		"go serve()\n...\n":                         "expected",
-		"log.Fatal(1)\n":                            "log.Fatal ends the daemon",
+		"defer autorestart.RollbackUnlessReady()\n":                         "",
+		"func main() {\n\tgo serve()\n}\n":                                  "",
+		"func  main() {}\n":                                                 "not formatted",
+		"go serve()\n...\n":                                                 "expected",
+		"log.Fatal(1)\n":                                                    "log.Fatal ends the daemon",
+		"go func() { log.Panic(1) }()\n":                                    "log.Panic in another goroutine",
+		"go func() { log.Print(1) }()\nlog.Panic(2)\n":                      "",
 		"package main\n\nimport \"os\"\n\nfunc main() {\n\tos.Exit(1)\n}\n": "os.Exit ends the daemon",
 	} {
 		if err := (block{"p.md:1", text}).check(); (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
