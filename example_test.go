@@ -37,7 +37,7 @@ func ExampleRestarter() {
 		DrainTimeout: 30 * time.Second,
 		Logger:       slog.Default(),
 	}
-	go func() { log.Panic(restarter.Run(context.Background())) }()
+	go func() { log.Print(restarter.Run(context.Background())) }()
 	// Open listeners, read the configuration.
 	autorestart.Ready()
 	serve()
@@ -46,7 +46,7 @@ func ExampleRestarter() {
 // A program that tells how it notices new versions, for example on a page of its state.
 func ExampleRestarter_Mode() {
 	var restarter autorestart.Restarter
-	go func() { log.Panic(restarter.Run(context.Background())) }()
+	go func() { log.Print(restarter.Run(context.Background())) }()
 	http.HandleFunc("/state", func(w http.ResponseWriter, _ *http.Request) {
 		var mode autorestart.WatchMode = restarter.Mode()
 		fmt.Fprintln(w, "new versions are noticed by", mode)
@@ -164,7 +164,7 @@ func ExampleReady() {
 		log.Print(err) // why this version runs again
 	}
 	restarter := autorestart.Restarter{ReadyTimeout: 10 * time.Second}
-	go func() { log.Panic(restarter.Run(context.Background())) }()
+	go func() { log.Print(restarter.Run(context.Background())) }()
 
 	if _, err := os.ReadFile("/etc/service.conf"); err != nil {
 		err = autorestart.Rollback(err) // returns only if there is no version to go back to
@@ -203,7 +203,7 @@ func ExampleSetState() {
 			return nil
 		},
 	}
-	go func() { log.Panic(restarter.Run(context.Background())) }()
+	go func() { log.Print(restarter.Run(context.Background())) }()
 	autorestart.Ready()
 	// Count.
 }
@@ -431,6 +431,6 @@ func (shortLogger) Error(msg string, args ...any) {
 func ExampleLogger() {
 	var logger autorestart.Logger = shortLogger{}
 	restarter := autorestart.Restarter{Logger: logger}
-	go func() { log.Panic(restarter.Run(context.Background())) }()
+	go func() { log.Print(restarter.Run(context.Background())) }()
 	serve()
 }

@@ -21,13 +21,13 @@ func Example() {
 		log.Panic(err)
 	}
 	autorestart.Ready()
-	go func() { log.Panic(new(autorestart.Restarter).Run(context.Background())) }()
+	go func() { log.Print(new(autorestart.Restarter).Run(context.Background())) }()
 	log.Panic(httpserve.Serve(srv, ln))
 }
 
 // A server that opens its own listener is ready when that is open.
 func ExampleListenAndServe() {
-	go func() { log.Panic(new(autorestart.Restarter).Run(context.Background())) }()
+	go func() { log.Print(new(autorestart.Restarter).Run(context.Background())) }()
 	srv := &http.Server{
 		Addr: ":8080",
 		BaseContext: func(net.Listener) context.Context {
@@ -45,13 +45,13 @@ func ExampleServeTLS() {
 		log.Panic(err)
 	}
 	autorestart.Ready()
-	go func() { log.Panic(new(autorestart.Restarter).Run(context.Background())) }()
+	go func() { log.Print(new(autorestart.Restarter).Run(context.Background())) }()
 	log.Panic(httpserve.ServeTLS(new(http.Server), ln, "/etc/site/cert.pem", "/etc/site/key.pem"))
 }
 
 // A server for TLS that opens its own listener.
 func ExampleListenAndServeTLS() {
-	go func() { log.Panic(new(autorestart.Restarter).Run(context.Background())) }()
+	go func() { log.Print(new(autorestart.Restarter).Run(context.Background())) }()
 	srv := &http.Server{
 		Addr: ":8443",
 		BaseContext: func(net.Listener) context.Context {

@@ -19,7 +19,7 @@ func Example_tcp() {
 		log.Panic(err)
 	}
 	autorestart.Ready()
-	go func() { log.Panic(new(autorestart.Restarter).Run(context.Background())) }()
+	go func() { log.Print(new(autorestart.Restarter).Run(context.Background())) }()
 	for {
 		conn, err := ln.Accept()
 		if err != nil {
@@ -51,7 +51,7 @@ func ExampleListenPacket() {
 		log.Panic(err)
 	}
 	autorestart.Ready()
-	go func() { log.Panic(new(autorestart.Restarter).Run(context.Background())) }()
+	go func() { log.Print(new(autorestart.Restarter).Run(context.Background())) }()
 	buffer := make([]byte, 64<<10)
 	for {
 		n, from, err := conn.ReadFrom(buffer)

@@ -28,7 +28,7 @@ func Example() {
 			verify.Run(10*time.Second, "-check-config"),
 		),
 	}
-	go func() { log.Panic(r.Run(context.Background())) }()
+	go func() { log.Print(r.Run(context.Background())) }()
 }
 
 // A function of the program's own, beside those of this package: on weekends nothing is
@@ -41,7 +41,7 @@ func ExampleFunc() {
 		return nil
 	}
 	r := autorestart.Restarter{Verify: verify.All(onWeekdays, verify.Run(10*time.Second, "-check"))}
-	go func() { log.Panic(r.Run(context.Background())) }()
+	go func() { log.Print(r.Run(context.Background())) }()
 }
 
 func ExampleRun() {

@@ -32,7 +32,7 @@ func main() {
 		DrainTimeout: 10 * time.Second,
 		Logger:       slog.New(slog.NewTextHandler(os.Stderr, nil)),
 	}
-	go func() { log.Panic(restarter.Run(context.Background())) }()
+	go func() { log.Print(restarter.Run(context.Background())) }()
 
 	if *daemon.Network == "udp" {
 		conn, err := sockets.ListenPacket(*daemon.Network, *daemon.Address)
