@@ -84,6 +84,18 @@ func TestPropagatedMount(t *testing.T) {
 	m.WantRestart(2)
 }
 
+// A file that is mounted by itself has its events where it was mounted from: the daemon polls.
+func TestMountedFileWritten(t *testing.T) {
+	t.Parallel()
+	m := newMountTree(t, ``)
+	m.Start()
+	m.watchingMount()
+	m.inside(`echo garbage >"$3/file"; mount --bind "$3/file" "$1/mnt/app"`, m.args...)
+	m.WantLogged("a file that starts with")
+	m.inside(`cp "$2/mnt/app" "$3/file"; chmod 755 "$3/file"`, m.args...)
+	m.WantRestart(2)
+}
+
 // Without /proc no mount is an event: the daemon polls, and says so.
 func TestMountWithoutProc(t *testing.T) {
 	if !daemontest.HaveEvents {
