@@ -6,6 +6,7 @@
 //	inotify_init1(2)             2.6.27   poll
 //	inotify_add_watch(2)         2.6.13   poll
 //	poll of /proc/self/mountinfo 2.6.31   poll beside the events: they don't tell of mounts
+//	statx(2): mount root         5.8      trust that events tell of a file that is mounted by itself
 //	statfs(2)                    ever     poll beside the events: they may not tell of every change
 
 package autorestart
@@ -127,9 +128,25 @@ func (*inotify) ReadLink(name string) (string, error) {
 	return target, err
 }
 
-func (*inotify) EntryAt(step candidate.Step) watch.EntryID {
-	st, _ := sys.Lstat(step.Dir + "/" + step.Name)
-	return watch.EntryID{Dev: st.Dev, Ino: st.Ino}
+// EntryAt wraps statx(2), or lstat(2) where there is no other.
+func (*inotify) EntryAt(step candidate.Step) (watch.EntryID, error) {
+	var st unix.Statx_t
+	name := step.Dir + "/" + step.Name
+	err := sys.RetryEINTR(func() error { return unix.Statx(unix.AT_FDCWD, name, unix.AT_SYMLINK_NOFOLLOW, unix.STATX_INO, &st) })
+	switch err {
+	case nil:
+		return watch.EntryID{
+			Dev:     unix.Mkdev(st.Dev_major, st.Dev_minor),
+			Ino:     st.Ino,
+			Mounted: st.Attributes&unix.STATX_ATTR_MOUNT_ROOT != 0,
+		}, nil
+	case unix.ENOSYS, unix.EPERM:
+		st, _ := sys.Lstat(name)
+		return watch.EntryID{Dev: st.Dev, Ino: st.Ino}, nil
+	case unix.ENOENT, unix.ENOTDIR:
+		err = nil
+	}
+	return watch.EntryID{}, err
 }
 
 // AddWatch wraps inotify_add_watch(2). The mask of a directory only grows, for two steps may
@@ -170,7 +187,7 @@ func silentFileSystem(path string) (name string, err error) {
 	return watch.SilentFileSystem(magic), err
 }
 
-func (n *inotify) Wait(ctx context.Context, d time.Duration) (event bool, err error) {
+func (n *inotify) Wait(ctx context.Context, d time.Duration, seen watch.EntryID) (event bool, err error) {
 	var deadline time.Time
 	if d > 0 {
 		deadline = time.Now().Add(d)
@@ -186,7 +203,7 @@ func (n *inotify) Wait(ctx context.Context, d time.Duration) (event bool, err er
 	}
 	var failed error
 	err = conn.Read(func(uintptr) bool {
-		event, failed = n.take()
+		event, failed = n.take(seen)
 		return event || failed != nil
 	})
 	switch {
@@ -224,23 +241,23 @@ func (n *inotify) interruptAtEnd(ctx context.Context) (release func()) {
 
 // take takes what there is, without waiting, and reports whether any of it may concern
 // the path.
-func (n *inotify) take() (relevant bool, err error) {
+func (n *inotify) take(seen watch.EntryID) (relevant bool, err error) {
 	for !relevant && err == nil {
 		relevant, err = n.read()
 	}
 	if err == unix.EAGAIN {
-		return n.remounted(), nil
+		return n.remounted(seen), nil
 	}
 	return relevant, err
 }
 
 // remounted reports whether mounts have changed what is on the path.
-func (n *inotify) remounted() bool {
+func (n *inotify) remounted(seen watch.EntryID) bool {
 	var events [2]unix.EpollEvent
 	count, _ := unix.EpollWait(n.epoll, events[:], 0)
 	for _, event := range events[:max(0, count)] {
 		if n.mounts != nil && int(event.Fd) == n.mounts.Int() { // another one is of inotify: Go's poller knows of it
-			return n.dirs.Remounted(n)
+			return n.dirs.Remounted(n, seen)
 		}
 	}
 	return false

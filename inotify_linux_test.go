@@ -454,6 +454,7 @@ func TestInotifyWait(t *testing.T) {
 	if _, err := n.Arm(path); err != n.dirs.Silent() {
 		t.Fatal(err)
 	}
+	seen, _ := n.EntryAt(candidate.Step{Dir: root, Name: "app"})
 	cause := errors.New("enough")
 	ending := func() (context.Context, func()) {
 		ctx, cancel := context.WithCancelCause(context.Background())
@@ -466,7 +467,7 @@ func TestInotifyWait(t *testing.T) {
 	const long = time.Hour
 	check := func(name string, ctx context.Context, d time.Duration, event bool, want error) {
 		t.Helper()
-		got, err := n.Wait(ctx, d)
+		got, err := n.Wait(ctx, d, seen)
 		if got != event || err != want {
 			t.Errorf("%s: %t, %v; want %t, %v", name, got, err, event, want)
 		}
@@ -495,7 +496,7 @@ func TestInotifyWait(t *testing.T) {
 		touch(t, path)
 		ctx, end := ending()
 		go end()
-		if event, err := n.Wait(ctx, long); event == (err != nil) || err != nil && err != cause {
+		if event, err := n.Wait(ctx, long, seen); event == (err != nil) || err != nil && err != cause {
 			t.Errorf("at once: %t, %v", event, err)
 		}
 		queued(t, n)
@@ -507,7 +508,7 @@ func TestInotifyWait(t *testing.T) {
 	check("something happens", open, long, true, nil)
 
 	n.file.Close()
-	if event, err := n.Wait(open, long); event || err == nil || err == cause {
+	if event, err := n.Wait(open, long, seen); event || err == nil || err == cause {
 		t.Errorf("closed: %t, %v", event, err)
 	}
 }
@@ -542,7 +543,7 @@ func TestInotifyOverflow(t *testing.T) {
 		unix.Fchmod(x, 0o755)
 		unix.Fchmod(y, 0o755)
 	}
-	if event, err := n.Wait(context.Background(), time.Hour); !event || err != nil {
+	if event, err := n.Wait(context.Background(), time.Hour, watch.EntryID{}); !event || err != nil {
 		t.Errorf("%t, %v", event, err)
 	}
 }

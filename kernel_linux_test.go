@@ -26,6 +26,7 @@ import (
 	"github.com/autorestart-go/autorestart/internal/reap"
 	"github.com/autorestart-go/autorestart/internal/sys"
 	"github.com/autorestart-go/autorestart/internal/testprocess"
+	"github.com/autorestart-go/autorestart/internal/watch"
 )
 
 // TestSignalsDuringExec: as long as an exec ignores signals, no subscription is made and
@@ -209,7 +210,7 @@ func TestInotifyAdopted(t *testing.T) {
 	if !slices.Equal(n.dirs.Steps, before) {
 		t.Errorf("watches %v, before %v", n.dirs.Steps, before)
 	}
-	if event, err := n.Wait(context.Background(), time.Hour); !event || err != nil {
+	if event, err := n.Wait(context.Background(), time.Hour, watch.EntryID{}); !event || err != nil {
 		t.Errorf("the event before: %t, %v", event, err)
 	}
 	checkWatches(t, n, path)

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"io/fs"
+	"path"
 	"slices"
 
 	"github.com/autorestart-go/autorestart/internal/candidate"
@@ -16,8 +17,9 @@ type Notifier interface {
 	// it can't be told.
 	ReadLink(name string) (target string, err error)
 
-	// EntryAt returns what a step leads to, without following a symbolic link.
-	EntryAt(candidate.Step) EntryID
+	// EntryAt returns what a step leads to, without following a symbolic link. There may be
+	// nothing.
+	EntryAt(candidate.Step) (EntryID, error)
 
 	// AddWatch queues an event each time another entry is put under a name in the directory,
 	// or an entry is removed; if ready, also when a file in it is closed by its writer, or its
@@ -41,7 +43,12 @@ type Notifier interface {
 const NoDirectory = -1
 
 // An EntryID tells one entry of a directory from another. It is zero if there is none.
-type EntryID struct{ Dev, Ino uint64 }
+type EntryID struct {
+	Dev, Ino uint64
+	Mounted  bool // over another entry
+}
+
+func (e EntryID) isSame(other EntryID) bool { return e.Dev == other.Dev && e.Ino == other.Ino }
 
 // An Event is one of the queue of a [Notifier].
 type Event struct {
@@ -123,7 +130,14 @@ func (d *Directories) Arm(n Notifier, name string) (changed bool, err error) {
 var errUnsteady = errors.New("autorestart: the directories of the path keep changing")
 
 // Silent returns the reason why events don't tell of every change, although all is watched.
-func (d *Directories) Silent() error { return d.silent }
+func (d *Directories) Silent() error {
+	if last := len(d.Steps) - 1; d.silent == nil && last >= 0 && d.found[last].Mounted {
+		// Events of the file are sent to the directory that it was mounted from.
+		step := d.Steps[last]
+		return silentError{path.Join(step.Dir, step.Name), "for a file that is mounted by itself"}
+	}
+	return d.silent
+}
 
 // walk adds the watches, and returns what it finds. After an error there may be more. An entry is
 // looked up before its directory is watched: if a mount comes in between, Remounted finds a
@@ -137,7 +151,11 @@ func walk(n Notifier, name string) (d Directories, err error) {
 		return target, failed
 	})
 	for i, step := range steps {
-		d.found = append(d.found, n.EntryAt(step))
+		entry, failed := n.EntryAt(step)
+		if failed != nil {
+			err = failed
+		}
+		d.found = append(d.found, entry)
 		watch, failed := n.AddWatch(step.Dir, i == len(steps)-1)
 		if failed != nil {
 			return d, failed
@@ -189,11 +207,13 @@ func (d *Directories) Concerns(n Notifier, event *Event) bool {
 	return false
 }
 
-// Remounted reports whether mounts have changed what is on the path. Where there are
-// containers, other mounts come and go by the hundreds.
-func (d *Directories) Remounted(n Notifier) bool {
+// Remounted reports whether mounts have changed what is on the path, where the last look saw a file.
+// Where there are containers, other mounts come and go by the hundreds.
+func (d *Directories) Remounted(n Notifier, seen EntryID) bool {
 	for i, step := range d.Steps {
-		if n.EntryAt(step.Step) != d.found[i] {
+		now, err := n.EntryAt(step.Step)
+		// A file may have been mounted and unmounted since Arm, with a look in between.
+		if err != nil || now != d.found[i] || i == len(d.Steps)-1 && !now.isSame(seen) {
 			return true
 		}
 	}

@@ -47,8 +47,8 @@ func (n *fakeNotifier) ReadLink(name string) (string, error) {
 	return n.links[name], n.fail("ReadLink")
 }
 
-func (n *fakeNotifier) EntryAt(step candidate.Step) EntryID {
-	return n.entries[path.Join(step.Dir, step.Name)]
+func (n *fakeNotifier) EntryAt(step candidate.Step) (EntryID, error) {
+	return n.entries[path.Join(step.Dir, step.Name)], n.fail("EntryAt")
 }
 
 func (n *fakeNotifier) AddWatch(dir string, _ bool) (int, error) {
@@ -69,7 +69,7 @@ func (n *fakeNotifier) WatchMounts() error { return n.fail("WatchMounts") }
 // TestDirectoriesUnknown: as long as it can't be told whether there is an event for every change,
 // that is an error. It is asked again.
 func TestDirectoriesUnknown(t *testing.T) {
-	for _, method := range []string{"ReadLink", "AddWatch", "FileSystem", "WatchMounts"} {
+	for _, method := range []string{"ReadLink", "EntryAt", "AddWatch", "FileSystem", "WatchMounts"} {
 		n := newFakeNotifier()
 		n.failing = method
 		var d Directories
@@ -92,5 +92,33 @@ func TestDirectoriesUnknown(t *testing.T) {
 		if _, err := d.Arm(n, "/srv/app"); err == nil || !strings.HasSuffix(err.Error(), "on nfs") {
 			t.Errorf("%s has failed: %v, want one of nfs", method, err)
 		}
+	}
+}
+
+// TestDirectoriesRemounted: what counts is whether the path leads to another file than the one that
+// the last look saw. Between Arm and a change of mounts there may have been a look at another file.
+func TestDirectoriesRemounted(t *testing.T) {
+	n := newFakeNotifier()
+	var d Directories
+	if _, err := d.Arm(n, "/srv/app"); err != nil {
+		t.Fatal(err)
+	}
+	below, mounted := n.entries["/store/app"], EntryID{Dev: 2, Ino: 4}
+	for seen, want := range map[EntryID]bool{below: false, mounted: true, {}: true} {
+		if d.Remounted(n, seen) != want {
+			t.Errorf("seen %v: remounted %t", seen, !want)
+		}
+	}
+	mounted.Mounted = true
+	n.entries["/store/app"] = mounted
+	if !d.Remounted(n, below) || !d.Remounted(n, mounted) {
+		t.Error("a mount over the file is not noticed")
+	}
+	if _, err := d.Arm(n, "/srv/app"); err == nil || !strings.HasSuffix(err.Error(), "/store/app: not every change is reported for a file that is mounted by itself") {
+		t.Errorf("a mounted file: %v", err)
+	}
+	n.entries["/store/app"] = below
+	if changed, err := d.Arm(n, "/srv/app"); err != nil || !changed {
+		t.Errorf("unmounted: %t, %v", changed, err)
 	}
 }

@@ -69,7 +69,7 @@ func (e *scriptedEvents) Arm(string) (bool, error) {
 	return missed, err
 }
 
-func (e *scriptedEvents) Wait(ctx context.Context, d time.Duration) (bool, error) {
+func (e *scriptedEvents) Wait(ctx context.Context, d time.Duration, _ EntryID) (bool, error) {
 	e.mu.Lock()
 	e.waits = append(e.waits, d)
 	e.mu.Unlock()

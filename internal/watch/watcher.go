@@ -26,8 +26,8 @@ type Source interface {
 	Arm(path string) (missed bool, err error)
 
 	// Wait returns after an event; after d, unless that is zero; or at the end of ctx,
-	// with its cause. It reports whether there was an event.
-	Wait(ctx context.Context, d time.Duration) (event bool, err error)
+	// with its cause. It reports whether there was an event. The last look saw a file, or none.
+	Wait(ctx context.Context, d time.Duration, seen EntryID) (event bool, err error)
 
 	Close() error
 }
@@ -55,6 +55,7 @@ type Watcher struct {
 	unsteady candidate.ID // the state of a file that is ready once it stays like that
 	log      RejectionLog
 
+	seen      EntryID // by the last look; zero if there was no file
 	looked    bool    // an answer to current is the outcome of a look
 	lookAgain bool    // there may be a new version soon without an event
 	retry     Backoff // of the looks without an event
@@ -196,6 +197,7 @@ func (w *Watcher) look() *candidate.Candidate {
 	seen := time.Now()
 	w.lookAgain = false
 	id, err := w.Rules.System.Stat(w.Path)
+	w.seen = EntryID{Dev: id.Dev, Ino: id.Ino}
 	if err == nil && id == w.outside && seen.Before(w.recheckAt) {
 		return nil
 	}
@@ -213,6 +215,7 @@ func (w *Watcher) look() *candidate.Candidate {
 	c, rejection := candidate.Open(w.Rules.System, w.Path)
 	if rejection == nil {
 		id, c.Seen = c.ID, seen
+		w.seen = EntryID{Dev: id.Dev, Ino: id.Ino}
 		var isNew bool
 		if isNew, rejection = w.consider(c); isNew {
 			return c
@@ -336,7 +339,7 @@ func (w *Watcher) wait(ctx context.Context, d time.Duration) (event bool, err er
 	if w.source == nil {
 		return false, Sleep(ctx, d)
 	}
-	event, err = w.source.Wait(ctx, d)
+	event, err = w.source.Wait(ctx, d, w.seen)
 	switch {
 	case err == nil:
 		return event, nil

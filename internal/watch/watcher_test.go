@@ -425,7 +425,9 @@ type failingEvents struct {
 	err error
 }
 
-func (e *failingEvents) Wait(context.Context, time.Duration) (bool, error) { return false, e.err }
+func (e *failingEvents) Wait(context.Context, time.Duration, EntryID) (bool, error) {
+	return false, e.err
+}
 
 // TestWatcherReplacesEvents: an event source that fails is closed, and after a moment
 // another one is opened.
