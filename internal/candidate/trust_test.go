@@ -377,3 +377,26 @@ func TestTrustOfAnotherUntrustedFile(t *testing.T) {
 		t.Errorf("back: %v", r)
 	}
 }
+
+// TestTrustWhileRunningEntryFails: that the owner of the running image can't be told now is no reason
+// to reject a candidate for good.
+func TestTrustWhileRunningEntryFails(t *testing.T) {
+	rules, sys := newTrusting(t)
+	sys.Edit(candidatetest.Running, owned(1000, 0, 0o755)) // since the start
+	sys.Change(release, file(1000, 0, 0o755))
+	rules.System = failingRunningEntry{sys}
+	c := openAt(t, sys, launched)
+	if r := rules.Judge(c); r == nil || !r.Retryable {
+		t.Errorf("rejected: %+v", r)
+	}
+	rules.System = sys
+	if r := rules.Judge(c); r != nil {
+		t.Errorf("later: %v", r)
+	}
+}
+
+type failingRunningEntry struct{ *candidatetest.System }
+
+func (failingRunningEntry) RunningEntry() (candidate.Entry, error) {
+	return candidate.Entry{}, syscall.ENOMEM
+}
