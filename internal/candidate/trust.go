@@ -2,6 +2,7 @@ package candidate
 
 import (
 	"errors"
+	"io/fs"
 	"path"
 	"slices"
 	"strconv"
@@ -16,6 +17,7 @@ type trust struct {
 	running    Entry
 	principals []principal // who can write the running image
 	namespace  Namespace
+	guessed    error  // why running is what was known when the process started
 	last       Mount  // that was asked for
 	lastID     uint64 // its ID
 }
@@ -56,6 +58,9 @@ func (r *Rules) checkTrust(c *Candidate) *Rejection {
 		// Whether another file is rejected says nothing of this one.
 		return notYet("a file that was changed while it was looked at", "a file that stays the same", nil)
 	}
+	if rejection != nil && t.guessed != nil && !errors.Is(t.guessed, fs.ErrNotExist) { // without /proc it stays so
+		rejection.Retryable = true
+	}
 	return rejection
 }
 
@@ -67,7 +72,7 @@ func (r *Rules) newTrust() *trust {
 	if err != nil {
 		running = Entry{ID: r.Running.ID}
 	}
-	t := &trust{system: r.System, running: running, namespace: r.System.Namespace()}
+	t := &trust{system: r.System, running: running, namespace: r.System.Namespace(), guessed: err}
 	for _, w := range running.writers() {
 		if p := w.principal(t.namespace); p.kind != unknown {
 			t.principals = append(t.principals, p)
