@@ -30,13 +30,14 @@ type fakeTable struct {
 	looks     int         // at stat files
 	subreaper bool
 
-	onOpen      func()        // called before a pidfd is opened
-	onClose     func()        // called before a pidfd is closed
-	descriptors int           // there are no more than that; 64 if 0
-	used        int           // of these, by other files; 3 if 0
-	calls       int           // that a look at zombies makes
-	entries     int           // of the lists that were read
-	listing     time.Duration // how long it takes to list children: most of it is waiting for a CPU
+	onOpen       func()        // called before a pidfd is opened
+	onDescriptor func(fd int)  // called before a look at a descriptor
+	onClose      func()        // called before a pidfd is closed
+	descriptors  int           // there are no more than that; 64 if 0
+	used         int           // of these, by other files; 3 if 0
+	calls        int           // that a look at zombies makes
+	entries      int           // of the lists that were read
+	listing      time.Duration // how long it takes to list children: most of it is waiting for a CPU
 }
 
 type fakeProcess struct {
@@ -173,6 +174,9 @@ func (f *fakeTable) Peek(pid int) (State, error) {
 }
 
 func (f *fakeTable) PeekDescriptor(fd int) (int, error) {
+	if f.onDescriptor != nil {
+		f.onDescriptor(fd)
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.calls++
@@ -182,6 +186,9 @@ func (f *fakeTable) PeekDescriptor(fd int) (int, error) {
 	}
 	if !ok {
 		return 0, errors.New("no pidfd")
+	}
+	if p := f.processes[pid]; p != nil && !p.exited {
+		return 0, nil
 	}
 	return pid, nil
 }
