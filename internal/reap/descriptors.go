@@ -46,7 +46,8 @@ func (r *orphanRun) holdDue(now time.Time) (due []heldZombie, full bool) {
 }
 
 // hold opens a pidfd, or returns nil if there can be none. It reports whether the zombie is
-// gone.
+// gone. The PID may have come to another process meanwhile: to one that is no zombie, or that was
+// one when its pidfds are looked for.
 func (r *orphanRun) hold(pid int) (p Pidfd, gone bool) {
 	if !r.pidfds {
 		return nil, !r.from.isZombie(pid)
@@ -54,6 +55,10 @@ func (r *orphanRun) hold(pid int) (p Pidfd, gone bool) {
 	p, err := r.from.table.Open(pid)
 	if err != nil {
 		return nil, err == os.ErrProcessDone
+	}
+	if state, err := p.Peek(); err == nil && state != Exited {
+		p.Close()
+		return nil, true
 	}
 	return p, false
 }

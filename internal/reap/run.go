@@ -80,18 +80,29 @@ func (r *run) watchLiving() {
 			c.release()
 			r.byPID[pid] = c
 		}
-		// The PID may have come to another process, before the pidfd was opened or
-		// long ago.
-		if !c.belongs() {
-			r.lose(c)
-		}
-		c.vouched = false // that holds for a moment
 	}
+	r.loseStrangers()
 	if r.observer != nil {
 		r.observer.Listed(len(r.children), len(r.byPID), r.from.by)
 	}
 	if len(r.byPID) > 0 {
 		r.lookOneByOne()
+	}
+}
+
+// loseStrangers drops the children whose PID has come to another process, before the pidfd was
+// opened or long ago.
+func (r *run) loseStrangers() {
+	for pids := inOrder(r.children); len(pids) > 0; {
+		vouched := r.from.vouch(pids, len(r.children))
+		for i, belongs := range vouched {
+			c := r.children[pids[i]]
+			if c.vouched = belongs; !c.belongs() {
+				r.lose(c)
+			}
+			c.vouched = false // that holds for a moment
+		}
+		pids = pids[len(vouched):]
 	}
 }
 
