@@ -72,14 +72,17 @@ func (*childTable) PeekDescriptor(fd int) (pid int, err error) {
 func (*childTable) Kin(pid int) reap.Kin {
 	var info unix.Siginfo
 	const options = unix.WEXITED | unix.WNOWAIT | unix.WNOHANG
-	switch {
-	case rawWaitid(unix.P_PID, pid, &info, options|unix.WCLONE, nil) != 0:
+	switch rawWaitid(unix.P_PID, pid, &info, options|unix.WCLONE, nil) {
+	case 0:
+	case unix.ECHILD, unix.EINVAL: // EINVAL before Linux 4.7
 		return reap.Child
-	case rawWaitid(unix.P_PID, pid, &info, options, nil) != 0:
-		return reap.Cloned
 	default:
-		return reap.Traced
+		return reap.UnknownKin
 	}
+	if rawWaitid(unix.P_PID, pid, &info, options, nil) != 0 {
+		return reap.Cloned
+	}
+	return reap.Traced
 }
 
 func peek(kind, id int, info *unix.Siginfo) (reap.State, error) {

@@ -49,6 +49,8 @@ func classify(e evidence) verdict {
 	switch {
 	case e.inherited:
 		return orphan
+	case e.kin == UnknownKin:
+		return undecided
 	case e.kin != Child:
 		return ownChild
 	case e.older:

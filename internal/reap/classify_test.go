@@ -23,6 +23,7 @@ func TestClassify(t *testing.T) {
 		{"inherited, whatever else", evidence{pid: 99, session: 20, ours: ours, kin: Traced, list: listMissed, inherited: true}, orphan},
 		{"traced, of a third session", evidence{pid: 99, session: 50, ours: ours, kin: Traced}, ownChild},
 		{"cloned without SIGCHLD, older", evidence{pid: 99, session: 20, ours: ours, kin: Cloned, older: true}, ownChild},
+		{"a third session, and it can't be told whether it is traced", evidence{pid: 99, session: 50, ours: ours, kin: UnknownKin}, undecided},
 		{"a third session, missed", evidence{pid: 99, session: 50, ours: ours, list: listMissed}, orphan},
 	} {
 		if got := classify(tt.e); got != tt.want {

@@ -45,7 +45,8 @@ type Children interface {
 	// it returns an error.
 	PeekDescriptor(fd int) (pid int, err error)
 
-	// Kin returns what the process is to this one, and Child if that can't be told.
+	// Kin returns what the process is to this one. It returns Child where the system does not
+	// tell, and UnknownKin if the call failed.
 	Kin(pid int) Kin
 
 	// Wait takes a zombie away and fills in status and usage of e unless that is
@@ -204,6 +205,7 @@ const (
 	Child  Kin = iota // if it is any
 	Cloned            // a child that does not announce its exit by SIGCHLD, as every orphan does
 	Traced            // a process that this one traces: a child or not
+	UnknownKin
 )
 
 // Stat describes a process.
