@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -392,7 +393,7 @@ func TestDescriptorsExhaustedForSocketFromSystemd(t *testing.T) {
 	d.Ask("listen udp 127.0.0.1:0", "open") // opens the descriptors of the runtime
 	files := d.Ask("files", "files")
 	var errs int
-	for limit := 5; ; limit++ {
+	for limit := Must(strconv.Atoi(files)) - 5; ; limit++ {
 		d.Ask(fmt.Sprintf("nofile %d", limit), "done")
 		d.Tell("listen tcp " + b)
 		event, text := d.Next()

@@ -77,7 +77,7 @@ func TestSubscriptionDuringFailedExec(t *testing.T) {
 
 // TestSubscriptionWhileIgnoringStops: package os/signal may install its handler at any moment.
 func TestSubscriptionWhileIgnoringStops(t *testing.T) {
-	const sig = syscall.SIGHUP
+	const sig = syscall.SIGUSR2
 	c := make(chan os.Signal, 1)
 	defer signal.Reset(sig)
 	rounds := 30_000 // that many are enough, mostly
