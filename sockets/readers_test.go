@@ -70,15 +70,24 @@ func (h *handlers) send(t *testing.T) {
 }
 
 // drain reports whether the packets count as handled.
-func (h *handlers) drain(timeout time.Duration) error {
-	h.p.Quiesce()
-	defer h.p.Resume()
-	ctx, cancel := testprocess.WithTimeout(context.Background(), timeout)
+func (h *handlers) drain() error {
+	ctx, cancel := testprocess.WithTimeout(context.Background(), testprocess.Timeout)
 	defer cancel()
-	return h.p.Drain(ctx)
+	return h.drainUntil(ctx)
 }
 
-const shortly = 50 * time.Millisecond
+// drainShortly does so while packets don't count as handled for being old.
+func (h *handlers) drainShortly() error {
+	ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
+	defer cancel()
+	return h.drainUntil(ctx)
+}
+
+func (h *handlers) drainUntil(ctx context.Context) error {
+	h.p.Quiesce()
+	defer h.p.Resume()
+	return h.p.Drain(ctx)
+}
 
 func fixedBuffer() func() []byte {
 	b := make([]byte, 100)
@@ -99,12 +108,12 @@ func TestReaderThatBeginsIsNotOneThatIsDone(t *testing.T) {
 			<-packet
 			h.start(buffer())
 			h.awaitReaders(t, 1)
-			if h.drain(shortly) == nil {
+			if h.drainShortly() == nil {
 				t.Error("a drain did not wait for the first packet while another reader had come")
 			}
 			goOn <- struct{}{}
 			h.awaitReaders(t, 2)
-			if err := h.drain(testprocess.Timeout); err != nil {
+			if err := h.drain(); err != nil {
 				t.Error(err)
 			}
 		})
@@ -131,12 +140,12 @@ func TestReaderThatComesBackFromAnErrorIsNotOneThatIsDone(t *testing.T) {
 		wantErrorIs(t, readIdle(), os.ErrDeadlineExceeded)
 	}
 	h.conn.SetReadDeadline(time.Time{})
-	if h.drain(shortly) == nil {
+	if h.drainShortly() == nil {
 		t.Error("a drain did not wait for the packet while another reader had come back from an error")
 	}
 	goOn <- struct{}{}
 	h.awaitReaders(t, 1)
-	if err := h.drain(testprocess.Timeout); err != nil {
+	if err := h.drain(); err != nil {
 		t.Error(err)
 	}
 }
@@ -165,7 +174,7 @@ func TestPacketOfReaderThatDoesNotComeBack(t *testing.T) {
 		last <- err
 	}()
 	h.awaitReaders(t, 1)
-	if err := h.drain(testprocess.Timeout); err != nil {
+	if err := h.drain(); err != nil {
 		t.Error(err)
 	}
 	h.conn.SetReadDeadline(time.Now())
@@ -188,7 +197,7 @@ func TestReaderWithTwoBuffers(t *testing.T) {
 	last := make(chan error, 1)
 	go func() { last <- read(one) }()
 	h.awaitReaders(t, 1)
-	if err := h.drain(testprocess.Timeout); err != nil {
+	if err := h.drain(); err != nil {
 		t.Error(err)
 	}
 	h.conn.SetReadDeadline(time.Now())
