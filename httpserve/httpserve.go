@@ -25,7 +25,7 @@
 //     section 9.3.2).
 //   - HTTP/2: the server sends GOAWAY in two steps. The client opens no new streams on
 //     the connection, and the server answers the requests that were sent before. The
-//     server waits 250 ms for the client's answer to the GOAWAY.
+//     server waits a second for the client's answer to the GOAWAY.
 //
 // Some servers close plain HTTP/1.1 connections as if they were over TLS: a server for
 // HTTP/2 without TLS (see [http.Protocols]), and a server whose listener is not from

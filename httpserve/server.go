@@ -41,9 +41,6 @@ type server struct {
 // attaching is locked while an http.Server is changed.
 var attaching sync.Mutex
 
-// pingTimeout is for HTTP/2 clients that don't answer after GOAWAY.
-const pingTimeout = 250 * time.Millisecond
-
 // configure is a variable for tests.
 var configure = (*goaway.Group).Configure
 
@@ -63,7 +60,7 @@ func attach(srv *http.Server, overTLS bool) (*server, error) {
 		s.handler = http.DefaultServeMux
 	}
 	s.unencryptedHTTP2 = servesUnencryptedHTTP2(srv)
-	s.http2.PingTimeout, s.http2.Unread = pingTimeout, unread
+	s.http2.Unread = unread
 	srv.Handler, srv.ConnState = s, s.stateChanged
 	srv.ConnContext, srv.BaseContext = s.connContext(srv), s.baseContext(srv)
 	err := configure(&s.http2, srv, overTLS)

@@ -4,12 +4,12 @@ import "time"
 
 // settleTime is for a client that numbers a stream, reads the GOAWAY, and only then sends
 // the stream.
-const settleTime = 10 * time.Millisecond
+func (g *Group) settleTime() time.Duration { return g.pingTimeout() / 100 }
 
 // incompleteTimeout is for a client that has sent the beginning of a frame or of a header
 // block, and for one that does not read what is sent to it. It runs from the beginning of
 // the shutdown.
-const incompleteTimeout = 500 * time.Millisecond
+func (g *Group) incompleteTimeout() time.Duration { return g.pingTimeout() / 2 }
 
 // closeAfter calls closeIfIdle after d, instead of at the time that was set before. c.mu
 // is locked.
@@ -40,7 +40,7 @@ func (c *conn) closeIfIdle() {
 	}
 	// If a stream has arrived after all, this GOAWAY tells the client that it was not
 	// served and may be sent again.
-	c.SetWriteDeadline(time.Now().Add(settleTime))
+	c.SetWriteDeadline(time.Now().Add(c.group.settleTime()))
 	if _, err := c.Conn.Write(appendGoAway(nil, last)); err != nil {
 		c.transport.Close() // otherwise Close waits seconds to send the alert of TLS
 	}
@@ -61,12 +61,12 @@ func (c *conn) decideToClose(notWriting, unread bool) (last uint32, ok bool) {
 	case now.Before(c.earliest):
 		return 0, false // closeAfter was called after the timer had expired
 	case !s.none():
-		c.closeAfter(incompleteTimeout) // the PING after the last stream sets another time
+		c.closeAfter(c.group.incompleteTimeout()) // the PING after the last stream sets another time
 		return 0, false
 	case unread,
 		notWriting && !(s.isIdle() && s.out.betweenFrames()), // then frames are about to be written
 		!late && !(notWriting && s.in.betweenFrames()):
-		c.closeAfter(settleTime)
+		c.closeAfter(c.group.settleTime())
 		return 0, false
 	}
 	s.closed = true

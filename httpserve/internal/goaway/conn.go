@@ -58,7 +58,7 @@ func (c *conn) received(p []byte) bool {
 	}
 	pending := c.state.hasPending() // then another goroutine is about to write them
 	if c.state.received(p) {
-		c.closeAfter(settleTime)
+		c.closeAfter(c.group.settleTime())
 	}
 	if !pending && c.state.hasPending() {
 		go c.flushPending() // if a reader waited for a write, two ends could block each other
@@ -143,8 +143,8 @@ func (c *conn) shutDown() {
 		return
 	}
 	c.state.requested = true
-	c.latest = time.Now().Add(incompleteTimeout)
-	c.closeAfter(incompleteTimeout)
+	c.latest = time.Now().Add(c.group.incompleteTimeout())
+	c.closeAfter(c.group.incompleteTimeout())
 	if c.state.hasPending() {
 		go c.flushPending()
 	}

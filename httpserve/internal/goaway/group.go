@@ -24,7 +24,8 @@ import (
 type Group struct {
 	// PingTimeout is how long a client has to answer a PING. A client that does not
 	// answer is treated like one that has read the GOAWAY and has sent nothing since.
-	// PingTimeout should be longer than a round trip. If zero, it is a second.
+	// PingTimeout should be longer than a round trip. If zero, it is a second. The other
+	// times that a client has in a shutdown are parts of it.
 	PingTimeout time.Duration
 
 	// Unread reports whether there is unread data for c. A connection with unread data is
@@ -84,7 +85,7 @@ func (g *Group) add(c *conn) {
 	g.conns[c.Conn] = c
 	if g.goingAway {
 		// A client that could not send its first request would only connect again.
-		time.AfterFunc(settleTime, c.shutDown)
+		time.AfterFunc(g.settleTime(), c.shutDown)
 	}
 }
 

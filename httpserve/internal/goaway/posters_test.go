@@ -8,6 +8,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 )
 
 // posters send requests that can't be sent twice, eight at a time. They are also the
@@ -20,6 +21,10 @@ type posters struct {
 	served atomic.Int64
 	seen   sync.Map // numbers of the requests that reached the handler
 }
+
+// longPingTimeout is for clients that are held up by other processes as long as they may be on a machine
+// that has nothing else to do.
+const longPingTimeout = 5 * time.Second
 
 func newPosters(t *testing.T) *posters { return &posters{T: t, client: newClient(t)} }
 
