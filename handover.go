@@ -28,7 +28,7 @@ func (p *process) exec(r *Restarter, c *candidate.Candidate, times *RestartTimes
 	h.Reserve = prepared.reserve
 	// The trial comes before the store: a rollback that is under way has the trial
 	// locked, and waits for drainers, which may pass files on.
-	defer prepared.addRollback(h, c, r.ReadyTimeout)()
+	defer prepared.addRollback(h, c, r)()
 	err := passing.Process.HandOver(h, func() error {
 		return p.execImage(c, h, lastLook, prepared)
 	})
@@ -117,7 +117,7 @@ type prepared struct {
 // prepare opens what the exec of c for r needs, and returns why there can be none, as far as
 // that can be told before. The caller closes it after the last attempt.
 func (p *process) prepare(r *Restarter, rules *candidate.Rules, c *candidate.Candidate) (*prepared, error) {
-	if r.ReadyTimeout > 0 {
+	if r.readyTimeout() > 0 {
 		if err := checkRollback(rules, c); err != nil {
 			return nil, err
 		}
@@ -128,7 +128,7 @@ func (p *process) prepare(r *Restarter, rules *candidate.Rules, c *candidate.Can
 		prepared.copied, err = p.files.executableCopy(c)
 	}
 	if err == nil && handsOverNothing(c) == "" {
-		err = prepared.open(p.files, r.ReadyTimeout, r.BeforeExec != nil || drain.Process.Notifier() != nil)
+		err = prepared.open(p.files, r.readyTimeout(), r.BeforeExec != nil || drain.Process.Notifier() != nil)
 	}
 	switch {
 	case err == nil:
@@ -196,7 +196,7 @@ func (x *prepared) file(c *candidate.Candidate) *os.File {
 // logMissing logs which of the features that r asks for this system does not have.
 func (r *Restarter) logMissing() {
 	logger := report.To(r.Logger)
-	if r.ReadyTimeout > 0 {
+	if r.readyTimeout() > 0 {
 		fd, _, err := self.files.openImage()
 		switch {
 		case err == nil:
@@ -227,7 +227,8 @@ func (x *prepared) close() {
 // addRollback adds to h what a rollback of the next version needs, until release is called.
 // A version that is itself on trial has not shown that it works: the next one rolls back to
 // its predecessor.
-func (x *prepared) addRollback(h *handover.State, c *candidate.Candidate, readyTimeout time.Duration) (release func()) {
+func (x *prepared) addRollback(h *handover.State, c *candidate.Candidate, r *Restarter) (release func()) {
+	readyTimeout := r.readyTimeout()
 	release = func() {}
 	if x.args != nil {
 		h.Texts[handover.PreviousArgs] = handover.FormatList(self.launch.args)
@@ -238,7 +239,7 @@ func (x *prepared) addRollback(h *handover.State, c *candidate.Candidate, readyT
 	switch {
 	case x.trial != nil && handover.OnTrial():
 		h.InVariable = h.InVariable || x.trial.InVariable
-		for _, kind := range [...]handover.NumberKind{handover.ReadyWithin, handover.Connections, handover.Previous, handover.Dir} {
+		for _, kind := range [...]handover.NumberKind{handover.ReadyWithin, handover.HealthWithin, handover.Connections, handover.Previous, handover.Dir} {
 			h.Numbers[kind] = x.trial.Numbers[kind]
 		}
 		for _, kind := range [...]handover.TextKind{handover.Original, handover.PreviousArgs, handover.PreviousEnv} {
@@ -259,7 +260,11 @@ func (x *prepared) addRollback(h *handover.State, c *candidate.Candidate, readyT
 		h.Texts[handover.PreviousArgs], h.Texts[handover.PreviousEnv] = "", "" // it has no use for them
 	}
 	if readyTimeout > 0 {
-		h.Set(handover.ReadyWithin, int(min(max(1, readyTimeout.Milliseconds()), maxReadyWithin)))
+		h.Set(handover.ReadyWithin, milliseconds(readyTimeout))
+		h.Numbers[handover.HealthWithin] = nil
+		if r.HealthTimeout > 0 {
+			h.Set(handover.HealthWithin, milliseconds(r.HealthTimeout))
+		}
 	}
 	return release
 }
@@ -270,8 +275,11 @@ func (x *prepared) receiversKnow(c *candidate.Candidate) bool {
 	return handover.KnowsConnections(c.Build.LibraryVersion) && (x.trial == nil || x.trial.Number(handover.Connections) != 0)
 }
 
-// maxReadyWithin is the longest ReadyTimeout that crosses the exec: 12 days.
-const maxReadyWithin = 1 << 30 // ms
+// milliseconds returns a ReadyTimeout or HealthTimeout as it crosses the exec: from 1 ms to 12
+// days.
+func milliseconds(timeout time.Duration) int {
+	return int(min(max(1, timeout.Milliseconds()), 1<<30))
+}
 
 // checkRollback returns nil if c can be rolled back.
 func checkRollback(rules *candidate.Rules, c *candidate.Candidate) error {

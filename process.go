@@ -7,13 +7,16 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
 
 	"github.com/autorestart-go/autorestart/internal/candidate"
+	"github.com/autorestart-go/autorestart/internal/drain"
 	"github.com/autorestart-go/autorestart/internal/execve"
 	"github.com/autorestart-go/autorestart/internal/handover"
+	"github.com/autorestart-go/autorestart/internal/health"
 	"github.com/autorestart-go/autorestart/internal/origin"
 	"github.com/autorestart-go/autorestart/internal/passing"
 	"github.com/autorestart-go/autorestart/internal/report"
@@ -32,6 +35,9 @@ type process struct {
 	started   time.Time
 	rollback  *handover.Reserve // for a rollback of this version; nil if it is not on trial
 	ready     atomic.Int64      // when Ready was called first, in nanoseconds since 1970; 0 before
+	isReady   chan struct{}     // closed then
+	readying  sync.Once
+	health    *health.Checks
 }
 
 // launch is how an image was started.
@@ -55,6 +61,8 @@ func startProcess(inherited *handover.State) *process {
 		signals:   signalSet{inherited: inherited.Numbers[handover.Signal]},
 		events:    newEvents(inherited.Numbers[handover.Inotify], inherited.Numbers[handover.Watch]),
 		started:   time.Now(),
+		isReady:   make(chan struct{}),
+		health:    health.New(&drain.Process),
 	}
 }
 

@@ -19,11 +19,37 @@ import (
 // signals without a subscriber their default action back, and ends the trial of this
 // version: it can't be rolled back any more, see [Restarter.ReadyTimeout].
 //
+// If the previous version has set a [Restarter.HealthTimeout], the files are closed, and the trial
+// ends, when that is over.
+//
 // Every version of a program that listens with package sockets, passes files on, or is
 // executed with a ReadyTimeout should call it. Calls after the first do nothing.
 func Ready() {
-	self.endTrial()
-	self.ready.CompareAndSwap(0, time.Now().UnixNano())
+	self.readying.Do(func() {
+		healthWithin := handover.BecomeReady()
+		if healthWithin == 0 {
+			self.endTrial()
+		}
+		self.ready.Store(time.Now().UnixNano())
+		close(self.isReady)
+		if healthWithin == 0 {
+			dropUnclaimed()
+			return
+		}
+		self.signals.restoreDefaults()
+		passing.Process.BeginSettling()
+		go self.watchHealth(healthWithin)
+	})
+}
+
+// watchHealth rolls this version, which is ready, back if it is not healthy for the given time.
+// Then its trial ends.
+func (p *process) watchHealth(within time.Duration) {
+	if unhealthy := p.health.Watch(within); unhealthy != nil {
+		handover.RollBackUnhealthy(cleanReason(unhealthy.Error()))
+		return
+	}
+	p.endTrial()
 	dropUnclaimed()
 }
 
@@ -35,6 +61,8 @@ func (r *Restarter) awaitSettled(ctx context.Context, c *candidate.Candidate, la
 	select {
 	case <-settled:
 		return nil
+	case <-self.isReady:
+		return nil
 	default:
 	}
 	report.To(r.Logger).Info("new version waits until this one is ready", "path", c.Path)
@@ -42,6 +70,7 @@ func (r *Restarter) awaitSettled(ctx context.Context, c *candidate.Candidate, la
 	defer limit.Stop()
 	select {
 	case <-settled:
+	case <-self.isReady:
 	case <-limit.C:
 	case <-ctx.Done():
 		return errEnded
@@ -61,7 +90,8 @@ func (p *process) endTrial() {
 }
 
 // ErrNoRollback is returned by [Rollback] in a version that can't be rolled back: it
-// was started afresh or without a [Restarter.ReadyTimeout], or it is ready.
+// was started afresh or without a [Restarter.ReadyTimeout], or it is ready and its
+// [Restarter.HealthTimeout] is over.
 var ErrNoRollback = errors.New("autorestart: no version to roll back to: this one is not on trial")
 
 // Rollback says that this version does not work. The previous version is executed
@@ -70,7 +100,7 @@ var ErrNoRollback = errors.New("autorestart: no version to roll back to: this on
 //
 // Before that, this version is drained as for any restart, for 2 seconds at most; 4 seconds if
 // one of its drainers ignores the end of that time. The same applies to a version that is
-// rolled back because it was not ready in time.
+// rolled back because it was not ready in time or is not healthy.
 //
 // Rollback returns only if that is not possible. An HTTP handler that calls it gets no answer
 // out: the drain waits for that handler, too.
@@ -100,7 +130,8 @@ func cleanReason(reason string) string {
 }
 
 // RollbackUnlessReady rolls this version back if main panics or returns before it has
-// called [Ready]. Defer it at the top of main:
+// called [Ready], and if main panics later while a [Restarter.HealthTimeout] lasts. A main that
+// returns then has ended as it should. Defer RollbackUnlessReady at the top of main:
 //
 //	defer autorestart.RollbackUnlessReady()
 //
@@ -108,7 +139,7 @@ func cleanReason(reason string) string {
 // and so log.Fatal.
 func RollbackUnlessReady() {
 	panicked := recover()
-	if handover.OnTrial() {
+	if handover.OnTrial() && (panicked != nil || self.ready.Load() == 0) {
 		reason := "main returned before it was ready"
 		if panicked != nil {
 			reason = "main panicked: " + report.PanicText(panicked)
@@ -133,7 +164,7 @@ func printPanic(v any) {
 // RollbackError says that this version runs again because a newer one failed.
 type RollbackError struct {
 	Generation int    // of the version that failed
-	Reason     string // what it passed to Rollback, or what else happened
+	Reason     string // what it passed to Rollback, what its Check said, or what else happened
 }
 
 func (e *RollbackError) Error() string {

@@ -19,6 +19,9 @@ import (
 //
 // The zero value restarts this program from the path that it was started by,
 // silently. Set the fields before the first call.
+//
+// The fields are about the restart that this version makes: its values count, and not those of the
+// new version. Check alone is about this version itself.
 type Restarter struct {
 	// Path is the executable to watch and to execute. If empty, it is the path
 	// that this program was started by, with its symbolic links: flipping one
@@ -75,13 +78,40 @@ type Restarter struct {
 	// ReadyTimeout is how long the new version may take from its start until it
 	// calls [Ready]. If it doesn't, if it calls [Rollback], or if its main panics or
 	// returns under [RollbackUnlessReady], this image is executed again. A version that does not
-	// contain this library is then rejected. If zero, the new version is
+	// contain this library is then rejected. If ReadyTimeout and HealthTimeout are zero, the new version is
 	// never rolled back. It needs Linux and /proc, and is rounded to milliseconds.
 	//
 	// The file of this image has to keep its content. On a FUSE file system, where a deploy may
 	// change it, Run copies the image into memory when it begins. Without that copy, and where
 	// another machine has written the file of a network file system, each version is rejected.
 	ReadyTimeout time.Duration
+
+	// HealthTimeout is for how long the new version, after it has called [Ready], is still on
+	// trial. If its [Restarter.Check] fails, if it calls [Rollback], or if its main panics under
+	// [RollbackUnlessReady], this image is executed again. A main that returns ends the program. If
+	// zero, Ready ends the trial. If HealthTimeout is set and ReadyTimeout is not, ReadyTimeout is
+	// one minute.
+	//
+	// Until the time is over, everything that this image has passed on and the new version has not
+	// claimed stays open, as a rollback hands it back. Clients of an unclaimed listener wait
+	// meanwhile, unless the new version listens at the same address. A further version
+	// can be deployed meanwhile: a rollback of it executes this image, too, as the one in between
+	// has not shown that it works.
+	//
+	// A new version that contains an older version of this library, from before HealthTimeout, ends
+	// its trial at Ready.
+	HealthTimeout time.Duration
+
+	// Check says whether this version works, after it has called [Ready]: an error rolls it back
+	// while the HealthTimeout lasts that the previous version has set. It is called right after
+	// Ready, then one second after each return, and a last time when the HealthTimeout is over.
+	// Each call has 10 s; one that takes longer, or panics, rolls this version back. The first
+	// error does, too: a Check that tolerates some counts them. While the program is drained, Check
+	// is not called, and an error of it does not count.
+	//
+	// So the HealthTimeout of the previous version counts, and the Check of this one: the first that
+	// is given to Run or Restart. Without a Check, a version is rolled back if it calls [Rollback].
+	Check func(context.Context) error
 
 	// PollInterval is as in [Watcher].
 	PollInterval time.Duration
@@ -93,6 +123,14 @@ type Restarter struct {
 	watcher    atomic.Pointer[watch.Watcher] // of Run
 	verify     drain.Hook                    // calls Verify
 	beforeExec drain.Hook                    // calls BeforeExec
+}
+
+// readyTimeout returns the ReadyTimeout that counts.
+func (r *Restarter) readyTimeout() time.Duration {
+	if r.ReadyTimeout <= 0 && r.HealthTimeout > 0 {
+		return time.Minute
+	}
+	return r.ReadyTimeout
 }
 
 // Mode tells how Run notices changes at the moment. Any goroutine may call it.
@@ -122,7 +160,8 @@ func (r *Restarter) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if r.ReadyTimeout > 0 {
+	self.health.Use(r.Check)
+	if r.readyTimeout() > 0 {
 		w.Rules.Failed = self.failedVersion()
 	}
 	r.logMissing()
@@ -211,7 +250,8 @@ func (r *Restarter) restart(ctx context.Context) (last error) {
 	}
 	rules := self.newRules(path, r.TrustAnyOwner)
 	defer rules.Close()
-	if r.ReadyTimeout > 0 {
+	self.health.Use(r.Check)
+	if r.readyTimeout() > 0 {
 		rules.Failed = self.failedVersion()
 	}
 	rejections := watch.RejectionLog{Logger: report.To(r.Logger)}

@@ -25,7 +25,7 @@ type Daemon struct {
 	Last Status // of the image that runs, at its start
 
 	newest int // the version that was deployed last
-	stdin  io.Writer
+	stdin  io.WriteCloser
 	said   chan string
 	logs   testprocess.Log
 }
@@ -107,6 +107,14 @@ func (d *Daemon) WaitForEnd() error {
 		_, ok = testprocess.Receive(d.T, "end of the daemon", d.said)
 	}
 	return d.Cmd.Wait()
+}
+
+// CloseInput ends the commands: the daemon's main returns.
+func (d *Daemon) CloseInput() {
+	d.T.Helper()
+	if err := d.stdin.Close(); err != nil {
+		d.T.Fatal(err)
+	}
 }
 
 // Next waits for the next event.

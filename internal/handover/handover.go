@@ -85,6 +85,7 @@ const (
 	OpenFiles                 // the soft RLIMIT_NOFILE that stays in force; none if the runtime may raise it
 	IgnoredAtStart            // signals that the process was started with as ignored ones, as by nohup(1)
 	Events                    // for Observe that were lost
+	HealthWithin              // ms after it is ready, in which Previous may be executed again
 
 	Watch    // of inotify: a descriptor and a watch descriptor, in turns
 	Inotify  // from here on, descriptors

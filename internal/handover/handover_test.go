@@ -279,6 +279,10 @@ func TestGoldenFiles(t *testing.T) {
 	fourth.Numbers[IgnoredAtStart] = []int{1, 2}
 	fifth := fourth
 	fifth.Texts[Original] = "2a/1a2b/25a0c0/17c0ffee12345678/"
+	sixth := fifth
+	sixth.Set(HealthWithin, 60000)
+	sixth.Texts[PreviousArgs] = ";/srv/app;-listen=:80%1:81;;"
+	sixth.Texts[PreviousEnv] = ";PATH=/bin;A=%0%2;"
 	for _, test := range []struct {
 		name    string
 		written bool // by this version
@@ -289,6 +293,7 @@ func TestGoldenFiles(t *testing.T) {
 		{"state-3.golden", true, third},
 		{"state-4.golden", true, fourth},
 		{"state-5.golden", true, fifth},
+		{"state-6.golden", true, sixth},
 		{"state-later.golden", false, want}, // with keys that this version does not know
 		{"variable-2.golden", true, of(map[NumberKind][]int{PID: {4711}, Generation: {3}, Carrier: {17}, Attester: {18}}, nil)},
 	} {

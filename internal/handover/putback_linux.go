@@ -17,11 +17,11 @@ func PutBackOnRollback(fd, number int, nonblocking bool) bool {
 	t := &trial
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.on {
+	if t.phase != 0 {
 		rawsys.CloseOnExec(fd)
 		t.putBack = append(t.putBack, putBack{fd, number, nonblocking})
 	}
-	return t.on
+	return t.phase != 0
 }
 
 // withoutActivation removes from an environment what announces descriptors that a rollback would

@@ -13,7 +13,7 @@ import (
 
 var (
 	numberKeys = [numNumbers]string{
-		"pid", "generation", "signal", "ready", "missing", "taint", "closed", "lines", "connections", "nofile", "ignored", "events",
+		"pid", "generation", "signal", "ready", "missing", "taint", "closed", "lines", "connections", "nofile", "ignored", "events", "health",
 		"watch", "inotify", "file", "manifest", "previous", "dir", "executable", "carrier", "attester",
 	}
 	textKeys = [numTexts]string{"image", "times", "failed", "reason", "path", "content", "original", "args", "env", "builds"}

@@ -22,13 +22,21 @@ const CanRollBack = true
 
 var trial struct {
 	mu      sync.Mutex // held while the previous image is executed
-	on      bool
+	phase   phase
 	handed  State
 	putBack []putBack
 	timer   *time.Timer
 	env     []string // that this image was executed with
 	execute Executor // nil: executeBare
 }
+
+// A phase is a part of a trial; zero is none.
+type phase int
+
+const (
+	starting phase = 1 << iota // until the image is ready, for ReadyWithin at most
+	ready                      // until it is healthy, for HealthWithin
+)
 
 // OnRollback has f execute the previous image from now on. A version that hangs
 // before this call, as in the initialisation of a package, is rolled back by a bare
@@ -49,7 +57,7 @@ func executeBare(target Target, args, env []string, s *State) error {
 }
 
 // rollbackPause is the time between the first attempts to roll back a version that is not
-// ready in time. It doubles up to maxRollbackPause.
+// ready in time, or not healthy. It doubles up to maxRollbackPause.
 const (
 	rollbackPause    = time.Second
 	maxRollbackPause = time.Minute
@@ -62,22 +70,46 @@ func (s *State) startTrial() {
 	}
 	t := &trial
 	t.mu.Lock()
-	t.on, t.handed, t.putBack, t.env = true, *s, nil, syscall.Environ()
+	t.phase, t.handed, t.putBack, t.env = starting, *s, nil, syscall.Environ()
 	t.timer = time.AfterFunc(time.Duration(ms)*time.Millisecond, func() {
-		since, pause := time.Now(), rollbackPause
-		for rollBack(since, "it was not ready within "+strconv.Itoa(ms)+" ms") != ErrNotOnTrial {
-			time.Sleep(pause) // the obstacle may pass; each attempt makes clients wait
-			pause = min(2*pause, maxRollbackPause)
-		}
+		rollBackRetrying(starting, "it was not ready within "+strconv.Itoa(ms)+" ms")
 	})
 	t.mu.Unlock()
 }
+
+// rollBackRetrying executes the previous image, and tries again while the phase lasts: the
+// obstacle may pass.
+func rollBackRetrying(during phase, reason string) {
+	since, pause := time.Now(), rollbackPause
+	for rollBack(since, during, reason) != ErrNotOnTrial {
+		time.Sleep(pause) // each attempt makes clients wait
+		pause = min(2*pause, maxRollbackPause)
+	}
+}
+
+// BecomeReady says that this image is ready, and returns for how long it is still on trial. If
+// that is zero, the caller ends the trial.
+func BecomeReady() (healthWithin time.Duration) {
+	t := &trial
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.phase == starting && t.handed.Number(HealthWithin) != 0 {
+		t.phase = ready
+		t.timer.Stop()
+		healthWithin = time.Duration(t.handed.Number(HealthWithin)) * time.Millisecond
+	}
+	return healthWithin
+}
+
+// RollBackUnhealthy executes the previous image because this one is ready and not healthy. It
+// tries again until that succeeds, or the trial has ended.
+func RollBackUnhealthy(reason string) { rollBackRetrying(ready, reason) }
 
 // OnTrial reports whether this image can still be rolled back.
 func OnTrial() bool {
 	trial.mu.Lock()
 	defer trial.mu.Unlock()
-	return trial.on
+	return trial.phase != 0
 }
 
 // KeepRollback has the next image roll back to the image that this one would roll
@@ -88,11 +120,12 @@ func (s *State) KeepRollback() (copies []int, err error) {
 	t := &trial
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if !t.on {
+	if t.phase == 0 {
 		return nil, ErrNotOnTrial
 	}
-	s.Numbers[ReadyWithin] = t.handed.Numbers[ReadyWithin]
-	s.Numbers[Connections] = t.handed.Numbers[Connections]
+	for _, kind := range [...]NumberKind{ReadyWithin, HealthWithin, Connections} {
+		s.Numbers[kind] = t.handed.Numbers[kind]
+	}
 	for _, kind := range [...]TextKind{Original, PreviousArgs, PreviousEnv} {
 		s.Texts[kind] = t.handed.Texts[kind]
 	}
@@ -116,8 +149,8 @@ func EndTrial() {
 	t := &trial
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.on {
-		t.on = false
+	if t.phase != 0 {
+		t.phase = 0
 		t.timer.Stop()
 		syscall.Close(t.handed.Number(Previous))
 		syscall.Close(t.handed.Number(Dir))
@@ -129,21 +162,21 @@ func EndTrial() {
 
 // RollBack executes the previous image. It returns only if that failed, or with
 // [ErrNotOnTrial].
-func RollBack(reason string) error { return rollBack(time.Now(), reason) }
+func RollBack(reason string) error { return rollBack(time.Now(), starting|ready, reason) }
 
-// rollBack is RollBack for a reason that there has been since the given time.
-func rollBack(since time.Time, reason string) error {
+// rollBack is RollBack in some phases, for a reason that there has been since the given time.
+func rollBack(since time.Time, during phase, reason string) error {
 	t := &trial
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if !t.on {
+	if t.phase&during == 0 {
 		return ErrNotOnTrial
 	}
 	s := t.handed // whose slices are replaced below, and not changed
 	s.Texts[Failed], s.Texts[Reason] = s.Texts[Image], reason
 	s.Texts[Image], s.Texts[Original], s.Texts[Times] = s.Texts[Original], "", FormatTimes(since, since, since, since)
 	s.Set(Generation, s.Number(Generation)+1)
-	for _, kind := range [...]NumberKind{ReadyWithin, Connections, Previous, Dir} {
+	for _, kind := range [...]NumberKind{ReadyWithin, HealthWithin, Connections, Previous, Dir} {
 		s.Numbers[kind] = nil
 	}
 	for _, p := range t.putBack {

@@ -19,7 +19,7 @@ func putOnTrial(t *testing.T, s State) {
 	s.startTrial()
 	t.Cleanup(func() {
 		trial.mu.Lock()
-		trial.on = false
+		trial.phase = 0
 		trial.mu.Unlock()
 		trial.timer.Stop()
 	})

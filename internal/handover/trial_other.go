@@ -2,6 +2,8 @@
 
 package handover
 
+import "time"
+
 // CanRollBack says that no version can be rolled back on this system: an image can
 // only be executed by its path, and that leads to the next one.
 const CanRollBack = false
@@ -19,6 +21,12 @@ func (s *State) KeepRollback() ([]int, error) { return nil, ErrNotOnTrial }
 
 // PutBackOnRollback returns false: nothing crosses back.
 func PutBackOnRollback(fd, number int, nonblocking bool) bool { return false }
+
+// BecomeReady returns 0: no image is on trial.
+func BecomeReady() (healthWithin time.Duration) { return 0 }
+
+// RollBackUnhealthy does nothing.
+func RollBackUnhealthy(string) {}
 
 // EndTrial does nothing: no image is on trial.
 func EndTrial() {}

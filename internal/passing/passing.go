@@ -128,7 +128,9 @@ func (s *Store) rollbackPossible() bool {
 	return !s.isSettled() && s.inherited.Number(handover.ReadyWithin) != 0
 }
 
-// OnSettling has f called before what is unclaimed is closed. It can claim more.
+// OnSettling has f called before what is unclaimed is closed: when this image becomes ready, and
+// again when the time is over in which a version that is ready may be rolled back. It can claim
+// more.
 func (s *Store) OnSettling(f func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -167,18 +169,34 @@ func (s *Store) CloseUnclaimed() {
 	}
 }
 
-// settle returns what is to be called once the unclaimed files are closed.
-func (s *Store) settle() (callbacks []func()) {
+// BeginSettling calls what OnSettling has registered, while the unclaimed files stay open: this
+// image is ready, and may still be rolled back. CloseUnclaimed calls it again.
+func (s *Store) BeginSettling() {
 	s.settling.Lock()
 	defer s.settling.Unlock()
+	s.callOnSettling()
+}
+
+// callOnSettling reports whether the unclaimed files are open. It is called with settling locked.
+func (s *Store) callOnSettling() (open bool) {
 	s.mu.Lock()
 	settled, before := s.isSettled(), slices.Clone(s.onSettling)
 	s.mu.Unlock()
 	if settled {
-		return nil
+		return false
 	}
 	for _, f := range before {
 		f()
+	}
+	return true
+}
+
+// settle returns what is to be called once the unclaimed files are closed.
+func (s *Store) settle() (callbacks []func()) {
+	s.settling.Lock()
+	defer s.settling.Unlock()
+	if !s.callOnSettling() {
+		return nil
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -147,7 +147,7 @@ var answers = map[string]func(argument string) string{
 }
 
 func init() {
-	for _, list := range []map[string]func(string) string{answers, passingCommands, rollback, failing, lending, titles, signals, threads, plans} {
+	for _, list := range []map[string]func(string) string{answers, passingCommands, rollback, failing, lending, titles, signals, threads, plans, health} {
 		for name, answer := range list {
 			commands[name] = func(argument string) { daemontest.Say("done", answer(argument)) }
 		}

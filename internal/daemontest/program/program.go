@@ -28,6 +28,8 @@ const (
 	PollEnv   = "AUTORESTART_TEST_POLL"   // set: poll at the pace of RestartOnChange
 	VerifyEnv = "AUTORESTART_TEST_VERIFY" // set: ask the test about each version
 	ReadyEnv  = "AUTORESTART_TEST_READY"  // a ReadyTimeout
+	HealthEnv = "AUTORESTART_TEST_HEALTH" // a HealthTimeout
+	CheckEnv  = "AUTORESTART_TEST_CHECK"  // what Check does at first, see checks
 	PathEnv   = "AUTORESTART_TEST_PATH"   // the Path to watch
 	HangEnv   = hang.Env                  // set: a version on trial hangs before its main
 	stdinEnv  = "AUTORESTART_TEST_STDIN"  // the descriptor of standard input, unless it is 0
@@ -73,11 +75,17 @@ func logger() autorestart.Logger {
 // watch is RestartOnChange where the environment does not ask for anything else.
 func watch() {
 	timeout, _ := time.ParseDuration(os.Getenv(ReadyEnv))
+	healthTimeout, _ := time.ParseDuration(os.Getenv(HealthEnv))
 	path := os.Getenv(PathEnv)
-	if timeout == 0 && path == "" && changedPlan.Load() == nil && (daemontest.HaveEvents || os.Getenv(PollEnv) != "") {
+	if timeout == 0 && healthTimeout == 0 && path == "" && changedPlan.Load() == nil && (daemontest.HaveEvents || os.Getenv(PollEnv) != "") {
 		autorestart.RestartOnChange()
 	}
 	r := autorestart.Restarter{Path: path, Logger: logger(), ReadyTimeout: timeout, PollInterval: pollInterval()}
+	r.HealthTimeout = healthTimeout
+	if kind := os.Getenv(CheckEnv); kind != "" {
+		checks.CompareAndSwap(nil, &kind)
+		r.Check = check
+	}
 	if changedPlan.Load() != nil {
 		r.BeforeExec = changePlan
 	}

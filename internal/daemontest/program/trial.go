@@ -41,6 +41,22 @@ func OnTrial(t testing.TB, timeout time.Duration) *daemontest.Daemon {
 	return d
 }
 
+// OnHealthTrial starts a daemon whose version 2 is on trial, and stays on trial for the given time
+// after it is ready. Its Check does what kind says; there is none if that is empty.
+func OnHealthTrial(t testing.TB, timeout time.Duration, kind string) *daemontest.Daemon {
+	t.Helper()
+	NeedRollback(t)
+	d := New(t)
+	d.Setenv(HealthEnv + "=" + timeout.String())
+	d.Setenv(CheckEnv + "=" + kind)
+	d.Start()
+	d.WantAnswer("pass pipe one", "<nil>")
+	d.WantAnswer("set-state counter 1", "")
+	d.DeployVersion(2)
+	d.WantRestart(2)
+	return d
+}
+
 // WantRollback waits until version 1 of such a daemon runs again, as if there had
 // been no other.
 func WantRollback(d *daemontest.Daemon, reason string) {
