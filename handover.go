@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"os"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -370,9 +371,10 @@ func (p *process) executePrevious(target handover.Target, args, env []string, h 
 	passing.Process.SetReceiverKnows(p.inherited.Number(handover.Connections) != 0)
 	var resume func()
 	if drainers := drain.Process.Notifier(); drainers != nil {
-		times := parseTimes(h.Texts[handover.Times])
-		times.Quiesced, times.Drained, resume = drainers.BeginRollback()
-		h.Texts[handover.Times] = times.format()
+		var quiesced, drained time.Time
+		quiesced, drained, resume = drainers.BeginRollback()
+		seen, _, _ := strings.Cut(h.Texts[handover.Times], "/") // and Judged at once
+		h.Texts[handover.Times] = seen + "/" + seen + "/" + handover.FormatTimes(quiesced, drained)
 	}
 	err := passing.Process.HandBack(h, func() error { return p.execve(target, args, env, h) })
 	report.Error("rollback failed: cannot execute the previous version", "path", p.launch.path, "reason", err)
