@@ -72,6 +72,10 @@ func echoMain() {
 			r.ReadyTimeout = time.Minute
 			Say("done", "")
 		},
+		"health": func(timeout string) { // likewise
+			r.HealthTimeout = Must(time.ParseDuration(timeout))
+			Say("done", "")
+		},
 		"previous-is-older": func(string) { // and would close some kinds of connections
 			handover.Inherited.Numbers[handover.Connections] = nil
 			Say("done", "")

@@ -124,3 +124,55 @@ func TestFewerReusePortSocketsAndAnotherRestart(t *testing.T) {
 	stop()
 	t.Logf("%d answers", answers.Load())
 }
+
+// While the health of a version is watched, the previous one may need the sockets that are not
+// claimed. Their clients are taken over all the same, and none is lost in a rollback.
+func TestFewerReusePortSocketsRolledBack(t *testing.T) {
+	addr := freeAddr(t)
+	d := Start(t, "echo")
+	d.Ask("health 1h", "done")
+	d.Ask("listen-reuse 4 "+addr.String(), "open")
+	answers, stop := load(t, 16, askOnce("tcp", addr.String()))
+	more := func(n int64) {
+		t.Helper()
+		before := answers.Load()
+		WaitFor(t, "answers", func() bool { return answers.Load() > before+n || t.Failed() })
+	}
+	more(100)
+	d.Restart()
+	d.Ask("listen-reuse 2 "+addr.String(), "open")
+	d.Ask("ready", "done")
+	more(1000)
+	if n, _ := listening(t, addr.Port); n != 4 {
+		t.Errorf("%d sockets listen during the trial, want 4", n)
+	}
+	d.Tell("fail")
+	d.NextStart()
+	d.Ask("listen-reuse 4 "+addr.String(), "open")
+	more(1000)
+	stop()
+	if n, _ := listening(t, addr.Port); n != 4 {
+		t.Errorf("%d sockets listen after the rollback, want 4", n)
+	}
+}
+
+// When the version is healthy, the sockets are closed without a client being lost.
+func TestFewerReusePortSocketsOfHealthyVersion(t *testing.T) {
+	addr := freeAddr(t)
+	d := Start(t, "echo")
+	d.Ask("health 300ms", "done")
+	d.Ask("listen-reuse 4 "+addr.String(), "open")
+	answers, stop := load(t, 16, askOnce("tcp", addr.String()))
+	more := func(n int64) {
+		t.Helper()
+		before := answers.Load()
+		WaitFor(t, "answers", func() bool { return answers.Load() > before+n || t.Failed() })
+	}
+	more(100)
+	d.Restart()
+	d.Ask("listen-reuse 2 "+addr.String(), "open")
+	d.Ask("ready", "done")
+	waitForTwo(t, addr.Port)
+	more(1000)
+	stop()
+}
