@@ -16,7 +16,7 @@ type Child struct {
 	PID     int
 	Command string    // the kernel's name for it, at most 15 bytes; empty if it can't be had
 	Args    []string  // the first 32 KiB of its command line, at most 4,096 arguments; none for a zombie
-	Started time.Time // to 10 ms; zero if it can't be had
+	Started time.Time // with a resolution of 10 ms; zero if it can't be had
 }
 
 // ErrNotInherited is returned by [Adopt] for a PID that is not the PID of an inherited

@@ -51,7 +51,7 @@ type Orphans struct {
 	// If false, the process must be one of these.
 	Subreaper bool
 
-	// Reaped is called for every orphan that is gone, in the way of Reaper.Reaped.
+	// Reaped is called for every orphan that is gone, as Reaper.Reaped is for children.
 	// If nil, orphans are reaped without a report.
 	Reaped func(ChildExit)
 

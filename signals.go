@@ -38,8 +38,8 @@ func Notify(c chan<- os.Signal, signals ...os.Signal) {
 
 // StopNotify is [signal.Stop] for a channel that was passed to [Notify]. If no other
 // channel was passed to Notify for a signal, that signal gets its default action back,
-// and is not ignored in the next exec. After signal.Stop, [signal.Reset] or
-// [signal.Ignore] instead of StopNotify, it would still be ignored there.
+// and is not ignored in the next exec. A program that calls signal.Stop, [signal.Reset]
+// or [signal.Ignore] instead leaves the signal ignored in the next exec.
 func StopNotify(c chan<- os.Signal) {
 	s := &self.signals
 	s.mu.Lock()

@@ -73,12 +73,11 @@
 // one has not claimed. Until then their addresses are in use. A new version that calls
 // [net.Listen] for such an address fails.
 //
-// The path of a Unix socket stays during a restart. A program that removes the path
-// before it listens does so only if [autorestart.Generation] is 0. If the path of an
-// inherited socket is gone, a new socket is opened. Close removes the path of a listener,
-// as in package net. In a version on trial, Close leaves the path of an inherited
-// listener, because the previous version needs it after a rollback; [autorestart.Ready]
-// removes it.
+// The path of a Unix socket stays during a restart. A program should remove the path
+// before it listens only if [autorestart.Generation] is 0. If the path of an inherited
+// socket is gone, a new socket is opened. Close removes the path of a listener, as in
+// package net. In a version on trial, Close leaves the path of an inherited listener,
+// because the previous version needs it after a rollback; [autorestart.Ready] removes it.
 //
 // # systemd
 //

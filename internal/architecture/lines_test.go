@@ -24,7 +24,8 @@ type logLine struct {
 // rules hold, which logLines checks:
 //
 //   - The message is constant, a variable that is only ever set to constants, or begins
-//     with a constant. Or it is the parameter msg itself, or a field msg.
+//     with a constant. Or it is the parameter msg itself, or a field msg, which a literal
+//     sets beside the level and args.
 //   - A method of a logger is only called, and not stored.
 //   - A function literal has no parameter msg.
 //   - Keys are constant.
@@ -56,6 +57,8 @@ func (f *lineFinder) find(fn *function) {
 		case *ast.CallExpr:
 			called[n.Fun] = true
 			f.call(fn, n)
+		case *ast.CompositeLit:
+			f.literal(fn, n)
 		case *ast.FuncLit:
 			if paramAt(n.Type, "msg") >= 0 {
 				f.violate(fn, n, "a function literal has a parameter msg")
@@ -81,7 +84,35 @@ func (f *lineFinder) call(fn *function, call *ast.CallExpr) {
 	if !ok {
 		return
 	}
-	msg := call.Args[sink.at]
+	var keysAndValues []ast.Expr
+	if sink.args {
+		keysAndValues = call.Args[sink.at+1:]
+	}
+	f.add(fn, sink, call.Args[sink.at], keysAndValues)
+}
+
+// literal adds the line of a literal with the fields level, msg and args, if it is one.
+func (f *lineFinder) literal(fn *function, literal *ast.CompositeLit) {
+	fields := make(map[string]ast.Expr)
+	for _, element := range literal.Elts {
+		if field, ok := element.(*ast.KeyValueExpr); ok {
+			if name, ok := field.Key.(*ast.Ident); ok {
+				fields[name.Name] = field.Value
+			}
+		}
+	}
+	if fields["msg"] == nil {
+		return
+	}
+	s := sink{args: fields["args"] != nil}
+	if level, ok := fields["level"].(*ast.Ident); ok {
+		s.level = levels[level.Name]
+	}
+	f.add(fn, s, fields["msg"], []ast.Expr{fields["args"]})
+}
+
+// add adds the lines that a message may be.
+func (f *lineFinder) add(fn *function, s sink, msg ast.Expr, args []ast.Expr) {
 	if fn.passesOn(msg) {
 		return
 	}
@@ -93,14 +124,14 @@ func (f *lineFinder) call(fn *function, call *ast.CallExpr) {
 		f.violate(fn, msg, "the message of a log line is not constant")
 		return
 	}
-	keys := sink.keys
-	if sink.args {
-		if keys, ok = fn.keys(call.Args[sink.at+1:]); !ok {
-			f.violate(fn, call, "the keys of a log line are not constant")
+	keys, ok := s.keys, true
+	if s.args {
+		if keys, ok = fn.keys(args); !ok {
+			f.violate(fn, msg, "the keys of a log line are not constant")
 		}
 	}
 	for _, message := range messages {
-		f.lines = append(f.lines, logLine{sink.level, message, keys, fn.position(call)})
+		f.lines = append(f.lines, logLine{s.level, message, keys, fn.position(msg)})
 	}
 }
 
@@ -234,6 +265,7 @@ func (q *queued) log(level level, msg string, args []any) { add(newLine(nil, lev
 func newLine(to Logger, level level, msg string, args []any) *line { return nil }
 func event() { newLine(nil, info, "", nil) }
 func lost() { newLine(nil, warn, "six", []any{"lines", 6}) }
+func late() { add(&line{level: warn, msg: "eight", args: []any{"lines", 8}, dropped: 8}) }
 `),
 		"internal/tool/t.go": source("package tool\n\nfunc f(l Logger, msg string) { l.Info(\"no part of the library\") }\n"),
 		"a_test.go":          source("package autorestart\n\nfunc g(l Logger) { l.Info(\"no part of the library\") }\n"),
@@ -248,7 +280,7 @@ func lost() { newLine(nil, warn, "six", []any{"lines", 6}) }
 	}
 	slices.Sort(got)
 	want := []string{
-		"Error panic: … ", "ErrorLog five …, … ", "Info one n,path", "Warn four pid", "Warn seven reason", "Warn shared ", "Warn six lines", "Warn three pid",
+		"Error panic: … ", "ErrorLog five …, … ", "Info one n,path", "Warn eight lines", "Warn four pid", "Warn seven reason", "Warn shared ", "Warn six lines", "Warn three pid",
 		"Warn two reason",
 	}
 	if !slices.Equal(got, want) {
@@ -264,6 +296,7 @@ func TestLogLinesThatCannotBeFound(t *testing.T) {
 		`l.Info("x", name, 1)`:             "the keys of a log line are not constant",
 		`l.Info("x", "key")`:               "the keys of a log line are not constant",
 		`log := l.Warn; log("x")`:          "the method Warn is not called, but stored",
+		`l.add(&line{msg: name})`:          "the message of a log line is not constant",
 		`_ = func(msg string) { _ = msg }`: "a function literal has a parameter msg",
 	} {
 		tree := fstest.MapFS{"a.go": source("package autorestart\n\nfunc f(l Logger, name string) { " + body + " }\n")}

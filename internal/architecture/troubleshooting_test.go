@@ -200,7 +200,7 @@ func reject(found, expected string) {}
 		"four: two entries",
 		"key pid: not logged",
 		"key reason: no row",
-		"three: no entry; it is logged at a.go:5:2",
+		"three: no entry; it is logged at a.go:5:9",
 		"two: …: the entry does not say **Warn.**, and what it means",
 		"two: …: the entry does not say what to **Do:**",
 		"two: …: the printed line has the keys paths; logged are path",
