@@ -115,7 +115,7 @@ func buildBlock(t *testing.T, program string) string {
 		"go.mod":  blockModule(library),
 		"go.sum":  string(testprocess.ReadFile(t, filepath.Join(library, "go.sum"))),
 		"main.go": program,
-	})
+	}, "-ldflags=-s -w")
 }
 
 func deploy(t *testing.T, program, path string) {
