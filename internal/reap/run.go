@@ -291,8 +291,8 @@ func (r *run) reap(c *child) (gone bool) {
 		r.forget(c)
 	case err != nil:
 		r.lookAgain(c)
-	case c.pidfd == nil:
-		delete(r.stuck, c.pid) // it lives
+	case r.byPID[c.pid] != nil:
+		delete(r.stuck, c.pid) // it lives, and its exit is announced
 	}
 	return gone
 }
