@@ -50,8 +50,8 @@ var (
 		if do == nil {
 			fail("no such child")
 		}
-		go func() { // never outlive a test that has gone wrong
-			time.Sleep(time.Minute)
+		go func() { // don't outlive a test that has gone wrong for long
+			time.Sleep(30 * time.Minute)
 			os.Exit(99)
 		}()
 		do(func() {
