@@ -9,15 +9,18 @@ import (
 
 // A version may open fewer sockets with the same address (SO_REUSEPORT) than the previous one.
 // The kernel spreads clients over all of them, so some wait in the queues of those that are
-// unclaimed. Before these are closed, another listener with their address takes the clients
+// unclaimed. Once this version is ready, another listener with their address takes the clients
 // over. The same holds for a Unix socket whose path leads to a new one.
+//
+// As long as the previous version may be executed again, it needs the sockets: they stay as they
+// are. When there can be no rollback any more, they are closed.
 
 // retireTime is how long a retirement takes. A client that asks for a connection meanwhile is
 // not answered, and asks again after a second: then only sockets are left that stay.
 const retireTime = 900 * time.Millisecond
 
 // A retirement is the end of an unclaimed listener. It crosses an exec that comes earlier,
-// under the key that it had.
+// to the next version or back to the previous one, under the key that it had.
 type retirement struct {
 	key        key
 	heir       *listener
@@ -75,24 +78,44 @@ func (r *retirement) begin() {
 		remove()
 	}
 	r.Resume()
+	if rollbackPossible() {
+		onUnclaimedClosed(r.restart)
+	}
+}
+
+// restart is called when there can be no rollback any more.
+func (r *retirement) restart() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.taker != nil { // or an exec is under way
+		r.stopTaking()
+		r.take()
+	}
 }
 
 // Resume begins to take the clients over, at first and after an exec that has failed.
 func (r *retirement) Resume() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.taker != nil {
-		return
+	if r.taker == nil {
+		r.take()
 	}
+}
+
+// take is called with r locked.
+func (r *retirement) take() {
 	f, err := inheritedFile(r.key)
 	if err != nil {
 		stopPassing(r.key)
 		return
 	}
 	setNonblock(f, true)
-	withDescriptor(f, dropSYN) // without it, clients whose handshake is under way at the end are reset
-	r.taker = newTaker(f, r.heir, true)
-	time.AfterFunc(retireTime, r.end)
+	retires := !rollbackPossible()
+	if retires {
+		withDescriptor(f, dropSYN) // without it, clients whose handshake is under way at the end are reset
+		time.AfterFunc(retireTime, r.end)
+	}
+	r.taker = newTaker(f, r.heir, retires)
 }
 
 func (r *retirement) Quiesce()                    {}
@@ -103,11 +126,16 @@ func (r *retirement) stop() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.taker != nil {
-		withDescriptor(r.taker.socket, acceptSYN)
-		r.taker.end()
-		r.taker.socket.Close()
-		r.taker = nil
+		r.stopTaking()
 	}
+}
+
+// stopTaking is called with r locked.
+func (r *retirement) stopTaking() {
+	withDescriptor(r.taker.socket, acceptSYN)
+	r.taker.end()
+	r.taker.socket.Close()
+	r.taker = nil
 }
 
 // end closes the socket.
