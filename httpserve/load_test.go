@@ -18,6 +18,7 @@ import (
 	"time"
 
 	. "github.com/autorestart-go/autorestart/internal/daemontest"
+	"github.com/autorestart-go/autorestart/internal/handover"
 	"github.com/autorestart-go/autorestart/internal/testprocess"
 )
 
@@ -29,20 +30,49 @@ func TestNoRequestIsLost(t *testing.T) {
 					continue
 				}
 				t.Run(fmt.Sprintf("%s,tls=%v,keepalive=%v", network, tls, keepAlive), func(t *testing.T) {
-					testLoad(t, network, tls, keepAlive)
+					restarts := 20
+					if testing.Short() {
+						restarts = 5
+					}
+					testLoad(t, network, tls, keepAlive, restarts, func(d *Daemon, _ func()) {
+						if network != "unix" {
+							d.Restart() // by command
+							return
+						}
+						d.Tell("watch")
+						d.Deploy()
+						d.Want("start")
+					})
 				})
 			}
 		}
 	}
 }
 
-func testLoad(t *testing.T, network string, secure, keepAlive bool) {
-	const clients = 4
-	restarts := 20
-	if testing.Short() {
-		restarts = 5
+// A version that has served is rolled back because it is not healthy.
+func TestNoRequestIsLostByUnhealthyVersion(t *testing.T) {
+	if !handover.CanRollBack {
+		t.Skip("no rollback on this system")
 	}
-	deploy := network == "unix" // by rename, or restart by command
+	for _, tls := range []bool{false, true} {
+		t.Run(fmt.Sprintf("tls=%v", tls), func(t *testing.T) {
+			testLoad(t, "tcp", tls, true, 3, func(d *Daemon, awaitRequests func()) {
+				d.Deploy() // a version that has failed is not executed again
+				d.Ask("health 1h", "done")
+				d.Restart()
+				d.Want("ready")
+				awaitRequests()
+				d.Tell("fail")
+				d.NextStart()
+			})
+		})
+	}
+}
+
+// testLoad has clients send requests while the daemon is restarted a number of times. restart
+// returns when the last image has started.
+func testLoad(t *testing.T, network string, secure, keepAlive bool, restarts int, restart func(d *Daemon, awaitRequests func())) {
+	const clients = 4
 	env := []string{networkEnv + "=" + network}
 	if network == "unix" {
 		env = append(env, addressEnv+"="+filepath.Join(t.TempDir(), "socket"))
@@ -97,17 +127,14 @@ func testLoad(t *testing.T, network string, secure, keepAlive bool) {
 			}
 		})
 	}
-	var longestDrain time.Duration
-	for range restarts {
+	awaitRequests := func() {
 		before := done.Load()
 		WaitFor(t, "request", func() bool { return done.Load() > before+20 })
-		if deploy {
-			d.Tell("watch")
-			d.Deploy()
-			d.Want("start")
-		} else {
-			d.Restart()
-		}
+	}
+	var longestDrain time.Duration
+	for range restarts {
+		awaitRequests()
+		restart(d, awaitRequests)
 		d.Want("ready")
 		drain, err := time.ParseDuration(d.Ask("drain", "drain"))
 		if err != nil {

@@ -130,6 +130,10 @@ func webMain() {
 			r.ReadyTimeout = time.Minute
 			Say("done", "")
 		},
+		"health": func(timeout string) { // likewise
+			r.HealthTimeout = Must(time.ParseDuration(timeout))
+			Say("done", "")
+		},
 		"drain": func(string) {
 			t := autorestart.LastRestart()
 			Say("drain", t.Drained.Sub(t.Quiesced))
