@@ -39,8 +39,8 @@ func Unpass(name string) { passing.Process.Unpass(passing.ProgramName(name)) }
 // descriptor crosses further execs, see [Pass]. The error wraps [os.ErrNotExist] if
 // there is none.
 //
-// [Ready] closes the files that this version has not claimed. Without a call of Ready
-// they are closed after one minute.
+// [Ready] closes the files that this version has not claimed, or the end of the
+// [Restarter.HealthTimeout]. Without a call of Ready they are closed after one minute.
 func Inherited(name string) (*os.File, error) {
 	return passing.Process.Inherited(passing.ProgramName(name))
 }

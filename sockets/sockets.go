@@ -73,11 +73,17 @@
 // one has not claimed. Until then their addresses are in use. A new version that calls
 // [net.Listen] for such an address fails.
 //
+// While a [autorestart.Restarter.HealthTimeout] lasts, Ready leaves these sockets open: the
+// previous version needs them after a rollback. Their clients wait. But clients of a socket
+// that has the address of an open listener, as with SO_REUSEPORT, are accepted there. When
+// the time is over, the sockets are closed. So are their clients, and connections between
+// two requests of listeners that the new version has not opened.
+//
 // The path of a Unix socket stays during a restart. A program should remove the path
 // before it listens only if [autorestart.Generation] is 0. If the path of an inherited
 // socket is gone, a new socket is opened. Close removes the path of a listener, as in
 // package net. In a version on trial, Close leaves the path of an inherited listener,
-// because the previous version needs it after a rollback; [autorestart.Ready] removes it.
+// because the previous version needs it after a rollback; the end of the trial removes it.
 //
 // # systemd
 //
