@@ -20,7 +20,8 @@ import (
 
 // The first program in README.md keeps the promise above it, as it is printed but for the
 // port: no request is lost, a version that fails is rolled back, and the child of the
-// version before is cleaned up. Clients see one PID.
+// version before is cleaned up. Clients see one PID. The test takes some seconds, to link three
+// versions.
 func TestProgramInReadme(t *testing.T) {
 	needTools(t)
 	page, err := os.ReadFile(repository + "/README.md")
