@@ -30,10 +30,11 @@ var ErrNotInherited = errors.New("autorestart: not an inherited child, or not fr
 // If the error is not nil, some may be missing from the list.
 func InheritedChildren() ([]Child, error) {
 	var children []Child
-	for _, pid := range inheritedChildren.Free() {
-		children = append(children, Child(inheritedChildren.Describe(pid)))
+	inherited := self().children
+	for _, pid := range inherited.Free() {
+		children = append(children, Child(inherited.Describe(pid)))
 	}
-	return children, inheritedChildren.Err()
+	return children, inherited.Err()
 }
 
 // ChildProcess is a handle on an inherited child, for a program that keeps the children
@@ -46,7 +47,7 @@ type ChildProcess struct{ adopted *reap.Adopted }
 // Adopt takes over an inherited child. The caller must call [ChildProcess.Wait] until
 // it returns the child's ChildExit, or [ChildProcess.Release].
 func Adopt(pid int) (*ChildProcess, error) {
-	adopted, ok := inheritedChildren.Adopt(pid)
+	adopted, ok := self().children.Adopt(pid)
 	if !ok {
 		return nil, ErrNotInherited
 	}

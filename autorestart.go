@@ -64,7 +64,6 @@ package autorestart
 import (
 	"context"
 	"os"
-	"sync"
 	"syscall"
 	"time"
 
@@ -123,11 +122,8 @@ func RestartViaExec() {
 		restartViaExec(logger)
 	}
 	logger.Info("restarting in the background: RestartViaExec was called by an HTTP handler, for which the restart waits")
-	inBackground.Do(func() { go restartViaExec(logger) })
+	self().inBackground.Do(func() { go restartViaExec(logger) })
 }
-
-// inBackground begins the restart that handlers have asked for.
-var inBackground sync.Once
 
 // restartViaExec does not return.
 func restartViaExec(logger Logger) {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/autorestart-go/autorestart/internal/drain"
+	"github.com/autorestart-go/autorestart/internal/image"
 )
 
 // A Drainer is a part of the program that accepts work from outside and is drained before
@@ -44,18 +45,18 @@ const defaultDrainTimeout = 10 * time.Second
 //
 // A Drainer that is registered while others are drained is quiesced and drained, too. If
 // the exec comes next, RegisterDrainer waits until the exec has failed.
-func RegisterDrainer(d Drainer) (unregister func()) { return drain.Process.Register(d) }
+func RegisterDrainer(d Drainer) (unregister func()) { return image.Current().Drainers.Register(d) }
 
 // Draining returns a channel that is closed while the program is drained for a
 // restart. Long-running handlers should return when it is closed. If the restart is called
 // off, the next call returns another channel.
-func Draining() <-chan struct{} { return drain.Process.Draining() }
+func Draining() <-chan struct{} { return image.Current().Drainers.Draining() }
 
 // drain quiesces and drains what is registered for that, if anything is. Unless it
 // fails, the caller resumes where there is no exec. It also returns for how long the exec
 // may be tried.
-func (r *Restarter) drain(ctx context.Context, times *RestartTimes) (_ drain.Drained, limit time.Duration, err error) {
-	drainers := drain.Process.Notifier()
+func (p *process) drain(ctx context.Context, r *Restarter, times *RestartTimes) (_ drain.Drained, limit time.Duration, err error) {
+	drainers := p.image().Drainers.Notifier()
 	if drainers == nil {
 		times.Quiesced, times.Drained = times.Judged, times.Judged
 		return nothingToDrain{}, execRetryLimit, nil
@@ -96,7 +97,7 @@ var handlerCallers = [...]string{
 // calledByHandler reports whether an HTTP handler runs on this goroutine and there is
 // something to drain.
 func calledByHandler() bool {
-	if drain.Process.Notifier() == nil {
+	if image.Current().Drainers.Notifier() == nil {
 		return false
 	}
 	var pcs [32]uintptr

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log"
 	"log/slog"
-	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -235,29 +234,6 @@ func ExampleSetState() {
 	go func() { log.Print(restarter.Run(context.Background())) }()
 	autorestart.Ready()
 	// Count.
-}
-
-// A version that is ready and does not answer is rolled back. Three answers may fail in a row.
-func ExampleRestarter_health() {
-	defer autorestart.RollbackUnlessReady()
-	failed := 0
-	restarter := autorestart.Restarter{
-		HealthTimeout: time.Minute, // of the next version
-		Check: func(ctx context.Context) error { // of this version
-			conn, err := new(net.Dialer).DialContext(ctx, "tcp", "localhost:8080")
-			if err == nil {
-				failed = 0
-				return conn.Close()
-			}
-			if failed++; failed > 3 {
-				return err
-			}
-			return nil
-		},
-	}
-	go func() { log.Print(restarter.Run(context.Background())) }()
-	autorestart.Ready()
-	// Serve.
 }
 
 // The new version gets what the EnvironmentFile of its unit says by now. The old version would get

@@ -217,8 +217,8 @@ func TestAbsoluteLogical(t *testing.T) {
 // TestExecutablePath: a relative path is taken from the working directory once,
 // and what follows does not change with that.
 func TestExecutablePath(t *testing.T) {
-	if got, err := self.executablePath(""); err != nil || got != self.launch.path {
-		t.Errorf("got %q, %v; want this program, %q", got, err, self.launch.path)
+	if got, err := self().executablePath(""); err != nil || got != self().launch.path {
+		t.Errorf("got %q, %v; want this program, %q", got, err, self().launch.path)
 	}
 	dir, err := filepath.EvalSymlinks(t.TempDir())
 	if err != nil {
@@ -230,7 +230,7 @@ func TestExecutablePath(t *testing.T) {
 		if !filepath.IsAbs(path) {
 			want = filepath.Join(dir, path)
 		}
-		if got, err := self.executablePath(path); err != nil || got != want {
+		if got, err := self().executablePath(path); err != nil || got != want {
 			t.Errorf("%q: got %q, %v; want %q", path, got, err, want)
 		}
 	}
@@ -249,19 +249,19 @@ func TestExecutablePathNowhere(t *testing.T) {
 	if err := os.Remove(dir); err != nil {
 		t.Skip(err)
 	}
-	if got, err := self.executablePath("app"); err != errNoDirectory {
+	if got, err := self().executablePath("app"); err != errNoDirectory {
 		t.Errorf("got %q, %v; want %v", got, err, errNoDirectory)
 	}
-	if got, err := self.executablePath("/srv/app"); err != nil || got != "/srv/app" {
+	if got, err := self().executablePath("/srv/app"); err != nil || got != "/srv/app" {
 		t.Errorf("got %q, %v", got, err)
 	}
 }
 
 func TestExecutablePathUnknown(t *testing.T) {
-	old := self.launch
-	defer func() { self.launch = old }()
-	self.launch.path = ""
-	if got, err := self.executablePath(""); err != errNoPath {
+	old := self().launch
+	defer func() { self().launch = old }()
+	self().launch.path = ""
+	if got, err := self().executablePath(""); err != errNoPath {
 		t.Errorf("got %q, %v; want %v", got, err, errNoPath)
 	}
 	if err := (&Restarter{}).Restart(t.Context()); err != errNoPath {
@@ -274,22 +274,22 @@ func TestExecutablePathUnknown(t *testing.T) {
 
 // TestLaunchPath: it leads to what runs, from wherever.
 func TestLaunchPath(t *testing.T) {
-	if !filepath.IsAbs(self.launch.path) {
-		t.Fatalf("launch path %q", self.launch.path)
+	if !filepath.IsAbs(self().launch.path) {
+		t.Fatalf("launch path %q", self().launch.path)
 	}
 	executable, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
-	a, errA := os.Stat(self.launch.path)
+	a, errA := os.Stat(self().launch.path)
 	b, errB := os.Stat(executable)
 	if err := errors.Join(errA, errB); errors.Is(err, fs.ErrNotExist) {
 		t.Skip(err)
 	} else if err != nil || !os.SameFile(a, b) {
-		t.Errorf("%s is not %s, %v", self.launch.path, executable, err)
+		t.Errorf("%s is not %s, %v", self().launch.path, executable, err)
 	}
-	if len(self.launch.args) != len(os.Args) {
-		t.Errorf("arguments %q, want %q", self.launch.args, os.Args)
+	if len(self().launch.args) != len(os.Args) {
+		t.Errorf("arguments %q, want %q", self().launch.args, os.Args)
 	}
 }
 
@@ -485,7 +485,7 @@ func TestTimesCross(t *testing.T) {
 // TestPathIsCopied: it is often an argument of the program, which may write a title there.
 func TestPathIsCopied(t *testing.T) {
 	path := []byte("/srv/app")
-	got, err := self.executablePath(unsafe.String(&path[0], len(path)))
+	got, err := self().executablePath(unsafe.String(&path[0], len(path)))
 	copy(path, "/xxxxxxx")
 	if err != nil || got != "/srv/app" {
 		t.Errorf("%q, %v", got, err)

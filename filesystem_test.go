@@ -28,7 +28,7 @@ import (
 )
 
 func TestOpenCandidate(t *testing.T) {
-	rules := self.newRules("", false)
+	rules := self().newRules("", false)
 	defer rules.Close()
 	dir := t.TempDir()
 	in := func(name string) string { return filepath.Join(dir, name) }
@@ -78,7 +78,7 @@ func TestOpenCandidate(t *testing.T) {
 	if l, err := net.Listen("unix", in("socket")); err == nil {
 		defer l.Close()
 		// Whatever the system answers, a socket is no candidate.
-		if c, r := candidate.Open(self.files, in("socket")); r == nil {
+		if c, r := candidate.Open(self().files, in("socket")); r == nil {
 			c.Close()
 			t.Error("opened a socket")
 		}
@@ -86,7 +86,7 @@ func TestOpenCandidate(t *testing.T) {
 	for _, test := range tests {
 		var c *candidate.Candidate
 		var r *candidate.Rejection
-		within(t, "opening "+test.path, func() { c, r = candidate.Open(self.files, test.path) })
+		within(t, "opening "+test.path, func() { c, r = candidate.Open(self().files, test.path) })
 		if test.found == "" {
 			if r != nil {
 				t.Errorf("%s: %v", test.path, r)
@@ -128,7 +128,7 @@ func within(t *testing.T, what string, f func()) {
 // program returns an ELF image for this machine that nothing executes.
 func program(t *testing.T, edit func(*elftest.Parts)) []byte {
 	t.Helper()
-	own := self.files.RunningKind().ELF
+	own := self().files.RunningKind().ELF
 	if own == nil {
 		t.Skip("programs have another format here")
 	}
@@ -152,7 +152,7 @@ func writeProgram(t *testing.T, mode fs.FileMode) (path string) {
 
 func openCandidate(t *testing.T, path string) *candidate.Candidate {
 	t.Helper()
-	c, r := candidate.Open(self.files, path)
+	c, r := candidate.Open(self().files, path)
 	if r != nil {
 		t.Fatal(r)
 	}
@@ -176,7 +176,7 @@ var _ = testprocess.RegisterHelper("exchange", func() {
 		return
 	}
 	path := filepath.Join(filepath.Dir(os.Args[0]), "app")
-	rules := self.newRules("", false)
+	rules := self().newRules("", false)
 	c, rejection := candidate.Open(rules.System, path)
 	if rejection == nil {
 		rejection = rules.Judge(c)
@@ -203,11 +203,11 @@ var _ = testprocess.RegisterHelper("exchange", func() {
 			return nil
 		},
 	}[os.Getenv(exchangeEnv)]
-	if os.Getenv(exchangeEnv) != "replace" && !candidate.NewLease(self.files, c).Granted() {
+	if os.Getenv(exchangeEnv) != "replace" && !candidate.NewLease(self().files, c).Granted() {
 		os.Stdout.WriteString("no lease")
 		return
 	}
-	err = self.exec(&Restarter{}, c, new(RestartTimes), exchange, new(prepared))
+	err = self().exec(&Restarter{}, c, new(RestartTimes), exchange, &prepared{process: self()})
 	if !errors.Is(err, syscall.ETXTBSY) { // a writer has the file open
 		panic(err)
 	}
@@ -248,14 +248,14 @@ func TestJudgedIsExecuted(t *testing.T) {
 
 // TestJudgeFiles: the system answers for real files what the rules ask.
 func TestJudgeFiles(t *testing.T) {
-	rules := self.newRules("", false)
+	rules := self().newRules("", false)
 	defer rules.Close()
 	executable, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
 	other := elf.EM_AARCH64
-	if own := self.files.RunningKind().ELF; own != nil && own.Machine == uint16(other) {
+	if own := self().files.RunningKind().ELF; own != nil && own.Machine == uint16(other) {
 		other = elf.EM_X86_64
 	}
 	foreign := program(t, func(p *elftest.Parts) { p.Machine = other })
@@ -303,7 +303,7 @@ func TestJudgeFiles(t *testing.T) {
 // TestJudgeLater: the mode is set after the file has been closed, as install(1)
 // does.
 func TestJudgeLater(t *testing.T) {
-	rules := self.newRules("", false)
+	rules := self().newRules("", false)
 	defer rules.Close()
 	path := writeProgram(t, 0o600)
 	c := openCandidate(t, path)
@@ -322,7 +322,7 @@ func TestJudgeLater(t *testing.T) {
 }
 
 func TestUnchanged(t *testing.T) {
-	rules := self.newRules("", false)
+	rules := self().newRules("", false)
 	defer rules.Close()
 	tests := []struct {
 		name   string
@@ -364,7 +364,7 @@ func TestUnchanged(t *testing.T) {
 // TestRememberFile: a version is known by its sum when its file is closed, unless the
 // file was changed, or closed, before.
 func TestRememberFile(t *testing.T) {
-	rules := self.newRules("", false)
+	rules := self().newRules("", false)
 	defer rules.Close()
 	for name, test := range map[string]struct {
 		change func(*candidate.Candidate) error
@@ -394,7 +394,7 @@ func TestSparseCandidate(t *testing.T) {
 	if err := os.Truncate(path, 1<<40); err != nil {
 		t.Skip(err)
 	}
-	rules := self.newRules("", false)
+	rules := self().newRules("", false)
 	defer rules.Close()
 	c := openCandidate(t, path)
 	within(t, "judging", func() {
@@ -428,11 +428,11 @@ func TestRunningVersion(t *testing.T) {
 		t.Fatal(err)
 	}
 	c := openCandidate(t, executable)
-	rules := self.newRules("", false)
+	rules := self().newRules("", false)
 	if same, err := rules.Running.SameContent(c); err != nil || !same {
 		t.Errorf("this program's own file: %t, %v", same, err)
 	}
-	like := self.files.RunningKind()
+	like := self().files.RunningKind()
 	if like.IsZero() {
 		t.Fatal("nothing is known of the running image")
 	}
@@ -455,7 +455,7 @@ func BenchmarkJudge(b *testing.B) {
 	if info.Size() < 20e6 {
 		b.Fatalf("a program of %d bytes, expected 20 MB", info.Size())
 	}
-	sys := runningFile{self.files, old}
+	sys := runningFile{self().files, old}
 	rules := candidate.NewRules(sys, old)
 	defer rules.Close()
 	if rules.Running.ID.Size != info.Size() {

@@ -10,10 +10,8 @@ import (
 	"time"
 
 	"github.com/autorestart-go/autorestart/internal/candidate"
-	"github.com/autorestart-go/autorestart/internal/drain"
 	"github.com/autorestart-go/autorestart/internal/execve"
 	"github.com/autorestart-go/autorestart/internal/handover"
-	"github.com/autorestart-go/autorestart/internal/passing"
 	"github.com/autorestart-go/autorestart/internal/report"
 	"github.com/autorestart-go/autorestart/internal/sys"
 )
@@ -30,7 +28,7 @@ func (p *process) exec(r *Restarter, c *candidate.Candidate, times *RestartTimes
 	// The trial comes before the store: a rollback that is under way has the trial
 	// locked, and waits for drainers, which may pass files on.
 	defer prepared.addRollback(h, c, r)()
-	err := passing.Process.HandOver(h, func() error {
+	err := p.image().Store.HandOver(h, func() error {
 		return p.execImage(c, h, lastLook, prepared)
 	})
 	if errors.Is(err, handover.ErrCannotAttest) && h.Number(handover.ReadyWithin) == 0 {
@@ -52,7 +50,7 @@ func handsOverNothing(c *candidate.Candidate) (reason string) {
 
 // execAlone executes c, which gets nothing.
 func (p *process) execAlone(c *candidate.Candidate, reason string, lastLook func() error, prepared *prepared) error {
-	if !passing.Process.Empty() {
+	if !p.image().Store.Empty() {
 		report.Warn("the new version gets no file and no state", "path", c.Path, "reason", reason)
 	}
 	return p.execImage(c, nil, lastLook, prepared)
@@ -64,17 +62,17 @@ func (p *process) execAlone(c *candidate.Candidate, reason string, lastLook func
 func (p *process) execImage(c *candidate.Candidate, h *handover.State, lastLook func() error, prepared *prepared) error {
 	if prepared.copied != nil {
 		target := handover.Target{Path: c.Path, FD: int(prepared.copied.Fd()), LastLook: lastLook}
-		return p.execve(target, prepared.arguments(), prepared.environment(), h)
+		return p.execute(target, prepared.arguments(), prepared.environment(), h)
 	}
 	if fd, ok := p.files.executableDescriptor(c); ok && byDescriptor(c, p.files.Credentials(), h != nil) {
 		target := handover.Target{Path: c.Path, FD: fd, LastLook: lastLook}
-		err := p.execve(target, prepared.arguments(), prepared.environment(), h)
+		err := p.execute(target, prepared.arguments(), prepared.environment(), h)
 		if !errors.Is(err, os.ErrNotExist) && p.files.whyByPath() == nil {
 			return err
 		}
 		// There is no /proc, it can't be searched, or there is no dynamic loader.
 	}
-	return p.execve(handover.Target{Path: c.Path, LastLook: lastLook}, prepared.arguments(), prepared.environment(), h)
+	return p.execute(handover.Target{Path: c.Path, LastLook: lastLook}, prepared.arguments(), prepared.environment(), h)
 }
 
 // byDescriptor reports whether c is executed by its descriptor, so that nothing can be put
@@ -101,6 +99,7 @@ func (p *process) newState(c *candidate.Candidate, times *RestartTimes) *handove
 // prepared is what an exec needs open. Once everything has been drained there may be no
 // descriptor left for it, and then clients would have waited in vain.
 type prepared struct {
+	process *process // that executes
 	reserve *handover.Reserve
 	copied  *os.File // the candidate, where it is not to be executed from its file; otherwise nil
 
@@ -119,17 +118,17 @@ type prepared struct {
 // that can be told before. The caller closes it after the last attempt.
 func (p *process) prepare(r *Restarter, rules *candidate.Rules, c *candidate.Candidate) (*prepared, error) {
 	if r.readyTimeout() > 0 {
-		if err := checkRollback(rules, c); err != nil {
+		if err := p.checkRollback(rules, c); err != nil {
 			return nil, err
 		}
 	}
-	prepared := new(prepared)
+	prepared := &prepared{process: p}
 	err := handover.CheckSize(c.Path, p.launch.args, os.Environ())
 	if err == nil {
 		prepared.copied, err = p.files.executableCopy(c)
 	}
 	if err == nil && handsOverNothing(c) == "" {
-		err = prepared.open(p.files, r.readyTimeout(), r.BeforeExec != nil || drain.Process.Notifier() != nil)
+		err = prepared.open(r.readyTimeout(), r.BeforeExec != nil || p.image().Drainers.Notifier() != nil)
 	}
 	switch {
 	case err == nil:
@@ -149,7 +148,8 @@ func (p *process) prepare(r *Restarter, rules *candidate.Rules, c *candidate.Can
 
 // open opens what is needed. Where nothing is drained, an attempt that fails costs no client
 // anything, and the exec opens the files for what is handed over by itself.
-func (x *prepared) open(files *fileSystem, readyTimeout time.Duration, drains bool) (err error) {
+func (x *prepared) open(readyTimeout time.Duration, drains bool) (err error) {
+	p := x.process
 	if drains {
 		if err = execve.PrepareExecutor(); err != nil {
 			return err
@@ -159,7 +159,7 @@ func (x *prepared) open(files *fileSystem, readyTimeout time.Duration, drains bo
 		}
 	}
 	trial := new(handover.State)
-	copies, err := trial.KeepRollback()
+	copies, err := p.image().Trial.Keep(trial)
 	for _, fd := range copies {
 		x.all = append(x.all, sys.NewFD(fd))
 	}
@@ -173,7 +173,7 @@ func (x *prepared) open(files *fileSystem, readyTimeout time.Duration, drains bo
 		return nil
 	}
 	// Also in a version on trial: it may become ready before the exec.
-	if x.image, x.original, err = files.openImage(); err != nil {
+	if x.image, x.original, err = p.files.openImage(); err != nil {
 		return &os.PathError{Op: openForRollback, Path: selfExe, Err: err}
 	}
 	x.all = append(x.all, x.image)
@@ -195,21 +195,21 @@ func (x *prepared) file(c *candidate.Candidate) *os.File {
 }
 
 // logMissing logs which of the features that r asks for this system does not have.
-func (r *Restarter) logMissing() {
+func (p *process) logMissing(r *Restarter) {
 	logger := report.To(r.Logger)
 	if r.readyTimeout() > 0 {
-		fd, _, err := self.files.openImage()
+		fd, _, err := p.files.openImage()
 		switch {
 		case err == nil:
 			fd.Close()
 		case errors.Is(err, errors.ErrUnsupported):
 			logger.Error("new versions will be rejected: none can be rolled back; mount /proc, or leave ReadyTimeout out",
-				"path", self.launch.path, "reason", self.files.whyByPath())
+				"path", p.launch.path, "reason", p.files.whyByPath())
 		}
 	}
-	if reason := self.files.whyByPath(); r.Verify != nil && reason != nil {
+	if reason := p.files.whyByPath(); r.Verify != nil && reason != nil {
 		logger.Warn("a version that Verify accepts is executed by its path, where another file may be by then",
-			"path", self.launch.path, "reason", reason)
+			"path", p.launch.path, "reason", reason)
 	}
 }
 
@@ -232,13 +232,13 @@ func (x *prepared) addRollback(h *handover.State, c *candidate.Candidate, r *Res
 	readyTimeout := r.readyTimeout()
 	release = func() {}
 	if x.args != nil {
-		h.Texts[handover.PreviousArgs] = handover.FormatList(self.launch.args)
+		h.Texts[handover.PreviousArgs] = handover.FormatList(x.process.launch.args)
 	}
 	if x.env != nil {
 		h.Texts[handover.PreviousEnv] = handover.FormatList(os.Environ())
 	}
 	switch {
-	case x.trial != nil && handover.OnTrial():
+	case x.trial != nil && x.process.image().Trial.On():
 		h.InVariable = h.InVariable || x.trial.InVariable
 		for _, kind := range [...]handover.NumberKind{handover.ReadyWithin, handover.HealthWithin, handover.Connections, handover.Previous, handover.Dir} {
 			h.Numbers[kind] = x.trial.Numbers[kind]
@@ -283,7 +283,7 @@ func milliseconds(timeout time.Duration) int {
 }
 
 // checkRollback returns nil if c can be rolled back.
-func checkRollback(rules *candidate.Rules, c *candidate.Candidate) error {
+func (p *process) checkRollback(rules *candidate.Rules, c *candidate.Candidate) error {
 	switch {
 	case handover.Elevated():
 		return &RejectedError{
@@ -299,7 +299,7 @@ func checkRollback(rules *candidate.Rules, c *candidate.Candidate) error {
 			Found:    "a program without " + modulePath,
 			Expected: "a program that contains it: no other can become ready or be rolled back",
 		}
-	case rules.RunningChanged() && self.files.savedImage() == nil:
+	case rules.RunningChanged() && p.files.savedImage() == nil:
 		return &RejectedError{
 			Path:     c.Path,
 			Found:    "a running image that can't be rolled back to: its file has another content by now",
@@ -368,15 +368,15 @@ func (p *process) executePrevious(target handover.Target, args, env []string, h 
 			h.Texts[handover.Image] = id.Format()
 		}
 	}
-	passing.Process.SetReceiverKnows(p.inherited.Number(handover.Connections) != 0)
+	p.image().Store.SetReceiverKnows(p.inherited.Number(handover.Connections) != 0)
 	var resume func()
-	if drainers := drain.Process.Notifier(); drainers != nil {
+	if drainers := p.image().Drainers.Notifier(); drainers != nil {
 		var quiesced, drained time.Time
 		quiesced, drained, resume = drainers.BeginRollback()
 		seen, _, _ := strings.Cut(h.Texts[handover.Times], "/") // and Judged at once
 		h.Texts[handover.Times] = seen + "/" + seen + "/" + handover.FormatTimes(quiesced, drained)
 	}
-	err := passing.Process.HandBack(h, func() error { return p.execve(target, args, env, h) })
+	err := p.image().Store.HandBack(h, func() error { return p.execute(target, args, env, h) })
 	report.Error("rollback failed: cannot execute the previous version", "path", p.launch.path, "reason", err)
 	if resume != nil {
 		resume()

@@ -125,7 +125,7 @@ func FuzzInotifyEvents(f *testing.F) {
 // openInotify is an event source of its own.
 func openInotify(t *testing.T) *inotify {
 	t.Helper()
-	e, err := self.events.Open()
+	e, err := self().events.Open()
 	if errors.Is(err, unix.EMFILE) {
 		t.Skip(err)
 	}

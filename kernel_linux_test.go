@@ -54,7 +54,7 @@ func TestSignalsDuringExec(t *testing.T) {
 // wait.
 func TestOpenForWriting(t *testing.T) {
 	path := writeProgram(t, 0o755)
-	rules := self.newRules("", false)
+	rules := self().newRules("", false)
 	defer rules.Close()
 	c := openCandidate(t, path)
 	fd := c.File.(*os.File).Fd()
@@ -228,7 +228,7 @@ func TestSilentFileSystem(t *testing.T) {
 // TestNoRollbackWithoutProc: that is found out before the program is drained for it.
 func TestNoRollbackWithoutProc(t *testing.T) {
 	prepare := func(c *candidate.Candidate) error {
-		prepared, err := self.prepare(&Restarter{ReadyTimeout: time.Minute}, &candidate.Rules{System: self.files}, c)
+		prepared, err := self().prepare(&Restarter{ReadyTimeout: time.Minute}, &candidate.Rules{System: self().files}, c)
 		if err == nil {
 			prepared.close()
 		}
@@ -578,7 +578,7 @@ func BenchmarkPeekDescriptors(b *testing.B) {
 func TestCopyInMemory(t *testing.T) {
 	path := filepath.Join(t.TempDir(), strings.Repeat("x", 255))
 	testprocess.WriteExecutable(t, path, []byte("content"))
-	c, _ := candidate.Open(self.files, path)
+	c, _ := candidate.Open(self().files, path)
 	defer c.Close()
 	f, err := copyInMemory(c)
 	if err != nil {

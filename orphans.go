@@ -79,12 +79,12 @@ func (o *Orphans) Run(ctx context.Context) error {
 	}
 	defer release()
 	if o.Reaped == nil && o.Undecided == nil && o.Logger == nil {
-		return inheritedChildren.ReapOrphans(ctx, nil)
+		return self().children.ReapOrphans(ctx, nil)
 	}
 	defer flushLog()
 	reports := orphanReports{newChildReports(o.Reaped, o.Logger), o.Undecided}
 	defer reports.hooks.Wait()
-	return inheritedChildren.ReapOrphans(ctx, reports)
+	return self().children.ReapOrphans(ctx, reports)
 }
 
 // orphanReports implements [reap.OrphanObserver].

@@ -11,33 +11,45 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
+	"unsafe"
 
 	"github.com/autorestart-go/autorestart/internal/candidate"
-	"github.com/autorestart-go/autorestart/internal/drain"
 	"github.com/autorestart-go/autorestart/internal/execve"
 	"github.com/autorestart-go/autorestart/internal/handover"
 	"github.com/autorestart-go/autorestart/internal/health"
+	"github.com/autorestart-go/autorestart/internal/image"
 	"github.com/autorestart-go/autorestart/internal/origin"
 	"github.com/autorestart-go/autorestart/internal/passing"
+	"github.com/autorestart-go/autorestart/internal/reap"
 	"github.com/autorestart-go/autorestart/internal/report"
 	"github.com/autorestart-go/autorestart/internal/sys"
 	"github.com/autorestart-go/autorestart/internal/watch"
 )
 
-// process is this image of the process: how it was started, what it inherited, and what
+// process is one image of the process: how it was started, what it inherited, and what
 // it asks of the system.
 type process struct {
+	img       unsafe.Pointer // see image
 	inherited *handover.State
 	launch    launch
-	files     *fileSystem // for candidates
+	execute   handover.Executor // replaces the image
+	files     *fileSystem       // for candidates
 	events    *eventSet
 	signals   signalSet
 	started   time.Time
 	rollback  *handover.Reserve // for a rollback of this version; nil if it is not on trial
+	children  *reap.Snapshot    // of the previous image
 	ready     atomic.Int64      // when Ready was called first, in nanoseconds since 1970; 0 before
 	isReady   chan struct{}     // closed then
 	readying  sync.Once
 	health    *health.Checks
+
+	// restarting is held from Verify to the exec, so that of two restarts asked for at
+	// once the second finds out whether the first has failed.
+	restarting chan struct{}
+
+	endingTrial  sync.Once
+	inBackground sync.Once // the restart that handlers have asked for
 }
 
 // launch is how an image was started.
@@ -47,14 +59,25 @@ type launch struct {
 	id   candidate.ID // the file that the image was executed from; zero if it can't be told
 }
 
-// self is taken at package initialisation, before main can change the directory or
-// os.Args. The public functions act on it.
-var self = startProcess(&handover.Inherited)
+// The process of this image is taken at package initialisation, before main can change the
+// directory or os.Args, or start children.
+func init() {
+	image.Root.Make(func(i *image.Image) unsafe.Pointer { return unsafe.Pointer(startProcess(i)) })
+}
 
-func startProcess(inherited *handover.State) *process {
+// self returns the process that the public functions act on.
+func self() *process { return (*process)(image.Root.Of(image.Current())) }
+
+// image returns what the process shares with package sockets. The field is of another type for the
+// reason for which [image.Part] is.
+func (p *process) image() *image.Image { return (*image.Image)(p.img) }
+
+func startProcess(i *image.Image) *process {
+	inherited := i.Inherited
 	path := launchPath(inherited)
 	files := newFileSystem(path, inherited)
-	return &process{
+	p := &process{
+		img:       unsafe.Pointer(i),
 		inherited: inherited,
 		launch:    launch{path: path, args: origin.Args, id: files.launchID},
 		files:     files,
@@ -62,32 +85,42 @@ func startProcess(inherited *handover.State) *process {
 		events:    newEvents(inherited.Numbers[handover.Inotify], inherited.Numbers[handover.Watch]),
 		started:   time.Now(),
 		isReady:   make(chan struct{}),
-		health:    health.New(&drain.Process),
+		health:    health.New(&i.Drainers),
+
+		restarting: make(chan struct{}, 1),
 	}
+	p.execute = i.Execute
+	if p.execute == nil {
+		p.execute = p.execve
+	}
+	p.children = reap.TakeSnapshot(new(childTable), p.restarted())
+	i.Trial.OnRollback(p.executePrevious)
+	p.logInherited()
+	switch {
+	case i.Trial.On():
+		// An error may pass until a rollback.
+		p.rollback, _ = handover.NewReserve()
+	case p.restarted():
+		i.Store.StartTimer(p.dropUnclaimed)
+	}
+	return p
 }
 
-func init() {
-	handover.OnRollback(self.executePrevious)
+// logInherited logs what was lost on the way to this image.
+func (p *process) logInherited() {
 	if handover.Ignored != "" {
-		report.Warn("ignored the handover in the environment: this version starts afresh", "path", self.launch.path, "reason", handover.Ignored)
+		report.Warn("ignored the handover in the environment: this version starts afresh", "path", p.launch.path, "reason", handover.Ignored)
 	}
-	if n := self.inherited.Number(handover.Missing); n > 0 {
+	if n := p.inherited.Number(handover.Missing); n > 0 {
 		report.Warn("passed files and states are missing: the previous version could make no file to list them, neither by memfd_create nor in TMPDIR",
 			"missing", n)
 	}
-	if n := self.inherited.Number(handover.Closed); n > 0 {
+	if n := p.inherited.Number(handover.Closed); n > 0 {
 		report.Warn("idle connections ended with the restart: the previous version could make no file to list them, neither by memfd_create nor in TMPDIR",
 			"connections", n)
 	}
-	if n := self.inherited.Number(handover.Lines); n > 0 {
+	if n := p.inherited.Number(handover.Lines); n > 0 {
 		report.Warn("log lines lost at the restart: the logger of the previous version was too slow", "lines", n)
-	}
-	switch {
-	case handover.OnTrial():
-		// An error may pass until a rollback.
-		self.rollback, _ = handover.NewReserve()
-	case self.restarted():
-		passing.Process.StartTimer(dropUnclaimed)
 	}
 }
 
@@ -103,9 +136,9 @@ func (p *process) readyWithin() time.Duration {
 }
 
 // dropUnclaimed drops what this image has inherited and not claimed.
-func dropUnclaimed() {
-	passing.Process.CloseUnclaimed()
-	self.signals.restoreDefaults()
+func (p *process) dropUnclaimed() {
+	p.image().Store.CloseUnclaimed()
+	p.signals.restoreDefaults()
 }
 
 // Generation returns the number of this image: 0 in a program that was started afresh, and
@@ -113,7 +146,7 @@ func dropUnclaimed() {
 // so no two images have the same number. A version that runs again after a rollback has a higher one than
 // before, and [RollbackError] has that of the version that failed. After a version without
 // this library, which gets nothing, the numbers begin again.
-func Generation() int { return self.inherited.Number(handover.Generation) }
+func Generation() int { return self().inherited.Number(handover.Generation) }
 
 // RestartTimes says when the restart that began this image reached each of its steps,
 // by the system's clock. A step that was skipped has the time of the previous step. A rollback has
@@ -130,7 +163,7 @@ type RestartTimes struct {
 
 // LastRestart returns the times of the restart or rollback that began this image. The times
 // before Started are zero if there was none.
-func LastRestart() RestartTimes { return self.restartTimes() }
+func LastRestart() RestartTimes { return self().restartTimes() }
 
 func (p *process) restartTimes() RestartTimes {
 	t := parseTimes(p.inherited.Texts[handover.Times])

@@ -5,12 +5,11 @@ import (
 	"errors"
 	"runtime"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/autorestart-go/autorestart/internal/candidate"
 	"github.com/autorestart-go/autorestart/internal/handover"
-	"github.com/autorestart-go/autorestart/internal/passing"
+	"github.com/autorestart-go/autorestart/internal/image"
 	"github.com/autorestart-go/autorestart/internal/report"
 )
 
@@ -25,20 +24,21 @@ import (
 // Every version of a program that listens with package sockets, passes files on, or is
 // executed with a ReadyTimeout should call it. Calls after the first do nothing.
 func Ready() {
-	self.readying.Do(func() {
-		healthWithin := handover.BecomeReady()
+	p := self()
+	p.readying.Do(func() {
+		healthWithin := p.image().Trial.BecomeReady()
 		if healthWithin == 0 {
-			self.endTrial()
+			p.endTrial()
 		}
-		self.ready.Store(time.Now().UnixNano())
-		close(self.isReady)
+		p.ready.Store(time.Now().UnixNano())
+		close(p.isReady)
 		if healthWithin == 0 {
-			dropUnclaimed()
+			p.dropUnclaimed()
 			return
 		}
-		self.signals.restoreDefaults()
-		passing.Process.BeginSettling()
-		go self.watchHealth(healthWithin)
+		p.signals.restoreDefaults()
+		p.image().Store.BeginSettling()
+		go p.watchHealth(healthWithin)
 	})
 }
 
@@ -46,31 +46,31 @@ func Ready() {
 // Then its trial ends.
 func (p *process) watchHealth(within time.Duration) {
 	if unhealthy := p.health.Watch(within); unhealthy != nil {
-		handover.RollBackUnhealthy(cleanReason(unhealthy.Error()))
+		p.image().Trial.RollBackUnhealthy(cleanReason(unhealthy.Error()))
 		return
 	}
 	p.endTrial()
-	dropUnclaimed()
+	p.dropUnclaimed()
 }
 
 // awaitSettled waits until this version is ready, or its time for that is up, if anything
 // was handed to it: what it has not claimed yet would otherwise be handed on by a version
 // that is still starting, and quick deploys could keep any version from ever being ready.
-func (r *Restarter) awaitSettled(ctx context.Context, c *candidate.Candidate, lastLook func() error) error {
-	settled := passing.Process.Settled()
+func (p *process) awaitSettled(ctx context.Context, r *Restarter, c *candidate.Candidate, lastLook func() error) error {
+	settled := p.image().Store.Settled()
 	select {
 	case <-settled:
 		return nil
-	case <-self.isReady:
+	case <-p.isReady:
 		return nil
 	default:
 	}
 	report.To(r.Logger).Info("new version waits until this one is ready", "path", c.Path)
-	limit := time.NewTimer(time.Until(self.started.Add(self.readyWithin())))
+	limit := time.NewTimer(time.Until(p.started.Add(p.readyWithin())))
 	defer limit.Stop()
 	select {
 	case <-settled:
-	case <-self.isReady:
+	case <-p.isReady:
 	case <-limit.C:
 	case <-ctx.Done():
 		return errEnded
@@ -78,11 +78,9 @@ func (r *Restarter) awaitSettled(ctx context.Context, c *candidate.Candidate, la
 	return lastLook()
 }
 
-var endingTrial sync.Once
-
 func (p *process) endTrial() {
-	handover.EndTrial()
-	endingTrial.Do(func() {
+	p.image().Trial.End()
+	p.endingTrial.Do(func() {
 		if p.rollback != nil {
 			p.rollback.Close()
 		}
@@ -109,7 +107,7 @@ func Rollback(err error) error {
 	if err != nil {
 		reason = err.Error()
 	}
-	if err = handover.RollBack(cleanReason(reason)); err == handover.ErrNotOnTrial {
+	if err = image.Current().Trial.RollBack(cleanReason(reason)); err == handover.ErrNotOnTrial {
 		return ErrNoRollback
 	}
 	flushLog()
@@ -139,13 +137,13 @@ func cleanReason(reason string) string {
 // and so log.Fatal.
 func RollbackUnlessReady() {
 	panicked := recover()
-	if handover.OnTrial() && (panicked != nil || self.ready.Load() == 0) {
+	if p := self(); p.image().Trial.On() && (panicked != nil || p.ready.Load() == 0) {
 		reason := "main returned before it was ready"
 		if panicked != nil {
 			reason = "main panicked: " + report.PanicText(panicked)
 			printPanic(panicked)
 		}
-		handover.RollBack(cleanReason(reason))
+		p.image().Trial.RollBack(cleanReason(reason))
 		flushLog()
 	}
 	if panicked != nil {
@@ -173,7 +171,7 @@ func (e *RollbackError) Error() string {
 
 // RolledBack returns a [*RollbackError] if this version runs again because a newer
 // one failed, and nil otherwise.
-func RolledBack() error { return self.rolledBack() }
+func RolledBack() error { return self().rolledBack() }
 
 func (p *process) rolledBack() error {
 	if p.inherited.Texts[handover.Failed] == "" {

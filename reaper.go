@@ -101,10 +101,6 @@ func DefaultEscalation() []EscalationStep {
 	}
 }
 
-// inheritedChildren are listed while this package is initialised, before main can
-// start children of its own.
-var inheritedChildren = reap.TakeSnapshot(new(childTable), self.restarted())
-
 // Run takes the inherited children that are free, reaps them until none is left, and
 // returns nil. If ctx ends before that, Run returns the error of ctx, and the children
 // that are left are free again. It leaves no goroutine and no descriptor behind.
@@ -112,32 +108,33 @@ var inheritedChildren = reap.TakeSnapshot(new(childTable), self.restarted())
 // Where children can't be listed, Run reaps those that it knows of and returns an error
 // that wraps [errors.ErrUnsupported].
 func (r *Reaper) Run(ctx context.Context) error {
-	if err := r.reap(ctx, r.take()); err != nil {
+	children := self().children
+	if err := r.reap(ctx, children, r.take(children)); err != nil {
 		return err
 	}
-	return inheritedChildren.Err()
+	return children.Err()
 }
 
 // take takes the children that are free and not to be skipped.
-func (r *Reaper) take() (taken []int) {
-	pids := inheritedChildren.TakeAll()
+func (r *Reaper) take(children *reap.Snapshot) (taken []int) {
+	pids := children.TakeAll()
 	if r.Skip == nil || len(pids) == 0 {
 		return pids
 	}
 	var skipped []int
 	for _, pid := range pids {
-		if r.Skip(Child(inheritedChildren.Describe(pid))) {
+		if r.Skip(Child(children.Describe(pid))) {
 			skipped = append(skipped, pid)
 		} else {
 			taken = append(taken, pid)
 		}
 	}
-	inheritedChildren.GiveBack(skipped...)
+	children.GiveBack(skipped...)
 	return taken
 }
 
 // reap reaps children that were taken.
-func (r *Reaper) reap(ctx context.Context, pids []int) error {
+func (r *Reaper) reap(ctx context.Context, children *reap.Snapshot, pids []int) error {
 	escalation := r.Escalation
 	if escalation == nil {
 		escalation = DefaultEscalation()
@@ -147,18 +144,19 @@ func (r *Reaper) reap(ctx context.Context, pids []int) error {
 		steps[i] = reap.Step(step)
 	}
 	if r.Reaped == nil && r.Logger == nil {
-		return inheritedChildren.Reap(ctx, pids, steps, nil)
+		return children.Reap(ctx, pids, steps, nil)
 	}
 	defer flushLog()
 	reports := newChildReports(r.Reaped, r.Logger)
 	defer reports.hooks.Wait()
-	return inheritedChildren.Reap(ctx, pids, steps, reports)
+	return children.Reap(ctx, pids, steps, reports)
 }
 
 // reapInBackground is what CleanUpChildZombies does.
 func (r *Reaper) reapInBackground() {
-	pids := r.take()
-	err := inheritedChildren.Err()
+	children := self().children
+	pids := r.take(children)
+	err := children.Err()
 	if len(pids) == 0 && err == nil {
 		return
 	}
@@ -166,7 +164,7 @@ func (r *Reaper) reapInBackground() {
 		if err != nil {
 			report.To(r.Logger).Warn("cannot list all inherited children: the others are left alone", "reason", err)
 		}
-		r.reap(context.Background(), pids)
+		r.reap(context.Background(), children, pids)
 	}()
 }
 

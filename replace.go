@@ -12,40 +12,35 @@ import (
 	"github.com/autorestart-go/autorestart/internal/candidate"
 	"github.com/autorestart-go/autorestart/internal/drain"
 	"github.com/autorestart-go/autorestart/internal/handover"
-	"github.com/autorestart-go/autorestart/internal/passing"
 	"github.com/autorestart-go/autorestart/internal/report"
 	"github.com/autorestart-go/autorestart/internal/watch"
 )
 
 // The way from an accepted candidate to the exec.
 
-// restarting is held from Verify to the exec, so that of two restarts asked for at
-// once the second finds out whether the first has failed.
-var restarting = make(chan struct{}, 1)
-
-// replaceImage executes c, which the rules accept. It returns only if that failed.
-func (r *Restarter) replaceImage(ctx context.Context, rules *candidate.Rules, c *candidate.Candidate) error {
+// replaceImage executes c for r, which the rules accept. It returns only if that failed.
+func (p *process) replaceImage(ctx context.Context, r *Restarter, rules *candidate.Rules, c *candidate.Candidate) error {
 	select {
-	case restarting <- struct{}{}:
-		defer func() { <-restarting }()
+	case p.restarting <- struct{}{}:
+		defer func() { <-p.restarting }()
 	case <-ctx.Done():
 		return errEnded
 	}
 	lastLook := func() error { return asError(rules.Unchanged(c)) }
-	if err := r.awaitSettled(ctx, c, lastLook); err != nil {
+	if err := p.awaitSettled(ctx, r, c, lastLook); err != nil {
 		return err
 	}
 	// What can be found out before Verify, which may take long, and the drain.
 	if err := readBuild(c); err != nil {
 		return err
 	}
-	prepared, err := self.prepare(r, rules, c)
+	prepared, err := p.prepare(r, rules, c)
 	if err != nil {
 		return err
 	}
 	defer prepared.close()
 	if r.Verify != nil {
-		l := candidate.NewLease(self.files, c)
+		l := candidate.NewLease(p.files, c)
 		defer l.End()
 		lastLook = func() error { return asError(l.Unchanged(rules)) }
 		if err := r.callVerify(ctx, c.Path, prepared.file(c), lastLook); err != nil {
@@ -57,8 +52,8 @@ func (r *Restarter) replaceImage(ctx context.Context, rules *candidate.Rules, c 
 		report.To(r.Logger).Info("restarting", "path", c.Path, "from", from, "to", to)
 	}
 	times := RestartTimes{Seen: c.Seen, Judged: time.Now()}
-	passing.Process.SetReceiverKnows(prepared.receiversKnow(c))
-	drained, limit, err := r.drain(ctx, &times)
+	p.image().Store.SetReceiverKnows(prepared.receiversKnow(c))
+	drained, limit, err := p.drain(ctx, r, &times)
 	if err != nil {
 		return err
 	}
@@ -68,14 +63,14 @@ func (r *Restarter) replaceImage(ctx context.Context, rules *candidate.Rules, c 
 			return err
 		}
 		if drained == (nothingToDrain{}) { // by now there may be something
-			if drained, limit, err = r.drain(ctx, &times); err != nil {
+			if drained, limit, err = p.drain(ctx, r, &times); err != nil {
 				return err
 			}
 			defer drained.Resume()
 		}
 	}
 	drained.Seal()
-	err = r.execRetrying(ctx, limit, rules, c, &times, lastLook, prepared)
+	err = p.execRetrying(ctx, r, limit, rules, c, &times, lastLook, prepared)
 	if isRetryable(err) && (drained != nothingToDrain{} || r.BeforeExec != nil) {
 		return &drainedError{err}
 	}
@@ -133,7 +128,7 @@ func (r *Restarter) callBeforeExec(ctx context.Context, rules *candidate.Rules, 
 	env := os.Environ()
 	plan := &ExecPlan{
 		Path: c.Path, Old: buildInfo(rules.Running.Build()), New: buildInfo(c.Build),
-		Args: slices.Clone(self.launch.args), Env: slices.Clone(env),
+		Args: slices.Clone(prepared.process.launch.args), Env: slices.Clone(env),
 	}
 	err := callHook(ctx, &r.beforeExec, "BeforeExec", timeout, func(ctx context.Context) error {
 		return r.BeforeExec(ctx, plan)
@@ -141,7 +136,7 @@ func (r *Restarter) callBeforeExec(ctx context.Context, rules *candidate.Rules, 
 	if err != nil {
 		return err
 	}
-	if !slices.Equal(plan.Args, self.launch.args) {
+	if !slices.Equal(plan.Args, prepared.process.launch.args) {
 		prepared.args = cloneAll(plan.Args)
 	}
 	if !slices.Equal(plan.Env, env) {
@@ -181,7 +176,7 @@ func (x *prepared) arguments() []string {
 	if x.args != nil {
 		return x.args
 	}
-	return self.launch.args
+	return x.process.launch.args
 }
 
 // environment returns that of the next version.
@@ -251,7 +246,7 @@ const (
 
 // execRetrying executes c. It tries again for the given time if the exec fails for a
 // passing reason, and returns only if the last attempt failed.
-func (r *Restarter) execRetrying(ctx context.Context, limit time.Duration, rules *candidate.Rules, c *candidate.Candidate, times *RestartTimes, lastLook func() error, prepared *prepared) error {
+func (p *process) execRetrying(ctx context.Context, r *Restarter, limit time.Duration, rules *candidate.Rules, c *candidate.Candidate, times *RestartTimes, lastLook func() error, prepared *prepared) error {
 	retry := watch.NewRetry()
 	for start := time.Now(); ; {
 		// The steps before may have taken long.
@@ -261,7 +256,7 @@ func (r *Restarter) execRetrying(ctx context.Context, limit time.Duration, rules
 		if err := lastLook(); err != nil {
 			return err
 		}
-		err := self.exec(r, c, times, lastLook, prepared)
+		err := p.exec(r, c, times, lastLook, prepared)
 		if !execTransient(err) {
 			return err
 		}

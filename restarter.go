@@ -156,15 +156,16 @@ func (r *Restarter) Mode() WatchMode { return watchModeOf(&r.watcher) }
 func (r *Restarter) Run(ctx context.Context) error {
 	report.SetLogger(r.Logger)
 	defer flushLog()
-	w, err := self.newWatcher(r.Path, r.PollInterval, r.TrustAnyOwner, r.Logger)
+	p := self()
+	w, err := p.newWatcher(r.Path, r.PollInterval, r.TrustAnyOwner, r.Logger)
 	if err != nil {
 		return err
 	}
-	self.health.Use(r.Check)
+	p.health.Use(r.Check)
 	if r.readyTimeout() > 0 {
-		w.Rules.Failed = self.failedVersion()
+		w.Rules.Failed = p.failedVersion()
 	}
-	r.logMissing()
+	p.logMissing(r)
 	r.watcher.Store(w)
 	defer func() {
 		r.watcher.Store(nil)
@@ -177,7 +178,7 @@ func (r *Restarter) Run(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		err = r.replaceImage(ctx, w.Rules, c)
+		err = p.replaceImage(ctx, r, w.Rules, c)
 		_, ended := err.(*endedError)
 		failed, drained := err.(*drainedError)
 		switch {
@@ -244,20 +245,21 @@ var errEnded = error(new(endedError))
 func (r *Restarter) restart(ctx context.Context) (last error) {
 	report.SetLogger(r.Logger)
 	defer flushLog()
-	path, err := self.executablePath(r.Path)
+	p := self()
+	path, err := p.executablePath(r.Path)
 	if err != nil {
 		return err
 	}
-	rules := self.newRules(path, r.TrustAnyOwner)
+	rules := p.newRules(path, r.TrustAnyOwner)
 	defer rules.Close()
-	self.health.Use(r.Check)
+	p.health.Use(r.Check)
 	if r.readyTimeout() > 0 {
-		rules.Failed = self.failedVersion()
+		rules.Failed = p.failedVersion()
 	}
 	rejections := watch.RejectionLog{Logger: report.To(r.Logger)}
 	retry, drainedRetry := watch.NewRetry(), newDrainedRetry()
 	for {
-		err := r.restartOnce(ctx, rules, path)
+		err := p.restartOnce(ctx, r, rules, path)
 		var delay time.Duration
 		failed, drained := err.(*drainedError)
 		switch {
@@ -277,7 +279,7 @@ func (r *Restarter) restart(ctx context.Context) (last error) {
 	}
 }
 
-func (r *Restarter) restartOnce(ctx context.Context, rules *candidate.Rules, path string) error {
+func (p *process) restartOnce(ctx context.Context, r *Restarter, rules *candidate.Rules, path string) error {
 	seen := time.Now()
 	c, rejection := candidate.Open(rules.System, path)
 	if rejection != nil {
@@ -288,5 +290,5 @@ func (r *Restarter) restartOnce(ctx context.Context, rules *candidate.Rules, pat
 	if rejection := rules.Judge(c); rejection != nil {
 		return asError(rejection)
 	}
-	return r.replaceImage(ctx, rules, c)
+	return p.replaceImage(ctx, r, rules, c)
 }

@@ -29,7 +29,7 @@ import (
 // A child that is started while a signal is ignored goes on ignoring it. A version that
 // wants to ignore a signal for good calls [signal.Ignore] after [Ready].
 func Notify(c chan<- os.Signal, signals ...os.Signal) {
-	s := &self.signals
+	s := &self().signals
 	s.mu.Lock() // until the end: restoreDefaults must see the subscription
 	defer s.mu.Unlock()
 	s.subscribe(c, signals)
@@ -41,7 +41,7 @@ func Notify(c chan<- os.Signal, signals ...os.Signal) {
 // and is not ignored in the next exec. A program that calls signal.Stop, [signal.Reset]
 // or [signal.Ignore] instead leaves the signal ignored in the next exec.
 func StopNotify(c chan<- os.Signal) {
-	s := &self.signals
+	s := &self().signals
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	signal.Stop(c)

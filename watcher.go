@@ -89,7 +89,7 @@ func (w *Watcher) Next(ctx context.Context) (Change, error) {
 	inner := w.inner.Load()
 	if inner == nil {
 		var err error
-		if inner, err = self.newWatcher(w.Path, w.PollInterval, w.TrustAnyOwner, w.Logger); err != nil {
+		if inner, err = self().newWatcher(w.Path, w.PollInterval, w.TrustAnyOwner, w.Logger); err != nil {
 			return Change{}, err
 		}
 		w.inner.Store(inner)

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	. "github.com/autorestart-go/autorestart/internal/daemontest"
+	"github.com/autorestart-go/autorestart/internal/image"
 	"github.com/autorestart-go/autorestart/internal/passing"
 )
 
@@ -145,7 +146,7 @@ func init() {
 			number, key, _ := strings.Cut(arg, " ")
 			f := os.NewFile(uintptr(Must(strconv.Atoi(number))), key)
 			defer f.Close()
-			Say("done", passing.Process.Pass(passing.Name(key), f))
+			Say("done", image.Current().Store.Pass(passing.Name(key), f))
 		},
 		"unset": func(string) {
 			for _, name := range []string{"LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"} {

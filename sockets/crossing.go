@@ -25,7 +25,7 @@ func (s *stream) pass(as kind, state []byte) {
 		return
 	}
 	k := s.listener.connectionKey(as)
-	switch err := lendSocket(k, s.socket, state, s.lastRead); {
+	switch err := s.listener.registry.lendSocket(k, s.socket, state, s.lastRead); {
 	case err == nil:
 		s.passedAs = k
 	case !errors.Is(err, net.ErrClosed):
@@ -36,7 +36,7 @@ func (s *stream) pass(as kind, state []byte) {
 // stopPassing undoes pass. It is called with s locked.
 func (s *stream) stopPassing() {
 	if s.passedAs != (key{}) {
-		stopPassing(s.passedAs)
+		s.listener.registry.stopPassing(s.passedAs)
 		s.passedAs = key{}
 	}
 }
@@ -68,24 +68,25 @@ func (k key) sequence() int64 {
 // An inheritedConn is a connection that the previous version passed on. It stays in the store
 // until it is made a stream, so that it crosses further execs, and goes back in a rollback.
 type inheritedConn struct {
-	key   key
-	fd    int
-	begun []byte   // the beginning of a request, which the previous version has read
-	file  *os.File // of fd; nil before the first attempt to make a stream
+	registry *registry
+	key      key
+	fd       int
+	begun    []byte   // the beginning of a request, which the previous version has read
+	file     *os.File // of fd; nil before the first attempt to make a stream
 }
 
 // inheritConnections takes over the connections of the listener that the previous version
 // passed under oldKey. Parked ones wait until they are accepted.
 func (l *listener) inheritConnections(oldKey key) {
-	keys := claimConnections(oldKey)
+	keys := l.registry.claimConnections(oldKey)
 	slices.SortFunc(keys, func(a, b key) int { return cmp.Compare(a.sequence(), b.sequence()) })
 	for _, old := range keys {
 		k := l.connectionKey(old.kind)
-		fd, state, ok := claimFile(old, k)
+		fd, state, ok := l.registry.claimFile(old, k)
 		if !ok {
 			continue
 		}
-		c := &inheritedConn{key: k, fd: fd, begun: state}
+		c := &inheritedConn{registry: l.registry, key: k, fd: fd, begun: state}
 		switch {
 		case k.kind == halfClosed:
 			go l.awaitClientOf(c)
@@ -127,7 +128,7 @@ func (c *inheritedConn) copy(l *listener) (*stream, error) {
 
 // close closes the descriptor.
 func (c *inheritedConn) close() {
-	takeFile(c.key)
+	c.registry.takeFile(c.key)
 	if c.file == nil {
 		c.file = os.NewFile(uintptr(c.fd), c.key.String())
 	}

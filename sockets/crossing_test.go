@@ -15,7 +15,6 @@ import (
 	"time"
 
 	"github.com/autorestart-go/autorestart/internal/handover"
-	"github.com/autorestart-go/autorestart/internal/passing"
 	"github.com/autorestart-go/autorestart/internal/testprocess"
 )
 
@@ -37,7 +36,7 @@ func park(t *testing.T, l *listener) (conn *tcpConn, read <-chan error) {
 func handedOver(t *testing.T, f func(fds []int)) {
 	t.Helper()
 	h := new(handover.State)
-	if err := passing.Process.HandOver(h, func() error {
+	if err := currentRegistry().Store.HandOver(h, func() error {
 		f(h.Numbers[handover.File])
 		return nil
 	}); err != nil {
@@ -179,9 +178,9 @@ func inheritConnection(t *testing.T, l *listener, as kind) (client net.Conn, fd 
 		t.Fatal(err)
 	}
 	old := l.connectionKey(as)
-	passing.Process.Lend(old.passedName(), fd, nil, time.Now())
-	unlock := lockRegistry()
-	registry.connections = append(registry.connections, old)
+	currentRegistry().Store.Lend(old.passedName(), fd, nil, time.Now())
+	unlock := currentRegistry().lock()
+	currentRegistry().connections = append(currentRegistry().connections, old)
 	unlock()
 	l.inheritConnections(l.key)
 	return client, fd

@@ -41,9 +41,9 @@ var _ httpconn.Listener = (*listener)(nil)
 
 // newListener makes a listener of a socket with the key k. The previous version passed
 // it under oldKey, which is zero for a new socket.
-func newListener(s listenerSocket, k, oldKey key, ka keepAlive) *listener {
+func newListener(r *registry, s listenerSocket, k, oldKey key, ka keepAlive) *listener {
 	l := &listener{
-		registration: registration{gate: gate{arm: s.SetDeadline}, key: k, inherited: oldKey != key{}},
+		registration: registration{gate: gate{arm: s.SetDeadline}, registry: r, key: k, inherited: oldKey != key{}},
 		socket:       s,
 		keepAlive:    ka,
 		streams:      map[*stream]bool{},
@@ -52,9 +52,9 @@ func newListener(s listenerSocket, k, oldKey key, ka keepAlive) *listener {
 		u.SetUnlinkOnClose(false) // the registration removes the path
 	}
 	l.inheritConnections(oldKey)
-	addListener(l)
-	remove := beforeExec(l.stopTaking) // first: a drain that is under way has it start to take
-	unregister := registerDrainer(listenerDrainer{l})
+	r.addListener(l)
+	remove := r.beforeExec(l.stopTaking) // first: a drain that is under way has it start to take
+	unregister := r.registerDrainer(listenerDrainer{l})
 	l.unregister = func() {
 		unregister()
 		remove()
@@ -161,7 +161,7 @@ func (l *listener) allStreams() []*stream {
 // Close closes the listener. Connections that it has accepted stay open.
 func (l *listener) Close() error {
 	err := l.close(l.socket)
-	removeListener(l)
+	l.registry.removeListener(l)
 	l.closeInheritedIfClosed()
 	l.unregisterIfDone()
 	return err

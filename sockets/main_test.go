@@ -20,7 +20,7 @@ import (
 	"github.com/autorestart-go/autorestart"
 	. "github.com/autorestart-go/autorestart/internal/daemontest"
 	"github.com/autorestart-go/autorestart/internal/handover"
-	"github.com/autorestart-go/autorestart/internal/passing"
+	"github.com/autorestart-go/autorestart/internal/image"
 	"github.com/autorestart-go/autorestart/internal/report"
 	"github.com/autorestart-go/autorestart/internal/testprocess"
 	"github.com/autorestart-go/autorestart/sockets"
@@ -85,7 +85,7 @@ func echoMain() {
 			autorestart.Ready()
 			Say("done", "")
 		},
-		"names": func(string) { Say("names", strings.Trim(fmt.Sprintf("%q", passing.Process.Names()), "[]")) },
+		"names": func(string) { Say("names", strings.Trim(fmt.Sprintf("%q", image.Current().Store.Names()), "[]")) },
 		"env": func(string) {
 			var listen []string
 			for _, kv := range os.Environ() {

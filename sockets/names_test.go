@@ -38,7 +38,7 @@ func TestNamesOfProgramAreOthers(t *testing.T) {
 // wantPassed checks that the listener would cross an exec.
 func wantPassed(t *testing.T, l *listener) {
 	t.Helper()
-	f, err := inheritedFile(l.key)
+	f, err := currentRegistry().inheritedFile(l.key)
 	if err != nil {
 		t.Fatalf("the listener is not passed on: %v", err)
 	}

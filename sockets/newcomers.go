@@ -19,8 +19,8 @@ import (
 
 // addNewcomer has Accept return the connection after those that wait already.
 func (l *listener) addNewcomer(fd *sys.FD) {
-	c := &inheritedConn{key: l.connectionKey(unread), fd: fd.Release()}
-	if lendFile(c.key, c.fd) != nil {
+	c := &inheritedConn{registry: l.registry, key: l.connectionKey(unread), fd: fd.Release()}
+	if l.registry.lendFile(c.key, c.fd) != nil {
 		c.close() // it could not cross
 		return
 	}
@@ -95,7 +95,7 @@ func (l *listener) startTaking() {
 	l.mu.Lock()
 	held := l.held
 	l.mu.Unlock()
-	if !hasExec || !held || !receiverKnows() {
+	if !hasExec || !held || !l.registry.receiverKnows() {
 		return
 	}
 	f, err := l.socket.File()

@@ -5,20 +5,19 @@ package sockets
 import (
 	"testing"
 
-	"github.com/autorestart-go/autorestart/internal/passing"
 	"github.com/autorestart-go/autorestart/internal/testprocess"
 )
 
 // receiverIsOlder has the next image be one that knows fewer kinds of connections.
 func receiverIsOlder(t *testing.T) {
 	t.Helper()
-	passing.Process.SetReceiverKnows(false)
-	t.Cleanup(func() { passing.Process.SetReceiverKnows(true) })
+	currentRegistry().Store.SetReceiverKnows(false)
+	t.Cleanup(func() { currentRegistry().Store.SetReceiverKnows(true) })
 }
 
 // countKind returns how many connections would cross as one of the given kind.
 func countKind(as kind) (n int) {
-	for _, k := range inheritedKeys() {
+	for _, k := range currentRegistry().inheritedKeys() {
 		if k.kind == as {
 			n++
 		}

@@ -1,7 +1,6 @@
 package sockets
 
 import (
-	"context"
 	"errors"
 	"net"
 	"os"
@@ -30,9 +29,9 @@ func open[S socket](o *opening, req request, src source[S]) (s S, k, oldKey key,
 	s, k, oldKey, err = openInherited(o, &req, src)
 	if err == nil && oldKey == (key{}) {
 		o.end()
-		s, k, err = openNew(&req, src)
+		s, k, err = openNew(o.registry, &req, src)
 		if err != nil && o.again(err) {
-			s, k, err = openNew(&req, src)
+			s, k, err = openNew(o.registry, &req, src)
 		}
 	}
 	if err != nil {
@@ -44,8 +43,9 @@ func open[S socket](o *opening, req request, src source[S]) (s S, k, oldKey key,
 
 // openInherited returns a zero oldKey if no inherited socket matches the request.
 func openInherited[S socket](o *opening, req *request, src source[S]) (s S, k, oldKey key, err error) {
-	lookAtAnnounced()
-	if !anyInherited(req.network) {
+	r := o.registry
+	r.lookAtAnnounced()
+	if !r.anyInherited(req.network) {
 		return s, key{}, key{}, nil
 	}
 	if !isUnix(req.network) {
@@ -57,11 +57,11 @@ func openInherited[S socket](o *opening, req *request, src source[S]) (s S, k, o
 		return s, key{}, key{}, err
 	}
 	for {
-		oldKey, ok := claim(req)
+		oldKey, ok := r.claim(req)
 		if !ok {
 			return s, key{}, key{}, nil
 		}
-		s, k, err := inheritRetrying(o.ctx, oldKey, req, src)
+		s, k, err := inheritRetrying(o, oldKey, req, src)
 		switch {
 		case err == nil:
 			return s, k, oldKey, nil
@@ -69,11 +69,11 @@ func openInherited[S socket](o *opening, req *request, src source[S]) (s S, k, o
 			// Ready has closed the socket, its path was removed, or another library has
 			// taken it from systemd.
 			if oldKey.kind != announced {
-				stopPassing(oldKey)
-				freeNumber(oldKey)
+				r.stopPassing(oldKey)
+				r.freeNumber(oldKey)
 			}
 		default:
-			unclaim(oldKey, req)
+			r.unclaim(oldKey, req)
 			return s, key{}, key{}, err
 		}
 	}
@@ -85,29 +85,29 @@ const inheritRetryLimit = time.Second
 
 // inheritRetrying is inherit, and tries again if that fails for a reason that may pass. Clients
 // wait for the socket, and a program ends if it can't listen.
-func inheritRetrying[S socket](ctx context.Context, oldKey key, req *request, src source[S]) (s S, k key, err error) {
+func inheritRetrying[S socket](o *opening, oldKey key, req *request, src source[S]) (s S, k key, err error) {
 	for start := time.Now(); ; {
-		s, k, err = inherit(oldKey, req, src)
+		s, k, err = inherit(o.registry, oldKey, req, src)
 		if !mayPass(err) || time.Since(start) >= inheritRetryLimit {
 			return s, k, err
 		}
 		select {
 		case <-time.After(retryInterval):
-		case <-ctx.Done():
+		case <-o.ctx.Done():
 			return s, k, err
 		}
 	}
 }
 
 // inherit returns the inherited socket with the key oldKey, and its key from now on.
-func inherit[S socket](oldKey key, req *request, src source[S]) (s S, k key, err error) {
+func inherit[S socket](r *registry, oldKey key, req *request, src source[S]) (s S, k key, err error) {
 	if oldKey.hasPath() {
 		// Many programs remove the path before they listen.
 		if _, err := os.Lstat(oldKey.local); err != nil {
 			return s, key{}, err
 		}
 	}
-	open := inheritedFile
+	open := r.inheritedFile
 	if oldKey.kind == announced {
 		open = announcedFile
 	}
@@ -133,13 +133,13 @@ func inherit[S socket](oldKey key, req *request, src source[S]) (s S, k key, err
 		k.kind = activated
 	}
 	k.network, k.address = req.network, req.address
-	k = reserveNumber(k)
-	if err = passFile(k, f); err == nil {
-		err = release(oldKey, nonblocking)
+	k = r.reserveNumber(k)
+	if err = r.passFile(k, f); err == nil {
+		err = r.release(oldKey, nonblocking)
 	}
 	if err != nil {
-		stopPassing(k)
-		freeNumber(k)
+		r.stopPassing(k)
+		r.freeNumber(k)
 		s.Close()
 		return s, key{}, err
 	}
@@ -148,15 +148,15 @@ func inherit[S socket](oldKey key, req *request, src source[S]) (s S, k key, err
 
 // release gives up the socket under the key by which it was inherited: it has got
 // another one. An announced socket was nonblocking or not.
-func release(oldKey key, nonblocking bool) error {
+func (r *registry) release(oldKey key, nonblocking bool) error {
 	if oldKey.kind == announced {
-		return takeAnnounced(oldKey, nonblocking)
+		return r.takeAnnounced(oldKey, nonblocking)
 	}
-	stopPassing(oldKey)
+	r.stopPassing(oldKey)
 	return nil
 }
 
-func openNew[S socket](req *request, src source[S]) (s S, k key, err error) {
+func openNew[S socket](r *registry, req *request, src source[S]) (s S, k key, err error) {
 	if s, err = src.listen(); err != nil {
 		return s, key{}, err
 	}
@@ -164,9 +164,9 @@ func openNew[S socket](req *request, src source[S]) (s S, k key, err error) {
 	if local := src.addr(s); local != nil { // not every socket has an address
 		k.local = local.String()
 	}
-	k = reserveNumber(k)
-	if err := passSocket(k, s); err != nil {
-		freeNumber(k)
+	k = r.reserveNumber(k)
+	if err := r.passSocket(k, s); err != nil {
+		r.freeNumber(k)
 		s.Close()
 		return s, key{}, err
 	}

@@ -9,14 +9,12 @@ import (
 	"syscall"
 	"testing"
 	"unsafe"
-
-	"github.com/autorestart-go/autorestart/internal/passing"
 )
 
 // inheritWithout opens an inherited listener while the kernel has no room for it, for as many
 // attempts.
 func inheritWithout(ctx context.Context, k key, attempts int, whileShort func()) (listenerSocket, error) {
-	o := opening{ctx: ctx}
+	o := opening{ctx: ctx, registry: currentRegistry()}
 	defer o.end()
 	s, _, _, err := open(&o, request{network: k.network, address: k.address}, source[listenerSocket]{
 		listen: func() (listenerSocket, error) { return nil, errors.New("a new listener is opened") },
@@ -39,7 +37,7 @@ func TestInheritingWaitsWhileKernelIsShort(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	newListener(s, k, k, keepAlive{}).Close()
+	newListener(currentRegistry(), s, k, k, keepAlive{}).Close()
 }
 
 // The wait ends with the context, and the listener is there for the next call.
@@ -59,7 +57,7 @@ func TestInheritingEndsWithContext(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	newListener(s, k, k, keepAlive{}).Close()
+	newListener(currentRegistry(), s, k, k, keepAlive{}).Close()
 }
 
 // An error that does not pass for long is returned.
@@ -72,19 +70,19 @@ func TestInheritingDoesNotWaitForEver(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	newListener(s, k, k, keepAlive{}).Close()
+	newListener(currentRegistry(), s, k, k, keepAlive{}).Close()
 }
 
 // TestListenCopiesAddress: the address is often an argument of the program, which may write a
 // title there.
 func TestListenCopiesAddress(t *testing.T) {
 	path := []byte(filepath.Join(t.TempDir(), "socket"))
-	before := passing.Process.Names()
+	before := currentRegistry().Store.Names()
 	ln, err := Listen("unix", unsafe.String(&path[0], len(path)))
 	if err != nil {
 		t.Fatal(err)
 	}
-	file, during := string(path), passing.Process.Names()
+	file, during := string(path), currentRegistry().Store.Names()
 	for i := range path {
 		path[i] = 'x'
 	}
@@ -92,7 +90,7 @@ func TestListenCopiesAddress(t *testing.T) {
 		t.Errorf("the listener has the name %s, and is passed on as %q", k, during)
 	}
 	ln.Close()
-	if after := passing.Process.Names(); !slices.Equal(after, before) {
+	if after := currentRegistry().Store.Names(); !slices.Equal(after, before) {
 		t.Errorf("closed, it is still passed on: %q", after)
 	}
 	if _, err := os.Lstat(file); err == nil {

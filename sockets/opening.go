@@ -11,15 +11,16 @@ import (
 // is bound during a drain is quiesced at once and drained with the others. Right before the
 // exec the step waits until that has failed.
 type opening struct {
-	ctx  context.Context
-	done func() // nil if the step has not begun
+	ctx      context.Context
+	registry *registry
+	done     func() // nil if the step has not begun
 }
 
 // begin begins the step for a new socket. It fails if ctx ends while it waits.
-func (o *opening) begin() error { return o.beginBy(openForDrain) }
+func (o *opening) begin() error { return o.beginBy(o.registry.openForDrain) }
 
 // beginClaim begins the step for an inherited socket. It waits for the end of a drain.
-func (o *opening) beginClaim() error { return o.beginBy(claimForDrain) }
+func (o *opening) beginClaim() error { return o.beginBy(o.registry.claimForDrain) }
 
 func (o *opening) beginBy(step func(context.Context) (done func(), err error)) (err error) {
 	if hasExec && o.done == nil {
@@ -35,7 +36,7 @@ func (o *opening) again(err error) bool {
 		return false
 	}
 	o.end()
-	waited, ended := awaitDrainEnd(o.ctx)
+	waited, ended := o.registry.awaitDrainEnd(o.ctx)
 	return waited && ended == nil
 }
 

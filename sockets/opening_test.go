@@ -16,7 +16,7 @@ func beginDrain(t *testing.T) drain.Drained {
 	if !hasExec {
 		t.Skip("no exec on this system")
 	}
-	d, err := drain.Process.Begin(t.Context(), time.Minute)
+	d, err := currentRegistry().Drainers.Begin(t.Context(), time.Minute)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -131,11 +131,11 @@ func inheritListener(t *testing.T) key {
 	}
 	defer ln.Close()
 	k := key{kind: opened, network: "tcp", address: "127.0.0.1:00", local: ln.Addr().String()}
-	if err := passSocket(k, ln.(*net.TCPListener)); err != nil {
+	if err := currentRegistry().passSocket(k, ln.(*net.TCPListener)); err != nil {
 		t.Fatal(err)
 	}
-	unlock := lockRegistry()
-	registry.inherited = append(registry.inherited, k)
+	unlock := currentRegistry().lock()
+	currentRegistry().inherited = append(currentRegistry().inherited, k)
 	unlock()
 	return k
 }

@@ -34,9 +34,9 @@ type unixgramConn struct {
 
 type embeddedUDP struct{ *net.UDPConn }
 
-func newPacketConn(s packetSocket, k key) net.PacketConn {
-	p := &packets{registration: registration{gate: gate{arm: s.SetReadDeadline}, key: k}, socket: s}
-	p.unregister = registerDrainer(packetsDrainer{p})
+func newPacketConn(r *registry, s packetSocket, k key) net.PacketConn {
+	p := &packets{registration: registration{gate: gate{arm: s.SetReadDeadline}, registry: r, key: k}, socket: s}
+	p.unregister = r.registerDrainer(packetsDrainer{p})
 	switch s := s.(type) {
 	case *net.UDPConn:
 		return &udpConn{p, embeddedUDP{s}}

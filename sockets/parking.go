@@ -50,7 +50,9 @@ func (s *stream) MayCross() bool {
 
 // beginningCrosses reports whether the next version knows what to do with what was read of a
 // request. It is called with s locked.
-func (s *stream) beginningCrosses() bool { return receiverKnows() || len(s.beginning.bytes()) == 0 }
+func (s *stream) beginningCrosses() bool {
+	return s.listener.registry.receiverKnows() || len(s.beginning.bytes()) == 0
+}
 
 // quiesce parks the stream as soon as a reader comes, if it may be parked now.
 func (s *stream) quiesce() {

@@ -64,7 +64,7 @@ func TestParkedConnectionsOfTwoListenersArePassed(t *testing.T) {
 	if !hasExec {
 		t.Skip("no exec on this system")
 	}
-	before := len(inheritedKeys())
+	before := len(currentRegistry().inheritedKeys())
 	var listeners []*listener
 	free, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -86,7 +86,7 @@ func TestParkedConnectionsOfTwoListenersArePassed(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	if n := len(inheritedKeys()) - before; n != 2 {
+	if n := len(currentRegistry().inheritedKeys()) - before; n != 2 {
 		t.Errorf("%d connections are passed, of 2", n)
 	}
 	for _, l := range listeners {

@@ -10,6 +10,7 @@ import "os"
 // the next version still needs the socket.
 type registration struct {
 	gate
+	registry   *registry
 	key        key
 	inherited  bool
 	unregister func() // as a drainer
@@ -41,11 +42,11 @@ func (r *registration) resume() {
 
 // stopPassing is called once the socket is closed and does not cross the exec any more.
 func (r *registration) stopPassing() {
-	if r.key.ownsPath() && !(r.inherited && keepPath(r.key)) {
+	if r.key.ownsPath() && !(r.inherited && r.registry.keepPath(r.key)) {
 		os.Remove(r.key.local)
 	}
-	stopPassing(r.key)
-	freeNumber(r.key)
+	r.registry.stopPassing(r.key)
+	r.registry.freeNumber(r.key)
 }
 
 // unregisterIfClosed is called when a restart has nothing to wait for here.

@@ -7,10 +7,14 @@ import (
 	"slices"
 	"sync"
 	"syscall"
+
+	"github.com/autorestart-go/autorestart/internal/image"
 )
 
-// registry contains the sockets of this process.
-var registry struct {
+// A registry contains the sockets of an image of the process.
+type registry struct {
+	*image.Image
+
 	mu          sync.Mutex
 	loaded      bool
 	inherited   []key // unclaimed sockets, and announced ones
@@ -29,13 +33,12 @@ type slot struct {
 
 func (k key) slot() slot { return slot{k.network, k.address, k.number} }
 
-func lockRegistry() (unlock func()) {
-	r := &registry
+func (r *registry) lock() (unlock func()) {
 	r.mu.Lock()
 	if !r.loaded {
 		r.loaded = true
 		r.open, r.listeners = map[slot]bool{}, map[*listener]bool{}
-		for _, k := range inheritedKeys() {
+		for _, k := range r.inheritedKeys() {
 			if k.isConnection() {
 				k.avoidNumber()
 				r.connections = append(r.connections, k)
@@ -49,9 +52,8 @@ func lockRegistry() (unlock func()) {
 
 // claim takes the inherited socket that matches the request best out of the registry,
 // if there is one.
-func claim(req *request) (k key, ok bool) {
-	defer lockRegistry()()
-	r := &registry
+func (r *registry) claim(req *request) (k key, ok bool) {
+	defer r.lock()()
 	i := bestMatch(r.inherited, req)
 	if i < 0 {
 		return key{}, false
@@ -65,19 +67,18 @@ func claim(req *request) (k key, ok bool) {
 }
 
 // unclaim undoes claim.
-func unclaim(k key, req *request) {
-	defer lockRegistry()()
+func (r *registry) unclaim(k key, req *request) {
+	defer r.lock()()
 	if k.sameCall(req) {
-		delete(registry.open, k.slot())
+		delete(r.open, k.slot())
 	}
-	registry.inherited = append(registry.inherited, k)
+	r.inherited = append(r.inherited, k)
 }
 
 // claimConnections takes the connections of the listener with the given key out of the
 // registry.
-func claimConnections(listener key) (keys []key) {
-	defer lockRegistry()()
-	r := &registry
+func (r *registry) claimConnections(listener key) (keys []key) {
+	defer r.lock()()
 	r.connections = slices.DeleteFunc(r.connections, func(k key) bool {
 		if k.slot() != listener.slot() {
 			return false
@@ -89,17 +90,16 @@ func claimConnections(listener key) (keys []key) {
 }
 
 // anyInherited reports whether there is an unclaimed socket of that network.
-func anyInherited(network string) bool {
-	defer lockRegistry()()
-	return slices.ContainsFunc(registry.inherited, func(k key) bool {
+func (r *registry) anyInherited(network string) bool {
+	defer r.lock()()
+	return slices.ContainsFunc(r.inherited, func(k key) bool {
 		return withoutFamily(k.network) == withoutFamily(network)
 	})
 }
 
 // reserveNumber gives k the lowest number that is free.
-func reserveNumber(k key) key {
-	defer lockRegistry()()
-	r := &registry
+func (r *registry) reserveNumber(k key) key {
+	defer r.lock()()
 	inUse := func() bool {
 		return r.open[k.slot()] || slices.ContainsFunc(r.inherited, func(other key) bool {
 			return other.isOpened() && other.slot() == k.slot()
@@ -112,42 +112,39 @@ func reserveNumber(k key) key {
 }
 
 // freeNumber undoes reserveNumber.
-func freeNumber(k key) {
-	defer lockRegistry()()
-	delete(registry.open, k.slot())
+func (r *registry) freeNumber(k key) {
+	defer r.lock()()
+	delete(r.open, k.slot())
 }
 
-func addListener(l *listener) {
-	defer lockRegistry()()
-	registry.listeners[l] = true
+func (r *registry) addListener(l *listener) {
+	defer r.lock()()
+	r.listeners[l] = true
 }
 
-func removeListener(l *listener) {
-	defer lockRegistry()()
-	delete(registry.listeners, l)
+func (r *registry) removeListener(l *listener) {
+	defer r.lock()()
+	delete(r.listeners, l)
 }
 
 // keepPath reports whether the path of a listener that is being closed has to stay. The
 // previous version may need it after a rollback: a main that panics closes the
 // listener by a deferred Close before it is rolled back. The path is removed when
 // there can be no rollback any more.
-func keepPath(k key) bool {
-	defer lockRegistry()()
-	if !rollbackPossible() {
+func (r *registry) keepPath(k key) bool {
+	defer r.lock()()
+	if !r.rollbackPossible() {
 		return false
 	}
-	registry.keptPaths = append(registry.keptPaths, k)
+	r.keptPaths = append(r.keptPaths, k)
 	return true
 }
-
-func init() { onUnclaimedClosed(forgetUnclaimed) }
 
 // forgetUnclaimed removes what is left of unclaimed sockets, which package autorestart
 // has closed. Announced ones stay: they belong to this package only once it has taken
 // them.
-func forgetUnclaimed() {
-	unlock := lockRegistry()
-	r := &registry
+func (r *registry) forgetUnclaimed() {
+	unlock := r.lock()
 	forgotten := r.keptPaths
 	r.keptPaths = nil
 	r.inherited = slices.DeleteFunc(r.inherited, func(k key) bool {

@@ -22,6 +22,7 @@ const retireTime = 900 * time.Millisecond
 // A retirement is the end of an unclaimed listener. It crosses an exec that comes earlier,
 // to the next version or back to the previous one, under the key that it had.
 type retirement struct {
+	registry   *registry
 	key        key
 	heir       *listener
 	unregister func()
@@ -30,23 +31,20 @@ type retirement struct {
 	taker *taker // nil while it is stopped
 }
 
-func init() { onClosingUnclaimed(retireUnclaimed) }
-
 // retireUnclaimed retires the unclaimed listeners whose address is that of an open one.
-func retireUnclaimed() {
+func (r *registry) retireUnclaimed() {
 	if !hasExec {
 		return
 	}
 	var retiring []*retirement
-	unlock := lockRegistry()
-	r := &registry
+	unlock := r.lock()
 	r.inherited = slices.DeleteFunc(r.inherited, func(k key) bool {
-		heir := listenerWith(k)
+		heir := r.listenerWith(k)
 		if heir == nil {
 			return false
 		}
 		r.open[k.slot()] = true
-		retiring = append(retiring, &retirement{key: k, heir: heir})
+		retiring = append(retiring, &retirement{registry: r, key: k, heir: heir})
 		return true
 	})
 	unlock()
@@ -57,11 +55,11 @@ func retireUnclaimed() {
 
 // listenerWith returns an open listener of the same network and address as the unclaimed one
 // with the key k, or nil. It is called with the registry locked.
-func listenerWith(k key) *listener {
+func (r *registry) listenerWith(k key) *listener {
 	if k.kind != opened {
 		return nil // systemd has it, too
 	}
-	for l := range registry.listeners {
+	for l := range r.listeners {
 		if l.key.local == k.local && withoutFamily(l.key.network) == withoutFamily(k.network) {
 			return l
 		}
@@ -72,14 +70,14 @@ func listenerWith(k key) *listener {
 func (r *retirement) begin() {
 	r.heir.inheritConnections(r.key)
 	r.heir.interrupt()
-	unregister, remove := registerDrainer(r), beforeExec(r.stop)
+	unregister, remove := r.registry.registerDrainer(r), r.registry.beforeExec(r.stop)
 	r.unregister = func() {
 		unregister()
 		remove()
 	}
 	r.Resume()
-	if rollbackPossible() {
-		onUnclaimedClosed(r.restart)
+	if r.registry.rollbackPossible() {
+		r.registry.Store.OnSettled(r.restart)
 	}
 }
 
@@ -104,13 +102,13 @@ func (r *retirement) Resume() {
 
 // take is called with r locked.
 func (r *retirement) take() {
-	f, err := inheritedFile(r.key)
+	f, err := r.registry.inheritedFile(r.key)
 	if err != nil {
-		stopPassing(r.key)
+		r.registry.stopPassing(r.key)
 		return
 	}
 	setNonblock(f, true)
-	retires := !rollbackPossible()
+	retires := !r.registry.rollbackPossible()
 	if retires {
 		withDescriptor(f, dropSYN) // without it, clients whose handshake is under way at the end are reset
 		time.AfterFunc(retireTime, r.end)
@@ -158,7 +156,7 @@ func (r *retirement) end() {
 	})
 	r.taker.socket.Close()
 	r.taker = nil
-	stopPassing(r.key)
-	freeNumber(r.key)
+	r.registry.stopPassing(r.key)
+	r.registry.freeNumber(r.key)
 	go r.unregister()
 }

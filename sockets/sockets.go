@@ -176,7 +176,7 @@ func (c *Config) Listen(ctx context.Context, network, address string) (net.Liste
 	}
 	// An argument of the program may be overwritten by a title, see package origin.
 	network, address = strings.Clone(network), strings.Clone(address)
-	o := opening{ctx: ctx}
+	o := opening{ctx: ctx, registry: currentRegistry()}
 	defer o.end()
 	s, k, oldKey, err := open(&o, request{network: network, address: address, name: strings.Clone(c.Name)}, source[listenerSocket]{
 		listen: func() (listenerSocket, error) {
@@ -192,7 +192,7 @@ func (c *Config) Listen(ctx context.Context, network, address string) (net.Liste
 	if err != nil {
 		return nil, err
 	}
-	return newListener(s, k, oldKey, keepAlive{c.KeepAlive, c.KeepAliveConfig}), nil
+	return newListener(o.registry, s, k, oldKey, keepAlive{c.KeepAlive, c.KeepAliveConfig}), nil
 }
 
 // ListenPacket is like the function [ListenPacket], with the options of c.
@@ -203,7 +203,7 @@ func (c *Config) ListenPacket(ctx context.Context, network, address string) (net
 		return nil, unknownNetwork(network, address)
 	}
 	network, address = strings.Clone(network), strings.Clone(address)
-	o := opening{ctx: ctx}
+	o := opening{ctx: ctx, registry: currentRegistry()}
 	defer o.end()
 	s, k, _, err := open(&o, request{network: network, address: address, name: strings.Clone(c.Name)}, source[packetSocket]{
 		listen: func() (packetSocket, error) {
@@ -219,7 +219,7 @@ func (c *Config) ListenPacket(ctx context.Context, network, address string) (net
 	if err != nil {
 		return nil, err
 	}
-	return newPacketConn(s, k), nil
+	return newPacketConn(o.registry, s, k), nil
 }
 
 // listenConfig returns the options for a new socket, which is bound within the opening.

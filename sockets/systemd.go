@@ -52,7 +52,7 @@ type announcement struct {
 }
 
 // lookAtAnnounced adds the announced sockets to the registry. It changes none of them.
-func lookAtAnnounced() {
+func (r *registry) lookAtAnnounced() {
 	if !hasExec {
 		return
 	}
@@ -60,8 +60,7 @@ func lookAtAnnounced() {
 	for i, value := range [...]*string{&a.pid, &a.fds, &a.names} {
 		*value = os.Getenv(activationVars[i])
 	}
-	unlock := lockRegistry()
-	r := &registry
+	unlock := r.lock()
 	if r.announced.activation == a {
 		unlock()
 		return
@@ -69,23 +68,23 @@ func lookAtAnnounced() {
 	// If another library has removed the variables, what is left is not for us.
 	obsolete := r.announced.placeholders
 	r.inherited = slices.DeleteFunc(r.inherited, func(k key) bool { return k.kind == announced })
-	sockets := r.announced.find(a)
+	sockets := r.announced.find(r, a)
 	r.inherited = append(r.inherited, sockets...)
 	obsolete = slices.DeleteFunc(obsolete, func(n int) bool { return slices.Contains(r.announced.placeholders, n) })
 	obsolete = append(obsolete, r.announced.endIfTaken()...)
 	unlock()
-	removePlaceholders(obsolete)
+	r.removePlaceholders(obsolete)
 }
 
 // find fills a in, and returns the keys of the sockets that can be taken.
-func (a *announcement) find(announces activation) (sockets []key) {
+func (a *announcement) find(r *registry, announces activation) (sockets []key) {
 	*a = announcement{activation: announces, left: map[int]bool{}}
 	names, err := a.parse(os.Getpid())
 	if len(names) > 0 && elevated() {
 		names, err = nil, errOtherRights
 	}
 	if err != nil {
-		warnInFirstVersion("ignored the sockets that LISTEN_FDS announces", "reason", err)
+		r.warnInFirstVersion("ignored the sockets that LISTEN_FDS announces", "reason", err)
 	}
 	var ignored []int
 	var reason error
@@ -116,7 +115,7 @@ func (a *announcement) find(announces activation) (sockets []key) {
 		ignored = append(ignored, k.number)
 	}
 	if len(ignored) > 0 {
-		warnInFirstVersion("ignored descriptors that LISTEN_FDS announces: they are no listeners and no packet sockets",
+		r.warnInFirstVersion("ignored descriptors that LISTEN_FDS announces: they are no listeners and no packet sockets",
 			"descriptors", len(ignored), "first", ignored[0], "reason", reason)
 	}
 	return sockets
@@ -146,8 +145,8 @@ func (a activation) parse(pid int) (names []string, err error) {
 }
 
 // warnInFirstVersion logs what every later version finds, too.
-func warnInFirstVersion(msg string, args ...any) {
-	if isFirstVersion() {
+func (r *registry) warnInFirstVersion(msg string, args ...any) {
+	if r.isFirstVersion() {
 		report.Warn(msg, args...)
 	}
 }
@@ -180,7 +179,7 @@ func isNonblocking(f *os.File) (nonblocking bool) {
 // takeAnnounced takes the announced socket with the key k from its number: the duplicate
 // that the caller has is the only one from now on. A rollback puts it back, nonblocking or
 // not.
-func takeAnnounced(k key, nonblocking bool) error {
+func (r *registry) takeAnnounced(k key, nonblocking bool) error {
 	n, err := handover.MemoryFile([]byte(placeholderText))
 	if err != nil {
 		return err
@@ -188,7 +187,7 @@ func takeAnnounced(k key, nonblocking bool) error {
 	placeholder := sys.NewFD(n)
 	defer placeholder.Close()
 	var kept *sys.FD
-	if rollbackPossible() {
+	if r.rollbackPossible() {
 		// The previous version finds the socket where this one has found it.
 		if kept, err = sys.Duplicate(k.number); err != nil {
 			return err
@@ -201,15 +200,15 @@ func takeAnnounced(k key, nonblocking bool) error {
 		return err
 	}
 	if kept != nil {
-		keepForRollback(kept, k.number, nonblocking)
+		r.keepForRollback(kept, k.number, nonblocking)
 	}
-	unlock := lockRegistry()
-	a := &registry.announced
+	unlock := r.lock()
+	a := &r.announced
 	delete(a.left, k.number)
 	a.placeholders = append(a.placeholders, k.number)
 	obsolete := a.endIfTaken()
 	unlock()
-	removePlaceholders(obsolete)
+	r.removePlaceholders(obsolete)
 	return nil
 }
 
@@ -230,11 +229,11 @@ func (a *announcement) endIfTaken() (obsolete []int) {
 // removePlaceholders closes placeholders. After a rollback the previous version needs
 // them: it has the environment that this one was executed with. It is called without a
 // lock.
-func removePlaceholders(numbers []int) {
+func (r *registry) removePlaceholders(numbers []int) {
 	for _, n := range numbers {
 		// A library that has taken it has made it close-on-exec.
 		if closeOnExec, _, err := sys.Flags(n); err == nil && !closeOnExec && isPlaceholder(n) {
-			keepForRollback(sys.NewFD(n), n, true)
+			r.keepForRollback(sys.NewFD(n), n, true)
 		}
 	}
 }

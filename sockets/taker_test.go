@@ -100,21 +100,21 @@ func TestNewcomerThatHasResetIsNotReturned(t *testing.T) {
 
 // Newcomers are in the store from the beginning, also those of a listener that is closed.
 func TestNewcomersAreLent(t *testing.T) {
-	before := len(inheritedKeys())
+	before := len(currentRegistry().inheritedKeys())
 	l := newHeldListener(t)
 	for n := range 5 {
 		dialListener(t, l)
 		takeAll(t, l, n+1)
 	}
 	l.stopTaking()
-	if n := len(inheritedKeys()) - before; n != 5+1 {
+	if n := len(currentRegistry().inheritedKeys()) - before; n != 5+1 {
 		t.Errorf("%d sockets would cross, expected the listener and its newcomers, 6", n)
 	}
 	l.Close()
 	takeAll(t, l, 5) // a listener that is closed during a restart crosses with them
 	listenerDrainer{l}.Resume()
 	takeAll(t, l, 0)
-	if n := len(inheritedKeys()) - before; n != 0 {
+	if n := len(currentRegistry().inheritedKeys()) - before; n != 0 {
 		t.Errorf("%d sockets of a closed listener would cross", n)
 	}
 }

@@ -21,9 +21,6 @@ type Drainer interface {
 	Resume()
 }
 
-// Process has the drainers of this process.
-var Process Group
-
 // Notifier is a group that would notice a drain.
 type Notifier interface {
 	Begin(ctx context.Context, timeout time.Duration) (Drained, error)

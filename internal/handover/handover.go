@@ -131,6 +131,10 @@ func (s *State) Number(kind NumberKind) int {
 // Set makes n the one number of its kind.
 func (s *State) Set(kind NumberKind, n int) { s.Numbers[kind] = []int{n} }
 
+// ProcessTrial is the trial of the image that the program runs in. It begins with the
+// initialisation of this package.
+var ProcessTrial Trial
+
 // Inherited is what the previous image of this process left for this one;
 // its PID is 0 if there was none. Ignored says why what was found in the environment
 // was not taken.
@@ -164,7 +168,7 @@ func inherit() (s State, ignored string) {
 	s.keepFromChildren()
 	s.takeTaint()
 	s.kept().Take()
-	s.startTrial()
+	ProcessTrial.Start(&s)
 	return s, ""
 }
 

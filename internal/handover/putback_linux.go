@@ -8,13 +8,12 @@ import (
 	"github.com/autorestart-go/autorestart/internal/rawsys"
 )
 
-// PutBackOnRollback has a rollback put a duplicate of fd at the given number, where the
+// PutBack has a rollback put a duplicate of fd at the given number, where the
 // previous image had it and looks for it; it is made blocking unless it was nonblocking.
 // If this image is on trial, fd belongs to the trial from now on, and is close-on-exec
-// until a rollback; it may have the number itself. If not, PutBackOnRollback returns
+// until a rollback; it may have the number itself. If not, PutBack returns
 // false, and the caller still owns fd.
-func PutBackOnRollback(fd, number int, nonblocking bool) bool {
-	t := &trial
+func (t *Trial) PutBack(fd, number int, nonblocking bool) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.phase != 0 {

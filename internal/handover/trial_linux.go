@@ -20,7 +20,8 @@ import (
 // CanRollBack says that a version can be rolled back on this system.
 const CanRollBack = true
 
-var trial struct {
+// A Trial is that of one image. The zero value is that of an image that can't be rolled back.
+type Trial struct {
 	mu      sync.Mutex // held while the previous image is executed
 	phase   phase
 	handed  State
@@ -41,10 +42,10 @@ const (
 // OnRollback has f execute the previous image from now on. A version that hangs
 // before this call, as in the initialisation of a package, is rolled back by a bare
 // exec.
-func OnRollback(f Executor) {
-	trial.mu.Lock()
-	trial.execute = f
-	trial.mu.Unlock()
+func (t *Trial) OnRollback(f Executor) {
+	t.mu.Lock()
+	t.execute = f
+	t.mu.Unlock()
 }
 
 func executeBare(target Target, args, env []string, s *State) error {
@@ -63,25 +64,25 @@ const (
 	maxRollbackPause = time.Minute
 )
 
-func (s *State) startTrial() {
+// Start begins the trial if s, which the image has inherited, says that there is one.
+func (t *Trial) Start(s *State) {
 	ms := s.Number(ReadyWithin)
 	if ms == 0 || s.Number(Previous) == 0 {
 		return
 	}
-	t := &trial
 	t.mu.Lock()
 	t.phase, t.handed, t.putBack, t.env = starting, *s, nil, syscall.Environ()
 	t.timer = time.AfterFunc(time.Duration(ms)*time.Millisecond, func() {
-		rollBackRetrying(starting, "it was not ready within "+strconv.Itoa(ms)+" ms")
+		t.rollBackRetrying(starting, "it was not ready within "+strconv.Itoa(ms)+" ms")
 	})
 	t.mu.Unlock()
 }
 
 // rollBackRetrying executes the previous image, and tries again while the phase lasts: the
 // obstacle may pass.
-func rollBackRetrying(during phase, reason string) {
+func (t *Trial) rollBackRetrying(during phase, reason string) {
 	since, pause := time.Now(), rollbackPause
-	for rollBack(since, during, reason) != ErrNotOnTrial {
+	for t.rollBack(since, during, reason) != ErrNotOnTrial {
 		time.Sleep(pause) // each attempt makes clients wait
 		pause = min(2*pause, maxRollbackPause)
 	}
@@ -89,8 +90,7 @@ func rollBackRetrying(during phase, reason string) {
 
 // BecomeReady says that this image is ready, and returns for how long it is still on trial. If
 // that is zero, the caller ends the trial.
-func BecomeReady() (healthWithin time.Duration) {
-	t := &trial
+func (t *Trial) BecomeReady() (healthWithin time.Duration) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.phase == starting && t.handed.Number(HealthWithin) != 0 {
@@ -103,21 +103,20 @@ func BecomeReady() (healthWithin time.Duration) {
 
 // RollBackUnhealthy executes the previous image because this one is ready and not healthy. It
 // tries again until that succeeds, or the trial has ended.
-func RollBackUnhealthy(reason string) { rollBackRetrying(ready, reason) }
+func (t *Trial) RollBackUnhealthy(reason string) { t.rollBackRetrying(ready, reason) }
 
-// OnTrial reports whether this image can still be rolled back.
-func OnTrial() bool {
-	trial.mu.Lock()
-	defer trial.mu.Unlock()
-	return trial.phase != 0
+// On reports whether the image can still be rolled back.
+func (t *Trial) On() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.phase != 0
 }
 
-// KeepRollback has the next image roll back to the image that this one would roll
+// Keep has the next image, which gets s, roll back to the image that this one would roll
 // back to. It returns [ErrNotOnTrial] if there is none. The descriptors are copies,
 // because this version may become ready before the exec; the caller owns them. An
 // error means that the next image would not be on trial.
-func (s *State) KeepRollback() (copies []int, err error) {
-	t := &trial
+func (t *Trial) Keep(s *State) (copies []int, err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.phase == 0 {
@@ -144,9 +143,8 @@ func (s *State) KeepRollback() (copies []int, err error) {
 	return copies, nil
 }
 
-// EndTrial says that this image works: it can't be rolled back any more.
-func EndTrial() {
-	t := &trial
+// End says that the image works: it can't be rolled back any more.
+func (t *Trial) End() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.phase != 0 {
@@ -162,11 +160,10 @@ func EndTrial() {
 
 // RollBack executes the previous image. It returns only if that failed, or with
 // [ErrNotOnTrial].
-func RollBack(reason string) error { return rollBack(time.Now(), starting|ready, reason) }
+func (t *Trial) RollBack(reason string) error { return t.rollBack(time.Now(), starting|ready, reason) }
 
 // rollBack is RollBack in some phases, for a reason that there has been since the given time.
-func rollBack(since time.Time, during phase, reason string) error {
-	t := &trial
+func (t *Trial) rollBack(since time.Time, during phase, reason string) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.phase&during == 0 {

@@ -14,9 +14,11 @@ import (
 	"github.com/autorestart-go/autorestart/internal/testprocess"
 )
 
+var trial = &ProcessTrial
+
 // putOnTrial puts this process on trial, until the end of the test.
 func putOnTrial(t *testing.T, s State) {
-	s.startTrial()
+	trial.Start(&s)
 	t.Cleanup(func() {
 		trial.mu.Lock()
 		trial.phase = 0
@@ -31,7 +33,7 @@ func TestRollbackCannotBeKept(t *testing.T) {
 	const none = 1 << 20
 	putOnTrial(t, of(map[NumberKind][]int{PID: {1}, ReadyWithin: {1 << 30}, Previous: {none}, Dir: {none}}, nil))
 	var s State
-	if _, err := s.KeepRollback(); err != syscall.EBADF {
+	if _, err := trial.Keep(&s); err != syscall.EBADF {
 		t.Error(err)
 	}
 }
@@ -40,8 +42,8 @@ func TestRollbackCannotBeKept(t *testing.T) {
 // pass.
 func TestRollbackIsTriedAgain(t *testing.T) {
 	attempts := make(chan bool, 100)
-	t.Cleanup(func() { OnRollback(nil) })
-	OnRollback(func(Target, []string, []string, *State) error {
+	t.Cleanup(func() { trial.OnRollback(nil) })
+	trial.OnRollback(func(Target, []string, []string, *State) error {
 		attempts <- true
 		return syscall.ETXTBSY
 	})
@@ -83,7 +85,7 @@ func TestFailedRollbackUndoesPutBack(t *testing.T) {
 	for _, p := range []putBack{
 		{keptBlocking, placeholder, false}, {kept, number, true}, {keptAtNumber, keptAtNumber, true}, {kept, empty, true},
 	} {
-		if !PutBackOnRollback(p.fd, p.number, p.nonblocking) {
+		if !trial.PutBack(p.fd, p.number, p.nonblocking) {
 			t.Fatal("not on trial")
 		}
 	}
@@ -95,8 +97,8 @@ func TestFailedRollbackUndoesPutBack(t *testing.T) {
 		return lines
 	}
 	before := state()
-	t.Cleanup(func() { OnRollback(nil) })
-	OnRollback(func(_ Target, args, env []string, s *State) error {
+	t.Cleanup(func() { trial.OnRollback(nil) })
+	trial.OnRollback(func(_ Target, args, env []string, s *State) error {
 		var during []string
 		func() {
 			undo, err := doAll(s.changes)
@@ -114,19 +116,19 @@ func TestFailedRollbackUndoesPutBack(t *testing.T) {
 		}
 		return Execute(Target{Path: "/nonexistent"}, args, env, s)
 	})
-	if err := RollBack("a test"); err != syscall.ENOENT {
+	if err := trial.RollBack("a test"); err != syscall.ENOENT {
 		t.Error(err)
 	}
 	if after := state(); !slices.Equal(after, before) {
 		t.Errorf("a rollback that failed has left\n%q\nbefore it were\n%q", after, before)
 	}
-	EndTrial()
+	trial.End()
 	for _, fd := range []int{keptBlocking, kept, keptAtNumber} {
 		if got := look(fd); got != "closed" {
 			t.Errorf("descriptor %d is %s after the trial", fd, got)
 		}
 	}
-	if PutBackOnRollback(number, number, true) {
+	if trial.PutBack(number, number, true) {
 		t.Error("kept after the trial")
 	}
 }

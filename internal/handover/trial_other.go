@@ -8,28 +8,32 @@ import "time"
 // only be executed by its path, and that leads to the next one.
 const CanRollBack = false
 
+// A Trial is that of one image, which can't be rolled back.
+type Trial struct{}
+
 // OnRollback does nothing: no version is rolled back.
-func OnRollback(Executor) {}
+func (*Trial) OnRollback(Executor) {}
 
-func (s *State) startTrial() {}
+// Start does nothing: no image is on trial.
+func (*Trial) Start(*State) {}
 
-// OnTrial reports that this image can't be rolled back.
-func OnTrial() bool { return false }
+// On reports that the image can't be rolled back.
+func (*Trial) On() bool { return false }
 
-// KeepRollback returns [ErrNotOnTrial].
-func (s *State) KeepRollback() ([]int, error) { return nil, ErrNotOnTrial }
+// Keep returns [ErrNotOnTrial].
+func (*Trial) Keep(*State) ([]int, error) { return nil, ErrNotOnTrial }
 
-// PutBackOnRollback returns false: nothing crosses back.
-func PutBackOnRollback(fd, number int, nonblocking bool) bool { return false }
+// PutBack returns false: nothing crosses back.
+func (*Trial) PutBack(fd, number int, nonblocking bool) bool { return false }
 
 // BecomeReady returns 0: no image is on trial.
-func BecomeReady() (healthWithin time.Duration) { return 0 }
+func (*Trial) BecomeReady() (healthWithin time.Duration) { return 0 }
 
 // RollBackUnhealthy does nothing.
-func RollBackUnhealthy(string) {}
+func (*Trial) RollBackUnhealthy(string) {}
 
-// EndTrial does nothing: no image is on trial.
-func EndTrial() {}
+// End does nothing: no image is on trial.
+func (*Trial) End() {}
 
 // RollBack returns [ErrNotOnTrial].
-func RollBack(string) error { return ErrNotOnTrial }
+func (*Trial) RollBack(string) error { return ErrNotOnTrial }

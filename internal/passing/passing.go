@@ -17,9 +17,6 @@ import (
 // was passed to it.
 const UnclaimedTimeout = time.Minute
 
-// Process has the files and states of this process.
-var Process = NewStore(&handover.Inherited)
-
 // A Store has the files and states of one image: those that the previous image passed
 // to it, and those that it passes on.
 type Store struct {
@@ -49,7 +46,14 @@ type Store struct {
 
 // NewStore returns a store with what was inherited.
 func NewStore(inherited *handover.State) *Store {
-	return &Store{inherited: inherited, settled: make(chan struct{})}
+	s := new(Store)
+	s.Inherit(inherited)
+	return s
+}
+
+// Inherit has the store begin with what was inherited.
+func (s *Store) Inherit(inherited *handover.State) {
+	s.inherited, s.settled = inherited, make(chan struct{})
 }
 
 // Settled returns a channel that is closed when what was unclaimed is closed. It is closed
@@ -115,7 +119,7 @@ func (s *Store) SetReceiverKnows(knows bool) { s.receiverOlder.Store(!knows) }
 func (s *Store) ReceiverKnows() bool { return !s.receiverOlder.Load() }
 
 // RollbackPossible reports whether the previous image may still be executed again,
-// and need what it handed over. Unlike [handover.OnTrial] it does not wait for a
+// and need what it handed over. Unlike [handover.Trial.On] it does not wait for a
 // rollback that is under way.
 func (s *Store) RollbackPossible() bool {
 	s.mu.Lock()

@@ -4,7 +4,6 @@ package passing
 
 import (
 	"errors"
-	"math"
 	"os"
 	"slices"
 	"testing"
@@ -13,7 +12,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/autorestart-go/autorestart/internal/handover"
-	"github.com/autorestart-go/autorestart/internal/sys"
 )
 
 // pipeWith returns the read end of a pipe that holds the text.
@@ -35,37 +33,11 @@ func pipeWith(t *testing.T, text string) *os.File {
 // descriptors of its own.
 func handedOver(t *testing.T, s *Store, readyWithin int) *Store {
 	t.Helper()
-	inherited := new(handover.State)
-	err := s.HandOver(inherited, func() error {
-		content, err := handover.ReadMemoryFile(inherited.Number(handover.Manifest), math.MaxInt)
-		if err != nil {
-			return err
-		}
-		records, err := parseManifest(content)
-		if err != nil {
-			return err
-		}
-		b := []byte(manifestFormat)
-		var fds []int
-		for _, r := range records {
-			if r.kind == manifestFile {
-				fd, err := sys.Duplicate(r.fd())
-				if err != nil {
-					return err
-				}
-				fds = append(fds, fd.Release())
-				b = appendRecord(b, fileRecord(r.name, fds[len(fds)-1]))
-				continue
-			}
-			b = appendRecord(b, r)
-		}
-		manifest, err := handover.MemoryFile(appendRecord(b, record{kind: manifestEnd}))
-		if err != nil {
-			return err
-		}
-		inherited.Numbers[handover.File] = fds
-		inherited.Set(handover.Manifest, manifest)
-		return nil
+	h := new(handover.State)
+	var inherited *handover.State
+	err := s.HandOver(h, func() (err error) {
+		inherited, err = Duplicate(h)
+		return err
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -78,7 +78,7 @@ func withTimeout(parent context.Context, limit, pause time.Duration) (context.Co
 func LimitIO(c interface{ SetDeadline(time.Time) error }, limit time.Duration) (stop func()) {
 	stopped, cancel := context.WithCancel(context.Background())
 	ctx, _ := withTimeout(stopped, limit, max(clockPause, limit/20)) // there may be thousands
-	var mu sync.Mutex // no deadline is set after stop
+	var mu sync.Mutex                                                // no deadline is set after stop
 	expire := func() {
 		mu.Lock()
 		defer mu.Unlock()

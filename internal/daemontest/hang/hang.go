@@ -18,7 +18,7 @@ import (
 const Env = "AUTORESTART_TEST_HANG"
 
 func init() {
-	if os.Getenv(Env) != "" && handover.OnTrial() {
+	if os.Getenv(Env) != "" && handover.ProcessTrial.On() {
 		const itimerProf = 2
 		hour := [2]syscall.Timeval{{Sec: 3600}, {Sec: 3600}}
 		syscall.RawSyscall(syscall.SYS_SETITIMER, itimerProf, uintptr(unsafe.Pointer(&hour)), 0)

@@ -17,6 +17,7 @@ import (
 	"github.com/autorestart-go/autorestart/internal/daemontest"
 	"github.com/autorestart-go/autorestart/internal/forcefallback"
 	"github.com/autorestart-go/autorestart/internal/handover"
+	"github.com/autorestart-go/autorestart/internal/image"
 	"github.com/autorestart-go/autorestart/internal/passing"
 	"github.com/autorestart-go/autorestart/internal/testprocess"
 )
@@ -72,7 +73,7 @@ var failing = map[string]func(argument string) string{
 	"lend-inheritable": func(name string) string {
 		fd, err := unix.Open(os.DevNull, unix.O_RDONLY, 0)
 		if err == nil {
-			err = passing.Process.Lend(passing.ProgramName(name), fd, nil, time.Now())
+			err = image.Current().Store.Lend(passing.ProgramName(name), fd, nil, time.Now())
 		}
 		return fmt.Sprint(err)
 	},

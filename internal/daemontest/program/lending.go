@@ -11,6 +11,7 @@ import (
 
 	"github.com/autorestart-go/autorestart"
 	"github.com/autorestart-go/autorestart/internal/daemontest"
+	"github.com/autorestart-go/autorestart/internal/image"
 	"github.com/autorestart-go/autorestart/internal/passing"
 )
 
@@ -19,7 +20,7 @@ var lent []*os.File
 
 func lend(name string, f *os.File) {
 	lent = append(lent, f)
-	if err := passing.Process.Lend(passing.ProgramName(name), int(f.Fd()), nil, time.Now()); err != nil {
+	if err := image.Current().Store.Lend(passing.ProgramName(name), int(f.Fd()), nil, time.Now()); err != nil {
 		panic(err)
 	}
 }
@@ -41,7 +42,7 @@ var lending = map[string]func(argument string) string{
 	},
 	// take-and-lend NAME takes an inherited connection, as a server that goes on with it.
 	"take-and-lend": func(name string) string {
-		fd, ok := passing.Process.Take(passing.ProgramName(name))
+		fd, ok := image.Current().Store.Take(passing.ProgramName(name))
 		if !ok {
 			return "not there"
 		}

@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"github.com/autorestart-go/autorestart"
-	"github.com/autorestart-go/autorestart/internal/passing"
+	"github.com/autorestart-go/autorestart/internal/image"
 )
 
 // passingCommands are those about files and state that cross the exec.
@@ -48,7 +48,7 @@ var passingCommands = map[string]func(argument string) string{
 	},
 	"unclaimed-timeout": func(d string) string {
 		timeout, err := time.ParseDuration(d)
-		passing.Process.ShortenTimer(timeout)
+		image.Current().Store.ShortenTimer(timeout)
 		return fmt.Sprint(err)
 	},
 	"names":       func(string) string { return strings.Join(autorestart.InheritedFiles(), " ") },

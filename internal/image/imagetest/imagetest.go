@@ -1,0 +1,75 @@
+// Package imagetest has images of which one executes the next in the process of a test.
+package imagetest
+
+import (
+	"errors"
+	"testing"
+
+	"github.com/autorestart-go/autorestart/internal/handover"
+	"github.com/autorestart-go/autorestart/internal/image"
+	"github.com/autorestart-go/autorestart/internal/passing"
+	"github.com/autorestart-go/autorestart/internal/testprocess"
+)
+
+// A Process is a row of images, of which the last one is current.
+type Process struct {
+	t    testing.TB
+	next chan *image.Image
+}
+
+// Start starts the first image. The one from before is current again at the end of the test.
+func Start(t testing.TB) *Process {
+	p := &Process{t, make(chan *image.Image)}
+	t.Cleanup(image.Current().Use)
+	p.start(new(handover.State)).Use()
+	return p
+}
+
+func (p *Process) start(inherited *handover.State) *image.Image {
+	i := image.Start(inherited, p.execute)
+	p.t.Cleanup(func() {
+		i.Store.CloseUnclaimed()
+		for _, name := range i.Store.Names() {
+			i.Store.Unpass(name)
+		}
+		i.Trial.End()
+	})
+	return i
+}
+
+var errTestEnds = errors.New("the test ends")
+
+// execute starts the next image with what it gets. It does not return before the test ends.
+func (p *Process) execute(_ handover.Target, _, _ []string, h *handover.State) error {
+	inherited, err := passing.Duplicate(h)
+	if err != nil {
+		return err
+	}
+	select {
+	case p.next <- p.start(inherited):
+		<-p.t.Context().Done()
+	case <-p.t.Context().Done():
+	}
+	return errTestEnds
+}
+
+// AwaitExec calls f, which executes another image, and returns when that is current.
+func (p *Process) AwaitExec(f func() error) {
+	p.t.Helper()
+	var failed error
+	ended := make(chan bool)
+	go func() {
+		defer close(ended)
+		failed = f()
+		select {
+		case p.next <- nil:
+		case <-p.t.Context().Done():
+		}
+	}()
+	p.t.Cleanup(func() { <-ended })
+	next, _ := testprocess.Receive(p.t, "exec", p.next)
+	if next == nil {
+		p.t.Fatalf("not executed: %v", failed)
+	}
+	next.Use()
+}
