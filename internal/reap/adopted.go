@@ -84,12 +84,13 @@ func (a *Adopted) Wait(ctx context.Context) (Exit, error) {
 	exits, someExit, stop := a.watch(true)
 	defer func() { stop() }()
 	var retry <-chan time.Time
+	announced := false
 	for {
 		e, err, next := a.look()
-		switch next {
-		case answered:
+		if next == answered {
 			return e, err
-		case waitFailed:
+		}
+		if retry == nil && (announced || next == waitFailed) { // a tracer holds it, or the call failed
 			retry = time.After(stuckPause)
 		}
 		select {
@@ -99,9 +100,9 @@ func (a *Adopted) Wait(ctx context.Context) (Exit, error) {
 				exits, someExit, stop = a.watch(false)
 				continue
 			}
-			retry = time.After(stuckPause) // unless it is gone, a tracer holds it
+			announced = true
 		case <-retry:
-			retry = time.After(stuckPause)
+			retry = nil
 		case <-someExit:
 		case <-a.released:
 		case <-ctx.Done():
