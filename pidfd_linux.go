@@ -72,17 +72,16 @@ func (*childTable) PeekDescriptor(fd int) (pid int, err error) {
 func (*childTable) Kin(pid int) reap.Kin {
 	var info unix.Siginfo
 	const options = unix.WEXITED | unix.WNOWAIT | unix.WNOHANG
-	switch rawWaitid(unix.P_PID, pid, &info, options|unix.WCLONE, nil) {
-	case 0:
-	case unix.ECHILD, unix.EINVAL: // EINVAL before Linux 4.7
+	switch errno := rawWaitid(unix.P_PID, pid, &info, options|unix.WCLONE, nil); {
+	case errno == unix.ECHILD || errno == unix.EINVAL: // EINVAL before Linux 4.7
 		return reap.Child
-	default:
+	case errno != 0:
 		return reap.UnknownKin
-	}
-	if rawWaitid(unix.P_PID, pid, &info, options, nil) != 0 {
+	case rawWaitid(unix.P_PID, pid, &info, options, nil) != 0:
 		return reap.Cloned
+	default:
+		return reap.Traced
 	}
-	return reap.Traced
 }
 
 func peek(kind, id int, info *unix.Siginfo) (reap.State, error) {
@@ -168,8 +167,7 @@ func (*childTable) Open(pid int) (reap.Pidfd, error) {
 }
 
 func (p pidfd) FD() int { return p.fd.Int() }
-
-func (p pidfd) Close() { p.fd.Close() }
+func (p pidfd) Close()  { p.fd.Close() }
 
 // Peek wraps waitid(2) for P_PIDFD with WNOWAIT.
 func (p pidfd) Peek() (reap.State, error) {
@@ -311,8 +309,7 @@ func (p *poller) Add(pidfd reap.Pidfd, pid int) (err error) {
 }
 
 func (p *poller) Exited() <-chan []int { return p.exited }
-
-func (p *poller) Err() error { return p.err }
+func (p *poller) Err() error           { return p.err }
 
 // run passes on what epoll_wait(2) returns until it fails or the file is closed.
 func (p *poller) run() {
