@@ -95,8 +95,10 @@ var _ = testprocess.RegisterHelper(execWithArguments, func() {
 
 // TestNumberOfArguments: with none the kernel passes an empty argv[0], since Linux 5.18.
 func TestNumberOfArguments(t *testing.T) {
+	t.Parallel()
 	for _, count := range []int{0, 1, 100_000} {
 		t.Run(fmt.Sprint(count), func(t *testing.T) {
+			t.Parallel()
 			d := program.New(t)
 			d.Setenv(testprocess.UseHelper(t, execWithArguments))
 			d.Setenv(program.ManualEnv + "=1")

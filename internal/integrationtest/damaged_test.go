@@ -10,6 +10,7 @@ import (
 
 // A handover that can't be understood is ignored, and its files are closed.
 func TestDamagedHandover(t *testing.T) {
+	t.Parallel()
 	const manifest = "pid=PID,manifest=MANIFEST,"
 	for _, test := range []struct{ name, command, logged string }{
 		{"other process", "exec-with pid=1,manifest=MANIFEST,", "it is for another process"},
@@ -23,6 +24,7 @@ func TestDamagedHandover(t *testing.T) {
 		{"stolen file", "exec-with " + manifest + " autorestart manifest 1\\nf\\x04pipe\\x01\\x02e\\x00\\x00", ""},
 	} {
 		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
 			d := program.New(t)
 			d.Start()
 			d.WantAnswer("pass pipe one", "<nil>")

@@ -188,8 +188,10 @@ var unusualStates = []struct {
 // TestFailedExecLeavesNothing: a process is after an exec that failed as it was before, and
 // after a rollback that failed. It has no rights that would help it to undo something.
 func TestFailedExecLeavesNothing(t *testing.T) {
+	t.Parallel()
 	for _, state := range unusualStates {
 		t.Run(state.name, func(t *testing.T) {
+			t.Parallel()
 			t.Run("exec", func(t *testing.T) {
 				d := program.New(t)
 				startUnprivileged(d)

@@ -28,6 +28,7 @@ func withLaunchLimit(d *daemontest.Daemon) *daemontest.Daemon {
 // The runtime raises RLIMIT_NOFILE for itself. The limit that it found, which its children
 // get, must be the same in each image, even after an exec that failed.
 func TestRestartKeepsOpenFilesLimit(t *testing.T) {
+	t.Parallel()
 	d := withLaunchLimit(program.New(t))
 	d.Setenv(program.ManualEnv + "=1")
 	raised := d.Start().SoftNofile

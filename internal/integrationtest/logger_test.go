@@ -69,12 +69,14 @@ func TestFullStderrKeepsNoCallBack(t *testing.T) {
 }
 
 func TestFullStderrKeepsNoRollbackBack(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct{ name, command, timeout, reason string }{
 		{"not ready", "", "3s", "it was not ready within 3000 ms"},
 		{"Rollback", "fail it is no good", "1m", "it is no good"},
 		{"panic", "panic", "1m", "main panicked: with a value that can't be printed"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
 			program.NeedRollback(t)
 			d, stderr := startWithSlowStderr(t, program.ReadyEnv+"="+test.timeout)
 			d.Settled()

@@ -113,7 +113,7 @@ func TestMountWithoutProc(t *testing.T) {
 	mounted := testprocess.StartStopwatch()
 	m.inside(`mount --bind "$2/mnt" "$1/mnt"`, m.args...)
 	m.WantRestart(2)
-	wantWithin(t, 2*time.Second, 2, mounted)
+	wantSeenSoon(t, 2, mounted)
 }
 
 // While a version is rejected for a directory of its path, mounts elsewhere are no reason

@@ -136,6 +136,7 @@ func TestEnvironmentTellsNothing(t *testing.T) {
 
 // The environment may grow to the limit of execve(2).
 func TestEnvironmentNearTheLimit(t *testing.T) {
+	t.Parallel()
 	d := program.New(t)
 	d.Start()
 	d.WantAnswer("pass pipe one", "<nil>")

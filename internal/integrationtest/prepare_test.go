@@ -48,6 +48,7 @@ func TestTableFullOnTrial(t *testing.T) {
 // With whatever number of descriptors that are free, either the daemon restarts, or nothing
 // was drained for it.
 func TestNothingIsDrainedInVain(t *testing.T) {
+	t.Parallel()
 	d := startWithSmallTable(t)
 	restarted, failed := 0, 0
 	for free := 0; restarted == 0; free++ {

@@ -17,6 +17,7 @@ import (
 )
 
 func TestStartedBy(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		name  string
 		start func(d *daemontest.Daemon)
@@ -52,6 +53,7 @@ func TestStartedBy(t *testing.T) {
 	} {
 		for _, chdir := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s/chdir=%t", tt.name, chdir), func(t *testing.T) {
+				t.Parallel()
 				d := program.New(t)
 				tt.start(d)
 				d.Setenv(program.ManualEnv + "=1")

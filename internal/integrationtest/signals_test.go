@@ -14,6 +14,7 @@ import (
 // SIGHUP, sent as fast as possible, ends no version while others that subscribe to it
 // follow.
 func TestSignalsDuringRestart(t *testing.T) {
+	t.Parallel()
 	program.NeedRollback(t) // elsewhere signals keep their default action
 	d := program.New(t)
 	d.Start()
@@ -31,12 +32,12 @@ func TestSignalsDuringRestart(t *testing.T) {
 			}
 		}
 	}()
-	for version := range 50 {
+	for version := range 15 {
 		d.DeployVersion(program.Subscribes + version)
 		d.WantRestart(program.Subscribes + version)
 	}
 	close(stop)
-	t.Logf("%d signals during 50 restarts", <-stopped)
+	t.Logf("%d signals during 15 restarts", <-stopped)
 }
 
 // A signal that the version before subscribed to is ignored in the next one until that

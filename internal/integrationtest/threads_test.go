@@ -85,8 +85,10 @@ func TestRestartTakesNothingFromOtherThreads(t *testing.T) {
 
 // The same holds for a rollback.
 func TestRollbackTakesNothingFromOtherThreads(t *testing.T) {
+	t.Parallel()
 	for _, what := range changes(t) {
 		t.Run(what, func(t *testing.T) {
+			t.Parallel()
 			d := program.OnTrial(t, time.Minute)
 			before := mainThread(t, d)
 			d.WantAnswer("change-threads "+what, "<nil>")
@@ -100,11 +102,13 @@ func TestRollbackTakesNothingFromOtherThreads(t *testing.T) {
 // Nor does a restart take anything from a goroutine that happens to be on the main thread, but
 // its priority: that is what renice(1) changes.
 func TestRestartTakesNothingFromGoroutineOnMainThread(t *testing.T) {
+	t.Parallel()
 	for _, what := range changes(t) {
 		if what == "nice value" {
 			continue
 		}
 		t.Run(what, func(t *testing.T) {
+			t.Parallel()
 			d := program.New(t)
 			d.Start()
 			d.WaitForWatch()

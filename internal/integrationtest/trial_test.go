@@ -104,6 +104,7 @@ func TestPanicThatCantBePrinted(t *testing.T) {
 
 // A stuck Drainer does not keep a version from being rolled back.
 func TestStuckDrainerIsNotWaitedFor(t *testing.T) {
+	t.Parallel()
 	d := program.OnTrial(t, time.Minute)
 	d.WantAnswer("get-stuck", "")
 	d.Tell("fail it is stuck")
@@ -113,6 +114,7 @@ func TestStuckDrainerIsNotWaitedFor(t *testing.T) {
 
 // Nor does one that is stuck in a restart of the version on trial.
 func TestDrainerStuckInRestartIsNotWaitedFor(t *testing.T) {
+	t.Parallel()
 	d := program.OnTrial(t, time.Minute)
 	d.WantAnswer("get-stuck", "")
 	d.Tell("exec")

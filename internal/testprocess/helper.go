@@ -6,7 +6,9 @@ import (
 	"maps"
 	"os"
 	"os/signal"
+	"runtime"
 	"slices"
+	"strconv"
 	"sync"
 	"syscall"
 	"testing"
@@ -61,6 +63,10 @@ func Main(m *testing.M) {
 	haveDefaultSignals()
 	// Otherwise a program with the race detector stays for a second after its end, for later races.
 	os.Setenv("GORACE", "atexit_sleep_ms=0 "+os.Getenv("GORACE"))
+	flag.Parse()
+	if parallel := flag.Lookup("test.parallel"); parallel.Value.String() == parallel.DefValue {
+		parallel.Value.Set(strconv.Itoa(4 * runtime.NumCPU())) // tests wait, mostly
+	}
 	code := m.Run()
 	if code == 0 && isCompleteRun() {
 		for _, name := range slices.Sorted(maps.Keys(helpers)) {
