@@ -250,6 +250,47 @@ func TestRollbackPutsSocketsFromSystemdBack(t *testing.T) {
 	}
 }
 
+// The same while the health of a version is watched that is ready, and after a further version was
+// deployed then.
+func TestRollbackOfUnhealthyPutsSocketsFromSystemdBack(t *testing.T) {
+	if !handover.CanRollBack {
+		t.Skip("no rollback on this system")
+	}
+	for _, further := range []bool{false, true} {
+		a, b, c := "127.0.0.1:"+freePort(t), "127.0.0.1:"+freePort(t), "127.0.0.1:"+freePort(t)
+		d, passed := activated(t, "tcp|"+a+" tcp|"+b+" tcp|"+c, "a:b:c")
+		d.Ask("listen tcp "+a, "open")
+		generation := 2
+		d.Ask("health 1h", "done")
+		d.Restart()
+		for _, address := range []string{a, b, c} {
+			d.Ask("listen tcp "+address, "open")
+		}
+		d.Ask("ready", "done")
+		wantAnnounced(t, d, false)
+		if further {
+			d.Restart()
+			d.Ask("listen tcp "+b, "open")
+			d.Ask("ready", "done")
+			wantEcho(t, "tcp", b, 2)
+			generation++
+		}
+		d.Ask("fail", "start")
+		if !further {
+			wantPassed(t, d, "", passed[1], passed[2])
+			wantAnnounced(t, d, true)
+		}
+		for _, address := range []string{a, b, c} {
+			d.Ask("listen tcp "+address, "open")
+			wantEcho(t, "tcp", address, generation)
+		}
+		wantAnnounced(t, d, false)
+		if fds := d.Ask("inheritable", "inheritable"); fds != "" {
+			t.Errorf("further version: %t: children inherit descriptors %s", further, fds)
+		}
+	}
+}
+
 // When a version is ready, nothing is kept for the previous one any more.
 func TestReadyReleasesSocketsFromSystemd(t *testing.T) {
 	if !handover.CanRollBack {
