@@ -5,12 +5,34 @@ import (
 	"errors"
 	"io/fs"
 	"slices"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/autorestart-go/autorestart/internal/drain"
 )
+
+// moments are the times at which checks have begun.
+type moments struct {
+	mu   sync.Mutex
+	list []time.Duration
+}
+
+// add returns how many there are now.
+func (m *moments) add(at time.Duration) int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.list = append(m.list, at)
+	return len(m.list)
+}
+
+func (m *moments) all() []time.Duration {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return slices.Clone(m.list)
+}
 
 // A script says what the check does in each of its calls; the last entry holds for all that follow.
 type script []func(ctx context.Context) error
@@ -59,14 +81,13 @@ func TestWatch(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				start := time.Now()
-				var begun []time.Duration
+				var begun moments
 				c := New(new(drain.Group))
 				c.Use(nil)
 				use := func() {
 					c.Use(func(ctx context.Context) error {
-						begun = append(begun, time.Since(start))
-						f := test.script[min(len(begun), len(test.script))-1]
-						return f(ctx)
+						n := begun.add(time.Since(start))
+						return test.script[min(n, len(test.script))-1](ctx)
 					})
 					c.Use(func(context.Context) error { panic("the second function") })
 				}
@@ -79,8 +100,8 @@ func TestWatch(t *testing.T) {
 				if err == nil && test.want != "" || err != nil && err.Error() != test.want {
 					t.Errorf("%v, want %q", err, test.want)
 				}
-				if took := time.Since(start); took != test.took || !slices.Equal(begun, test.begun) {
-					t.Errorf("took %v with checks after %v, want %v with %v", took, begun, test.took, test.begun)
+				if took := time.Since(start); took != test.took || !slices.Equal(begun.all(), test.begun) {
+					t.Errorf("took %v with checks after %v, want %v with %v", took, begun.all(), test.took, test.begun)
 				}
 				time.Sleep(48 * time.Hour) // what hangs has to end before the bubble
 			})
@@ -106,12 +127,13 @@ func TestNoCheckWhileDrained(t *testing.T) {
 		released := make(chan struct{})
 		g.Register(stuckDrainer{released})
 		start := time.Now()
-		var begun []time.Duration
-		serving := true
+		var begun moments
+		var serving atomic.Bool
+		serving.Store(true)
 		c := New(&g)
 		c.Use(func(ctx context.Context) error {
-			begun = append(begun, time.Since(start))
-			if time.Sleep(time.Second); !serving {
+			begun.add(time.Since(start))
+			if time.Sleep(time.Second); !serving.Load() {
 				<-ctx.Done()
 				return context.Cause(ctx)
 			}
@@ -120,10 +142,10 @@ func TestNoCheckWhileDrained(t *testing.T) {
 		result := make(chan error, 1)
 		go func() { result <- c.Watch(time.Minute) }()
 		time.Sleep(2500 * time.Millisecond) // during the second check
-		serving = false
+		serving.Store(false)
 		go func() {
 			d, _ := g.Begin(t.Context(), time.Minute)
-			serving = true
+			serving.Store(true)
 			d.Resume()
 		}()
 		time.AfterFunc(20*time.Second, func() { close(released) })
@@ -131,8 +153,8 @@ func TestNoCheckWhileDrained(t *testing.T) {
 			t.Error(err)
 		}
 		want := []time.Duration{0, 2 * time.Second, 22500 * time.Millisecond, 24500 * time.Millisecond}
-		if !slices.Equal(begun[:len(want)], want) {
-			t.Errorf("checks after %v, want %v", begun[:len(want)], want)
+		if got := begun.all()[:len(want)]; !slices.Equal(got, want) {
+			t.Errorf("checks after %v, want %v", got, want)
 		}
 	})
 }
