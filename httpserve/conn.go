@@ -45,7 +45,7 @@ func newConn(nc net.Conn, mayPark bool, changed func()) *conn {
 	if t, ok := nc.(*tls.Conn); ok {
 		c.tls, c.transport, c.handshaking = t, t.NetConn(), true
 	}
-	if s, ok := c.transport.(httpconn.Conn); ok {
+	if s := httpconn.Of(c.transport); s != nil {
 		c.socket, c.mayPark = s, mayPark && c.tls == nil
 		s.BetweenRequests(c.mayPark)
 	}

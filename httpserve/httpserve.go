@@ -123,8 +123,8 @@ func Serve(srv *http.Server, ln net.Listener) error {
 		return err
 	}
 	defer s.startServing()()
-	if ln, ok := ln.(httpconn.Listener); ok {
-		ln.AcceptParked()
+	if l := httpconn.ListenerOf(ln); l != nil {
+		l.AcceptParked()
 	}
 	return srv.Serve(ln)
 }

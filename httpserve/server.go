@@ -113,7 +113,7 @@ func (s *server) baseContext(srv *http.Server) func(net.Listener) context.Contex
 		if original != nil {
 			ctx = original(ln)
 		}
-		_, own := ln.(httpconn.Listener)
+		own := httpconn.ListenerOf(ln) != nil
 		return context.WithValue(ctx, listenerKey{}, own)
 	}
 }

@@ -53,9 +53,9 @@ func TestEveryReadBeginsWithUnread(t *testing.T) {
 			reads := map[string]func(conn net.Conn, b []byte) (int, error){
 				"Read": net.Conn.Read,
 				"io.Copy": func(conn net.Conn, b []byte) (int, error) {
-					w := bytes.NewBuffer(b[:0])
-					n, err := io.Copy(w, conn)
-					return int(n), err
+					var w bytes.Buffer
+					_, err := io.Copy(&w, conn)
+					return copy(b, w.Bytes()), err
 				},
 				"ReadMsgUnix": func(conn net.Conn, b []byte) (int, error) {
 					n, _, _, _, err := conn.(*unixConn).ReadMsgUnix(b, nil)

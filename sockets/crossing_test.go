@@ -23,7 +23,7 @@ import (
 func park(t *testing.T, l *listener) (conn *tcpConn, read <-chan error) {
 	t.Helper()
 	conn = connect(t, l)
-	conn.BetweenRequests(true)
+	httpConn{conn.stream}.BetweenRequests(true)
 	result := make(chan error, 1)
 	go func() {
 		_, err := conn.Read(make([]byte, 4096))
@@ -128,7 +128,7 @@ func TestNoOtherFileCrossesForClosedConnection(t *testing.T) {
 				case 0:
 					conn.Close()
 				case 1:
-					conn.SetHalfClose()
+					httpConn{conn.stream}.SetHalfClose()
 					conn.Close()
 				case 2: // as an idle timeout
 					conn.SetReadDeadline(time.Now())
@@ -238,7 +238,7 @@ func closeForgotten() {
 // A connection that can't be accepted for want of a descriptor is accepted when there is one.
 func TestInheritedConnectionWaitsForDescriptor(t *testing.T) {
 	l := listen(t, "127.0.0.1:0")
-	l.AcceptParked()
+	httpListener{l}.AcceptParked()
 	client, _ := inheritConnection(t, l, parked)
 	lift := limitDescriptors(t, 0)
 	l.SetDeadline(time.Now().Add(3 * retryInterval))
@@ -270,7 +270,7 @@ func TestInheritedConnectionWaitsForDescriptor(t *testing.T) {
 // If the program closes a listener during a restart, what it has not accepted crosses with it.
 func TestInheritedConnectionOfListenerClosedInDrain(t *testing.T) {
 	l := listen(t, "127.0.0.1:0")
-	l.AcceptParked()
+	httpListener{l}.AcceptParked()
 	client, fd := inheritConnection(t, l, parked)
 	listenerDrainer{l}.Quiesce()
 	l.Close()

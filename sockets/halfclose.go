@@ -11,7 +11,8 @@ const halfCloseTimeout = 2 * time.Second
 
 // SetHalfClose implements [httpconn.Conn]. A restart does not wait for half-closed
 // streams: they cross the exec.
-func (s *stream) SetHalfClose() {
+func (c httpConn) SetHalfClose() {
+	s := c.stream
 	s.mu.Lock()
 	s.halfClose = true
 	s.mu.Unlock()

@@ -10,8 +10,6 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
-
-	"github.com/autorestart-go/autorestart/internal/httpconn"
 )
 
 // listenerSocket is a [*net.TCPListener] or a [*net.UnixListener].
@@ -36,8 +34,6 @@ type listener struct {
 	newcomers      []*inheritedConn // taken out of the kernel's queue, not accepted yet; the oldest first
 	taker          *taker           // nil unless newcomers are taken
 }
-
-var _ httpconn.Listener = (*listener)(nil)
 
 // newListener makes a listener of a socket with the key k. The previous version passed
 // it under oldKey, which is zero for a new socket.
@@ -66,9 +62,6 @@ func (l *listener) Addr() net.Addr                        { return l.socket.Addr
 func (l *listener) File() (*os.File, error)               { return l.socket.File() }
 func (l *listener) SyscallConn() (syscall.RawConn, error) { return l.socket.SyscallConn() }
 func (l *listener) SetDeadline(t time.Time) error         { return l.setDeadline(t) }
-
-// AcceptParked implements [httpconn.Listener].
-func (l *listener) AcceptParked() { l.acceptParked = true }
 
 // Accept waits for the next connection. During a restart it waits for the end of that,
 // too.

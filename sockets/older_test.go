@@ -62,7 +62,7 @@ func TestBeginningDoesNotCrossToOlderVersion(t *testing.T) {
 			l := listen(t, "127.0.0.1:0")
 			client := dialListener(t, l)
 			conn := acceptConn(t, l)
-			conn.BetweenRequests(true)
+			httpConn{conn.stream}.BetweenRequests(true)
 			if from == "its client" {
 				client.Write([]byte("GET"))
 			} else {
@@ -90,10 +90,10 @@ func TestBeginningDoesNotCrossToOlderVersion(t *testing.T) {
 			if from == "its client" {
 				listenerDrainer{l}.Quiesce()
 			}
-			if conn.MayCross() {
+			if (httpConn{conn.stream}).MayCross() {
 				t.Error("it may cross")
 			}
-			if _, started := conn.LastRead(); !started {
+			if _, started := (httpConn{conn.stream}).LastRead(); !started {
 				t.Error("no request has started")
 			}
 			client.Write([]byte(" /"))
@@ -116,7 +116,7 @@ func TestIdleConnectionCrossesToOlderVersion(t *testing.T) {
 	if err := (listenerDrainer{l}).Drain(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if n := countKind(parked) - before; n != 1 || !conn.MayCross() {
+	if n := countKind(parked) - before; n != 1 || !(httpConn{conn.stream}).MayCross() {
 		t.Errorf("%d idle connections cross, of 1", n)
 	}
 }

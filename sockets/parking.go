@@ -1,12 +1,45 @@
 package sockets
 
-import "time"
+import (
+	"net"
+	"time"
+
+	"github.com/autorestart-go/autorestart/internal/httpconn"
+)
 
 // Streams between two requests are parked in a restart and cross the exec, see
 // [httpconn.Conn] and crossing.go.
 
+func init() {
+	httpconn.Of = func(c net.Conn) httpconn.Conn {
+		switch c := c.(type) {
+		case *tcpConn:
+			return httpConn{c.stream}
+		case *unixConn:
+			return httpConn{c.stream}
+		}
+		return nil
+	}
+	httpconn.ListenerOf = func(ln net.Listener) httpconn.Listener {
+		if l, ok := ln.(*listener); ok {
+			return httpListener{l}
+		}
+		return nil
+	}
+}
+
+// An httpConn is a stream as an [httpconn.Conn].
+type httpConn struct{ stream *stream }
+
+// An httpListener is a listener as an [httpconn.Listener].
+type httpListener struct{ listener *listener }
+
+// AcceptParked implements [httpconn.Listener].
+func (l httpListener) AcceptParked() { l.listener.acceptParked = true }
+
 // BetweenRequests implements [httpconn.Conn].
-func (s *stream) BetweenRequests(mayPark bool) {
+func (c httpConn) BetweenRequests(mayPark bool) {
+	s := c.stream
 	if mayPark && !s.mayPark { // only the first call; the field has no other writer
 		s.listener.addStream(s)
 	}
@@ -20,7 +53,8 @@ func (s *stream) BetweenRequests(mayPark bool) {
 }
 
 // RequestStarted implements [httpconn.Conn].
-func (s *stream) RequestStarted() {
+func (c httpConn) RequestStarted() {
+	s := c.stream
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.requestStarted()
@@ -35,14 +69,16 @@ func (s *stream) requestStarted() {
 }
 
 // LastRead implements [httpconn.Conn].
-func (s *stream) LastRead() (at time.Time, started bool) {
+func (c httpConn) LastRead() (at time.Time, started bool) {
+	s := c.stream
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.lastRead, s.started
 }
 
 // MayCross implements [httpconn.Conn].
-func (s *stream) MayCross() bool {
+func (c httpConn) MayCross() bool {
+	s := c.stream
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.mayPark && s.between && s.beginningCrosses()

@@ -13,7 +13,7 @@ func TestClosingParkedConnectionChangesNoCount(t *testing.T) {
 	l := listen(t, "127.0.0.1:0")
 	connect(t, l) // counted as open
 	idle := connect(t, l)
-	idle.BetweenRequests(true)
+	httpConn{idle.stream}.BetweenRequests(true)
 	closed := make(chan bool)
 	idle.onWait = func(waits bool) {
 		if !waits {
@@ -50,7 +50,7 @@ func TestClosingParkedConnectionChangesNoCount(t *testing.T) {
 // A half-closed connection has a deadline of its own, which the program must not change.
 func TestHalfClosedConnectionTakesNoDeadline(t *testing.T) {
 	conn := connect(t, listen(t, "127.0.0.1:0"))
-	conn.SetHalfClose()
+	httpConn{conn.stream}.SetHalfClose()
 	conn.Close()
 	for _, set := range []func(time.Time) error{conn.SetReadDeadline, conn.SetDeadline} {
 		if err := set(time.Time{}); !errors.Is(err, net.ErrClosed) {
@@ -75,7 +75,7 @@ func TestParkedConnectionsOfTwoListenersArePassed(t *testing.T) {
 	for range 2 {
 		l := listen(t, address)
 		conn := connect(t, l)
-		conn.BetweenRequests(true)
+		httpConn{conn.stream}.BetweenRequests(true)
 		go conn.Read(make([]byte, 10))
 		l.Close()
 		listeners = append(listeners, l)

@@ -117,9 +117,11 @@ import (
 // Listen is like [net.Listen] for a listener that survives restarts. The network is
 // tcp, tcp4, tcp6, unix or unixpacket.
 //
-// The listener also has the methods SetDeadline, File and SyscallConn of the
-// listeners of package net. The connections that it accepts embed [*net.TCPConn] or
-// [*net.UnixConn].
+// The listener has the methods of [*net.TCPListener] or [*net.UnixListener], without
+// AcceptTCP, AcceptUnix and SetUnlinkOnClose. The connections that it accepts have the
+// methods of [*net.TCPConn] or [*net.UnixConn], but are of another type: assert an interface
+// with the methods that you need, as interface{ CloseWrite() error }. [io.Copy] of a file
+// to a TCP connection uses sendfile(2), as in package net.
 //
 // During a restart Listen returns a new listener at once, and its Accept blocks. Listen
 // itself waits until the restart is called off
@@ -146,8 +148,8 @@ func Listen(network, address string) (net.Listener, error) {
 //
 // During a restart ListenPacket waits in the same cases as Listen.
 //
-// The connection embeds [*net.UDPConn] or [*net.UnixConn]. Close leaves the path of a
-// unixgram socket, as in package net.
+// The connection has the methods of [*net.UDPConn] or [*net.UnixConn], but is of another type,
+// see [Listen]. Close leaves the path of a unixgram socket, as in package net.
 func ListenPacket(network, address string) (net.PacketConn, error) {
 	return new(Config).ListenPacket(context.Background(), network, address)
 }

@@ -9,7 +9,7 @@ import (
 )
 
 // A stream is an accepted connection, as its listener sees it. Its exported methods
-// are those of [net.Conn] and [httpconn.Conn] in which the connections of this package
+// are those of [net.Conn] in which the connections of this package
 // differ from those of package net.
 type stream struct {
 	gate     // before Read
@@ -74,6 +74,19 @@ func (s *stream) enterRead(b []byte) (epoch uint, n int, err error) {
 		return s.epoch, 0, s.errClosed("read")
 	}
 	return s.epoch, s.beginning.takeUnread(b), nil
+}
+
+// takeUnread returns at most limit bytes that the previous version has read and that no reader of
+// this one has got.
+func (s *stream) takeUnread(limit int) []byte {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return nil
+	}
+	b := make([]byte, min(limit, len(s.beginning.unread)))
+	s.beginning.takeUnread(b)
+	return b
 }
 
 // delivered is called with s locked, with what a reader gets.

@@ -7,9 +7,21 @@
 // header of the next request was read, it crosses with the connection.
 package httpconn
 
-import "time"
+import (
+	"net"
+	"time"
+)
 
-// Conn is implemented by the connections that a listener of package sockets accepts.
+// Of returns what c is to package httpserve if package sockets has accepted it, and otherwise
+// nil. ListenerOf does the same for a listener. Package sockets sets both. The methods are not
+// those of the connection itself: there, a program could find them, and a type that wraps it
+// would have some of them.
+var (
+	Of         func(c net.Conn) Conn
+	ListenerOf func(ln net.Listener) Listener
+)
+
+// A Conn is a connection that a listener of package sockets has accepted.
 type Conn interface {
 	// BetweenRequests reports that what is read from now on belongs to the next
 	// request. If mayPark is true, a restart parks the connection as soon as its reader
@@ -38,7 +50,7 @@ type Conn interface {
 	SetHalfClose()
 }
 
-// Listener is implemented by the listeners of package sockets.
+// A Listener is one of package sockets.
 type Listener interface {
 	// AcceptParked makes Accept return the connections that the previous version
 	// parked. It must be called before the first Accept; otherwise the first Accept
