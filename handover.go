@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"os"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -24,6 +25,7 @@ func (p *process) exec(r *Restarter, c *candidate.Candidate, times *RestartTimes
 		return p.execAlone(c, reason, lastLook, prepared)
 	}
 	h := p.newState(c, times)
+	h.Texts[handover.Observed] = prepared.observed
 	h.Reserve = prepared.reserve
 	// The trial comes before the store: a rollback that is under way has the trial
 	// locked, and waits for drainers, which may pass files on.
@@ -112,6 +114,8 @@ type prepared struct {
 	// descriptors are copies.
 	trial *handover.State
 	all   []*sys.FD
+
+	observed string // as handover.Observed
 }
 
 // prepare opens what the exec of c for r needs, and returns why there can be none, as far as
@@ -324,8 +328,8 @@ func (p *process) execve(target handover.Target, args, env []string, h *handover
 		if lines > 0 {
 			h.Set(handover.Lines, lines)
 		}
-		if events > 0 {
-			h.Set(handover.Events, events)
+		if h.Texts[handover.Observed] != "" {
+			h.Texts[handover.Observed] += strconv.Itoa(events)
 		}
 	}
 	execMu.Lock()

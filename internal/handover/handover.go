@@ -84,7 +84,6 @@ const (
 	Connections               // 1: Previous knows all kinds of connections, see [KnowsConnections]
 	OpenFiles                 // the soft RLIMIT_NOFILE that stays in force; none if the runtime may raise it
 	IgnoredAtStart            // signals that the process was started with as ignored ones, as by nohup(1)
-	Events                    // for Observe that were lost
 	HealthWithin              // ms after it is ready, in which Previous may be executed again
 
 	Watch    // of inotify: a descriptor and a watch descriptor, in turns
@@ -115,7 +114,7 @@ const (
 	Original                     // which file Previous is a copy of, as Image; none if it is no copy
 	PreviousArgs                 // a list: the arguments of Previous, where those of this image are others
 	PreviousEnv                  // likewise its environment
-	Builds                       // of the image that executes and the one that is executed, as the root package formats them; no comma
+	Observed                     // for the observer of events in the next image, as the root package formats it; no comma
 
 	numTexts
 )

@@ -13,10 +13,10 @@ import (
 
 var (
 	numberKeys = [numNumbers]string{
-		"pid", "generation", "signal", "ready", "missing", "taint", "closed", "lines", "connections", "nofile", "ignored", "events", "health",
+		"pid", "generation", "signal", "ready", "missing", "taint", "closed", "lines", "connections", "nofile", "ignored", "health",
 		"watch", "inotify", "file", "manifest", "previous", "dir", "executable", "carrier", "attester",
 	}
-	textKeys = [numTexts]string{"image", "times", "failed", "reason", "path", "content", "original", "args", "env", "builds"}
+	textKeys = [numTexts]string{"image", "times", "failed", "reason", "path", "content", "original", "args", "env", "observed"}
 )
 
 // maxNumbers is how many numbers Parse accepts: more than a process has descriptors, by

@@ -158,7 +158,7 @@ func countUnwritten() (lines, events int) {
 	linesMu.Lock()
 	defer linesMu.Unlock()
 	for _, q := range queues {
-		if _, ok := q.key.(Observer); ok {
+		if _, ok := q.key.(*Events); ok {
 			events += q.count()
 		} else {
 			lines += q.count()

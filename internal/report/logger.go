@@ -43,27 +43,15 @@ func (q *queued) log(level level, msg string, args []any) {
 	add(newLine(q.to, level, msg, args))
 }
 
-// An Observer receives events as a [Logger] receives lines: in their order, on a goroutine that
-// exists while there are events, see [To]. All observers that are equal share one queue.
-type Observer interface {
-	ObserveEvent(event any)
-
-	// EventsLost says how many events were dropped before the next one: those that there was no
-	// room for, and those for which ObserveEvent has panicked.
-	EventsLost(n int)
-}
-
-// Observe passes an event on to o.
-func Observe(o Observer, event any) { add(newLine(o, info, "", []any{event})) }
-
-// A line is a call of a logger, or of an observer with args[0].
+// A line is a call of a logger, or an event.
 type line struct {
-	to      any // a Logger or an Observer
+	to      any // a Logger, or *Events
 	level   level
 	at      time.Time
 	msg     string
 	args    []any
-	dropped int // how many dropped lines it is about
+	event   func(lost int)
+	dropped int // how many dropped lines or events it is about
 }
 
 type level int
@@ -85,12 +73,8 @@ type datedLogger interface {
 
 func (l *line) write() {
 	switch to := l.to.(type) {
-	case Observer:
-		if l.dropped > 0 {
-			to.EventsLost(l.dropped)
-			return
-		}
-		to.ObserveEvent(l.args[0])
+	case *Events:
+		to.observe(l)
 	case datedLogger:
 		to.LogAt(l.at, l.msg, l.args)
 	case Logger:

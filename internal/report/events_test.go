@@ -8,21 +8,26 @@ import (
 )
 
 // An eventRecorder records events. Its hook is called before each of them.
-type eventRecorder struct{ recorder }
+type eventRecorder struct {
+	recorder
+	Events
+}
 
-func (r *eventRecorder) ObserveEvent(event any) { r.record("event", fmt.Sprint(event), nil) }
-func (r *eventRecorder) EventsLost(n int)       { r.record("lost", fmt.Sprint(n), nil) }
+func (r *eventRecorder) add(name string) {
+	r.Add(func(lost int) { r.record("event", name, []any{"lost", lost}) })
+}
 
 func TestEventsAreObservedInOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := new(eventRecorder)
+		r.Lose(3)
 		for i := range 3 {
-			Observe(r, i)
+			r.add(fmt.Sprint(i))
 		}
 		if lines, events := Flush(time.Second); lines != 0 || events != 0 {
 			t.Errorf("%d lines and %d events are left", lines, events)
 		}
-		r.want(t, "event 0", "event 1", "event 2")
+		r.want(t, "event 0 lost 3", "event 1 lost 0", "event 2 lost 0")
 		synctest.Wait()
 		forget(t)
 	})
@@ -33,11 +38,10 @@ func TestFlushCountsLinesAndEvents(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		release := make(chan struct{})
 		block := func(string) { <-release }
-		slow, observer := &recorder{hook: block}, &eventRecorder{recorder{hook: block}}
+		slow, observer := &recorder{hook: block}, &eventRecorder{recorder: recorder{hook: block}}
 		To(slow).Info("one")
-		for i := range 2 {
-			Observe(observer, i)
-		}
+		observer.add("one")
+		observer.add("two")
 		start := time.Now()
 		lines, events := Flush(10 * time.Millisecond)
 		if took := time.Since(start); took != 10*time.Millisecond || lines != 1 || events != 2 {
@@ -45,22 +49,34 @@ func TestFlushCountsLinesAndEvents(t *testing.T) {
 		}
 		close(release)
 		Flush(time.Second)
-		observer.want(t, "event 0", "event 1")
+		observer.want(t, "event one lost 0", "event two lost 0")
 	})
 }
 
-func TestObserverThatPanics(t *testing.T) {
+// Events for which there is no room, or for which the observer panics, are counted.
+func TestLostEventsAreCounted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := &eventRecorder{recorder{hook: func(event string) {
-			if event == "bad" {
+		release := make(chan struct{})
+		r := &eventRecorder{recorder: recorder{hook: func(event string) {
+			switch event {
+			case "bad":
 				panic("no event")
+			case "first":
+				<-release
 			}
 		}}}
-		Observe(r, "bad")
+		r.add("bad")
 		Flush(time.Second)
-		Observe(r, "good")
+		r.add("first")
+		synctest.Wait() // the observer blocks
+		for range maxLines + 10 {
+			r.add("bad")
+		}
+		close(release)
 		Flush(time.Second)
-		r.want(t, "lost 1", "event good")
+		r.add("last")
+		Flush(time.Second)
+		r.want(t, "event first lost 1", fmt.Sprint("event last lost ", maxLines+10))
 		synctest.Wait()
 		forget(t)
 	})
