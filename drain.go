@@ -19,6 +19,11 @@ import (
 // except that Quiesce and Resume must not unregister the Drainer itself. If a method
 // panics or does not return in time, that is logged with the type of the Drainer, and the
 // restart goes on without it.
+//
+// A Drainer may also have a method Unfinished() string. It returns what Drain waits for, as
+// "3 jobs", or "" for nothing; log lines contain that text. Unfinished is
+// called while Drain is running, and when its time is up. Without that method, they contain
+// the type of the Drainer.
 type Drainer interface {
 	// Quiesce stops accepting work and returns soon, within a second. Callers that bring
 	// work block; they must not fail.
@@ -65,7 +70,7 @@ func (p *process) drain(ctx context.Context, r *Restarter, times *RestartTimes) 
 	if timeout == 0 {
 		timeout = defaultDrainTimeout
 	}
-	d, err := drainers.Begin(ctx, timeout)
+	d, err := drainers.Begin(ctx, timeout, func([]string) {})
 	if err != nil {
 		return nil, 0, errEnded
 	}
@@ -77,6 +82,7 @@ func (p *process) drain(ctx context.Context, r *Restarter, times *RestartTimes) 
 type nothingToDrain struct{}
 
 func (nothingToDrain) Times() (quiesced, drained time.Time) { return }
+func (nothingToDrain) Unfinished() []string                 { return nil }
 func (nothingToDrain) Seal()                                {}
 func (nothingToDrain) Resume()                              {}
 

@@ -75,6 +75,13 @@ func (c *conn) setState(state http.ConnState) {
 	}
 }
 
+// isActive reports whether the connection serves a request, or one has begun to arrive.
+func (c *conn) isActive() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.state == http.StateActive
+}
+
 // requestHandled is called when a handler has returned.
 func (c *conn) requestHandled() {
 	c.mu.Lock()

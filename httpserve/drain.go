@@ -28,21 +28,41 @@ func (s *server) Quiesce() {
 func (s *server) Drain(ctx context.Context) error {
 	for {
 		changed := s.changed.next()
-		n := 0
-		for _, v := range s.conns.Range {
-			if v.(*conn).socket == nil {
-				n++
-			}
-		}
-		if n == 0 {
+		if n, _ := s.unfinished(); n == 0 {
 			return nil
 		}
 		select {
 		case <-changed:
 		case <-ctx.Done():
-			return fmt.Errorf("%d HTTP connections are open: %w", n, context.Cause(ctx))
+			return fmt.Errorf("%s: %w", s.Unfinished(), context.Cause(ctx))
 		}
 	}
+}
+
+// Unfinished says what Drain waits for.
+func (s *server) Unfinished() string {
+	n, active := s.unfinished()
+	switch n {
+	case 0:
+		return ""
+	case 1:
+		return fmt.Sprintf("1 HTTP connection, %d with a request", active)
+	default:
+		return fmt.Sprintf("%d HTTP connections, %d with a request", n, active)
+	}
+}
+
+// unfinished counts the connections that Drain waits for, and those of them with a request.
+func (s *server) unfinished() (n, active int) {
+	for _, v := range s.conns.Range {
+		if c := v.(*conn); c.socket == nil {
+			n++
+			if c.isActive() {
+				active++
+			}
+		}
+	}
+	return n, active
 }
 
 func (s *server) Resume() {

@@ -188,7 +188,7 @@ func TestOpenConnectionIsCutOffAfterDrainTimeout(t *testing.T) {
 	if n, err := conn.Read(make([]byte, 100)); n != 0 || err == nil {
 		t.Errorf("read %d bytes, %v from a connection that was cut off", n, err)
 	}
-	if !strings.Contains(d.Log(), "1 connections of tcp "+address+" are open") {
+	if !strings.Contains(d.Log(), "closing=\"1 connection of tcp "+address+"\"") {
 		t.Errorf("the log does not name what was cut off: %s", d.Log())
 	}
 }

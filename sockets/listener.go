@@ -185,11 +185,16 @@ func (l listenerDrainer) Quiesce() {
 
 func (l listenerDrainer) Drain(ctx context.Context) error {
 	if err := l.await(ctx, func() bool { return l.inside == 0 && l.open == 0 }); err != nil {
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		return fmt.Errorf("%d connections of %s %s are open: %w", l.open, l.key.network, l.Addr(), err)
+		return fmt.Errorf("%s: %w", l.Unfinished(), err)
 	}
 	return nil
+}
+
+// Unfinished says what Drain waits for.
+func (l listenerDrainer) Unfinished() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.unfinished(l.open, "connection", l.Addr())
 }
 
 func (l listenerDrainer) Resume() {

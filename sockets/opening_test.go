@@ -16,7 +16,7 @@ func beginDrain(t *testing.T) drain.Drained {
 	if !hasExec {
 		t.Skip("no exec on this system")
 	}
-	d, err := currentRegistry().Drainers.Begin(t.Context(), time.Minute)
+	d, err := currentRegistry().Drainers.Begin(t.Context(), time.Minute, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

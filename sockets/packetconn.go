@@ -180,11 +180,22 @@ func (p packetsDrainer) Drain(ctx context.Context) error {
 	defer p.mu.Unlock()
 	for !p.closed && (p.inside > 0 || p.readers.settle() > 0) {
 		if ctx.Err() != nil {
-			return fmt.Errorf("%d packets of %s %s are being handled: %w", p.readers.handling, p.key.network, p.socket.LocalAddr(), context.Cause(ctx))
+			return fmt.Errorf("%s: %w", p.handled(), context.Cause(ctx))
 		}
 		p.wait(ctx.Done(), p.readers.doubtEnds())
 	}
 	return nil
+}
+
+// Unfinished says what Drain waits for.
+func (p packetsDrainer) Unfinished() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.handled()
+}
+
+func (p packetsDrainer) handled() string {
+	return p.unfinished(p.readers.handling, "packet", p.socket.LocalAddr())
 }
 
 func (p packetsDrainer) Resume() {

@@ -1,6 +1,10 @@
 package sockets
 
-import "os"
+import (
+	"fmt"
+	"net"
+	"os"
+)
 
 // A registration is the part of a socket in restarts. The socket is registered as a
 // drainer, and passed to the next version under its key, until the program closes it.
@@ -56,5 +60,20 @@ func (r *registration) unregisterIfClosed() {
 	r.mu.Unlock()
 	if closed {
 		go r.unregister() // a restart holds its lock while it calls Resume
+	}
+}
+
+// unfinished says what a drain waits for: n connections or packets, or the callers that are
+// inside. It is called with r locked.
+func (r *registration) unfinished(n int, noun string, address net.Addr) string {
+	switch {
+	case n == 1:
+		return fmt.Sprintf("1 %s of %s %s", noun, r.key.network, address)
+	case n > 1:
+		return fmt.Sprintf("%d %ss of %s %s", n, noun, r.key.network, address)
+	case r.inside > 0:
+		return fmt.Sprintf("a call that accepts or reads on %s %s", r.key.network, address)
+	default:
+		return ""
 	}
 }

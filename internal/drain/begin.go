@@ -3,6 +3,7 @@ package drain
 import (
 	"context"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/autorestart-go/autorestart/internal/report"
@@ -10,24 +11,31 @@ import (
 
 // A Drain is a group that is drained: a [Drained].
 type Drain struct {
-	group   *Group
-	timeout time.Duration
-	ctx     context.Context // ends with the time
-	end     func()          // of ctx
-	begun   map[*member]bool
-	sealed  bool
+	group    *Group
+	timeout  time.Duration
+	progress func(unfinished []string) // see [Group.Begin]; nil in a rollback
+	ctx      context.Context           // ends with the time
+	end      func()                    // of ctx
+	begun    map[*member]bool
+	sealed   bool
 
 	quiesced, drained time.Time
+	unfinished        []string
 }
 
 // Times implements [Drained].
 func (d *Drain) Times() (quiesced, drained time.Time) { return d.quiesced, d.drained }
 
+// Unfinished implements [Drained].
+func (d *Drain) Unfinished() []string { return d.unfinished }
+
 // Begin quiesces the group and drains it for as long as timeout allows. What is left
 // then is logged. If ctx ends first, everything resumes, and Begin returns its
-// cause. Otherwise the caller calls Resume where no exec follows.
-func (g *Group) Begin(ctx context.Context, timeout time.Duration) (Drained, error) {
+// cause. Otherwise the caller calls Resume where no exec follows. While Begin or Seal waits, it
+// calls progress: after a second, and then less and less often.
+func (g *Group) Begin(ctx context.Context, timeout time.Duration, progress func(unfinished []string)) (Drained, error) {
 	d := g.begin(ctx, timeout)
+	d.progress = progress
 	d.drain()
 	if ctx.Err() != nil {
 		d.Resume()
@@ -90,48 +98,83 @@ func (d *Drain) drain() {
 	g := d.group
 	limit, stop := endingAfter(d.ctx, hookTimeout)
 	defer stop()
-	ended := make(chan struct{})
-	running := 0
+	ended := make(chan outcome)
+	ticks := newProgressTicks(d.timeout, d.progress)
+	defer ticks.stop()
+	var running []*member
+	var late []string
 	for {
 		g.mu.Lock()
-		var members []*member
 		for _, m := range g.members {
 			if !d.begun[m] {
 				d.begun[m] = true
-				members = append(members, m)
+				running = append(running, m)
+				go func() { ended <- d.drainMember(limit, m) }()
 			}
 		}
 		changed := g.changedLocked()
 		g.mu.Unlock()
-		for _, m := range members {
-			running++
-			go func() {
-				d.drainMember(limit, m)
-				ended <- struct{}{}
-			}()
-		}
-		if running == 0 {
+		if len(running) == 0 {
+			d.logLate(late)
 			return
 		}
 		select {
-		case <-ended:
-			running--
+		case o := <-ended:
+			running = slices.DeleteFunc(running, func(m *member) bool { return m == o.member })
+			if o.unfinished != "" {
+				d.unfinished = append(d.unfinished, o.unfinished)
+				if o.late {
+					late = append(late, o.unfinished)
+				}
+			}
 		case <-changed:
+		case <-ticks.c:
+			ticks.ask(slices.Clone(running))
+		case texts := <-ticks.answers:
+			ticks.tell(texts)
 		}
 	}
 }
 
-func (d *Drain) drainMember(limit context.Context, m *member) {
+// An outcome is what a member has not finished: "" if it has finished all.
+type outcome struct {
+	member     *member
+	unfinished string
+	late       bool // because its time was up; any other reason is logged
+}
+
+func (d *Drain) drainMember(limit context.Context, m *member) outcome {
 	err := m.Call(limit, func() error {
 		if m.isGone() {
 			return nil
 		}
 		return m.drainer.Drain(d.ctx)
 	})
-	if _, panicked := err.(*PanicError); err == nil || panicked || err == ErrStuck {
+	_, panicked := err.(*PanicError)
+	switch {
+	case err == nil:
+		return outcome{member: m}
+	case panicked || err == ErrStuck || d.ctx.Err() == nil:
 		m.log("Drain", d.timeout+hookTimeout, err)
-	} else if d.ctx.Err() == context.DeadlineExceeded {
-		report.Warn("drain timeout: closing what is not done", "timeout", d.timeout.String(), "reason", err)
+		return outcome{member: m, unfinished: m.failure(err)}
+	case d.ctx.Err() == context.DeadlineExceeded:
+		return outcome{m, m.unfinishedAfter(limit, err), true}
+	default: // called off
+		return outcome{member: m}
+	}
+}
+
+// logLate logs what was not finished in time, if anything was.
+func (d *Drain) logLate(unfinished []string) {
+	text := strings.Join(unfinished, ", ")
+	switch {
+	case text == "":
+	case d.timeout <= 0:
+		report.Info("closing what is not done: DrainTimeout is negative", "closing", text)
+	case d.progress == nil:
+		report.Warn("rollback: closing what is not done", "timeout", d.timeout.String(), "closing", text)
+	default:
+		report.Warn("drain timeout: closing what is not done; raise DrainTimeout to wait longer", "timeout", d.timeout.String(), "closing", text)
 	}
 }
 
@@ -248,7 +291,7 @@ func (g *Group) BeginRollback() (quiesced, drained time.Time, resume func()) {
 	defer cancel()
 	begun := make(chan Drained, 1)
 	go func() {
-		d, _ := g.Begin(context.Background(), rollbackTimeout)
+		d, _ := g.Begin(context.Background(), rollbackTimeout, nil)
 		if limit.Err() == nil {
 			d.Seal()
 		}

@@ -23,7 +23,7 @@ type Drainer interface {
 
 // Notifier is a group that would notice a drain.
 type Notifier interface {
-	Begin(ctx context.Context, timeout time.Duration) (Drained, error)
+	Begin(ctx context.Context, timeout time.Duration, progress func(unfinished []string)) (Drained, error)
 	BeginRollback() (quiesced, drained time.Time, resume func())
 }
 
@@ -32,6 +32,9 @@ type Drained interface {
 	// Times returns when no new work was accepted any more, and when all work was done, or
 	// the time was up.
 	Times() (quiesced, drained time.Time)
+
+	// Unfinished returns what was not finished in time, in words for a human.
+	Unfinished() []string
 
 	// Seal drains what was registered since, in the time that is left. From then on nothing
 	// is registered. It is called right before the exec.
@@ -68,6 +71,7 @@ type Group struct {
 // A member is one registration: a Drainer may be registered twice.
 type member struct {
 	Hook
+	asked   Hook // calls Unfinished, also while Drain is running
 	drainer Drainer
 	group   *Group // whose mutex guards the rest
 
@@ -283,10 +287,12 @@ func (m *member) log(method string, limit time.Duration, err error) {
 	if err == nil {
 		return
 	}
-	name := reflect.TypeOf(m.drainer).String()
 	if err == ErrStuck {
-		report.Warn("a Drainer does not return: the restart goes on without it", "drainer", name, "method", method, "after", limit.String())
+		report.Warn("a Drainer does not return: the restart goes on without it", "drainer", m.name(), "method", method, "after", limit.String())
 		return
 	}
-	report.Warn("a Drainer failed", "drainer", name, "method", method, "reason", err)
+	report.Warn("a Drainer failed", "drainer", m.name(), "method", method, "reason", err)
 }
+
+// name returns the type of the Drainer.
+func (m *member) name() string { return reflect.TypeOf(m.drainer).String() }

@@ -73,7 +73,7 @@ func TestBegin(t *testing.T) {
 		unregister := g.Register(slow)
 		draining := g.Draining()
 		start := time.Now()
-		d, err := g.Begin(t.Context(), time.Minute)
+		d, err := g.Begin(t.Context(), time.Minute, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -101,7 +101,7 @@ func TestBeginEndsWithContext(t *testing.T) {
 		cause := errors.New("called off")
 		ctx, cancel := context.WithCancelCause(t.Context())
 		time.AfterFunc(time.Second, func() { cancel(cause) })
-		if _, err := g.Begin(ctx, time.Minute); err != cause {
+		if _, err := g.Begin(ctx, time.Minute, nil); err != cause {
 			t.Errorf("got %v, want %v", err, cause)
 		}
 		r.check(t, "quiesce", "drain", "resume")
@@ -121,7 +121,7 @@ func TestRegisteredDuringDrain(t *testing.T) {
 		})
 		time.AfterFunc(2*time.Second, func() { close(second.done) })
 		start := time.Now()
-		d, err := g.Begin(t.Context(), time.Minute)
+		d, err := g.Begin(t.Context(), time.Minute, nil)
 		if err != nil || time.Since(start) != 2*time.Second {
 			t.Fatalf("after %v: %v", time.Since(start), err)
 		}
@@ -161,7 +161,7 @@ func TestRollbackDuringDrain(t *testing.T) {
 		var g Group
 		r := newRecorder()
 		g.Register(r)
-		d, err := g.Begin(t.Context(), 0)
+		d, err := g.Begin(t.Context(), 0, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -180,7 +180,7 @@ func TestSeal(t *testing.T) {
 		var g Group
 		sealed := 0
 		remove := g.BeforeSeal(func() { sealed++ })
-		d, err := g.Begin(t.Context(), time.Minute)
+		d, err := g.Begin(t.Context(), time.Minute, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -323,7 +323,7 @@ func TestUnregisterDuringQuiesce(t *testing.T) {
 		close(next.done)
 		begun := make(chan Drained)
 		go func() {
-			d, _ := g.Begin(t.Context(), time.Minute)
+			d, _ := g.Begin(t.Context(), time.Minute, nil)
 			begun <- d
 		}()
 		<-quiescing

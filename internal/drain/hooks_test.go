@@ -81,7 +81,7 @@ func begin(t *testing.T, g *Group, timeout, limit time.Duration) (d Drained, too
 	start := time.Now()
 	begun := make(chan Drained, 1)
 	go func() {
-		d, err := g.Begin(context.Background(), timeout)
+		d, err := g.Begin(context.Background(), timeout, nil)
 		if err != nil {
 			t.Error(err)
 		}

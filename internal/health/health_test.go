@@ -144,7 +144,7 @@ func TestNoCheckWhileDrained(t *testing.T) {
 		time.Sleep(2500 * time.Millisecond) // during the second check
 		serving.Store(false)
 		go func() {
-			d, _ := g.Begin(t.Context(), time.Minute)
+			d, _ := g.Begin(t.Context(), time.Minute, nil)
 			serving.Store(true)
 			d.Resume()
 		}()
