@@ -163,7 +163,7 @@ func (n *inotify) AddWatch(dir string, ready bool) (wd int, err error) {
 	case unix.ENOENT, unix.ENOTDIR:
 		return watch.NoDirectory, nil
 	default:
-		return watch.NoDirectory, &os.PathError{Op: "inotify_add_watch", Path: dir, Err: err}
+		return watch.NoDirectory, &os.PathError{Op: "inotify_add_watch", Path: dir, Err: limitError(err)}
 	}
 }
 

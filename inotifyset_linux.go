@@ -5,6 +5,7 @@ package autorestart
 import (
 	"os"
 	"sync"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -81,7 +82,7 @@ func (s *eventSet) take() (fd *sys.FD, watches []int, err error) {
 	}
 	fd, err = sys.AboveStandard(unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK))
 	if err != nil {
-		return nil, nil, os.NewSyscallError("inotify_init1", err)
+		return nil, nil, os.NewSyscallError("inotify_init1", limitError(err))
 	}
 	s.all = append(s.all, inotifyFD{fd: fd.Int()})
 	return fd, nil, nil
@@ -129,3 +130,22 @@ func (s *eventSet) beginHandover() (fds, watches []int) {
 }
 
 func (s *eventSet) cancelHandover() { s.mu.Unlock() }
+
+// A limitReached is an errno of inotify(7) with the limits that it is about.
+type limitReached struct {
+	syscall.Errno
+	limits string
+}
+
+func (e limitReached) Error() string { return e.Errno.Error() + ", raise " + e.limits }
+func (e limitReached) Unwrap() error { return e.Errno }
+
+func limitError(err error) error {
+	switch err {
+	case unix.EMFILE:
+		return limitReached{unix.EMFILE, "fs.inotify.max_user_instances by sysctl, or the limit of open files"}
+	case unix.ENOSPC:
+		return limitReached{unix.ENOSPC, "fs.inotify.max_user_watches by sysctl"}
+	}
+	return err
+}

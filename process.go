@@ -122,6 +122,9 @@ func (p *process) logInherited() {
 	if n := p.inherited.Number(handover.Lines); n > 0 {
 		report.Warn("log lines lost at the restart: the logger of the previous version was too slow", "lines", n)
 	}
+	if reason := p.inherited.Texts[handover.Reason]; p.inherited.Texts[handover.Failed] != "" {
+		report.Warn("the new version was executed and rolled back: this one runs again", "path", p.launch.path, "reason", reason)
+	}
 }
 
 // restarted reports whether an image of this library came before this one.

@@ -68,7 +68,7 @@ func TestJudge(t *testing.T) {
 			found: "an ELF executable for arm64 (64 bit, little-endian)", expected: amd64Text + asRunning},
 		{name: "another class", content: elftest.New(elf.ELFCLASS32, elf.ELFDATA2LSB, elf.EM_X86_64).Build(nil), perm: 0o755,
 			found: "an ELF executable for amd64 (32 bit, little-endian)", expected: amd64Text + asRunning},
-		{name: "script", content: []byte("#!/bin/sh\n"), perm: 0o755, found: `a file that starts with "#!"`, expected: amd64Text + asRunning},
+		{name: "script", content: []byte("#!/bin/sh\n"), perm: 0o755, found: "a script (wrappers are not supported)", expected: amd64Text + asRunning},
 		// The first reason is the one that will not pass.
 		{name: "another machine, not executable", content: arm64, perm: 0o644, found: "an ELF executable for arm64 (64 bit, little-endian)"},
 
@@ -127,8 +127,8 @@ func TestJudgeKind(t *testing.T) {
 		{"the same Windows", "MZ2", "MZ1", "", ""},
 		{"anything where nothing is known", "#!", "", "", ""},
 		{"any ELF where nothing is known", program, "", "", ""},
-		{"a script in the place of a program", "#!", program, `a file that starts with "#!"`, "an ELF executable for amd64 (64 bit, little-endian)"},
-		{"a program in the place of a script", program, "#!", "an ELF executable for amd64 (64 bit, little-endian)", `a file that starts with "#!"`},
+		{"a script in the place of a program", "#!", program, "a script (wrappers are not supported)", "an ELF executable for amd64 (64 bit, little-endian)"},
+		{"a program in the place of a script", program, "#!", "an ELF executable for amd64 (64 bit, little-endian)", "a script (wrappers are not supported)"},
 		{"another system's program", macAMD64, program, amd64, "an ELF executable for amd64 (64 bit, little-endian)"},
 		{"another Mach-O machine", macAMD64, macARM64, amd64, arm64},
 	} {

@@ -51,6 +51,9 @@ func (k Kind) SameAs(other Kind) bool { return k.String() == other.String() }
 
 // String tells everything by which a kernel decides whether it can run a file.
 func (k Kind) String() (found string) {
+	if k.Magic == "#!" {
+		return "a script (wrappers are not supported)"
+	}
 	if k.ELF == nil {
 		return "a file that starts with " + strconv.Quote(k.Magic)
 	}

@@ -25,7 +25,7 @@ func TestReadKind(t *testing.T) {
 		err        error
 	}{
 		{name: "complete", file: whole, kind: "an ELF executable for amd64 (64 bit, little-endian)"},
-		{name: "script", file: script, kind: `a file that starts with "#!"`},
+		{name: "script", file: script, kind: "a script (wrappers are not supported)"},
 		{name: "Mach-O", file: macho, kind: `a file that starts with "\xcf\xfa\xed\xfe\a\x00\x00\x01"`},
 		{name: "Windows", file: "MZ\x90\x00\x03\x00\x00\x00", kind: `a file that starts with "MZ"`},
 		{name: "text", file: "hello, world\n", kind: `a file that starts with "he"`},

@@ -137,43 +137,43 @@ func TestFailedRollbackUndoesPutBack(t *testing.T) {
 // TestPhases: a version that is ready in time is rolled back only as one that is not healthy.
 func TestPhases(t *testing.T) {
 	reasons := make(chan string, 100)
-	t.Cleanup(func() { OnRollback(nil) })
-	OnRollback(func(_ Target, _, _ []string, s *State) error {
+	t.Cleanup(func() { trial.OnRollback(nil) })
+	trial.OnRollback(func(_ Target, _, _ []string, s *State) error {
 		reasons <- s.Texts[Reason]
 		return syscall.ETXTBSY
 	})
 	const none = 1 << 20
 	numbers := map[NumberKind][]int{PID: {1}, ReadyWithin: {1 << 30}, Previous: {none}, Dir: {none}}
 	putOnTrial(t, of(numbers, nil))
-	if within := BecomeReady(); within != 0 || !OnTrial() {
-		t.Errorf("without a HealthTimeout: %v, on trial: %t", within, OnTrial())
+	if within := trial.BecomeReady(); within != 0 || !trial.On() {
+		t.Errorf("without a HealthTimeout: %v, on trial: %t", within, trial.On())
 	}
 	numbers[HealthWithin] = []int{2500}
 	putOnTrial(t, of(numbers, nil))
-	if err := rollBack(time.Now(), ready, "too early"); err != ErrNotOnTrial {
+	if err := trial.rollBack(time.Now(), ready, "too early"); err != ErrNotOnTrial {
 		t.Error("unhealthy before it is ready:", err)
 	}
-	if within := BecomeReady(); within != 2500*time.Millisecond {
+	if within := trial.BecomeReady(); within != 2500*time.Millisecond {
 		t.Errorf("%v is left", within)
 	}
-	if within := BecomeReady(); within != 0 {
+	if within := trial.BecomeReady(); within != 0 {
 		t.Errorf("%v is left in a second call", within)
 	}
-	if err := rollBack(time.Now(), starting, "too late"); err != ErrNotOnTrial {
+	if err := trial.rollBack(time.Now(), starting, "too late"); err != ErrNotOnTrial {
 		t.Error("not ready when it is:", err)
 	}
-	go RollBackUnhealthy("unhealthy")
+	go trial.RollBackUnhealthy("unhealthy")
 	for range 2 { // it is tried again
 		if reason := <-reasons; reason != "unhealthy" {
 			t.Error(reason)
 		}
 	}
 	var next State
-	if _, err := next.KeepRollback(); err != syscall.EBADF || next.Number(HealthWithin) != 2500 {
+	if _, err := trial.Keep(&next); err != syscall.EBADF || next.Number(HealthWithin) != 2500 {
 		t.Errorf("the next version: %v, %+v", err, next)
 	}
-	EndTrial()
-	if err := RollBack("later"); err != ErrNotOnTrial {
+	trial.End()
+	if err := trial.RollBack("later"); err != ErrNotOnTrial {
 		t.Error(err)
 	}
 }

@@ -31,8 +31,8 @@ func TestPollsWithoutEvents(t *testing.T) {
 		logged string
 		mend   func(t *testing.T, d *daemontest.Daemon) // nil if that can't be
 	}{
-		{"no instances", limitInotify("instances", 0), "too many open files", limitInotifyNow("instances", 10)},
-		{"no watches", limitInotify("watches", 2), "no space left on device", limitInotifyNow("watches", 100)},
+		{"no instances", limitInotify("instances", 0), "too many open files, raise fs.inotify.max_user_instances by sysctl", limitInotifyNow("instances", 10)},
+		{"no watches", limitInotify("watches", 2), "no space left on device, raise fs.inotify.max_user_watches by sysctl", limitInotifyNow("watches", 100)},
 		{"unreadable directory", unreadableDirectory, "permission denied", func(t *testing.T, d *daemontest.Daemon) {
 			if err := os.Chmod(filepath.Dir(d.Path), 0o755); err != nil {
 				t.Fatal(err)
@@ -62,7 +62,7 @@ func TestPollsWithoutEvents(t *testing.T) {
 				wantSeenSoon(t, version, deployed)
 				// Before that the next version may be found at the first look.
 				testprocess.WaitFor(t, "line about polling from each image", func() bool {
-					return strings.Count(d.Log(), "polling every") >= d.Last.Generation
+					return strings.Count(d.Log(), "watching without relying on events") >= d.Last.Generation
 				})
 			}
 			if tt.mend == nil {
@@ -129,7 +129,7 @@ func TestWithoutProc(t *testing.T) {
 			d.DeployBytes(foreign)
 			d.WantLogged("expected an ELF executable for")
 			d.DeployBytes([]byte("#!/bin/true\n"))
-			d.WantLogged("found a file that starts with")
+			d.WantLogged("found a script")
 			d.DeployVersion(3)
 			d.WantRestart(3)
 			// The watches have crossed the exec. The image has looked at itself before this line.
