@@ -76,7 +76,7 @@ import (
 func RestartOnChange() {
 	logger := newStderrLogger()
 	r := Restarter{Logger: logger}
-	err := r.Run(context.Background())
+	err := r.run(context.Background(), withoutEvents)
 	logger.Error("stopped watching: new versions will not be noticed", "reason", err)
 	blockForever()
 }
@@ -131,7 +131,7 @@ func restartViaExec(logger Logger) {
 	retry := watch.NewRetry()
 	rejections := watch.RejectionLog{Logger: logger}
 	for {
-		rejections.Rejected(r.Restart(context.Background()))
+		rejections.Rejected(r.restart(context.Background(), withoutEvents))
 		time.Sleep(retry.Next())
 	}
 }

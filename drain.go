@@ -21,7 +21,7 @@ import (
 // restart goes on without it.
 //
 // A Drainer may also have a method Unfinished() string. It returns what Drain waits for, as
-// "3 jobs", or "" for nothing; log lines contain that text. Unfinished is
+// "3 jobs", or "" for nothing; log lines and [Event.Unfinished] contain that text. Unfinished is
 // called while Drain is running, and when its time is up. Without that method, they contain
 // the type of the Drainer.
 type Drainer interface {
@@ -60,7 +60,7 @@ func Draining() <-chan struct{} { return image.Current().Drainers.Draining() }
 // drain quiesces and drains what is registered for that, if anything is. Unless it
 // fails, the caller resumes where there is no exec. It also returns for how long the exec
 // may be tried.
-func (p *process) drain(ctx context.Context, r *Restarter, times *RestartTimes) (_ drain.Drained, limit time.Duration, err error) {
+func (p *process) drain(ctx context.Context, r *Restarter, times *RestartTimes, o observer) (_ drain.Drained, limit time.Duration, err error) {
 	drainers := p.image().Drainers.Notifier()
 	if drainers == nil {
 		times.Quiesced, times.Drained = times.Judged, times.Judged
@@ -70,7 +70,10 @@ func (p *process) drain(ctx context.Context, r *Restarter, times *RestartTimes) 
 	if timeout == 0 {
 		timeout = defaultDrainTimeout
 	}
-	d, err := drainers.Begin(ctx, timeout, func([]string) {})
+	o.reached(EventDraining, times, nil)
+	d, err := drainers.Begin(ctx, timeout, func(unfinished []string) {
+		o.reached(EventDraining, times, unfinished)
+	})
 	if err != nil {
 		return nil, 0, errEnded
 	}

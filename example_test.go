@@ -43,6 +43,41 @@ func ExampleRestarter() {
 	serve()
 }
 
+// A program that tells how its restarts go, for example to a log of deploys.
+func ExampleEvent() {
+	restarter := autorestart.Restarter{
+		ReadyTimeout: 10 * time.Second,
+		Observe: func(e autorestart.Event) {
+			switch e.Kind {
+			case autorestart.EventRejected:
+				if rejected, ok := errors.AsType[*autorestart.RejectedError](e.Err); ok && rejected.Retryable {
+					return // it may be accepted soon
+				}
+				fmt.Println("not executed:", e.New, e.Err)
+			case autorestart.EventRestarting:
+				for _, what := range e.Unfinished {
+					fmt.Println("cut off:", what)
+				}
+			case autorestart.EventReady:
+				fmt.Println(e.New, "is ready after", e.Times.Ready.Sub(e.Times.Seen))
+			case autorestart.EventRolledBack:
+				fmt.Println(e.Old, "has failed:", e.Err)
+			}
+		},
+	}
+	go func() { log.Panic(restarter.Run(context.Background())) }()
+	autorestart.Ready()
+	serve()
+}
+
+// An EventKind has a name, as the label of a metric.
+func ExampleEventKind() {
+	var kind autorestart.EventKind = autorestart.EventRolledBack
+	fmt.Println(kind)
+	// Output:
+	// rolled back
+}
+
 // A program that tells how it notices new versions, for example on a page of its state.
 func ExampleRestarter_Mode() {
 	var restarter autorestart.Restarter

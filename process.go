@@ -43,6 +43,7 @@ type process struct {
 	isReady   chan struct{}     // closed then
 	readying  sync.Once
 	health    *health.Checks
+	outcome   outcome
 
 	// restarting is held from Verify to the exec, so that of two restarts asked for at
 	// once the second finds out whether the first has failed.
@@ -50,6 +51,8 @@ type process struct {
 
 	endingTrial  sync.Once
 	inBackground sync.Once // the restart that handlers have asked for
+
+	takeoverLogged atomic.Bool
 }
 
 // launch is how an image was started.
@@ -205,7 +208,7 @@ func (p *process) newRules(path string, trustAnyOwner bool) *candidate.Rules {
 
 // newWatcher returns what a [Watcher] and a [Restarter] with such fields watch by. The
 // caller closes it.
-func (p *process) newWatcher(path string, interval time.Duration, trustAnyOwner bool, logger Logger) (*watch.Watcher, error) {
+func (p *process) newWatcher(path string, interval time.Duration, trustAnyOwner bool, logger Logger, rejected func(error)) (*watch.Watcher, error) {
 	execve.RememberLeader()
 	logger = report.To(logger)
 	if path == "" && handover.Secure {
@@ -223,7 +226,7 @@ func (p *process) newWatcher(path string, interval time.Duration, trustAnyOwner 
 		PollInterval: interval,
 		Rules:        rules,
 		Events:       p.events,
-		Logger:       rejectionLogger{logger},
+		Logger:       rejectionLogger{logger, rejected},
 	}, nil
 }
 

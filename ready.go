@@ -31,6 +31,7 @@ func Ready() {
 			p.endTrial()
 		}
 		p.ready.Store(time.Now().UnixNano())
+		p.outcome.add(EventReady)
 		close(p.isReady)
 		if healthWithin == 0 {
 			p.dropUnclaimed()
@@ -50,6 +51,7 @@ func (p *process) watchHealth(within time.Duration) {
 		return
 	}
 	p.endTrial()
+	p.outcome.add(EventHealthy)
 	p.dropUnclaimed()
 }
 

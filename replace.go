@@ -19,7 +19,11 @@ import (
 // The way from an accepted candidate to the exec.
 
 // replaceImage executes c for r, which the rules accept. It returns only if that failed.
-func (p *process) replaceImage(ctx context.Context, r *Restarter, rules *candidate.Rules, c *candidate.Candidate) error {
+func (p *process) replaceImage(ctx context.Context, r *Restarter, rules *candidate.Rules, c *candidate.Candidate, o observer) error {
+	if err := readBuild(c); err != nil {
+		return err
+	}
+	o.saw(EventSeen, c)
 	select {
 	case p.restarting <- struct{}{}:
 		defer func() { <-p.restarting }()
@@ -31,9 +35,6 @@ func (p *process) replaceImage(ctx context.Context, r *Restarter, rules *candida
 		return err
 	}
 	// What can be found out before Verify, which may take long, and the drain.
-	if err := readBuild(c); err != nil {
-		return err
-	}
 	prepared, err := p.prepare(r, rules, c)
 	if err != nil {
 		return err
@@ -43,6 +44,7 @@ func (p *process) replaceImage(ctx context.Context, r *Restarter, rules *candida
 		l := candidate.NewLease(p.files, c)
 		defer l.End()
 		lastLook = func() error { return asError(l.Unchanged(rules)) }
+		o.saw(EventVerifying, c)
 		if err := r.callVerify(ctx, c.Path, prepared.file(c), lastLook); err != nil {
 			return err
 		}
@@ -53,7 +55,7 @@ func (p *process) replaceImage(ctx context.Context, r *Restarter, rules *candida
 	}
 	times := RestartTimes{Seen: c.Seen, Judged: time.Now()}
 	p.image().Store.SetReceiverKnows(prepared.receiversKnow(c))
-	drained, limit, err := p.drain(ctx, r, &times)
+	drained, limit, err := p.drain(ctx, r, &times, o)
 	if err != nil {
 		return err
 	}
@@ -63,13 +65,14 @@ func (p *process) replaceImage(ctx context.Context, r *Restarter, rules *candida
 			return err
 		}
 		if drained == (nothingToDrain{}) { // by now there may be something
-			if drained, limit, err = p.drain(ctx, r, &times); err != nil {
+			if drained, limit, err = p.drain(ctx, r, &times, o); err != nil {
 				return err
 			}
 			defer drained.Resume()
 		}
 	}
 	drained.Seal()
+	prepared.observed = o.reached(EventRestarting, &times, drained.Unfinished())
 	err = p.execRetrying(ctx, r, limit, rules, c, &times, lastLook, prepared)
 	if isRetryable(err) && (drained != nothingToDrain{} || r.BeforeExec != nil) {
 		return &drainedError{err}

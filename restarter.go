@@ -116,11 +116,24 @@ type Restarter struct {
 	// PollInterval is as in [Watcher].
 	PollInterval time.Duration
 
+	// Observe receives the steps of restarts, why a version is not executed, what the restart
+	// that began this version has cut off and how it ended, see [Event]. If nil, there are
+	// no events. Of several Restarters with an Observe, the one whose Run or Restart is called first
+	// gets the event about the start of this version, and the last one that about Ready.
+	//
+	// Observe is called by a goroutine of its own, with one event after the other. It may
+	// call this package. Nothing waits for it: a restart, [Ready] and a rollback take place
+	// although Observe blocks, or panics. Events and log lines have together at most 10 ms before
+	// an exec, and a second before Run or Restart returns. Up to 4,096 events wait; the others, and those
+	// that the exec cuts off, are lost, see [Event.Lost].
+	Observe func(Event)
+
 	// Logger receives restarts, why a new version is not executed, and what happens to the
 	// files that are handed over. If nil, the Restarter is silent.
 	Logger Logger
 
 	watcher    atomic.Pointer[watch.Watcher] // of Run
+	events     report.Events                 // for Observe
 	verify     drain.Hook                    // calls Verify
 	beforeExec drain.Hook                    // calls BeforeExec
 }
@@ -153,11 +166,14 @@ func (r *Restarter) Mode() WatchMode { return watchModeOf(&r.watcher) }
 //
 // A version that can't be executed is logged and left alone until the file
 // changes; this one goes on running.
-func (r *Restarter) Run(ctx context.Context) error {
+func (r *Restarter) Run(ctx context.Context) error { return r.run(ctx, withEvents) }
+
+func (r *Restarter) run(ctx context.Context, observe newObserver) error {
 	report.SetLogger(r.Logger)
 	defer flushLog()
 	p := self()
-	w, err := p.newWatcher(r.Path, r.PollInterval, r.TrustAnyOwner, r.Logger)
+	var o observer
+	w, err := p.newWatcher(r.Path, r.PollInterval, r.TrustAnyOwner, r.Logger, func(err error) { o.rejected(err) })
 	if err != nil {
 		return err
 	}
@@ -166,6 +182,11 @@ func (r *Restarter) Run(ctx context.Context) error {
 		w.Rules.Failed = p.failedVersion()
 	}
 	p.logMissing(r)
+	o = observe(ctx, r, w.Path, w.Rules)
+	w.Armed = func(mode watch.Mode) {
+		p.logTakeover(w.Logger, mode)
+		o.watches(mode)
+	}
 	r.watcher.Store(w)
 	defer func() {
 		r.watcher.Store(nil)
@@ -178,11 +199,12 @@ func (r *Restarter) Run(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		err = p.replaceImage(ctx, r, w.Rules, c)
+		err = p.replaceImage(ctx, r, w.Rules, c, o)
 		_, ended := err.(*endedError)
 		failed, drained := err.(*drainedError)
 		switch {
 		case ended:
+			o.failed(stepAnswered, err)
 			return context.Cause(ctx)
 		case drained:
 			if c.ID != postponed {
@@ -195,6 +217,7 @@ func (r *Restarter) Run(ctx context.Context) error {
 		default:
 			w.Rejected(err)
 		}
+		o.failed(stepAnswered, err)
 	}
 }
 
@@ -220,7 +243,7 @@ func (r *Restarter) Restart(ctx context.Context) error {
 	if calledByHandler() {
 		return ErrInHandler
 	}
-	err := r.restart(ctx)
+	err := r.restart(ctx, withEvents)
 	if ctx.Err() == nil {
 		return err
 	}
@@ -242,7 +265,7 @@ func (*endedError) Error() string { return "autorestart: the context has ended" 
 var errEnded = error(new(endedError))
 
 // restart is Restart, but that its error need not tell of the end of ctx.
-func (r *Restarter) restart(ctx context.Context) (last error) {
+func (r *Restarter) restart(ctx context.Context, observe newObserver) (last error) {
 	report.SetLogger(r.Logger)
 	defer flushLog()
 	p := self()
@@ -256,30 +279,34 @@ func (r *Restarter) restart(ctx context.Context) (last error) {
 	if r.readyTimeout() > 0 {
 		rules.Failed = p.failedVersion()
 	}
-	rejections := watch.RejectionLog{Logger: report.To(r.Logger)}
+	o := observe(ctx, r, path, rules)
+	rejections := watch.RejectionLog{Logger: rejectionLogger{report.To(r.Logger), o.rejected}}
 	retry, drainedRetry := watch.NewRetry(), newDrainedRetry()
 	for {
-		err := p.restartOnce(ctx, r, rules, path)
+		err := p.restartOnce(ctx, r, rules, path, o)
 		var delay time.Duration
 		failed, drained := err.(*drainedError)
 		switch {
 		case err == errEnded:
+			o.failed(stepAnswered, err)
 			return &endedError{last}
 		case drained:
 			last, delay = failed.error, drainedRetry.Next()
 		case isRetryable(err):
 			last, delay = err, retry.Next()
 		default:
+			o.failed(stepAnswered, err)
 			return err
 		}
 		rejections.NotReady(last)
+		o.failed(stepAnswered, err)
 		if watch.Sleep(ctx, delay) != nil {
 			return last
 		}
 	}
 }
 
-func (p *process) restartOnce(ctx context.Context, r *Restarter, rules *candidate.Rules, path string) error {
+func (p *process) restartOnce(ctx context.Context, r *Restarter, rules *candidate.Rules, path string, o observer) error {
 	seen := time.Now()
 	c, rejection := candidate.Open(rules.System, path)
 	if rejection != nil {
@@ -290,5 +317,5 @@ func (p *process) restartOnce(ctx context.Context, r *Restarter, rules *candidat
 	if rejection := rules.Judge(c); rejection != nil {
 		return asError(rejection)
 	}
-	return p.replaceImage(ctx, r, rules, c)
+	return p.replaceImage(ctx, r, rules, c, o)
 }

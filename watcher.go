@@ -89,7 +89,7 @@ func (w *Watcher) Next(ctx context.Context) (Change, error) {
 	inner := w.inner.Load()
 	if inner == nil {
 		var err error
-		if inner, err = self().newWatcher(w.Path, w.PollInterval, w.TrustAnyOwner, w.Logger); err != nil {
+		if inner, err = self().newWatcher(w.Path, w.PollInterval, w.TrustAnyOwner, w.Logger, func(error) {}); err != nil {
 			return Change{}, err
 		}
 		w.inner.Store(inner)
@@ -218,14 +218,19 @@ func isAny(err error, errnos ...syscall.Errno) bool {
 }
 
 // rejectionLogger passes log lines of package watch on, with the errors of this
-// package in them.
-type rejectionLogger struct{ Logger }
+// package in them, and has the errors observed: they say why a version is rejected.
+type rejectionLogger struct {
+	Logger
+	rejected func(error)
+}
 
 func (l rejectionLogger) Warn(msg string, args ...any) {
-	for i, arg := range args {
-		if r, ok := arg.(*candidate.Rejection); ok {
-			args[i] = asError(r)
-		}
+	last := &args[len(args)-1]
+	if r, ok := (*last).(*candidate.Rejection); ok {
+		*last = asError(r)
+	}
+	if err, ok := (*last).(error); ok {
+		l.rejected(err)
 	}
 	l.Logger.Warn(msg, args...)
 }

@@ -46,6 +46,10 @@ type Watcher struct {
 	Events       Events
 	Logger       Logger
 
+	// Armed, which may be nil, is called by Next with the mode, after each attempt to get
+	// events.
+	Armed func(Mode)
+
 	current  *candidate.Candidate // returned by Next, until it is closed
 	accepted bool                 // the answer to current
 	last     *candidate.Version   // accepted last; nil before
@@ -305,6 +309,9 @@ func (w *Watcher) arm() (missed bool) {
 		}
 	}
 	w.mode.set(mode, w.Logger, w.Path)
+	if w.Armed != nil {
+		w.Armed(mode)
+	}
 	return missed
 }
 

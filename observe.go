@@ -1,0 +1,329 @@
+package autorestart
+
+import (
+	"context"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/autorestart-go/autorestart/internal/candidate"
+	"github.com/autorestart-go/autorestart/internal/handover"
+	"github.com/autorestart-go/autorestart/internal/watch"
+)
+
+// An Event is a step of a restart, as [Restarter.Observe] receives it. A version that runs
+// reports the steps up to [EventRestarting]; the version that runs after the exec reports the
+// outcome: [EventStarted], [EventReady] and [EventHealthy], or [EventRolledBack] in the version that runs
+// again. If there is no exec after EventDraining or EventRestarting, [EventRejected] says why.
+//
+// Fields that are not named with a kind are set in all events, as far as they are known.
+type Event struct {
+	Kind       EventKind
+	At         time.Time // when it happened; Observe may be called later
+	Path       string    // of the executable, absolute
+	Generation int       // of the version that reports, see [Generation]
+
+	// Old and New are the version that runs and the one at Path; in EventStarted, EventReady
+	// and EventHealthy the previous version and the one that runs; in EventRolledBack the version
+	// that failed and the one that runs again. New is empty if the file is not a program.
+	Old, New BuildInfo
+
+	// Err says in EventRejected why the version is not executed: a [*RejectedError], or the
+	// error of BeforeExec, of execve(2) or of the end of the context. In EventRolledBack it
+	// is a [*RollbackError].
+	Err error
+
+	// Unfinished is, in EventDraining, what the restart waits for, and in EventRestarting what was
+	// not done in time and ends with the exec. Each is a phrase like
+	// "2 connections of tcp 127.0.0.1:8080", see [Drainer].
+	Unfinished []string
+
+	// Times are those of the restart that is under way in EventDraining and EventRestarting,
+	// and those of [LastRestart] in the events about an outcome.
+	Times RestartTimes
+
+	Mode WatchMode // in EventModeChanged
+
+	// Lost is the number of events before this one that Observe has not received, because it
+	// was too slow or has panicked. In the first event these are those of the previous version.
+	Lost int
+}
+
+// An EventKind says what an [Event] is about.
+type EventKind int
+
+// Kinds of events.
+const (
+	EventSeen        EventKind = iota + 1 // a new version is at the path and can be executed, or Restart was called
+	EventRejected                         // a version is not executed: once for each reason, see [RejectedError.Retryable]
+	EventVerifying                        // Verify is called with the version, for the first time
+	EventDraining                         // the program is drained; again after 1 s and then less and less often
+	EventRestarting                       // everything is drained, and the exec comes next
+	EventStarted                          // this version has started, after a restart or, with Generation 0, afresh
+	EventReady                            // Ready was called
+	EventHealthy                          // the HealthTimeout after Ready is over: this version is not rolled back any more
+	EventRolledBack                       // this version runs again: comes in place of EventStarted
+	EventModeChanged                      // Run watches, or notices changes in another way than before
+)
+
+var eventKinds = [...]string{
+	"unknown", "seen", "rejected", "verifying", "draining", "restarting", "started", "ready", "healthy", "rolled back", "mode changed",
+}
+
+// String returns the kind in words, as "rolled back".
+func (k EventKind) String() string {
+	if k < 0 || int(k) >= len(eventKinds) {
+		k = 0
+	}
+	return eventKinds[k]
+}
+
+// An observer makes events of the steps of one Run or Restart; it is nil without Observe. Which
+// arguments count depends on the kind. It is a function so that a program that calls neither Run nor
+// Restart does not contain the code for events. It returns handover.Observed.
+type observer func(kind EventKind, c *candidate.Candidate, times *RestartTimes, unfinished []string, mode *watch.Mode, err error) string
+
+// stepAnswered is a step for which there may be no event: the candidate was not executed, and
+// what comes next may be another file.
+const stepAnswered EventKind = -1
+
+func (o observer) saw(kind EventKind, c *candidate.Candidate) {
+	if o != nil {
+		o(kind, c, nil, nil, nil, nil)
+	}
+}
+
+func (o observer) reached(kind EventKind, times *RestartTimes, unfinished []string) (observed string) {
+	if o == nil {
+		return ""
+	}
+	return o(kind, nil, times, unfinished, nil, nil)
+}
+
+// watches tells by which mode changes are noticed, be it another one or not.
+func (o observer) watches(mode watch.Mode) {
+	if o != nil {
+		o(EventModeChanged, nil, nil, nil, &mode, nil)
+	}
+}
+
+func (o observer) rejected(err error) { o.failed(EventRejected, err) }
+
+func (o observer) failed(kind EventKind, err error) {
+	if o != nil {
+		o(kind, nil, nil, nil, nil, err)
+	}
+}
+
+// newObserver returns the observer of a Run or Restart of r.
+type newObserver func(ctx context.Context, r *Restarter, path string, rules *candidate.Rules) observer
+
+func withoutEvents(context.Context, *Restarter, string, *candidate.Rules) observer { return nil }
+
+// withEvents is newObserver for Observe, which may be nil.
+func withEvents(ctx context.Context, r *Restarter, path string, rules *candidate.Rules) observer {
+	if r.Observe == nil {
+		return nil
+	}
+	o := &events{process: self(), ctx: ctx, r: r, path: path, running: buildInfo(rules.Running.Build())}
+	o.process.outcome.reportTo(o)
+	return o.take
+}
+
+// events are those of one Run or Restart.
+type events struct {
+	process *process
+	ctx     context.Context
+	r       *Restarter
+	path    string
+	running BuildInfo
+
+	seen, verified candidate.ID // of the files that were reported
+	version        BuildInfo    // of the candidate that has no answer yet
+	underway       bool         // a restart is, and an event will say how it ends
+	rejection      string       // the last event was about it; otherwise ""
+	mode           string       // that was reported
+}
+
+// take is the observer.
+func (o *events) take(kind EventKind, c *candidate.Candidate, times *RestartTimes, unfinished []string, mode *watch.Mode, err error) (observed string) {
+	e := Event{Kind: kind, Unfinished: unfinished}
+	switch kind {
+	case EventSeen:
+		o.version = buildInfo(c.Build)
+		if c.ID == o.seen {
+			return ""
+		}
+		o.seen, e.At = c.ID, c.Seen
+	case EventVerifying:
+		if c.ID == o.verified {
+			return ""
+		}
+		o.verified = c.ID
+	case EventDraining, EventRestarting:
+		e.Times = *times
+	case EventModeChanged:
+		if mode.String() == o.mode {
+			return ""
+		}
+		o.mode, e.Mode = mode.String(), WatchMode(*mode)
+	case EventRejected:
+		o.reject(err)
+		return ""
+	case stepAnswered:
+		o.answer(err)
+		return ""
+	}
+	o.add(e)
+	return o.observed()
+}
+
+// add adds an event about a step.
+func (o *events) add(e Event) {
+	o.underway = e.Kind == EventDraining || e.Kind == EventRestarting
+	o.rejection = ""
+	e.Old, e.New = o.running, o.version
+	o.send(e)
+}
+
+// reject adds an event, unless the last one has said the same.
+func (o *events) reject(err error) {
+	if text := err.Error(); text != o.rejection {
+		o.add(Event{Kind: EventRejected, Err: err})
+		o.rejection = text
+	}
+}
+
+// answer leaves a reason that may pass, and for which nothing was drained, to the log, which
+// waits for a while until it says it.
+func (o *events) answer(err error) {
+	switch e := err.(type) {
+	case *endedError:
+		err = context.Cause(o.ctx)
+	case *drainedError:
+		err = e.error
+	}
+	if o.underway || !isRetryable(err) && o.ctx.Err() == nil {
+		o.reject(err)
+	}
+	o.version = BuildInfo{}
+}
+
+// send has Observe called. Any goroutine may call it.
+func (o *events) send(e Event) {
+	if e.At.IsZero() {
+		e.At = time.Now()
+	}
+	e.Path, e.Generation = o.path, o.process.inherited.Number(handover.Generation)
+	o.r.events.Add(func(lost int) {
+		e.Lost = lost
+		o.r.Observe(e)
+	})
+}
+
+// observed returns handover.Observed: how both versions were built, to which the number of lost
+// events is added. It leaves out a text that could not cross. process.observed parses it.
+func (o *events) observed() (text string) {
+	separator := func(r rune) bool { return r == ' ' || r == ',' || r == 0 }
+	for _, b := range [...]BuildInfo{o.running, o.version} {
+		for _, field := range [...]string{b.ID, b.Module, b.Version} {
+			if strings.ContainsFunc(field, separator) {
+				field = ""
+			}
+			text += field + " "
+		}
+	}
+	return text
+}
+
+// observed returns how the version was built that ran before this one, and how many of its
+// events were lost.
+func (p *process) observed() (before BuildInfo, lost int) {
+	fields := strings.Split(p.inherited.Texts[handover.Observed], " ")
+	if len(fields) < 7 {
+		return BuildInfo{}, 0
+	}
+	lost, _ = strconv.Atoi(fields[6])
+	if p.rolledBack() != nil {
+		fields = fields[3:] // the restart was into the version that failed
+	}
+	return BuildInfo{ID: fields[0], Module: fields[1], Version: fields[2]}, lost
+}
+
+// An outcome says how the restart has ended that began this image. Its events wait for a
+// Restarter that observes.
+type outcome struct {
+	mu      sync.Mutex  // nothing inside but the lock of report.Events
+	send    func(Event) // to the last one; nil before the first
+	waiting []Event     // EventReady, EventHealthy
+}
+
+// reportTo sends the events of the time before the first observer.
+func (x *outcome) reportTo(o *events) {
+	p := o.process
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	first := x.send == nil
+	before, lost := p.observed()
+	x.send = func(e Event) {
+		e.Old, e.New, e.Times = before, o.running, p.restartTimes()
+		if e.Kind == EventStarted || e.Kind == EventRolledBack {
+			e.Times.Ready = time.Time{} // it may be known by now
+		}
+		o.send(e)
+	}
+	if !first {
+		return
+	}
+	if lost > 0 {
+		o.r.events.Lose(lost)
+	}
+	started := Event{Kind: EventStarted, At: p.started}
+	if err := p.rolledBack(); err != nil {
+		started.Kind, started.Err = EventRolledBack, err
+	}
+	x.send(started)
+	for _, e := range x.waiting {
+		x.send(e)
+	}
+}
+
+// add sends an event about this image, now or when there is an observer.
+func (x *outcome) add(kind EventKind) {
+	e := Event{Kind: kind, At: time.Now()}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.send == nil {
+		x.waiting = append(x.waiting, e)
+		return
+	}
+	x.send(e)
+}
+
+// logTakeover logs once how the restart has gone that began this image.
+func (p *process) logTakeover(logger watch.Logger, mode watch.Mode) {
+	if p.restarted() && !p.takeoverLogged.Swap(true) {
+		logger.Info("took over from the previous version", "path", p.launch.path,
+			"generation", p.inherited.Number(handover.Generation), "times", p.phases(), "mode", mode.String())
+	}
+}
+
+// phases says how long each step took after the one before, as "judged 2ms, ..., started 8ms".
+func (p *process) phases() (text string) {
+	rest := p.inherited.Texts[handover.Times] + strconv.FormatInt(p.started.UnixNano(), 10)
+	var field string
+	var last uint64
+	for _, name := range phaseNames {
+		field, rest, _ = strings.Cut(rest, "/")
+		at, _ := strconv.ParseUint(field, 10, 64)
+		if last != 0 {
+			text += name + time.Duration(at-last).Round(time.Microsecond).String()
+		}
+		last = at
+	}
+	return text
+}
+
+// phaseNames are those of the times between the steps, which begin with Seen.
+var phaseNames = [...]string{"", "judged ", ", quiesced ", ", drained ", ", executed ", ", started "}
