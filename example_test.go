@@ -210,34 +210,6 @@ func ExampleReady() {
 	// Serve.
 }
 
-// The next version stays on trial for a minute after it is ready. If its Check fails
-// meanwhile, this version runs again.
-func ExampleRestarter_health() {
-	defer autorestart.RollbackUnlessReady()
-	restarter := autorestart.Restarter{
-		ReadyTimeout:  10 * time.Second,
-		HealthTimeout: time.Minute,
-		Check: func(ctx context.Context) error {
-			request, err := http.NewRequestWithContext(ctx, "GET", "http://localhost:8080/health", nil)
-			if err != nil {
-				return err
-			}
-			response, err := http.DefaultClient.Do(request)
-			if err != nil {
-				return err
-			}
-			defer response.Body.Close()
-			if response.StatusCode != http.StatusOK {
-				return errors.New(response.Status)
-			}
-			return nil
-		},
-	}
-	go func() { log.Print(restarter.Run(context.Background())) }()
-	autorestart.Ready()
-	serve()
-}
-
 // A version that is not on trial can't be rolled back: it was started afresh, for example.
 func ExampleRollback() {
 	if err := autorestart.Rollback(errors.New("no such table")); errors.Is(err, autorestart.ErrNoRollback) {
