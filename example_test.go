@@ -65,7 +65,7 @@ func ExampleEvent() {
 			}
 		},
 	}
-	go func() { log.Panic(restarter.Run(context.Background())) }()
+	go func() { log.Print(restarter.Run(context.Background())) }()
 	autorestart.Ready()
 	serve()
 }
