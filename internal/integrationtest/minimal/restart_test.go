@@ -130,7 +130,7 @@ func wantLines(d *daemontest.Daemon, lines []string, images int) {
 	seen := make(map[string]int)
 	for line := range strings.Lines(d.Log()) {
 		if !strings.Contains(line, "level=WARN") && !strings.Contains(line, "level=ERROR") ||
-			strings.Contains(line, program.LoggedFailedBefore) || strings.Contains(line, "rolling back") {
+			strings.Contains(line, program.LoggedFailedBefore) || strings.Contains(line, "rolling back") || strings.Contains(line, "rolled back") {
 			continue
 		}
 		i := slices.IndexFunc(lines, func(text string) bool { return strings.Contains(line, text) })
