@@ -22,7 +22,31 @@ type plantedFault struct {
 	within   int    // schedules
 }
 
-var plantedFaults = []plantedFault{}
+var plantedFaults = []plantedFault{
+	{
+		name: "Arm without its second walk", pkg: "internal/watch", file: "internal/watch/directories.go",
+		old: "		if same {\n", new: "		if same || true {\n", within: 10000,
+	},
+	{
+		name: "EMFILE taken as final", pkg: "internal/watch", file: "internal/watch/watcher.go",
+		old: "!errors.Is(err, errors.ErrUnsupported) {", new: "!errors.Is(err, errors.ErrUnsupported) && err.Error() != \"too many open files\" {",
+		within: 10000,
+	},
+	{
+		name: "no look after events were lost", pkg: "internal/watch", file: "internal/watch/directories.go",
+		old: "	if event.Lost {\n		return true", new: "	if event.Lost {\n		return false", within: 10000,
+	},
+	{
+		name: "no last look", pkg: "internal/watch", file: "internal/candidate/rules.go",
+		old: "	if err == nil && now == c.ID {\n", new: "	if err == nil && now != (ID{}) {\n", within: 10000,
+	},
+	{
+		name: "a delay that never ends", pkg: "internal/watch", file: "internal/watch/watcher.go",
+		old:    "	w.outside = candidate.ID{}\n	if err == nil && id == w.settled {\n		return nil\n	}\n",
+		new:    "	if err == nil && id == w.settled {\n		return nil\n	}\n	w.outside = candidate.ID{}\n",
+		within: 10000,
+	},
+}
 
 // TestPlantedFaults builds each simulation with a fault in it. That takes seconds for each.
 func TestPlantedFaults(t *testing.T) {
