@@ -30,17 +30,13 @@ type oracle struct {
 	until      time.Time
 	since      int // changes when it was postponed
 
-	changes    int           // at the last call of Open for the path
-	trustedAt  map[*node]int // changes when the path led to a file last that could be trusted
-	loadableAt int           // changes when there was a dynamic loader last
+	changes    int // at the last call of Open for the path
+	loadableAt int // changes when there was a dynamic loader last
 }
 
 // note is called after each change.
 func (o *oracle) note() {
 	n, err := o.k.find(o.w.path)
-	if err == nil && o.trusted(n) {
-		o.trustedAt[n] = o.w.changes
-	}
 	if err != nil || n.id() != o.out {
 		o.out = candidate.ID{}
 	}
@@ -88,6 +84,11 @@ func (o *oracle) postponed(id candidate.ID, d time.Duration) {
 
 // trustsUser reports whether the process may execute what a user chooses.
 func (o *oracle) trustsUser(uid uint32) bool { return uid == 0 || uid == o.k.RunningID().UID }
+
+// trustsFile reports whether none but trusted users can write a file.
+func (o *oracle) trustsFile(n *node) bool {
+	return !o.k.config.privileged || o.k.config.trustsAny || o.trustsUser(n.uid) && n.perm&0o022 == 0
+}
 
 // trusted reports whether none but trusted users can change what the path leads to.
 func (o *oracle) trusted(file *node) bool {
@@ -139,7 +140,6 @@ func (o *oracle) hasFailed(n *node) bool {
 // check fails for a file that must not be executed.
 func (o *oracle) check(n *node, how string) {
 	there, err := o.k.find(o.w.path)
-	trustedAt, wasTrusted := o.trustedAt[n]
 	switch {
 	case err != nil || there != n:
 		o.k.Failf("%s, and is not at the path: %v", how, n)
@@ -147,7 +147,8 @@ func (o *oracle) check(n *node, how string) {
 		o.k.Failf("%s: %v", how, n)
 	case n.perm&0o111 == 0:
 		o.k.Failf("%s, and is not executable: %v", how, n)
-	case !wasTrusted || trustedAt < o.changes:
+	case o.changes == o.w.changes && !o.trusted(n), !o.trustsFile(n):
+		// Root may change a directory during the look, and does not have to be trusted twice.
 		o.k.Failf("%s, and can't be trusted: %v", how, n)
 	case o.k.config.capable && !n.capable && o.k.runningFDs > 0:
 		o.k.Failf("%s without capabilities: %v", how, n)

@@ -30,7 +30,7 @@ func simulate(t *testing.T, s *simulation.Schedule) {
 	k := &kernel{Schedule: s, files: newFiles(), config: newConfig(s)}
 	w := &world{Schedule: s, k: k, left: 1 + s.IntN(12)}
 	k.world = w
-	o := &oracle{k: k, w: w, trustedAt: map[*node]int{}, rejections: map[candidate.ID]bool{}}
+	o := &oracle{k: k, w: w, rejections: map[candidate.ID]bool{}}
 	c := &caller{k: k, w: w, oracle: o}
 	k.oracle, o.caller = o, c
 	s.Tracef("%+v", k.config)
