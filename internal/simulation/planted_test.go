@@ -46,6 +46,11 @@ var plantedFaults = []plantedFault{
 		new:    "	if err == nil && id == w.settled {\n		return nil\n	}\n	w.outside = candidate.ID{}\n",
 		within: 10000,
 	},
+	{
+		name: "directories of any owner", pkg: "internal/watch", file: "internal/candidate/trust.go",
+		old: "if rejection = t.check(path, &e); rejection != nil {", new: "if rejection = t.check(path, &e); rejection != nil && !e.Directory {",
+		within: 10000,
+	},
 }
 
 // TestPlantedFaults builds each simulation with a fault in it. That takes seconds for each.
