@@ -148,15 +148,13 @@ func (c *caller) started(ctx context.Context, n *node) {
 	if c.k.config.handsOver {
 		c.k.inherited = c.k.files.queue
 	}
+	before := c.k.running
+	n.running = true
 	c.watcher.Close()
 	if n := c.k.openFiles; n != 0 {
 		c.k.Failf("%d files are open after Close", n)
 	}
-	before := c.k.running
-	if n != before {
-		n.running = true
-		c.k.running = n
-	}
+	c.k.running = n
 	if !c.k.config.silent && c.k.Chance(6) {
 		executed := n.id()
 		c.w.sleep(ctx, c.k.Duration(10*time.Second))

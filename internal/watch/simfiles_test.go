@@ -40,6 +40,7 @@ type node struct {
 	name   string
 
 	mounted      *node // what covers it
+	covers       int   // how often it does
 	uid          uint32
 	perm         uint32
 	mtime, ctime int64
@@ -260,7 +261,7 @@ func (f *files) remove(n *node) {
 
 // gone is called for a node without a name, whenever it may not be used any more.
 func (f *files) gone(n *node) {
-	if n.parent != nil || n.freed || n.writers > 0 || n.readers > 0 || n.running || n == f.root {
+	if n.parent != nil || n.freed || n.covers > 0 || n.writers > 0 || n.readers > 0 || n.running || n == f.root {
 		return
 	}
 	n.freed = true
@@ -341,6 +342,7 @@ func (f *files) mount(over, root *node) {
 		over = over.mounted
 	}
 	over.mounted = root
+	root.covers++
 	f.mountsChanged = true
 }
 
@@ -355,7 +357,11 @@ func (f *files) unmount(over *node) {
 	}
 	over.mounted = nil
 	f.mountsChanged = true
-	if root.parent == nil { // a file system that is nowhere else
+	root.covers--
+	switch {
+	case root.content != nil:
+		f.gone(root)
+	case root.parent == nil: // a file system that is nowhere else
 		f.endWatches(root)
 	}
 }
