@@ -38,8 +38,8 @@ type Watcher struct {
 	// PollInterval is how often the path is looked at in addition to the events. A mount
 	// over the path is an event.
 	// If zero, the path is looked at only after events. Where there are no events, or not
-	// for every change, as on network file systems and without /proc, it is looked at
-	// once a second.
+	// for every change, as on network file systems, without /proc, and for a file that is
+	// mounted by itself, it is looked at once a second.
 	PollInterval time.Duration
 
 	// TrustAnyOwner lifts a rule for processes with more rights than their user: those of
