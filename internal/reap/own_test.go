@@ -2,6 +2,7 @@ package reap
 
 import (
 	"slices"
+	"sync/atomic"
 	"syscall"
 	"testing"
 )
@@ -9,13 +10,13 @@ import (
 // threadedTable has a thread as old as its image, and descriptors that may all be used.
 type threadedTable struct {
 	*fakeTable
-	full bool
+	full atomic.Bool
 }
 
 const oldestThread, threadStart = 200, 1000
 
 func (t *threadedTable) Threads() ([]int, error) {
-	if t.full {
+	if t.full.Load() {
 		return nil, syscall.EMFILE
 	}
 	return []int{self, oldestThread}, nil
@@ -24,7 +25,7 @@ func (t *threadedTable) Threads() ([]int, error) {
 func (t *threadedTable) ThreadStart(int) (uint64, error) { return threadStart, nil }
 
 func (t *threadedTable) Stat(pid int) (Stat, error) {
-	if t.full {
+	if t.full.Load() {
 		return Stat{}, syscall.EMFILE
 	}
 	return t.fakeTable.Stat(pid)
@@ -38,7 +39,7 @@ func TestSnapshotWithoutOwn(t *testing.T) {
 	f.add(202, self, threadStart+2)
 	f.now = threadStart + 2
 	s := TakeSnapshot(f, true)
-	f.full = true
+	f.full.Store(true)
 	f.later()
 	if got := s.Free(); !slices.Equal(got, []int{199}) || !slices.Equal(s.all, got) {
 		t.Errorf("free: %v, listed: %v", got, s.all)

@@ -40,7 +40,7 @@ func TestReapOrphansAgeUnread(t *testing.T) {
 		f.noPidfd = syscall.ENOSYS
 		s := TakeSnapshot(f, true)
 		f.later().add(301, self, threadStart-1) // an orphan that is older than the image
-		f.full = true
+		f.full.Store(true)
 		var r reports
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error)
@@ -49,7 +49,7 @@ func TestReapOrphansAgeUnread(t *testing.T) {
 		f.exit(199, 0)
 		time.Sleep(time.Hour)
 		synctest.Wait()
-		f.full = false
+		f.full.Store(false)
 		time.Sleep(2 * time.Minute)
 		cancel()
 		<-done

@@ -7,8 +7,8 @@ var reapFaults = []plantedFault{
 		"return stat.Start <= s.imageStart, nil", "return true, nil", 2000,
 	},
 	{
-		"EMFILE at pidfd_open is taken for the end of the zombie", "internal/reap", "internal/reap/descriptors.go",
-		"return nil, err == os.ErrProcessDone", "return nil, err != nil && err != os.ErrExist", 2000,
+		"EMFILE at pidfd_open is taken as final", "internal/reap", "internal/reap/descriptors.go",
+		"return nil, err == os.ErrProcessDone", "r.pidfds = false\n\t\treturn nil, err == os.ErrProcessDone", 2000,
 	},
 	{
 		"a list that can't be read now is taken for none", "internal/reap", "internal/reap/classify.go",
