@@ -1,6 +1,7 @@
 package reap
 
 import (
+	"context"
 	"os"
 	"sync"
 	"syscall"
@@ -83,5 +84,36 @@ func TestReapPIDComesBack(t *testing.T) {
 		if err := f.Kill(202, 0); err != os.ErrProcessDone {
 			t.Error("left:", err)
 		}
+	})
+}
+
+// It is that of an orphan, while nothing else has exited that would have been a reason to look. Where
+// there are no pidfds, the orphan reaper had not decided on the zombie.
+func TestReapOrphansPIDOfUndecided(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFakeTable()
+		f.noPidfd = syscall.ENOSYS
+		s := TakeSnapshot(f, true)
+		f.later().add(301, self, f.now)
+		var r reports
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error)
+		go func() { done <- s.ReapOrphans(ctx, &r) }()
+		f.exit(301, 0)
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		f.mu.Lock()
+		f.now += 100
+		delete(f.processes, 301)
+		f.mu.Unlock()
+		f.add(301, self, f.now).session = 99 // born elsewhere
+		f.exit(301, 5)
+		time.Sleep(2 * time.Minute)
+		cancel()
+		<-done
+		if len(r.undecided) != 1 {
+			t.Error("undecided:", r.undecided)
+		}
+		r.of(t, 301)
 	})
 }
