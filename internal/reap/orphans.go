@@ -29,8 +29,8 @@ const (
 	// A zombie that os/exec waits for is gone in no time. Only one that stays is
 	// worth a look that costs something.
 	firstLook = 10 * time.Millisecond
-	// The holder of a pidfd may release it without waiting. These are the pauses
-	// between two looks at a zombie for which there is one.
+	// The holder of a pidfd may release it without waiting, and the PID of a zombie that can't be
+	// decided on may come to another one. These are the pauses between two looks.
 	shortestPause, longestPause = time.Second, time.Minute
 	// For how long to leave zombies alone after a round that took long.
 	longestRoundPause = 2 * time.Second
@@ -102,7 +102,7 @@ func (r *orphanRun) round() (again time.Time) {
 		return r.nextRound // what is waited for meanwhile can make a list miss its neighbours
 	}
 	for _, z := range r.pending {
-		if !z.next.IsZero() && (again.IsZero() || z.next.Before(again)) {
+		if again.IsZero() || z.next.Before(again) {
 			again = z.next
 		}
 	}

@@ -8,11 +8,13 @@ import (
 
 // zombie is one that is not certainly an orphan.
 type zombie struct {
-	next  time.Time     // when to decide on it; zero for never
-	pause time.Duration // and if it stays, how long to wait after that
+	next     time.Time     // when to decide on it
+	pause    time.Duration // and if it stays, how long to wait after that
+	start    uint64        // 0 if it was not needed, or can't be read
+	reported bool          // as undecided
 }
 
-func (z *zombie) due(now time.Time) bool { return !z.next.IsZero() && !now.Before(z.next) }
+func (z *zombie) due(now time.Time) bool { return !now.Before(z.next) }
 
 // postpone has the zombie looked at after its pause, which doubles.
 func (z *zombie) postpone(now time.Time) {
@@ -96,6 +98,9 @@ func (r *orphanRun) decide(due []heldZombie, lists *threadLists, now time.Time) 
 			stat, err := r.from.stat(z.pid)
 			e.older = err == nil && stat.Start < r.from.imageStart
 			unread = cmp.Or(unread, err)
+			if err == nil && stat.Start != z.start { // not yet seen, or the PID has come back
+				z.start, z.reported = stat.Start, false
+			}
 		}
 		switch classify(e) {
 		case orphan:
@@ -112,11 +117,9 @@ func (r *orphanRun) decide(due []heldZombie, lists *threadLists, now time.Time) 
 			case r.pidfds: // there was no room for one
 				z.next, z.pause = now.Add(shortestPause), shortestPause
 			case mayPass(unread):
-			default:
-				z.next = time.Time{}
-				if r.observer != nil {
-					r.observer.Undecided(r.from.Describe(z.pid))
-				}
+			case r.observer != nil && !z.reported:
+				z.reported = true
+				r.observer.Undecided(r.from.Describe(z.pid))
 			}
 		}
 	}
