@@ -77,7 +77,7 @@ func (a *Adopted) Wait(ctx context.Context) (Exit, error) {
 	case <-ctx.Done():
 		return Exit{}, ctx.Err()
 	}
-	if e, err, next := a.look(); next == answered {
+	if e, next, err := a.look(); next == answered {
 		return e, err
 	}
 
@@ -86,7 +86,7 @@ func (a *Adopted) Wait(ctx context.Context) (Exit, error) {
 	var retry <-chan time.Time
 	announced := false
 	for {
-		e, err, next := a.look()
+		e, next, err := a.look()
 		if next == answered {
 			return e, err
 		}
@@ -138,28 +138,28 @@ const (
 )
 
 // look looks once whether the child has exited.
-func (a *Adopted) look() (e Exit, err error, next outcome) {
+func (a *Adopted) look() (e Exit, next outcome, err error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.exit != nil {
-		return *a.exit, nil, answered
+		return *a.exit, answered, nil
 	}
 	if a.child == nil {
-		return Exit{}, os.ErrClosed, answered
+		return Exit{}, answered, os.ErrClosed
 	}
 	e = Exit{PID: a.pid, Sent: a.child.sent}
 	state, err := a.child.collect(&e)
 	switch {
 	case err != nil:
-		return Exit{}, nil, waitFailed
+		return Exit{}, waitFailed, nil
 	case state == Running:
-		return Exit{}, nil, running
+		return Exit{}, running, nil
 	case state == NotOurs:
 		e = Exit{PID: a.pid, Sent: a.child.sent, Code: -1, Lost: true}
 	}
 	a.child.release()
 	a.child, a.exit = nil, &e
-	return e, nil, answered
+	return e, answered, nil
 }
 
 // Release gives up the child without waiting. It is then free again. A Wait that is
