@@ -328,8 +328,9 @@ func (p *process) execve(target handover.Target, args, env []string, h *handover
 		if lines > 0 {
 			h.Set(handover.Lines, lines)
 		}
-		if h.Texts[handover.Observed] != "" {
-			h.Texts[handover.Observed] += strconv.Itoa(events)
+		if text := h.Texts[handover.Observed]; text != "" {
+			before := text[:strings.LastIndexByte(text, ' ')+1] // in a rollback the number of the previous image follows
+			h.Texts[handover.Observed] = before + strconv.Itoa(events)
 		}
 	}
 	execMu.Lock()

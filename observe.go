@@ -46,7 +46,8 @@ type Event struct {
 	Mode WatchMode // in EventModeChanged
 
 	// Lost is the number of events before this one that Observe has not received, because it
-	// was too slow or has panicked. In the first event these are those of the previous version.
+	// was too slow or has panicked. In the first event these are those that the previous version
+	// had not ended to observe 10 ms before the exec.
 	Lost int
 }
 

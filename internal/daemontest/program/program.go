@@ -77,11 +77,12 @@ func watch() {
 	timeout, _ := time.ParseDuration(os.Getenv(ReadyEnv))
 	healthTimeout, _ := time.ParseDuration(os.Getenv(HealthEnv))
 	path := os.Getenv(PathEnv)
-	if timeout == 0 && healthTimeout == 0 && path == "" && changedPlan.Load() == nil && (daemontest.HaveEvents || os.Getenv(PollEnv) != "") {
+	observe := observer()
+	if timeout == 0 && healthTimeout == 0 && path == "" && observe == nil && changedPlan.Load() == nil && (daemontest.HaveEvents || os.Getenv(PollEnv) != "") {
 		autorestart.RestartOnChange()
 	}
 	r := autorestart.Restarter{Path: path, Logger: logger(), ReadyTimeout: timeout, PollInterval: pollInterval()}
-	r.HealthTimeout = healthTimeout
+	r.HealthTimeout, r.Observe = healthTimeout, observe
 	if kind := os.Getenv(CheckEnv); kind != "" {
 		checks.CompareAndSwap(nil, &kind)
 		r.Check = check
