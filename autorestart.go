@@ -51,6 +51,19 @@
 // logger of their own, or hooks on the way to the exec. They are silent unless they
 // have a logger.
 //
+// # Importing the package
+//
+// In a program that was started afresh, importing the package changes nothing: it opens no
+// descriptor, starts no goroutine, and touches no signal and no variable of the environment. It
+// reads how the program was started: arguments, path, executable, children, ignored signals and
+// the limit of open files.
+//
+// In a version that an earlier one has executed, the package takes what was handed over, before
+// main. It removes AUTORESTART_HANDOVER from the environment, keeps the descriptors that cross
+// from children, and starts a timer: for the rollback of a version on trial, or for the minute
+// after which unclaimed files are closed. A variable of that name that is meant for another
+// process is removed as well, and the first [Logger] gets a line about it.
+//
 // # Systems
 //
 // On Linux, changes are noticed by inotify(7) in every directory that the path passes
@@ -72,7 +85,8 @@ import (
 
 // RestartOnChange watches this program's executable and executes each new version as
 // soon as it is ready, with the same PID, arguments, environment and working
-// directory. It logs to standard error. It does not return.
+// directory. It logs to standard error. It does not return. [Restarter.Run] does the same
+// with options, a context and an error.
 func RestartOnChange() {
 	logger := newStderrLogger()
 	r := Restarter{Logger: logger}
@@ -87,6 +101,9 @@ func RestartOnChange() {
 //
 // With usePolling the path is polled once a second beside the events. Where events are
 // not available it is polled anyway, and that is logged to standard error.
+//
+// NotifyOnChange is kept for programs that used github.com/tillberg/autorestart. Other programs
+// use [Watcher], which can be stopped and says which version it has found.
 func NotifyOnChange(usePolling bool) chan bool {
 	logger := newStderrLogger()
 	w := &Watcher{Logger: logger}
@@ -116,6 +133,9 @@ func NotifyOnChange(usePolling bool) chan bool {
 //
 // Called by an HTTP handler for which the restart has to wait, it returns, and restarts in
 // the background: the handler can answer its client.
+//
+// RestartViaExec is kept for programs that used github.com/tillberg/autorestart. Other programs
+// use [Restarter.Restart], which has a context and returns errors.
 func RestartViaExec() {
 	logger := newStderrLogger()
 	if !calledByHandler() {
@@ -151,17 +171,22 @@ func CleanUpChildZombies() {
 	r.reapInBackground()
 }
 
-// CleanUpChildZombiesQuietly is [CleanUpChildZombies] without the logging.
+// CleanUpChildZombiesQuietly is [CleanUpChildZombies] without the logging. It is kept for
+// programs that used github.com/tillberg/autorestart. Other programs use a [Reaper] without a
+// Logger.
 func CleanUpChildZombiesQuietly() { new(Reaper).reapInBackground() }
 
 // NotifyOnSighup returns a channel that receives SIGHUP. The channel holds one signal;
 // a signal that arrives while it is full is dropped. [Notify] tells what happens to
 // signals during a restart. [StopNotify] ends it.
+//
+// NotifyOnSighup is kept for programs that used github.com/tillberg/autorestart. Other programs
+// call [Notify] with a channel of their own.
 func NotifyOnSighup() chan os.Signal {
 	return notifyOn(syscall.SIGHUP)
 }
 
-// NotifyOnSigterm is [NotifyOnSighup] for SIGTERM.
+// NotifyOnSigterm is [NotifyOnSighup] for SIGTERM. It is kept for the same programs.
 func NotifyOnSigterm() chan os.Signal {
 	return notifyOn(syscall.SIGTERM)
 }

@@ -68,6 +68,11 @@
 // If the restart is called off, the server continues as before, except that idle TLS
 // connections have been closed. If the new version is rolled back, idle and new
 // connections go back to the previous version.
+//
+// # Importing the package
+//
+// Importing the package changes nothing, also in package net/http. [Serve] changes the server
+// that it gets, and no other.
 package httpserve
 
 import (

@@ -85,9 +85,15 @@
 // package net. In a version on trial, Close leaves the path of an inherited listener,
 // because the previous version needs it after a rollback; the end of the trial removes it.
 //
+// # Importing the package
+//
+// Importing the package opens no socket, and takes none from systemd or from the previous
+// version: Listen and ListenPacket do that. Sockets that were passed to this version and are
+// not claimed are closed as said above.
+//
 // # systemd
 //
-// Importing the package changes nothing. Sockets that systemd passes (sd_listen_fds(3))
+// Sockets that systemd passes (sd_listen_fds(3))
 // are found like inherited ones, by address or by [Config].Name. The call of Listen or
 // ListenPacket that returns a socket takes it. From then on the socket crosses each exec
 // like the others of this package. Close leaves its path alone.

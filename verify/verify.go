@@ -2,6 +2,10 @@
 // which check a new version before it replaces the running one. [Run] tries the version
 // in a child process. [Signature] checks its signature. The package is separate because
 // it imports more than package autorestart.
+//
+// Importing the package changes nothing, except in process 1 of a PID namespace with the
+// variable AUTORESTART_FIRST_PROCESS in its environment: [Run] has started that process, and
+// it never reaches main.
 package verify
 
 import (
