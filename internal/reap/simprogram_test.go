@@ -174,8 +174,12 @@ func (w *simWorld) mayBeReused(pid int) bool {
 	return p == nil || p.waitedBy != nil || p.reports > 0 || w.tells() && w.failing == 0
 }
 
-// comesBack has a zombie stolen whose PID is just looked up, and the PID given out at once.
+// comesBack has a zombie stolen whose PID is just looked up, and the PID given out at once: not if
+// another part of the policy has just looked at it and will wait by PID, where nothing helps.
 func (w *simWorld) comesBack(pid int) {
+	if slices.ContainsFunc(w.actors, func(a *simActor) bool { return a.busy }) {
+		return
+	}
 	p := w.processes[pid]
 	if p == nil || p.parent != w.self || !p.zombie() || p.tracee || w.tick() == w.imageTick || w.ascending != 0 {
 		return
