@@ -190,13 +190,13 @@ func (p *simPoller) announce(e simEntry) {
 		p.post(p.owner, func() bool {
 			p.mu.Lock()
 			closed := p.closed
+			p.Tracef("%v is told of the exits of %v", p.owner, pids)
 			p.mu.Unlock()
 			if closed {
 				return true
 			}
 			select {
 			case p.c <- pids:
-				p.Tracef("%v is told of the exits of %v", p.owner, pids)
 				return true
 			default:
 				return false
@@ -248,10 +248,10 @@ func (w *simWorld) announced(p *simProcess, bySignal, byPidfd bool) {
 		w.post(l.owner, func() bool {
 			w.mu.Lock()
 			l.posted = false
+			w.Tracef("%v is told of an exit", l.owner)
 			w.mu.Unlock()
 			select {
 			case l.c <- syscall.Signal(17):
-				w.Tracef("%v is told of an exit", l.owner)
 			default:
 			}
 			return true

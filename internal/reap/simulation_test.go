@@ -48,6 +48,13 @@ type simWorld struct {
 	goroutines  sync.WaitGroup
 }
 
+// notef is Tracef for code that does not hold mu.
+func (w *simWorld) notef(format string, args ...any) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.Tracef(format, args...)
+}
+
 func (w *simWorld) fail(format string, args ...any) {
 	if w.failure == "" {
 		w.failure = fmt.Sprintf(format, args...)
@@ -56,10 +63,10 @@ func (w *simWorld) fail(format string, args ...any) {
 }
 
 // TestSimulation drives the policy by random schedules of a simulated kernel.
-func TestSimulation(t *testing.T) { simulation.Run(t, 1000, simulate) }
+func TestSimulation(t *testing.T) { simulation.Run(t, 600, simulate) }
 
 // A seed is all that a schedule depends on.
-func TestSimulationRepeats(t *testing.T) { simulation.Repeats(t, 30, simulate) }
+func TestSimulationRepeats(t *testing.T) { simulation.Repeats(t, 15, simulate) }
 
 func simulate(_ *testing.T, s *simulation.Schedule) {
 	if w := runWorld(s); w.failure != "" {
@@ -394,7 +401,7 @@ func (w *simWorld) cancel(a *simActor) {
 	cancel, ended, busy := a.cancel, a.ended, a.busy
 	w.mu.Unlock()
 	if !ended && cancel != nil && (!busy || w.failure != "") {
-		w.Tracef("the context of %v ends", a)
+		w.notef("the context of %v ends", a)
 		cancel()
 	}
 	w.align(nil)

@@ -116,12 +116,12 @@ func (w *simWorld) adopt() {
 	w.actors = append(w.actors, a)
 	a.n = time.Duration(len(w.actors))
 	p.custody = a
-	w.Tracef("the program adopts %v", p)
+	w.notef("the program adopts %v", p)
 	ok := false
 	w.callAdopted(a, func() { a.adopted, ok = w.snapshot.Adopt(p.pid) })
 	if !ok {
 		a.ended = true
-		if w.Tracef("not to be had"); !p.waited || p.kept {
+		if w.notef("not to be had"); !p.waited || p.kept {
 			w.fail("%v can't be adopted", p)
 		}
 		p.reports++
@@ -148,7 +148,7 @@ func (w *simWorld) waitAdopted(a *simActor) {
 			a.ended, a.exit = true, e
 			w.mu.Unlock()
 		case errors.Is(err, os.ErrClosed) && released, err == ctx.Err():
-			w.Tracef("%v: Wait returns %v", a, err)
+			w.notef("%v: Wait returns %v", a, err)
 		default:
 			w.mu.Lock()
 			w.fail("%v: Wait returns %v", a, err)
@@ -164,7 +164,7 @@ func (w *simWorld) useAdopted(a *simActor) {
 		sig := []syscall.Signal{syscall.SIGTERM, syscall.SIGKILL}[w.IntN(2)]
 		var err error
 		w.callAdopted(a, func() { err = a.adopted.Signal(sig) })
-		if w.Tracef("%v: Signal returns %v", a, err); err == os.ErrProcessDone && !a.child.waited {
+		if w.notef("%v: Signal returns %v", a, err); err == os.ErrProcessDone && !a.child.waited {
 			w.fail("%v is done, and has not been waited for", a.child)
 		}
 	case 1:
@@ -176,7 +176,7 @@ func (w *simWorld) useAdopted(a *simActor) {
 			w.cancel(a)
 		}
 	case 3:
-		w.Tracef("%v is given up", a)
+		w.notef("%v is given up", a)
 		a.gaveUp, a.ended = true, true
 		a.child.custody = nil
 		w.align(a)
