@@ -11,18 +11,22 @@ import (
 
 // The clock of all limits that tests have. It counts time in which this process and its
 // descendants, such as the daemons that it tests, are not held up: where their threads wait
-// for a CPU three times as long as they run, the clock goes at a quarter of its speed. Where
-// none of them wants to run it goes as any other. So a limit is the time that something may
+// for a CPU three times as long as they run, the clock goes at a quarter of its speed. It does not
+// count either for how long one of these processes has waited. Where none of them wants to run
+// it goes as any other. So a limit is the time that something may
 // take on a machine that has nothing else to do, whatever else this one does.
 var clock struct {
 	mu      sync.Mutex
 	passed  time.Duration
-	read    time.Time // when passed was right
-	pause   time.Duration
-	threads map[string]cpuTime
+	read    time.Time     // when passed was right
+	speed   float64       // before that
+	pause   time.Duration // until it is worth the time to look again
+	threads map[thread]cpuTime
 	recent  [2]cpuTime // the last seconds, and those before
 	began   time.Time  // of recent[0]
 }
+
+type thread struct{ process, id string }
 
 // cpuTime is the time for which threads have run, and waited for a CPU.
 type cpuTime struct{ ran, waited time.Duration }
@@ -46,24 +50,31 @@ func now() time.Duration {
 	wall := time.Now()
 	elapsed := wall.Sub(clock.read)
 	if clock.threads != nil && elapsed < clock.pause {
-		return clock.passed + elapsed
+		return clock.passed + time.Duration(float64(elapsed)*clock.speed)
 	}
 	before, after := clock.threads, readThreads()
 	clock.threads, clock.read = after, wall
-	clock.pause = max(50*time.Millisecond, 20*time.Since(wall)) // many threads take a while
+	clock.pause = min(max(50*time.Millisecond, 20*time.Since(wall)), time.Second/2) // many threads take a while
 	if before == nil {
-		clock.began = wall
+		clock.began, clock.speed = wall, 1
 		return clock.passed
 	}
 	var in cpuTime // the time that has passed
+	waited := map[string]time.Duration{}
 	for thread, c := range after {
 		if d := c.minus(before[thread]); d.ran >= 0 && d.waited >= 0 {
-			in = in.plus(d)
-		} else {
-			in = in.plus(c) // another thread by now
-		}
+			c = d
+		} // otherwise it is another thread by now
+		in = in.plus(c)
+		waited[thread.process] += c.waited
 	}
-	clock.passed += time.Duration(float64(elapsed) / in.slowdown())
+	left := elapsed
+	for _, d := range waited {
+		left = min(left, elapsed-d)
+	}
+	// Where each waits for the others, the clock goes on.
+	passed := max(elapsed/20, min(left, time.Duration(float64(elapsed)/in.slowdown())))
+	clock.passed, clock.speed = clock.passed+passed, float64(passed)/float64(elapsed)
 	if wall.Sub(clock.began) > 2*time.Second {
 		clock.recent[1], clock.recent[0], clock.began = clock.recent[0], cpuTime{}, wall
 	}
@@ -73,18 +84,18 @@ func now() time.Duration {
 
 // readThreads reads schedstat of all threads of this process and of its descendants. Where
 // the kernel does not tell, it returns less or nothing, and the clock goes as any other.
-func readThreads() map[string]cpuTime {
+func readThreads() map[thread]cpuTime {
 	const most = 64 // processes; the times of those say enough of the others
-	times := map[string]cpuTime{}
+	times := map[thread]cpuTime{}
 	processes := []string{"self"}
 	for i := 0; i < len(processes) && i < most; i++ {
-		threads, _ := filepath.Glob("/proc/" + processes[i] + "/task/*")
-		for _, thread := range threads {
+		dirs, _ := filepath.Glob("/proc/" + processes[i] + "/task/*")
+		for _, dir := range dirs {
 			var c cpuTime
-			content, _ := os.ReadFile(thread + "/schedstat") // 245395728 104298017 1474
+			content, _ := os.ReadFile(dir + "/schedstat") // 245395728 104298017 1474
 			fmt.Sscan(string(content), &c.ran, &c.waited)
-			times[filepath.Base(thread)] = c
-			children, _ := os.ReadFile(thread + "/children")
+			times[thread{processes[i], filepath.Base(dir)}] = c
+			children, _ := os.ReadFile(dir + "/children")
 			processes = append(processes, strings.Fields(string(children))...)
 		}
 	}
