@@ -19,6 +19,7 @@ import (
 
 // However it comes: one restart, onto the final bytes, in the same process.
 func TestDeployed(t *testing.T) {
+	t.Parallel()
 	for _, way := range waysToDeploy {
 		t.Run(way.name, func(t *testing.T) {
 			t.Parallel()

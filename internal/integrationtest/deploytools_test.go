@@ -18,6 +18,7 @@ import (
 )
 
 func TestDeployedByGoBuild(t *testing.T) {
+	t.Parallel()
 	if testing.Short() {
 		t.Skip("builds programs")
 	}
@@ -115,6 +116,7 @@ func TestDeployedByDpkg(t *testing.T) {
 // Capabilities belong to a file, and go with the file that is replaced. A new version
 // is not executed before it has them, too.
 func TestDeployedWithCapabilities(t *testing.T) {
+	t.Parallel()
 	if !daemontest.HaveEvents {
 		t.Skip("capabilities are Linux's")
 	}

@@ -19,6 +19,7 @@ import (
 // A directory of the path goes away, at every depth, and the path leads to a
 // new version later. The executable is base/a/b/c/app.
 func TestDirectoryGoesAway(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		name   string
 		goAway func(d *daemontest.Daemon, dir string)

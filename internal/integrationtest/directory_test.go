@@ -15,6 +15,7 @@ import (
 // A daemon is started by a relative path in a directory that a symbolic link leads to. The
 // shell knows the link, and flipping it deploys.
 func TestStartedInLinkedDirectory(t *testing.T) {
+	t.Parallel()
 	for _, way := range []struct{ name, script string }{
 		{"./app", `cd "$1/current"; exec ./app`},
 		{"dots", `cd "$1/current/lib"; exec ../app`},

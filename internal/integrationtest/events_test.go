@@ -61,6 +61,7 @@ func stop(d *daemontest.Daemon) {
 
 // A deploy is found among the events of 100,000 other files.
 func TestDeployAmongUnrelatedFiles(t *testing.T) {
+	t.Parallel()
 	const files = 100_000
 	d := program.New(t)
 	staged := d.Stage(2)

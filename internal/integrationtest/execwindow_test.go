@@ -157,6 +157,7 @@ func TestSignalMaskIsThatOfTheStart(t *testing.T) {
 // TestSignalsOfCProgram: where Go is the library of a C program, the runtime leaves most
 // signals alone. The next version finds them as the first one did.
 func TestSignalsOfCProgram(t *testing.T) {
+	t.Parallel()
 	program.NeedRollback(t)
 	if testing.Short() {
 		t.Skip("builds a program")

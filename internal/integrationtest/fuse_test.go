@@ -19,6 +19,7 @@ import (
 // A path-based FUSE file system shows the running image as what is at the path underneath by
 // now. Each deploy there is seen all the same, and each is one restart.
 func TestDeployedUnderFUSE(t *testing.T) {
+	t.Parallel()
 	for _, way := range []struct{ name, script string }{
 		{"rename", `mv "$1" "$2"`},
 		{"rename with the same time", `touch -r "$2" "$1"; mv "$1" "$2"`},

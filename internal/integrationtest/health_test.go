@@ -18,6 +18,7 @@ import (
 
 // A version that is ready and not healthy is rolled back, as if there had been none.
 func TestUnhealthyVersionIsRolledBack(t *testing.T) {
+	t.Parallel()
 	for name, test := range map[string]struct {
 		check  string // what Check does at first
 		ask    string // the test of the daemon that is ready
@@ -48,6 +49,7 @@ func TestUnhealthyVersionIsRolledBack(t *testing.T) {
 
 // A Check that hangs has 10 s.
 func TestHangingCheckIsRolledBack(t *testing.T) {
+	t.Parallel()
 	if testing.Short() || !daemontest.HaveEvents {
 		t.Skip("it takes 11 s")
 	}
@@ -135,6 +137,7 @@ func TestDeployDuringHealthTrial(t *testing.T) {
 
 // A rollback that can't be executed for now is tried again.
 func TestUnhealthyRollbackIsTriedAgain(t *testing.T) {
+	t.Parallel()
 	d := program.OnHealthTrial(t, time.Hour, "good")
 	d.WantAnswer("ready", "")
 	mend := spoilPrevious(d)

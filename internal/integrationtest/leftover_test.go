@@ -210,6 +210,9 @@ func TestFailedExecLeavesNothing(t *testing.T) {
 				d.Tell("watch")
 				d.DeployVersion(2)
 				d.WantRestart(2)
+				testprocess.WaitFor(t, "end of the inotify instance that this version has not claimed", func() bool {
+					return testprocess.InotifyInstances(t, d.PID()) == 0
+				})
 				state.prepare(t, d)
 				mend := spoilPrevious(d)
 				wantNothingLeft(d, func() {
@@ -259,6 +262,7 @@ func TestDirectoryDuringRollback(t *testing.T) {
 // TestOpenFilesLimitOfNextAttempt: a process may have more files open than the limit that
 // it was started with, and after an exec that failed the next attempt can open more.
 func TestOpenFilesLimitOfNextAttempt(t *testing.T) {
+	t.Parallel()
 	d := program.New(t)
 	d.Cmd.Path = "/bin/sh"
 	d.Cmd.Args = []string{"sh", "-c", `ulimit -Sn 100; exec "$0"`, d.Path}

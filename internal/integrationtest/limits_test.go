@@ -110,6 +110,7 @@ func limits(d *daemontest.Daemon) string {
 // TestLimitsFromOutside: a limit that another process has set, as by prlimit(1), is in force
 // until the next one is set, in the process and in its children.
 func TestLimitsFromOutside(t *testing.T) {
+	t.Parallel()
 	needLimitsKept(t)
 	t.Run("restart", func(t *testing.T) {
 		d := withLaunchLimit(program.New(t))
@@ -209,6 +210,7 @@ func TestLimitBelowOpenFiles(t *testing.T) {
 // is too late to open anything. If all descriptors below it cross, as those of systemd do, then
 // neither the loader of the next image nor its runtime could open anything, and it would end.
 func TestLimitLoweredDuringDrain(t *testing.T) {
+	t.Parallel()
 	needLimitsKept(t)
 	d := program.New(t)
 	null, err := os.Open(os.DevNull)

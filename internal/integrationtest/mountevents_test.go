@@ -21,6 +21,7 @@ import (
 // is version 2, old/app is a link to version 1. pivot_root(2) sends its event before it
 // has changed the root directory of the daemon. The unmount after it is another.
 func TestMount(t *testing.T) {
+	t.Parallel()
 	const (
 		replace = `cp "$4" "$1/mnt/new"; mv "$1/mnt/new" "$1/mnt/app"`
 		remove  = `umount -l "$1/mnt/app"`

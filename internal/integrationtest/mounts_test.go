@@ -22,6 +22,7 @@ import (
 // The file system of a directory of the path is unmounted: the path leads to the
 // directory below, and later to the next file system.
 func TestUnmounted(t *testing.T) {
+	t.Parallel()
 	t.Run("deployed below", func(t *testing.T) {
 		t.Parallel()
 		d := newMountedDaemon(t)

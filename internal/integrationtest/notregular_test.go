@@ -21,6 +21,7 @@ import (
 // Only a regular file is opened. An open rewinds a tape, arms a watchdog, and lets the
 // writer of a FIFO go on.
 func TestOnlyRegularFileIsOpened(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		name string
 		make func(path string) error
@@ -63,6 +64,7 @@ func TestOnlyRegularFileIsOpened(t *testing.T) {
 // A terminal that is opened by the leader of a session without one becomes the controlling
 // terminal of the session, see O_NOCTTY in open(2).
 func TestTerminalAtPath(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		name string
 		put  func(d *daemontest.Daemon, terminal string)

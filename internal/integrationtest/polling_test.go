@@ -25,6 +25,7 @@ import (
 // Where there are no events, or none that can be trusted, a daemon polls, logs why,
 // sees each change within two seconds, and uses events as soon as there are some.
 func TestPollsWithoutEvents(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		name   string
 		before func(t *testing.T, d *daemontest.Daemon) (started func())
@@ -114,6 +115,7 @@ func TestTouchedOnOverlay(t *testing.T) {
 // Without /proc the running image can't be looked at. A foreign file is rejected all
 // the same.
 func TestWithoutProc(t *testing.T) {
+	t.Parallel()
 	for _, way := range []string{"without proc", "closed proc"} {
 		t.Run(way, func(t *testing.T) {
 			t.Parallel()

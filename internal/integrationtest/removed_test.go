@@ -14,6 +14,7 @@ import (
 
 // An executable that stays away is logged once, however changes are noticed.
 func TestRemovedIsLogged(t *testing.T) {
+	t.Parallel()
 	for _, way := range []struct {
 		name   string
 		remove func(d *daemontest.Daemon)

@@ -27,6 +27,7 @@ import (
 //
 // and prints its seed, which AUTORESTART_TEST_SEED sets.
 func TestRandomDeploys(t *testing.T) {
+	t.Parallel()
 	deploys := testprocess.FromEnv(t, "AUTORESTART_TEST_DEPLOYS", 60)
 	seed := testprocess.FromEnv(t, "AUTORESTART_TEST_SEED", int(time.Now().UnixNano()%1e9))
 	t.Logf("AUTORESTART_TEST_SEED=%d", seed)

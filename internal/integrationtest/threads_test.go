@@ -71,6 +71,7 @@ func changes(t *testing.T) []string {
 
 // A restart takes nothing from the thread that its goroutine happens to be on.
 func TestRestartTakesNothingFromOtherThreads(t *testing.T) {
+	t.Parallel()
 	all := changes(t)
 	d := program.New(t)
 	d.Start()

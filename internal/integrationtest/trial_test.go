@@ -21,6 +21,7 @@ import (
 
 // No reason keeps a version from being rolled back, whatever bytes it has.
 func TestAnyReason(t *testing.T) {
+	t.Parallel()
 	const maxReason = 4 << 10 // of which the rest is cut off
 	for _, test := range []struct{ name, reason, want string }{
 		{"NUL", `"a\x00b" 1`, "a�b"},
@@ -125,6 +126,7 @@ func TestDrainerStuckInRestartIsNotWaitedFor(t *testing.T) {
 
 // The initialisation of another package never ends, and overwrites the arguments.
 func TestHangBeforeMain(t *testing.T) {
+	t.Parallel()
 	program.NeedRollback(t)
 	root := testprocess.ModuleRoot(t)
 	files := map[string]string{

@@ -14,6 +14,7 @@ import (
 // An ACL lets a user write whom owner and mode don't tell of: the group's bits of the
 // mode are its mask.
 func TestRootReadsACLs(t *testing.T) {
+	t.Parallel()
 	needKernelTrust(t)
 	testprocess.NeedTool(t, "setfacl")
 	t.Run("file", func(t *testing.T) {

@@ -94,6 +94,7 @@ func wantRejected(d *daemontest.Daemon, texts ...string) {
 // Whoever can change a directory or a link of the path decides what runs, as much as
 // whoever can write the file. root passes through none that another user can change.
 func TestRootTrustsTheWholePath(t *testing.T) {
+	t.Parallel()
 	needRoot(t)
 	chown := func(name string) func(*linkedDaemon) error {
 		return func(l *linkedDaemon) error { return os.Chown(l.in(name), stranger, stranger) }
@@ -174,6 +175,7 @@ func TestRootLooksAgainAtTheDirectories(t *testing.T) {
 // A user who owns the running image decides already what root runs. In a sticky directory
 // a user can change only entries of their own.
 func TestRootTrustsDeployUserAndStickyDirectories(t *testing.T) {
+	t.Parallel()
 	needRoot(t)
 	for _, tt := range []struct {
 		name    string
