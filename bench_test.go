@@ -143,8 +143,8 @@ func BenchmarkBinarySize(b *testing.B) {
 	b.ReportMetric(0, "ns/op")
 	b.ReportMetric(toEmpty, "kB-on-empty")
 	b.ReportMetric(toHTTP, "kB-on-net/http")
-	if toEmpty > 955 || toHTTP > 555 {
-		b.Errorf("RestartOnChange adds %.1f kB to an empty program (limit 955), %.1f kB to one that serves net/http (limit 555)", toEmpty, toHTTP)
+	if toEmpty > 1025 || toHTTP > 625 {
+		b.Errorf("RestartOnChange adds %.1f kB to an empty program (limit 1025), %.1f kB to one that serves net/http (limit 625)", toEmpty, toHTTP)
 	}
 }
 

@@ -3,6 +3,10 @@ package simulation
 // reapFaults are mistakes in internal/reap.
 var reapFaults = []plantedFault{
 	{
+		"it is never late enough for another process to have the PID", "internal/reap", "internal/reap/identity.go",
+		"if id.vouched || s.table.Now() == s.imageStart {", "if id.vouched || s.table.Now() != 0 {", 2000,
+	},
+	{
 		"a PID belongs to its first child for ever", "internal/reap", "internal/reap/identity.go",
 		"return stat.Start <= s.imageStart, nil", "return true, nil", 2000,
 	},
