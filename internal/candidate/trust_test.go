@@ -160,6 +160,9 @@ func TestTrust(t *testing.T) {
 		}}, found: releases + "GID 50 can write by its ACL", want: "one that only its owner can write: setfacl -x g:50 it" + mend},
 		"ACL that can't be read": {edits: edits{"/srv/releases": func(e *candidate.Entry) { e.Perm, e.ACLErr = 0o775, syscall.EPERM }},
 			found: releases + "has an ACL that can't be read (operation not permitted)", want: "one that only its owner can write: setfacl -b it" + mend},
+		"ACL of the file, which can't be read now": {file: file(0, 0, 0o775),
+			edits: edits{release: func(e *candidate.Entry) { e.ACLErr = syscall.EIO }},
+			found: "a file that has an ACL that can't be read (input/output error)"},
 		"ACL of an unknown form": {edits: edits{"/srv/releases": func(e *candidate.Entry) { e.Perm, e.ACL = 0o775, []byte{3, 0, 0, 0} }},
 			found: releases + "has an ACL that can't be read (its form is unknown)"},
 
