@@ -150,7 +150,7 @@ func (t *trust) rejection(path string, e *Entry, w writer, err error) *Rejection
 	}
 	found, expected := t.describe(e, w, err)
 	r := rejected(subject+found, expected+", or set TrustAnyOwner (this process has more rights than its user)")
-	r.Outside = !e.Regular || w.by == byFUSE || w.by == byNoSUID || w.by == byMount
+	r.Outside = !e.Regular || w.by == byFUSE || w.by == byNoSUID || w.by == byMount || err != nil // which may pass
 	return r
 }
 
