@@ -90,7 +90,7 @@ import (
 func RestartOnChange() {
 	logger := newStderrLogger()
 	r := Restarter{Logger: logger}
-	err := r.run(context.Background(), withoutEvents)
+	err := r.run(context.Background(), withoutObserve)
 	logger.Error("stopped watching: new versions will not be noticed", "reason", err)
 	blockForever()
 }
@@ -151,7 +151,7 @@ func restartViaExec(logger Logger) {
 	retry := watch.NewRetry()
 	rejections := watch.RejectionLog{Logger: logger}
 	for {
-		rejections.Rejected(r.restart(context.Background(), withoutEvents))
+		rejections.Rejected(r.restart(context.Background(), withoutObserve))
 		time.Sleep(retry.Next())
 	}
 }

@@ -70,9 +70,9 @@ func (p *process) drain(ctx context.Context, r *Restarter, times *RestartTimes, 
 	if timeout == 0 {
 		timeout = defaultDrainTimeout
 	}
-	o.reached(EventDraining, times, nil)
+	o.draining(EventDraining, times, nil)
 	d, err := drainers.Begin(ctx, timeout, func(unfinished []string) {
-		o.reached(EventDraining, times, unfinished)
+		o.draining(EventDraining, times, unfinished)
 	})
 	if err != nil {
 		return nil, 0, errEnded

@@ -80,59 +80,35 @@ func (k EventKind) String() string {
 	return eventKinds[k]
 }
 
-// An observer makes events of the steps of one Run or Restart; it is nil without Observe. Which
-// arguments count depends on the kind. It is a function so that a program that calls neither Run nor
-// Restart does not contain the code for events. It returns handover.Observed.
-type observer func(kind EventKind, c *candidate.Candidate, times *RestartTimes, unfinished []string, mode *watch.Mode, err error) string
-
-// stepAnswered is a step for which there may be no event: the candidate was not executed, and
-// what comes next may be another file.
-const stepAnswered EventKind = -1
-
-func (o observer) saw(kind EventKind, c *candidate.Candidate) {
-	if o != nil {
-		o(kind, c, nil, nil, nil, nil)
-	}
-}
-
-func (o observer) reached(kind EventKind, times *RestartTimes, unfinished []string) (observed string) {
-	if o == nil {
-		return ""
-	}
-	return o(kind, nil, times, unfinished, nil, nil)
-}
-
-// watches tells by which mode changes are noticed, be it another one or not.
-func (o observer) watches(mode watch.Mode) {
-	if o != nil {
-		o(EventModeChanged, nil, nil, nil, &mode, nil)
-	}
-}
-
-func (o observer) rejected(err error) { o.failed(EventRejected, err) }
-
-func (o observer) failed(kind EventKind, err error) {
-	if o != nil {
-		o(kind, nil, nil, nil, nil, err)
-	}
+// An observer is told the steps of one Run or Restart.
+type observer interface {
+	saw(EventKind, *candidate.Candidate)
+	draining(EventKind, *RestartTimes, []string)
+	watches(watch.Mode)
+	rejected(error)
+	answered(error)
+	handedOver() string
 }
 
 // newObserver returns the observer of a Run or Restart of r.
-type newObserver func(ctx context.Context, r *Restarter, path string, rules *candidate.Rules) observer
+type newObserver func(context.Context, *process, *Restarter, string, *candidate.Rules) observer
 
-func withoutEvents(context.Context, *Restarter, string, *candidate.Rules) observer { return nil }
+// unobserved is the observer without Observe. A program that calls RestartOnChange alone contains
+// no other.
+type unobserved struct{}
 
-// withEvents is newObserver for Observe, which may be nil.
-func withEvents(ctx context.Context, r *Restarter, path string, rules *candidate.Rules) observer {
-	if r.Observe == nil {
-		return nil
-	}
-	o := &events{process: self(), ctx: ctx, r: r, path: path, running: buildInfo(rules.Running.Build())}
-	o.process.outcome.reportTo(o)
-	return o.take
+func withoutObserve(context.Context, *process, *Restarter, string, *candidate.Rules) observer {
+	return unobserved{}
 }
 
-// events are those of one Run or Restart.
+func (unobserved) saw(EventKind, *candidate.Candidate)         {}
+func (unobserved) draining(EventKind, *RestartTimes, []string) {}
+func (unobserved) watches(watch.Mode)                          {}
+func (unobserved) rejected(error)                              {}
+func (unobserved) answered(error)                              {}
+func (unobserved) handedOver() string                          { return "" }
+
+// events is the observer that makes events of the steps.
 type events struct {
 	process *process
 	ctx     context.Context
@@ -147,37 +123,45 @@ type events struct {
 	mode           string       // that was reported
 }
 
-// take is the observer.
-func (o *events) take(kind EventKind, c *candidate.Candidate, times *RestartTimes, unfinished []string, mode *watch.Mode, err error) (observed string) {
-	e := Event{Kind: kind, Unfinished: unfinished}
-	switch kind {
-	case EventSeen:
-		o.version = buildInfo(c.Build)
-		if c.ID == o.seen {
-			return ""
-		}
-		o.seen, e.At = c.ID, c.Seen
-	case EventVerifying:
-		if c.ID == o.verified {
-			return ""
-		}
-		o.verified = c.ID
-	case EventDraining, EventRestarting:
-		e.Times = *times
-	case EventModeChanged:
-		if mode.String() == o.mode {
-			return ""
-		}
-		o.mode, e.Mode = mode.String(), WatchMode(*mode)
-	case EventRejected:
-		o.reject(err)
-		return ""
-	case stepAnswered:
-		o.answer(err)
-		return ""
+func withObserve(ctx context.Context, p *process, r *Restarter, path string, rules *candidate.Rules) observer {
+	if r.Observe == nil {
+		return unobserved{}
+	}
+	o := &events{process: p, ctx: ctx, r: r, path: path, running: buildInfo(rules.Running.Build())}
+	p.outcome.reportTo(o)
+	return o
+}
+
+// saw adds an event about a candidate, unless there was one about the same file.
+func (o *events) saw(kind EventKind, c *candidate.Candidate) {
+	last := &o.seen
+	if kind == EventVerifying {
+		last = &o.verified
+	}
+	o.version = buildInfo(c.Build)
+	if c.ID == *last {
+		return
+	}
+	*last = c.ID
+	e := Event{Kind: kind}
+	if kind == EventSeen {
+		e.At = c.Seen
 	}
 	o.add(e)
-	return o.observed()
+}
+
+// draining adds an event about a drain, or that it has ended: then the exec comes next.
+func (o *events) draining(kind EventKind, times *RestartTimes, unfinished []string) {
+	o.add(Event{Kind: kind, Times: *times, Unfinished: unfinished})
+}
+
+// watches adds an event if changes are noticed in another way than the last event says.
+func (o *events) watches(mode watch.Mode) {
+	if mode.String() == o.mode {
+		return
+	}
+	o.mode = mode.String()
+	o.add(Event{Kind: EventModeChanged, Mode: WatchMode(mode)})
 }
 
 // add adds an event about a step.
@@ -188,17 +172,18 @@ func (o *events) add(e Event) {
 	o.send(e)
 }
 
-// reject adds an event, unless the last one has said the same.
-func (o *events) reject(err error) {
+// rejected adds an event, unless the last one has said the same.
+func (o *events) rejected(err error) {
 	if text := err.Error(); text != o.rejection {
 		o.add(Event{Kind: EventRejected, Err: err})
 		o.rejection = text
 	}
 }
 
-// answer leaves a reason that may pass, and for which nothing was drained, to the log, which
-// waits for a while until it says it.
-func (o *events) answer(err error) {
+// answered adds an event that says why the candidate was not executed. A reason that may pass,
+// and for which nothing was drained, it leaves to the log, which waits for a while until it
+// says it.
+func (o *events) answered(err error) {
 	switch e := err.(type) {
 	case *endedError:
 		err = context.Cause(o.ctx)
@@ -206,7 +191,7 @@ func (o *events) answer(err error) {
 		err = e.error
 	}
 	if o.underway || !isRetryable(err) && o.ctx.Err() == nil {
-		o.reject(err)
+		o.rejected(err)
 	}
 	o.version = BuildInfo{}
 }
@@ -223,9 +208,9 @@ func (o *events) send(e Event) {
 	})
 }
 
-// observed returns handover.Observed: how both versions were built, to which the number of lost
+// handedOver returns handover.Observed: how both versions were built, to which the number of lost
 // events is added. It leaves out a text that could not cross. process.observed parses it.
-func (o *events) observed() (text string) {
+func (o *events) handedOver() (text string) {
 	separator := func(r rune) bool { return r == ' ' || r == ',' || r == 0 }
 	for _, b := range [...]BuildInfo{o.running, o.version} {
 		for _, field := range [...]string{b.ID, b.Module, b.Version} {

@@ -72,7 +72,8 @@ func (p *process) replaceImage(ctx context.Context, r *Restarter, rules *candida
 		}
 	}
 	drained.Seal()
-	prepared.observed = o.reached(EventRestarting, &times, drained.Unfinished())
+	o.draining(EventRestarting, &times, drained.Unfinished())
+	prepared.observed = o.handedOver()
 	err = p.execRetrying(ctx, r, limit, rules, c, &times, lastLook, prepared)
 	if isRetryable(err) && (drained != nothingToDrain{} || r.BeforeExec != nil) {
 		return &drainedError{err}

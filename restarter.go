@@ -166,13 +166,13 @@ func (r *Restarter) Mode() WatchMode { return watchModeOf(&r.watcher) }
 //
 // A version that can't be executed is logged and left alone until the file
 // changes; this one goes on running.
-func (r *Restarter) Run(ctx context.Context) error { return r.run(ctx, withEvents) }
+func (r *Restarter) Run(ctx context.Context) error { return r.run(ctx, withObserve) }
 
 func (r *Restarter) run(ctx context.Context, observe newObserver) error {
 	report.SetLogger(r.Logger)
 	defer flushLog()
 	p := self()
-	var o observer
+	var o observer = unobserved{}
 	w, err := p.newWatcher(r.Path, r.PollInterval, r.TrustAnyOwner, r.Logger, func(err error) { o.rejected(err) })
 	if err != nil {
 		return err
@@ -182,7 +182,7 @@ func (r *Restarter) run(ctx context.Context, observe newObserver) error {
 		w.Rules.Failed = p.failedVersion()
 	}
 	p.logMissing(r)
-	o = observe(ctx, r, w.Path, w.Rules)
+	o = observe(ctx, p, r, w.Path, w.Rules)
 	w.Armed = func(mode watch.Mode) {
 		p.logTakeover(w.Logger, mode)
 		o.watches(mode)
@@ -204,7 +204,7 @@ func (r *Restarter) run(ctx context.Context, observe newObserver) error {
 		failed, drained := err.(*drainedError)
 		switch {
 		case ended:
-			o.failed(stepAnswered, err)
+			o.answered(err)
 			return context.Cause(ctx)
 		case drained:
 			if c.ID != postponed {
@@ -217,7 +217,7 @@ func (r *Restarter) run(ctx context.Context, observe newObserver) error {
 		default:
 			w.Rejected(err)
 		}
-		o.failed(stepAnswered, err)
+		o.answered(err)
 	}
 }
 
@@ -243,7 +243,7 @@ func (r *Restarter) Restart(ctx context.Context) error {
 	if calledByHandler() {
 		return ErrInHandler
 	}
-	err := r.restart(ctx, withEvents)
+	err := r.restart(ctx, withObserve)
 	if ctx.Err() == nil {
 		return err
 	}
@@ -279,7 +279,7 @@ func (r *Restarter) restart(ctx context.Context, observe newObserver) (last erro
 	if r.readyTimeout() > 0 {
 		rules.Failed = p.failedVersion()
 	}
-	o := observe(ctx, r, path, rules)
+	o := observe(ctx, p, r, path, rules)
 	rejections := watch.RejectionLog{Logger: rejectionLogger{report.To(r.Logger), o.rejected}}
 	retry, drainedRetry := watch.NewRetry(), newDrainedRetry()
 	for {
@@ -288,18 +288,18 @@ func (r *Restarter) restart(ctx context.Context, observe newObserver) (last erro
 		failed, drained := err.(*drainedError)
 		switch {
 		case err == errEnded:
-			o.failed(stepAnswered, err)
+			o.answered(err)
 			return &endedError{last}
 		case drained:
 			last, delay = failed.error, drainedRetry.Next()
 		case isRetryable(err):
 			last, delay = err, retry.Next()
 		default:
-			o.failed(stepAnswered, err)
+			o.answered(err)
 			return err
 		}
 		rejections.NotReady(last)
-		o.failed(stepAnswered, err)
+		o.answered(err)
 		if watch.Sleep(ctx, delay) != nil {
 			return last
 		}
