@@ -151,7 +151,7 @@ func (l lines) Write(p []byte) (int, error) {
 }
 
 func TestLaterGoAwayNeverAllowsMore(t *testing.T) {
-	var g Group
+	g := Group{PingTimeout: testprocess.Timeout} // the client answers, when it can
 	srv := &http.Server{Handler: hello}
 	w := dial(t, serve(t, srv, &g))
 	w.exchangeSettings()

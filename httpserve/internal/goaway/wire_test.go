@@ -144,7 +144,7 @@ func (w *wire) wantEnd() {
 var hello = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "hello") })
 
 func TestIdleConnectionIsShutDown(t *testing.T) {
-	var g Group
+	g := Group{PingTimeout: testprocess.Timeout} // the client answers, when it can
 	w := dial(t, serve(t, &http.Server{Handler: hello}, &g))
 	w.exchangeSettings()
 	g.GoAway()
@@ -159,7 +159,7 @@ func TestIdleConnectionIsShutDown(t *testing.T) {
 // Streams that the client opens before and after it reads the GOAWAY are served. Only then
 // the connection is closed.
 func TestStreamsThatCrossGoAwayAreServed(t *testing.T) {
-	var g Group
+	g := Group{PingTimeout: testprocess.Timeout} // the client answers, when it can
 	started, end := make(chan bool), make(chan bool)
 	w := dial(t, serve(t, &http.Server{Handler: http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
 		started <- true
@@ -225,7 +225,7 @@ func TestConnectionWithUnreadDataStaysOpen(t *testing.T) {
 
 // A new connection has the time to send a request before it is shut down.
 func TestNewConnectionIsServedAndShutDown(t *testing.T) {
-	var g Group
+	g := Group{PingTimeout: testprocess.Timeout} // the client answers, when it can
 	addr := serve(t, &http.Server{Handler: hello}, &g)
 	g.GoAway()
 	w := dial(t, addr)
@@ -243,7 +243,7 @@ func TestNewConnectionIsServedAndShutDown(t *testing.T) {
 }
 
 func TestResumeAffectsOnlyNewConnections(t *testing.T) {
-	var g Group
+	g := Group{PingTimeout: testprocess.Timeout} // the client answers, when it can
 	addr := serve(t, &http.Server{Handler: hello}, &g)
 	old := dial(t, addr)
 	old.exchangeSettings()
@@ -262,8 +262,8 @@ func TestResumeAffectsOnlyNewConnections(t *testing.T) {
 
 // Of many frames on many streams, none is torn.
 func TestFramesAreInsertedBetweenFrames(t *testing.T) {
-	const streams, size = 8, 7000 // together less than the initial windows
-	var g Group
+	const streams, size = 8, 7000                // together less than the initial windows
+	g := Group{PingTimeout: testprocess.Timeout} // the client answers, when it can
 	w := dial(t, serve(t, &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		for range size / 100 {
 			io.WriteString(w, strings.Repeat("x", 100))
