@@ -9,6 +9,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 
@@ -83,11 +84,7 @@ func TestFewerReusePortSockets(t *testing.T) {
 	d := Start(t, "echo")
 	d.Ask("listen-reuse 4 "+addr.String(), "open")
 	answers, stop := load(t, 16, askOnce("tcp", addr.String()))
-	more := func(n int64) {
-		t.Helper()
-		before := answers.Load()
-		WaitFor(t, "answers", func() bool { return answers.Load() > before+n || t.Failed() })
-	}
+	more := func(n int64) { moreThan(t, answers, n) }
 	more(100)
 	d.Restart()
 	d.Ask("listen-reuse 2 "+addr.String(), "open")
@@ -107,6 +104,13 @@ func TestFewerReusePortSockets(t *testing.T) {
 	wantEcho(t, "tcp", addr.String(), 2)
 }
 
+// moreThan waits for more than n answers.
+func moreThan(t *testing.T, answers *atomic.Int64, n int64) {
+	t.Helper()
+	before := answers.Load()
+	WaitFor(t, "answers", func() bool { return answers.Load() > before+n || t.Failed() })
+}
+
 // Another restart comes while clients of the unclaimed sockets are taken over.
 func TestFewerReusePortSocketsAndAnotherRestart(t *testing.T) {
 	addr := freeAddr(t)
@@ -114,8 +118,7 @@ func TestFewerReusePortSocketsAndAnotherRestart(t *testing.T) {
 	d.Ask("listen-reuse 4 "+addr.String(), "open")
 	answers, stop := load(t, 16, askOnce("tcp", addr.String()))
 	for range 5 {
-		before := answers.Load()
-		WaitFor(t, "answers", func() bool { return answers.Load() > before+20 || t.Failed() })
+		moreThan(t, answers, 20)
 		d.Restart()
 		d.Ask("listen-reuse 2 "+addr.String(), "open")
 		d.Ask("ready", "done")
@@ -133,11 +136,7 @@ func TestFewerReusePortSocketsRolledBack(t *testing.T) {
 	d.Ask("health 1h", "done")
 	d.Ask("listen-reuse 4 "+addr.String(), "open")
 	answers, stop := load(t, 16, askOnce("tcp", addr.String()))
-	more := func(n int64) {
-		t.Helper()
-		before := answers.Load()
-		WaitFor(t, "answers", func() bool { return answers.Load() > before+n || t.Failed() })
-	}
+	more := func(n int64) { moreThan(t, answers, n) }
 	more(100)
 	d.Restart()
 	d.Ask("listen-reuse 2 "+addr.String(), "open")
@@ -163,11 +162,7 @@ func TestFewerReusePortSocketsOfHealthyVersion(t *testing.T) {
 	d.Ask("health 300ms", "done")
 	d.Ask("listen-reuse 4 "+addr.String(), "open")
 	answers, stop := load(t, 16, askOnce("tcp", addr.String()))
-	more := func(n int64) {
-		t.Helper()
-		before := answers.Load()
-		WaitFor(t, "answers", func() bool { return answers.Load() > before+n || t.Failed() })
-	}
+	more := func(n int64) { moreThan(t, answers, n) }
 	more(100)
 	d.Restart()
 	d.Ask("listen-reuse 2 "+addr.String(), "open")
