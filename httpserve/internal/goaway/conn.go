@@ -91,7 +91,11 @@ func (c *conn) sendable(p []byte) []byte {
 func (c *conn) sent(p []byte) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	served := !c.state.none()
 	c.state.sent(p)
+	if served && c.state.none() && c.state.requested {
+		c.closeAfter(c.group.incompleteTimeout()) // otherwise an expired timer may come before the PING
+	}
 }
 
 // writePending inserts pending frames if the server is between two of its own. If it is
