@@ -3,9 +3,10 @@
 package minimal_test
 
 import (
+	"bufio"
 	"io"
+	"net"
 	"net/http"
-	"net/http/httptrace"
 	"slices"
 	"strconv"
 	"strings"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/autorestart-go/autorestart/internal/daemontest"
 	"github.com/autorestart-go/autorestart/internal/daemontest/program"
+	"github.com/autorestart-go/autorestart/internal/testprocess"
 )
 
 // On each system a daemon restarts with everything that it has. A log line tells of each
@@ -35,8 +37,8 @@ func wholeRestart(t *testing.T, s *system) {
 	}
 	d := s.start(t, env...)
 	address := d.Want("serving")
-	client := new(http.Client)
-	wantVersion(t, client, address, 1, false)
+	client := connect(t, address)
+	client.wantVersion(1)
 	d.WantAnswer("start-child", "<nil>")
 	large := strings.Repeat("x", 200<<10) // more than there is room for in a variable
 	d.WantAnswer("set-state "+large, "")
@@ -44,7 +46,7 @@ func wholeRestart(t *testing.T, s *system) {
 	if after := d.Want("serving"); after != address {
 		t.Errorf("serving %s, before %s", after, address)
 	}
-	wantVersion(t, client, address, 2, true)
+	client.wantVersion(2)
 	state := large + ", true"
 	if s.noState {
 		state = ", false"
@@ -77,14 +79,14 @@ func wholeRestart(t *testing.T, s *system) {
 		if after := d.Want("serving"); after != address {
 			t.Errorf("serving %s, before %s", after, address)
 		}
-		wantVersion(t, client, address, running, true)
+		client.wantVersion(running)
 		program.WantRolledBack(d, "main panicked: this version panics")
 		d.WantAnswer("get-state", "small, true")
 		d.WantAnswer("set-state small", "")
 	}
 	deploy(d, 3)
 	d.Want("serving")
-	wantVersion(t, client, address, 3, true)
+	client.wantVersion(3)
 	d.WantAnswer("get-state", "small, true")
 	wantLines(d, s.lines, images)
 }
@@ -96,23 +98,38 @@ func deploy(d *daemontest.Daemon, version int) {
 	d.WantRestart(version)
 }
 
-// wantVersion asks the daemon which version it is, by the connection of the last time.
-func wantVersion(t *testing.T, client *http.Client, address string, version int, sameConnection bool) {
+// A client asks over one connection. That of an [http.Client] won't do: it connects anew
+// where an answer comes before it has noted, within 50 ms, that the request was written.
+type client struct {
+	*testing.T
+	conn   net.Conn
+	reader *bufio.Reader
+}
+
+func connect(t *testing.T, address string) *client {
 	t.Helper()
-	reused := false
-	trace := &httptrace.ClientTrace{GotConn: func(info httptrace.GotConnInfo) { reused = info.Reused }}
-	request, err := http.NewRequestWithContext(httptrace.WithClientTrace(t.Context(), trace), "GET", "http://"+address+"/version", nil)
+	conn, err := testprocess.DialContext(t.Context(), "tcp", address)
 	if err != nil {
 		t.Fatal(err)
 	}
-	response, err := client.Do(request)
+	t.Cleanup(func() { conn.Close() })
+	return &client{t, conn, bufio.NewReader(conn)}
+}
+
+// wantVersion asks the daemon which version it is.
+func (c *client) wantVersion(version int) {
+	c.Helper()
+	if _, err := io.WriteString(c.conn, "GET /version HTTP/1.1\r\nHost: example\r\n\r\n"); err != nil {
+		c.Fatal(err)
+	}
+	response, err := http.ReadResponse(c.reader, nil)
 	if err != nil {
-		t.Fatal(err)
+		c.Fatal(err)
 	}
 	defer response.Body.Close()
 	got, err := io.ReadAll(response.Body)
-	if err != nil || string(got) != strconv.Itoa(version) || reused != sameConnection {
-		t.Errorf("version %s, %v, same connection: %t; want %d, %t", got, err, reused, version, sameConnection)
+	if err != nil || string(got) != strconv.Itoa(version) || response.Close {
+		c.Errorf("version %s, %v, Connection: close: %t; want %d", got, err, response.Close, version)
 	}
 }
 
