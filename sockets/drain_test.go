@@ -249,8 +249,10 @@ func TestOldVersionServesWhileDescriptorsAreMissing(t *testing.T) {
 		served := true
 		for start := time.Now(); served && time.Since(start) < 500*time.Millisecond; {
 			send(t, client, "hello")
-			client.SetReadDeadline(time.Now().Add(time.Second))
+			stop := testprocess.LimitIO(client, time.Second)
 			_, err := client.Read(make([]byte, 100))
+			stop()
+			client.SetDeadline(time.Time{})
 			served = err == nil
 		}
 		if !served { // there were enough descriptors
