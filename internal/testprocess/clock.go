@@ -22,8 +22,6 @@ var clock struct {
 	speed   float64       // before that
 	pause   time.Duration // until it is worth the time to look again
 	threads map[thread]cpuTime
-	recent  [2]cpuTime // the last seconds, and those before
-	began   time.Time  // of recent[0]
 }
 
 type thread struct{ process, id string }
@@ -56,7 +54,7 @@ func now() time.Duration {
 	clock.threads, clock.read = after, wall
 	clock.pause = min(max(50*time.Millisecond, 20*time.Since(wall)), time.Second/2) // many threads take a while
 	if before == nil {
-		clock.began, clock.speed = wall, 1
+		clock.speed = 1
 		return clock.passed
 	}
 	var in cpuTime // the time that has passed
@@ -75,10 +73,6 @@ func now() time.Duration {
 	// Where each waits for the others, the clock goes on.
 	passed := max(elapsed/20, min(left, time.Duration(float64(elapsed)/in.slowdown())))
 	clock.passed, clock.speed = clock.passed+passed, float64(passed)/float64(elapsed)
-	if wall.Sub(clock.began) > 2*time.Second {
-		clock.recent[1], clock.recent[0], clock.began = clock.recent[0], cpuTime{}, wall
-	}
-	clock.recent[0] = clock.recent[0].plus(in)
 	return clock.passed
 }
 
@@ -111,12 +105,3 @@ func StartStopwatch() Stopwatch { return Stopwatch{now()} }
 
 // Elapsed returns how long the stopwatch has run.
 func (s Stopwatch) Elapsed() time.Duration { return now() - s.started }
-
-// Stretch returns how long something may take at this moment that takes at most d if it is not held
-// up, by how much this process was held up in the last seconds. A [Stopwatch] is better.
-func Stretch(d time.Duration) time.Duration {
-	now()
-	clock.mu.Lock()
-	defer clock.mu.Unlock()
-	return time.Duration(float64(d) * clock.recent[0].plus(clock.recent[1]).slowdown())
-}
