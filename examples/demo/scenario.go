@@ -11,7 +11,7 @@ import (
 
 // stepTimeout is how long a step may take before the demo fails. A step takes milliseconds
 // unless the machine is very busy.
-const stepTimeout = 15 * time.Second
+const stepTimeout = 2 * time.Minute
 
 // scenario is the state of a run of the demo.
 type scenario struct {

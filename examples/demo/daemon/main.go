@@ -31,7 +31,7 @@ func main() {
 	address := flag.String("listen", "127.0.0.1:8080", "serve on `address`")
 	flag.Parse()
 
-	restarter := autorestart.Restarter{ReadyTimeout: 300 * time.Millisecond, Logger: slog.Default()}
+	restarter := autorestart.Restarter{ReadyTimeout: 3 * time.Second, Logger: slog.Default()}
 	go restarter.Run(context.Background())
 
 	switch fault {
