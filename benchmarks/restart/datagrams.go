@@ -22,7 +22,7 @@ const (
 	maxDatagramDeploys = 100
 	burst              = time.Millisecond // the datagrams of this time are sent at once
 	echoBuffer         = 1 << 20          // of the client's socket, so that no echo is lost there
-	echoTimeout        = 5 * time.Second  // for the last echoes
+	echoTimeout        = 30 * time.Second // for the last echoes
 )
 
 // A stream sends numbered datagrams to an echo daemon at a steady rate.

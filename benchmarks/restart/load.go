@@ -18,7 +18,7 @@ import (
 
 const (
 	clients        = 8
-	requestTimeout = 10 * time.Second
+	requestTimeout = time.Minute
 	// pauseAfterLoss is the time that a client waits after a lost request, so that
 	// the number of losses is not the number of immediate retries.
 	pauseAfterLoss = 5 * time.Millisecond

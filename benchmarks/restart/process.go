@@ -140,7 +140,7 @@ var errStuck = errors.New("stuck")
 
 // await waits for an answer of a wanted version.
 func (p *process) await(s *sightings, wanted func(daemon.Identity) bool) error {
-	const limit = 5 * time.Second
+	const limit = 20 * time.Second
 	id, ok := s.await(wanted, limit)
 	if !ok {
 		return fmt.Errorf("%w: %v after the deploy of version %d, version %d is the last that answered", errStuck, limit, p.version, p.current.Version)
