@@ -13,123 +13,148 @@ import (
 	"github.com/autorestart-go/autorestart/internal/watch"
 )
 
-// A Restarter replaces this process's image by a new version of its
-// executable: execve(2), so that PID, arguments, environment and working
-// directory stay.
+// A Restarter replaces this process's image by a new version of its executable. It calls
+// execve(2), which keeps PID, arguments, environment and working directory.
 //
-// The zero value restarts this program from the path that it was started by,
-// silently. Set the fields before the first call.
+// The zero value restarts this program, silently, from the path that the program was
+// started by. Set the fields before the first call.
 //
-// The fields are about the restart that this version makes: its values count, and not those of the
-// new version. Check alone is about this version itself.
+// In a restart, the old version is the one that runs and calls Run or Restart. The new
+// version is the one that is executed. Each field says whose value counts. The old
+// version's value counts for all fields but Check, which is the new version's, and
+// Observe and Logger, which each version has for itself.
 type Restarter struct {
-	// Path is the executable to watch and to execute. If empty, it is the path
-	// that this program was started by, with its symbolic links: flipping one
-	// deploys. If that path is relative, these are also the links of PWD, where that is the
-	// directory that the program was started in. A relative Path starts from the working
-	// directory of the call, free of links.
+	// Path is the executable to watch and to execute. The old version's value counts. A
+	// relative Path starts from the working directory at the call, with symbolic links
+	// resolved.
+	//
+	// If empty, Path is the path that this program was started by. Its symbolic links are
+	// kept: a deploy may change one of them. If that path is relative, it starts from
+	// PWD, with the symbolic links in it, provided that PWD names the working directory
+	// in which the program was started.
 	//
 	// A program that may have more rights than its starter (AT_SECURE in getauxval(3))
-	// does not believe the starter: if Path is empty, it is the file that /proc/self/exe
-	// names, without symbolic links, and a relative Path is an error.
+	// does not trust the starter. An empty Path is then the file that /proc/self/exe
+	// names, without symbolic links. A relative Path is then an error.
 	Path string
 
-	// Verify is called with a new version that is ready, open for reading, and
-	// decides whether it is executed. An error rejects the version until the file changes;
-	// a [*RejectedError] that is Retryable only for now, and so does an error that wraps an
-	// errno of a shortage, as EMFILE or ENOMEM. Verify must not close the file.
-	// It has one minute; one that takes longer, or panics, rejects the version.
-	// If nil, every version that is ready is accepted.
+	// Verify decides whether a new version is executed. The old version's Verify is
+	// called, with the file of the new version, open for reading. The file is ready to be
+	// executed. Verify must not close it. If nil, every version that is ready is
+	// accepted.
 	//
-	// On Linux with /proc, the file that Verify accepts is executed, by its descriptor. If
-	// the path leads to another file meanwhile, or if a process writes into the file, the
-	// version is judged and verified again. No write remains unnoticed if the kernel grants a
-	// read lease (F_SETLEASE in fcntl(2)): the file belongs to this process's user, or the
-	// process has CAP_LEASE, and the file system supports leases. Without a lease, a write
-	// may remain unnoticed if it does not change the time of the last change (ctime), which
-	// has a granularity of milliseconds. Replace files by rename.
+	// An error rejects the version until the file changes. The version is looked at again
+	// soon if the error is a [*RejectedError] that is Retryable, or wraps an errno of a
+	// shortage, such as EMFILE or ENOMEM. Verify has one minute. A Verify that takes
+	// longer, or panics, rejects the version.
 	//
-	// On a FUSE file system that shows the running image as what is at its path by now, as
-	// bindfs and sshfs do, Verify gets a copy in memory, which is executed. Then
+	// On Linux with /proc, the file that Verify has accepted is executed by its
+	// descriptor. If the path leads to another file meanwhile, or if a process writes
+	// into the file, the version is judged and verified again. Every write is noticed if
+	// the kernel grants a read lease (F_SETLEASE in fcntl(2)). It does so if the file
+	// belongs to this process's user, or the process has CAP_LEASE, and the file system
+	// supports leases. Without a lease, a write is missed if it leaves the time of the
+	// last change (ctime) as it was. That time has a granularity of milliseconds. Replace
+	// files by rename.
+	//
+	// Some FUSE file systems, such as bindfs and sshfs, show the file at the path as the
+	// running image. There Verify gets a copy in memory, and that copy is executed. Then
 	// /proc/self/exe leads to no file, and [os.Executable] returns none.
 	Verify func(ctx context.Context, exe *os.File) error
 
-	// TrustAnyOwner is as in [Watcher].
+	// TrustAnyOwner is as in [Watcher]. The old version's value counts.
 	TrustAnyOwner bool
 
-	// BeforeExec is called when a new version is ready, right before the exec:
-	// finish here the work that must not be cut off. It may change the arguments and the
-	// environment of the new version, see [ExecPlan]. An error calls the restart off; the
-	// version is then left alone until the file changes. If nil, nothing is
-	// waited for. BeforeExec has as much time as DrainTimeout gives the drainers, but never
-	// less than none: 10 s where that is zero or negative. One that takes longer, or panics, calls
-	// the restart off, too.
+	// BeforeExec is called right before the exec of a new version. The old version's
+	// BeforeExec is called. It finishes the work that must not be cut off. It may change
+	// the arguments and the environment of the new version, see [ExecPlan]. If nil, the
+	// exec follows at once.
 	//
-	// It is called after everything has been drained, see [RegisterDrainer]. After a nil
-	// return the exec is all but certain. If the exec fails even so, the program goes
-	// on running, and BeforeExec is called again with the next attempt.
+	// BeforeExec is called after everything has been drained, see [RegisterDrainer]. An
+	// error calls the restart off, and the version is left alone until the file changes.
+	// BeforeExec has as much time as DrainTimeout, or 10 s if DrainTimeout is zero or
+	// negative. A BeforeExec that takes longer, or panics, calls the restart off, too.
+	//
+	// After BeforeExec has returned nil, the exec hardly ever fails. If it fails, the
+	// program goes on running, and the next attempt calls BeforeExec again.
 	BeforeExec func(context.Context, *ExecPlan) error
 
-	// DrainTimeout is the time that drainers, see [RegisterDrainer], have to finish their
-	// work; the listeners of package sockets are such drainers. Then the exec takes
-	// place. If zero, it is 10 s; if negative, no work is waited for.
+	// DrainTimeout is how long the drainers of the old version may take to finish their
+	// work, see [RegisterDrainer]. The old version's value counts. The listeners of
+	// package sockets are drainers, too. After DrainTimeout the exec takes place. If
+	// zero, DrainTimeout is 10 s. If negative, no work is waited for.
 	DrainTimeout time.Duration
 
-	// ReadyTimeout is how long the new version may take from its start until it
-	// calls [Ready]. If it doesn't, if it calls [Rollback], or if its main panics or
-	// returns under [RollbackUnlessReady], this image is executed again. A version that does not
-	// contain this library is then rejected. If ReadyTimeout and HealthTimeout are zero, the new version is
-	// never rolled back. It needs Linux and /proc, and is rounded to milliseconds.
+	// ReadyTimeout is how long the new version may take from its start until it calls
+	// [Ready]. The old version's value counts. The old version is executed again if the
+	// new version is not ready in time, calls [Rollback], or if its main panics or
+	// returns under [RollbackUnlessReady]. If ReadyTimeout and HealthTimeout are zero,
+	// the new version is never rolled back.
 	//
-	// The file of this image has to keep its content. On a FUSE file system, where a deploy may
-	// change it, Run copies the image into memory when it begins. Without that copy, and where
-	// another machine has written the file of a network file system, each version is rejected.
+	// ReadyTimeout is rounded to milliseconds. It needs Linux and /proc. With a
+	// ReadyTimeout, a new version that does not contain this library is rejected.
+	//
+	// The file of the old version has to keep its content. On a FUSE file system a deploy
+	// may change that content, so Run first copies the image into memory. Every new
+	// version is rejected if that copy can't be made, or if another machine has written
+	// the file on a network file system.
 	ReadyTimeout time.Duration
 
-	// HealthTimeout is for how long the new version, after it has called [Ready], is still on
-	// trial. If its [Restarter.Check] fails, if it calls [Rollback], or if its main panics under
-	// [RollbackUnlessReady], this image is executed again. A main that returns ends the program. If
-	// zero, Ready ends the trial. If HealthTimeout is set and ReadyTimeout is not, ReadyTimeout is
-	// one minute.
+	// HealthTimeout is how long the new version stays on trial after it has called
+	// [Ready]. The old version's value counts. The old version is executed again if the
+	// [Restarter.Check] of the new version fails, if the new version calls [Rollback], or
+	// if its main panics under [RollbackUnlessReady]. A main that returns ends the
+	// program. If zero, Ready ends the trial. If HealthTimeout is set and ReadyTimeout is
+	// not, ReadyTimeout is one minute.
 	//
-	// Until the time is over, everything that this image has passed on and the new version has not
-	// claimed stays open, as a rollback hands it back. Clients of an unclaimed listener wait
-	// meanwhile, unless the new version listens at the same address. A further version
-	// can be deployed meanwhile: a rollback of it executes this image, too, as the one in between
-	// has not shown that it works.
+	// Until the trial ends, every passed file that the new version has not claimed stays
+	// open: a rollback hands it back. Clients of an unclaimed listener wait meanwhile,
+	// unless the new version listens at the same address. A further version can be
+	// deployed during the trial. A rollback of that further version executes the old
+	// version, too, because the version in between has not shown that it works.
 	//
-	// A new version that contains an older version of this library, from before HealthTimeout, ends
-	// its trial at Ready.
+	// A new version with a release of this library from before HealthTimeout ends its
+	// trial at Ready.
 	HealthTimeout time.Duration
 
-	// Check says whether this version works, after it has called [Ready]: an error rolls it back
-	// while the HealthTimeout lasts that the previous version has set. It is called right after
-	// Ready, then one second after each return, and a last time when the HealthTimeout is over.
-	// Each call has 10 s; one that takes longer, or panics, rolls this version back. The first
-	// error does, too: a Check that tolerates some counts them. While the program is drained, Check
-	// is not called, and an error of it does not count.
+	// Check says whether the version that has set it works. The new version's Check is
+	// called, during the HealthTimeout that the old version has set. An error rolls the
+	// new version back. Without a Check, the new version is rolled back only for the
+	// other reasons, see HealthTimeout.
 	//
-	// So the HealthTimeout of the previous version counts, and the Check of this one: the first that
-	// is given to Run or Restart. Without a Check, a version is rolled back if it calls [Rollback].
+	// Check is called right after [Ready], then one second after each return, and a last
+	// time when the HealthTimeout is over. Each call has 10 s. A Check that takes longer,
+	// or panics, rolls the version back. The first error rolls it back, too: a Check that
+	// tolerates errors has to count them. While the program is drained, Check is not
+	// called, and an error of a call under way does not count.
+	//
+	// Of several Restarters, the Check counts that is the first to be given to Run or
+	// Restart.
 	Check func(context.Context) error
 
-	// PollInterval is as in [Watcher].
+	// PollInterval is as in [Watcher]. The old version's value counts.
 	PollInterval time.Duration
 
-	// Observe receives the steps of restarts, why a version is not executed, what the restart
-	// that began this version has cut off and how it ended, see [Event]. If nil, there are
-	// no events. Of several Restarters with an Observe, the one whose Run or Restart is called first
-	// gets the event about the start of this version, and the last one that about Ready.
+	// Observe receives the steps of restarts and their outcome, see [Event]. The old
+	// version's Observe receives the steps up to the exec, and the reasons why a version
+	// is not executed. The new version's Observe receives the outcome. If nil, there are
+	// no events.
 	//
-	// Observe is called by a goroutine of its own, with one event after the other. It may
-	// call this package. Nothing waits for it: a restart, [Ready] and a rollback take place
-	// although Observe blocks, or panics. Events and log lines have together at most 10 ms before
-	// an exec, and a second before Run or Restart returns. Up to 4,096 events wait; the others, and those
-	// that the exec cuts off, are lost, see [Event.Lost].
+	// Of several Restarters with an Observe, the first to call Run or Restart gets the
+	// event about the start of this version. The last to call it gets the event about
+	// Ready.
+	//
+	// Observe is called on a goroutine of its own, with one event after the other. It may
+	// call this package. A restart, [Ready] and a rollback don't wait for Observe, also
+	// if it blocks or panics. Events and log lines together have at most 10 ms before an
+	// exec, and one second before Run or Restart returns. Up to 4,096 events wait.
+	// Further events are lost, and so are the events that the exec cuts off, see
+	// [Event.Lost].
 	Observe func(Event)
 
-	// Logger receives restarts, why a new version is not executed, and what happens to the
-	// files that are handed over. If nil, the Restarter is silent.
+	// Logger receives restarts, the reasons why a new version is not executed, and what
+	// happens to the files that are handed over. Each version logs to its own Logger. If
+	// nil, the Restarter is silent.
 	Logger Logger
 
 	watcher    atomic.Pointer[watch.Watcher] // of Run
@@ -146,26 +171,28 @@ func (r *Restarter) readyTimeout() time.Duration {
 	return r.ReadyTimeout
 }
 
-// Mode tells how Run notices changes at the moment. Any goroutine may call it.
+// Mode returns how Run notices changes at the moment. Any goroutine may call it.
 func (r *Restarter) Mode() WatchMode { return watchModeOf(&r.watcher) }
 
-// Run watches the executable and restarts as soon as a new version of it is
-// ready. A restart does not return: the new version starts from its main.
+// Run watches the executable and restarts as soon as a new version of it is ready. A
+// successful restart does not return: the new version starts from its main.
 //
 // If the previous version has handed files or states to this one, the restart waits until
-// this one is ready, see [Ready], or its time is up: the ReadyTimeout that it was executed
-// with, or else one minute. So quick deploys can't keep the program from ever being ready.
+// this version calls [Ready]. It waits for the ReadyTimeout that the previous version has
+// set, or for one minute without one, counted from the start of this version. So each
+// version of quick deploys has time to become ready.
 //
-// If the exec fails after the program was drained, for a reason that may pass, the version
-// is tried again after one second, then two, up to a minute, or when the file changes.
+// If the exec fails after the program was drained, for a reason that may pass, Run tries
+// the version again after one second, then two, up to a minute, or when the file changes.
 //
 // Run returns
 //   - when ctx ends, with its cause
-//   - when Path is empty and the program's own path can't be told, or when it is
-//     relative and the working directory can't.
+//   - when Path is empty and the path of the program is not known
+//   - when Path is relative and the working directory is not known, or is that of a
+//     starter that may have fewer rights.
 //
-// A version that can't be executed is logged and left alone until the file
-// changes; this one goes on running.
+// A version that can't be executed is logged and left alone until the file changes. The
+// program goes on running.
 func (r *Restarter) Run(ctx context.Context) error { return r.run(ctx, withObserve) }
 
 func (r *Restarter) run(ctx context.Context, observe newObserver) error {
@@ -228,17 +255,18 @@ type drainedError struct{ error }
 // newDrainedRetry returns the delays between such attempts.
 func newDrainedRetry() watch.Backoff { return watch.Backoff{First: time.Second, Last: time.Minute} }
 
-// Restart restarts now, from the file that is at the path, be it a new version
-// or the same. It returns only if that failed:
+// Restart executes the file at the path now, also if it is not a new version. It returns
+// only if the restart failed:
 //   - with a [*RejectedError] if the file can't be executed
 //   - with the error of BeforeExec
-//   - with [ErrInHandler], at once, if an HTTP handler calls it
-//   - with an [*os.PathError] if execve(2) failed; it wraps
-//     [errors.ErrUnsupported] on systems that have no such call.
+//   - with [ErrInHandler], at once, if an HTTP handler of a program with drainers calls
+//     it
+//   - with an [*os.PathError] if execve(2) failed; it wraps [errors.ErrUnsupported] on
+//     systems without that call.
 //
-// An error that may pass by itself, as for a file that is missing for a moment or
-// still being written, is followed by another attempt until ctx ends. The error then
-// wraps the cause of ctx and the last failure.
+// If an error may pass by itself, as for a file that is missing for a moment or still
+// being written, Restart tries again until ctx ends. It then returns an error that wraps
+// the cause of ctx and the last failure.
 func (r *Restarter) Restart(ctx context.Context) error {
 	if calledByHandler() {
 		return ErrInHandler
