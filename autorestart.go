@@ -7,71 +7,75 @@
 //		serve()
 //	}
 //
-// A restart is an execve(2): the PID, the standard streams and the resource limits
-// stay, and no supervisor needs to know. The new version gets the arguments that the
-// program was started with, and its current environment and working directory. The
-// memory of the program is lost. Go opens descriptors close-on-exec: they are lost, too,
-// unless they are passed on. Children live on, but one that was started with a Pdeathsig, as
-// [syscall.SysProcAttr] has on Linux, gets that signal.
+// A restart is an execve(2): the PID, the standard streams and the resource limits stay,
+// and no supervisor needs to know. The new version gets the arguments that the program
+// was started with, and its current environment and working directory. The memory of the
+// program is lost. Open descriptors are lost, too, because Go opens them close-on-exec.
+// Those that the program passes on stay open. Children live on. A child with a Pdeathsig
+// ([syscall.SysProcAttr] on Linux) gets that signal.
 //
-// A program may write a title over its arguments, as setproctitle(3) does: the new version
-// gets the arguments from before. Go raises the soft limit of open files for each program, and
-// starts children with the limit from before. On Linux, a limit that the program has set since,
-// or another process with prlimit(2), stays in force for the new version and its children.
+// A program may write a title over its arguments, as setproctitle(3) does. The new
+// version gets the arguments from before that. Go raises the soft limit of open files for
+// each program, and starts children with the limit from before. On Linux, a limit that
+// was set later, by the program or by another process with prlimit(2), stays in force for
+// the new version and its children.
 //
-// Linux keeps namespaces, user, capabilities, seccomp filters and scheduling for each thread. The
-// new version gets those of the main thread. A program enters namespaces and gives up rights
-// on the main thread or on all threads, before it watches.
+// Linux keeps namespaces, user, capabilities, seccomp filters and scheduling for each
+// thread. The new version gets those of the main thread. A program should enter
+// namespaces and give up rights on the main thread or on all threads, before it watches.
 //
 // # What counts as a new version
 //
 // Events only say when to look. A restart happens when the file at the path differs in
 // content from the running image and is ready: a regular file, complete by its ELF
-// headers, for this machine, executable, and not known to be open for writing.
-// Touching the executable or copying the same bytes over it restarts nothing; a copy of
-// more than 1 GiB counts as a new version. A file that is half written or broken is
-// never executed.
+// headers, for this machine, executable, and not known to be open for writing. Touching
+// the executable or copying the same bytes over it restarts nothing. A copy of more than
+// 1 GiB counts as a new version. A file that is half written or broken is never executed.
 //
 // # What crosses the exec
 //
 // Packages [github.com/autorestart-go/autorestart/sockets] and
-// [github.com/autorestart-go/autorestart/httpserve] keep sockets open and drain
-// servers, so that no client notices a restart. [Pass] passes any other open file on,
-// [SetState] a few bytes, and [RegisterDrainer] drains other parts of the program that
-// accept work. A new version calls [Ready] when it has claimed what it needs.
+// [github.com/autorestart-go/autorestart/httpserve] keep sockets open and drain servers,
+// so that no client notices a restart. [Pass] passes any other open file on, and
+// [SetState] passes a few bytes on. [RegisterDrainer] drains other parts of the program
+// that accept work. A new version calls [Ready] when it has claimed what it needs.
 //
-// With [Restarter.ReadyTimeout] a new version is on trial until then: if it fails, it
-// is rolled back. The previous version is executed again, with all that was passed on.
+// With [Restarter.ReadyTimeout] a new version is on trial until it calls Ready. If it
+// fails on trial, it is rolled back: the previous version is executed again, with all
+// that was passed on. [Restarter.HealthTimeout] makes the trial longer.
 //
 // # Choosing an interface
 //
-// The seven functions need no set-up. They have the names and signatures of
+// Seven functions need no set-up: [RestartOnChange], [NotifyOnChange], [RestartViaExec],
+// [CleanUpChildZombies], [CleanUpChildZombiesQuietly], [NotifyOnSighup] and
+// [NotifyOnSigterm]. They have the names and signatures of
 // github.com/tillberg/autorestart, and log to standard error where that package does.
 // [Restarter], [Watcher] and [Reaper] are for programs that want a context, errors, a
-// logger of their own, or hooks on the way to the exec. They are silent unless they
-// have a logger.
+// logger of their own, or hooks on the way to the exec. They are silent unless they have
+// a logger.
 //
 // # Importing the package
 //
-// In a program that was started afresh, importing the package changes nothing: it opens no
-// descriptor, starts no goroutine, and touches no signal and no variable of the environment. It
-// reads how the program was started: arguments, path, executable, children, ignored signals and
-// the limit of open files.
+// In a program that was started afresh, importing the package changes nothing: it opens
+// no descriptor, starts no goroutine, and touches no signal and no variable of the
+// environment. It reads how the program was started: arguments, path, executable,
+// children, ignored signals and the limit of open files.
 //
-// In a version that an earlier one has executed, the package takes what was handed over, before
-// main. It removes AUTORESTART_HANDOVER from the environment, keeps the descriptors that cross
-// from children, and starts a timer: for the rollback of a version on trial, or for the minute
-// after which unclaimed files are closed. A variable of that name that is meant for another
-// process is removed as well, and the first [Logger] gets a line about it.
+// In a version that an earlier one has executed, the package takes what was handed over,
+// before main. It removes AUTORESTART_HANDOVER from the environment, and keeps passed
+// descriptors from children. It starts a timer. In a version on trial, the timer leads to
+// the rollback. In any other version, it closes unclaimed files after a minute. A
+// variable AUTORESTART_HANDOVER that is meant for another process is removed as well, and
+// the first [Logger] gets a line about it.
 //
 // # Systems
 //
 // On Linux, changes are noticed by inotify(7) in every directory that the path passes
-// through. Without inotify, and on other Unix systems, the path is polled once a
-// second. Systems without an exec can watch, but not restart.
+// through. Without inotify, and on other Unix systems, the path is polled once a second.
+// Systems without an exec can watch, but not restart.
 //
-// docs/minimal-systems.md, in the repository, says what the library does on old kernels, without
-// /proc, and under emulators.
+// docs/minimal-systems.md, in the repository, says what the library does on old kernels,
+// without /proc, and under emulators.
 package autorestart
 
 import (
@@ -96,14 +100,14 @@ func RestartOnChange() {
 }
 
 // NotifyOnChange returns a channel that receives true for each new version of this
-// program's executable. The channel holds one value; further changes are merged into
-// it. The program goes on running; call [RestartViaExec] to restart it.
+// program's executable. The channel holds one value; further changes are merged into it.
+// The program goes on running; call [RestartViaExec] to restart it.
 //
-// With usePolling the path is polled once a second beside the events. Where events are
-// not available it is polled anyway, and that is logged to standard error.
+// With usePolling the path is polled once a second in addition to the events. Without
+// events the path is polled in any case, and that is logged to standard error.
 //
-// NotifyOnChange is kept for programs that used github.com/tillberg/autorestart. Other programs
-// use [Watcher], which can be stopped and says which version it has found.
+// NotifyOnChange is kept for programs that used github.com/tillberg/autorestart. Other
+// programs use [Watcher], which can be stopped and says which version it has found.
 func NotifyOnChange(usePolling bool) chan bool {
 	logger := newStderrLogger()
 	w := &Watcher{Logger: logger}
@@ -126,16 +130,16 @@ func NotifyOnChange(usePolling bool) chan bool {
 	return changes
 }
 
-// RestartViaExec executes the file at the path of this program's executable, new
-// version or not, with the same PID, arguments, environment and working directory. It
-// does not return. While the exec fails, the program goes on running, the reason is
-// logged to standard error whenever it changes, and the exec is tried again.
+// RestartViaExec executes the file at the path of this program's executable, new version
+// or not, with the same PID, arguments, environment and working directory. It does not
+// return. While the exec fails, the program goes on running, the reason is logged to
+// standard error whenever it changes, and the exec is tried again.
 //
-// Called by an HTTP handler for which the restart has to wait, it returns, and restarts in
-// the background: the handler can answer its client.
+// In an HTTP handler of a program with drainers, RestartViaExec returns and restarts in
+// the background. The restart waits for that handler, which can answer its client.
 //
-// RestartViaExec is kept for programs that used github.com/tillberg/autorestart. Other programs
-// use [Restarter.Restart], which has a context and returns errors.
+// RestartViaExec is kept for programs that used github.com/tillberg/autorestart. Other
+// programs use [Restarter.Restart], which has a context and returns errors.
 func RestartViaExec() {
 	logger := newStderrLogger()
 	if !calledByHandler() {
@@ -156,16 +160,16 @@ func restartViaExec(logger Logger) {
 	}
 }
 
-// CleanUpChildZombies reaps the children that this process had before its present
-// image was executed, as a restart leaves them behind. It lists them before it
-// returns, and goes on in the background. Zombies disappear at once. A child that is
-// still alive gets SIGHUP after five seconds, SIGINT two minutes later and SIGTERM
-// one minute after that, and disappears when it ends. The reaping is logged to
-// standard error.
+// CleanUpChildZombies reaps the children that this process had before its present image
+// was executed: the children that a restart leaves behind. It lists them before it
+// returns, and reaps them in the background. Zombies disappear at once. A child that is
+// still alive gets SIGHUP after five seconds, SIGINT two minutes later and SIGTERM one
+// minute after that, and disappears when it ends. The reaping is logged to standard
+// error.
 //
-// Children that this image has started itself are not touched, whether they were
-// started before the call or after it. A second call finds nothing left to do. See
-// [Reaper] for other schedules, reports, and a way to stop it.
+// Children that this image has started itself are not touched, whether they were started
+// before the call or after it. A second call finds nothing left to do. See [Reaper] for
+// other schedules, reports, and a way to stop it.
 func CleanUpChildZombies() {
 	r := Reaper{Logger: newStderrLogger()}
 	r.reapInBackground()
@@ -176,12 +180,12 @@ func CleanUpChildZombies() {
 // Logger.
 func CleanUpChildZombiesQuietly() { new(Reaper).reapInBackground() }
 
-// NotifyOnSighup returns a channel that receives SIGHUP. The channel holds one signal;
-// a signal that arrives while it is full is dropped. [Notify] tells what happens to
-// signals during a restart. [StopNotify] ends it.
+// NotifyOnSighup returns a channel that receives SIGHUP. The channel holds one signal; a
+// signal that arrives while it is full is dropped. [Notify] describes what happens to
+// signals during a restart. [StopNotify] ends the subscription.
 //
-// NotifyOnSighup is kept for programs that used github.com/tillberg/autorestart. Other programs
-// call [Notify] with a channel of their own.
+// NotifyOnSighup is kept for programs that used github.com/tillberg/autorestart. Other
+// programs call [Notify] with a channel of their own.
 func NotifyOnSighup() chan os.Signal {
 	return notifyOn(syscall.SIGHUP)
 }
