@@ -14,15 +14,17 @@ import (
 )
 
 // Ready says that this version works: it has opened and claimed what it needs, and
-// serves. Ready closes the inherited files that this version has not claimed, gives
-// signals without a subscriber their default action back, and ends the trial of this
-// version: it can't be rolled back any more, see [Restarter.ReadyTimeout].
+// serves. Ready
+//   - closes the inherited files that this version has not claimed
+//   - restores the default action of inherited signals without a subscriber
+//   - ends the trial of this version, which can't be rolled back any more, see
+//     [Restarter.ReadyTimeout].
 //
-// If the previous version has set a [Restarter.HealthTimeout], the files are closed, and the trial
-// ends, when that is over.
+// If the previous version has set a [Restarter.HealthTimeout], the trial goes on after
+// Ready for that time. The unclaimed files are closed when the trial ends.
 //
-// Every version of a program that listens with package sockets, passes files on, or is
-// executed with a ReadyTimeout should call it. Calls after the first do nothing.
+// A program should call Ready in every version if it listens with package sockets, passes
+// files on, or sets a ReadyTimeout. Calls after the first do nothing.
 func Ready() {
 	p := self()
 	p.readying.Do(func() {
@@ -89,21 +91,22 @@ func (p *process) endTrial() {
 	})
 }
 
-// ErrNoRollback is returned by [Rollback] in a version that can't be rolled back: it
-// was started afresh or without a [Restarter.ReadyTimeout], or it is ready and its
-// [Restarter.HealthTimeout] is over.
+// ErrNoRollback is returned by [Rollback] in a version that is not on trial. Such a
+// version was started afresh, or without a [Restarter.ReadyTimeout], or its trial has
+// ended: it is ready, and the [Restarter.HealthTimeout] of the previous version is over.
 var ErrNoRollback = errors.New("autorestart: no version to roll back to: this one is not on trial")
 
-// Rollback says that this version does not work. The previous version is executed
-// again, with the same PID, listeners and state, and [RolledBack] tells it err. The
-// version that failed is not executed again until its file is written or replaced.
+// Rollback says that this version does not work. The previous version is executed again,
+// with the same PID, listeners and state. There, [RolledBack] returns a [*RollbackError]
+// with the text of err. The version that failed is not executed again until its file is
+// written or replaced.
 //
-// Before that, this version is drained as for any restart, for 2 seconds at most; 4 seconds if
-// one of its drainers ignores the end of that time. The same applies to a version that is
-// rolled back because it was not ready in time or is not healthy.
+// Before the exec, this version is drained as for any restart, but for 2 seconds at most,
+// or 4 seconds if one of its drainers ignores the end of that time. The same applies if
+// this version is rolled back because it was not ready in time or is not healthy.
 //
-// Rollback returns only if that is not possible. An HTTP handler that calls it gets no answer
-// out: the drain waits for that handler, too.
+// Rollback returns only if a rollback is not possible. An HTTP handler that calls
+// Rollback can't answer its client, because the drain waits for that handler.
 func Rollback(err error) error {
 	reason := "it failed"
 	if err != nil {
@@ -130,13 +133,14 @@ func cleanReason(reason string) string {
 }
 
 // RollbackUnlessReady rolls this version back if main panics or returns before it has
-// called [Ready], and if main panics later while a [Restarter.HealthTimeout] lasts. A main that
-// returns then has ended as it should. Defer RollbackUnlessReady at the top of main:
+// called [Ready]. During a [Restarter.HealthTimeout], a panic of main after Ready rolls
+// this version back, too, while a main that returns ends the program. Defer
+// RollbackUnlessReady at the top of main:
 //
 //	defer autorestart.RollbackUnlessReady()
 //
-// It can't catch panics in other goroutines, fatal errors of the runtime, [os.Exit],
-// and so log.Fatal.
+// It can't catch panics in other goroutines, fatal errors of the runtime, [os.Exit], or
+// log.Fatal, which calls os.Exit.
 func RollbackUnlessReady() {
 	panicked := recover()
 	if p := self(); p.image().Trial.On() && (panicked != nil || p.ready.Load() == 0) {
