@@ -10,24 +10,24 @@ import (
 	"github.com/autorestart-go/autorestart/internal/reap"
 )
 
-// Child is what is known of a child that this process had before its present image
-// was executed.
+// Child describes a child that this process had before its present image was executed, or
+// an orphan, see [Orphans].
 type Child struct {
 	PID     int
-	Command string    // the kernel's name for it, at most 15 bytes; empty if it can't be had
+	Command string    // the kernel's name for it, at most 15 bytes; empty if it is not known
 	Args    []string  // the first 32 KiB of its command line, at most 4,096 arguments; none for a zombie
-	Started time.Time // with a resolution of 10 ms; zero if it can't be had
+	Started time.Time // with a resolution of 10 ms; zero if it is not known
 }
 
-// ErrNotInherited is returned by [Adopt] for a PID that is not the PID of an inherited
-// child, and for a child that is not free.
+// ErrNotInherited is returned by [Adopt] for a PID that no inherited child has, and for a
+// child that a [Reaper] or a [ChildProcess] has.
 var ErrNotInherited = errors.New("autorestart: not an inherited child, or not free")
 
-// InheritedChildren lists the children that this process had before its present image
-// was executed and that are free: neither a [Reaper] nor a [ChildProcess] has them.
-// Some of them may be zombies.
+// InheritedChildren lists the free children: those that this process had before its
+// present image was executed, and that neither a [Reaper] nor a [ChildProcess] has. Some
+// of them may be zombies.
 //
-// If the error is not nil, some may be missing from the list.
+// If the error is not nil, some children may be missing from the list.
 func InheritedChildren() ([]Child, error) {
 	var children []Child
 	inherited := self().children
@@ -38,8 +38,8 @@ func InheritedChildren() ([]Child, error) {
 }
 
 // ChildProcess is a handle on an inherited child, for a program that keeps the children
-// of its earlier image. It works like an [os.Process], by pidfd where there are pidfds.
-// No Reaper touches an adopted child.
+// of its earlier image. It works like an [os.Process]: by pidfd, if the kernel has
+// pidfds. A Reaper does not touch an adopted child.
 //
 // Its methods may be called by several goroutines at once.
 type ChildProcess struct{ adopted *reap.Adopted }
@@ -57,9 +57,9 @@ func Adopt(pid int) (*ChildProcess, error) {
 // PID returns the PID of the child.
 func (c *ChildProcess) PID() int { return c.adopted.PID() }
 
-// Signal sends the child a signal, which has to be a [syscall.Signal]. It returns
-// [os.ErrProcessDone] if the child has exited and was waited for, and
-// [os.ErrClosed] after Release.
+// Signal sends a signal to the child. sig must be a [syscall.Signal]. Signal returns
+// [os.ErrProcessDone] if the child has exited and was waited for, and [os.ErrClosed]
+// after Release.
 func (c *ChildProcess) Signal(sig os.Signal) error {
 	s, ok := sig.(syscall.Signal)
 	if !ok {
@@ -76,6 +76,6 @@ func (c *ChildProcess) Wait(ctx context.Context) (ChildExit, error) {
 	return ChildExit(e), err
 }
 
-// Release gives up the handle without waiting. The child is then free again, for a Reaper
-// or another Adopt. A call of Wait that is under way returns.
+// Release gives up the handle without waiting. Another Adopt or a Reaper may then take
+// the child. A call of Wait that is under way returns.
 func (c *ChildProcess) Release() error { return c.adopted.Release() }

@@ -12,18 +12,17 @@ import (
 )
 
 // A Drainer is a part of the program that accepts work from outside and is drained before
-// an exec: a server, the consumer of a queue.
+// an exec, such as a server or the consumer of a queue.
 //
-// Its methods are called one after the other, each on a goroutine of its own. The next
-// method is called when the one before has returned. The methods may call this package,
-// except that Quiesce and Resume must not unregister the Drainer itself. If a method
-// panics or does not return in time, that is logged with the type of the Drainer, and the
-// restart goes on without it.
+// Each method is called on a goroutine of its own, after the method before has returned.
+// The methods may call this package, but Quiesce and Resume must not unregister the
+// Drainer itself. If a method panics or does not return in time, that is logged with the
+// type of the Drainer, and the restart goes on without it.
 //
-// A Drainer may also have a method Unfinished() string. It returns what Drain waits for, as
-// "3 jobs", or "" for nothing; log lines and [Event.Unfinished] contain that text. Unfinished is
-// called while Drain is running, and when its time is up. Without that method, they contain
-// the type of the Drainer.
+// A Drainer may also have a method Unfinished() string. It returns the work that Drain
+// waits for, such as "3 jobs", or "" if there is none. Log lines and [Event.Unfinished]
+// contain that text. They contain the type of the Drainer if it has no such method.
+// Unfinished is called while Drain is running, and when the time for Drain is up.
 type Drainer interface {
 	// Quiesce stops accepting work and returns soon, within a second. Callers that bring
 	// work block; they must not fail.
@@ -49,7 +48,8 @@ const defaultDrainTimeout = 10 * time.Second
 // order.
 //
 // A Drainer that is registered while others are drained is quiesced and drained, too. If
-// the exec comes next, RegisterDrainer waits until the exec has failed.
+// all drainers have been drained and the exec comes next, RegisterDrainer blocks. It
+// returns if the exec fails.
 func RegisterDrainer(d Drainer) (unregister func()) { return image.Current().Drainers.Register(d) }
 
 // Draining returns a channel that is closed while the program is drained for a

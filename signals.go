@@ -16,18 +16,20 @@ import (
 // time would end the process. A signal that arrives while it is ignored is lost.
 //
 // If a version does not subscribe to an inherited signal, the signal gets its default
-// action back when the version calls [Ready], or after a minute. A signal that was
-// ignored when the process was started, as SIGHUP by nohup(1), stays ignored. In both
-// cases [signal.Ignored] reports true, also after Ready, until the version subscribes.
+// action back when the version calls [Ready]. In a version that is not on trial, it does
+// so after a minute even without a call of Ready. A signal that was ignored when the
+// process was started, such as SIGHUP by nohup(1), stays ignored. For both kinds of
+// signals [signal.Ignored] reports true, also after Ready, until the version subscribes.
 //
-// SIGTERM, SIGINT, SIGQUIT and SIGABRT are not ignored: they end the process at any
-// moment. On other systems than Linux, Notify behaves like signal.Notify.
+// SIGTERM, SIGINT, SIGQUIT and SIGABRT are never ignored: they end the process also
+// between the exec and Notify. On systems other than Linux, Notify behaves like
+// signal.Notify.
 //
-// A Go program survives some signals without a subscription, as SIGUSR1 and SIGPIPE. They
-// end no version, with or without Notify.
+// A Go program survives some signals without a subscription, such as SIGUSR1 and SIGPIPE.
+// They end no version, with or without Notify.
 //
-// A child that is started while a signal is ignored goes on ignoring it. A version that
-// wants to ignore a signal for good calls [signal.Ignore] after [Ready].
+// A child that is started while a signal is ignored goes on ignoring that signal. A
+// version that is to ignore a signal for good calls [signal.Ignore] after [Ready].
 func Notify(c chan<- os.Signal, signals ...os.Signal) {
 	s := &self().signals
 	s.mu.Lock() // until the end: restoreDefaults must see the subscription
@@ -36,10 +38,10 @@ func Notify(c chan<- os.Signal, signals ...os.Signal) {
 	signal.Notify(c, signals...)
 }
 
-// StopNotify is [signal.Stop] for a channel that was passed to [Notify]. If no other
-// channel was passed to Notify for a signal, that signal gets its default action back,
-// and is not ignored in the next exec. A program that calls signal.Stop, [signal.Reset]
-// or [signal.Ignore] instead leaves the signal ignored in the next exec.
+// StopNotify is [signal.Stop] for a channel that was passed to [Notify]. A signal for
+// which no other channel was passed to Notify gets its default action back, and is not
+// ignored in the next exec. With signal.Stop, [signal.Reset] or [signal.Ignore] in place
+// of StopNotify, the signal stays ignored in the next exec.
 func StopNotify(c chan<- os.Signal) {
 	s := &self().signals
 	s.mu.Lock()
