@@ -147,18 +147,20 @@ func (p *process) dropUnclaimed() {
 	p.signals.restoreDefaults()
 }
 
-// Generation returns the number of this image: 0 in a program that was started afresh, and
-// one more after each exec in which an image handed over to the next. A rollback is such an exec,
-// so no two images have the same number. A version that runs again after a rollback has a higher one than
-// before, and [RollbackError] has that of the version that failed. After a version without
-// this library, which gets nothing, the numbers begin again.
+// Generation returns the number of this image. A program that was started afresh has 0.
+// Each exec in which an image hands over to the next adds one. A rollback is such an
+// exec, so no two images have the same number: a version that runs again after a rollback
+// has a higher number than before. [RollbackError] has the number of the version that
+// failed. A version without this library takes nothing over, so the numbers begin again
+// after it.
 func Generation() int { return self().inherited.Number(handover.Generation) }
 
-// RestartTimes says when the restart that began this image reached each of its steps,
-// by the system's clock. A step that was skipped has the time of the previous step. A rollback has
-// no Judged, and no drain if the version that failed hung before its main.
+// RestartTimes has the times, by the system's clock, at which the restart that began this
+// image reached each step. A step that was skipped has the time of the previous step. In
+// a rollback, Judged is skipped. Quiesced and Drained are skipped, too, if the version
+// that failed hung before its main.
 type RestartTimes struct {
-	Seen     time.Time // a new file was noticed, or Restart was called; in a rollback: the reason for it occurred
+	Seen     time.Time // a new file was noticed, or Restart was called; in a rollback, when its reason occurred
 	Judged   time.Time // the file was found complete and executable, and Verify had accepted it
 	Quiesced time.Time // no new work was accepted any more
 	Drained  time.Time // all accepted work was done
@@ -167,8 +169,8 @@ type RestartTimes struct {
 	Ready    time.Time // Ready was called; zero before
 }
 
-// LastRestart returns the times of the restart or rollback that began this image. The times
-// before Started are zero if there was none.
+// LastRestart returns the times of the restart or rollback that began this image. In a
+// program that was started afresh, the times before Started are zero.
 func LastRestart() RestartTimes { return self().restartTimes() }
 
 func (p *process) restartTimes() RestartTimes {

@@ -99,27 +99,34 @@ func (r *Restarter) callVerify(ctx context.Context, path string, exe *os.File, l
 	return lastLook()
 }
 
-// An ExecPlan says how a new version is executed. [Restarter.BeforeExec] may change Args and Env;
-// the plan is read when it has returned nil.
+// An ExecPlan says how a new version is executed. [Restarter.BeforeExec] may change Args
+// and Env. The plan is read after BeforeExec has returned nil.
 //
-// A version that is restarted later gets the arguments that it was started with, so it keeps
-// changed ones. A rollback of the new version executes this one with its own arguments and
-// environment. But if the new version contains an older version of this library, from before this
-// type, the rollback executes this one with the changed ones.
+// Changed arguments stay in force: a version that is restarted later gets the arguments
+// that it was started with. A rollback of the new version executes the old version with
+// its own arguments and environment. If the new version contains a release of this
+// library from before ExecPlan, the rollback executes the old version with the changed
+// ones.
 //
-// These call the restart off, with a [*RejectedError] that is not Retryable: no arguments, a NUL
-// byte, an addition to Env that is not of the form NAME=value, and more than execve(2) takes.
+// The restart is called off, with a [*RejectedError] that is not Retryable, if the plan
+// has
+//   - no arguments
+//   - a NUL byte
+//   - a variable, added to Env, that is not of the form NAME=value
+//   - more than execve(2) takes.
 type ExecPlan struct {
 	Path     string    // of the new version
 	Old, New BuildInfo // of the version that runs, and of the new one
 
-	// Args are all arguments, the name of the program included. At first they are those that this
-	// program was started with.
+	// Args are all arguments, the name of the program included. At first they are the
+	// arguments that the old version was started with.
 	Args []string
 
-	// Env is the environment, each variable as NAME=value. At first it is [os.Environ]. Of several
-	// variables with one name the last one counts. If BeforeExec leaves Env as it is, the new
-	// version gets the environment at the exec: then [os.Setenv] in BeforeExec has an effect, too.
+	// Env is the environment, each variable as NAME=value. At first it is [os.Environ].
+	// If several variables have one name, the last one counts.
+	//
+	// If BeforeExec leaves Env as it is, the new version gets the environment of the old
+	// version at the exec. Then [os.Setenv] in BeforeExec has an effect, too.
 	Env []string
 }
 
