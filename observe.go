@@ -12,42 +12,50 @@ import (
 	"github.com/autorestart-go/autorestart/internal/watch"
 )
 
-// An Event is a step of a restart, as [Restarter.Observe] receives it. A version that runs
-// reports the steps up to [EventRestarting]; the version that runs after the exec reports the
-// outcome: [EventStarted], [EventReady] and [EventHealthy], or [EventRolledBack] in the version that runs
-// again. If there is no exec after EventDraining or EventRestarting, [EventRejected] says why.
+// An Event is a step of a restart, as [Restarter.Observe] receives it. The old version
+// reports the steps up to [EventRestarting]. The version that runs after the exec reports
+// the outcome. A new version reports [EventStarted], [EventReady] and [EventHealthy]. A
+// version that runs again after a rollback reports [EventRolledBack] in place of
+// EventStarted. If there is no exec after [EventDraining] or EventRestarting,
+// [EventRejected] says why.
 //
-// Fields that are not named with a kind are set in all events, as far as they are known.
+// A field whose comment names kinds is set in events of those kinds. The other fields are
+// set in all events, as far as they are known.
 type Event struct {
 	Kind       EventKind
 	At         time.Time // when it happened; Observe may be called later
 	Path       string    // of the executable, absolute
 	Generation int       // of the version that reports, see [Generation]
 
-	// Old and New are the version that runs and the one at Path; in EventStarted, EventReady
-	// and EventHealthy the previous version and the one that runs; in EventRolledBack the version
-	// that failed and the one that runs again. New is empty if the file is not a program.
+	// Old and New are two versions:
+	//   - in EventStarted, EventReady and EventHealthy, the previous version and the one
+	//     that runs
+	//   - in EventRolledBack, the version that failed and the one that runs again
+	//   - in all other events, the version that runs and the one at Path.
+	//
+	// New is empty if the file is not a Go program.
 	Old, New BuildInfo
 
-	// Err says in EventRejected why the version is not executed: a [*RejectedError], or the
-	// error of BeforeExec, of execve(2) or of the end of the context. In EventRolledBack it
-	// is a [*RollbackError].
+	// Err says in EventRejected why the version is not executed. It is a
+	// [*RejectedError], or the error of BeforeExec or of execve(2), or the cause of the
+	// end of the context. In EventRolledBack it is a [*RollbackError].
 	Err error
 
-	// Unfinished is, in EventDraining, what the restart waits for, and in EventRestarting what was
-	// not done in time and ends with the exec. Each is a phrase like
-	// "2 connections of tcp 127.0.0.1:8080", see [Drainer].
+	// Unfinished is, in EventDraining, the work that the restart waits for. In
+	// EventRestarting it is the work that was not done in time and ends with the exec.
+	// Each element is a phrase like "2 connections of tcp 127.0.0.1:8080", see [Drainer].
 	Unfinished []string
 
-	// Times are those of the restart that is under way in EventDraining and EventRestarting,
-	// and those of [LastRestart] in the events about an outcome.
+	// Times has, in EventDraining and EventRestarting, the times of the restart that is
+	// under way. In the events about an outcome it is [LastRestart].
 	Times RestartTimes
 
 	Mode WatchMode // in EventModeChanged
 
-	// Lost is the number of events before this one that Observe has not received, because it
-	// was too slow or has panicked. In the first event these are those that the previous version
-	// had not ended to observe 10 ms before the exec.
+	// Lost is the number of events before this one that Observe has not received, because
+	// it was too slow or has panicked. In the first event of a version, Lost counts the
+	// events that the previous version's Observe had not finished 10 ms after the exec
+	// was due.
 	Lost int
 }
 
@@ -57,15 +65,15 @@ type EventKind int
 // Kinds of events.
 const (
 	EventSeen        EventKind = iota + 1 // a new version is at the path and can be executed, or Restart was called
-	EventRejected                         // a version is not executed: once for each reason, see [RejectedError.Retryable]
+	EventRejected                         // a version is not executed; reported once for each reason, see [RejectedError.Retryable]
 	EventVerifying                        // Verify is called with the version, for the first time
-	EventDraining                         // the program is drained; again after 1 s and then less and less often
+	EventDraining                         // the program is being drained; repeated after 1 s, then less and less often
 	EventRestarting                       // everything is drained, and the exec comes next
-	EventStarted                          // this version has started, after a restart or, with Generation 0, afresh
+	EventStarted                          // this version has started: after a restart, or afresh (Generation is 0)
 	EventReady                            // Ready was called
-	EventHealthy                          // the HealthTimeout after Ready is over: this version is not rolled back any more
-	EventRolledBack                       // this version runs again: comes in place of EventStarted
-	EventModeChanged                      // Run watches, or notices changes in another way than before
+	EventHealthy                          // the HealthTimeout of the previous version is over: this version is not rolled back any more
+	EventRolledBack                       // this version runs again, because a newer one failed; in place of EventStarted
+	EventModeChanged                      // Run has begun to watch, or notices changes in another way than before
 )
 
 var eventKinds = [...]string{

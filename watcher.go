@@ -17,50 +17,52 @@ import (
 )
 
 // A Watcher reports new versions of an executable. A new version is a file at the path
-// that is ready to be executed and differs in content from the version reported last, or
-// at first from the running image.
+// that is ready to be executed and differs in content from the last version. The last
+// version is the one reported last, or the running image before the first report.
 //
 // On network file systems, FUSE and overlay, the file of the running image can be
-// written, or replaced underneath. The running image is then the content that the file
-// had when the program started. The first call of Next sums that content. On FUSE, and
-// where the file was touched before that call, the same file with another modification
+// written, or replaced underneath. There the Watcher compares with the content that the
+// file had when the program started. The first call of Next sums that content. On FUSE,
+// and if the file was touched before that call, the same file with another modification
 // time is a new version.
 //
 // The zero value watches this program's own executable. Set the fields before the first
 // call of Next, and call Close after the last one.
 type Watcher struct {
-	// Path is the executable to watch. Symbolic links in it are followed anew whenever
-	// one changes. If empty, it is the path that this program was started by, as in
-	// [Restarter]. If relative, it starts from the working directory of the first call of
-	// Next. If the starter may have fewer rights, Path is restricted as in [Restarter].
+	// Path is the executable to watch. If one of its symbolic links changes, the links
+	// are followed anew. If empty, Path is the path that this program was started by, as
+	// in [Restarter]. A relative Path starts from the working directory of the first call
+	// of Next. If the starter may have fewer rights, Path is restricted as in
+	// [Restarter].
 	Path string
 
-	// PollInterval is how often the path is looked at in addition to the events. A mount
+	// PollInterval is how often the path is looked at in addition to the events. If zero,
+	// the path is looked at only after events. Some changes come without an event: on
+	// network file systems, without /proc, and for a file that is mounted by itself.
+	// There, and on systems without events, a PollInterval of zero is one second. A mount
 	// over the path is an event.
-	// If zero, the path is looked at only after events. Where there are no events, or not
-	// for every change, as on network file systems, without /proc, and for a file that is
-	// mounted by itself, it is looked at once a second.
 	PollInterval time.Duration
 
 	// TrustAnyOwner lifts a rule for processes with more rights than their user: those of
-	// root, setuid, setgid, or with capabilities. Such a process executes no version that
-	// another user has chosen.
+	// root, setuid, setgid, or with capabilities. By that rule, such a process executes
+	// no version that another user has chosen.
 	//
-	// The rule: only root, and the users who can write the running image, may be able to
-	// write the file, the directories and the symbolic links of its path. Owner, mode and
-	// POSIX ACL decide. In a sticky directory only the owner of the directory counts.
-	// Owners don't count
+	// Only root, and the users who can write the running image, may be able to write the
+	// file, the directories and the symbolic links of its path. Owner, mode and POSIX ACL
+	// decide. In a sticky directory only the owner of the directory counts. Owners don't
+	// count
 	//   - on a FUSE file system that another user has mounted
 	//   - for a file on a mount with nosuid, where execve(2) itself ignores them, unless
 	//     the running image is on that mount, too
 	//   - if the user namespace of the process does not know them.
 	//
 	// A version that is rejected for its path or its mount is looked at again every 15
-	// seconds. Systems other than Linux tell owners and modes, but not ACLs and mounts.
+	// seconds. On systems other than Linux, owners and modes decide, because ACLs and
+	// mounts are not known.
 	TrustAnyOwner bool
 
-	// Logger receives the reasons why a file at the path is not executed, and changes of
-	// the mode. If nil, the watcher is silent.
+	// Logger receives the reasons why a file at the path is not reported, and changes of
+	// the mode. If nil, the Watcher is silent.
 	Logger Logger
 
 	inner atomic.Pointer[watch.Watcher] // nil before the first call of Next
@@ -71,7 +73,7 @@ type Change struct {
 	Path     string    // absolute
 	Size     int64     // bytes
 	Seen     time.Time // when it was found ready
-	Old, New BuildInfo // of the previous version, as far as its file is still there, and of this one
+	Old, New BuildInfo // of the previous version, if its file is still there, and of this one
 }
 
 // Next waits for the next new version and returns it. If there is one already that has
@@ -80,11 +82,12 @@ type Change struct {
 // It fails
 //   - when ctx ends, with its cause
 //   - when Path is empty and the path of the program is not known
-//   - when Path is relative and the working directory is not known.
+//   - when Path is relative and the working directory is not known, or is that of a
+//     starter that may have fewer rights.
 //
-// Nothing else ends Next: without events it polls, see Mode, and a file that can't be
-// executed is passed over, see Logger. Next must not be called by two goroutines at a
-// time.
+// Next returns for no other reason. Without events it polls, see Mode. A file that can't
+// be executed is passed over, and Logger receives the reason. Two goroutines must not
+// call Next at the same time.
 func (w *Watcher) Next(ctx context.Context) (Change, error) {
 	inner := w.inner.Load()
 	if inner == nil {
@@ -110,11 +113,11 @@ func (w *Watcher) Next(ctx context.Context) (Change, error) {
 	return change, nil
 }
 
-// Mode tells how changes are noticed at the moment. Any goroutine may call it.
+// Mode returns how changes are noticed at the moment. Any goroutine may call it.
 func (w *Watcher) Mode() WatchMode { return watchModeOf(&w.inner) }
 
-// Close frees what the watcher holds. No call of Next may be running: end its
-// context first.
+// Close frees what the Watcher holds. End the context of a running Next, and wait until
+// Next has returned, before calling Close.
 func (w *Watcher) Close() error {
 	defer flushLog()
 	if inner := w.inner.Load(); inner != nil {
@@ -123,9 +126,9 @@ func (w *Watcher) Close() error {
 	return nil
 }
 
-// WatchMode tells how a [Watcher] notices changes.
+// WatchMode describes how a [Watcher] or [Restarter.Run] notices changes.
 type WatchMode struct {
-	Events bool          // the kernel tells of them, see inotify(7)
+	Events bool          // the kernel reports changes, see inotify(7)
 	Poll   time.Duration // how often the path is looked at; 0 if only after events
 	Reason error         // why events alone are not enough; nil if they are
 }
@@ -139,18 +142,18 @@ func watchModeOf(w *atomic.Pointer[watch.Watcher]) WatchMode {
 	return WatchMode{}
 }
 
-// RejectedError tells why a file that appeared at the path is not executed. The image
-// that runs goes on running. docs/troubleshooting.md, in the repository, has a table of
-// the reasons.
+// RejectedError says why a file at the path is not executed. The running image goes on
+// running. docs/troubleshooting.md, in the repository, has a table of the reasons.
 type RejectedError struct {
 	Path     string
 	Found    string // what the file is
-	Expected string // what it would have to be
+	Expected string // what an acceptable file is
 
-	// Retryable: the file may become acceptable as it is, because it is still being
-	// written or its mode still being set. It is looked at again soon. A file that is not
-	// Retryable is left alone until it changes, or for 15 seconds if the reason is a
-	// directory, a symbolic link or the mount.
+	// Retryable means that the file may become acceptable as it is, because it is still
+	// being written or its mode is still being set. The file is looked at again soon. A
+	// file that is not Retryable is left alone until it changes. If the reason is a
+	// directory, a symbolic link or the mount, the file is looked at again after 15
+	// seconds.
 	Retryable bool
 
 	Err error // the underlying error; nil if there is none
@@ -238,9 +241,9 @@ func (l rejectionLogger) Warn(msg string, args ...any) {
 // modulePath is that of this library.
 const modulePath = elfimage.Library
 
-// BuildInfo tells how a Go program was built, as far as the file says. All of it is empty
-// for other programs, and for files without ELF sections. For Go programs built before Go
-// 1.18 only the ID is known.
+// BuildInfo describes how a Go program was built, as far as the file says. All fields are
+// empty for other programs, and for files without ELF sections. For Go programs built
+// before Go 1.18 only the ID is known.
 type BuildInfo struct {
 	ID      string // the Go build ID, which differs between any two builds
 	Module  string // the path of the main module
@@ -275,9 +278,10 @@ func (r *errorReader) ReadAt(b []byte, off int64) (n int, err error) {
 	return n, err
 }
 
-// String returns the version. If the version doesn't tell one build from another, String
-// returns the last part of the ID, or "unknown" without an ID. A version with changes
-// that were not committed is followed by that part: "v1.2.3+dirty.ID".
+// String returns the version. If two builds may have the same version, as with "(devel)",
+// String returns the last part of the ID, or "unknown" without an ID. If the version has
+// changes that were not committed, String appends the last part of the ID:
+// "v1.2.3+dirty.ID".
 func (b BuildInfo) String() string {
 	switch {
 	case b.ID != "" && strings.HasSuffix(b.Version, "dirty"):
