@@ -10,31 +10,31 @@ import (
 	"github.com/autorestart-go/autorestart/internal/sys"
 )
 
-// Logger is what this package needs of a logger. [*slog.Logger] has these methods. Logger
-// is an interface because importing log/slog would add half a megabyte to programs that
-// have no other use for it. docs/troubleshooting.md, in the repository, explains every
-// line.
+// Logger has the methods that this package needs of a logger. [*slog.Logger] has these
+// methods. Logger is an interface because importing log/slog would add half a megabyte to
+// programs that have no other use for it. docs/troubleshooting.md, in the repository,
+// explains every line.
 //
 // The arguments after the message are keys and values in turn, as in log/slog. Keys are
-// strings. Values are strings, integers and errors. An error that a hook has returned is
-// logged later and must not be changed.
+// strings. Values are strings, integers and errors. A hook must not change an error after
+// it has returned it, because the error is logged later.
 //
-// A Logger is called by a goroutine of its own, with one line after the other. It may
-// call this package. Nothing waits for a Logger: a restart, [Ready] and a rollback take
-// place although it blocks, as when it writes to a pipe that is full.
+// A Logger is called on a goroutine of its own, with one line after the other. It may
+// call this package. A restart, [Ready] and a rollback don't wait for a Logger that
+// blocks, such as one that writes to a full pipe.
 //
 // Up to 4,096 lines, and those being written, wait for the Logger. Further lines are
-// dropped, and a line for which the Logger panics is dropped, too. As soon as the Logger
-// takes lines again, a line at level Warn tells how many were dropped.
+// dropped. A line for which the Logger panics is dropped, too. As soon as the Logger
+// takes lines again, a line at level Warn gives the number of dropped lines.
 //
-// Lines have at most 10 ms to be written before an exec, and a second before a call like
-// [Restarter.Run] returns. Lines that are not written by the exec are lost, and the next
-// version logs their number. A time that the Logger adds is the time of the write. The
-// lines of the seven functions have the time of the event that they tell of.
+// Lines have at most 10 ms to be written before an exec, and one second before a call
+// like [Restarter.Run] returns. Lines that are not written by the exec are lost, and the
+// next version logs their number. A time that the Logger adds is the time of the write.
+// The lines of the seven functions that log to standard error have the time of the event.
 //
-// Values that are equal by == are one Logger. Values that can't be compared, as
-// functions, share the goroutine. A Logger that is nil is silent. An interface that holds
-// a nil *slog.Logger is not nil, and panics for each line.
+// Two Loggers that are equal by == share a goroutine. All Loggers that can't be compared,
+// such as functions, share one goroutine, too. A nil Logger is silent. An interface that
+// holds a nil *slog.Logger is not nil, and panics for each line.
 //
 // [*slog.Logger]: https://pkg.go.dev/log/slog#Logger
 type Logger interface {

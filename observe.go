@@ -54,8 +54,8 @@ type Event struct {
 
 	// Lost is the number of events before this one that Observe has not received, because
 	// it was too slow or has panicked. In the first event of a version, Lost counts the
-	// events that the previous version's Observe had not finished 10 ms after the exec
-	// was due.
+	// events that the previous version's Observe had not finished by the exec, which
+	// waits for at most 10 ms.
 	Lost int
 }
 

@@ -11,27 +11,29 @@ import (
 )
 
 // Reaper ends and waits for the children that this process had before its present image
-// was executed. The image that started them is gone, and this image does not know of
+// was executed. The image that started them is gone, and this image has no handle on
 // them. Without a Reaper they would stay.
 //
 // These children are listed while this package is initialised, so a Reaper can be run at
 // any time. Children that this image starts are never signalled or waited for, and
 // os/exec works as usual. Every inherited child has one owner. A Reaper takes the
-// children that no other Reaper and no [ChildProcess] has. When its context ends, it
-// leaves its children for the next Reaper.
+// children that no other Reaper and no [ChildProcess] has. When the context of Run ends,
+// the next Reaper may take the children that are left.
 //
 // A child that is traced, or whose first thread has exited, counts as a living child. If
-// a child belongs to another user, the Reaper may not signal it, and goes on waiting for
-// its end. docs/children.md, in the repository, has a table of children in such states.
+// the Reaper is not allowed to signal a child, because another user owns it, the Reaper
+// goes on waiting for its end. docs/children.md, in the repository, has a table of
+// children in such states.
 //
 // A Reaper is a set of options, useful as its zero value. It may be copied, reused, and
 // run more than once at a time.
 type Reaper struct {
 	// Escalation lists the signals for children that live on, in turn. After the last
-	// step the Reaper goes on waiting. After each signal the Reaper continues (SIGCONT) a
-	// child that is stopped, or that may be stopped where that can't be seen: a stopped
-	// child does not see the signal.
-	// If nil, DefaultEscalation is used. If empty but not nil, no signal is sent.
+	// step the Reaper goes on waiting. If nil, DefaultEscalation is used. If empty but
+	// not nil, no signal is sent.
+	//
+	// A stopped child does not act on a signal, so the Reaper continues it (SIGCONT)
+	// after each one. A child counts as stopped if its state can't be read.
 	Escalation []EscalationStep
 
 	// Skip reports whether to leave a child alone: the Reaper then neither signals it nor
@@ -45,9 +47,8 @@ type Reaper struct {
 	// reaped. The calls don't overlap. They may block: children are reaped meanwhile. If
 	// Reaped is more than a hundred thousand calls behind, further calls are dropped, and
 	// their number is logged. Run returns after the last call has returned, so Reaped
-	// must not wait for Run.
-	// If nil, the names of children are not looked up, and reaping takes a fraction of
-	// the time.
+	// must not wait for Run. If nil, the names of children are not looked up, which makes
+	// reaping several times faster.
 	Reaped func(ChildExit)
 
 	// Logger receives a line for each child that is signalled or reaped.
@@ -58,15 +59,15 @@ type Reaper struct {
 // ChildExit reports a child that is gone.
 type ChildExit struct {
 	PID      int
-	Command  string           // the kernel's name for it, at most 15 bytes; empty if it can't be had
+	Command  string           // the kernel's name for it, at most 15 bytes; empty if it is not known
 	Code     int              // its exit code; -1 if a signal ended it, or if Lost
 	Signal   syscall.Signal   // the signal that ended it, or 0
 	CoreDump bool             // whether that signal left a core dump
 	Usage    syscall.Rusage   // of the child and the children that it has waited for
 	Sent     []syscall.Signal // the signals that it was sent, in that order
 
-	// Lost means that another part of this process has waited for the child, as
-	// wait4(-1) would, and has its status.
+	// Lost means that another part of this process has waited for the child, as wait4(-1)
+	// does, and has got its status.
 	Lost bool
 }
 
@@ -84,15 +85,16 @@ func (e ChildExit) String() string {
 	}
 }
 
-// EscalationStep is one step of an escalation: a signal, and how long after the step
-// before it, or after the call of Run, it is sent to the children that are still there.
+// EscalationStep is one step of an escalation. Signal is sent to the children that are
+// still there. After is the delay since the step before, or since the call of Run for the
+// first step.
 type EscalationStep struct {
 	Signal syscall.Signal
 	After  time.Duration
 }
 
-// DefaultEscalation returns the schedule of a [Reaper] without one of its own. It
-// never kills.
+// DefaultEscalation returns the escalation of a [Reaper] whose Escalation is nil. It does
+// not send SIGKILL.
 func DefaultEscalation() []EscalationStep {
 	return []EscalationStep{
 		{syscall.SIGHUP, 5 * time.Second},
@@ -101,12 +103,12 @@ func DefaultEscalation() []EscalationStep {
 	}
 }
 
-// Run takes the inherited children that are free, reaps them until none is left, and
-// returns nil. If ctx ends before that, Run returns the error of ctx, and the children
-// that are left are free again. It leaves no goroutine and no descriptor behind.
+// Run takes the free inherited children, reaps them until none is left, and returns nil.
+// If ctx ends before that, Run returns the error of ctx, and the children that are left
+// are free again. Run leaves no goroutine and no descriptor behind.
 //
-// Where children can't be listed, Run reaps those that it knows of and returns an error
-// that wraps [errors.ErrUnsupported].
+// If the system can't list children, Run reaps the children that are known and returns an
+// error that wraps [errors.ErrUnsupported].
 func (r *Reaper) Run(ctx context.Context) error {
 	children := self().children
 	if err := r.reap(ctx, children, r.take(children)); err != nil {

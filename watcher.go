@@ -278,10 +278,9 @@ func (r *errorReader) ReadAt(b []byte, off int64) (n int, err error) {
 	return n, err
 }
 
-// String returns the version. If two builds may have the same version, as with "(devel)",
-// String returns the last part of the ID, or "unknown" without an ID. If the version has
-// changes that were not committed, String appends the last part of the ID:
-// "v1.2.3+dirty.ID".
+// String returns the version. If the version is empty or "(devel)", String returns the
+// last part of the ID, or "unknown" without an ID. If the version has changes that were
+// not committed, String appends the last part of the ID: "v1.2.3+dirty.ID".
 func (b BuildInfo) String() string {
 	switch {
 	case b.ID != "" && strings.HasSuffix(b.Version, "dirty"):
