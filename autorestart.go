@@ -135,8 +135,9 @@ func NotifyOnChange(usePolling bool) chan bool {
 // return. While the exec fails, the program goes on running, the reason is logged to
 // standard error whenever it changes, and the exec is tried again.
 //
-// In an HTTP handler of a program with drainers, RestartViaExec returns and restarts in
-// the background. The restart waits for that handler, which can answer its client.
+// In an HTTP handler of a program with drainers, the restart would wait for the handler.
+// There RestartViaExec returns, so that the handler can answer its client, and restarts
+// in the background.
 //
 // RestartViaExec is kept for programs that used github.com/tillberg/autorestart. Other
 // programs use [Restarter.Restart], which has a context and returns errors.

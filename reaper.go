@@ -47,8 +47,8 @@ type Reaper struct {
 	// reaped. The calls don't overlap. They may block: children are reaped meanwhile. If
 	// Reaped is more than a hundred thousand calls behind, further calls are dropped, and
 	// their number is logged. Run returns after the last call has returned, so Reaped
-	// must not wait for Run. If nil, the names of children are not looked up, which makes
-	// reaping several times faster.
+	// must not wait for Run. If nil, the names of children are not looked up, and reaping
+	// takes a fraction of the time.
 	Reaped func(ChildExit)
 
 	// Logger receives a line for each child that is signalled or reaped.
