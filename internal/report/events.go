@@ -3,7 +3,7 @@ package report
 // Events are those of one observer. They take the way of log lines: in their order, on a
 // goroutine that exists while there are events. The zero value is ready.
 type Events struct {
-	lost int // since the last event; belongs to the goroutine
+	lost int // since the last event; guarded by linesMu
 }
 
 // Add has observe called, with the number of events that were lost before this one: there was
@@ -15,9 +15,17 @@ func (e *Events) Lose(n int) { add(&line{to: e, dropped: n}) }
 
 func (e *Events) observe(l *line) {
 	if l.event == nil {
-		e.lost += l.dropped
+		e.addLost(l.dropped)
 		return
 	}
-	l.event(e.lost)
-	e.lost = 0
+	lost := e.addLost(0)
+	l.event(lost)
+	e.addLost(-lost)
+}
+
+func (e *Events) addLost(n int) (lost int) {
+	linesMu.Lock()
+	defer linesMu.Unlock()
+	e.lost += n
+	return e.lost
 }

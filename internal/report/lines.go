@@ -123,7 +123,7 @@ func (q *lineQueue) next() *line {
 // end notes that no goroutine writes any more. It is called with linesMu locked.
 func (q *lineQueue) end() {
 	q.writing = nil
-	if q.waiting.dropped == 0 {
+	if e, ok := q.key.(*Events); q.waiting.dropped == 0 && !(ok && e.lost > 0) {
 		queues = slices.DeleteFunc(queues, func(other *lineQueue) bool { return other == q })
 	}
 }
@@ -151,15 +151,16 @@ func Flush(limit time.Duration) (lines, events int) {
 			return countUnwritten()
 		}
 	}
-	return 0, 0
+	_, events = countUnwritten()
+	return 0, events
 }
 
 func countUnwritten() (lines, events int) {
 	linesMu.Lock()
 	defer linesMu.Unlock()
 	for _, q := range queues {
-		if _, ok := q.key.(*Events); ok {
-			events += q.count()
+		if e, ok := q.key.(*Events); ok {
+			events += q.count() + e.lost
 		} else {
 			lines += q.count()
 		}
