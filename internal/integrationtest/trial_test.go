@@ -81,6 +81,18 @@ func TestTrialIsPassedOnWithoutTimeout(t *testing.T) {
 	d.WantAnswer("generation", "3")
 }
 
+// A version that failed is not executed again by a restart without a ReadyTimeout either, which
+// could not roll it back.
+func TestFailedVersionIsNotRestartedWithoutTimeout(t *testing.T) {
+	d := onTrialWithNothing(t)
+	d.Tell("fail it is no good")
+	d.NextStart()
+	d.Tell("restart-from " + d.Path)
+	if text := d.Want("failed"); !strings.Contains(text, program.LoggedFailedBefore) {
+		t.Error(text)
+	}
+}
+
 func TestReadyEndsTrial(t *testing.T) {
 	d := program.OnTrial(t, time.Minute)
 	d.WantAnswer("ready", "")
