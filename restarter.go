@@ -205,9 +205,7 @@ func (r *Restarter) run(ctx context.Context, observe newObserver) error {
 		return err
 	}
 	p.health.Use(r.Check)
-	if r.readyTimeout() > 0 {
-		w.Rules.Failed = p.failedVersion()
-	}
+	w.Rules.Failed = p.failedVersion()
 	p.logMissing(r)
 	o = observe(ctx, p, r, w.Path, w.Rules)
 	w.Armed = func(mode watch.Mode) {
@@ -304,9 +302,7 @@ func (r *Restarter) restart(ctx context.Context, observe newObserver) (last erro
 	rules := p.newRules(path, r.TrustAnyOwner)
 	defer rules.Close()
 	p.health.Use(r.Check)
-	if r.readyTimeout() > 0 {
-		rules.Failed = p.failedVersion()
-	}
+	rules.Failed = p.failedVersion()
 	o := observe(ctx, p, r, path, rules)
 	rejections := watch.RejectionLog{Logger: rejectionLogger{report.To(r.Logger), o.rejected}}
 	retry, drainedRetry := watch.NewRetry(), newDrainedRetry()
