@@ -49,7 +49,6 @@ type process struct {
 	// once the second finds out whether the first has failed.
 	restarting chan struct{}
 
-	endingTrial  sync.Once
 	inBackground sync.Once // the restart that handlers have asked for
 
 	takeoverLogged atomic.Bool

@@ -82,13 +82,12 @@ func (p *process) awaitSettled(ctx context.Context, r *Restarter, c *candidate.C
 	return lastLook()
 }
 
+// endTrial is called once, by Ready or when this version has been healthy for its time.
 func (p *process) endTrial() {
 	p.image().Trial.End()
-	p.endingTrial.Do(func() {
-		if p.rollback != nil {
-			p.rollback.Close()
-		}
-	})
+	if p.rollback != nil {
+		p.rollback.Close()
+	}
 }
 
 // ErrNoRollback is returned by [Rollback] in a version that is not on trial. Such a
