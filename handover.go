@@ -1,7 +1,6 @@
 package autorestart
 
 import (
-	"cmp"
 	"errors"
 	"os"
 	"strconv"
@@ -243,13 +242,7 @@ func (x *prepared) addRollback(h *handover.State, c *candidate.Candidate, r *Res
 	}
 	switch {
 	case x.trial != nil && x.process.image().Trial.On():
-		h.InVariable = h.InVariable || x.trial.InVariable
-		for _, kind := range [...]handover.NumberKind{handover.ReadyWithin, handover.HealthWithin, handover.Connections, handover.Previous, handover.Dir} {
-			h.Numbers[kind] = x.trial.Numbers[kind]
-		}
-		for _, kind := range [...]handover.TextKind{handover.Original, handover.PreviousArgs, handover.PreviousEnv} {
-			h.Texts[kind] = cmp.Or(x.trial.Texts[kind], h.Texts[kind])
-		}
+		h.KeepTrial(x.trial)
 	case readyTimeout > 0:
 		directory := x.directory
 		// The program may have changed it since.

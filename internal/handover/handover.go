@@ -134,6 +134,26 @@ func (s *State) Set(kind NumberKind, n int) { s.Numbers[kind] = []int{n} }
 // initialisation of this package.
 var ProcessTrial Trial
 
+// What a State tells the next image of its trial.
+var (
+	trialNumbers = [...]NumberKind{ReadyWithin, HealthWithin, Connections, Previous, Dir}
+	trialTexts   = [...]TextKind{Original, PreviousArgs, PreviousEnv}
+)
+
+// KeepTrial puts the image that gets s on the trial that kept tells of. A text that is missing
+// there stays as it is.
+func (s *State) KeepTrial(kept *State) {
+	s.InVariable = s.InVariable || kept.InVariable
+	for _, kind := range trialNumbers {
+		s.Numbers[kind] = kept.Numbers[kind]
+	}
+	for _, kind := range trialTexts {
+		if text := kept.Texts[kind]; text != "" {
+			s.Texts[kind] = text
+		}
+	}
+}
+
 // Inherited is what the previous image of this process left for this one;
 // its PID is 0 if there was none. Ignored says why what was found in the environment
 // was not taken.

@@ -122,16 +122,10 @@ func (t *Trial) Keep(s *State) (copies []int, err error) {
 	if t.phase == 0 {
 		return nil, ErrNotOnTrial
 	}
-	for _, kind := range [...]NumberKind{ReadyWithin, HealthWithin, Connections} {
-		s.Numbers[kind] = t.handed.Numbers[kind]
-	}
-	for _, kind := range [...]TextKind{Original, PreviousArgs, PreviousEnv} {
-		s.Texts[kind] = t.handed.Texts[kind]
-	}
+	s.KeepTrial(&t.handed)
 	if env, ok := parseList(s.Texts[PreviousEnv]); ok && len(t.putBack) > 0 {
 		s.Texts[PreviousEnv] = FormatList(withoutActivation(env))
 	}
-	s.InVariable = s.InVariable || t.handed.InVariable
 	for _, kind := range [...]NumberKind{Previous, Dir} {
 		fd, err := rawsys.Duplicate(t.handed.Number(kind))
 		if err != nil {
@@ -171,11 +165,8 @@ func (t *Trial) rollBack(since time.Time, during phase, reason string) error {
 	}
 	s := t.handed // whose slices are replaced below, and not changed
 	s.Texts[Failed], s.Texts[Reason] = s.Texts[Image], reason
-	s.Texts[Image], s.Texts[Original], s.Texts[Times] = s.Texts[Original], "", FormatTimes(since, since, since, since)
+	s.Texts[Image], s.Texts[Times] = s.Texts[Original], FormatTimes(since, since, since, since)
 	s.Set(Generation, s.Number(Generation)+1)
-	for _, kind := range [...]NumberKind{ReadyWithin, HealthWithin, Connections, Previous, Dir} {
-		s.Numbers[kind] = nil
-	}
 	for _, p := range t.putBack {
 		s.changes = append(s.changes, p)
 	}
@@ -187,7 +178,12 @@ func (t *Trial) rollBack(since time.Time, during phase, reason string) error {
 	if list, ok := parseList(s.Texts[PreviousEnv]); ok {
 		env = list
 	}
-	s.Texts[PreviousArgs], s.Texts[PreviousEnv] = "", ""
+	for _, kind := range trialNumbers {
+		s.Numbers[kind] = nil
+	}
+	for _, kind := range trialTexts {
+		s.Texts[kind] = ""
+	}
 	execute := t.execute
 	if execute == nil {
 		execute = executeBare
