@@ -93,3 +93,19 @@ func TestStopwatch(t *testing.T) {
 		both(t)
 	})
 }
+
+// The clock does not go back where the process is suddenly held up.
+func TestClockIsMonotonic(t *testing.T) {
+	occupy(t)
+	last := now()
+	clock.mu.Lock()
+	clock.speed, clock.pause = 1, 300*time.Millisecond // as if nothing had held it up until now
+	clock.mu.Unlock()
+	for start := time.Now(); time.Since(start) < time.Second; {
+		time := now()
+		if time < last {
+			t.Fatalf("the clock went from %v to %v", last, time)
+		}
+		last = time
+	}
+}
