@@ -18,8 +18,9 @@ import (
 var clock struct {
 	mu      sync.Mutex
 	passed  time.Duration
-	read    time.Time     // when passed was right
-	speed   float64       // before that
+	told    time.Time     // when passed was right
+	read    time.Time     // when threads was
+	speed   float64       // from told on
 	pause   time.Duration // until it is worth the time to look again
 	threads map[thread]cpuTime
 }
@@ -46,17 +47,23 @@ func now() time.Duration {
 	clock.mu.Lock()
 	defer clock.mu.Unlock()
 	wall := time.Now()
-	elapsed := wall.Sub(clock.read)
-	if clock.threads != nil && elapsed < clock.pause {
-		return clock.passed + time.Duration(float64(elapsed)*clock.speed)
+	switch elapsed := wall.Sub(clock.read); {
+	case clock.threads == nil:
+		clock.threads, clock.read, clock.told = readThreads(), wall, wall
+	case elapsed >= clock.pause:
+		before := clock.threads
+		clock.threads, clock.read = readThreads(), wall
+		clock.speed = speed(elapsed, before, clock.threads)
+		clock.pause = min(max(50*time.Millisecond, 20*time.Since(wall)), time.Second/2) // many threads take a while
 	}
-	before, after := clock.threads, readThreads()
-	clock.threads, clock.read = after, wall
-	clock.pause = min(max(50*time.Millisecond, 20*time.Since(wall)), time.Second/2) // many threads take a while
-	if before == nil {
-		clock.speed = 1
-		return clock.passed
-	}
+	clock.passed += time.Duration(float64(wall.Sub(clock.told)) * clock.speed)
+	clock.told = wall
+	return clock.passed
+}
+
+// speed returns how fast the clock goes, 1 at most, given for how long the threads have run and
+// waited before and after the elapsed time.
+func speed(elapsed time.Duration, before, after map[thread]cpuTime) float64 {
 	var in cpuTime // the time that has passed
 	waited := map[string]time.Duration{}
 	for thread, c := range after {
@@ -71,9 +78,7 @@ func now() time.Duration {
 		left = min(left, elapsed-d)
 	}
 	// Where each waits for the others, the clock goes on.
-	passed := max(elapsed/20, min(left, time.Duration(float64(elapsed)/in.slowdown())))
-	clock.passed, clock.speed = clock.passed+passed, float64(passed)/float64(elapsed)
-	return clock.passed
+	return max(1/20., min(float64(left)/float64(elapsed), 1/in.slowdown()))
 }
 
 // readThreads reads schedstat of all threads of this process and of its descendants. Where
