@@ -16,8 +16,14 @@ import (
 // explains every line.
 //
 // The arguments after the message are keys and values in turn, as in log/slog. Keys are
-// strings. Values are strings, integers and errors. A hook must not change an error after
-// it has returned it, because the error is logged later.
+// strings. Values are strings, integers and errors. Errors of hooks are logged after the
+// hook has returned, so a hook must not change an error that it has returned.
+//
+// Some parts of the library have no Logger of their own, such as package sockets, drainers
+// and passed files. Their lines go to the Logger of the [Restarter] whose Run or Restart
+// was called last. [RestartOnChange] and [RestartViaExec] count as such a call, with
+// standard error as Logger. Before the first call, up to 64 lines wait. Further lines are
+// dropped, and their number is logged.
 //
 // A Logger is called on a goroutine of its own, with one line after the other. It may
 // call this package. A restart, [Ready] and a rollback don't wait for a Logger that
@@ -28,9 +34,9 @@ import (
 // takes lines again, a line at level Warn gives the number of dropped lines.
 //
 // Lines have at most 10 ms to be written before an exec, and one second before a call
-// like [Restarter.Run] returns. Lines that are not written by the exec are lost, and the
-// next version logs their number. A time that the Logger adds is the time of the write.
-// The lines of the seven functions that log to standard error have the time of the event.
+// such as [Restarter.Run] returns. Lines that are not written before the exec are lost,
+// and the next version logs their number. A time that the Logger adds is the time of the
+// write. The functions that log to standard error write the time of the event.
 //
 // Two Loggers that are equal by == share a goroutine. All Loggers that can't be compared,
 // such as functions, share one goroutine, too. A nil Logger is silent. An interface that

@@ -17,14 +17,14 @@ import (
 // serves. Ready
 //   - closes the inherited files that this version has not claimed
 //   - restores the default action of inherited signals without a subscriber
-//   - ends the trial of this version, which can't be rolled back any more, see
-//     [Restarter.ReadyTimeout].
+//   - ends the trial of this version, see [Restarter.ReadyTimeout]. From then on the
+//     version can't be rolled back.
 //
 // If the previous version has set a [Restarter.HealthTimeout], the trial goes on after
 // Ready for that time. The unclaimed files are closed when the trial ends.
 //
 // A program should call Ready in every version if it listens with package sockets, passes
-// files on, or sets a ReadyTimeout. Calls after the first do nothing.
+// files on, or sets a ReadyTimeout or HealthTimeout. Calls after the first do nothing.
 func Ready() {
 	p := self()
 	p.readying.Do(func() {
@@ -90,22 +90,24 @@ func (p *process) endTrial() {
 	}
 }
 
-// ErrNoRollback is returned by [Rollback] in a version that is not on trial. Such a
-// version was started afresh, or without a [Restarter.ReadyTimeout], or its trial has
-// ended: it is ready, and the [Restarter.HealthTimeout] of the previous version is over.
+// ErrNoRollback is returned by [Rollback] in a version that is not on trial:
+//   - the version was started afresh
+//   - the previous version has set neither a [Restarter.ReadyTimeout] nor a
+//     [Restarter.HealthTimeout]
+//   - the trial has ended, see [Ready].
 var ErrNoRollback = errors.New("autorestart: no version to roll back to: this one is not on trial")
 
 // Rollback says that this version does not work. The previous version is executed again,
-// with the same PID, listeners and state. There, [RolledBack] returns a [*RollbackError]
-// with the text of err. The version that failed is not executed again until its file is
-// written or replaced.
+// with the same PID, listeners and state. In that version, [RolledBack] returns a
+// [*RollbackError] with the text of err. It does not execute the failed version again
+// until the file is written, replaced or touched.
 //
-// Before the exec, this version is drained as for any restart, but for 2 seconds at most,
-// or 4 seconds if one of its drainers ignores the end of that time. The same applies if
-// this version is rolled back because it was not ready in time or is not healthy.
+// Before the exec, this version is drained for 2 seconds at most, or for 4 seconds if a
+// drainer ignores the end of that time. The same holds for the rollback of a version that
+// is not ready in time or not healthy.
 //
-// Rollback returns only if a rollback is not possible. An HTTP handler that calls
-// Rollback can't answer its client, because the drain waits for that handler.
+// Rollback returns only if the rollback fails, or with [ErrNoRollback]. An HTTP handler
+// that calls Rollback can't answer its client, because the drain waits for that handler.
 func Rollback(err error) error {
 	reason := "it failed"
 	if err != nil {
@@ -132,8 +134,8 @@ func cleanReason(reason string) string {
 }
 
 // RollbackUnlessReady rolls this version back if main panics or returns before it has
-// called [Ready]. During a [Restarter.HealthTimeout], a panic of main after Ready rolls
-// this version back, too, while a main that returns ends the program. Defer
+// called [Ready]. During a [Restarter.HealthTimeout], it also rolls this version back if
+// main panics after Ready. A main that returns after Ready ends the program. Defer
 // RollbackUnlessReady at the top of main:
 //
 //	defer autorestart.RollbackUnlessReady()
@@ -164,18 +166,18 @@ func printPanic(v any) {
 	flushLog()
 }
 
-// RollbackError says that this version runs again because a newer one failed.
+// A RollbackError says that this version runs again because a newer one failed.
 type RollbackError struct {
 	Generation int    // of the version that failed
-	Reason     string // what it passed to Rollback, what its Check said, or what else happened
+	Reason     string // the error that it passed to Rollback or that its Check returned, or what else happened
 }
 
 func (e *RollbackError) Error() string {
 	return "autorestart: the new version was rolled back: " + e.Reason
 }
 
-// RolledBack returns a [*RollbackError] if this version runs again because a newer
-// one failed, and nil otherwise.
+// RolledBack returns a [*RollbackError] if this version runs again because a newer one
+// failed. Otherwise it returns nil.
 func RolledBack() error { return self().rolledBack() }
 
 func (p *process) rolledBack() error {

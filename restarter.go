@@ -20,28 +20,31 @@ import (
 // started by. Set the fields before the first call.
 //
 // In a restart, the old version is the one that runs and calls Run or Restart. The new
-// version is the one that is executed. Each field says whose value counts. The old
-// version's value counts for all fields but Check, which is the new version's, and
-// Observe and Logger, which each version has for itself.
+// version is the one that is executed. Each field says whose value counts. For most
+// fields it is the old version's value. For Check it is the new version's value. Each
+// version has its own Observe and Logger.
 type Restarter struct {
 	// Path is the executable to watch and to execute. The old version's value counts. A
-	// relative Path starts from the working directory at the call, with symbolic links
-	// resolved.
+	// relative Path starts from the working directory at the call of Run or Restart, with
+	// symbolic links resolved.
 	//
 	// If empty, Path is the path that this program was started by. Its symbolic links are
 	// kept: a deploy may change one of them. If that path is relative, it starts from
 	// PWD, with the symbolic links in it, provided that PWD names the working directory
 	// in which the program was started.
 	//
-	// A program that may have more rights than its starter (AT_SECURE in getauxval(3))
-	// does not trust the starter. An empty Path is then the file that /proc/self/exe
-	// names, without symbolic links. A relative Path is then an error.
+	// A program may have more rights than its starter: it is setuid or setgid, or gets
+	// capabilities from its file (AT_SECURE in getauxval(3)). Such a program does not
+	// trust what the starter has chosen. An empty Path is then the file that
+	// /proc/self/exe names, without symbolic links; after a restart, it is the Path of
+	// the previous version. A relative Path is then an error, also in later versions of a
+	// process that has given up these rights. On systems other than Linux, an empty Path
+	// is an error, too.
 	Path string
 
 	// Verify decides whether a new version is executed. The old version's Verify is
-	// called, with the file of the new version, open for reading. The file is ready to be
-	// executed. Verify must not close it. If nil, every version that is ready is
-	// accepted.
+	// called. It gets the file of the new version, ready to be executed and open for
+	// reading, and must not close it. If nil, every version that is ready is accepted.
 	//
 	// An error rejects the version until the file changes. The version is looked at again
 	// soon if the error is a [*RejectedError] that is Retryable, or wraps an errno of a
@@ -49,26 +52,30 @@ type Restarter struct {
 	// longer, or panics, rejects the version.
 	//
 	// On Linux with /proc, the file that Verify has accepted is executed by its
-	// descriptor. If the path leads to another file meanwhile, or if a process writes
-	// into the file, the version is judged and verified again. Every write is noticed if
-	// the kernel grants a read lease (F_SETLEASE in fcntl(2)). It does so if the file
-	// belongs to this process's user, or the process has CAP_LEASE, and the file system
-	// supports leases. Without a lease, a write is missed if it leaves the time of the
-	// last change (ctime) as it was. That time has a granularity of milliseconds. Replace
-	// files by rename.
+	// descriptor. A version that does not contain this library is executed by its path,
+	// unless the process has more rights than its user.
+	//
+	// If the path leads to another file meanwhile, or if a process writes into the file,
+	// the version is judged and verified again. Every write is noticed if the kernel
+	// grants a read lease (F_SETLEASE in fcntl(2)). It does so if the file belongs to
+	// this process's user, or the process has CAP_LEASE, and the file system supports
+	// leases. Without a lease, a write is missed if it leaves the time of the last change
+	// (ctime) as it was. That time has a granularity of milliseconds. Replace files by
+	// rename.
 	//
 	// Some FUSE file systems, such as bindfs and sshfs, show the file at the path as the
-	// running image. There Verify gets a copy in memory, and that copy is executed. Then
-	// /proc/self/exe leads to no file, and [os.Executable] returns none.
+	// running image. There Verify gets a copy in memory, and that copy is executed. In
+	// the new version /proc/self/exe then leads to no file, and [os.Executable] returns
+	// none.
 	Verify func(ctx context.Context, exe *os.File) error
 
 	// TrustAnyOwner is as in [Watcher]. The old version's value counts.
 	TrustAnyOwner bool
 
 	// BeforeExec is called right before the exec of a new version. The old version's
-	// BeforeExec is called. It finishes the work that must not be cut off. It may change
-	// the arguments and the environment of the new version, see [ExecPlan]. If nil, the
-	// exec follows at once.
+	// BeforeExec is called. It finishes work that must not be cut off. It may change the
+	// arguments and the environment of the new version, see [ExecPlan]. If nil, the exec
+	// follows at once.
 	//
 	// BeforeExec is called after everything has been drained, see [RegisterDrainer]. An
 	// error calls the restart off, and the version is left alone until the file changes.
@@ -81,17 +88,21 @@ type Restarter struct {
 
 	// DrainTimeout is how long the drainers of the old version may take to finish their
 	// work, see [RegisterDrainer]. The old version's value counts. The listeners of
-	// package sockets are drainers, too. After DrainTimeout the exec takes place. If
-	// zero, DrainTimeout is 10 s. If negative, no work is waited for.
+	// package sockets are drainers, too. After DrainTimeout the exec takes place, and
+	// cuts off unfinished work. If zero, DrainTimeout is 10 s. If negative, the exec
+	// waits for no work.
 	DrainTimeout time.Duration
 
 	// ReadyTimeout is how long the new version may take from its start until it calls
-	// [Ready]. The old version's value counts. The old version is executed again if the
-	// new version is not ready in time, calls [Rollback], or if its main panics or
-	// returns under [RollbackUnlessReady]. If ReadyTimeout and HealthTimeout are zero,
+	// [Ready]. The old version's value counts. If zero, and HealthTimeout is zero, too,
 	// the new version is never rolled back.
 	//
-	// ReadyTimeout is rounded to milliseconds. It needs Linux and /proc. With a
+	// The old version is executed again if the new version
+	//   - is not ready in time
+	//   - calls [Rollback]
+	//   - panics in main or returns from main before Ready, under [RollbackUnlessReady].
+	//
+	// ReadyTimeout is rounded down to milliseconds. It needs Linux and /proc. With a
 	// ReadyTimeout, a new version that does not contain this library is rejected.
 	//
 	// The file of the old version has to keep its content. On a FUSE file system a deploy
@@ -101,35 +112,44 @@ type Restarter struct {
 	ReadyTimeout time.Duration
 
 	// HealthTimeout is how long the new version stays on trial after it has called
-	// [Ready]. The old version's value counts. The old version is executed again if the
-	// [Restarter.Check] of the new version fails, if the new version calls [Rollback], or
-	// if its main panics under [RollbackUnlessReady]. A main that returns ends the
-	// program. If zero, Ready ends the trial. If HealthTimeout is set and ReadyTimeout is
-	// not, ReadyTimeout is one minute.
+	// [Ready]. The old version's value counts. If zero, Ready ends the trial. If
+	// HealthTimeout is set and ReadyTimeout is not, ReadyTimeout is one minute.
 	//
-	// Until the trial ends, every passed file that the new version has not claimed stays
-	// open: a rollback hands it back. Clients of an unclaimed listener wait meanwhile,
-	// unless the new version listens at the same address. A further version can be
-	// deployed during the trial. A rollback of that further version executes the old
-	// version, too, because the version in between has not shown that it works.
+	// The old version is executed again if, during this time, the new version
+	//   - fails its [Restarter.Check]
+	//   - calls [Rollback]
+	//   - panics in main, under [RollbackUnlessReady]. A main that returns ends the
+	//     program.
 	//
-	// A new version with a release of this library from before HealthTimeout ends its
-	// trial at Ready.
+	// Until the trial ends, the files that the new version has not claimed stay open,
+	// because a rollback hands them back. Clients of an unclaimed listener wait
+	// meanwhile, unless the new version listens at the same address.
+	//
+	// A further version can be deployed during the trial. If it is rolled back, the old
+	// version is executed, because the version in between has not shown that it works. If
+	// the version in between has set no ReadyTimeout and no HealthTimeout, those of its
+	// own trial count for the further version.
+	//
+	// A new version with a release of this library that is older than HealthTimeout ends
+	// its trial at Ready.
 	HealthTimeout time.Duration
 
 	// Check says whether the version that has set it works. The new version's Check is
 	// called, during the HealthTimeout that the old version has set. An error rolls the
-	// new version back. Without a Check, the new version is rolled back only for the
-	// other reasons, see HealthTimeout.
+	// new version back. The first error does so: a Check that tolerates errors has to
+	// count them.
 	//
 	// Check is called right after [Ready], then one second after each return, and a last
-	// time when the HealthTimeout is over. Each call has 10 s. A Check that takes longer,
-	// or panics, rolls the version back. The first error rolls it back, too: a Check that
-	// tolerates errors has to count them. While the program is drained, Check is not
-	// called, and an error of a call under way does not count.
+	// time when the HealthTimeout is over. The trial ends when the last call has returned
+	// nil. Each call has 10 s. A Check that takes longer, or panics, rolls the version
+	// back. While the program is drained, Check is not called, and an error of a call
+	// under way does not count.
 	//
-	// Of several Restarters, the Check counts that is the first to be given to Run or
-	// Restart.
+	// If several Restarters have a Check, the one whose Run or Restart is called first
+	// counts. If that call comes after Ready, the checks begin with the call. If it does
+	// not come before the HealthTimeout is over, or if there is no Check, the trial ends
+	// with the HealthTimeout. Such a version is rolled back only for the other reasons,
+	// see HealthTimeout.
 	Check func(context.Context) error
 
 	// PollInterval is as in [Watcher]. The old version's value counts.
@@ -140,16 +160,18 @@ type Restarter struct {
 	// is not executed. The new version's Observe receives the outcome. If nil, there are
 	// no events.
 	//
-	// Of several Restarters with an Observe, the first to call Run or Restart gets the
-	// event about the start of this version. The last to call it gets the event about
-	// Ready.
+	// If several Restarters have an Observe, the one whose Run or Restart is called first
+	// receives the events about this version so far, which begin with [EventStarted] or
+	// [EventRolledBack]. The one whose Run or Restart was called last receives the later
+	// events about this version, such as [EventReady].
 	//
 	// Observe is called on a goroutine of its own, with one event after the other. It may
-	// call this package. A restart, [Ready] and a rollback don't wait for Observe, also
-	// if it blocks or panics. Events and log lines together have at most 10 ms before an
-	// exec, and one second before Run or Restart returns. Up to 4,096 events wait.
-	// Further events are lost, and so are the events that the exec cuts off, see
-	// [Event.Lost].
+	// call this package. A restart, [Ready] and a rollback don't wait for Observe, even
+	// if it blocks or panics.
+	//
+	// Events and log lines together have at most 10 ms before an exec, and one second
+	// before Run or Restart returns. Up to 4,096 events wait. Further events are lost,
+	// and so are events that the exec cuts off, see [Event.Lost].
 	Observe func(Event)
 
 	// Logger receives restarts, the reasons why a new version is not executed, and what
@@ -175,7 +197,9 @@ func (r *Restarter) readyTimeout() time.Duration {
 func (r *Restarter) Mode() WatchMode { return watchModeOf(&r.watcher) }
 
 // Run watches the executable and restarts as soon as a new version of it is ready. A
-// successful restart does not return: the new version starts from its main.
+// successful restart does not return: the new version starts from its main. A version
+// that can't be executed is logged and left alone until the file changes, and the program
+// goes on running.
 //
 // If the previous version has handed files or states to this one, the restart waits until
 // this version calls [Ready]. It waits for the ReadyTimeout that the previous version has
@@ -188,11 +212,8 @@ func (r *Restarter) Mode() WatchMode { return watchModeOf(&r.watcher) }
 // Run returns
 //   - when ctx ends, with its cause
 //   - when Path is empty and the path of the program is not known
-//   - when Path is relative and the working directory is not known, or is that of a
-//     starter that may have fewer rights.
-//
-// A version that can't be executed is logged and left alone until the file changes. The
-// program goes on running.
+//   - when Path is relative, and the working directory is not known or a starter with
+//     fewer rights may have chosen it.
 func (r *Restarter) Run(ctx context.Context) error { return r.run(ctx, withObserve) }
 
 func (r *Restarter) run(ctx context.Context, observe newObserver) error {
@@ -253,14 +274,16 @@ type drainedError struct{ error }
 // newDrainedRetry returns the delays between such attempts.
 func newDrainedRetry() watch.Backoff { return watch.Backoff{First: time.Second, Last: time.Minute} }
 
-// Restart executes the file at the path now, also if it is not a new version. It returns
-// only if the restart failed:
-//   - with a [*RejectedError] if the file can't be executed
+// Restart executes the file at the path now, also if it is not a new version. Like Run,
+// it first waits until this version is ready. It returns only if the restart failed:
+//   - with a [*RejectedError] if the file can't be executed, or was executed and rolled
+//     back
 //   - with the error of BeforeExec
 //   - with [ErrInHandler], at once, if an HTTP handler of a program with drainers calls
 //     it
 //   - with an [*os.PathError] if execve(2) failed; it wraps [errors.ErrUnsupported] on
-//     systems without that call.
+//     systems without that call
+//   - with the error that Run returns for an unknown Path.
 //
 // If an error may pass by itself, as for a file that is missing for a moment or still
 // being written, Restart tries again until ctx ends. It then returns an error that wraps
