@@ -10,8 +10,8 @@ import (
 	"github.com/autorestart-go/autorestart/internal/reap"
 )
 
-// Child describes a child that this process had before its present image was executed, or
-// an orphan, see [Orphans].
+// A Child is a child that this process had before its present image was executed, or an
+// orphan, see [Orphans].
 type Child struct {
 	PID     int
 	Command string    // the kernel's name for it, at most 15 bytes; empty if it is not known
@@ -19,8 +19,8 @@ type Child struct {
 	Started time.Time // with a resolution of 10 ms; zero if it is not known
 }
 
-// ErrNotInherited is returned by [Adopt] for a PID that no inherited child has, and for a
-// child that a [Reaper] or a [ChildProcess] has.
+// ErrNotInherited is returned by [Adopt] if no inherited child has the PID, or if a
+// [Reaper] or a [ChildProcess] has that child.
 var ErrNotInherited = errors.New("autorestart: not an inherited child, or not free")
 
 // InheritedChildren lists the free children: those that this process had before its
@@ -37,15 +37,15 @@ func InheritedChildren() ([]Child, error) {
 	return children, inherited.Err()
 }
 
-// ChildProcess is a handle on an inherited child, for a program that keeps the children
-// of its earlier image. It works like an [os.Process]: by pidfd, if the kernel has
-// pidfds. A Reaper does not touch an adopted child.
+// A ChildProcess is a handle on an inherited child, for a program that keeps the children
+// of its earlier image. Like [os.Process] it uses a pidfd, if the kernel has pidfds. A
+// Reaper does not touch an adopted child.
 //
-// Its methods may be called by several goroutines at once.
+// The methods may be called by several goroutines at once.
 type ChildProcess struct{ adopted *reap.Adopted }
 
-// Adopt takes over an inherited child. The caller must call [ChildProcess.Wait] until
-// it returns the child's ChildExit, or [ChildProcess.Release].
+// Adopt takes over an inherited child. The caller must call [ChildProcess.Release], or
+// call [ChildProcess.Wait] until it returns a ChildExit.
 func Adopt(pid int) (*ChildProcess, error) {
 	adopted, ok := self().children.Adopt(pid)
 	if !ok {
@@ -57,9 +57,9 @@ func Adopt(pid int) (*ChildProcess, error) {
 // PID returns the PID of the child.
 func (c *ChildProcess) PID() int { return c.adopted.PID() }
 
-// Signal sends a signal to the child. sig must be a [syscall.Signal]. Signal returns
-// [os.ErrProcessDone] if the child has exited and was waited for, and [os.ErrClosed]
-// after Release.
+// Signal sends a signal to the child. The signal must be a [syscall.Signal]. Signal
+// returns [os.ErrProcessDone] if the child has exited and was waited for, and
+// [os.ErrClosed] after Release.
 func (c *ChildProcess) Signal(sig os.Signal) error {
 	s, ok := sig.(syscall.Signal)
 	if !ok {

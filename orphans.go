@@ -8,46 +8,27 @@ import (
 
 // Orphans waits for orphans: processes that the kernel hands to this process when their
 // parents end. Process 1 gets all orphans of its PID namespace. A child subreaper gets
-// those of its own descendants. Without Orphans they would stay zombies.
+// those of its own descendants. Without Orphans they would stay zombies. Orphans never
+// signals a process.
 //
-// Children that this program may still wait for are left alone. A zombie is reaped if one
-// of these proves that this image has not started it:
+// Children that this program may still wait for are left alone, among them all children
+// of package os. A program that starts children without a pidfd, as by
+// [syscall.ForkExec], should not run Orphans, which may reap such children.
+// docs/children.md, in the repository, says how Orphans tells orphans from children, and
+// has a table of children in unusual states.
 //
-//   - It is older than this image.
-//   - It was born into a session that this process was never in.
-//   - It is in the list of children to which the kernel adds orphans, and this process
-//     has no pidfd for it. Package os has a pidfd for every os.Process until Wait or
-//     Release, if the kernel has pidfds (Linux 5.4).
-//
-// A child that was started without a pidfd, as by [syscall.ForkExec], is safe only if the
-// kernel lists it with a thread other than the main one. A program that starts children
-// in that way should not run Orphans. A process that was released without Wait may stay a
-// zombie in the list of such a thread.
-//
-// The third proof is not available if the kernel has no pidfds, or if this process may
-// not use them. Zombies that are then undecided are left, and reported by Undecided and
-// Logger.
-//
-// A process that this one traces is left to the tracer. A child that was made by clone(2)
-// without SIGCHLD is left to the part of the program that has made it.
-//
-// Run decides on many orphans at a time, some hundredths of a second after they have
-// exited. It keeps up with thousands a second. To find the pidfds of this process, Run
-// looks at every open file each time. With many open files Run looks less often, and more
-// orphans wait meanwhile: some hundreds with ten thousand files. While there are no
-// zombies, Run does nothing.
+// On kernels without pidfds (before Linux 5.4), and in a process that may not use them,
+// some orphans can't be told from children. Their zombies are left, and reported by
+// Undecided and Logger.
 //
 // Inherited children (see [Reaper]) are also reaped once they have exited, unless a
-// Reaper or a [ChildProcess] has them. If their start times can't be read, as without
-// /proc, an inherited child needs the third proof, too. Orphans never signals a process.
-//
-// docs/children.md, in the repository, has a table of children in unusual states.
+// Reaper or a [ChildProcess] has them.
 //
 // Orphans is a set of options, useful as its zero value.
 type Orphans struct {
-	// Subreaper makes this process a child subreaper, by PR_SET_CHILD_SUBREAPER of
-	// prctl(2), while Run is running. Runs that overlap share that role. A process that
-	// is a subreaper already, or process 1, keeps its role after Run. If false, the
+	// Subreaper makes this process a child subreaper while Run is running, by
+	// PR_SET_CHILD_SUBREAPER of prctl(2). Runs that overlap share that role. A process
+	// that is a subreaper already, or process 1, keeps its role after Run. If false, the
 	// process must be a subreaper or process 1.
 	Subreaper bool
 
@@ -55,13 +36,13 @@ type Orphans struct {
 	// If nil, orphans are reaped without a report.
 	Reaped func(ChildExit)
 
-	// Undecided is called for each zombie that is either an orphan or a child that this
+	// Undecided is called for each zombie that may be an orphan or a child that this
 	// program will wait for. It is called once for each zombie, on the same goroutine as
 	// Reaped. If nil, these zombies are left without a report.
 	Undecided func(Child)
 
-	// Logger receives a line for each orphan that is reaped or left.
-	// If nil, nothing is logged.
+	// Logger receives a line for each orphan that is reaped or left. If nil, nothing is
+	// logged.
 	Logger Logger
 }
 

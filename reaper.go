@@ -10,15 +10,17 @@ import (
 	"github.com/autorestart-go/autorestart/internal/report"
 )
 
-// Reaper ends and waits for the children that this process had before its present image
+// A Reaper ends and waits for the children that this process had before its present image
 // was executed. The image that started them is gone, and this image has no handle on
-// them. Without a Reaper they would stay.
+// them. Without a Reaper they would stay, alive or as zombies.
 //
 // These children are listed while this package is initialised, so a Reaper can be run at
 // any time. Children that this image starts are never signalled or waited for, and
-// os/exec works as usual. Every inherited child has one owner. A Reaper takes the
-// children that no other Reaper and no [ChildProcess] has. When the context of Run ends,
-// the next Reaper may take the children that are left.
+// os/exec works as usual.
+//
+// Every inherited child has at most one owner. A Reaper takes the children that no other
+// Reaper and no [ChildProcess] has. When the context of Run ends, the next Reaper may
+// take the children that are left.
 //
 // A child that is traced, or whose first thread has exited, counts as a living child. If
 // the Reaper is not allowed to signal a child, because another user owns it, the Reaper
@@ -28,35 +30,36 @@ import (
 // A Reaper is a set of options, useful as its zero value. It may be copied, reused, and
 // run more than once at a time.
 type Reaper struct {
-	// Escalation lists the signals for children that live on, in turn. After the last
-	// step the Reaper goes on waiting. If nil, DefaultEscalation is used. If empty but
-	// not nil, no signal is sent.
+	// Escalation lists the signals for children that live on. They are sent one after the
+	// other. After the last step the Reaper goes on waiting. If nil, DefaultEscalation is
+	// used. If empty but not nil, no signal is sent.
 	//
 	// A stopped child does not act on a signal, so the Reaper continues it (SIGCONT)
 	// after each one. A child counts as stopped if its state can't be read.
 	Escalation []EscalationStep
 
-	// Skip reports whether to leave a child alone: the Reaper then neither signals it nor
-	// waits for it. Skip is called once for each child, before anything else is done, by
-	// the goroutine that calls Run. Skipped children can still be adopted, or reaped by
-	// another Reaper.
-	// If nil, no child is skipped.
+	// Skip reports whether to leave a child alone. The Reaper neither signals a skipped
+	// child nor waits for it. Another Reaper can still reap it, and Adopt can take it
+	// over. Skip is called once for each child, before anything else is done, by the
+	// goroutine that calls Run. If nil, no child is skipped.
 	Skip func(Child) bool
 
-	// Reaped is called for every child that is gone, in the order in which they were
-	// reaped. The calls don't overlap. They may block: children are reaped meanwhile. If
-	// Reaped is more than a hundred thousand calls behind, further calls are dropped, and
-	// their number is logged. Run returns after the last call has returned, so Reaped
-	// must not wait for Run. If nil, the names of children are not looked up, and reaping
-	// takes a fraction of the time.
+	// Reaped is called for every child that is gone, in the order in which the children
+	// were reaped. The calls don't overlap. They may block: children are reaped
+	// meanwhile. Run returns after the last call has returned, so Reaped must not wait
+	// for Run.
+	//
+	// If Reaped is more than a hundred thousand calls behind, further calls are dropped,
+	// and their number is logged. If nil, the names of children are not looked up, and
+	// reaping takes a fraction of the time.
 	Reaped func(ChildExit)
 
-	// Logger receives a line for each child that is signalled or reaped.
-	// If nil, nothing is logged.
+	// Logger receives a line for each child that is signalled or reaped. If nil, nothing
+	// is logged.
 	Logger Logger
 }
 
-// ChildExit reports a child that is gone.
+// A ChildExit reports a child that is gone.
 type ChildExit struct {
 	PID      int
 	Command  string           // the kernel's name for it, at most 15 bytes; empty if it is not known
@@ -67,7 +70,7 @@ type ChildExit struct {
 	Sent     []syscall.Signal // the signals that it was sent, in that order
 
 	// Lost means that another part of this process has waited for the child, as wait4(-1)
-	// does, and has got its status.
+	// does. That part has got the status of the child.
 	Lost bool
 }
 
@@ -85,9 +88,9 @@ func (e ChildExit) String() string {
 	}
 }
 
-// EscalationStep is one step of an escalation. Signal is sent to the children that are
-// still there. After is the delay since the step before, or since the call of Run for the
-// first step.
+// An EscalationStep is one step of an escalation. Signal is sent to the children that are
+// still there. After is the delay since the previous step. For the first step it is the
+// delay since the call of Run.
 type EscalationStep struct {
 	Signal syscall.Signal
 	After  time.Duration
