@@ -14,15 +14,15 @@ import (
 // A Drainer is a part of the program that accepts work from outside and is drained before
 // an exec, such as a server or the consumer of a queue.
 //
-// Each method is called on a goroutine of its own, after the method before has returned.
-// The methods may call this package, but Quiesce and Resume must not unregister the
-// Drainer itself. If a method panics or does not return in time, that is logged with the
-// type of the Drainer, and the restart goes on without it.
+// Each method is called on a goroutine of its own, after the previous method has
+// returned. The methods may call this package, but Quiesce and Resume must not unregister
+// the Drainer itself. If a method panics or does not return in time, that is logged with
+// the type of the Drainer, and the restart goes on without it.
 //
 // A Drainer may also have a method Unfinished() string. It returns the work that Drain
 // waits for, such as "3 jobs", or "" if there is none. Log lines and [Event.Unfinished]
-// contain that text. They contain the type of the Drainer if it has no such method.
-// Unfinished is called while Drain is running, and when the time for Drain is up.
+// contain that text. For a Drainer without the method, they contain its type. Unfinished
+// is called while Drain is running, and when the time for Drain is up.
 type Drainer interface {
 	// Quiesce stops accepting work and returns soon, within a second. Callers that bring
 	// work block; they must not fail.
@@ -47,14 +47,14 @@ const defaultDrainTimeout = 10 * time.Second
 // if work is left. If the restart is called off, all drainers resume, in the opposite
 // order.
 //
-// A Drainer that is registered while others are drained is quiesced and drained, too. If
-// all drainers have been drained and the exec comes next, RegisterDrainer blocks. It
+// A Drainer that is registered while others are drained is quiesced and drained, too.
+// When all drainers have been drained and the exec comes next, RegisterDrainer blocks. It
 // returns if the exec fails.
 func RegisterDrainer(d Drainer) (unregister func()) { return image.Current().Drainers.Register(d) }
 
-// Draining returns a channel that is closed while the program is drained for a
-// restart. Long-running handlers should return when it is closed. If the restart is called
-// off, the next call returns another channel.
+// Draining returns a channel that is closed when the program begins to be drained for a
+// restart. Long-running handlers should return when it is closed. If the restart is
+// called off, the next call of Draining returns another channel.
 func Draining() <-chan struct{} { return image.Current().Drainers.Draining() }
 
 // drain quiesces and drains what is registered for that, if anything is. Unless it
@@ -89,7 +89,7 @@ func (nothingToDrain) Unfinished() []string                 { return nil }
 func (nothingToDrain) Seal()                                {}
 func (nothingToDrain) Resume()                              {}
 
-// ErrInHandler is returned by [Restarter.Restart] if an HTTP handler of a program with
+// ErrInHandler is returned by [Restarter.Restart] when an HTTP handler of a program with
 // drainers calls it. The restart would wait for that handler.
 var ErrInHandler = errors.New("autorestart: Restart was called by an HTTP handler, and would wait for it: " +
 	"start a goroutine for it, with a context that outlives the request, and return")

@@ -16,7 +16,7 @@ var errNilFile = errors.New("autorestart: Pass needs a file; Unpass ends passing
 // until another file is passed under the name, or [Unpass] is called. The caller still
 // owns f.
 //
-// These names belong to the program alone. They never collide with those of package
+// The names belong to the program alone. They never collide with those of package
 // sockets.
 //
 // Only versions that contain this library inherit anything. Pass fails
@@ -37,27 +37,27 @@ func Pass(name string, f *os.File) error {
 func Unpass(name string) { image.Current().Store.Unpass(passing.ProgramName(name)) }
 
 // Inherited returns the file that this image or an earlier one has passed on under the
-// given name, and claims it. The caller owns the returned file. The library's own
-// descriptor crosses further execs, see [Pass]. If no file has the name, the error wraps
-// [os.ErrNotExist].
+// given name, and claims it. If no file has the name, the error wraps [os.ErrNotExist].
+// The caller owns the returned file. The library keeps its own descriptor, which crosses
+// further execs, see [Pass].
 //
 // [Ready] closes the files that this version has not claimed. If the previous version has
-// set a [Restarter.HealthTimeout], they are closed when that is over. In a version that
-// is not on trial, they are closed after one minute even without a call of Ready.
+// set a [Restarter.HealthTimeout], they are closed when that time is over. In a version
+// that is not on trial, they are closed after one minute even without a call of Ready.
 func Inherited(name string) (*os.File, error) {
 	return image.Current().Store.Inherited(passing.ProgramName(name))
 }
 
-// InheritedFiles returns, sorted, the names of the files that an earlier image has passed
-// on and that still cross the next exec, claimed or not. A file that this image has
-// passed on itself is not in the list, even under the name of an inherited one. The
-// sockets of package sockets are not in the list.
+// InheritedFiles returns the sorted names of the files that an earlier image has passed
+// on and that will cross the next exec, whether this image has claimed them or not. A
+// file that this image has passed on itself is not in the list, even under the name of an
+// inherited one. The sockets of package sockets are not in the list.
 func InheritedFiles() []string { return image.Current().Store.InheritedFiles() }
 
 // SetState passes a few bytes on to the next image under the given name: a counter, a
-// session key, a cache. They cross every exec until SetState is called again with that
-// name. A nil value removes the state. An empty value that is not nil is a state. A state
-// and a file may have the same name.
+// session key, a cache. The value crosses every exec until SetState is called again with
+// that name. A nil value removes the state. An empty value that is not nil is a state. A
+// state and a file may have the same name.
 //
 // The library keeps a copy of value. It writes the copy out while the program is drained
 // for the exec: megabytes take milliseconds, a gigabyte takes seconds.

@@ -13,11 +13,12 @@ import (
 )
 
 // An Event is a step of a restart, as [Restarter.Observe] receives it. The old version
-// reports the steps up to [EventRestarting]. The version that runs after the exec reports
-// the outcome. A new version reports [EventStarted], [EventReady] and [EventHealthy]. A
-// version that runs again after a rollback reports [EventRolledBack] in place of
-// EventStarted. If there is no exec after [EventDraining] or EventRestarting,
-// [EventRejected] says why.
+// reports the steps up to [EventRestarting]. If there is no exec after [EventDraining] or
+// EventRestarting, [EventRejected] says why.
+//
+// The version that runs after the exec reports the outcome. A new version reports
+// [EventStarted], [EventReady] and [EventHealthy]. A version that runs again after a
+// rollback reports [EventRolledBack] in place of EventStarted.
 //
 // A field whose comment names kinds is set in events of those kinds. The other fields are
 // set in all events, as far as they are known.
@@ -36,26 +37,25 @@ type Event struct {
 	// New is empty if the file is not a Go program.
 	Old, New BuildInfo
 
-	// Err says in EventRejected why the version is not executed. It is a
-	// [*RejectedError], or the error of BeforeExec or of execve(2), or the cause of the
-	// end of the context. In EventRolledBack it is a [*RollbackError].
+	// Err is set in two kinds. In EventRejected it says why the version is not executed:
+	// it is a [*RejectedError], the error of BeforeExec or of execve(2), or the cause of
+	// the end of the context. In EventRolledBack it is a [*RollbackError].
 	Err error
 
-	// Unfinished is, in EventDraining, the work that the restart waits for. In
+	// Unfinished is a list of phrases like "2 connections of tcp 127.0.0.1:8080", see
+	// [Drainer]. In EventDraining it is the work that the restart waits for. In
 	// EventRestarting it is the work that was not done in time and ends with the exec.
-	// Each element is a phrase like "2 connections of tcp 127.0.0.1:8080", see [Drainer].
 	Unfinished []string
 
-	// Times has, in EventDraining and EventRestarting, the times of the restart that is
-	// under way. In the events about an outcome it is [LastRestart].
+	// Times has the times of the restart that is under way in EventDraining and
+	// EventRestarting. In the events about an outcome it is [LastRestart].
 	Times RestartTimes
 
 	Mode WatchMode // in EventModeChanged
 
 	// Lost is the number of events before this one that Observe has not received, because
-	// it was too slow or has panicked. In the first event of a version, Lost counts the
-	// events that the previous version's Observe had not finished by the exec, which
-	// waits for at most 10 ms.
+	// it was too slow or has panicked. In the first event of a version, Lost also counts
+	// the events that the previous version's Observe had not finished at the exec.
 	Lost int
 }
 

@@ -146,18 +146,20 @@ func (p *process) dropUnclaimed() {
 	p.signals.restoreDefaults()
 }
 
-// Generation returns the number of this image. A program that was started afresh has 0.
-// Each exec in which an image hands over to the next adds one. A rollback is such an
+// Generation returns the number of this image. In a program that was started afresh it is
+// 0. Each exec in which an image hands over to the next adds one. A rollback is such an
 // exec, so no two images have the same number: a version that runs again after a rollback
 // has a higher number than before. [RollbackError] has the number of the version that
-// failed. A version without this library takes nothing over, so the numbers begin again
-// after it.
+// failed.
+//
+// A version without this library takes nothing over, and a setuid or setgid program hands
+// nothing over. The next version begins at 0 again.
 func Generation() int { return self().inherited.Number(handover.Generation) }
 
 // RestartTimes has the times, by the system's clock, at which the restart that began this
-// image reached each step. A step that was skipped has the time of the previous step. In
-// a rollback, Judged is skipped. Quiesced and Drained are skipped, too, if the version
-// that failed hung before its main.
+// image reached each step. A step that was skipped has the time of the previous step. A
+// rollback skips Judged. If the version that failed hung before its main, the rollback
+// skips Quiesced and Drained, too.
 type RestartTimes struct {
 	Seen     time.Time // a new file was noticed, or Restart was called; in a rollback, when its reason occurred
 	Judged   time.Time // the file was found complete and executable, and Verify had accepted it

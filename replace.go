@@ -102,11 +102,11 @@ func (r *Restarter) callVerify(ctx context.Context, path string, exe *os.File, l
 // An ExecPlan says how a new version is executed. [Restarter.BeforeExec] may change Args
 // and Env. The plan is read after BeforeExec has returned nil.
 //
-// Changed arguments stay in force: a version that is restarted later gets the arguments
-// that it was started with. A rollback of the new version executes the old version with
-// its own arguments and environment. If the new version contains a release of this
-// library from before ExecPlan, the rollback executes the old version with the changed
-// ones.
+// Changed arguments stay in force: a version that is restarted later passes on the
+// arguments that it was started with. A rollback of the new version executes the old
+// version with its own arguments and environment. If the new version contains a release
+// of this library that is older than ExecPlan, the rollback executes the old version with
+// the changed ones.
 //
 // The restart is called off, with a [*RejectedError] that is not Retryable, if the plan
 // has

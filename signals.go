@@ -12,24 +12,24 @@ import (
 )
 
 // Notify is [signal.Notify] for a program that restarts. Between the exec and the call of
-// Notify in the next version, the signals are ignored. Without Notify, a SIGHUP at that
-// time would end the process. A signal that arrives while it is ignored is lost.
+// Notify in the next version, the signals are ignored: a SIGHUP at that time does not end
+// the process. A signal that arrives while it is ignored is lost.
 //
-// If a version does not subscribe to an inherited signal, the signal gets its default
-// action back when the version calls [Ready]. In a version that is not on trial, it does
-// so after a minute even without a call of Ready. A signal that was ignored when the
-// process was started, such as SIGHUP by nohup(1), stays ignored. For both kinds of
-// signals [signal.Ignored] reports true, also after Ready, until the version subscribes.
+// If the next version does not subscribe to such a signal, the signal gets its default
+// action back when that version calls [Ready]. In a version that is not on trial, the
+// signal gets it back after a minute even without a call of Ready.
 //
 // SIGTERM, SIGINT, SIGQUIT and SIGABRT are never ignored: they end the process also
-// between the exec and Notify. On systems other than Linux, Notify behaves like
-// signal.Notify.
+// between the exec and Notify. Signals that a Go program survives without a subscription,
+// such as SIGUSR1 and SIGPIPE, end no version. A signal that was ignored when the process
+// was started, such as SIGHUP by nohup(1), stays ignored until the program subscribes.
 //
-// A Go program survives some signals without a subscription, such as SIGUSR1 and SIGPIPE.
-// They end no version, with or without Notify.
+// For a signal that was ignored at the exec or at the start of the process,
+// [signal.Ignored] reports true until this version subscribes, also after Ready. A child
+// that is started while a signal is ignored goes on ignoring that signal. A version that
+// is to ignore a signal for good calls [signal.Ignore] after Ready.
 //
-// A child that is started while a signal is ignored goes on ignoring that signal. A
-// version that is to ignore a signal for good calls [signal.Ignore] after [Ready].
+// On systems other than Linux, Notify behaves like signal.Notify.
 func Notify(c chan<- os.Signal, signals ...os.Signal) {
 	s := &self().signals
 	s.mu.Lock() // until the end: restoreDefaults must see the subscription
@@ -38,10 +38,10 @@ func Notify(c chan<- os.Signal, signals ...os.Signal) {
 	signal.Notify(c, signals...)
 }
 
-// StopNotify is [signal.Stop] for a channel that was passed to [Notify]. A signal for
-// which no other channel was passed to Notify gets its default action back, and is not
-// ignored in the next exec. With signal.Stop, [signal.Reset] or [signal.Ignore] in place
-// of StopNotify, the signal stays ignored in the next exec.
+// StopNotify is [signal.Stop] for a channel that was passed to [Notify]. A signal that no
+// other channel has subscribed to by Notify gets its default action back, and is not
+// ignored in the next exec. After signal.Stop, [signal.Reset] or [signal.Ignore] without
+// StopNotify, the signal is still ignored in the next exec.
 func StopNotify(c chan<- os.Signal) {
 	s := &self().signals
 	s.mu.Lock()

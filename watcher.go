@@ -30,28 +30,32 @@ import (
 // call of Next, and call Close after the last one.
 type Watcher struct {
 	// Path is the executable to watch. If one of its symbolic links changes, the links
-	// are followed anew. If empty, Path is the path that this program was started by, as
-	// in [Restarter]. A relative Path starts from the working directory of the first call
-	// of Next. If the starter may have fewer rights, Path is restricted as in
-	// [Restarter].
+	// are followed anew. If empty, Path is the path that this program was started by. A
+	// relative Path starts from the working directory of the first call of Next.
+	// [Restarter.Path] says what holds for both in a program that may have more rights
+	// than its starter.
 	Path string
 
 	// PollInterval is how often the path is looked at in addition to the events. If zero,
-	// the path is looked at only after events. Some changes come without an event: on
-	// network file systems, without /proc, and for a file that is mounted by itself.
-	// There, and on systems without events, a PollInterval of zero is one second. A mount
-	// over the path is an event.
+	// the path is looked at only after events.
+	//
+	// Some changes come without an event: on network file systems, without /proc, and for
+	// a file that is mounted by itself. There, and on systems without events, a
+	// PollInterval of zero is one second. A mount over the path is an event.
 	PollInterval time.Duration
 
 	// TrustAnyOwner lifts a rule for processes with more rights than their user: those of
-	// root, setuid, setgid, or with capabilities. By that rule, such a process executes
-	// no version that another user has chosen.
+	// root, setuid, setgid, or with capabilities. By the rule, such a process executes no
+	// version that another user has chosen.
 	//
-	// Only root, and the users who can write the running image, may be able to write the
-	// file, the directories and the symbolic links of its path. Owner, mode and POSIX ACL
-	// decide. In a sticky directory only the owner of the directory counts. Owners don't
-	// count
-	//   - on a FUSE file system that another user has mounted
+	// The rule rejects a version if the file, a directory or a symbolic link of its path
+	// can be written by a user who is not root and can't write the running image. Owner,
+	// mode and POSIX ACL decide. In a sticky directory only the owner of the directory
+	// counts.
+	//
+	// Owners prove nothing
+	//   - on a FUSE file system that another user has mounted, unless the running image
+	//     is on that mount, too
 	//   - for a file on a mount with nosuid, where execve(2) itself ignores them, unless
 	//     the running image is on that mount, too
 	//   - if the user namespace of the process does not know them.
@@ -77,17 +81,16 @@ type Change struct {
 }
 
 // Next waits for the next new version and returns it. If there is one already that has
-// not been reported, Next returns at once.
+// not been reported, Next returns at once. A file that can't be executed is passed over,
+// and Logger receives the reason. Without events Next polls, see Mode.
 //
-// It fails
+// Next fails only
 //   - when ctx ends, with its cause
 //   - when Path is empty and the path of the program is not known
-//   - when Path is relative and the working directory is not known, or is that of a
-//     starter that may have fewer rights.
+//   - when Path is relative, and the working directory is not known or a starter with
+//     fewer rights may have chosen it.
 //
-// Next returns for no other reason. Without events it polls, see Mode. A file that can't
-// be executed is passed over, and Logger receives the reason. Two goroutines must not
-// call Next at the same time.
+// Two goroutines must not call Next at the same time.
 func (w *Watcher) Next(ctx context.Context) (Change, error) {
 	inner := w.inner.Load()
 	if inner == nil {
@@ -116,8 +119,8 @@ func (w *Watcher) Next(ctx context.Context) (Change, error) {
 // Mode returns how changes are noticed at the moment. Any goroutine may call it.
 func (w *Watcher) Mode() WatchMode { return watchModeOf(&w.inner) }
 
-// Close frees what the Watcher holds. End the context of a running Next, and wait until
-// Next has returned, before calling Close.
+// Close frees what the Watcher holds. Before calling Close, end the context of a running
+// Next, and wait until Next has returned.
 func (w *Watcher) Close() error {
 	defer flushLog()
 	if inner := w.inner.Load(); inner != nil {
@@ -126,7 +129,7 @@ func (w *Watcher) Close() error {
 	return nil
 }
 
-// WatchMode describes how a [Watcher] or [Restarter.Run] notices changes.
+// A WatchMode describes how a [Watcher] or [Restarter.Run] notices changes.
 type WatchMode struct {
 	Events bool          // the kernel reports changes, see inotify(7)
 	Poll   time.Duration // how often the path is looked at; 0 if only after events
@@ -142,7 +145,7 @@ func watchModeOf(w *atomic.Pointer[watch.Watcher]) WatchMode {
 	return WatchMode{}
 }
 
-// RejectedError says why a file at the path is not executed. The running image goes on
+// A RejectedError says why a file at the path is not executed. The running image goes on
 // running. docs/troubleshooting.md, in the repository, has a table of the reasons.
 type RejectedError struct {
 	Path     string
@@ -150,8 +153,9 @@ type RejectedError struct {
 	Expected string // what an acceptable file is
 
 	// Retryable means that the file may become acceptable as it is, because it is still
-	// being written or its mode is still being set. The file is looked at again soon. A
-	// file that is not Retryable is left alone until it changes. If the reason is a
+	// being written or its mode is still being set. The file is looked at again soon.
+	//
+	// A file that is not Retryable is left alone until it changes. If the reason is a
 	// directory, a symbolic link or the mount, the file is looked at again after 15
 	// seconds.
 	Retryable bool
@@ -241,7 +245,7 @@ func (l rejectionLogger) Warn(msg string, args ...any) {
 // modulePath is that of this library.
 const modulePath = elfimage.Library
 
-// BuildInfo describes how a Go program was built, as far as the file says. All fields are
+// A BuildInfo describes how a Go program was built, as far as the file says. All fields are
 // empty for other programs, and for files without ELF sections. For Go programs built
 // before Go 1.18 only the ID is known.
 type BuildInfo struct {
