@@ -12,35 +12,45 @@
 // # What a client notices
 //
 // Before the exec, the old version answers the requests that it has read. New connections
-// wait in the kernel, and the new version answers them.
+// wait, and the new version answers them.
 //   - Plain HTTP/1.1: a client notices nothing. It may send requests at any time, also
 //     several at once. Connections cross the exec between two requests, and with a part
 //     of the next request's header.
 //   - HTTP/1.1 over TLS: a request that arrives during the restart gets a response with
-//     Connection: close. An idle connection is closed after 10 ms without data. If a
-//     request arrives at the moment of the close, it is not served and the client may
-//     send it again, as with every server that closes idle connections. If a client sends
-//     several requests at once, those that arrived before the restart are answered. The
-//     client has to send the requests again that follow a Connection: close (RFC 9112,
-//     section 9.3.2).
-//   - HTTP/2: the server sends GOAWAY in two steps. The client opens no new streams on
-//     the connection, and the server answers the requests that were sent before. The
-//     server waits a second for the client's answer to the GOAWAY.
+//     Connection: close. An idle connection is closed after 10 ms without data.
+//   - HTTP/2: the server sends GOAWAY. The client opens no new streams on the connection,
+//     and the server answers the requests that were sent before. Then the server sends a
+//     PING, waits up to a second for the answer, and closes the connection with a second
+//     GOAWAY.
 //
-// Some servers close plain HTTP/1.1 connections as if they were over TLS: a server for
-// HTTP/2 without TLS (see [http.Protocols]), and a server whose listener is not from
-// package sockets or is wrapped. New connections to a wrapped listener wait in the kernel
-// if the inner listener is from package sockets. If a wrapped listener also wraps its
-// connections, they are closed after 50 ms without a request.
+// In two cases a client of HTTP/1.1 over TLS may have to send a request again:
+//   - The request arrives when its idle connection is closed. It is not served, as with
+//     every server that closes idle connections.
+//   - The client sends several requests at once. Those that arrived before the restart
+//     are answered. Requests after a response with Connection: close are not served (RFC
+//     9112, section 9.3.2).
 //
-// A TLS connection without a request is closed after 50 ms. Browsers open such
-// connections in advance, and open another one when they need it.
+// # Connections that do not cross
 //
-// A restart does not wait for clients that might send something. If the header of a
-// request, or an HTTP/2 frame, is not complete 500 ms after the restart began, the
-// connection is closed. A client of HTTP/1.1 gets 408 Request Timeout first. A TLS
-// handshake has one second. Plain HTTP/1.1 needs no such limit, unless a header is so
-// long that it can't cross the exec.
+// Some servers close plain HTTP/1.1 connections as if they were over TLS:
+//   - a server for HTTP/2 without TLS, see [http.Protocols]
+//   - a server whose listener is not from package sockets
+//   - a server whose listener wraps one of package sockets. New connections to it still
+//     wait for the new version. If it also wraps its connections, they are closed after
+//     50 ms without a request.
+//
+// # Slow clients
+//
+// A restart does not wait for clients that might send something:
+//   - The header of a request, and an HTTP/2 frame, must be complete 500 ms after the
+//     restart began. Otherwise the connection is closed. A client of HTTP/1.1 gets 408
+//     Request Timeout first.
+//   - A TLS handshake has one second.
+//   - A new TLS connection without a request is closed after 50 ms. Browsers open such
+//     connections in advance, and open another one when they need it.
+//
+// A plain HTTP/1.1 connection that can cross the exec has no such limit. A header that is
+// too long to cross has 500 ms.
 //
 // Each idle connection that crosses the exec makes the exec a little longer. A server
 // with thousands of idle connections should close them earlier, see
@@ -50,20 +60,21 @@
 //
 // Set [http.Server.Protocols] with SetUnencryptedHTTP2(true). The handler of
 // golang.org/x/net/http2/h2c hijacks its connections, so a restart could lose requests on
-// them. [Serve] returns an error if the server has that handler. If the handler is nested in
-// others, a client that begins with HTTP/2 gets the status 505, and a request to upgrade the
-// connection is served as HTTP/1.1.
+// them. [Serve] returns an error if the server has that handler. If the handler is nested
+// in others, a client that begins with HTTP/2 gets the status 505, and a request to
+// upgrade the connection is served as HTTP/1.1.
 //
 // # Long requests
 //
 // The exec waits for requests whose header is complete. New connections wait with it. The
 // wait ends after [autorestart.Restarter.DrainTimeout]. A handler whose response takes
 // long, as with server-sent events, should therefore return when the channel of
-// [autorestart.Draining] is closed. The same applies to hijacked connections, as for
-// WebSocket.
+// [autorestart.Draining] is closed. A handler that has hijacked its connection, as for
+// WebSocket, should do the same.
 //
-// A handler can ask for a restart, but can't wait for it: [autorestart.Restarter.Restart]
-// returns [autorestart.ErrInHandler].
+// A handler can't wait for a restart: [autorestart.Restarter.Restart] returns
+// [autorestart.ErrInHandler] there. It can start a goroutine that calls Restart, and
+// return.
 //
 // If the restart is called off, the server continues as before, except that idle TLS
 // connections have been closed. If the new version is rolled back, idle and new
@@ -71,8 +82,8 @@
 //
 // # Importing the package
 //
-// Importing the package changes nothing, also in package net/http. [Serve] changes the server
-// that it gets, and no other.
+// Importing the package changes nothing, also in package net/http. [Serve] changes the
+// server that it gets, and no other.
 package httpserve
 
 import (
@@ -84,9 +95,9 @@ import (
 )
 
 // ListenAndServe is like [http.Server.ListenAndServe] with a listener of package sockets,
-// see [Serve]. If systemd has passed a socket for the address, it uses that. If the
-// server's BaseContext is set, it is called between listening and serving: that is the
-// place for [autorestart.Ready].
+// see [Serve]. If systemd has passed a socket for the address, ListenAndServe uses that
+// socket. If the server's BaseContext is set, it is called between listening and serving:
+// that is the place for [autorestart.Ready].
 func ListenAndServe(srv *http.Server) error {
 	ln, err := sockets.Listen("tcp", addrOrDefault(srv.Addr, ":http"))
 	if err != nil {
@@ -116,8 +127,8 @@ func addrOrDefault(addr, def string) string {
 // http.Server.Serve. Shutdown and Close of srv work as usual.
 //
 // The first call for a server replaces its fields Handler, ConnState, ConnContext and
-// BaseContext by functions that call the original ones, and sets TLSNextProto if it is nil.
-// Set the fields before that call, and don't change them afterwards.
+// BaseContext by functions that call the original ones. It also sets TLSNextProto if that
+// is nil. Set the fields before the first call, and don't change them afterwards.
 //
 // If a part of this package does not fit the version of net/http, the server runs without
 // that part, and its error log says so.
