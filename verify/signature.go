@@ -21,15 +21,15 @@ import (
 
 // The suffixes that [Signature] appends to the path of an executable.
 const (
-	SignatureSuffix          = ".sig"   // of a file with a signature by Ed25519
-	PrehashedSignatureSuffix = ".sigph" // of a file with a signature by Ed25519ph
+	SignatureSuffix          = ".sig"   // of a file with an Ed25519 signature
+	PrehashedSignatureSuffix = ".sigph" // of a file with an Ed25519ph signature
 )
 
-// The largest executables that [Signature] reads, in bytes. It rejects a larger one
-// without reading it.
+// The largest executables that [Signature] reads, in bytes. Signature rejects a larger
+// executable without reading it.
 const (
 	MaxSize        int64 = 4 << 30   // of any executable
-	MaxEd25519Size int64 = 256 << 20 // of one that is signed by Ed25519
+	MaxEd25519Size int64 = 256 << 20 // of an executable with an Ed25519 signature
 )
 
 // Signature returns a Func that accepts a version if one of the keys has signed its
@@ -37,15 +37,15 @@ const (
 // the name of the executable and a suffix for the kind of the signature: Ed25519 or
 // Ed25519ph, see RFC 8032.
 //
-// A signature by Ed25519 is in the file with [SignatureSuffix]. OpenSSL makes it by
+// An Ed25519 signature is in the file with [SignatureSuffix]. OpenSSL makes it by
 //
 //	openssl pkeyutl -sign -rawin -inkey key.pem -in app -out app.sig
 //
 // The Func reads the executable into memory once, and hashes it once for each key. It
-// allocates at most twice the size of the executable. The executable may have
+// allocates at most twice the size of the executable. The executable has at most
 // [MaxEd25519Size] bytes.
 //
-// A signature by Ed25519ph, without a context string, is in the file with
+// An Ed25519ph signature, without a context string, is in the file with
 // [PrehashedSignatureSuffix]. OpenSSL 3.2 or later makes it by
 //
 //	openssl pkeyutl -sign -rawin -pkeyopt instance:Ed25519ph -inkey key.pem -in app -out app.sigph
@@ -63,8 +63,8 @@ const (
 // is rejected until the file changes.
 //
 // When ctx ends, the Func returns the cause. It looks at ctx after each MiB that it
-// reads. It can't look at ctx while it checks a key of Ed25519: for 256 MiB that takes
-// less than a second on most machines.
+// reads. It can't look at ctx while it checks an Ed25519 signature: for 256 MiB that
+// takes less than a second for each key on most machines.
 //
 // Signature panics if a key does not have [ed25519.PublicKeySize] bytes.
 func Signature(keys ...ed25519.PublicKey) Func {

@@ -1,11 +1,11 @@
-// Package verify contains functions for the field Verify of [autorestart.Restarter],
-// which check a new version before it replaces the running one. [Run] tries the version
-// in a child process. [Signature] checks its signature. The package is separate because
-// it imports more than package autorestart.
+// Package verify contains functions for the field Verify of [autorestart.Restarter]. They
+// check a new version before it replaces the running one. [Run] tries the version in a
+// child process. [Signature] checks its signature. The package is separate because it
+// imports more than package autorestart.
 //
-// Importing the package changes nothing, except in process 1 of a PID namespace with the
-// variable AUTORESTART_FIRST_PROCESS in its environment: [Run] has started that process, and
-// it never reaches main.
+// Importing the package changes nothing in a program that is started in the usual way.
+// Process 1 of a PID namespace never reaches main if the variable
+// AUTORESTART_FIRST_PROCESS is in its environment: [Run] has started such a process.
 package verify
 
 import (
@@ -32,20 +32,21 @@ func All(funcs ...Func) Func {
 	}
 }
 
-// Run returns a Func that runs the new version with the given arguments, for example
-// "app -check-config". It accepts the version if the program exits with status 0 within
-// the timeout. The old version keeps running at the same time, so with these arguments the
-// program should not listen, watch or change anything.
+// Run returns a Func that runs the new version with the given arguments, for example "app
+// -check-config". The Func accepts the version if the program exits with status 0 within
+// the timeout. The old version keeps running at the same time, so with these arguments
+// the program should not listen, watch or change anything.
 //
-// The program is executed from the file that was opened. Where the system can't do that,
-// the program is executed by its path. It has the environment of this process, an empty
-// standard input and a process group of its own. The error contains the last 4 KiB of
-// what the program wrote to standard output and standard error.
+// The program is executed from the file that was opened, or by its path where the system
+// can't do that. It has the environment of this process, an empty standard input and a
+// process group of its own. The error of the Func contains the last 4 KiB of what the
+// program wrote to standard output and standard error.
 //
-// When the timeout has passed or ctx ends, Run kills the program. When the program has
-// ended, Run kills the processes that it has started, and returns when they have ended;
-// it waits a second at most, as for a process that waits for a device. Run uses the first
-// of these means that is available:
+// When the timeout has passed or ctx ends, the program is killed. When the program has
+// ended, the processes that it has started are killed. The Func returns when they have
+// ended. It waits a second at most, as for a process that waits for a device.
+//
+// The processes are found by the first of these means that is available:
 //
 //   - A cgroup for the program, below the cgroup of this process. The cgroup of this
 //     process must be of version 2, belong to the user of this process, and be delegated.
@@ -54,22 +55,26 @@ func All(funcs ...Func) Func {
 //     survives only if it is moved to another cgroup, which takes rights to that cgroup,
 //     or if another process has started it on request, as systemd does.
 //   - A PID namespace for the program. It needs Linux 4.12 and CAP_SYS_ADMIN, which root
-//     has outside of most containers. No process can leave it. If this process is killed,
-//     the kernel kills all processes of the namespace. The program has one PID in the
-//     namespace and another one in /proc, where /proc/self leads to it. The PID of its
-//     parent is 0. It can't signal processes outside, so a PID file seems to name a
-//     process that is gone. The first process of the namespace is the executable of this
-//     process again. It stops at a package that is initialised before package os, and
-//     waits.
+//     has outside of most containers. No process can leave the namespace. If this process
+//     is killed, the kernel kills all processes of the namespace.
 //   - The process group. A process that has left the group by setpgid(2) or setsid(2)
-//     survives: a process that daemonizes, and a job of a shell with job control. If such
-//     a process has the output of the program, Run reads the output for a second after
-//     the end of the program. If the program has taken the identity of another user, a
-//     process without privileges can't kill it, and Run returns when the program exits.
-//     Systems other than Linux have the process group alone.
+//     survives: a process that daemonizes, and a job of a shell with job control. A
+//     program that has taken the identity of another user survives the timeout if this
+//     process has no privileges; the Func then returns when the program exits. If a
+//     surviving process has the output of the program, the output is read for a second
+//     after the end of the program. Systems other than Linux have the process group
+//     alone.
 //
-// The status of the program decides, whatever survives. On systems that are not Unix, Run
-// rejects each version with an error that wraps [errors.ErrUnsupported].
+// A process that survives does not change the outcome: the status of the program decides.
+//
+// A program in a PID namespace has one PID in the namespace and another one in /proc,
+// where /proc/self leads to it. The PID of its parent is 0. It can't signal processes
+// outside, so a PID file seems to name a process that is gone. The first process of the
+// namespace is the executable of this process again. It stops at a package that is
+// initialised before package os, and waits.
+//
+// On systems that are not Unix, the Func rejects each version with an error that wraps
+// [errors.ErrUnsupported].
 func Run(timeout time.Duration, args ...string) Func {
 	return runWith(starters, timeout, args)
 }
