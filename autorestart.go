@@ -38,8 +38,8 @@
 // Touching the executable or copying the same bytes over it restarts nothing. Files of
 // more than 1 GiB are not compared: any change of such a file counts as a new version.
 //
-// A file that is incomplete or broken by its headers is not executed. The headers do not
-// show all damage; [Restarter.Verify] can check more.
+// A file is not executed if its headers show that it is incomplete or broken. The headers
+// do not show all damage; [Restarter.Verify] can check more.
 //
 // # What crosses the exec
 //
@@ -77,11 +77,12 @@
 // environment. It reads how the program was started: arguments, path, executable,
 // children, ignored signals and the limit of open files.
 //
-// In a version that an earlier version has executed, the package takes over what was
-// handed to it, before main. It removes AUTORESTART_HANDOVER from the environment, makes
-// passed descriptors close-on-exec, and starts a timer. In a version on trial, the timer
-// rolls the version back when the ReadyTimeout is over. In any other version, the timer
-// closes unclaimed files and restores inherited signals after one minute, see [Ready].
+// In a version that an earlier version has executed, the package takes over the files,
+// states and signals of that version, before main. It removes AUTORESTART_HANDOVER from
+// the environment, makes passed descriptors close-on-exec, and starts a timer. In a
+// version on trial, the timer rolls the version back when the ReadyTimeout is over. In
+// any other version, the timer closes unclaimed files and restores inherited signals
+// after one minute, see [Ready].
 //
 // The package also removes a variable AUTORESTART_HANDOVER that is meant for another
 // process. The first [Logger] of a Restarter gets a line about that.
@@ -119,7 +120,7 @@ func RestartOnChange() {
 
 // NotifyOnChange returns a channel that receives true for each new version of this
 // program's executable. The channel holds one value; further changes are merged into it.
-// The program goes on running. It calls [RestartViaExec] to restart.
+// The program goes on running, and calls [RestartViaExec] to restart.
 //
 // If usePolling is true, the path is polled once a second in addition to the events.
 // Without events the path is polled in any case, and that is logged to standard error.

@@ -19,11 +19,11 @@ import (
 // strings. Values are strings, integers and errors. Errors of hooks are logged after the
 // hook has returned, so a hook must not change an error that it has returned.
 //
-// Some parts of the library have no Logger of their own, such as package sockets, drainers
-// and passed files. Their lines go to the Logger of the [Restarter] whose Run or Restart
-// was called last. [RestartOnChange] and [RestartViaExec] count as such a call, with
-// standard error as Logger. Before the first call, up to 64 lines wait. Further lines are
-// dropped, and their number is logged.
+// Some parts of the library have no Logger of their own, such as package sockets,
+// drainers and passed files. Their lines go to the Logger of a [Restarter]: the one with
+// a Logger whose Run or Restart was called last. [RestartOnChange] and [RestartViaExec]
+// count as such a call, with standard error as Logger. Before the first call, up to 64
+// lines wait. Further lines are dropped, and their number is logged.
 //
 // A Logger is called on a goroutine of its own, with one line after the other. It may
 // call this package. A restart, [Ready] and a rollback don't wait for a Logger that

@@ -47,8 +47,8 @@ type Event struct {
 	// EventRestarting it is the work that was not done in time and ends with the exec.
 	Unfinished []string
 
-	// Times has the times of the restart that is under way in EventDraining and
-	// EventRestarting. In the events about an outcome it is [LastRestart].
+	// In EventDraining and EventRestarting, Times has the times of the restart that is
+	// under way. In the events about an outcome it is [LastRestart].
 	Times RestartTimes
 
 	Mode WatchMode // in EventModeChanged

@@ -13,7 +13,7 @@ import (
 //
 // Children that this program may still wait for are left alone, among them all children
 // of package os. A program that starts children without a pidfd, as by
-// [syscall.ForkExec], should not run Orphans, which may reap such children.
+// [syscall.ForkExec], should not run Orphans, because Orphans may reap them.
 // docs/children.md, in the repository, says how Orphans tells orphans from children, and
 // has a table of children in unusual states.
 //

@@ -164,7 +164,7 @@ type RestartTimes struct {
 	Seen     time.Time // a new file was noticed, or Restart was called; in a rollback, when its reason occurred
 	Judged   time.Time // the file was found complete and executable, and Verify had accepted it
 	Quiesced time.Time // no new work was accepted any more
-	Drained  time.Time // all accepted work was done
+	Drained  time.Time // all accepted work was done, or the DrainTimeout was over
 	Executed time.Time // right before execve(2), after everything else
 	Started  time.Time // this package was initialised
 	Ready    time.Time // Ready was called; zero before

@@ -133,9 +133,9 @@ func cleanReason(reason string) string {
 	return strings.ReplaceAll(reason, "\x00", "�")
 }
 
-// RollbackUnlessReady rolls this version back if main panics or returns before it has
-// called [Ready]. During a [Restarter.HealthTimeout], it also rolls this version back if
-// main panics after Ready. A main that returns after Ready ends the program. Defer
+// RollbackUnlessReady rolls this version back if main panics or returns before [Ready]
+// was called. During a [Restarter.HealthTimeout], it also rolls this version back if main
+// panics after Ready. A main that returns after Ready ends the program. Defer
 // RollbackUnlessReady at the top of main:
 //
 //	defer autorestart.RollbackUnlessReady()

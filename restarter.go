@@ -35,11 +35,12 @@ type Restarter struct {
 	//
 	// A program may have more rights than its starter: it is setuid or setgid, or gets
 	// capabilities from its file (AT_SECURE in getauxval(3)). Such a program does not
-	// trust what the starter has chosen. An empty Path is then the file that
-	// /proc/self/exe names, without symbolic links; after a restart, it is the Path of
-	// the previous version. A relative Path is then an error, also in later versions of a
-	// process that has given up these rights. On systems other than Linux, an empty Path
-	// is an error, too.
+	// trust what the starter has chosen:
+	//   - An empty Path is the file that /proc/self/exe names, without symbolic links.
+	//     After a restart, it is the path that the previous version has used. On systems
+	//     other than Linux it is an error.
+	//   - A relative Path is an error. It is an error in later versions of the process,
+	//     too, even if the process has given up its rights.
 	Path string
 
 	// Verify decides whether a new version is executed. The old version's Verify is
@@ -55,10 +56,10 @@ type Restarter struct {
 	// descriptor. A version that does not contain this library is executed by its path,
 	// unless the process has more rights than its user.
 	//
-	// If the path leads to another file meanwhile, or if a process writes into the file,
-	// the version is judged and verified again. Every write is noticed if the kernel
-	// grants a read lease (F_SETLEASE in fcntl(2)). It does so if the file belongs to
-	// this process's user, or the process has CAP_LEASE, and the file system supports
+	// If the path leads to another file before the exec, or if a process writes into the
+	// file, the version is judged and verified again. Every write is noticed if the
+	// kernel grants a read lease (F_SETLEASE in fcntl(2)). It does so if the file belongs
+	// to this process's user, or the process has CAP_LEASE, and the file system supports
 	// leases. Without a lease, a write is missed if it leaves the time of the last change
 	// (ctime) as it was. That time has a granularity of milliseconds. Replace files by
 	// rename.
@@ -135,9 +136,8 @@ type Restarter struct {
 	HealthTimeout time.Duration
 
 	// Check says whether the version that has set it works. The new version's Check is
-	// called, during the HealthTimeout that the old version has set. An error rolls the
-	// new version back. The first error does so: a Check that tolerates errors has to
-	// count them.
+	// called, during the HealthTimeout that the old version has set. The first error
+	// rolls the new version back. A Check that tolerates errors has to count them.
 	//
 	// Check is called right after [Ready], then one second after each return, and a last
 	// time when the HealthTimeout is over. The trial ends when the last call has returned
@@ -145,10 +145,10 @@ type Restarter struct {
 	// back. While the program is drained, Check is not called, and an error of a call
 	// under way does not count.
 	//
-	// If several Restarters have a Check, the one whose Run or Restart is called first
-	// counts. If that call comes after Ready, the checks begin with the call. If it does
-	// not come before the HealthTimeout is over, or if there is no Check, the trial ends
-	// with the HealthTimeout. Such a version is rolled back only for the other reasons,
+	// The first call of Run or Restart on a Restarter with a Check decides which Check is
+	// called. If that call comes after Ready, the checks begin with it. If it comes after
+	// the HealthTimeout, or no Restarter has a Check, the trial ends with the
+	// HealthTimeout. Until then the version is rolled back only for the other reasons,
 	// see HealthTimeout.
 	Check func(context.Context) error
 
@@ -193,13 +193,14 @@ func (r *Restarter) readyTimeout() time.Duration {
 	return r.ReadyTimeout
 }
 
-// Mode returns how Run notices changes at the moment. Any goroutine may call it.
+// Mode returns how Run notices changes at the moment. While Run is not running, it
+// returns the zero value. Any goroutine may call Mode.
 func (r *Restarter) Mode() WatchMode { return watchModeOf(&r.watcher) }
 
-// Run watches the executable and restarts as soon as a new version of it is ready. A
-// successful restart does not return: the new version starts from its main. A version
-// that can't be executed is logged and left alone until the file changes, and the program
-// goes on running.
+// Run watches the executable and restarts as soon as a new version of it is ready. If a
+// restart succeeds, Run does not return: the new version starts from its main. A version
+// that can't be executed is logged and left alone until the file changes, see
+// [RejectedError]. The program goes on running.
 //
 // If the previous version has handed files or states to this one, the restart waits until
 // this version calls [Ready]. It waits for the ReadyTimeout that the previous version has
@@ -275,7 +276,7 @@ type drainedError struct{ error }
 func newDrainedRetry() watch.Backoff { return watch.Backoff{First: time.Second, Last: time.Minute} }
 
 // Restart executes the file at the path now, also if it is not a new version. Like Run,
-// it first waits until this version is ready. It returns only if the restart failed:
+// it may first wait until this version is ready. It returns only if the restart failed:
 //   - with a [*RejectedError] if the file can't be executed, or was executed and rolled
 //     back
 //   - with the error of BeforeExec
@@ -283,7 +284,7 @@ func newDrainedRetry() watch.Backoff { return watch.Backoff{First: time.Second, 
 //     it
 //   - with an [*os.PathError] if execve(2) failed; it wraps [errors.ErrUnsupported] on
 //     systems without that call
-//   - with the error that Run returns for an unknown Path.
+//   - with an error about the Path, as Run.
 //
 // If an error may pass by itself, as for a file that is missing for a moment or still
 // being written, Restart tries again until ctx ends. It then returns an error that wraps

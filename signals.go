@@ -16,8 +16,8 @@ import (
 // the process. A signal that arrives while it is ignored is lost.
 //
 // If the next version does not subscribe to such a signal, the signal gets its default
-// action back when that version calls [Ready]. In a version that is not on trial, the
-// signal gets it back after a minute even without a call of Ready.
+// action back when that version calls [Ready]. In a version that is not on trial, this
+// happens after a minute even without a call of Ready.
 //
 // SIGTERM, SIGINT, SIGQUIT and SIGABRT are never ignored: they end the process also
 // between the exec and Notify. Signals that a Go program survives without a subscription,
@@ -40,8 +40,8 @@ func Notify(c chan<- os.Signal, signals ...os.Signal) {
 
 // StopNotify is [signal.Stop] for a channel that was passed to [Notify]. A signal that no
 // other channel has subscribed to by Notify gets its default action back, and is not
-// ignored in the next exec. After signal.Stop, [signal.Reset] or [signal.Ignore] without
-// StopNotify, the signal is still ignored in the next exec.
+// ignored in the next exec. [signal.Stop], [signal.Reset] and [signal.Ignore] don't do
+// that: after them, the signal is still ignored in the next exec.
 func StopNotify(c chan<- os.Signal) {
 	s := &self().signals
 	s.mu.Lock()

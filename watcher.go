@@ -31,9 +31,9 @@ import (
 type Watcher struct {
 	// Path is the executable to watch. If one of its symbolic links changes, the links
 	// are followed anew. If empty, Path is the path that this program was started by. A
-	// relative Path starts from the working directory of the first call of Next.
-	// [Restarter.Path] says what holds for both in a program that may have more rights
-	// than its starter.
+	// relative Path starts from the working directory of the first call of Next. In a
+	// program that may have more rights than its starter, an empty or relative Path is
+	// restricted as in [Restarter].
 	Path string
 
 	// PollInterval is how often the path is looked at in addition to the events. If zero,
@@ -116,7 +116,8 @@ func (w *Watcher) Next(ctx context.Context) (Change, error) {
 	return change, nil
 }
 
-// Mode returns how changes are noticed at the moment. Any goroutine may call it.
+// Mode returns how changes are noticed at the moment. Before the first call of Next, it
+// returns the zero value. Any goroutine may call Mode.
 func (w *Watcher) Mode() WatchMode { return watchModeOf(&w.inner) }
 
 // Close frees what the Watcher holds. Before calling Close, end the context of a running
