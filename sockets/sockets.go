@@ -32,7 +32,9 @@
 //   - if the program has made the listening socket blocking.
 //
 // When the queue is full, the kernel refuses clients of a Unix socket, and clients of TCP
-// wait for time-outs. Packets stay in the kernel.
+// wait for time-outs.
+//
+// Packets stay in the kernel until the new version reads them.
 //
 // The exec waits until
 //   - every accepted connection is closed
@@ -70,7 +72,7 @@
 //   - the socket that the same call opened before the restart. If several calls were the
 //     same, the first call returns the first socket, the second call the second, and so
 //     on.
-//   - a socket that systemd passed with the name Config.Name
+//   - a socket that systemd passed with the name [Config.Name]
 //   - a socket that is bound to the requested address: a call with 0.0.0.0:8080 returns
 //     the socket that the previous version opened with :8080
 //   - a new socket.
@@ -80,16 +82,16 @@
 // # Unclaimed sockets
 //
 // [autorestart.Ready] closes the sockets that the previous version had opened and the new
-// version has not claimed. It also closes the connections that wait for them: new
+// version has not claimed. It also closes the connections that wait on such a socket: new
 // connections, and idle connections of package httpserve. If the new version has a
 // listener at the same address, as with SO_REUSEPORT, that listener accepts these
-// connections. Without a call of Ready, unclaimed sockets are closed after one minute, see
-// [autorestart.Inherited].
+// connections. Without a call of Ready, unclaimed sockets are closed after one minute,
+// see [autorestart.Inherited].
 //
 // Before Ready, the addresses of unclaimed sockets are in use. A new version that calls
 // [net.Listen] for such an address fails.
 //
-// If the previous version has set a [autorestart.Restarter.HealthTimeout], unclaimed
+// If the previous version has set [autorestart.Restarter.HealthTimeout], unclaimed
 // sockets stay open for that time after Ready, because the previous version needs them
 // after a rollback. Their connections wait meanwhile, except for those that a listener at
 // the same address accepts.
@@ -113,7 +115,7 @@
 // # systemd
 //
 // Sockets that systemd passes (sd_listen_fds(3)) are found like inherited ones, by
-// address or by Config.Name. The call of Listen or ListenPacket that returns a socket
+// address or by [Config.Name]. The call of Listen or ListenPacket that returns a socket
 // takes it. From then on the socket crosses each exec like the others of this package.
 // Close does not remove the path of such a socket.
 //
