@@ -72,8 +72,8 @@
 // [autorestart.Draining] is closed. A handler that has hijacked its connection, as for
 // WebSocket, should do the same.
 //
-// A handler can't wait for a restart: [autorestart.Restarter.Restart] returns
-// [autorestart.ErrInHandler] there. It can start a goroutine that calls Restart, and
+// A handler can't wait for a restart. If it calls [autorestart.Restarter.Restart], it
+// gets [autorestart.ErrInHandler]. It can start a goroutine that calls Restart, and
 // return.
 //
 // If the restart is called off, the server continues as before, except that idle TLS

@@ -200,7 +200,7 @@ type Config struct {
 }
 
 // Listen is like the function [Listen], with the options of c. If ctx ends while Listen
-// waits for the end of a restart, Listen returns the cause of ctx.
+// waits for the end of a restart, the error wraps the cause of ctx.
 func (c *Config) Listen(ctx context.Context, network, address string) (net.Listener, error) {
 	switch network {
 	case "tcp", "tcp4", "tcp6", "unix", "unixpacket":

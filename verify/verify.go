@@ -46,7 +46,7 @@ func All(funcs ...Func) Func {
 // ended, the processes that it has started are killed. The Func returns when they have
 // ended. It waits a second at most, as for a process that waits for a device.
 //
-// The processes are found by the first of these means that is available:
+// The Func finds these processes by the first of these means that is available:
 //
 //   - A cgroup for the program, below the cgroup of this process. The cgroup of this
 //     process must be of version 2, belong to the user of this process, and be delegated.
