@@ -158,3 +158,32 @@ func TestNoCheckWhileDrained(t *testing.T) {
 		}
 	})
 }
+
+// An error of a check that was under way during a drain does not count either when the drain has
+// ended by then.
+func TestErrorFromADrainThatHasEnded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var g drain.Group
+		start := time.Now()
+		var begun moments
+		c := New(&g)
+		c.Use(func(ctx context.Context) error {
+			if begun.add(time.Since(start)) == 1 {
+				time.Sleep(3 * time.Second)
+				return errors.New("no answer")
+			}
+			return nil
+		})
+		time.AfterFunc(time.Second, func() {
+			d, _ := g.Begin(t.Context(), time.Minute, nil)
+			time.Sleep(time.Second)
+			d.Resume()
+		})
+		if err := c.Watch(2 * time.Second); err != nil {
+			t.Error(err)
+		}
+		if got, want := begun.all(), []time.Duration{0, 3 * time.Second, 3 * time.Second}; !slices.Equal(got, want) {
+			t.Errorf("checks after %v, want %v", got, want)
+		}
+	})
+}
