@@ -72,11 +72,12 @@ func TestLostEventsAreCounted(t *testing.T) {
 		for range maxLines + 10 {
 			r.add("bad")
 		}
+		r.Lose(5)
 		close(release)
 		Flush(time.Second)
 		r.add("last")
 		Flush(time.Second)
-		r.want(t, "event first lost 1", fmt.Sprint("event last lost ", maxLines+10))
+		r.want(t, "event first lost 1", fmt.Sprint("event last lost ", maxLines+10+5))
 		synctest.Wait()
 		forget(t)
 	})
