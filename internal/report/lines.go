@@ -62,7 +62,7 @@ func add(l *line) {
 	}
 	q := queues[i]
 	if len(q.waiting.lines) == maxLines {
-		q.waiting.dropped++
+		q.waiting.dropped += max(1, l.dropped)
 		return
 	}
 	q.waiting.lines = append(q.waiting.lines, l)
