@@ -67,6 +67,7 @@ func (g *Group) startDrain() (members []*member) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.drains++
+	g.begun++
 	g.change()
 	for _, m := range g.members {
 		if !m.quiesced {

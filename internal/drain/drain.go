@@ -54,6 +54,7 @@ type Group struct {
 	mu       sync.Mutex // below phase
 	members  []*member
 	drains   int           // under way; a rollback may begin one during another
+	begun    int           // of all drains
 	resuming int           // calls of Resume that have not returned
 	sealed   int           // of those, see [Drain.Seal]
 	opening  int           // see Opening
@@ -204,6 +205,13 @@ func (g *Group) AwaitEnd(ctx context.Context) (waited bool, err error) {
 		}
 	}
 	return waited, nil
+}
+
+// Begun returns how many drains have begun so far.
+func (g *Group) Begun() int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.begun
 }
 
 // AlwaysNotify has the group notice each drain, also while it has no drainers: the program

@@ -66,15 +66,17 @@ func (c *Checks) Watch(d time.Duration) (unhealthy error) {
 	}
 }
 
-// make makes one check.
+// make makes one check. It is made again if it fails and the program was drained meanwhile.
 func (c *Checks) make() error {
 	for {
+		drains := c.drainers.Begun() // first: one that begins right now counts
 		c.drainers.AwaitEnd(context.Background())
 		err := c.hook.CallWithin(context.Background(), timeout, c.check)
 		if err == nil {
 			return nil
 		}
-		if drained, _ := c.drainers.AwaitEnd(context.Background()); drained {
+		c.drainers.AwaitEnd(context.Background())
+		if c.drainers.Begun() != drains {
 			continue
 		}
 		panicked, ok := err.(*drain.PanicError)
