@@ -78,6 +78,34 @@ func TestPollsWithoutEvents(t *testing.T) {
 	}
 }
 
+// An event tells of each change between events and polling, with the reason.
+func TestObserveMode(t *testing.T) {
+	t.Parallel()
+	d := program.New(t)
+	d.Setenv(program.ObserveEnv + "=modes")
+	released(d)
+	runAsNobody(d)
+	d.Start()
+	link := filepath.Dir(d.Path)
+	dir := filepath.Join(filepath.Dir(link), "releases", "1")
+	for _, step := range []struct {
+		mode    os.FileMode // of the directory
+		watches string
+	}{
+		{0o755, "events"},
+		{0o311, "events and polling every 1s: inotify_add_watch " + dir + ": permission denied"},
+		{0o755, "events"},
+	} {
+		if err := os.Chmod(dir, step.mode); err != nil {
+			t.Fatal(err)
+		}
+		testprocess.Run(t, "ln", "-sfn", "releases/1", link) // after an event it asks for events again
+		if got := d.Want("mode"); got != step.watches {
+			t.Fatalf("it watches by %q, want %q", got, step.watches)
+		}
+	}
+}
+
 // The file of the running image is written in place, where no error keeps writers away, as by
 // another client of a network file system. Here that is the layer below an overlay.
 func TestRunningFileIsWritten(t *testing.T) {
@@ -170,15 +198,19 @@ func limitInotifyNow(what string, n int) func(*testing.T, *daemontest.Daemon) {
 
 // unreadableDirectory gives the daemon a directory that it may search but not read.
 func unreadableDirectory(t *testing.T, d *daemontest.Daemon) func() {
-	dir := filepath.Dir(d.Path)
+	runAsNobody(d)
+	if err := os.Chmod(filepath.Dir(d.Path), 0o311); err != nil {
+		t.Fatal(err)
+	}
+	return nil
+}
+
+// runAsNobody has the daemon run without the rights of root.
+func runAsNobody(d *daemontest.Daemon) {
 	if os.Getuid() == 0 {
 		const nobody = 65534
 		d.Cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
 	}
-	if err := os.Chmod(dir, 0o311); err != nil {
-		t.Fatal(err)
-	}
-	return nil
 }
 
 var (

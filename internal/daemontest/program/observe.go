@@ -11,13 +11,19 @@ import (
 	"github.com/autorestart-go/autorestart/internal/daemontest"
 )
 
-// ObserveEnv is what the daemon does with events: say, block or panic.
+// ObserveEnv is what the daemon does with events: say, say how it watches (modes), block or panic.
 const ObserveEnv = "AUTORESTART_TEST_OBSERVE"
 
 func observer() func(autorestart.Event) {
 	switch os.Getenv(ObserveEnv) {
 	case "say":
 		return func(e autorestart.Event) { daemontest.Say("event", eventText(e)) }
+	case "modes":
+		return func(e autorestart.Event) {
+			if e.Kind == autorestart.EventModeChanged {
+				daemontest.Say("mode", e.Mode.String())
+			}
+		}
 	case "block":
 		return func(autorestart.Event) { select {} }
 	case "panic":
