@@ -2,6 +2,7 @@ package drain
 
 import (
 	"context"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -192,5 +193,26 @@ func TestHooksPanic(t *testing.T) {
 		d.Resume()
 		other.check(t, "quiesce", "drain", "resume")
 		lines.want(t, "in quiesce", "in drain", "in resume")
+	})
+}
+
+// A function that ends its goroutine, as testing.T.FailNow does, is not waited for until its time
+// is up: clients wait meanwhile.
+func TestHookEndsItsGoroutine(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var h Hook
+		start := time.Now()
+		for range 2 {
+			err := h.CallWithin(t.Context(), time.Minute, func(context.Context) error {
+				runtime.Goexit()
+				return nil
+			})
+			if _, ok := err.(*PanicError); !ok {
+				t.Errorf("%v, want a PanicError", err)
+			}
+		}
+		if took := time.Since(start); took > 0 {
+			t.Errorf("it was waited for during %v", took)
+		}
 	})
 }
