@@ -20,7 +20,7 @@ type Hook struct {
 // ErrStuck says that a function has not returned in time. It is still running.
 var ErrStuck = errors.New("it does not return")
 
-// A PanicError is the panic of a function.
+// A PanicError is the panic of a function, or says that the function has ended its goroutine.
 type PanicError struct{ Text string }
 
 func (e *PanicError) Error() string { return "it panicked: " + e.Text }
@@ -76,7 +76,9 @@ func (h *Hook) start(f func() error) (result <-chan error) {
 		if before != nil {
 			<-before
 		}
-		c <- withoutPanic(f)
+		err := error(&PanicError{"with runtime.Goexit"})
+		defer func() { c <- err }()
+		err = withoutPanic(f)
 	}()
 	return c
 }
