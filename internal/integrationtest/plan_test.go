@@ -108,12 +108,13 @@ func wantRolledBackTo(d *daemontest.Daemon, first daemontest.Status) {
 }
 
 // Also if a third version is deployed while the second is on trial, whatever the second has
-// planned.
+// planned, and what it has put into its environment.
 func TestKeptRollbackUndoesPlan(t *testing.T) {
 	for name, plans := range map[string][2]program.Plan{
 		"both":   {{Args: []string{"app", "second"}, Env: []string{"PLANNED=yes"}}, {Args: []string{"app", "third"}, Env: []string{"PLANNED=again"}}},
 		"first":  {{Args: []string{"app", "second"}, Env: []string{"PLANNED=yes"}}, {}},
 		"second": {{}, {Args: []string{"app", "third"}, Env: []string{"PLANNED=again"}}},
+		"none":   {},
 	} {
 		t.Run(name, func(t *testing.T) {
 			d := startToPlan(t, time.Minute)
@@ -121,6 +122,7 @@ func TestKeptRollbackUndoesPlan(t *testing.T) {
 			program.WatchWithPlan(d, plans[0])
 			d.DeployVersion(2)
 			d.WantRestart(2)
+			d.WantAnswer("fill-env OF_SECOND 1", "<nil>")
 			program.WatchWithPlan(d, plans[1])
 			d.DeployVersion(3)
 			d.WantRestart(3)
