@@ -3,6 +3,7 @@ package autorestart
 import (
 	"errors"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -234,15 +235,11 @@ func (x *prepared) close() {
 func (x *prepared) addRollback(h *handover.State, c *candidate.Candidate, r *Restarter) (release func()) {
 	readyTimeout := r.readyTimeout()
 	release = func() {}
-	if x.args != nil {
-		h.Texts[handover.PreviousArgs] = handover.FormatList(x.process.launch.args)
-	}
-	if x.env != nil {
-		h.Texts[handover.PreviousEnv] = handover.FormatList(os.Environ())
-	}
-	switch {
-	case x.trial != nil && x.process.image().Trial.On():
+	args, env := x.process.launch.args, os.Environ() // of what it is rolled back to
+	switch trial := x.process.image().Trial; {
+	case x.trial != nil && trial.On():
 		h.KeepTrial(x.trial)
+		args, env = trial.PreviousStart()
 	case readyTimeout > 0:
 		directory := x.directory
 		// The program may have changed it since.
@@ -254,8 +251,14 @@ func (x *prepared) addRollback(h *handover.State, c *candidate.Candidate, r *Res
 		h.Set(handover.Dir, directory.Int())
 		h.Texts[handover.Original] = x.original
 	}
-	if h.Number(handover.Previous) == 0 || !handover.KnowsCarrier(c.Build.LibraryVersion) {
-		h.Texts[handover.PreviousArgs], h.Texts[handover.PreviousEnv] = "", "" // it has no use for them
+	h.Texts[handover.PreviousArgs], h.Texts[handover.PreviousEnv] = "", ""
+	if h.Number(handover.Previous) != 0 && handover.KnowsCarrier(c.Build.LibraryVersion) { // others have no use for them
+		if !slices.Equal(args, x.arguments()) {
+			h.Texts[handover.PreviousArgs] = handover.FormatList(args)
+		}
+		if !slices.Equal(env, x.environment()) {
+			h.Texts[handover.PreviousEnv] = handover.FormatList(env)
+		}
 	}
 	if readyTimeout > 0 {
 		h.Set(handover.ReadyWithin, milliseconds(readyTimeout))

@@ -140,17 +140,14 @@ var (
 	trialTexts   = [...]TextKind{Original, PreviousArgs, PreviousEnv}
 )
 
-// KeepTrial puts the image that gets s on the trial that kept tells of. A text that is missing
-// there stays as it is.
+// KeepTrial puts the image that gets s on the trial that kept tells of.
 func (s *State) KeepTrial(kept *State) {
 	s.InVariable = s.InVariable || kept.InVariable
 	for _, kind := range trialNumbers {
 		s.Numbers[kind] = kept.Numbers[kind]
 	}
 	for _, kind := range trialTexts {
-		if text := kept.Texts[kind]; text != "" {
-			s.Texts[kind] = text
-		}
+		s.Texts[kind] = kept.Texts[kind]
 	}
 }
 

@@ -123,9 +123,6 @@ func (t *Trial) Keep(s *State) (copies []int, err error) {
 		return nil, ErrNotOnTrial
 	}
 	s.KeepTrial(&t.handed)
-	if env, ok := parseList(s.Texts[PreviousEnv]); ok && len(t.putBack) > 0 {
-		s.Texts[PreviousEnv] = FormatList(withoutActivation(env))
-	}
 	for _, kind := range [...]NumberKind{Previous, Dir} {
 		fd, err := rawsys.Duplicate(t.handed.Number(kind))
 		if err != nil {
@@ -135,6 +132,30 @@ func (t *Trial) Keep(s *State) (copies []int, err error) {
 		copies = append(copies, fd)
 	}
 	return copies, nil
+}
+
+// PreviousStart returns the arguments and the environment that the previous image gets in a
+// rollback of the next one, if that is kept on trial.
+func (t *Trial) PreviousStart() (args, env []string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	args, env = t.previousStart()
+	if len(t.putBack) > 0 {
+		env = withoutActivation(env)
+	}
+	return args, env
+}
+
+// previousStart is called with t locked.
+func (t *Trial) previousStart() (args, env []string) {
+	args, env = origin.Args, t.env
+	if list, ok := parseList(t.handed.Texts[PreviousArgs]); ok {
+		args = list
+	}
+	if list, ok := parseList(t.handed.Texts[PreviousEnv]); ok {
+		env = list
+	}
+	return args, env
 }
 
 // End says that the image works: it can't be rolled back any more.
@@ -171,13 +192,7 @@ func (t *Trial) rollBack(since time.Time, during phase, reason string) error {
 		s.changes = append(s.changes, p)
 	}
 	s.changes = append(s.changes, directoryChange(t.handed.Number(Dir)))
-	args, env := origin.Args, t.env
-	if list, ok := parseList(s.Texts[PreviousArgs]); ok {
-		args = list
-	}
-	if list, ok := parseList(s.Texts[PreviousEnv]); ok {
-		env = list
-	}
+	args, env := t.previousStart()
 	for _, kind := range trialNumbers {
 		s.Numbers[kind] = nil
 	}

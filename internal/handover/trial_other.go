@@ -23,6 +23,9 @@ func (*Trial) On() bool { return false }
 // Keep returns [ErrNotOnTrial].
 func (*Trial) Keep(*State) ([]int, error) { return nil, ErrNotOnTrial }
 
+// PreviousStart returns nothing: there is no previous image.
+func (*Trial) PreviousStart() (args, env []string) { return nil, nil }
+
 // PutBack returns false: nothing crosses back.
 func (*Trial) PutBack(fd, number int, nonblocking bool) bool { return false }
 
