@@ -50,6 +50,38 @@ func TestManyNumbersCross(t *testing.T) {
 	}
 }
 
+// The helper hands over a descriptor of each kind. The next image says which of them its children
+// would inherit.
+var _ = testprocess.RegisterHelper("descriptors", func() {
+	if Inherited.Number(PID) != 0 {
+		for kind := Inotify; kind < Executable; kind++ {
+			if rawsys.Crossed(Inherited.Number(kind)) {
+				fmt.Print(numberKeys[kind], " ")
+			}
+		}
+		return
+	}
+	s := of(map[NumberKind][]int{PID: {os.Getpid()}, Generation: {1}}, nil)
+	for kind := Inotify; kind < Executable; kind++ {
+		f, err := os.Open(os.DevNull)
+		if err != nil {
+			panic(err)
+		}
+		s.Set(kind, int(f.Fd()))
+	}
+	fmt.Print(Execute(Target{Path: os.Args[0]}, os.Args, os.Environ(), &s))
+})
+
+// TestNoChildInheritsWhatCrossed: a package that is initialised before any other of the program may
+// start children.
+func TestNoChildInheritsWhatCrossed(t *testing.T) {
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), testprocess.UseHelper(t, "descriptors"))
+	if output, err := cmd.CombinedOutput(); err != nil || len(output) > 0 {
+		t.Errorf("children would inherit: %s, %v", output, err)
+	}
+}
+
 // The helper hands over to its next image by way of a last look that takes its time. The next
 // image says when the look has ended and when it was executed.
 var _ = testprocess.RegisterHelper("slow last look", func() {
