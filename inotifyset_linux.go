@@ -38,7 +38,6 @@ func newEvents(handed, watches []int) *eventSet {
 	for _, fd := range handed {
 		// The empty path is looked at only after the descriptor has been found good.
 		if _, err := unix.InotifyAddWatch(fd, "", stepEvents); err == unix.ENOENT {
-			unix.CloseOnExec(fd)
 			s.all = append(s.all, inotifyFD{fd: fd, unclaimed: sys.NewFD(fd)})
 		}
 	}

@@ -220,11 +220,10 @@ func Elevated() bool {
 	return syscall.Getuid() != syscall.Geteuid() || syscall.Getgid() != syscall.Getegid()
 }
 
-// keepFromChildren makes the descriptors close-on-exec. Those of inotify have an
-// owner that does. One that is not open can't be inherited: its number stays as it is, and
-// its owner finds out.
+// keepFromChildren makes the descriptors close-on-exec, before any package can start a child. One
+// that is not open can't be inherited: its number stays as it is, and its owner finds out.
 func (s *State) keepFromChildren() {
-	for _, fds := range s.Numbers[File:] {
+	for _, fds := range s.Numbers[Inotify:] {
 		for _, fd := range fds {
 			rawsys.CloseOnExec(fd)
 		}
