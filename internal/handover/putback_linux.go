@@ -28,7 +28,7 @@ func (t *Trial) PutBack(fd, number int, nonblocking bool) bool {
 func withoutActivation(env []string) (kept []string) {
 	for _, variable := range env {
 		switch name, _, _ := rawsys.Cut(variable, '='); name {
-		case "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES":
+		case "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "LISTEN_PIDFDID":
 		default:
 			kept = append(kept, variable)
 		}
