@@ -82,10 +82,17 @@ const maxTaken = spareDescriptors / 4
 
 // A taker takes the connections for a listener out of a queue.
 type taker struct {
-	socket  *os.File      // a duplicate of the listening socket, whose other users don't accept
-	retires bool          // the socket has dropSYN
-	stop    chan struct{} // closed to stop
-	done    chan struct{} // closed when it has stopped
+	socket *os.File      // a duplicate of the listening socket, whose other users don't accept
+	undo   func(fd int)  // dropSYN; nil if the socket takes part in handshakes
+	stop   chan struct{} // closed to stop
+	done   chan struct{} // closed when it has stopped
+}
+
+// acceptSYN undoes dropSYN in the socket, or in a connection that it has accepted.
+func (t *taker) acceptSYN(fd int) {
+	if t.undo != nil {
+		t.undo(fd)
+	}
 }
 
 // startTaking takes newcomers until stopTaking. They stay in the kernel's queue where that is
@@ -106,7 +113,7 @@ func (l *listener) startTaking() {
 		f.Close()
 		return
 	}
-	t := newTaker(f, l, false)
+	t := newTaker(f, l, nil)
 	l.mu.Lock()
 	l.taker = t
 	l.mu.Unlock()
@@ -124,9 +131,9 @@ func (l *listener) stopTaking() {
 	}
 }
 
-// newTaker returns a taker that takes connections for l.
-func newTaker(socket *os.File, l *listener, retires bool) *taker {
-	t := &taker{socket, retires, make(chan struct{}), make(chan struct{})}
+// newTaker returns a taker that takes connections for l. undo is that of dropSYN, or nil.
+func newTaker(socket *os.File, l *listener, undo func(fd int)) *taker {
+	t := &taker{socket, undo, make(chan struct{}), make(chan struct{})}
 	go t.run(l)
 	return t
 }
@@ -159,9 +166,7 @@ func (t *taker) run(l *listener) {
 				short = isShort(fds[len(fds)-1].Int())
 			}
 			for _, fd := range fds {
-				if t.retires {
-					acceptSYN(fd.Int()) // it has the filter of its listener
-				}
+				t.acceptSYN(fd.Int())
 				l.addNewcomer(fd)
 			}
 		}

@@ -108,12 +108,13 @@ func (r *retirement) take() {
 		return
 	}
 	setNonblock(f, true)
-	retires := !r.registry.rollbackPossible()
-	if retires {
-		withDescriptor(f, dropSYN) // without it, clients whose handshake is under way at the end are reset
+	var undo func(fd int)
+	if !r.registry.rollbackPossible() {
+		// Otherwise clients whose handshake is under way at the end are reset.
+		withDescriptor(f, func(fd int) { undo = dropSYN(fd) })
 		time.AfterFunc(retireTime, r.end)
 	}
-	r.taker = newTaker(f, r.heir, retires)
+	r.taker = newTaker(f, r.heir, undo)
 }
 
 func (r *retirement) Quiesce()                    {}
@@ -130,10 +131,26 @@ func (r *retirement) stop() {
 
 // stopTaking is called with r locked.
 func (r *retirement) stopTaking() {
-	withDescriptor(r.taker.socket, acceptSYN)
-	r.taker.end()
-	r.taker.socket.Close()
+	withDescriptor(r.taker.socket, r.taker.acceptSYN)
+	r.endTaking()
+}
+
+// endTaking takes what is in the queue at the end. It is called with r locked.
+func (r *retirement) endTaking() {
+	t := r.taker
 	r.taker = nil
+	t.end()
+	withDescriptor(t.socket, func(fd int) {
+		for range 1 << 16 { // clients may come as fast
+			conn, err := acceptOne(fd)
+			if err != nil {
+				return
+			}
+			t.acceptSYN(conn.Int())
+			r.heir.addNewcomer(conn)
+		}
+	})
+	t.socket.Close()
 }
 
 // end closes the socket.
@@ -143,19 +160,7 @@ func (r *retirement) end() {
 	if r.taker == nil {
 		return // an exec is under way
 	}
-	r.taker.end()
-	withDescriptor(r.taker.socket, func(fd int) {
-		for {
-			conn, err := acceptOne(fd)
-			if err != nil {
-				return
-			}
-			acceptSYN(conn.Int())
-			r.heir.addNewcomer(conn)
-		}
-	})
-	r.taker.socket.Close()
-	r.taker = nil
+	r.endTaking()
 	r.registry.stopPassing(r.key)
 	r.registry.freeNumber(r.key)
 	go r.unregister()

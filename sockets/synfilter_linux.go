@@ -3,10 +3,12 @@
 // Filters of sockets.
 //
 //	call                    since    without it
-//	SO_ATTACH_FILTER        2.2      a handshake that is under way when the socket is closed fails
+//	SO_ATTACH_FILTER        2.2      IP_MINTTL, IPV6_MINHOPCOUNT
+//	IP_MINTTL               2.6.34   a handshake that is under way when the socket is closed fails
+//	IPV6_MINHOPCOUNT        2.6.35   the same
 //
-// No socket of Multipath TCP takes a filter. Linux 6.18 refused one to a process without
-// privileges (EPERM).
+// No socket of Multipath TCP takes a filter. A process without privileges may be denied one
+// (EPERM), as by a Linux 6.18.
 
 package sockets
 
@@ -29,14 +31,38 @@ const synFlag, ackFlag = 0x02, 0x10
 
 var synProgram = syscall.SockFprog{Len: uint16(len(synFilter)), Filter: &synFilter[0]}
 
-// dropSYN has the listening socket fd take part in no new handshake. Those under way go on.
-func dropSYN(fd int) {
+// dropSYN has the listening socket fd take part in no new handshake. Those under way go on. undo
+// is for fd, and for the connections that it has accepted meanwhile: they inherit the options.
+func dropSYN(fd int) (undo func(fd int)) {
 	if domain, _ := syscall.GetsockoptInt(fd, syscall.SOL_SOCKET, syscall.SO_DOMAIN); domain == syscall.AF_UNIX {
-		return
+		return func(int) {}
 	}
 	program := unsafe.String((*byte)(unsafe.Pointer(&synProgram)), unsafe.Sizeof(synProgram))
-	syscall.SetsockoptString(fd, syscall.SOL_SOCKET, syscall.SO_ATTACH_FILTER, program)
+	if syscall.SetsockoptString(fd, syscall.SOL_SOCKET, syscall.SO_ATTACH_FILTER, program) == nil {
+		return func(fd int) { syscall.SetsockoptInt(fd, syscall.SOL_SOCKET, syscall.SO_DETACH_FILTER, 0) }
+	}
+	return dropByTTL(fd)
 }
 
-// acceptSYN undoes dropSYN. Connections have the filter of their listener, too.
-func acceptSYN(fd int) { syscall.SetsockoptInt(fd, syscall.SOL_SOCKET, syscall.SO_DETACH_FILTER, 0) }
+// hopLimits are the least TTL of a segment that a socket takes. That of a connection request
+// is looked at in the listening socket, that of the end of a handshake is not.
+var hopLimits = [...]struct{ level, option int }{
+	{syscall.IPPROTO_IP, 21},   // IP_MINTTL
+	{syscall.IPPROTO_IPV6, 73}, // IPV6_MINHOPCOUNT
+}
+
+// dropByTTL is dropSYN without a filter. Clients that send with the highest TTL get through. A
+// connection loses what its client sends before undo, and gets it again after a fifth of a second.
+func dropByTTL(fd int) (undo func(fd int)) {
+	const highest = 255
+	var before [len(hopLimits)]int
+	for i, limit := range hopLimits {
+		before[i], _ = syscall.GetsockoptInt(fd, limit.level, limit.option)
+		syscall.SetsockoptInt(fd, limit.level, limit.option, highest)
+	}
+	return func(fd int) {
+		for i, limit := range hopLimits {
+			syscall.SetsockoptInt(fd, limit.level, limit.option, before[i])
+		}
+	}
+}

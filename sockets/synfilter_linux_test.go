@@ -18,11 +18,12 @@ func TestRetiredSocketDropsSYN(t *testing.T) {
 		{":0", "127.0.0.1"},
 		{":0", "::1"},
 	} {
-		t.Run(c.listen+" "+c.dial, func(t *testing.T) { testDropsSYN(t, c.listen, c.dial) })
+		t.Run(c.listen+" "+c.dial, func(t *testing.T) { testDropsSYN(t, dropSYN, c.listen, c.dial) })
+		t.Run(c.listen+" "+c.dial+" without a filter", func(t *testing.T) { testDropsSYN(t, dropByTTL, c.listen, c.dial) })
 	}
 }
 
-func testDropsSYN(t *testing.T, listenAt, dialAt string) {
+func testDropsSYN(t *testing.T, dropSYN func(int) func(int), listenAt, dialAt string) {
 	if probe, err := net.Listen("tcp", net.JoinHostPort(dialAt, "0")); err != nil {
 		t.Skip("the machine has no such address: ", err)
 	} else {
@@ -36,7 +37,8 @@ func testDropsSYN(t *testing.T, listenAt, dialAt string) {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	withDescriptor(f, dropSYN)
+	var undo func(int)
+	withDescriptor(f, func(fd int) { undo = dropSYN(fd) })
 	conn, err := net.DialTimeout("tcp", address, 200*time.Millisecond) // the kernel asks again after a second
 	if !os.IsTimeout(err) {
 		if err == nil {
@@ -44,7 +46,7 @@ func testDropsSYN(t *testing.T, listenAt, dialAt string) {
 		}
 		t.Fatalf("a client gets %v, want a timeout", err)
 	}
-	withDescriptor(f, acceptSYN)
+	withDescriptor(f, undo)
 	conn, err = net.Dial("tcp", address)
 	if err != nil {
 		t.Fatal(err)

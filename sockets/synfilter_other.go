@@ -2,5 +2,4 @@
 
 package sockets
 
-func dropSYN(int)   {}
-func acceptSYN(int) {}
+func dropSYN(int) (undo func(int)) { return func(int) {} }

@@ -35,7 +35,7 @@ var wallLimits = map[string][]string{
 		"sockets/packetconn_test.go TestPacketCountsAsHandledWhenItsReaderReadsAgain",
 		"sockets/readers_test.go drainShortly",
 		"sockets/survive_test.go TestServerSurvivesExhaustedDescriptors",
-		"sockets/synfilter_linux_test.go TestRetiredSocketDropsSYN",
+		"sockets/synfilter_linux_test.go testDropsSYN",
 	},
 	"that long there is load": {
 		"internal/integrationtest/reaper/orphanrate_linux_test.go",
