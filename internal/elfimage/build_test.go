@@ -71,6 +71,23 @@ func TestReadOwnBuild(t *testing.T) {
 	}
 }
 
+// A program in another language is known not to contain the library: it would leave open what is
+// handed over, and can't be rolled back.
+func TestReadBuildOfOtherLanguage(t *testing.T) {
+	f, err := os.Open("/bin/sh")
+	if err != nil {
+		t.Skip(err)
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := ReadBuild(f, info.Size()), (Build{WithoutLibrary: true}); got != want {
+		t.Errorf("got %#v, want %#v", got, want)
+	}
+}
+
 // openSelf opens the file of this program.
 func openSelf(t *testing.T) *os.File {
 	t.Helper()

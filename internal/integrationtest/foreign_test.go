@@ -155,3 +155,16 @@ func ownBuild(t *testing.T) autorestart.BuildInfo {
 func isBuild(a, b autorestart.BuildInfo) bool {
 	return a.ID == b.ID && a.Module == b.Module && a.Version == b.Version
 }
+
+// Nor can a program in another language, which would end the daemon.
+func TestOtherLanguageCanNotBeOnTrial(t *testing.T) {
+	program.NeedRollback(t)
+	d := program.New(t)
+	d.Setenv(program.ReadyEnv + "=1m")
+	d.Start()
+	d.WaitForWatch()
+	d.DeployBytes(testprocess.ReadFile(t, "/bin/true"))
+	d.WantLogged("found a program without")
+	d.DeployVersion(2)
+	d.WantRestart(2)
+}
