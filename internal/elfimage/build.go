@@ -58,21 +58,29 @@ func ReadBuild(r io.ReaderAt, size int64) (b Build) {
 	if err != nil {
 		return b
 	}
+	otherLanguage := len(rows) > 0 // a packer may leave no sections
 	for ; len(rows) > 0; rows = rows[t.row:] {
 		kind, off, n := f.row(t, rows)
 		writable := f.word(rows, sectionFlags)&sectionWritable != 0
-		if n < buildInfoSize || n > maxBuildSection || writable != (kind == sectionProgBits) {
+		if n < buildInfoSize || writable != (kind == sectionProgBits) {
 			continue
 		}
 		switch {
-		case kind == sectionNote && b.ID == "":
+		case kind == sectionNote && b.ID == "" && n <= maxBuildSection:
 			if note, err := f.read(off, n); err == nil {
 				b.ID = f.buildID(note)
 			}
 		case kind == sectionProgBits:
 			head, err := f.read(off, buildInfoSize)
-			if err != nil || !strings.HasPrefix(string(head), buildInfoMagic) {
+			if err != nil {
+				otherLanguage = false
 				continue
+			}
+			if !strings.HasPrefix(string(head), buildInfoMagic) {
+				continue
+			}
+			if n > maxBuildSection {
+				return b
 			}
 			if info, err := f.read(off, n); err == nil {
 				b.parseInfo(info)
@@ -80,6 +88,8 @@ func ReadBuild(r io.ReaderAt, size int64) (b Build) {
 			return b // the notes come before the data
 		}
 	}
+	// Go's linker puts build info into every program.
+	b.WithoutLibrary = otherLanguage && b.ID == ""
 	return b
 }
 
