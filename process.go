@@ -96,7 +96,6 @@ func startProcess(i *image.Image) *process {
 		p.execute = p.execve
 	}
 	p.children = reap.TakeSnapshot(new(childTable), p.restarted())
-	i.Trial.OnRollback(p.executePrevious)
 	p.logInherited()
 	switch {
 	case i.Trial.On():
@@ -105,6 +104,7 @@ func startProcess(i *image.Image) *process {
 	case p.restarted():
 		i.Store.StartTimer(p.dropUnclaimed)
 	}
+	i.Trial.OnRollback(p.executePrevious) // last: it may be called at once
 	return p
 }
 
