@@ -104,7 +104,8 @@ type Restarter struct {
 	//   - panics in main or returns from main before Ready, under [RollbackUnlessReady].
 	//
 	// ReadyTimeout is rounded down to milliseconds. It needs Linux and /proc. With a
-	// ReadyTimeout, a new version that does not contain this library is rejected.
+	// ReadyTimeout, a new version that does not contain this library is rejected,
+	// unless a packer has removed the sections of the file.
 	//
 	// The file of the old version has to keep its content. On a FUSE file system a deploy
 	// may change that content, so Run first copies the image into memory. Every new
@@ -276,7 +277,12 @@ type drainedError struct{ error }
 func newDrainedRetry() watch.Backoff { return watch.Backoff{First: time.Second, Last: time.Minute} }
 
 // Restart executes the file at the path now, also if it is not a new version. Like Run,
-// it may first wait until this version is ready. It returns only if the restart failed:
+// it may first wait until this version is ready. One restart is under way at a time;
+// another waits until that has failed. So Verify, BeforeExec and the methods of a Drainer
+// must not call Restart. It would wait for its caller, until the time of the caller is
+// up.
+//
+// Restart returns only if the restart failed:
 //   - with a [*RejectedError] if the file can't be executed, or was executed and rolled
 //     back
 //   - with the error of BeforeExec
