@@ -37,6 +37,7 @@ package handover
 
 import (
 	"errors"
+	"math"
 	"strconv"
 	"syscall"
 
@@ -322,10 +323,15 @@ func (s *State) kept() *execve.Kept {
 }
 
 // CheckSize returns an error, which wraps E2BIG and says what is too long, if execve(2) will
-// not take these arguments and this environment. It adds the variable of the handover.
+// not take these arguments and this environment. It adds what an exec adds that hands over in a
+// carrier, at its longest.
 func CheckSize(path string, args, env []string) error {
 	var s State
-	s.Set(PID, syscall.Getpid())
-	s.Set(Carrier, 3)
+	for _, kind := range [...]NumberKind{PID, Generation, Carrier, Attester} {
+		s.Set(kind, math.MaxInt32)
+	}
+	if byDescriptor := (Target{FD: math.MaxInt32}).ExecPath(); len(path) < len(byDescriptor) {
+		path = byDescriptor
+	}
 	return execve.CheckSize(path, args, nextEnvironment(env, Env+"="+s.String()))
 }
