@@ -22,7 +22,7 @@ func linuxLimit(stack uint64, pageSize int) execLimit {
 
 // check returns an error, which wraps E2BIG, if the limit does not take the program.
 func (l execLimit) check(path string, args, env []string) error {
-	const pointer = strconv.IntSize / 8 // of a 64-bit kernel it may be more
+	const pointer = 8 // of a 64-bit kernel, also for a 32-bit program; a 32-bit kernel takes a little more
 	all := len(path) + 1 + (max(1, len(args))+len(env))*pointer
 	for i, arg := range args {
 		if len(arg) >= l.one {
