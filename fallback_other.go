@@ -24,9 +24,14 @@ type eventSet struct{}
 
 func (*eventSet) Open() (watch.Source, error) { return nil, errors.ErrUnsupported }
 
-// newEvents is called while the package is initialised. No image hands descriptors of
-// events over here.
-func newEvents(_, _ []int) *eventSet { return new(eventSet) }
+// newEvents closes the descriptors that a version with events has handed over: this one would let
+// their queues fill.
+func newEvents(handed, _ []int) *eventSet {
+	for _, fd := range handed {
+		sys.NewFD(fd).Close()
+	}
+	return new(eventSet)
+}
 
 // beginHandover returns nothing: there are no descriptors of events.
 func (*eventSet) beginHandover() (fds, watches []int) { return nil, nil }

@@ -2,7 +2,11 @@
 
 package handover
 
-import "time"
+import (
+	"time"
+
+	"github.com/autorestart-go/autorestart/internal/rawsys"
+)
 
 // CanRollBack says that no version can be rolled back on this system: an image can
 // only be executed by its path, and that leads to the next one.
@@ -14,8 +18,14 @@ type Trial struct{}
 // OnRollback does nothing: no version is rolled back.
 func (*Trial) OnRollback(Executor) {}
 
-// Start does nothing: no image is on trial.
-func (*Trial) Start(*State) {}
+// Start closes what a rollback would need: the previous image may be able to execute it.
+func (*Trial) Start(s *State) {
+	for _, kind := range [...]NumberKind{Previous, Dir} {
+		for _, fd := range s.Numbers[kind] {
+			rawsys.Close(fd)
+		}
+	}
+}
 
 // On reports that the image can't be rolled back.
 func (*Trial) On() bool { return false }
