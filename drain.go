@@ -91,8 +91,8 @@ func (nothingToDrain) Resume()                              {}
 
 // ErrInHandler is returned by [Restarter.Restart] when an HTTP handler of a program with
 // drainers calls it. The restart would wait for that handler.
-var ErrInHandler = errors.New("autorestart: Restart was called by an HTTP handler, and would wait for it: " +
-	"start a goroutine for it, with a context that outlives the request, and return")
+var ErrInHandler = errors.New("autorestart: Restart was called by an HTTP handler, and a restart waits for handlers: " +
+	"call Restart in a goroutine, with a context that outlives the request, and return")
 
 // handlerCallers are the functions that call handlers, in all supported releases of Go.
 var handlerCallers = [...]string{

@@ -489,7 +489,7 @@ func TestVersionThatIsNeverReadyIsRolledBack(t *testing.T) {
 		d := program.StartWithTrial(t, timeout)
 		d.DeployVersion(program.NeverReady)
 		if d.NextStart().Version == program.NeverReady {
-			program.WantRollback(d, fmt.Sprintf("it was not ready within %d ms", timeout.Milliseconds()))
+			program.WantRollback(d, "it was not ready within "+timeout.String())
 			d.WantLogged(program.LoggedFailedBefore)
 			return
 		}

@@ -114,11 +114,11 @@ func (p *process) logInherited() {
 		report.Warn("ignored the handover in the environment: this version starts afresh", "path", p.launch.path, "reason", handover.Ignored)
 	}
 	if n := p.inherited.Number(handover.Missing); n > 0 {
-		report.Warn("passed files and states are missing: the previous version could make no file to list them, neither by memfd_create nor in TMPDIR",
+		report.Warn("passed files and states are missing: the previous version could not create a file to list them; allow memfd_create, or make TMPDIR writable",
 			"missing", n)
 	}
 	if n := p.inherited.Number(handover.Closed); n > 0 {
-		report.Warn("idle connections ended with the restart: the previous version could make no file to list them, neither by memfd_create nor in TMPDIR",
+		report.Warn("idle connections ended with the restart: the previous version could not create a file to list them; allow memfd_create, or make TMPDIR writable",
 			"connections", n)
 	}
 	if n := p.inherited.Number(handover.Lines); n > 0 {

@@ -58,7 +58,7 @@ func testOverBoth(t *testing.T, test func(t *testing.T, d *Daemon, get func(path
 func TestRestartInHandlerReturnsError(t *testing.T) {
 	testOverBoth(t, func(t *testing.T, d *Daemon, get func(string) string) {
 		for _, path := range []string{"/restart", "/restart-deep", "/restart-in-time"} {
-			if got := get(path); !strings.HasPrefix(got, "true") || !strings.Contains(got, "start a goroutine for it") {
+			if got := get(path); !strings.HasPrefix(got, "true") || !strings.Contains(got, "call Restart in a goroutine") {
 				t.Errorf("%s: the error is %q", path, got)
 			}
 		}

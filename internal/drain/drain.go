@@ -296,7 +296,7 @@ func (m *member) log(method string, limit time.Duration, err error) {
 		return
 	}
 	if err == ErrStuck {
-		report.Warn("a Drainer does not return: the restart goes on without it", "drainer", m.name(), "method", method, "after", limit.String())
+		report.Warn("a Drainer does not return: going on without it", "drainer", m.name(), "method", method, "after", limit.String())
 		return
 	}
 	report.Warn("a Drainer failed", "drainer", m.name(), "method", method, "reason", err)

@@ -86,8 +86,8 @@ func (s *State) pack() (variable string, release func(), err error) {
 // maxLists is the length in bytes of the lists that cross in the variable.
 const maxLists = maxVariable / 4
 
-var errNoRoom = errors.New("no room for the arguments and the environment of the previous version, " +
-	"which a rollback needs: no file can be made for them, neither by memfd_create nor in TMPDIR")
+var errNoRoom = errors.New("cannot create a file for the arguments and the environment of the previous version, " +
+	"which a rollback needs; allow memfd_create, or make TMPDIR writable")
 
 // MayPass reports whether an error of [MemoryFile] is one that may pass: descriptors, memory
 // or room on a disk are short.

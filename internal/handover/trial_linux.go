@@ -7,7 +7,6 @@
 package handover
 
 import (
-	"strconv"
 	"sync"
 	"syscall"
 	"time"
@@ -72,8 +71,9 @@ func (t *Trial) Start(s *State) {
 	}
 	t.mu.Lock()
 	t.phase, t.handed, t.putBack, t.env = starting, *s, nil, syscall.Environ()
-	t.timer = time.AfterFunc(time.Duration(ms)*time.Millisecond, func() {
-		t.rollBackRetrying(starting, "it was not ready within "+strconv.Itoa(ms)+" ms")
+	limit := time.Duration(ms) * time.Millisecond
+	t.timer = time.AfterFunc(limit, func() {
+		t.rollBackRetrying(starting, "it was not ready within "+limit.String())
 	})
 	t.mu.Unlock()
 }

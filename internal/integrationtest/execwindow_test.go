@@ -129,7 +129,7 @@ func TestExecWindow(t *testing.T) {
 		if s := d.NextStart(); s.Version != 1 {
 			t.Errorf("version %d runs", s.Version)
 		}
-		program.WantRolledBack(d, "it was not ready within 100 ms")
+		program.WantRolledBack(d, "it was not ready within 100ms")
 		d.WantAnswer("timers", "")
 	})
 }

@@ -71,7 +71,7 @@ func TestFullStderrKeepsNoCallBack(t *testing.T) {
 func TestFullStderrKeepsNoRollbackBack(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct{ name, command, timeout, reason string }{
-		{"not ready", "", "3s", "it was not ready within 3000 ms"},
+		{"not ready", "", "3s", "it was not ready within 3s"},
 		{"Rollback", "fail it is no good", "1m", "it is no good"},
 		{"panic", "panic", "1m", "main panicked: with a value that can't be printed"},
 	} {

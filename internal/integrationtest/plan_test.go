@@ -139,7 +139,7 @@ func TestHangByPlan(t *testing.T) {
 	program.WatchWithPlan(d, program.Plan{Args: []string{"app"}, Env: []string{program.HangEnv + "=1"}})
 	d.DeployVersion(2)
 	wantRolledBackTo(d, first)
-	program.WantRolledBack(d, "it was not ready within 200 ms")
+	program.WantRolledBack(d, "it was not ready within 200ms")
 }
 
 // A plan that no exec can take calls the restart off. The error says what is wrong.

@@ -212,5 +212,5 @@ func main() {
 		t.Fatal(err)
 	}
 	want("hangs " + pid)
-	want("runs " + pid + " [argument ] " + program.RolledBackPrefix + "it was not ready within 200 ms")
+	want("runs " + pid + " [argument ] " + program.RolledBackPrefix + "it was not ready within 200ms")
 }
