@@ -21,7 +21,7 @@ type Child struct {
 
 // ErrNotInherited is returned by [Adopt] if no inherited child has the PID, or if a
 // [Reaper] or a [ChildProcess] has that child.
-var ErrNotInherited = errors.New("autorestart: not an inherited child, or not free")
+var ErrNotInherited = errors.New("autorestart: no inherited child has this PID, or a Reaper or a ChildProcess has the child")
 
 // InheritedChildren lists the free children: those that this process had before its
 // present image was executed, and that neither a [Reaper] nor a [ChildProcess] has. Some

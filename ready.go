@@ -98,9 +98,9 @@ func (p *process) endTrial() {
 var ErrNoRollback = errors.New("autorestart: no version to roll back to: this one is not on trial")
 
 // Rollback says that this version does not work. The previous version is executed again,
-// with the same PID, listeners and state. In that version, [RolledBack] returns a
-// [*RollbackError] with the text of err. It does not execute the failed version again
-// until the file is written, replaced or touched.
+// with the same PID, listeners and state. In the previous version, [RolledBack] returns a
+// [*RollbackError] with the text of err. The previous version does not execute the failed
+// version again until the file is written, replaced or touched.
 //
 // Before the exec, this version is drained for 2 seconds at most, or for 4 seconds if a
 // drainer ignores the end of that time. The same holds for the rollback of a version that
