@@ -13,13 +13,15 @@ import (
 
 // A Process is a row of images, of which the last one is current.
 type Process struct {
+	Failure error // of each exec, if it is not nil
+
 	t    testing.TB
 	next chan *image.Image
 }
 
 // Start starts the first image. The one from before is current again at the end of the test.
 func Start(t testing.TB) *Process {
-	p := &Process{t, make(chan *image.Image)}
+	p := &Process{t: t, next: make(chan *image.Image)}
 	t.Cleanup(image.Current().Use)
 	p.start(new(handover.State)).Use()
 	return p
@@ -41,6 +43,9 @@ var errTestEnds = errors.New("the test ends")
 
 // execute starts the next image with what it gets. It does not return before the test ends.
 func (p *Process) execute(_ handover.Target, _, _ []string, h *handover.State) error {
+	if p.Failure != nil {
+		return p.Failure
+	}
 	inherited, err := passing.Duplicate(h)
 	if err != nil {
 		return err
