@@ -112,9 +112,12 @@ func (r *retirement) take() {
 	if !r.registry.rollbackPossible() {
 		// Otherwise clients whose handshake is under way at the end are reset.
 		withDescriptor(f, func(fd int) { undo = dropSYN(fd) })
-		time.AfterFunc(retireTime, r.end)
 	}
-	r.taker = newTaker(f, r.heir, undo)
+	t := newTaker(f, r.heir, undo)
+	r.taker = t
+	if undo != nil {
+		time.AfterFunc(retireTime, func() { r.end(t) })
+	}
 }
 
 func (r *retirement) Quiesce()                    {}
@@ -153,12 +156,13 @@ func (r *retirement) endTaking() {
 	t.socket.Close()
 }
 
-// end closes the socket.
-func (r *retirement) end() {
+// end closes the socket if t is still its taker. Otherwise an exec is under way, or has failed
+// meanwhile, and the time has begun again.
+func (r *retirement) end(t *taker) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.taker == nil {
-		return // an exec is under way
+	if r.taker != t {
+		return
 	}
 	r.endTaking()
 	r.registry.stopPassing(r.key)
