@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"runtime"
 	"strings"
 	"testing"
@@ -71,6 +72,10 @@ var (
 		err := onOther(func() error { return errors.New("it was called") })
 		fmt.Print(errors.Is(err, ErrNoThread), " ", err)
 	})
+	_ = testprocess.RegisterHelper("memory is short", func() {
+		RememberLeader()
+		fmt.Print(PrepareExecutor())
+	})
 	_ = testprocess.RegisterHelper("main thread remembered meanwhile", func() {
 		for range 10 {
 			RememberLeader()
@@ -119,7 +124,12 @@ func has(thread string) (all string) {
 
 func runHelper(t *testing.T, env string) string {
 	t.Helper()
-	cmd := exec.Command(os.Args[0])
+	return runCommand(t, env, os.Args[0])
+}
+
+func runCommand(t *testing.T, env string, args ...string) string {
+	t.Helper()
+	cmd := exec.Command(args[0], args[1:]...)
 	cmd.Env = append(os.Environ(), env)
 	output, err := cmd.CombinedOutput()
 	if err != nil {
@@ -173,5 +183,21 @@ func TestNoThreadIsLikeMain(t *testing.T) {
 func TestMainThreadRememberedMeanwhile(t *testing.T) {
 	if output := runHelper(t, testprocess.UseHelper(t, "main thread remembered meanwhile")); output != "" {
 		t.Error(output)
+	}
+}
+
+// A thread whose namespaces can't be read for a moment, because memory is short, may execute.
+func TestThreadWhenMemoryIsShort(t *testing.T) {
+	env := testprocess.UseHelper(t, "memory is short")
+	testprocess.NeedTool(t, "strace")
+	for _, short := range []struct{ when, want string }{
+		{"3+3", "<nil>"},
+		{"1+1", "no thread has the rights and namespaces of the main one: its mnt namespace can't be read: cannot allocate memory"},
+	} {
+		output := runCommand(t, env, "strace", "-f", "-qqq", "-o", filepath.Join(t.TempDir(), "strace"),
+			"-e", "trace=readlinkat", "-e", "inject=readlinkat:error=ENOMEM:when="+short.when, os.Args[0])
+		if output != short.want {
+			t.Errorf("calls %s fail: %q, want %q", short.when, output, short.want)
+		}
 	}
 }
