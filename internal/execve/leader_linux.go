@@ -61,7 +61,10 @@ func AsLeader(f func() error) error {
 	defer runtime.UnlockOSThread()
 	executor.mu.Lock()
 	defer executor.mu.Unlock()
-	main := remember(false)
+	main, unknown := remember(false)
+	if unknown != nil {
+		return unknown
+	}
 	if isLike(main) {
 		return f()
 	}

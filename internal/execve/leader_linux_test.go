@@ -196,7 +196,7 @@ func TestThreadWhenMemoryIsShort(t *testing.T) {
 	} {
 		output := runCommand(t, env, "strace", "-f", "-qqq", "-o", filepath.Join(t.TempDir(), "strace"),
 			"-e", "trace=readlinkat", "-e", "inject=readlinkat:error=ENOMEM:when="+short.when, os.Args[0])
-		if output != short.want {
+		if !strings.HasSuffix(output, short.want) { // the race detector may have written before
 			t.Errorf("calls %s fail: %q, want %q", short.when, output, short.want)
 		}
 	}

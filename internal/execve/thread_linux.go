@@ -21,6 +21,10 @@ func (d *threadDifference) Error() string { return ErrNoThread.Error() + ": " + 
 
 func (d *threadDifference) Unwrap() error { return ErrNoThread }
 
+func unreadable(namespace string, err error) *threadDifference {
+	return &threadDifference{what: "its " + namespace + " namespace can't be read: " + err.Error()}
+}
+
 // namespaces are the links in /proc/PID/ns to those that threads of one process may have of
 // their own.
 var namespaces = [...]string{"mnt", "net", "uts", "ipc", "cgroup", "pid_for_children", "time_for_children"}
@@ -52,22 +56,33 @@ const (
 // has made the thread what it is.
 func RememberLeader() { remember(onMainThread()) }
 
-// remember returns what is remembered.
-func remember(again bool) standing {
+// remember returns what is remembered. It remembers nothing while memory is short.
+func remember(again bool) (main standing, unknown *threadDifference) {
 	leader.mu.Lock()
 	defer leader.mu.Unlock()
 	if leader.known && !again {
-		return leader.standing
+		return leader.standing, nil
 	}
-	leader.known = true
-	if readLink(thisThread+"ns/mnt") == "" || readLink(mainThread+"ns/mnt") == "" {
-		return leader.standing // there is no /proc, or it is too old to tell, or the main thread has ended
+	for _, thread := range [...]string{thisThread, mainThread} {
+		switch _, err := readLink(thread + "ns/mnt"); err {
+		case nil:
+		case syscall.ENOMEM:
+			return leader.standing, unreadable("mnt", err)
+		default: // there is no /proc, or it is too old to tell, or the main thread has ended
+			leader.known = true
+			return leader.standing, nil
+		}
 	}
 	for i, name := range namespaces {
-		leader.namespaces[i] = readLink(mainThread + "ns/" + name)
+		link, err := readLink(mainThread + "ns/" + name)
+		if err == syscall.ENOMEM {
+			return leader.standing, unreadable(name, err)
+		}
+		main.namespaces[i] = link
 	}
-	leader.rights = readRights(mainThread)
-	return leader.standing
+	main.rights = readRights(mainThread)
+	leader.known, leader.standing = true, main
+	return main, nil
 }
 
 func onMainThread() bool { return syscall.Gettid() == syscall.Getpid() }
@@ -111,7 +126,11 @@ func becomeLike(main standing) (different *threadDifference, changed bool) {
 func (main *standing) differentNamespace() *threadDifference {
 	for i, name := range namespaces {
 		if want := main.namespaces[i]; want != "" {
-			if own := readLink(thisThread + "ns/" + name); own != want {
+			own, err := readLink(thisThread + "ns/" + name)
+			if err != nil {
+				return unreadable(name, err)
+			}
+			if own != want {
 				return &threadDifference{what: "it is in " + own + ", and not in " + want}
 			}
 		}
@@ -161,7 +180,8 @@ func (main *standing) enterNamespaces() (changed bool) {
 	for i, name := range namespaces {
 		opened[i] = -1
 		want := main.namespaces[i]
-		if readLink(thisThread+"ns/"+name) != want && readLink(mainThread+"ns/"+name) == want {
+		own, _ := readLink(thisThread + "ns/" + name)
+		if now, err := readLink(mainThread + "ns/" + name); err == nil && own != want && now == want {
 			opened[i] = open(mainThread + "ns/" + name)
 		}
 	}
@@ -196,11 +216,16 @@ func open(path string) (fd int) {
 	return fd
 }
 
-// readLink returns "" for a link that can't be read.
-func readLink(path string) string {
-	var b [64]byte // "time_for_children:[4026531834]" is the longest
-	n, _ := syscall.Readlink(path, b[:])
-	return string(b[:max(0, n)])
+// readLink wraps readlink(2). If memory is short, it tries again a few times.
+func readLink(path string) (string, error) {
+	for range 3 {
+		var b [64]byte // "time_for_children:[4026531834]" is the longest
+		n, err := syscall.Readlink(path, b[:])
+		if err != syscall.ENOMEM {
+			return string(b[:max(0, n)]), err
+		}
+	}
+	return "", syscall.ENOMEM
 }
 
 // rightsKeys are the beginnings of those lines in /proc/PID/status that an exec takes from the
