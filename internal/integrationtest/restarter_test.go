@@ -80,6 +80,27 @@ func TestRestartEndedLater(t *testing.T) {
 	}
 }
 
+// An error of BeforeExec that may pass is not tried again at once: clients have waited for each call.
+func TestRetryableErrorOfBeforeExec(t *testing.T) {
+	path := filepath.Join(testprocess.MemoryDir(t), "app")
+	testprocess.WriteExecutable(t, path, daemontest.Image(t, 2))
+	ctx, cancel := context.WithCancel(t.Context())
+	var calls []time.Time
+	r := autorestart.Restarter{Path: path, BeforeExec: func(context.Context, *autorestart.ExecPlan) error {
+		if calls = append(calls, time.Now()); len(calls) == 2 {
+			cancel()
+		}
+		return &autorestart.RejectedError{Path: path, Found: "no licence", Expected: "one", Retryable: true}
+	}}
+	err := r.Restart(ctx)
+	if rejected, ok := errors.AsType[*autorestart.RejectedError](err); !ok || !rejected.Retryable || !errors.Is(err, context.Canceled) {
+		t.Errorf("Restart ended with %v", err)
+	}
+	if between := calls[1].Sub(calls[0]); between < time.Second {
+		t.Errorf("called again after %v, want one second at least", between)
+	}
+}
+
 // Of two restarts at once, the second waits until the first has failed.
 func TestRestartsTakeTurns(t *testing.T) {
 	path := filepath.Join(testprocess.MemoryDir(t), "app")
