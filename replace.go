@@ -62,7 +62,7 @@ func (p *process) replaceImage(ctx context.Context, r *Restarter, rules *candida
 	defer drained.Resume()
 	if r.BeforeExec != nil {
 		if err := r.callBeforeExec(ctx, rules, c, prepared); err != nil {
-			return err
+			return drainedFor(err)
 		}
 		if drained == (nothingToDrain{}) { // by now there may be something
 			if drained, limit, err = p.drain(ctx, r, &times, o); err != nil {
@@ -75,10 +75,10 @@ func (p *process) replaceImage(ctx context.Context, r *Restarter, rules *candida
 	o.draining(EventRestarting, &times, drained.Unfinished())
 	prepared.observed = o.handedOver()
 	err = p.execRetrying(ctx, r, limit, rules, c, &times, lastLook, prepared)
-	if isRetryable(err) && (drained != nothingToDrain{} || r.BeforeExec != nil) {
-		return &drainedError{err}
+	if drained == (nothingToDrain{}) && r.BeforeExec == nil {
+		return err
 	}
-	return err
+	return drainedFor(err)
 }
 
 // verifyTimeout is the time that Verify has.

@@ -80,8 +80,10 @@ type Restarter struct {
 	//
 	// BeforeExec is called after everything has been drained, see [RegisterDrainer]. An
 	// error calls the restart off, and the version is left alone until the file changes.
-	// BeforeExec has as much time as DrainTimeout, or 10 s if DrainTimeout is zero or
-	// negative. A BeforeExec that takes longer, or panics, calls the restart off, too.
+	// After a [*RejectedError] that is Retryable, the version is tried again after one
+	// second, then two, up to a minute. BeforeExec has as much time as DrainTimeout, or
+	// 10 s if DrainTimeout is zero or negative. A BeforeExec that takes longer, or
+	// panics, calls the restart off, too.
 	//
 	// After BeforeExec has returned nil, the exec hardly ever fails. If it fails, the
 	// program goes on running, and the next attempt calls BeforeExec again.
@@ -272,6 +274,14 @@ func (r *Restarter) run(ctx context.Context, observe newObserver) error {
 // A drainedError is a reason that may pass, for which an exec failed after everything was
 // drained, or BeforeExec called. Each attempt costs the clients as much as a restart.
 type drainedError struct{ error }
+
+// drainedFor returns err, for which the program was drained, or BeforeExec called.
+func drainedFor(err error) error {
+	if isRetryable(err) {
+		return &drainedError{err}
+	}
+	return err
+}
 
 // newDrainedRetry returns the delays between such attempts.
 func newDrainedRetry() watch.Backoff { return watch.Backoff{First: time.Second, Last: time.Minute} }
