@@ -6,6 +6,8 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"runtime/debug"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -64,9 +66,15 @@ func notedMemoryGroup() memoryGroup {
 	return memoryGroup{noted("dir"), noted("limit"), noted("usage"), noted("events")}
 }
 
-// headroom is how much memory is left when the next image is executed, for that image and all that the
-// kernel keeps for it.
-const headroom = 32 << 20
+// headroom returns how much memory is left when the next image is executed, for that image and all
+// that the kernel keeps for it. They take 10 MB, and with the race detector 33 MB.
+func headroom() int {
+	info, _ := debug.ReadBuildInfo()
+	if slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"}) {
+		return 48 << 20
+	}
+	return 32 << 20
+}
 
 // A group of thousands of children has next to no memory left at the time of the exec.
 var _ = registerScenario("memory limit", func() {
@@ -75,7 +83,7 @@ var _ = registerScenario("memory limit", func() {
 	startSleepers()
 	used, err := strconv.Atoi(g.read(g.usage))
 	check(err == nil, err)
-	g.write(g.limit, used+headroom)
+	g.write(g.limit, used+headroom())
 }, func() {
 	g := notedMemoryGroup()
 	own := startOwn("exit 3")
