@@ -102,10 +102,10 @@ func TestClockIsMonotonic(t *testing.T) {
 	clock.speed, clock.pause = 1, 300*time.Millisecond // as if nothing had held it up until now
 	clock.mu.Unlock()
 	for start := time.Now(); time.Since(start) < time.Second; {
-		time := now()
-		if time < last {
-			t.Fatalf("the clock went from %v to %v", last, time)
+		reading := now()
+		if reading < last {
+			t.Fatalf("the clock went from %v to %v", last, reading)
 		}
-		last = time
+		last = reading
 	}
 }
