@@ -21,8 +21,9 @@ type comparison struct {
 	stuck            bool // the last version never answered
 }
 
-// maxSlower is how much slower a request may be with deploys than without.
-const maxSlower = 50 * time.Millisecond
+// maxSlower is how much slower a request may be with deploys than without, as a
+// multiple of the time from a deploy to the first answer.
+const maxSlower = 3
 
 // run measures a program without deploys, and then, for an equally long time, with
 // n deploys.
@@ -76,8 +77,10 @@ func (c *comparison) lost() error {
 
 // slow returns an error if a request took longer than it may.
 func (c *comparison) slow() error {
-	if q, d := c.quiet.slowest(), c.deploying.slowest(); d > q+maxSlower {
-		return fmt.Errorf("the slowest request took %v, and %v without deploys", d, q)
+	q, d, deploy := c.quiet.slowest(), c.deploying.slowest(), median(c.deploys)
+	if d > q+maxSlower*deploy {
+		return fmt.Errorf("the slowest request took %v, and %v without deploys, with %v for a deploy; %d times that may be the difference",
+			d, q, deploy, maxSlower)
 	}
 	return nil
 }

@@ -18,6 +18,8 @@
 // repeat them.
 //
 // The tables at the end compare the servers. The benchmarks fail if this library
-// exceeds its limits: no request is lost, and no request is slower by more than
-// 50 ms than the slowest one in an equally long time without deploys, right before.
+// exceeds its limits. No request is lost. The slowest request takes no longer than
+// the slowest one in an equally long time without deploys, right before, and three
+// times the median time from a deploy to its first answer. A rollback takes no longer
+// than three times that median, from the moment when it is due.
 package restart

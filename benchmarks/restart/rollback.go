@@ -23,16 +23,19 @@ var faults = []fault{
 	{"hangs in an init", trailer.HangsInInit, daemon.ReadyTimeout},
 }
 
-// A rollback measures deploys of versions with a fault. Each ends with a rollback to
-// the version before.
+// A rollback measures deploys of versions with a fault, in turns with deploys of sound
+// versions. Each version with a fault is rolled back to the version before.
 type rollback struct {
 	fault
-	times []time.Duration // until the version before answered again
-	load  phase
+	times   []time.Duration // until the version before answered again
+	deploys []time.Duration // until a sound version answered
+	load    phase
 }
 
-// maxRollback is how long a rollback may take, from the moment when it is due.
-const maxRollback = 50 * time.Millisecond
+// maxRollback is how long a rollback may take from the moment when it is due, as a
+// multiple of the time that a deploy of a sound version takes on this machine. A
+// rollback executes two versions.
+const maxRollback = 3
 
 func (r *rollback) run(program []byte, dir string, n int) error {
 	const network = "tcp"
@@ -55,8 +58,14 @@ func (r *rollback) run(program []byte, dir string, n int) error {
 					return err
 				}
 				r.times = append(r.times, time.Since(began))
+
+				began = time.Now()
+				if err := p.deploy(&l.sightings); err != nil {
+					return err
+				}
+				r.deploys = append(r.deploys, time.Since(began))
 			}
-			return p.deploy(&l.sightings) // a sound version is still accepted
+			return nil
 		})
 		return err
 	})
@@ -70,12 +79,12 @@ func (r *rollback) lost() error {
 	return nil
 }
 
-// slow returns an error if a rollback took longer than it may.
+// slow returns an error if the rollbacks took longer than they may.
 func (r *rollback) slow() error {
-	for _, t := range r.times {
-		if t > r.after+maxRollback {
-			return fmt.Errorf("the version before answered %v after the deploy", t)
-		}
+	took, deploy := median(r.times)-r.after, median(r.deploys)
+	if took > maxRollback*deploy {
+		return fmt.Errorf("the version before answered %v after the rollback was due, with %v for a deploy; these may be %d times as long",
+			took, deploy, maxRollback)
 	}
 	return nil
 }
