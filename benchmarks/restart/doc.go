@@ -20,6 +20,7 @@
 // The tables at the end compare the servers. The benchmarks fail if this library
 // exceeds its limits. No request is lost. The slowest request takes no longer than
 // the slowest one in an equally long time without deploys, right before, and three
-// times the median time from a deploy to its first answer. A rollback takes no longer
-// than three times that median, from the moment when it is due.
+// times the median time from a deploy to its first answer. Rollbacks take no longer,
+// from the moment when they are due, than three times the deploys in turns with them:
+// the median and the slowest are compared.
 package restart

@@ -4,7 +4,6 @@ package restart
 
 import (
 	"maps"
-	"slices"
 	"time"
 )
 
@@ -36,9 +35,4 @@ func (p phase) perSecond() float64 {
 	return float64(len(p.latencies)) / p.elapsed.Seconds()
 }
 
-func (p phase) slowest() time.Duration {
-	if len(p.latencies) == 0 {
-		return 0
-	}
-	return slices.Max(p.latencies)
-}
+func (p phase) slowest() time.Duration { return slowest(p.latencies) }

@@ -17,7 +17,7 @@ type table [][]any
 var (
 	requests  = table{{"requests", "socket", "server", "restarts", "requests/s", "lost", "resent", "slowest", "without deploys", "deploy to answer", "kinds of loss"}}
 	datagrams = table{{"datagrams", "restarts", "sent", "lost", "slowest echo", "deploy to echo"}}
-	rollbacks = table{{"a version that", "deploys", "until the one before answers", "less ReadyTimeout", "deploy to answer", "lost"}}
+	rollbacks = table{{"a version that", "deploys", "until the one before answers", "less ReadyTimeout", "slowest deploy to answer", "lost"}}
 )
 
 func (t *table) add(cells ...any) { *t = append(*t, cells) }
@@ -48,4 +48,11 @@ func median(times []time.Duration) time.Duration {
 	}
 	times = slices.Sorted(slices.Values(times))
 	return times[len(times)/2]
+}
+
+func slowest(times []time.Duration) time.Duration {
+	if len(times) == 0 {
+		return 0
+	}
+	return slices.Max(times)
 }
