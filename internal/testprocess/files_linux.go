@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 )
@@ -52,6 +53,17 @@ func ReadFile(t testing.TB, name string) []byte {
 		t.Fatal(err)
 	}
 	return b
+}
+
+// Status returns the lines of /proc/PID/status, see proc_pid_status(5): those of the main thread.
+func Status(t testing.TB, pid int) map[string]string {
+	t.Helper()
+	status := map[string]string{}
+	for line := range strings.Lines(string(ReadFile(t, fmt.Sprintf("/proc/%d/status", pid)))) {
+		key, value, _ := strings.Cut(line, ":")
+		status[key] = strings.TrimSpace(value)
+	}
+	return status
 }
 
 // Glob returns the files that match a pattern, of which there must be some.
