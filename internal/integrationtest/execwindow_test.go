@@ -7,7 +7,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
-	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -42,14 +41,12 @@ var windowRows = []struct {
 type window struct{ ignored, blocked, pending uint64 }
 
 func windowOf(d *daemontest.Daemon) (w window) {
-	status := string(testprocess.ReadFile(d.T, "/proc/"+strconv.Itoa(d.PID())+"/status"))
+	status := testprocess.Status(d.T, d.PID())
 	for _, field := range []struct {
 		name string
 		mask *uint64
-	}{{"SigIgn:", &w.ignored}, {"SigBlk:", &w.blocked}, {"ShdPnd:", &w.pending}} {
-		_, text, _ := strings.Cut(status, field.name)
-		text, _, _ = strings.Cut(text, "\n")
-		*field.mask, _ = strconv.ParseUint(strings.TrimSpace(text), 16, 64)
+	}{{"SigIgn", &w.ignored}, {"SigBlk", &w.blocked}, {"ShdPnd", &w.pending}} {
+		*field.mask, _ = strconv.ParseUint(status[field.name], 16, 64)
 	}
 	return w
 }

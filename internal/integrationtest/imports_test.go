@@ -60,7 +60,8 @@ func currentState() (s processState) {
 		}
 		s.Files = append(s.Files, fmt.Sprintf("%d %s %#x", fd, target, status))
 	}
-	status, _ := os.ReadFile("/proc/self/status")
+	// Not of the main thread, which may be starting another with all signals blocked.
+	status, _ := os.ReadFile("/proc/thread-self/status")
 	for line := range strings.Lines(string(status)) {
 		if strings.HasPrefix(line, "SigBlk:") || strings.HasPrefix(line, "SigIgn:") {
 			s.Signals = append(s.Signals, strings.TrimSpace(line))

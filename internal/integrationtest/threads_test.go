@@ -30,13 +30,12 @@ func mainThread(t *testing.T, d *daemontest.Daemon) map[string]string {
 		}
 		has[link] = target
 	}
-	for line := range strings.Lines(string(testprocess.ReadFile(t, proc+"status"))) {
-		key, value, _ := strings.Cut(line, ":")
-		switch key {
-		case "Umask", "Uid", "Gid", "Groups", "CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb",
-			"NoNewPrivs", "Seccomp", "SigBlk", "Cpus_allowed":
-			has[key] = strings.TrimSpace(value)
-		}
+	status := testprocess.Status(t, d.PID())
+	for _, key := range []string{
+		"Umask", "Uid", "Gid", "Groups", "CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb",
+		"NoNewPrivs", "Seccomp", "SigBlk", "Cpus_allowed",
+	} {
+		has[key] = status[key]
 	}
 	if slack, err := os.ReadFile(proc + "timerslack_ns"); err == nil { // it takes CAP_SYS_NICE
 		has["timer slack"] = string(slack)

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -56,13 +57,21 @@ func ReadFile(t testing.TB, name string) []byte {
 }
 
 // Status returns the lines of /proc/PID/status, see proc_pid_status(5): those of the main thread.
+// While that thread starts another, it blocks all signals; they are read again then.
 func Status(t testing.TB, pid int) map[string]string {
 	t.Helper()
 	status := map[string]string{}
-	for line := range strings.Lines(string(ReadFile(t, fmt.Sprintf("/proc/%d/status", pid)))) {
-		key, value, _ := strings.Cut(line, ":")
-		status[key] = strings.TrimSpace(value)
-	}
+	WaitFor(t, "main thread that is not starting another", func() bool {
+		for line := range strings.Lines(string(ReadFile(t, fmt.Sprintf("/proc/%d/status", pid)))) {
+			key, value, _ := strings.Cut(line, ":")
+			status[key] = strings.TrimSpace(value)
+		}
+		blocked, err := strconv.ParseUint(status["SigBlk"], 16, 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return blocked&(1<<(syscall.SIGSEGV-1)) == 0
+	})
 	return status
 }
 
