@@ -109,3 +109,20 @@ func TestClockIsMonotonic(t *testing.T) {
 		last = reading
 	}
 }
+
+// Once a limit is taken away, the clock is not looked at for it: that opens files, and a later test may
+// count its descriptors.
+func TestNoLookAtTheClockAfterStop(t *testing.T) {
+	lastLook := func() time.Time {
+		clock.mu.Lock()
+		defer clock.mu.Unlock()
+		return clock.told
+	}
+	_, stop := withTimeout(t.Context(), time.Hour, time.Millisecond)
+	stop()
+	before := lastLook()
+	time.Sleep(50 * time.Millisecond) // the next look was due after one
+	if last := lastLook(); last != before {
+		t.Errorf("the clock was looked at %v after the end", last.Sub(before))
+	}
+}
