@@ -223,7 +223,7 @@ func TestHTTP2ConnectionsGetGoAway(t *testing.T) {
 // this one closes them.
 func TestIdleConnectionsOfWrappedListenerAreClosed(t *testing.T) {
 	d, address := startWeb(t, listenerEnv+"=own")
-	idle, fresh := connect(t, address), connect(t, address)
+	fresh, idle := connect(t, address), connect(t, address) // the first is accepted first
 	idle.send(askGeneration)
 	idle.want("0")
 	d.Ask("restart-off", "before")

@@ -15,7 +15,6 @@ import (
 	"net/http"
 	"os"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/autorestart-go/autorestart/internal/testprocess"
@@ -167,9 +166,7 @@ func byTransport(c *client, body *body) (answer, error) {
 	}
 	resp, err := c.transport.RoundTrip(req)
 	if err != nil {
-		if body.untouched() && strings.Contains(err.Error(), "cannot rewind body") {
-			// Go's client closes the body when a GOAWAY arrives before it has sent any of
-			// it, and then can't send it again.
+		if body.untouched() && testprocess.GaveUpUnsent(err) {
 			err = errUnsent
 		}
 		return answer{}, err

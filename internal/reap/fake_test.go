@@ -69,9 +69,13 @@ func newFakeTable(children ...int) *fakeTable {
 }
 
 func (f *fakeTable) add(pid, parent int, start uint64) *fakeProcess {
-	p := &fakeProcess{pid: pid, parent: parent, session: ownSession, start: start}
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	return f.addLocked(pid, parent, start)
+}
+
+func (f *fakeTable) addLocked(pid, parent int, start uint64) *fakeProcess {
+	p := &fakeProcess{pid: pid, parent: parent, session: ownSession, start: start}
 	f.added++
 	p.number = f.added
 	f.processes[pid] = p
@@ -81,17 +85,26 @@ func (f *fakeTable) add(pid, parent int, start uint64) *fakeProcess {
 // steal waits for a process as another part of the program would.
 func (f *fakeTable) steal(pid int) {
 	f.mu.Lock()
-	f.processes[pid].gone = true
-	delete(f.processes, pid)
+	f.stealLocked(pid)
 	f.mu.Unlock()
 	f.announce(pid)
 }
 
+func (f *fakeTable) stealLocked(pid int) {
+	f.processes[pid].gone = true
+	delete(f.processes, pid)
+}
+
 // reuse has a child of this image take the PID of a child that was stolen.
-func (f *fakeTable) reuse(pid int) *fakeProcess {
-	f.steal(pid)
+func (f *fakeTable) reuse(pid int) { f.reuseBy(pid, false) }
+
+func (f *fakeTable) reuseBy(pid int, exited bool) {
+	f.mu.Lock()
+	f.stealLocked(pid)
 	f.now += 100
-	return f.add(pid, self, f.now)
+	f.addLocked(pid, self, f.now).exited = exited
+	f.mu.Unlock()
+	f.announce(pid)
 }
 
 func (f *fakeTable) exit(pid, code int) {

@@ -96,7 +96,7 @@ func TestReapReused(t *testing.T) {
 				}
 				s := TakeSnapshot(f, true)
 				if when == "before" {
-					f.reuse(201).exited = true
+					f.reuseBy(201, true)
 					f.reuse(202)
 				}
 				var r reports
@@ -106,7 +106,7 @@ func TestReapReused(t *testing.T) {
 				}()
 				synctest.Wait()
 				if when == "meanwhile" {
-					f.reuse(201).exited = true
+					f.reuseBy(201, true)
 					f.reuse(202)
 				}
 				if err := <-done; err != nil {

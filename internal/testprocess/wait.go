@@ -3,7 +3,6 @@ package testprocess
 import (
 	"context"
 	"fmt"
-	"net"
 	"sync"
 	"testing"
 	"time"
@@ -58,64 +57,25 @@ func WithTimeout(parent context.Context, limit time.Duration) (context.Context, 
 func withTimeout(parent context.Context, limit, pause time.Duration) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancelCause(parent)
 	watch := StartStopwatch()
+	var looking sync.Mutex // a look at the clock opens files: there is none after the end
 	var look func()
 	look = func() {
-		switch left := limit - watch.Elapsed(); {
-		case ctx.Err() != nil:
-		case left <= 0:
-			cancel(fmt.Errorf("%w: %v have passed", context.DeadlineExceeded, limit))
-		default:
-			time.AfterFunc(min(max(left, time.Millisecond), pause), look)
+		looking.Lock()
+		defer looking.Unlock()
+		if ctx.Err() != nil {
+			return
 		}
+		left := limit - watch.Elapsed()
+		if left <= 0 {
+			cancel(fmt.Errorf("%w: %v have passed", context.DeadlineExceeded, limit))
+			return
+		}
+		time.AfterFunc(min(max(left, time.Millisecond), pause), look)
 	}
 	look()
-	return ctx, func() { cancel(context.Canceled) }
-}
-
-// LimitIO makes reads and writes of a connection fail with [os.ErrDeadlineExceeded] once that time has
-// passed on the clock of [Stopwatch], until stop is called. The test may set deadlines before that,
-// and take them away again.
-func LimitIO(c interface{ SetDeadline(time.Time) error }, limit time.Duration) (stop func()) {
-	stopped, cancel := context.WithCancel(context.Background())
-	ctx, _ := withTimeout(stopped, limit, max(clockPause, limit/20)) // there may be thousands
-	var mu sync.Mutex                                                // no deadline is set after stop
-	expire := func() {
-		mu.Lock()
-		defer mu.Unlock()
-		if stopped.Err() == nil {
-			c.SetDeadline(time.Unix(1, 0))
-		}
+	return ctx, func() {
+		cancel(context.Canceled)
+		looking.Lock()
+		defer looking.Unlock()
 	}
-	context.AfterFunc(ctx, func() {
-		for ; stopped.Err() == nil; time.Sleep(time.Second) {
-			expire()
-		}
-	})
-	return func() {
-		mu.Lock()
-		defer mu.Unlock()
-		cancel()
-	}
-}
-
-// DialContext connects as a [net.Dialer] does. A minute of [LimitIO] holds for the
-// connection until it is closed.
-func DialContext(ctx context.Context, network, address string) (net.Conn, error) {
-	ctx, stop := WithTimeout(ctx, time.Minute)
-	defer stop()
-	conn, err := new(net.Dialer).DialContext(ctx, network, address)
-	if err != nil {
-		return nil, err
-	}
-	return limitedConn{conn, LimitIO(conn, time.Minute)}, nil
-}
-
-type limitedConn struct {
-	net.Conn
-	stop func()
-}
-
-func (c limitedConn) Close() error {
-	c.stop()
-	return c.Conn.Close()
 }

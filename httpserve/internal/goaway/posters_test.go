@@ -4,11 +4,12 @@ import (
 	"errors"
 	"io"
 	"net/http"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/autorestart-go/autorestart/internal/testprocess"
 )
 
 // posters send requests that can't be sent twice, eight at a time. They are also the
@@ -45,7 +46,7 @@ func (p *posters) start() (end func()) {
 				switch {
 				case err == nil:
 					p.served.Add(1)
-				case !sent && strings.Contains(err.Error(), "cannot rewind body"):
+				case !sent && testprocess.GaveUpUnsent(err):
 					unsent.Add(1) // see goAwayDelay; the client could send it again
 				default:
 					p.Error(err)

@@ -360,7 +360,7 @@ func TestDecisionToCloseIsNotPutOffForIdlers(t *testing.T) {
 		"open stream, blocked": {received: appendFrame(nil, frameHeaders, flagEndHeaders, 1, "x"), sent: settings},
 	} {
 		for _, late := range []bool{false, true} {
-			c := &conn{group: &Group{}}
+			c := &conn{group: &Group{PingTimeout: time.Hour}} // it does not close by itself meanwhile
 			c.received(test.received)
 			c.sent(test.sent)
 			c.state.requested = true

@@ -1,0 +1,66 @@
+package testprocess
+
+import (
+	"context"
+	"net"
+	"strings"
+	"sync"
+	"time"
+)
+
+// LimitIO makes reads and writes of a connection fail with [os.ErrDeadlineExceeded] once that time has
+// passed on the clock of [Stopwatch], until stop is called. The test may set deadlines before that,
+// and take them away again.
+func LimitIO(c interface{ SetDeadline(time.Time) error }, limit time.Duration) (stop func()) {
+	stopped, cancel := context.WithCancel(context.Background())
+	ctx, stopClock := withTimeout(stopped, limit, max(clockPause, limit/20)) // there may be thousands
+	var mu sync.Mutex                                                        // no deadline is set after stop
+	expire := func() {
+		mu.Lock()
+		defer mu.Unlock()
+		if stopped.Err() == nil {
+			c.SetDeadline(time.Unix(1, 0))
+		}
+	}
+	context.AfterFunc(ctx, func() {
+		for ; stopped.Err() == nil; time.Sleep(time.Second) {
+			expire()
+		}
+	})
+	return func() {
+		mu.Lock()
+		defer mu.Unlock()
+		cancel()
+		stopClock()
+	}
+}
+
+// DialContext connects as a [net.Dialer] does. A minute of [LimitIO] holds for the
+// connection until it is closed.
+func DialContext(ctx context.Context, network, address string) (net.Conn, error) {
+	ctx, stop := WithTimeout(ctx, time.Minute)
+	defer stop()
+	conn, err := new(net.Dialer).DialContext(ctx, network, address)
+	if err != nil {
+		return nil, err
+	}
+	return limitedConn{conn, LimitIO(conn, time.Minute)}, nil
+}
+
+type limitedConn struct {
+	net.Conn
+	stop func()
+}
+
+func (c limitedConn) Close() error {
+	c.stop()
+	return c.Conn.Close()
+}
+
+// GaveUpUnsent reports whether err is of Go's HTTP/2 client, about a request that it has not begun to send
+// when a GOAWAY arrives. It closes the body then, and can't send it later. No server can prevent that. The
+// caller makes sure that the body was not read.
+func GaveUpUnsent(err error) bool {
+	text := err.Error()
+	return strings.Contains(text, "cannot rewind body") || strings.Contains(text, "cannot retry err")
+}
