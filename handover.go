@@ -320,7 +320,7 @@ var execMu sync.Mutex
 // inotify descriptors, which cross on purpose, see eventSet; and a fork in another
 // goroutine, which must not inherit them.
 func (p *process) execve(target handover.Target, args, env []string, h *handover.State) error {
-	if lines, events := report.Flush(flushBeforeExec); h != nil {
+	if lines, events := report.Flush(p.image().LogTime); h != nil {
 		if lines > 0 {
 			h.Set(handover.Lines, lines)
 		}

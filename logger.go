@@ -72,9 +72,6 @@ type stderrText struct{ stderrLogger }
 
 func (stderrText) LogAt(_ time.Time, msg string, _ []any) { sys.WriteStderr([]byte(msg)) }
 
-// flushBeforeExec is how long an exec waits for loggers. Clients wait meanwhile.
-const flushBeforeExec = 10 * time.Millisecond
-
 // flushLog waits for loggers before a function returns: its caller may end the program.
 func flushLog() { report.Flush(time.Second) }
 

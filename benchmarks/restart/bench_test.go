@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"testing"
+	"time"
 )
 
 func TestMain(m *testing.M) {
@@ -55,6 +56,7 @@ func measure(b *testing.B, run func() (measurement, error)) {
 			break
 		}
 		b.Log(m.slow())
+		time.Sleep(time.Second) // such a moment may last longer than a run
 		m, err = run()
 	}
 	for _, err := range []error{err, m.lost(), m.slow()} {

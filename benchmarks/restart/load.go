@@ -5,6 +5,7 @@ package restart
 import (
 	"bytes"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -89,6 +90,10 @@ func (c *client) run(s *sightings, over *atomic.Bool) phase {
 		id, tries, err := c.request()
 		p.latencies = append(p.latencies, time.Since(began))
 		p.resent += max(0, tries-1)
+		if errors.Is(err, errUnsent) {
+			p.resent++
+			continue
+		}
 		if err != nil {
 			p.lost.add(err)
 			time.Sleep(pauseAfterLoss)
@@ -104,10 +109,12 @@ func (c *client) run(s *sightings, over *atomic.Bool) phase {
 func (c *client) request() (id daemon.Identity, tries int, err error) {
 	c.sent++
 	method, want, body := http.MethodGet, []byte(nil), io.Reader(nil)
+	unread := bytes.NewReader(nil)
 	if c.sent%2 == 0 {
 		method = http.MethodPost
 		want = fmt.Appendf(nil, "%s, request %d, %0500d", c.name, c.sent, c.sent)
-		body = struct{ io.Reader }{bytes.NewReader(want)} // of a type that net/http can't read twice
+		unread = bytes.NewReader(want)
+		body = struct{ io.Reader }{unread} // of a type that net/http can't read twice
 	}
 	req, err := http.NewRequest(method, c.url, body)
 	if err != nil {
@@ -119,6 +126,9 @@ func (c *client) request() (id daemon.Identity, tries int, err error) {
 	}))
 
 	resp, err := c.http.Do(req)
+	if err != nil && unread.Len() == len(want) && isUnsent(err) {
+		err = errUnsent
+	}
 	if err != nil {
 		return id, tries, err
 	}

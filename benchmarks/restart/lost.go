@@ -19,6 +19,9 @@ import (
 // errWrong is the error of a request with a wrong answer.
 var errWrong = errors.New("wrong answer")
 
+// errUnsent is the error of a request that the client has to send again.
+var errUnsent = errors.New("no part of the request was sent")
+
 // losses counts lost requests by kind.
 type losses map[string]int
 
@@ -37,6 +40,13 @@ func (l losses) String() string {
 		parts = append(parts, fmt.Sprintf("%d %s", l[kind], kind))
 	}
 	return strings.Join(parts, ", ")
+}
+
+// isUnsent reports whether err is of Go's HTTP/2 client, about a request that it gives up because a
+// GOAWAY arrives before it has sent any of it. No server can prevent that, and the client can send
+// the request again. The caller makes sure that the body was not read.
+func isUnsent(err error) bool {
+	return strings.Contains(err.Error(), "cannot rewind body") || strings.Contains(err.Error(), "cannot retry err")
 }
 
 // lossOf returns the kind of loss for a client's error.

@@ -12,7 +12,7 @@ type phase struct {
 	elapsed   time.Duration
 	latencies []time.Duration // of all requests, including lost ones
 	lost      losses
-	resent    int // by net/http itself
+	resent    int // by net/http itself, or after Go's HTTP/2 client gave it up unsent
 }
 
 // merge merges the results of several clients in the same time.

@@ -19,9 +19,12 @@ type fault struct {
 
 var faults = []fault{
 	{"panics in main", trailer.Panics, 0},
-	{"is never ready", trailer.Unready, daemon.ReadyTimeout},
-	{"hangs in an init", trailer.HangsInInit, daemon.ReadyTimeout},
+	{"is never ready", trailer.Unready, readyTimeout},
+	{"hangs in an init", trailer.HangsInInit, readyTimeout},
 }
+
+// readyTimeout is how long a version may take until it is ready.
+const readyTimeout = 300 * time.Millisecond
 
 // A rollback measures deploys of versions with a fault, in turns with deploys of sound
 // versions. Each version with a fault is rolled back to the version before.
@@ -38,7 +41,7 @@ const maxRollback = 3
 
 func (r *rollback) run(program []byte, dir string, n int) error {
 	const network = "tcp"
-	return withProcess(ours, program, dir, network, nil, func(p *process, address string) error {
+	return withProcess(ours, program, dir, network, []string{"-ready-timeout", readyTimeout.String()}, func(p *process, address string) error {
 		l := newLoad(modes[0], network, address, nil)
 		defer l.close()
 		if err := l.until(p); err != nil {

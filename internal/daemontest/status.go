@@ -31,7 +31,7 @@ type Status struct {
 func Self() Status {
 	s := Status{
 		PID:         os.Getpid(),
-		Version:     ownVersion(),
+		Version:     Version(),
 		Generation:  generation,
 		ParentDeath: parentDeathAtStart,
 		Files:       map[string]string{},

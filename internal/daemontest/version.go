@@ -40,8 +40,8 @@ func Binary(t testing.TB) []byte {
 
 var readBinary = sync.OnceValues(func() ([]byte, error) { return os.ReadFile("/proc/self/exe") })
 
-// ownVersion returns the version of this image, 0 if it has none.
-func ownVersion() int {
+// Version returns the version of this image, 0 if it has none.
+func Version() int {
 	exe, err := os.Open("/proc/self/exe")
 	if err != nil {
 		exe, err = os.Open(os.Args[0])

@@ -8,6 +8,7 @@ package image
 
 import (
 	"sync/atomic"
+	"time"
 	"unsafe"
 
 	"github.com/autorestart-go/autorestart/internal/drain"
@@ -26,8 +27,13 @@ type Image struct {
 	// returns only if that failed.
 	Execute handover.Executor
 
+	// LogTime is how long an exec waits for loggers. Clients wait meanwhile.
+	LogTime time.Duration
+
 	parts [numParts]unsafe.Pointer
 }
+
+const logTime = 10 * time.Millisecond
 
 // own is the image that the program runs in.
 var own Image
@@ -35,7 +41,7 @@ var own Image
 var current atomic.Pointer[Image]
 
 func init() {
-	own.Inherited, own.Trial = &handover.Inherited, &handover.ProcessTrial
+	own.Inherited, own.Trial, own.LogTime = &handover.Inherited, &handover.ProcessTrial, logTime
 	own.Store.Inherit(own.Inherited)
 	current.Store(&own)
 }
@@ -46,7 +52,7 @@ func Current() *Image { return current.Load() }
 
 // Start starts an image that has inherited a state. Calls for an exec go to execute.
 func Start(inherited *handover.State, execute handover.Executor) *Image {
-	i := &Image{Inherited: inherited, Trial: new(handover.Trial), Execute: execute}
+	i := &Image{Inherited: inherited, Trial: new(handover.Trial), Execute: execute, LogTime: logTime}
 	i.Store.Inherit(inherited)
 	i.Trial.OnRollback(execute)
 	i.Trial.Start(inherited)

@@ -90,6 +90,7 @@ func TestHealthyVersionHasNoOtherFiles(t *testing.T) {
 	d.WantAnswer("ready", "")
 	want := files(d.Settled())
 	d = program.OnHealthTrial(t, 10*time.Millisecond, "good")
+	d.WantLogged("took over") // then its Check is known
 	during := files(d.State())
 	d.WantAnswer("ready", "")
 	testprocess.WaitFor(t, "end of the trial", func() bool { return d.Ask("names", "done") == "" })

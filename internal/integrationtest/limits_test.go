@@ -199,8 +199,10 @@ func TestLimitBelowOpenFiles(t *testing.T) {
 	d.DeployVersion(2)
 	d.Tell("restart")
 	d.WantAnswer("generation", "0")
+	stop(d) // the next image changes its limits for a moment
 	setLimit(d, unix.RLIMIT_NOFILE, 250, 300)
 	inForce := limits(d)
+	d.Signal(unix.SIGCONT)
 	d.WantRestart(2)
 	wantLimits(d, inForce)
 	d.WantAnswer("generation", "1")

@@ -91,7 +91,7 @@ func TestObserveDrainTimeout(t *testing.T) {
 	registerRecorder(t)
 	var logged testprocess.Log
 	r := restarterCalledOff(t, nil)
-	r.BeforeExec, r.DrainTimeout, r.Logger = nil, 1200*time.Millisecond, slog.New(slog.NewTextHandler(&logged, nil))
+	r.BeforeExec, r.DrainTimeout, r.Logger = nil, 2*time.Second, slog.New(slog.NewTextHandler(&logged, nil))
 	// The path leads to nothing when the drain is over, so that no exec can replace this process.
 	r.BeforeExec = func(context.Context, *autorestart.ExecPlan) error { return os.Remove(r.Path) }
 	events := observe(r)
@@ -119,8 +119,8 @@ func TestObserveDrainTimeout(t *testing.T) {
 	cancel()
 	<-returned
 	for _, line := range []string{
-		`msg="draining: the restart waits for what is not done" unfinished=` + drainer + " after=1s timeout=1.2s",
-		`msg="drain timeout: closing what is not done; raise DrainTimeout to wait longer" timeout=1.2s closing="` + drainer + `: one is left"`,
+		`msg="draining: the restart waits for what is not done" unfinished=` + drainer + " after=1s timeout=2s",
+		`msg="drain timeout: closing what is not done; raise DrainTimeout to wait longer" timeout=2s closing="` + drainer + `: one is left"`,
 	} {
 		if !strings.Contains(logged.String(), line) {
 			t.Errorf("logged %s\nwant %s", logged.String(), line)
@@ -314,7 +314,7 @@ func TestObserverHoldsNoRestartUp(t *testing.T) {
 			d.WaitForWatch()
 			d.DeployVersion(2)
 			d.WantRestart(2)
-			d.Tell("become-ready")
+			d.WantAnswer("ready", "")
 			d.WaitForWatch()
 			d.DeployVersion(3)
 			d.WantRestart(3)

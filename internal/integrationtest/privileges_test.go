@@ -261,6 +261,7 @@ func TestFileCapabilitiesWithoutProc(t *testing.T) {
 	d.Cmd.Args = []string{"sh", "-c", `mount -t tmpfs none /proc && exec setpriv --reuid=65534 --regid=65534 --clear-groups "$0"`, path}
 	d.Path = path
 	d.Setenv(program.PathEnv + "=" + path)
+	d.Setenv(program.LogEnv + "=1")
 	d.Cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS}
 	d.Start()
 	files := 0
@@ -288,6 +289,7 @@ func TestFileCapabilitiesWithoutProc(t *testing.T) {
 // A version with more capabilities than the previous one would not believe it, and gets nothing.
 func TestMoreCapabilitiesGetNothing(t *testing.T) {
 	d := newCapable(t)
+	d.Setenv(program.LogEnv + "=1")
 	d.Start()
 	d.WantAnswer("set-state counter 1", "")
 	d.WantAnswer("pass pipe one", "<nil>")

@@ -8,10 +8,7 @@ import (
 	"fmt"
 	"maps"
 	"net"
-	"os"
 	"slices"
-	"strconv"
-	"strings"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -50,7 +47,7 @@ type datagrams struct {
 	latency   histogram
 	wrong     []error // about echoes
 	dropped   int     // datagrams that found the buffer of the server or of the client full
-	queued    int     // by softnetDropped, before the first datagram; then those during the run
+	queued    int     // by SoftnetDrops, before the first datagram; then those during the run
 }
 
 func newDatagrams(t testing.TB, address string, perSecond int) *datagrams {
@@ -75,7 +72,7 @@ func newDatagrams(t testing.TB, address string, perSecond int) *datagrams {
 	return &datagrams{
 		t: t, server: addr.Port, conn: conn, missing: map[uint64]time.Time{},
 		perSecond: min(perSecond, 2*size/datagramCost), // a buffer must hold those of half a second
-		queued:    softnetDropped(t),
+		queued:    testprocess.SoftnetDrops(t),
 	}
 }
 
@@ -152,9 +149,9 @@ func (d *datagrams) during(stop <-chan struct{}) {
 		testprocess.Within(pause, func() bool { return d.received.Load() >= d.sent.Load() })
 	}
 	for _, port := range []int{d.server, d.conn.LocalAddr().(*net.UDPAddr).Port} {
-		d.dropped += drops(d.t, port)
+		d.dropped += testprocess.DatagramDrops(d.t, port)
 	}
-	d.queued = softnetDropped(d.t) - d.queued
+	d.queued = testprocess.SoftnetDrops(d.t) - d.queued
 	d.conn.Close()
 	<-received
 }
@@ -173,44 +170,4 @@ func (d *datagrams) losses() (lost []loss) {
 		lost = append(lost, loss{kind: "udp", began: time.Now(), failed: time.Now(), err: wrong})
 	}
 	return lost
-}
-
-// drops returns how many datagrams have found the buffer of a socket full: the last
-// column of /proc/net/udp.
-func drops(t testing.TB, port int) int {
-	content, err := os.ReadFile("/proc/net/udp")
-	if err != nil {
-		t.Error(err)
-	}
-	for line := range strings.Lines(string(content)) {
-		fields := strings.Fields(line)
-		if len(fields) < 13 || !strings.HasSuffix(fields[1], fmt.Sprintf(":%04X", port)) {
-			continue
-		}
-		n, err := strconv.Atoi(fields[len(fields)-1])
-		if err != nil {
-			t.Error(err)
-		}
-		return n
-	}
-	t.Errorf("no UDP socket has port %d", port)
-	return 0
-}
-
-// softnetDropped returns how many packets of any process the queues of the CPUs have dropped
-// because they were full (net.core.netdev_max_backlog): the second column of
-// /proc/net/softnet_stat. Packets of the loopback device wait there when the CPUs are busy.
-func softnetDropped(t testing.TB) (n int) {
-	content, err := os.ReadFile("/proc/net/softnet_stat")
-	if err != nil {
-		t.Error(err)
-	}
-	for line := range strings.Lines(string(content)) {
-		dropped, err := strconv.ParseInt(strings.Fields(line)[1], 16, 64)
-		if err != nil {
-			t.Error(err)
-		}
-		n += int(dropped)
-	}
-	return n
 }

@@ -3,6 +3,7 @@ package main
 
 import (
 	"context"
+	"flag"
 	"log"
 	"log/slog"
 	"net"
@@ -17,6 +18,8 @@ import (
 	"github.com/autorestart-go/autorestart/sockets"
 )
 
+var readyTimeout = flag.Duration("ready-timeout", 10*time.Second, "how `long` a version may take until it is ready")
+
 func main() {
 	defer autorestart.RollbackUnlessReady()
 	daemon.Start()
@@ -28,7 +31,7 @@ func main() {
 	}
 
 	restarter := &autorestart.Restarter{
-		ReadyTimeout: daemon.ReadyTimeout,
+		ReadyTimeout: *readyTimeout,
 		DrainTimeout: 10 * time.Second,
 		Logger:       slog.New(slog.NewTextHandler(os.Stderr, nil)),
 	}

@@ -63,7 +63,7 @@ var passingCommands = map[string]func(argument string) string{
 	},
 	// relisten NAME stops passing a listener on, and listens there again.
 	"relisten": func(name string) string {
-		ln, err := net.Listen("tcp", "127.0.0.1:0")
+		ln, err := net.Listen("tcp", "127.77.0.1:0") // no client elsewhere gets its port meanwhile
 		if f, inheritErr := autorestart.Inherited(name); inheritErr == nil {
 			ln.Close()
 			ln, err = net.FileListener(f)

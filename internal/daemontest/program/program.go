@@ -17,6 +17,8 @@ import (
 	"github.com/autorestart-go/autorestart"
 	"github.com/autorestart-go/autorestart/internal/daemontest"
 	"github.com/autorestart-go/autorestart/internal/daemontest/hang"
+	"github.com/autorestart-go/autorestart/internal/image"
+	"github.com/autorestart-go/autorestart/internal/testprocess"
 )
 
 // Name is the daemon's name. Register it with [daemontest.Main].
@@ -31,6 +33,7 @@ const (
 	HealthEnv = "AUTORESTART_TEST_HEALTH" // a HealthTimeout
 	CheckEnv  = "AUTORESTART_TEST_CHECK"  // what Check does at first, see checks
 	PathEnv   = "AUTORESTART_TEST_PATH"   // the Path to watch
+	LogEnv    = "AUTORESTART_TEST_LOG"    // set: an exec waits until all lines are written
 	HangEnv   = hang.Env                  // set: a version on trial hangs before its main
 	stdinEnv  = "AUTORESTART_TEST_STDIN"  // the descriptor of standard input, unless it is 0
 )
@@ -47,8 +50,11 @@ func Main() {
 	if fd, err := strconv.Atoi(os.Getenv(stdinEnv)); err == nil {
 		os.Stdin = os.NewFile(uintptr(fd), "stdin")
 	}
-	if misbehave(daemontest.Self().Version) {
+	if misbehave(daemontest.Version()) {
 		return
+	}
+	if os.Getenv(LogEnv) != "" {
+		image.Current().LogTime = testprocess.Timeout
 	}
 	switch {
 	case os.Getenv(VerifyEnv) != "":

@@ -42,7 +42,7 @@ func service() {
 		r.Verify = verify.Run(time.Minute, "-check")
 	}
 	go r.Run(context.Background())
-	version := daemontest.Self().Version
+	version := daemontest.Version()
 	if version == program.Panics {
 		panic("this version panics")
 	}

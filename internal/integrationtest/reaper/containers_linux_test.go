@@ -245,7 +245,7 @@ func TestContainerKernel(t *testing.T) {
 				t.Fatal(err)
 			}
 			// Words that the kernel does not know become process 1's environment.
-			append := "console=ttyS0 quiet panic=-1 " + poweroffEnv + "=1"
+			append := "console=ttyS0 quiet panic=-1 no_timer_check " + poweroffEnv + "=1"
 			for _, e := range containerEnv(t) {
 				append += ` "` + e + `"`
 			}

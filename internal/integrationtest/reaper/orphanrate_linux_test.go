@@ -216,8 +216,12 @@ func BenchmarkOrphanRate(b *testing.B) {
 	for _, sockets := range []string{"0", "10000"} {
 		b.Run("sockets="+sockets, func(b *testing.B) {
 			b.Setenv(socketsEnv, sockets)
-			medians := reportMedians(b, scenarioValues(b, 0, min(b.N, 5), "bench orphan rate"))
-			if sockets == "0" || b.N >= 3 { // a look at so many descriptors takes a while where others run
+			rounds := min(b.N, 5)
+			if sockets == "0" {
+				rounds = max(rounds, 3) // machines have moments in which no process runs
+			}
+			medians := reportMedians(b, scenarioValues(b, 0, rounds, "bench orphan rate"))
+			if rounds >= 3 { // a look at so many descriptors takes a while where others run
 				atMost(b, medians, "waiting-at-most", 1000)
 			}
 		})

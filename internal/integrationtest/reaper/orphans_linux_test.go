@@ -305,6 +305,7 @@ var _ = registerScenario("released", needSubreaper, func() {
 	check(own.Process.Release() == nil, "Release")
 	eventually("it is reaped", func() bool { return gone(pid) })
 	end()
+	killAll(unwaited(nil)) // the session leader
 })
 
 func TestOrphansReleased(t *testing.T) { runScenario(t, "released") }

@@ -3,6 +3,7 @@
 package reaper_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"os"
@@ -16,6 +17,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/autorestart-go/autorestart"
 )
@@ -152,7 +155,13 @@ var _ = registerScenario("clean up", func() {
 	noteChild("live", "live")
 }, func() {
 	own := startOwn("exit 3")
-	if os.Getenv(quietEnv) != "" {
+	log, err := os.CreateTemp("", "")
+	check(err == nil, err)
+	defer os.Remove(log.Name())
+	check(unix.Dup2(int(log.Fd()), 2) == nil, "dup2")
+	began := time.Now()
+	quiet := os.Getenv(quietEnv) != ""
+	if quiet {
 		autorestart.CleanUpChildZombiesQuietly()
 		autorestart.CleanUpChildZombiesQuietly()
 	} else {
@@ -161,11 +170,19 @@ var _ = registerScenario("clean up", func() {
 	}
 	eventually("the zombie goes", func() bool { return gone(notedPID("zombie")) })
 	live := notedPID("live")
-	check(syscall.Kill(live, 0) == nil, "a living child was signalled before its time")
+	check(syscall.Kill(live, 0) == nil || time.Since(began) > autorestart.DefaultEscalation()[0].After,
+		"a living child was signalled before its time")
 	syscall.Kill(live, syscall.SIGKILL)
 	eventually("the living child goes when it ends", func() bool { return gone(live) })
-	err := own.Wait()
+	err = own.Wait()
 	check(own.ProcessState.ExitCode() == 3, "own child:", err)
+	var lines []byte // are written after a child is gone
+	eventually("a line for each child", func() bool {
+		lines, err = os.ReadFile(log.Name())
+		check(err == nil, err)
+		return quiet || bytes.Count(lines, []byte("child reaped")) == 2
+	})
+	os.Stdout.Write(lines)
 })
 
 func TestCleanUp(t *testing.T) { runScenario(t, "clean up") }

@@ -7,7 +7,6 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"time"
 )
 
 // Flags of every daemon.
@@ -17,10 +16,6 @@ var (
 	CertFile = flag.String("cert", "", "`file` with a certificate; without one, no TLS")
 	KeyFile  = flag.String("key", "", "`file` with its key")
 )
-
-// ReadyTimeout is how long a version may take until it is ready, for a server that
-// rolls back.
-const ReadyTimeout = 300 * time.Millisecond
 
 // Start parses the flags. It ends the process at the end of standard input, so that
 // no daemon outlives the benchmark.
