@@ -93,7 +93,7 @@ func testLoad(t *testing.T, network string, secure, keepAlive bool, restarts int
 	}
 	client := &http.Client{Transport: transport}
 	stop := make(chan struct{})
-	var done, slowest atomic.Int64
+	var done, unsent, slowest atomic.Int64
 	var wg sync.WaitGroup
 	for i := range clients {
 		wg.Go(func() {
@@ -109,6 +109,7 @@ func testLoad(t *testing.T, network string, secure, keepAlive bool, restarts int
 				reader := strings.NewReader(body)
 				resp, err := client.Post(scheme+"://example/echo", "text/plain", io.MultiReader(reader))
 				if err != nil && reader.Len() == len(body) && testprocess.GaveUpUnsent(err) {
+					unsent.Add(1)
 					continue
 				}
 				if err != nil {
@@ -142,5 +143,8 @@ func testLoad(t *testing.T, network string, secure, keepAlive bool, restarts int
 	}
 	close(stop)
 	wg.Wait()
-	t.Logf("%d requests, the slowest took %v, the longest drain %v", done.Load(), time.Duration(slowest.Load()), longestDrain)
+	if unsent.Load() > done.Load()/10 {
+		t.Error("the client gave up too many requests")
+	}
+	t.Logf("%d requests, %d that the client gave up, the slowest took %v, the longest drain %v", done.Load(), unsent.Load(), time.Duration(slowest.Load()), longestDrain)
 }

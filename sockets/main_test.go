@@ -30,12 +30,18 @@ func TestMain(m *testing.M) {
 	Main(m, map[string]func(){"echo": echoMain, "activate": activateMain})
 }
 
+// logEnv is set where an exec waits until all lines are written.
+const logEnv = "AUTORESTART_TEST_LOG"
+
 // echoMain is a daemon that opens the sockets that the test names. It answers what it
 // reads, with its generation in front.
 func echoMain() {
 	var open []io.Closer
 	calledOff := errors.New("called off")
 	slog.SetDefault(slog.New(slog.NewTextHandler(os.Stderr, nil)))
+	if os.Getenv(logEnv) != "" {
+		image.Current().LogTime = testprocess.Timeout
+	}
 	r := &autorestart.Restarter{Logger: slog.Default()}
 	commands := map[string]func(string){
 		"listen": func(arg string) { // network address [name]

@@ -30,15 +30,18 @@ func BenchmarkDatagrams(b *testing.B) {
 			if err := s.during(func() error { return p.await(&s.sightings, anyVersion) }); err != nil {
 				return err
 			}
-			queued := testprocess.SoftnetDrops(b)
+			drops := func() (n int) {
+				for _, a := range []net.Addr{s.conn.LocalAddr(), s.conn.RemoteAddr()} {
+					n += testprocess.DatagramDrops(b, a.(*net.UDPAddr).Port)
+				}
+				return n + testprocess.SoftnetDrops(b)
+			}
+			before := drops()
 			err = s.during(func() (err error) {
 				times, err = deployTimes(p, &s.sightings, min(n, maxDatagramDeploys))
 				return err
 			})
-			dropped = testprocess.SoftnetDrops(b) - queued
-			for _, a := range []net.Addr{s.conn.LocalAddr(), s.conn.RemoteAddr()} {
-				dropped += testprocess.DatagramDrops(b, a.(*net.UDPAddr).Port)
-			}
+			dropped = drops() - before
 			return err
 		})
 		if err != nil {

@@ -15,7 +15,8 @@
 // Every error and every wrong answer is a lost request. The clients send nothing
 // twice. net/http repeats some requests by itself, and these are counted. Half of
 // the requests are POSTs whose body can be read only once, so net/http can't
-// repeat them.
+// repeat them. A request that net/http gives up at a GOAWAY, before it has read the
+// body, is counted as repeated, too.
 //
 // The tables at the end compare the servers. The benchmarks fail if this library
 // exceeds its limits. No request is lost. The slowest request takes no longer than

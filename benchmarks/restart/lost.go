@@ -20,7 +20,7 @@ import (
 var errWrong = errors.New("wrong answer")
 
 // errUnsent is the error of a request that the client has to send again.
-var errUnsent = errors.New("no part of the request was sent")
+var errUnsent = errors.New("the server has processed no part of the request")
 
 // losses counts lost requests by kind.
 type losses map[string]int
@@ -43,10 +43,11 @@ func (l losses) String() string {
 }
 
 // isUnsent reports whether err is of Go's HTTP/2 client, about a request that it gives up because a
-// GOAWAY arrives before it has sent any of it. No server can prevent that, and the client can send
-// the request again. The caller makes sure that the body was not read.
+// GOAWAY arrives, and of which the server has processed nothing. No server can prevent that, and the
+// client can send the request again. The caller makes sure that the body was not read.
 func isUnsent(err error) bool {
-	return strings.Contains(err.Error(), "cannot rewind body") || strings.Contains(err.Error(), "cannot retry err")
+	text := err.Error()
+	return strings.Contains(text, "cannot rewind body") || strings.Contains(text, "cannot retry err [http2: Transport received Server's graceful shutdown GOAWAY]")
 }
 
 // lossOf returns the kind of loss for a client's error.

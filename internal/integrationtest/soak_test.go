@@ -19,7 +19,7 @@ import (
 
 // TestRandomDeploys deploys at random moments in random ways. Every image
 // that starts is a whole version, newer than the one before, in the same process;
-// the last one runs within a second.
+// the last one runs within five seconds: a chain of restarts takes less than one.
 //
 // It is the short form of
 //

@@ -57,10 +57,10 @@ func (c limitedConn) Close() error {
 	return c.Conn.Close()
 }
 
-// GaveUpUnsent reports whether err is of Go's HTTP/2 client, about a request that it has not begun to send
-// when a GOAWAY arrives. It closes the body then, and can't send it later. No server can prevent that. The
-// caller makes sure that the body was not read.
+// GaveUpUnsent reports whether err is of Go's HTTP/2 client, about a request that it gives up when a GOAWAY
+// arrives, and of which the server has processed nothing. The client does not send the body later, also if
+// it has not begun to read it, of which the caller makes sure. No server can prevent that.
 func GaveUpUnsent(err error) bool {
 	text := err.Error()
-	return strings.Contains(text, "cannot rewind body") || strings.Contains(text, "cannot retry err")
+	return strings.Contains(text, "cannot rewind body") || strings.Contains(text, "cannot retry err [http2: Transport received Server's graceful shutdown GOAWAY]")
 }

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"path/filepath"
 	"runtime"
 	"slices"
 	"strconv"
@@ -18,9 +19,8 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/autorestart-go/autorestart"
+	"github.com/autorestart-go/autorestart/internal/testprocess"
 )
 
 // quick is a schedule for tests: it ends a child that ignores everything, too.
@@ -150,18 +150,17 @@ func TestReapEverything(t *testing.T) { runScenario(t, "reap everything") }
 // quietEnv has the scenario "clean up" call CleanUpChildZombiesQuietly.
 const quietEnv = "AUTORESTART_TEST_QUIET"
 
+// logEnv names the file that is the standard error of the scenario "clean up", which waits for a
+// line about each child: they are written after a child is gone.
+const logEnv = "AUTORESTART_TEST_LOG_FILE"
+
 var _ = registerScenario("clean up", func() {
 	noteZombie("zombie")
 	noteChild("live", "live")
 }, func() {
 	own := startOwn("exit 3")
-	log, err := os.CreateTemp("", "")
-	check(err == nil, err)
-	defer os.Remove(log.Name())
-	check(unix.Dup2(int(log.Fd()), 2) == nil, "dup2")
 	began := time.Now()
-	quiet := os.Getenv(quietEnv) != ""
-	if quiet {
+	if os.Getenv(quietEnv) != "" {
 		autorestart.CleanUpChildZombiesQuietly()
 		autorestart.CleanUpChildZombiesQuietly()
 	} else {
@@ -174,15 +173,15 @@ var _ = registerScenario("clean up", func() {
 		"a living child was signalled before its time")
 	syscall.Kill(live, syscall.SIGKILL)
 	eventually("the living child goes when it ends", func() bool { return gone(live) })
-	err = own.Wait()
+	err := own.Wait()
 	check(own.ProcessState.ExitCode() == 3, "own child:", err)
-	var lines []byte // are written after a child is gone
-	eventually("a line for each child", func() bool {
-		lines, err = os.ReadFile(log.Name())
-		check(err == nil, err)
-		return quiet || bytes.Count(lines, []byte("child reaped")) == 2
-	})
-	os.Stdout.Write(lines)
+	if file := os.Getenv(logEnv); file != "" {
+		eventually("a line about each child", func() bool {
+			lines, err := os.ReadFile(file)
+			check(err == nil, err)
+			return bytes.Count(lines, []byte("child reaped")) == 2
+		})
+	}
 })
 
 func TestCleanUp(t *testing.T) { runScenario(t, "clean up") }
@@ -190,11 +189,20 @@ func TestCleanUp(t *testing.T) { runScenario(t, "clean up") }
 func TestCleanUpLogs(t *testing.T) {
 	for fallback := range fallbacks {
 		t.Run("fallback="+fallback, func(t *testing.T) {
-			noisy, err := scenarioOutput(t, "clean up", fallback)
-			skipIfSkipped(t, noisy)
+			log, err := os.Create(filepath.Join(t.TempDir(), "log"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer log.Close()
+			cmd := scenarioCommand(t, "clean up", fallback)
+			cmd.Env = append(cmd.Env, logEnv+"="+log.Name())
+			cmd.Stderr = log
+			out, err := cmd.Output()
+			skipIfSkipped(t, out)
+			noisy := testprocess.ReadFile(t, log.Name())
 			quiet, err2 := scenarioOutput(t, "clean up", fallback, quietEnv+"=1")
 			if err != nil || err2 != nil {
-				t.Fatal(err, err2)
+				t.Fatalf("%v, %v\n%s%s", err, err2, out, noisy)
 			}
 			if strings.Contains(string(quiet), "autorestart") { // the race detector may have its say
 				t.Errorf("not quiet: %s", quiet)
