@@ -20,7 +20,6 @@ import (
 	"time"
 
 	"github.com/autorestart-go/autorestart"
-	"github.com/autorestart-go/autorestart/internal/testprocess"
 )
 
 // quick is a schedule for tests: it ends a child that ignores everything, too.
@@ -199,10 +198,10 @@ func TestCleanUpLogs(t *testing.T) {
 			cmd.Stderr = log
 			out, err := cmd.Output()
 			skipIfSkipped(t, out)
-			noisy := testprocess.ReadFile(t, log.Name())
+			noisy, err3 := os.ReadFile(log.Name())
 			quiet, err2 := scenarioOutput(t, "clean up", fallback, quietEnv+"=1")
-			if err != nil || err2 != nil {
-				t.Fatalf("%v, %v\n%s%s", err, err2, out, noisy)
+			if err := errors.Join(err, err2, err3); err != nil {
+				t.Fatalf("%v\n%s%s", err, out, noisy)
 			}
 			if strings.Contains(string(quiet), "autorestart") { // the race detector may have its say
 				t.Errorf("not quiet: %s", quiet)
