@@ -70,6 +70,17 @@ func (l *linkedDaemon) flip(version int, prepare func(link string) error) {
 	l.Rename(link+".new", link)
 }
 
+// wantRestartAfter deploys version 3 after the reason was mended for which version 2 was
+// rejected. Version 2 is taken away first: it may be looked at again at any time, and would be
+// accepted from then on.
+func (l *linkedDaemon) wantRestartAfter(mend func()) {
+	l.T.Helper()
+	l.flip(1, nil)
+	mend()
+	l.flip(3, nil)
+	l.WantRestart(3)
+}
+
 // wantRejected waits until the daemon has logged that the new version is rejected, with
 // these texts in the line. No other version may start.
 func wantRejected(d *daemontest.Daemon, texts ...string) {
@@ -138,10 +149,10 @@ func TestRootTrustsTheWholePath(t *testing.T) {
 			}
 			l.flip(2, tt.link)
 			wantRejected(l.Daemon, l.in(tt.entry)+", ", tt.found)
-			testprocess.Run(t, "chown", "-h", "0:0", l.in(tt.entry))
-			testprocess.Run(t, "chmod", "755", l.in(tt.entry))
-			l.flip(3, nil)
-			l.WantRestart(3)
+			l.wantRestartAfter(func() {
+				testprocess.Run(t, "chown", "-h", "0:0", l.in(tt.entry))
+				testprocess.Run(t, "chmod", "755", l.in(tt.entry))
+			})
 		})
 	}
 }
