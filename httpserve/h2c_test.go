@@ -83,6 +83,7 @@ func TestHandlerThatHijacksHTTP2IsNotReached(t *testing.T) {
 			t.Errorf("the upgrade: %v, %q", resp, body)
 		}
 	}
+	testprocess.WaitFor(t, "log line", func() bool { return logged.String() != "" }) // of a goroutine of its own
 	if n := strings.Count(logged.String(), "SetUnencryptedHTTP2"); n != 1 {
 		t.Errorf("logged %d times: %q", n, logged.String())
 	}

@@ -137,7 +137,7 @@ func TestHeaderByteByByteOverRestarts(t *testing.T) {
 // has read them answers.
 func TestRequestWithParsedLinesStays(t *testing.T) {
 	line := strings.Index(askGeneration, "\n") + 1
-	d, address := startWeb(t)
+	d, address := startWeb(t, patientEnv+"=1")
 	c := connect(t, address)
 	c.send(askGeneration + askGeneration[:line])
 	c.want("0")
@@ -153,7 +153,7 @@ func TestRequestWithParsedLinesStays(t *testing.T) {
 // Requests with bodies are sent in pieces, several at once, over many restarts. Every answer must be
 // there, and in order.
 func TestRequestsInPiecesOverRestarts(t *testing.T) {
-	d, address := startWeb(t)
+	d, address := startWeb(t, patientEnv+"=1")
 	const clients, rounds = 8, 60
 	seed := testprocess.FromEnv(t, "AUTORESTART_TEST_SEED", int(rand.Uint32()))
 	t.Logf("AUTORESTART_TEST_SEED=%d", seed)

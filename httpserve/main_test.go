@@ -28,12 +28,16 @@ const (
 	certEnv     = "AUTORESTART_TEST_CERT"     // if set, TLS with certificate and key of this name
 	listenerEnv = "AUTORESTART_TEST_LISTENER" // "own": not of package sockets; "failing": rolled back; "unready": not ready
 	http2Env    = "AUTORESTART_TEST_HTTP2"    // if set, HTTP/2 without TLS, too
+	patientEnv  = "AUTORESTART_TEST_PATIENT"  // if set, a drain waits for the rest of a header as long as a test may take
 )
 
 // ownListener hides the methods of the listener that it embeds.
 type ownListener struct{ net.Listener }
 
 func webMain() {
+	if os.Getenv(patientEnv) != "" {
+		httpserve.SetHeaderTimeout(time.Hour)
+	}
 	http.HandleFunc("/echo", func(w http.ResponseWriter, r *http.Request) {
 		io.Copy(w, r.Body)
 	})

@@ -180,6 +180,7 @@ func TestServesWithoutGoAway(t *testing.T) {
 		transport.CloseIdleConnections()
 		srv.Close()
 		<-served
+		testprocess.WaitFor(t, "log line", func() bool { return logged.String() != "" }) // of a goroutine of its own
 		if got := logged.String(); strings.Count(got, "GOAWAY") != 1 || !strings.Contains(got, err.Error()) {
 			t.Errorf("%v: logged %q", err, got)
 		}

@@ -36,7 +36,6 @@ import (
 const (
 	idleTimeout      = 10 * time.Millisecond
 	newTimeout       = 50 * time.Millisecond
-	headerTimeout    = 500 * time.Millisecond
 	handshakeTimeout = time.Second
 
 	// unreadDelay is for the server to read what has arrived.
@@ -46,6 +45,9 @@ const (
 	// reported.
 	noTimeout = time.Hour
 )
+
+// headerTimeout is a variable for tests whose clients may stand still.
+var headerTimeout = 500 * time.Millisecond
 
 // A snapshot is the state of a connection at one moment.
 type snapshot struct {

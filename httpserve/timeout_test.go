@@ -6,6 +6,9 @@ import (
 	"time"
 )
 
+// SetHeaderTimeout is for daemons whose clients may stand still.
+func SetHeaderTimeout(timeout time.Duration) { headerTimeout = timeout }
+
 // TestTimeout has the states that a connection can be in during a restart that began 100 ms
 // ago.
 func TestTimeout(t *testing.T) {

@@ -138,6 +138,7 @@ func TestSeveralWithOneAddress(t *testing.T) {
 	second := d.Ask("listen tcp 127.0.0.1:0", "open")
 	third := d.Ask("listen tcp 127.0.0.1:0", "open")
 	d.Ask("close 1", "closed")
+	occupy(t, second)
 	d.Restart()
 	for i, address := range []string{first, third} {
 		if again := d.Ask("listen tcp 127.0.0.1:0", "open"); again != address {
@@ -147,6 +148,17 @@ func TestSeveralWithOneAddress(t *testing.T) {
 	if fresh := d.Ask("listen tcp 127.0.0.1:0", "open"); fresh == second {
 		t.Errorf("the closed listener is back")
 	}
+}
+
+// occupy binds the address of a socket that was closed, until the end of the test: the kernel gives
+// its port to no other socket.
+func occupy(t *testing.T, address string) {
+	t.Helper()
+	ln, err := net.Listen("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { ln.Close() })
 }
 
 func TestClosedSocketIsNotPassedOn(t *testing.T) {
@@ -244,6 +256,7 @@ func TestReadyClosesUnclaimedSockets(t *testing.T) {
 		t.Errorf("the path of an unclaimed listener: %v", err)
 	}
 	wantEcho(t, "tcp", kept, 1)
+	occupy(t, gone)
 	if fresh := d.Ask("listen tcp 127.0.0.2:0", "open"); fresh == gone {
 		t.Error("the closed socket is back")
 	}

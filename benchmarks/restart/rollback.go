@@ -23,8 +23,9 @@ var faults = []fault{
 	{"hangs in an init", trailer.HangsInInit, readyTimeout},
 }
 
-// readyTimeout is how long a version may take until it is ready.
-const readyTimeout = 300 * time.Millisecond
+// readyTimeout is how long a version may take until it is ready: longer than a sound one takes
+// where the machine stands still for a moment.
+const readyTimeout = 2 * time.Second
 
 // A rollback measures deploys of versions with a fault, in turns with deploys of sound
 // versions. Each version with a fault is rolled back to the version before.
