@@ -54,7 +54,8 @@ func webMain() {
 		fmt.Fprint(w, autorestart.Generation())
 	})
 	http.HandleFunc("/slow", func(w http.ResponseWriter, r *http.Request) {
-		time.Sleep(10 * time.Millisecond)
+		delay, _ := time.ParseDuration(r.URL.RawQuery)
+		time.Sleep(delay)
 		fmt.Fprint(w, autorestart.Generation())
 	})
 	http.HandleFunc("/events", func(w http.ResponseWriter, r *http.Request) {

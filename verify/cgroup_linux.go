@@ -85,7 +85,7 @@ func (c *cgroup) close() {
 	if c.events != nil {
 		defer c.events.Close()
 	}
-	for deadline := time.Now().Add(killDelay); ; {
+	for deadline := time.Now().Add(endTimeout); ; {
 		if c.events != nil { // a read, or poll returns at once
 			c.events.ReadAt(make([]byte, 64), 0)
 		}

@@ -144,6 +144,6 @@ func (n *namespace) close() {
 	}()
 	select {
 	case <-gone:
-	case <-time.After(killDelay): // a process waits for a device
+	case <-time.After(endTimeout): // a process waits for a device
 	}
 }

@@ -133,9 +133,13 @@ type scope struct {
 	close func() // waits a moment until all is gone; called when the program has been reaped
 }
 
-// killDelay is how long a killed process may take to end, and how long the output of a
-// program is read after its end: a process that has left the scope may have the pipe.
+// killDelay is how long the output of a program is read after its end: a process that has left
+// the scope may have the pipe.
 const killDelay = time.Second
+
+// endTimeout is how long killed processes may take to end. It is a variable for tests that check
+// that all have ended.
+var endTimeout = time.Second
 
 // groupAttr returns attributes that give a command a process group of its own.
 func groupAttr() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setpgid: true} }
