@@ -61,10 +61,7 @@ func TestPollsWithoutEvents(t *testing.T) {
 				d.DeployVersion(version)
 				d.WantRestart(version)
 				wantSeenSoon(t, version, deployed)
-				// Before that the next version may be found at the first look.
-				testprocess.WaitFor(t, "line about polling from each image", func() bool {
-					return strings.Count(d.Log(), "watching without relying on events") >= d.Last.Generation
-				})
+				wantPolling(d) // before that the next version may be found at the first look
 			}
 			if tt.mend == nil {
 				return
@@ -76,6 +73,14 @@ func TestPollsWithoutEvents(t *testing.T) {
 			d.WantRestart(4)
 		})
 	}
+}
+
+// wantPolling waits until this image and all before it have said that they poll.
+func wantPolling(d *daemontest.Daemon) {
+	d.T.Helper()
+	testprocess.WaitFor(d.T, "line about polling from each image", func() bool {
+		return strings.Count(d.Log(), "watching without relying on events") >= d.Last.Generation
+	})
 }
 
 // An event tells of each change between events and polling, with the reason.
@@ -116,7 +121,7 @@ func TestRunningFileIsWritten(t *testing.T) {
 	d.Start()
 	started()
 	for version := 2; version <= 3; version++ {
-		d.WaitForWatch()
+		wantPolling(d) // then it knows its own content
 		staged := d.Stage(version)
 		// Not cp: no image outlives the moment in which its file is empty.
 		testprocess.Run(t, "dd", "if="+staged, "of="+lower, "conv=notrunc", "bs=1M")

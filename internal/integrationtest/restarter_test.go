@@ -67,8 +67,11 @@ func TestRestartEndedLater(t *testing.T) {
 	path := filepath.Join(testprocess.MemoryDir(t), "app")
 	ctx, cancel := context.WithCancel(t.Context())
 	r := autorestart.Restarter{
-		Path:   path,
-		Logger: testprocess.OnWarning(func() { testprocess.WriteExecutable(t, path, daemontest.Image(t, 2)) }),
+		Path: path,
+		Logger: testprocess.OnWarning(func() {
+			testprocess.WriteExecutable(t, path+".new", daemontest.Image(t, 2))
+			os.Rename(path+".new", path)
+		}),
 		Verify: func(context.Context, *os.File) error {
 			cancel()
 			return nil

@@ -35,13 +35,16 @@ func TestFailingExecBacksOff(t *testing.T) {
 	d.Tell("run-failing")
 	d.WaitForWatch()
 	d.DeployVersion(2)
-	var drains []time.Time
+	var drains []time.Duration // when they began
 	for range 4 {
-		d.Want("quiesced")
-		drains = append(drains, time.Now())
+		at, err := time.ParseDuration(d.Want("quiesced"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		drains = append(drains, at)
 	}
-	for i, least := range []time.Duration{time.Second / 2, time.Second} { // half of it: the first line may come late
-		if pause := drains[i+2].Sub(drains[i+1]); pause < least {
+	for i, least := range []time.Duration{time.Second, 2 * time.Second, 4 * time.Second} {
+		if pause := drains[i+1] - drains[i]; pause < least {
 			t.Errorf("drained again after %v, want at least %v", pause, least)
 		}
 	}

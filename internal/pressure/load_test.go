@@ -15,6 +15,7 @@ import (
 	"net/http"
 	"os"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/autorestart-go/autorestart/internal/testprocess"
@@ -33,6 +34,8 @@ type client struct {
 	wait      func(c *client) error // between requests
 	post      func(c *client, body *body) (answer, error)
 	requests  int
+	first     sync.Once
+	served    chan struct{} // closed by the first answer
 	latency   histogram
 	answered  int // the generation that has answered last
 	reopened  int // connections that the server has announced to close
@@ -84,6 +87,7 @@ func (c *client) request() {
 		c.lose(began, err)
 		return
 	}
+	c.first.Do(func() { close(c.served) })
 	c.latency.add(time.Since(began))
 	if n := len(c.losses); n > 0 && c.losses[n-1].after == 0 {
 		c.losses[n-1].after = got.generation

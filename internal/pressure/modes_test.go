@@ -135,6 +135,9 @@ func (r *run) fillTable() {
 		}
 		return err == nil
 	}
+	for _, c := range r.clients { // each has a connection before there is none left
+		testprocess.Receive(r.t, "first answer", c.served)
+	}
 	kind := clientKind{name: "idle", start: overIdle("tcp")}
 	for n := 0; ; n++ {
 		probe := new(client)

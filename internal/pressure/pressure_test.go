@@ -132,7 +132,7 @@ func (r *run) startLoad() {
 }
 
 func (r *run) startClient(kind clientKind) *client {
-	c := &client{kind: kind.name, number: len(r.clients), rand: rand.New(rand.NewPCG(uint64(r.seed), uint64(1000+len(r.clients))))}
+	c := &client{kind: kind.name, number: len(r.clients), served: make(chan struct{}), rand: rand.New(rand.NewPCG(uint64(r.seed), uint64(1000+len(r.clients))))}
 	kind.start(r, c)
 	r.clients = append(r.clients, c)
 	r.wg.Go(func() { c.run(r.stop) })

@@ -33,6 +33,8 @@ var commands = map[string]func(argument string){
 	"clear-env": func(key string) { os.Unsetenv(key) },
 	// become-ready is ready without an answer: a restart may follow at once.
 	"become-ready": func(string) { autorestart.Ready() },
+	// become-unhealthy has Check fail, without an answer: a rollback may follow at once.
+	"become-unhealthy": func(string) { setCheck("bad") },
 	// restart-from PATH restarts from another path.
 	"restart-from": func(path string) {
 		r := autorestart.Restarter{Path: path}
@@ -154,10 +156,13 @@ func init() {
 	}
 }
 
-// sayQuiesced is a Drainer.
+// begun is when this image was initialised.
+var begun = time.Now()
+
+// sayQuiesced is a Drainer. It says when it is quiesced.
 type sayQuiesced struct{}
 
-func (sayQuiesced) Quiesce()                    { daemontest.Say("quiesced", "") }
+func (sayQuiesced) Quiesce()                    { daemontest.Say("quiesced", time.Since(begun).String()) }
 func (sayQuiesced) Drain(context.Context) error { return nil }
 func (sayQuiesced) Resume()                     { os.Unsetenv(tooLong) }
 

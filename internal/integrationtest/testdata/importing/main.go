@@ -27,9 +27,10 @@ func main() {
 	fmt.Println("goroutines", runtime.NumGoroutine(), err)
 	var limit syscall.Rlimit
 	fmt.Println("open files", syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit), limit)
-	status, err := os.ReadFile("/proc/self/status")
+	status, err := os.ReadFile("/proc/thread-self/status") // another thread may be starting one, without signals
 	for line := range strings.Lines(string(status)) {
-		if strings.HasPrefix(line, "Sig") && !strings.HasPrefix(line, "SigQ") || strings.HasPrefix(line, "Shd") || strings.HasPrefix(line, "Umask") {
+		switch key, _, _ := strings.Cut(line, ":"); key {
+		case "SigBlk", "SigIgn", "SigCgt", "Umask":
 			fmt.Print("status ", line)
 		}
 	}
