@@ -74,10 +74,14 @@ type cgroup struct {
 	events *os.File // cgroup.events; POLLPRI when the cgroup becomes empty
 }
 
+// endTimeout is how long killed processes may take to end. It is a variable for tests that check
+// that all have ended.
+var endTimeout = time.Second
+
 func (c *cgroup) kill() { c.killer.WriteString("1") }
 
 // close removes the cgroup. What was killed in it takes a moment to end; what does not end
-// within a second, as it waits for a device, keeps the cgroup.
+// within endTimeout, as it waits for a device, keeps the cgroup.
 func (c *cgroup) close() {
 	if c.killer != nil {
 		defer c.killer.Close()

@@ -8,7 +8,4 @@ import (
 	"github.com/autorestart-go/autorestart/internal/testprocess"
 )
 
-func TestMain(m *testing.M) {
-	endTimeout = testprocess.Timeout // on a busy machine the end may take a moment, too
-	testprocess.Main(m)
-}
+func TestMain(m *testing.M) { testprocess.Main(m) }

@@ -12,6 +12,9 @@ import (
 	"github.com/autorestart-go/autorestart/internal/testprocess"
 )
 
+// On a busy machine the end may take a moment, too.
+func init() { endTimeout = testprocess.Timeout }
+
 // eachMeans runs a test with each means by which Run keeps together what it starts.
 func eachMeans(t *testing.T, test func(t *testing.T, m means)) {
 	t.Run("cgroup", func(t *testing.T) {

@@ -79,7 +79,7 @@ func run(ctx context.Context, exe *os.File, args []string, starters []starter) e
 		cmd.ExtraFiles = files
 		cmd.SysProcAttr = groupAttr()
 		cmd.Stdin, cmd.Stdout, cmd.Stderr = input, output, output
-		cmd.WaitDelay = killDelay
+		cmd.WaitDelay = outputDelay
 		if s, err = start(ctx, cmd); err == nil {
 			break
 		}
@@ -133,13 +133,9 @@ type scope struct {
 	close func() // waits a moment until all is gone; called when the program has been reaped
 }
 
-// killDelay is how long the output of a program is read after its end: a process that has left
+// outputDelay is how long the output of a program is read after its end: a process that has left
 // the scope may have the pipe.
-const killDelay = time.Second
-
-// endTimeout is how long killed processes may take to end. It is a variable for tests that check
-// that all have ended.
-var endTimeout = time.Second
+const outputDelay = time.Second
 
 // groupAttr returns attributes that give a command a process group of its own.
 func groupAttr() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setpgid: true} }

@@ -52,7 +52,7 @@ func UseHelper(t testing.TB, name string) (env string) {
 // Main is the body of a TestMain. It runs the tests, or the helper that HelperEnv
 // names, and exits. A helper that no test has used fails a complete run.
 func Main(m *testing.M) {
-	time.Now().Zone() // the first time that is told opens a file, which a test may find among a process's own
+	_, _ = time.Now().Zone() // the first time that is told opens a file, which a test may find among a process's own
 	if name := os.Getenv(HelperEnv); name != "" {
 		main := helpers[name]
 		if main == nil {
