@@ -113,7 +113,10 @@ func (s *soak) next(way string) {
 	s.version++
 	s.ways = append(s.ways, way)
 	copy(s.content[len(s.content)-daemontest.TrailerSize:], daemontest.Trailer(s.version))
-	os.RemoveAll(s.stagedIn(filepath.Join(s.base, "staged"), s.version-3))
+	old := s.stagedIn(filepath.Join(s.base, "staged"), s.version-3)
+	if target, _ := os.Readlink(s.d.Path); target != old { // cp refuses to write through a link to nothing
+		os.RemoveAll(old)
+	}
 }
 
 func (s *soak) stagedIn(dir string, version int) string {

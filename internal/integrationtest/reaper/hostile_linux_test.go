@@ -416,7 +416,7 @@ var _ = registerScenario("SIGCHLD ignored", func() {
 	eventually("the child vanishes", func() bool { return gone(pid) })
 }, func() {
 	var log exitLog
-	r := autorestart.Reaper{Escalation: quick(), Reaped: log.add}
+	r := autorestart.Reaper{Escalation: patient(), Reaped: log.add}
 	check(r.Run(context.Background()) == nil, "Run")
 	check(log.len() == 1 && log.of("live").Signal == syscall.SIGHUP, log.exits)
 })
@@ -472,7 +472,7 @@ var _ = registerScenario("full table", func() {
 	check(err == nil && e.Code == 7, e, err)
 
 	var log exitLog
-	r := autorestart.Reaper{Escalation: quick(), Reaped: log.add}
+	r := autorestart.Reaper{Escalation: patient(), Reaped: log.add}
 	check(r.Run(context.Background()) == nil, "Run")
 	check(log.of("zombie").Code == 3 && log.of("live").Signal == syscall.SIGHUP, log.exits)
 	for _, fd := range fds {

@@ -31,6 +31,14 @@ func quick() []autorestart.EscalationStep {
 	}
 }
 
+// patient is a schedule for children that end at the first signal, when the machine lets them.
+func patient() []autorestart.EscalationStep {
+	return []autorestart.EscalationStep{
+		{Signal: syscall.SIGHUP, After: 10 * time.Millisecond},
+		{Signal: syscall.SIGKILL, After: time.Minute},
+	}
+}
+
 // exitLog collects the reports of a Reaper by PID.
 type exitLog struct {
 	mu    sync.Mutex
@@ -258,7 +266,7 @@ var _ = registerScenario("context", func() {
 	check(log.len() == 1, log.exits)
 
 	// The rest is there for the next.
-	r = autorestart.Reaper{Escalation: quick(), Reaped: log.add}
+	r = autorestart.Reaper{Escalation: patient(), Reaped: log.add}
 	check(r.Run(context.Background()) == nil, "second Run")
 	check(log.of("live").Signal == syscall.SIGHUP, log.exits)
 	start.check()
