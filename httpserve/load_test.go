@@ -83,11 +83,17 @@ func testLoad(t *testing.T, network string, secure, keepAlive bool, restarts int
 	scheme := "http"
 	if secure {
 		scheme = "https"
-		transport.TLSClientConfig = &tls.Config{InsecureSkipVerify: true}
 		env = append(env, certEnv+"="+writeCertificate(t))
 	}
 	d := Start(t, "web", env...)
 	address := d.Want("ready")
+	config := &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"h2"}}
+	transport.DialTLSContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return testprocess.DialHandshake(ctx, network, address, func(conn net.Conn) (net.Conn, error) {
+			c := tls.Client(conn, config)
+			return c, c.HandshakeContext(ctx)
+		})
+	}
 	transport.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return testprocess.DialContext(ctx, network, address)
 	}

@@ -149,7 +149,14 @@ func waitShortly(c *client) error {
 
 // newTransport returns a transport for the server at an address.
 func newTransport(network, address string) *http.Transport {
-	t := &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}
+	t := new(http.Transport)
+	config := &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"h2"}}
+	t.DialTLSContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return testprocess.DialHandshake(ctx, network, address, func(conn net.Conn) (net.Conn, error) {
+			c := tls.Client(conn, config)
+			return c, c.HandshakeContext(ctx)
+		})
+	}
 	t.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return new(net.Dialer).DialContext(ctx, network, address)
 	}

@@ -57,6 +57,43 @@ func (c limitedConn) Close() error {
 	return c.Conn.Close()
 }
 
+// DialHandshake connects as [DialContext] does and calls handshake, as of TLS, which does not close
+// the connection. A server that is drained may close a new connection on which nothing has arrived
+// for 50 ms, see package httpserve. If this process has stood still for half of that before the
+// handshake sent anything, a handshake that fails is begun again on another connection.
+func DialHandshake(ctx context.Context, network, address string, handshake func(net.Conn) (net.Conn, error)) (net.Conn, error) {
+	for {
+		began := time.Now()
+		conn, err := DialContext(ctx, network, address)
+		if err != nil {
+			return nil, err
+		}
+		timed := &timedConn{Conn: conn}
+		c, err := handshake(timed)
+		if err == nil {
+			return c, nil
+		}
+		conn.Close()
+		if timed.written.Sub(began) < 25*time.Millisecond {
+			return nil, err
+		}
+	}
+}
+
+// A timedConn knows when the first write has returned.
+type timedConn struct {
+	net.Conn
+	written time.Time
+}
+
+func (c *timedConn) Write(b []byte) (int, error) {
+	n, err := c.Conn.Write(b)
+	if c.written.IsZero() {
+		c.written = time.Now()
+	}
+	return n, err
+}
+
 // GaveUpUnsent reports whether err is of Go's HTTP/2 client, about a request that it gives up when a GOAWAY
 // arrives, and of which the server has processed nothing. The client does not send the body later, also if
 // it has not begun to read it, of which the caller makes sure. No server can prevent that.
