@@ -217,13 +217,7 @@ func (d *Drain) Resume() {
 	g := d.group
 	g.phase.Lock()
 	defer g.phase.Unlock()
-	members := d.finish()
-	slices.Reverse(members) // a server before its listener
-	callInOrder(members, "Resume", (*member).startResume)
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.resuming--
-	g.change()
+	g.resumeAll(d.finish())
 }
 
 // callInOrder calls a method of the members, one after the other; those after one that
@@ -268,6 +262,15 @@ func (d *Drain) finish() (members []*member) {
 		return nil
 	}
 	g.draining = nil
+	if g.held {
+		return nil
+	}
+	return g.takeQuiesced()
+}
+
+// takeQuiesced returns the members that are quiesced, and that their Resume is called next. It is
+// called with g locked.
+func (g *Group) takeQuiesced() (members []*member) {
 	for _, m := range g.members {
 		if m.quiesced {
 			m.quiesced = false

@@ -53,6 +53,7 @@ type Group struct {
 
 	mu       sync.Mutex // below phase
 	members  []*member
+	held     bool          // see Hold
 	drains   int           // under way; a rollback may begin one during another
 	begun    int           // of all drains
 	resuming int           // calls of Resume that have not returned
@@ -127,7 +128,7 @@ func (g *Group) Register(d Drainer) (unregister func()) {
 	}
 	g.members = append(g.members, m)
 	var quiesced <-chan error
-	if g.drains > 0 {
+	if g.drains > 0 || g.held {
 		m.quiesced = true
 		quiesced = m.startQuiesce() // before the group is unlocked: Drain comes after it
 	}

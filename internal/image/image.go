@@ -22,6 +22,7 @@ type Image struct {
 	Trial     *handover.Trial
 	Store     passing.Store
 	Drainers  drain.Group
+	Beside    Beside
 
 	// Execute replaces the image by another one; nil in the image that the program runs in. It
 	// returns only if that failed.

@@ -1,0 +1,107 @@
+package image
+
+import (
+	"errors"
+	"sync"
+)
+
+// A Conn is a connection on its way to another process that has the same sockets.
+type Conn struct {
+	Key   string // the listener and the kind of the connection, as package sockets formats it
+	State []byte // what this process has read of a request; may be empty
+	FD    int    // a descriptor of it
+}
+
+// Beside is another process that has the sockets of this image and serves beside it: the stand-in
+// of this process, or the process whose stand-in this one is. The zero value is none.
+type Beside struct {
+	mu     sync.Mutex
+	serves bool
+	give   func(Conn) error // nil if the process takes no connections
+	take   func(Conn) bool  // nil before Taker
+	onLost []func()
+}
+
+// Serves reports whether the other process accepts from the sockets, or is about to. Then this
+// process takes no client out of a kernel's queue for the next version.
+func (b *Beside) Serves() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.serves
+}
+
+// SetServes says whether the other process accepts from the sockets, or is about to.
+func (b *Beside) SetServes(serves bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.serves = serves
+}
+
+var (
+	// ErrNotTaken says that the other process has done nothing with a connection.
+	ErrNotTaken = errors.New("the other process does not take the connection")
+
+	// ErrLost says that the other process has ended. It may have read from the connection.
+	ErrLost = errors.New("the other process has ended")
+)
+
+// Give gives a connection to the other process, and waits until that has taken it. The caller
+// still owns the descriptor. Unless the error is nil, the connection is the caller's alone:
+// [ErrNotTaken] or [ErrLost].
+func (b *Beside) Give(c Conn) error {
+	b.mu.Lock()
+	give := b.give
+	b.mu.Unlock()
+	if give == nil {
+		return ErrNotTaken
+	}
+	return give(c)
+}
+
+// Takes reports whether Give may succeed.
+func (b *Beside) Takes() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.give != nil
+}
+
+// SetGive has Give call f from now on, or fail if f is nil.
+func (b *Beside) SetGive(f func(Conn) error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.give = f
+}
+
+// Taker has f take the connections that the other process gives. If f returns true, it owns the
+// descriptor. Otherwise it has done nothing with the connection. f returns soon.
+func (b *Beside) Taker(f func(Conn) bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.take = f
+}
+
+// Take has a connection taken that the other process has given.
+func (b *Beside) Take(c Conn) (taken bool) {
+	b.mu.Lock()
+	take := b.take
+	b.mu.Unlock()
+	return take != nil && take(c)
+}
+
+// OnLost has f called when this process is a stand-in and the process that it stands in for has
+// ended. f closes the listening sockets: the next start needs their addresses.
+func (b *Beside) OnLost(f func()) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.onLost = append(b.onLost, f)
+}
+
+// Lose calls what OnLost has registered.
+func (b *Beside) Lose() {
+	b.mu.Lock()
+	callbacks := b.onLost
+	b.mu.Unlock()
+	for _, f := range callbacks {
+		f()
+	}
+}
