@@ -35,6 +35,14 @@ const firstConnections = "20261126150000"
 // An earlier one closes those of a kind that it does not know. Every release knows them.
 func KnowsConnections(version string) bool { return isSince(version, firstConnections) }
 
+// firstStandIn is the same of the first version that can be a stand-in, and that takes over the
+// stand-ins of the image before.
+const firstStandIn = "20261127160000"
+
+// KnowsStandIns reports whether the version of this library can be a stand-in and have some. Every
+// release can.
+func KnowsStandIns(version string) bool { return isSince(version, firstStandIn) }
+
 // isSince reports whether a version of this library is from the given time or later. One
 // without a time is.
 func isSince(version, first string) bool {
@@ -66,7 +74,7 @@ func (s *State) pack() (variable string, release func(), err error) {
 		if fd, release, err = s.memoryFile(writtenFile, []byte(s.String())); err == nil {
 			s.Set(Carrier, fd)
 			var named State
-			for _, kind := range [...]NumberKind{PID, Generation, Carrier} {
+			for _, kind := range [...]NumberKind{PID, Generation, Channel, Carrier} {
 				named.Numbers[kind] = s.Numbers[kind]
 			}
 			return named.String(), release, nil

@@ -62,6 +62,10 @@ type State struct {
 	// Reserve, which may be nil, has what the exec may not be able to open any more.
 	Reserve *Reserve
 
+	// IsStandIn says that this process is a stand-in, and PID its main process. It is not in the
+	// text form.
+	IsStandIn bool
+
 	changes []change // made right before the exec; not in the text form
 
 	// Expendable are those of the Files that are left out first where there is no room, the
@@ -93,6 +97,8 @@ const (
 	Manifest // of names and states
 	Previous // the image that is known to work
 	Dir      // the working directory to go back to
+	Channel  // of a stand-in to its main process
+	StandIns // pidfd and channel of each, in turns; StandIn has the rest
 
 	Executable // what is executed, where that is a descriptor
 	Carrier    // the file that holds all others; only in the variable
@@ -116,6 +122,7 @@ const (
 	PreviousArgs                 // a list: the arguments of Previous, where those of this image are others
 	PreviousEnv                  // likewise its environment
 	Observed                     // for the observer of events in the next image, as the root package formats it; no comma
+	StandIn                      // the stand-ins of this process, as internal/standin formats them; no comma
 
 	numTexts
 )
@@ -163,7 +170,13 @@ func inherit() (s State, ignored string) {
 		return State{}, ""
 	}
 	syscall.Unsetenv(Env)
-	s, ignored = Parse(value, syscall.Getpid())
+	pid := syscall.Getpid()
+	main := syscall.Getppid()
+	standIn := isStandIn(value, main)
+	if standIn {
+		pid = main
+	}
+	s, ignored = Parse(value, pid)
 	switch {
 	case Elevated():
 		s.closeAttester()
@@ -183,6 +196,9 @@ func inherit() (s State, ignored string) {
 		return State{}, ignored
 	}
 	s.keepFromChildren()
+	if s.IsStandIn = standIn; standIn {
+		s.becomeStandIn()
+	}
 	s.takeTaint()
 	s.kept().Take()
 	ProcessTrial.Start(&s)

@@ -14,9 +14,9 @@ import (
 var (
 	numberKeys = [numNumbers]string{
 		"pid", "generation", "signal", "ready", "missing", "taint", "closed", "lines", "connections", "nofile", "ignored", "health",
-		"watch", "inotify", "file", "manifest", "previous", "dir", "executable", "carrier", "attester",
+		"watch", "inotify", "file", "manifest", "previous", "dir", "channel", "stand-in", "executable", "carrier", "attester",
 	}
-	textKeys = [numTexts]string{"image", "times", "failed", "reason", "path", "content", "original", "args", "env", "observed"}
+	textKeys = [numTexts]string{"image", "times", "failed", "reason", "path", "content", "original", "args", "env", "observed", "stand-ins"}
 )
 
 // maxNumbers is how many numbers Parse accepts: more than a process has descriptors, by

@@ -26,8 +26,9 @@ type Trial struct {
 	handed  State
 	putBack []putBack
 	timer   *time.Timer
-	env     []string // that this image was executed with
-	execute Executor // nil: executeBare
+	env     []string            // that this image was executed with
+	execute Executor            // nil: executeBare
+	reject  func(reason string) // in a stand-in; nil otherwise
 }
 
 // A phase is a part of a trial; zero is none.
@@ -86,6 +87,22 @@ func (t *Trial) rollBackRetrying(during phase, reason string) {
 		time.Sleep(pause) // each attempt makes clients wait
 		pause = min(2*pause, maxRollbackPause)
 	}
+}
+
+// startStandIn begins the trial of a stand-in. It ends when the stand-in is ready, and its main
+// process has the clock.
+func (t *Trial) startStandIn() {
+	t.mu.Lock()
+	t.phase, t.reject = starting, func(string) { syscall.Exit(1) }
+	t.mu.Unlock()
+}
+
+// OnRejection has f called, in a stand-in, in place of a rollback: f tells the main process the
+// reason, and ends this one.
+func (t *Trial) OnRejection(f func(reason string)) {
+	t.mu.Lock()
+	t.reject = f
+	t.mu.Unlock()
 }
 
 // BecomeReady says that this image is ready, and returns for how long it is still on trial. If
@@ -162,7 +179,11 @@ func (t *Trial) previousStart() (args, env []string) {
 func (t *Trial) End() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.phase != 0 {
+	switch {
+	case t.phase == 0:
+	case t.reject != nil:
+		t.phase = 0
+	default:
 		t.phase = 0
 		t.timer.Stop()
 		syscall.Close(t.handed.Number(Previous))
@@ -182,6 +203,10 @@ func (t *Trial) rollBack(since time.Time, during phase, reason string) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.phase&during == 0 {
+		return ErrNotOnTrial
+	}
+	if t.reject != nil {
+		t.reject(reason)
 		return ErrNotOnTrial
 	}
 	s := t.handed // whose slices are replaced below, and not changed

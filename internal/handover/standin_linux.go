@@ -1,0 +1,163 @@
+//go:build !autorestart_portable
+
+// A stand-in: a child of the process that hands over, which gets a State although its PID is
+// another one.
+//
+// A variable of the environment makes no process a stand-in. The parent, the main process, makes
+// a socket pair, whose other end the child finds under Channel, and sends the child's PID over it.
+// So
+//   - SO_PEERCRED of the channel, which says who has made the pair, is the parent of this process
+//   - the first message has the credentials of the parent, and names this process.
+//
+// Until this code runs, a parent-death signal ends a child without a parent. After that the child
+// watches its parent by a pidfd, and the channel for its end. The signal would come when the
+// thread ends that has forked, so at the exec of the main process. The end of the channel alone
+// is not seen while a child of the main process has inherited the other end.
+//
+//	call                  since    without it
+//	SO_PEERCRED           2.2      there are no stand-ins
+//	SO_PASSCRED           2.2      the same
+//	pidfd_open(2)         5.3      the same
+//	/proc/PID/oom_score_adj  2.6.36   the kernel ends either process first
+
+package handover
+
+import (
+	"strconv"
+	"sync/atomic"
+	"syscall"
+	"unsafe"
+
+	"github.com/autorestart-go/autorestart/internal/rawsys"
+)
+
+// standInGreeting is the first message of a channel, followed by the PID of the stand-in.
+const standInGreeting = "stand-in "
+
+// StandInGreeting returns the first message that the main process sends to a stand-in.
+func StandInGreeting(pid int) []byte { return []byte(standInGreeting + strconv.Itoa(pid)) }
+
+// greetingTimeout is how long a stand-in waits for the greeting. It comes as soon as the main
+// process knows the PID.
+var greetingTimeout = syscall.Timeval{Sec: 10}
+
+// isStandIn reports whether the variable makes this process a stand-in of its parent.
+func isStandIn(variable string, parent int) bool {
+	s, ignored := Parse(variable, parent)
+	channel := s.Number(Channel)
+	if ignored != "" || channel == 0 {
+		return false
+	}
+	peer, err := syscall.GetsockoptUcred(channel, syscall.SOL_SOCKET, syscall.SO_PEERCRED)
+	if err != nil || int(peer.Pid) != parent {
+		return false
+	}
+	return isGreeted(channel, parent)
+}
+
+// isGreeted receives the greeting of the main process.
+func isGreeted(channel, parent int) bool {
+	var noTimeout syscall.Timeval
+	err := syscall.SetsockoptTimeval(channel, syscall.SOL_SOCKET, syscall.SO_RCVTIMEO, &greetingTimeout)
+	if err != nil {
+		return false
+	}
+	text := make([]byte, 64)
+	credentials := make([]byte, syscall.CmsgSpace(syscall.SizeofUcred))
+	var length int
+	n, err := rawsys.IgnoringEINTR(func() (n int, err error) {
+		n, length, _, _, err = syscall.Recvmsg(channel, text, credentials, syscall.MSG_CMSG_CLOEXEC)
+		return n, err
+	})
+	if err != nil || string(text[:max(0, n)]) != string(StandInGreeting(syscall.Getpid())) {
+		return false
+	}
+	messages, err := syscall.ParseSocketControlMessage(credentials[:length])
+	if err != nil || len(messages) != 1 {
+		return false
+	}
+	sender, err := syscall.ParseUnixCredentials(&messages[0])
+	if err != nil || int(sender.Pid) != parent {
+		return false
+	}
+	// From here on, messages have descriptors.
+	syscall.SetsockoptInt(channel, syscall.SOL_SOCKET, syscall.SO_PASSCRED, 0)
+	syscall.SetsockoptTimeval(channel, syscall.SOL_SOCKET, syscall.SO_RCVTIMEO, &noTimeout)
+	return true
+}
+
+// becomeStandIn begins to watch the main process.
+func (s *State) becomeStandIn() {
+	channel, main := s.Number(Channel), s.Number(PID)
+	pidfd, _, errno := syscall.Syscall(rawsys.Numbers.PidfdOpen, uintptr(main), 0, 0)
+	if errno != 0 || syscall.Getppid() != main {
+		syscall.Exit(1)
+	}
+	const setParentDeathSignal = 1
+	syscall.RawSyscall(syscall.SYS_PRCTL, setParentDeathSignal, 0, 0)
+	takeOverActivation(main)
+	beKilledFirst()
+	ProcessTrial.startStandIn()
+	go awaitEndOfMain(int(pidfd), channel)
+}
+
+// endOfMain is called when the main process has ended; nil until [OnEndOfMain].
+var endOfMain atomic.Pointer[func()]
+
+// OnEndOfMain has f called when the main process of this stand-in has ended, or has closed the
+// channel. Before this call, the stand-in then ends at once.
+func OnEndOfMain(f func()) { endOfMain.Store(&f) }
+
+// awaitEndOfMain has a thread of its own: it begins before Go's poller.
+func awaitEndOfMain(pidfd, channel int) {
+	const in, hangUp = 1, 0x10
+	fds := [2]struct {
+		fd              int32
+		events, revents int16
+	}{{fd: int32(pidfd), events: in}, {fd: int32(channel), events: 0}}
+	for {
+		_, _, errno := syscall.Syscall6(syscall.SYS_PPOLL, uintptr(unsafe.Pointer(&fds[0])), 2, 0, 0, 0, 0)
+		if errno == 0 && (fds[0].revents != 0 || fds[1].revents&hangUp != 0) {
+			break
+		}
+		if errno != 0 && errno != syscall.EINTR && errno != syscall.EAGAIN {
+			break
+		}
+	}
+	if f := endOfMain.Load(); f != nil {
+		(*f)()
+		return
+	}
+	syscall.Exit(1)
+}
+
+// takeOverActivation makes the sockets that a supervisor has passed to the main process those of
+// this one, see sd_listen_fds(3): the descriptors are the same.
+func takeOverActivation(main int) {
+	const listenPID = "LISTEN_PID"
+	if pid, ok := syscall.Getenv(listenPID); ok && pid == strconv.Itoa(main) {
+		syscall.Setenv(listenPID, strconv.Itoa(syscall.Getpid()))
+	}
+}
+
+// beKilledFirst has the kernel end this process before the main one when memory is short: then
+// only the restart fails.
+func beKilledFirst() {
+	const path, more, most = "/proc/self/oom_score_adj", 100, 1000
+	fd, err := syscall.Open(path, syscall.O_RDWR|syscall.O_CLOEXEC, 0)
+	if err != nil {
+		return
+	}
+	defer syscall.Close(fd)
+	var b [16]byte
+	n, err := syscall.Read(fd, b[:])
+	if err != nil || n == 0 {
+		return
+	}
+	text, sign := string(b[:n]), 1
+	if text[0] == '-' {
+		text, sign = text[1:], -1
+	}
+	now, _, _ := leadingInt(text)
+	syscall.Pwrite(fd, []byte(strconv.Itoa(min(sign*now+more, most))), 0)
+}
