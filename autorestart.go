@@ -113,7 +113,7 @@ import (
 func RestartOnChange() {
 	logger := newStderrLogger()
 	r := Restarter{Logger: logger}
-	err := r.run(context.Background(), withoutObserve)
+	err := r.run(context.Background(), features{withoutObserve, withoutOverlap})
 	logger.Error("stopped watching: new versions will not be noticed", "reason", err)
 	blockForever()
 }
@@ -175,7 +175,7 @@ func restartViaExec(logger Logger) {
 	retry := watch.NewRetry()
 	rejections := watch.RejectionLog{Logger: logger}
 	for {
-		rejections.Rejected(r.restart(context.Background(), withoutObserve))
+		rejections.Rejected(r.restart(context.Background(), features{withoutObserve, withoutOverlap}))
 		time.Sleep(retry.Next())
 	}
 }

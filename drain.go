@@ -41,6 +41,13 @@ type Drainer interface {
 // defaultDrainTimeout is the value of a DrainTimeout of zero.
 const defaultDrainTimeout = 10 * time.Second
 
+func (r *Restarter) drainTimeout() time.Duration {
+	if r.DrainTimeout == 0 {
+		return defaultDrainTimeout
+	}
+	return r.DrainTimeout
+}
+
 // RegisterDrainer registers d until unregister is called. Before each exec all registered
 // drainers are quiesced, in the order in which they were registered. Then they are
 // drained, all at the same time. After [Restarter.DrainTimeout] the exec takes place even
@@ -66,12 +73,8 @@ func (p *process) drain(ctx context.Context, r *Restarter, times *RestartTimes, 
 		times.Quiesced, times.Drained = times.Judged, times.Judged
 		return nothingToDrain{}, execRetryLimit, nil
 	}
-	timeout := r.DrainTimeout
-	if timeout == 0 {
-		timeout = defaultDrainTimeout
-	}
 	o.draining(EventDraining, times, nil)
-	d, err := drainers.Begin(ctx, timeout, func(unfinished []string) {
+	d, err := drainers.Begin(ctx, r.drainTimeout(), func(unfinished []string) {
 		o.draining(EventDraining, times, unfinished)
 	})
 	if err != nil {

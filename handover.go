@@ -31,7 +31,7 @@ func (p *process) exec(r *Restarter, c *candidate.Candidate, times *RestartTimes
 	// locked, and waits for drainers, which may pass files on.
 	defer prepared.addRollback(h, c, r)()
 	err := p.image().Store.HandOver(h, func() error {
-		return p.execImage(c, h, lastLook, prepared)
+		return p.execImage(c, h, lastLook, prepared, p.execute)
 	})
 	if errors.Is(err, handover.ErrCannotAttest) && h.Number(handover.ReadyWithin) == 0 {
 		return p.execAlone(c, err.Error(), lastLook, prepared)
@@ -55,26 +55,27 @@ func (p *process) execAlone(c *candidate.Candidate, reason string, lastLook func
 	if !p.image().Store.Empty() {
 		report.Warn("the new version gets no file and no state", "path", c.Path, "reason", reason)
 	}
-	return p.execImage(c, nil, lastLook, prepared)
+	return p.execImage(c, nil, lastLook, prepared, p.execute)
 }
 
 // execImage replaces the image of this process by the candidate. For a version without this
 // library h is nil: it would leave open what is handed over, and its children would inherit
-// the variable. execImage returns only if the exec failed, and then everything is as it was.
-func (p *process) execImage(c *candidate.Candidate, h *handover.State, lastLook func() error, prepared *prepared) error {
+// the variable. If execute is that of this process, execImage returns only if the exec failed, and
+// then everything is as it was.
+func (p *process) execImage(c *candidate.Candidate, h *handover.State, lastLook func() error, prepared *prepared, execute handover.Executor) error {
 	if prepared.copied != nil {
 		target := handover.Target{Path: c.Path, FD: int(prepared.copied.Fd()), LastLook: lastLook}
-		return p.execute(target, prepared.arguments(), prepared.environment(), h)
+		return execute(target, prepared.arguments(), prepared.environment(), h)
 	}
 	if fd, ok := p.files.executableDescriptor(c); ok && byDescriptor(c, p.files.Credentials(), h != nil) {
 		target := handover.Target{Path: c.Path, FD: fd, LastLook: lastLook}
-		err := p.execute(target, prepared.arguments(), prepared.environment(), h)
+		err := execute(target, prepared.arguments(), prepared.environment(), h)
 		if !errors.Is(err, os.ErrNotExist) && p.files.whyByPath() == nil {
 			return err
 		}
 		// There is no /proc, it can't be searched, or there is no dynamic loader.
 	}
-	return p.execute(handover.Target{Path: c.Path, LastLook: lastLook}, prepared.arguments(), prepared.environment(), h)
+	return execute(handover.Target{Path: c.Path, LastLook: lastLook}, prepared.arguments(), prepared.environment(), h)
 }
 
 // byDescriptor reports whether c is executed by its descriptor, so that nothing can be put
@@ -95,6 +96,7 @@ func (p *process) newState(c *candidate.Candidate, times *RestartTimes) *handove
 	h.Texts[handover.Image] = c.ID.Format()
 	h.Texts[handover.Times] = times.format()
 	h.Texts[handover.Path] = c.Path
+	p.beside.handOver(p.inherited, h)
 	return h
 }
 
@@ -364,6 +366,7 @@ func (p *process) execveOnThread(target handover.Target, args, env []string, h *
 func (p *process) executePrevious(target handover.Target, args, env []string, h *handover.State) error {
 	report.Warn("rolling back to the previous version", "path", p.launch.path, "reason", h.Texts[handover.Reason])
 	h.Reserve = p.rollback
+	p.beside.handOver(p.inherited, h)
 	if h.Texts[handover.Image] == "" {
 		if id, err := p.files.Stat(target.ExecPath()); err == nil {
 			h.Texts[handover.Image] = id.Format()

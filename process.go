@@ -52,6 +52,8 @@ type process struct {
 	inBackground sync.Once // the restart that handlers have asked for
 
 	takeoverLogged atomic.Bool
+
+	beside beside
 }
 
 // launch is how an image was started.
@@ -95,7 +97,11 @@ func startProcess(i *image.Image) *process {
 	if p.execute == nil {
 		p.execute = p.execve
 	}
-	p.children = reap.TakeSnapshot(new(childTable), p.restarted())
+	p.children = reap.TakeSnapshot(new(childTable), p.restarted(), inherited.Numbers[handover.StandInPID]...)
+	if p.isStandIn() || inherited.Number(handover.Beside) != 0 {
+		i.Drainers.Hold() // until this image serves in place of the other process
+		i.Beside.SetServes(true)
+	}
 	p.logInherited()
 	switch {
 	case i.Trial.On():

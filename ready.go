@@ -9,7 +9,6 @@ import (
 
 	"github.com/autorestart-go/autorestart/internal/candidate"
 	"github.com/autorestart-go/autorestart/internal/handover"
-	"github.com/autorestart-go/autorestart/internal/image"
 	"github.com/autorestart-go/autorestart/internal/report"
 )
 
@@ -35,6 +34,7 @@ func Ready() {
 		p.ready.Store(time.Now().UnixNano())
 		p.outcome.add(EventReady)
 		close(p.isReady)
+		p.besideReady()
 		if healthWithin == 0 {
 			p.dropUnclaimed()
 			return
@@ -113,7 +113,9 @@ func Rollback(err error) error {
 	if err != nil {
 		reason = err.Error()
 	}
-	if err = image.Current().Trial.RollBack(cleanReason(reason)); err == handover.ErrNotOnTrial {
+	p := self()
+	p.joinMain()
+	if err = p.image().Trial.RollBack(cleanReason(reason)); err == handover.ErrNotOnTrial {
 		return ErrNoRollback
 	}
 	flushLog()
@@ -150,6 +152,7 @@ func RollbackUnlessReady() {
 			reason = "main panicked: " + report.PanicText(panicked)
 			printPanic(panicked)
 		}
+		p.joinMain()
 		p.image().Trial.RollBack(cleanReason(reason))
 		flushLog()
 	}

@@ -19,7 +19,7 @@ import (
 // The way from an accepted candidate to the exec.
 
 // replaceImage executes c for r, which the rules accept. It returns only if that failed.
-func (p *process) replaceImage(ctx context.Context, r *Restarter, rules *candidate.Rules, c *candidate.Candidate, o observer) error {
+func (p *process) replaceImage(ctx context.Context, r *Restarter, rules *candidate.Rules, c *candidate.Candidate, o observer, overlap overlapper) (err error) {
 	if err := readBuild(c); err != nil {
 		return err
 	}
@@ -55,13 +55,17 @@ func (p *process) replaceImage(ctx context.Context, r *Restarter, rules *candida
 	}
 	times := RestartTimes{Seen: c.Seen, Judged: time.Now()}
 	p.image().Store.SetReceiverKnows(prepared.receiversKnow(c))
+	if ctx, err = overlap.begin(ctx, rules, c, &times, lastLook, prepared); err != nil {
+		return err
+	}
+	defer func() { err = overlap.end(err) }()
 	drained, limit, err := p.drain(ctx, r, &times, o)
 	if err != nil {
 		return err
 	}
 	defer drained.Resume()
 	if r.BeforeExec != nil {
-		if err := r.callBeforeExec(ctx, rules, c, prepared); err != nil {
+		if err := r.callBeforeExec(ctx, rules, c, prepared, false); err != nil {
 			return drainedFor(err)
 		}
 		if drained == (nothingToDrain{}) { // by now there may be something
@@ -74,6 +78,9 @@ func (p *process) replaceImage(ctx context.Context, r *Restarter, rules *candida
 	drained.Seal()
 	o.draining(EventRestarting, &times, drained.Unfinished())
 	prepared.observed = o.handedOver()
+	if err := overlap.ping(); err != nil {
+		return drainedFor(err)
+	}
 	err = p.execRetrying(ctx, r, limit, rules, c, &times, lastLook, prepared)
 	if drained == (nothingToDrain{}) && r.BeforeExec == nil {
 		return err
@@ -117,6 +124,7 @@ func (r *Restarter) callVerify(ctx context.Context, path string, exe *os.File, l
 type ExecPlan struct {
 	Path     string    // of the new version
 	Old, New BuildInfo // of the version that runs, and of the new one
+	StandIn  bool      // the new version is started as a stand-in; nothing has been drained, see [Restarter.Overlap]
 
 	// Args are all arguments, the name of the program included. At first they are the
 	// arguments that the old version was started with.
@@ -130,15 +138,16 @@ type ExecPlan struct {
 	Env []string
 }
 
-// callBeforeExec calls BeforeExec, while clients wait.
-func (r *Restarter) callBeforeExec(ctx context.Context, rules *candidate.Rules, c *candidate.Candidate, prepared *prepared) error {
+// callBeforeExec calls BeforeExec: while clients wait, or before a stand-in is started.
+func (r *Restarter) callBeforeExec(ctx context.Context, rules *candidate.Rules, c *candidate.Candidate, prepared *prepared, standIn bool) error {
 	timeout := r.DrainTimeout
 	if timeout <= 0 {
 		timeout = defaultDrainTimeout
 	}
 	env := os.Environ()
+	prepared.args, prepared.env = nil, nil
 	plan := &ExecPlan{
-		Path: c.Path, Old: buildInfo(rules.Running.Build()), New: buildInfo(c.Build),
+		Path: c.Path, StandIn: standIn, Old: buildInfo(rules.Running.Build()), New: buildInfo(c.Build),
 		Args: slices.Clone(prepared.process.launch.args), Env: slices.Clone(env),
 	}
 	err := callHook(ctx, &r.beforeExec, "BeforeExec", timeout, func(ctx context.Context) error {

@@ -155,6 +155,19 @@ type Restarter struct {
 	// see HealthTimeout.
 	Check func(context.Context) error
 
+	// Overlap starts the new version beside the old one first, as a child process, its
+	// stand-in. The old version serves until the stand-in is ready. Then the stand-in serves
+	// while the old version is drained, and the new version is executed and starts again. When
+	// that is ready, the stand-in is drained and exits. The old version's value counts.
+	//
+	// If ReadyTimeout is zero, it is one minute. A version that ends or is not ready in that
+	// time, as a stand-in, is rejected, and the old version has served all the time. See
+	// [StandIn] and docs/overlap.md, in the repository.
+	//
+	// Overlap needs Linux 5.3. Elsewhere Run and Restart return an error that wraps
+	// [errors.ErrUnsupported].
+	Overlap bool
+
 	// PollInterval is as in [Watcher]. The old version's value counts.
 	PollInterval time.Duration
 
@@ -190,7 +203,7 @@ type Restarter struct {
 
 // readyTimeout returns the ReadyTimeout that counts.
 func (r *Restarter) readyTimeout() time.Duration {
-	if r.ReadyTimeout <= 0 && r.HealthTimeout > 0 {
+	if r.ReadyTimeout <= 0 && (r.HealthTimeout > 0 || r.Overlap) {
 		return time.Minute
 	}
 	return r.ReadyTimeout
@@ -218,12 +231,22 @@ func (r *Restarter) Mode() WatchMode { return watchModeOf(&r.watcher) }
 //   - when Path is empty and the path of the program is not known
 //   - when Path is relative, and the working directory is not known or a starter with
 //     fewer rights may have chosen it.
-func (r *Restarter) Run(ctx context.Context) error { return r.run(ctx, withObserve) }
+func (r *Restarter) Run(ctx context.Context) error {
+	return r.run(ctx, features{withObserve, withOverlap})
+}
 
-func (r *Restarter) run(ctx context.Context, observe newObserver) error {
+func (r *Restarter) run(ctx context.Context, f features) error {
 	report.SetLogger(r.Logger)
 	defer flushLog()
 	p := self()
+	overlap, err := f.overlap(p, r)
+	if err != nil {
+		return err
+	}
+	if p.isStandIn() {
+		<-ctx.Done()
+		return context.Cause(ctx)
+	}
 	var o observer = unobserved{}
 	w, err := p.newWatcher(r.Path, r.PollInterval, r.TrustAnyOwner, r.Logger, func(err error) { o.rejected(err) })
 	if err != nil {
@@ -232,7 +255,7 @@ func (r *Restarter) run(ctx context.Context, observe newObserver) error {
 	p.health.Use(r.Check)
 	w.Rules.Failed = p.failedVersion()
 	p.logMissing(r)
-	o = observe(ctx, p, r, w.Path, w.Rules)
+	o = f.observe(ctx, p, r, w.Path, w.Rules)
 	w.Armed = func(mode watch.Mode) {
 		p.logTakeover(w.Logger, mode)
 		o.watches(mode)
@@ -249,7 +272,7 @@ func (r *Restarter) run(ctx context.Context, observe newObserver) error {
 		if err != nil {
 			return err
 		}
-		err = p.replaceImage(ctx, r, w.Rules, c, o)
+		err = p.replaceImage(ctx, r, w.Rules, c, o, overlap)
 		_, ended := err.(*endedError)
 		failed, drained := err.(*drainedError)
 		switch {
@@ -309,7 +332,7 @@ func (r *Restarter) Restart(ctx context.Context) error {
 	if calledByHandler() {
 		return ErrInHandler
 	}
-	err := r.restart(ctx, withObserve)
+	err := r.restart(ctx, features{withObserve, withOverlap})
 	if ctx.Err() == nil {
 		return err
 	}
@@ -331,10 +354,17 @@ func (*endedError) Error() string { return "autorestart: the context has ended" 
 var errEnded = error(new(endedError))
 
 // restart is Restart, but that its error need not tell of the end of ctx.
-func (r *Restarter) restart(ctx context.Context, observe newObserver) (last error) {
+func (r *Restarter) restart(ctx context.Context, f features) (last error) {
 	report.SetLogger(r.Logger)
 	defer flushLog()
 	p := self()
+	overlap, err := f.overlap(p, r)
+	switch {
+	case err != nil:
+		return err
+	case p.isStandIn():
+		return errStandIn
+	}
 	path, err := p.executablePath(r.Path)
 	if err != nil {
 		return err
@@ -343,11 +373,11 @@ func (r *Restarter) restart(ctx context.Context, observe newObserver) (last erro
 	defer rules.Close()
 	p.health.Use(r.Check)
 	rules.Failed = p.failedVersion()
-	o := observe(ctx, p, r, path, rules)
+	o := f.observe(ctx, p, r, path, rules)
 	rejections := watch.RejectionLog{Logger: rejectionLogger{report.To(r.Logger), o.rejected}}
 	retry, drainedRetry := watch.NewRetry(), newDrainedRetry()
 	for {
-		err := p.restartOnce(ctx, r, rules, path, o)
+		err := p.restartOnce(ctx, r, rules, path, o, overlap)
 		var delay time.Duration
 		failed, drained := err.(*drainedError)
 		switch {
@@ -370,7 +400,7 @@ func (r *Restarter) restart(ctx context.Context, observe newObserver) (last erro
 	}
 }
 
-func (p *process) restartOnce(ctx context.Context, r *Restarter, rules *candidate.Rules, path string, o observer) error {
+func (p *process) restartOnce(ctx context.Context, r *Restarter, rules *candidate.Rules, path string, o observer, overlap overlapper) error {
 	seen := time.Now()
 	c, rejection := candidate.Open(rules.System, path)
 	if rejection != nil {
@@ -381,5 +411,5 @@ func (p *process) restartOnce(ctx context.Context, r *Restarter, rules *candidat
 	if rejection := rules.Judge(c); rejection != nil {
 		return asError(rejection)
 	}
-	return p.replaceImage(ctx, r, rules, c, o)
+	return p.replaceImage(ctx, r, rules, c, o, overlap)
 }

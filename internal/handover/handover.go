@@ -66,6 +66,10 @@ type State struct {
 	// text form.
 	IsStandIn bool
 
+	// ForStandIn leaves connections out: they stay with the main process. It is not in the text
+	// form.
+	ForStandIn bool
+
 	changes []change // made right before the exec; not in the text form
 
 	// Expendable are those of the Files that are left out first where there is no room, the
@@ -89,6 +93,8 @@ const (
 	Connections               // 1: Previous knows all kinds of connections, see [KnowsConnections]
 	OpenFiles                 // the soft RLIMIT_NOFILE that stays in force; none if the runtime may raise it
 	IgnoredAtStart            // signals that the process was started with as ignored ones, as by nohup(1)
+	StandInPID                // of each stand-in of this process
+	Beside                    // 1: one of them serves
 	HealthWithin              // ms after it is ready, in which Previous may be executed again
 
 	Watch    // of inotify: a descriptor and a watch descriptor, in turns
@@ -99,6 +105,7 @@ const (
 	Dir      // the working directory to go back to
 	Channel  // of a stand-in to its main process
 	StandIns // pidfd and channel of each, in turns; StandIn has the rest
+	Streams  // standard output and error, of a stand-in that serves
 
 	Executable // what is executed, where that is a descriptor
 	Carrier    // the file that holds all others; only in the variable
@@ -322,6 +329,33 @@ func Execute(target Target, args, env []string, s *State) error {
 	}
 	variable, last := s.stampLast(variable)
 	return execve.Execute(target.ExecPath(), args, nextEnvironment(env, Env+"="+variable), kept, last)
+}
+
+// Spawn calls start with the path, the environment and the descriptors for a child that executes
+// target, as a stand-in that gets s. Afterwards everything is as it was, also s.
+func Spawn(target Target, env []string, s *State, start func(path string, env []string, descriptors []int) error) error {
+	own := *s
+	s = &own
+	s.addExecuted()
+	s.addTaint()
+	s.addKept(execve.Keep(nil))
+	s.Numbers[Executable] = nil
+	if target.FD != 0 {
+		s.Set(Executable, target.FD)
+	}
+	variable, release, err := s.pack()
+	if err != nil {
+		return err
+	}
+	defer release()
+	if err := target.look(); err != nil {
+		return err
+	}
+	var descriptors []int
+	for _, fds := range s.Numbers[Inotify:] {
+		descriptors = append(descriptors, fds...)
+	}
+	return start(target.ExecPath(), nextEnvironment(env, Env+"="+variable), descriptors)
 }
 
 // addKept has s carry what the exec keeps.

@@ -14,6 +14,9 @@ import (
 
 var errNoFile = errors.New("no temporary file for this process")
 
+// EmptyFile is MemoryFile without content and seals.
+func EmptyFile() (fd int, err error) { return emptyFile() }
+
 // MemoryFile returns a descriptor, close-on-exec and above the standard streams, of a
 // file without a name that holds b. The caller owns it. The content is sealed where the
 // kernel can do that.

@@ -13,8 +13,8 @@ import (
 
 var (
 	numberKeys = [numNumbers]string{
-		"pid", "generation", "signal", "ready", "missing", "taint", "closed", "lines", "connections", "nofile", "ignored", "health",
-		"watch", "inotify", "file", "manifest", "previous", "dir", "channel", "stand-in", "executable", "carrier", "attester",
+		"pid", "generation", "signal", "ready", "missing", "taint", "closed", "lines", "connections", "nofile", "ignored", "stand-in-pid", "beside", "health",
+		"watch", "inotify", "file", "manifest", "previous", "dir", "channel", "stand-in", "streams", "executable", "carrier", "attester",
 	}
 	textKeys = [numTexts]string{"image", "times", "failed", "reason", "path", "content", "original", "args", "env", "observed", "stand-ins"}
 )

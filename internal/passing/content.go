@@ -36,6 +36,7 @@ type file struct {
 type state struct {
 	value   []byte
 	claimed bool // by this image
+	set     bool // by this image
 }
 
 // lock locks s until unlock is called, and returns its content. The first call takes
@@ -160,7 +161,7 @@ func (s *Store) SetState(name Name, value []byte) {
 		delete(c.states, name)
 		return
 	}
-	c.states[name.clone()] = &state{value: bytes.Clone(value), claimed: true}
+	c.states[name.clone()] = &state{value: bytes.Clone(value), claimed: true, set: true}
 }
 
 // State claims the state with the given name and returns a copy of it.
@@ -252,7 +253,9 @@ func (c *content) addRecords(h *handover.State, limit int) (manifest []byte, mis
 			missing++
 		}
 	}
-	c.addConnections(h, add)
+	if !h.ForStandIn {
+		c.addConnections(h, add)
+	}
 	return append(b, end...), missing
 }
 

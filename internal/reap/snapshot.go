@@ -32,12 +32,16 @@ type Snapshot struct {
 
 // TakeSnapshot lists the children of this process. It must be called once, before
 // the program starts children of its own. executed means that this image was
-// executed by an earlier image of the same process that has this library.
-func TakeSnapshot(table Table, executed bool) *Snapshot {
+// executed by an earlier image of the same process that has this library. The excepted children
+// belong to another part of the library.
+func TakeSnapshot(table Table, executed bool, excepted ...int) *Snapshot {
 	s := &Snapshot{system: system{table: table}}
 	s.sessionAtStart = s.session(0)
 	s.imageStart = s.table.Now()
 	s.list(executed)
+	if len(excepted) > 0 {
+		s.free = slices.DeleteFunc(s.free, func(pid int) bool { return slices.Contains(excepted, pid) })
+	}
 	if len(s.free) > 0 {
 		s.dropOwn()
 	}

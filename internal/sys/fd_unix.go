@@ -82,8 +82,10 @@ func RetryEINTR(f func() error) error {
 // WriteStderr writes to standard error, and waits for room where that is nonblocking. Unlike
 // a write of [os.Stderr] it does not raise SIGPIPE when the reader is gone: that would end
 // the process.
-func WriteStderr(b []byte) {
-	fd := int(os.Stderr.Fd())
+func WriteStderr(b []byte) { WriteTo(int(os.Stderr.Fd()), b) }
+
+// WriteTo is WriteStderr for any descriptor.
+func WriteTo(fd int, b []byte) {
 	for len(b) > 0 {
 		n, err := syscall.Write(fd, b)
 		b = b[max(0, n):]

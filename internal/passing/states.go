@@ -1,0 +1,58 @@
+package passing
+
+import (
+	"github.com/autorestart-go/autorestart/internal/handover"
+	"github.com/autorestart-go/autorestart/internal/sys"
+)
+
+// The states that a stand-in has set go to its main process when the stand-in ends.
+
+// OwnStates returns a file with the states that this image has set, or -1 if there are none. The
+// caller owns it.
+func (s *Store) OwnStates() (fd int) {
+	c, unlock := s.lock()
+	defer unlock()
+	var b []byte
+	for name, st := range c.states {
+		if st.set {
+			b = appendRecord(b, record{manifestState, name, st.value})
+		}
+	}
+	if b == nil {
+		return -1
+	}
+	fd, err := handover.MemoryFile(appendRecord(append([]byte(manifestFormat), b...), record{kind: manifestEnd}))
+	if err != nil {
+		return -1
+	}
+	return fd
+}
+
+// TakeStates takes over the states of a file that [Store.OwnStates] has returned in another
+// process, but for those that this image has set itself. It closes the file. With -1 it does
+// nothing.
+func (s *Store) TakeStates(fd int) {
+	if fd < 0 {
+		return
+	}
+	own := sys.NewFD(fd)
+	defer own.Close()
+	b, err := handover.ReadMemoryFile(fd, maxStates)
+	if err != nil {
+		return
+	}
+	records, err := parseManifest(b)
+	if err != nil {
+		return
+	}
+	c, unlock := s.lock()
+	defer unlock()
+	for _, r := range records {
+		if mine := c.states[r.name]; r.kind == manifestState && (mine == nil || !mine.set) {
+			c.states[r.name.clone()] = &state{value: r.value, claimed: true}
+		}
+	}
+}
+
+// maxStates bounds what is read of another process.
+const maxStates = 1 << 30

@@ -1,0 +1,108 @@
+package standin
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/autorestart-go/autorestart/internal/handover"
+	"github.com/autorestart-go/autorestart/internal/image"
+	"github.com/autorestart-go/autorestart/internal/report"
+)
+
+// A Child is this process as a stand-in.
+type Child struct {
+	image *image.Image
+	link  *link
+
+	mu     sync.Mutex
+	serves bool
+	drain  time.Duration // when the main process has ended
+	ends   bool          // it drains, and exits after that
+}
+
+// Join begins to do what the main process says. The image has inherited its channel.
+func Join(i *image.Image) (*Child, error) {
+	t, err := joinMain(i.Inherited)
+	if err != nil {
+		return nil, err
+	}
+	c := &Child{image: i}
+	c.link = newLink(t, i.Beside.Take, c.received)
+	i.Trial.OnRejection(func(reason string) {
+		c.link.send(message{kind: rejected, text: reason, fd: -1})
+		exit(1)
+	})
+	handover.OnEndOfMain(c.mainEnded)
+	go c.link.run()
+	return c, nil
+}
+
+// Ready says to the main process that this version works. The answer is that it serves.
+func (c *Child) Ready() { c.link.send(message{kind: ready, fd: -1}) }
+
+func (c *Child) received(m message) {
+	switch m.kind {
+	case serve:
+		c.mu.Lock()
+		c.serves, c.drain = true, time.Duration(m.n)*time.Millisecond
+		c.mu.Unlock()
+		go takeStreams(c.image.Inherited.Numbers[handover.Streams])
+		c.image.Drainers.Release()
+	case retire:
+		go c.retire(time.Duration(m.n) * time.Millisecond)
+	case ping:
+		c.link.send(message{kind: pong, fd: -1})
+	}
+}
+
+// retire gives what can be given to the main process, which accepts, drains, and exits.
+func (c *Child) retire(timeout time.Duration) {
+	if !c.beginEnd() {
+		return
+	}
+	c.image.Beside.SetGive(c.link.give)
+	c.drainFor(timeout)
+	fd := c.image.Store.OwnStates()
+	c.link.send(message{kind: farewell, fd: fd})
+	c.exit()
+}
+
+// mainEnded is called when the main process has ended.
+func (c *Child) mainEnded() {
+	c.mu.Lock()
+	serves, drain := c.serves, c.drain
+	c.mu.Unlock()
+	if !serves {
+		exit(1)
+	}
+	c.image.Beside.SetGive(nil)
+	c.image.Beside.Lose()
+	if c.beginEnd() {
+		report.Warn("the main process has ended: this stand-in drains and exits", "drain timeout", drain.String())
+		c.drainFor(drain)
+		c.exit()
+	}
+}
+
+// beginEnd reports whether the caller is the one that ends this process.
+func (c *Child) beginEnd() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	first := !c.ends
+	c.ends = true
+	return first
+}
+
+func (c *Child) drainFor(timeout time.Duration) {
+	if drainers := c.image.Drainers.Notifier(); drainers != nil {
+		if d, err := drainers.Begin(context.Background(), timeout, nil); err == nil {
+			d.Seal()
+		}
+	}
+}
+
+func (c *Child) exit() {
+	report.Flush(time.Second)
+	exit(0)
+}

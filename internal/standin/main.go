@@ -1,0 +1,267 @@
+package standin
+
+import (
+	"context"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/autorestart-go/autorestart/internal/handover"
+	"github.com/autorestart-go/autorestart/internal/image"
+	"github.com/autorestart-go/autorestart/internal/report"
+)
+
+// A StandIn is a stand-in as its main process has it.
+type StandIn struct {
+	set     *Set
+	process process
+	link    *link
+	written written // before it serves; nil after that
+
+	pong    chan struct{}
+	readied chan struct{} // closed by the message
+	removed chan struct{} // closed when it has ended and is out of the set
+
+	mu     sync.Mutex
+	reason string        // for which the version says that it does not work
+	said   chan struct{} // closed when there is a reason
+
+	// The mutex of the set guards these.
+	role     role
+	drain    time.Duration // how long it may drain
+	deadline time.Time     // when it is killed; zero unless it retires
+}
+
+// A process is a child of this one.
+type process interface {
+	pid() int
+	inherited() int                  // the number of its pidfd
+	done() <-chan struct{}           // closed when it was waited for
+	how() (text string, killed bool) // it has ended; by SIGKILL, which no program does by itself
+	killGroup()                      // sends SIGKILL to its process group, unless it was waited for
+	killGroupAtEnd(kill bool)        // the same, when it ends
+}
+
+// written is what a stand-in has written to its standard streams.
+type written interface {
+	tail() string
+	tooMuch() bool
+	close()
+}
+
+func newStandIn(s *Set) *StandIn {
+	return &StandIn{set: s, pong: make(chan struct{}, 1), readied: make(chan struct{}), removed: make(chan struct{}), said: make(chan struct{})}
+}
+
+// run begins to receive what the stand-in sends, and to wait for its end.
+func (x *StandIn) run(p process, t transport) {
+	x.process, x.link = p, newLink(t, x.set.image.Beside.Take, x.received)
+	go x.link.run()
+	go func() {
+		<-p.done()
+		x.set.remove(x)
+	}()
+}
+
+// received is called with each message but those about connections.
+func (x *StandIn) received(m message) {
+	switch m.kind {
+	case ready:
+		select {
+		case <-x.readied:
+		default:
+			close(x.readied)
+		}
+	case rejected:
+		x.mu.Lock()
+		defer x.mu.Unlock()
+		if x.reason == "" {
+			x.reason = m.text
+			close(x.said)
+		}
+	case pong:
+		select {
+		case x.pong <- struct{}{}:
+		default:
+		}
+	case farewell:
+		x.set.image.Store.TakeStates(m.fd)
+	}
+}
+
+// A Failure says why a version does not work as a stand-in.
+type Failure struct {
+	Text    string
+	Written string // the last lines of its output; "" if there are none
+	Killed  bool   // by SIGKILL, which no program does by itself
+}
+
+func (f *Failure) Error() string {
+	if f.Written != "" {
+		return f.Text + "; it has written " + strconv.Quote(f.Written)
+	}
+	return f.Text
+}
+
+// checkInterval is the time between two looks at how much a stand-in has written.
+const checkInterval = 100 * time.Millisecond
+
+// AwaitReady waits until the stand-in is ready. Otherwise it kills its process group, and returns
+// a [*Failure], or the cause of the end of ctx.
+func (x *StandIn) AwaitReady(ctx context.Context, timeout time.Duration) error {
+	err := x.awaitReady(ctx, timeout)
+	if err == nil {
+		return nil
+	}
+	if f, ok := err.(*Failure); ok {
+		f.Written = x.written.tail()
+	}
+	x.Kill()
+	return err
+}
+
+func (x *StandIn) awaitReady(ctx context.Context, timeout time.Duration) error {
+	limit := time.NewTimer(timeout)
+	defer limit.Stop()
+	check := time.NewTicker(checkInterval)
+	defer check.Stop()
+	for {
+		select {
+		case <-x.readied:
+			return nil
+		case <-x.said:
+			x.mu.Lock()
+			defer x.mu.Unlock()
+			return &Failure{Text: x.reason}
+		case <-x.process.done():
+			return x.ended()
+		case <-limit.C:
+			return &Failure{Text: "it was not ready within " + timeout.String()}
+		case <-check.C:
+			if x.written.tooMuch() {
+				return &Failure{Text: "it has written more than 64 MiB before it was ready"}
+			}
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// ended returns how the stand-in has ended. What it has said last may come a moment later.
+func (x *StandIn) ended() *Failure {
+	select {
+	case <-x.link.ended:
+	case <-time.After(graceTime): // a child of its has the other end
+	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.reason != "" {
+		return &Failure{Text: x.reason}
+	}
+	text, killed := x.process.how()
+	return &Failure{Text: text, Killed: killed}
+}
+
+// Kill kills the process group of the stand-in, and waits for its end.
+func (x *StandIn) Kill() {
+	x.process.killGroup()
+	select {
+	case <-x.removed:
+	case <-time.After(graceTime): // in uninterruptible sleep
+	}
+	x.closeWritten()
+}
+
+func (x *StandIn) closeWritten() {
+	if x.written != nil {
+		x.written.close()
+		x.written = nil
+	}
+}
+
+// Serve has the stand-in, which is ready, accept. When its main process ends, or when it retires,
+// it may drain for the given time.
+func (x *StandIn) Serve(ctx context.Context, drain time.Duration) error {
+	x.set.mu.Lock()
+	x.role, x.drain = serving, drain
+	x.set.mu.Unlock()
+	x.process.killGroupAtEnd(false)
+	x.closeWritten()
+	return x.link.sendWithin(ctx, message{kind: serve, n: milliseconds(drain), fd: -1})
+}
+
+func milliseconds(d time.Duration) uint64 { return uint64(max(0, d.Milliseconds())) }
+
+// Ended returns a channel that is closed when the stand-in has ended.
+func (x *StandIn) Ended() <-chan struct{} { return x.process.done() }
+
+// Err returns why the stand-in has ended; nil if it has not.
+func (x *StandIn) Err() error {
+	select {
+	case <-x.process.done():
+		return x.ended()
+	default:
+		return nil
+	}
+}
+
+// Give gives a connection to the stand-in, see [image.Beside].
+func (x *StandIn) Give(c image.Conn) error { return x.link.give(c) }
+
+// Ping returns an error unless the stand-in answers: it has ended, was stopped, or hangs.
+func (x *StandIn) Ping() error {
+	ctx, cancel := context.WithTimeout(context.Background(), pingTimeout)
+	defer cancel()
+	select {
+	case <-x.pong: // of an earlier ping
+	default:
+	}
+	if err := x.link.sendWithin(ctx, message{kind: ping, fd: -1}); err != nil {
+		return err
+	}
+	select {
+	case <-x.pong:
+		return nil
+	case <-x.process.done():
+		return x.ended()
+	case <-ctx.Done():
+		return errNoAnswer
+	}
+}
+
+// Retire has the stand-in stop accepting, drain and exit. If it has not done that in its time, its
+// process group is killed. Retire does not wait.
+func (x *StandIn) Retire() {
+	x.set.mu.Lock()
+	x.role, x.deadline = retiring, time.Now().Add(max(0, x.drain)+graceTime)
+	x.set.mu.Unlock()
+	go func() {
+		ctx, cancel := context.WithDeadline(context.Background(), x.deadline)
+		defer cancel()
+		x.link.sendWithin(ctx, message{kind: retire, n: milliseconds(x.drain), fd: -1})
+		x.awaitEnd()
+	}()
+}
+
+// awaitEnd waits for the end of a stand-in that retires.
+func (x *StandIn) awaitEnd() {
+	timer := time.NewTimer(time.Until(x.deadline))
+	defer timer.Stop()
+	select {
+	case <-x.process.done():
+	case <-timer.C:
+		report.Warn("killing the stand-in: it has not ended in time", "pid", strconv.Itoa(x.process.pid()), "drain timeout", x.drain.String())
+		x.process.killGroup()
+	}
+}
+
+func (x *StandIn) roleNow() role {
+	x.set.mu.Lock()
+	defer x.set.mu.Unlock()
+	return x.role
+}
+
+// greet tells the stand-in that it is one.
+func (x *StandIn) greet() error {
+	return x.link.transport.send(handover.StandInGreeting(x.process.pid()), -1)
+}

@@ -1,0 +1,146 @@
+//go:build !autorestart_portable
+
+package standin
+
+import (
+	"os"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/autorestart-go/autorestart/internal/handover"
+	"github.com/autorestart-go/autorestart/internal/sys"
+)
+
+// Until a stand-in serves, its standard output and error are files in memory. A pipe to the main
+// process would break at the exec, and end the stand-in by SIGPIPE. Nothing that a version has
+// written which does not become ready comes between the lines of the one that serves. The error
+// about that version has the last of it.
+
+// An output has what a stand-in writes before it serves.
+type output struct{ files [2]*sys.FD } // standard output and error
+
+func newOutput() (*output, error) {
+	o := new(output)
+	for i := range o.files {
+		fd, err := handover.EmptyFile()
+		if err != nil {
+			o.close()
+			return nil, os.NewSyscallError("memfd_create", err)
+		}
+		o.files[i] = sys.NewFD(fd)
+	}
+	return o, nil
+}
+
+func (o *output) close() {
+	for _, f := range o.files {
+		if f != nil {
+			f.Close()
+		}
+	}
+}
+
+const (
+	maxTail  = 1 << 10 // bytes
+	maxLines = 8
+)
+
+// maxOutput is how many bytes a stand-in may write before it serves. They are memory.
+const maxOutput = 64 << 20
+
+// tail returns the last lines of standard error, or else of standard output.
+func (o *output) tail() string {
+	for i := len(o.files) - 1; i >= 0; i-- {
+		if text := strings.TrimSpace(lastOf(o.files[i].Int())); text != "" {
+			lines := strings.Split(text, "\n")
+			return strings.ToValidUTF8(strings.Join(lines[max(0, len(lines)-maxLines):], "\n"), "�")
+		}
+	}
+	return ""
+}
+
+func lastOf(fd int) string {
+	var st unix.Stat_t
+	if unix.Fstat(fd, &st) != nil {
+		return ""
+	}
+	b := make([]byte, min(st.Size, maxTail))
+	n, err := unix.Pread(fd, b, st.Size-int64(len(b)))
+	if err != nil {
+		return ""
+	}
+	return string(b[:n])
+}
+
+// tooMuch reports whether the stand-in has written more than maxOutput.
+func (o *output) tooMuch() bool {
+	for _, f := range o.files {
+		var st unix.Stat_t
+		if unix.Fstat(f.Int(), &st) == nil && st.Size > maxOutput {
+			return true
+		}
+	}
+	return false
+}
+
+// streams returns the standard streams of a stand-in, and the standard output and error of this
+// process, which the stand-in gets when it serves; none of those that are closed. The caller calls
+// done after the fork.
+func (o *output) streams() (all [3]int, real []int, done func(), err error) {
+	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
+	if err != nil {
+		return all, nil, nil, err
+	}
+	copies := []*sys.FD{}
+	done = func() {
+		null.Close()
+		for _, c := range copies {
+			c.Close()
+		}
+	}
+	all[0] = int(null.Fd())
+	for i := range o.files {
+		all[i+1] = o.files[i].Int()
+		if _, _, err := sys.Flags(i + 1); err != nil {
+			real = append(real, all[0]) // it is closed
+			continue
+		}
+		c, err := sys.Duplicate(i + 1)
+		if err != nil {
+			done()
+			return all, nil, nil, err
+		}
+		copies = append(copies, c)
+		real = append(real, c.Int())
+	}
+	return all, real, done, nil
+}
+
+// takeStreams gives this stand-in the standard output and error of its main process, and copies
+// what it has written before. It owns the descriptors.
+func takeStreams(real []int) {
+	for i, fd := range real {
+		stream, target := i+1, sys.NewFD(fd)
+		written, err := sys.Duplicate(stream)
+		if target.DuplicateOver(stream) == nil && err == nil {
+			copyTo(stream, written.Int())
+		}
+		target.Close()
+		if err == nil {
+			written.Close()
+		}
+	}
+}
+
+func copyTo(stream, from int) {
+	b := make([]byte, 64<<10)
+	for offset := int64(0); ; {
+		n, err := unix.Pread(from, b, offset)
+		if n <= 0 || err != nil {
+			return
+		}
+		offset += int64(n)
+		sys.WriteTo(stream, b[:n])
+	}
+}

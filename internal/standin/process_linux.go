@@ -1,0 +1,198 @@
+//go:build !autorestart_portable
+
+// Stand-ins as processes.
+//
+//	call                 since    without it
+//	CLONE_PIDFD          5.2      there are no stand-ins
+//	poll of a pidfd      5.3      the same
+//	PR_SET_PDEATHSIG     2.1.57   -
+//	waitid with WNOWAIT  2.6.9    -
+//	/proc/PID/fd         2.2      what is not close-on-exec is open in the stand-in, too
+
+package standin
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strconv"
+	"sync"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/autorestart-go/autorestart/internal/execve"
+	"github.com/autorestart-go/autorestart/internal/sys"
+)
+
+// child is a process that this one has started, as the image that has started it, or a later one,
+// knows it.
+type child struct {
+	number int
+	pidfd  int
+	file   *os.File // of pidfd
+
+	mu     sync.Mutex
+	group  bool // its process group is killed when it has ended
+	reaped bool
+
+	gone   chan struct{} // closed when it was waited for
+	status unix.WaitStatus
+	lost   bool // other code has waited for it: the status is not known
+}
+
+// newChild waits for a child in the background. It takes over the pidfd.
+func newChild(pid int, pidfd *sys.FD) (*child, error) {
+	if err := unix.SetNonblock(pidfd.Int(), true); err != nil {
+		pidfd.Close()
+		return nil, os.NewSyscallError("fcntl", err)
+	}
+	c := &child{number: pid, pidfd: pidfd.Int(), gone: make(chan struct{})}
+	c.file = pidfd.File("stand-in")
+	conn, err := c.file.SyscallConn()
+	if err != nil {
+		c.file.Close()
+		return nil, err
+	}
+	go func() {
+		conn.Read(func(uintptr) (done bool) { return c.reap() })
+		c.file.Close()
+		close(c.gone)
+	}()
+	return c, nil
+}
+
+// reap waits for the child if it has ended, and reports that.
+func (c *child) reap() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var info unix.Siginfo
+	err := sys.RetryEINTR(func() error {
+		return unix.Waitid(unix.P_PID, c.number, &info, unix.WEXITED|unix.WNOHANG|unix.WNOWAIT, nil)
+	})
+	switch {
+	case err != nil:
+		c.reaped, c.lost = true, true
+		return true
+	case info.Signo == 0:
+		return false
+	}
+	if c.group { // while no other process can have the number
+		unix.Kill(-c.number, unix.SIGKILL)
+	}
+	c.reaped = true
+	err = sys.RetryEINTR(func() error {
+		_, err := unix.Wait4(c.number, &c.status, 0, nil)
+		return err
+	})
+	c.lost = err != nil
+	return true
+}
+
+func (c *child) pid() int { return c.number }
+
+func (c *child) inherited() int { return c.pidfd }
+
+func (c *child) done() <-chan struct{} { return c.gone }
+
+func (c *child) killGroup() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.reaped {
+		unix.Kill(-c.number, unix.SIGKILL)
+		unix.Kill(c.number, unix.SIGKILL) // it may have left the group
+	}
+}
+
+func (c *child) killGroupAtEnd(kill bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.group = kill
+}
+
+// how returns how the child has ended. It is called after that.
+func (c *child) how() (text string, killed bool) {
+	switch s := c.status; {
+	case c.lost:
+		return "it has ended", false
+	case s.Signaled():
+		return "it was ended by a signal: " + s.Signal().String(), s.Signal() == unix.SIGKILL
+	default:
+		return "it has exited with status " + strconv.Itoa(s.ExitStatus()), false
+	}
+}
+
+// spawn starts a child with the given descriptors under the same numbers, and nothing else but
+// streams: standard input, output and error.
+func spawn(path string, args, env []string, descriptors []int, streams [3]int) (*child, error) {
+	const none = ^uintptr(0)
+	files := make([]uintptr, max(slices.Max(descriptors), highestInheritable())+1)
+	for i := range files {
+		files[i] = none
+	}
+	for _, fd := range descriptors {
+		files[fd] = uintptr(fd)
+	}
+	for i, fd := range streams {
+		files[i] = uintptr(fd)
+	}
+	pid, pidfd := 0, -1
+	// The child inherits what belongs to the thread that forks.
+	err := execve.AsLeader(func() (err error) {
+		pid, err = syscall.ForkExec(path, args, &syscall.ProcAttr{
+			Env:   env,
+			Files: files,
+			Sys:   &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL, PidFD: &pidfd},
+		})
+		return err
+	})
+	if err != nil {
+		return nil, &os.PathError{Op: "fork and exec", Path: path, Err: err}
+	}
+	fd, err := sys.AboveStandard(pidfd, nil)
+	if pidfd < 0 {
+		err = fmt.Errorf("pidfd: %w", errors.ErrUnsupported)
+	}
+	if err == nil {
+		var c *child
+		if c, err = newChild(pid, fd); err == nil {
+			return c, nil
+		}
+	}
+	unix.Kill(-pid, unix.SIGKILL)
+	sys.RetryEINTR(func() error {
+		_, err := unix.Wait4(pid, nil, 0, nil)
+		return err
+	})
+	return nil, err
+}
+
+// highestInheritable returns the highest descriptor that every child inherits, as far as /proc
+// tells: one that C code or the starter of this process has opened.
+func highestInheritable() int {
+	entries, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		return 2
+	}
+	highest := 2
+	for _, e := range entries {
+		if fd, err := strconv.Atoi(e.Name()); err == nil && fd > highest {
+			if closeOnExec, _, err := sys.Flags(fd); err == nil && !closeOnExec {
+				highest = fd
+			}
+		}
+	}
+	return highest
+}
+
+// Supported returns why this system can't have stand-ins; nil if it can. The error wraps
+// [errors.ErrUnsupported].
+func Supported() error {
+	fd, err := unix.PidfdOpen(os.Getpid(), 0)
+	if err != nil {
+		return fmt.Errorf("pidfd_open: %v: %w", err, errors.ErrUnsupported)
+	}
+	unix.Close(fd)
+	return nil
+}

@@ -1,0 +1,156 @@
+package standin
+
+import (
+	"context"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/autorestart-go/autorestart/internal/handover"
+	"github.com/autorestart-go/autorestart/internal/image"
+)
+
+// A Set has the stand-ins of the main process: one at most that starts, one that serves, and
+// those that retire. They cross each exec.
+type Set struct {
+	image *image.Image
+
+	mu  sync.Mutex
+	all []*StandIn
+}
+
+// Inherit returns the stand-ins that the previous image has handed over.
+func Inherit(i *image.Image) *Set {
+	s := &Set{image: i}
+	h := i.Inherited
+	pids, fds := h.Numbers[handover.StandInPID], h.Numbers[handover.StandIns]
+	records := strings.Split(h.Texts[handover.StandIn], ";")
+	for n, pid := range pids {
+		if 2*n+1 >= len(fds) || n >= len(records) {
+			break
+		}
+		if x := s.inherit(pid, fds[2*n], fds[2*n+1], records[n]); x != nil {
+			s.all = append(s.all, x)
+		}
+	}
+	return s
+}
+
+// HandOver adds the stand-ins to h, for the next image or for the previous one. None must be
+// starting.
+func (s *Set) HandOver(h *handover.State) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var pids, fds []int
+	var records []string
+	h.Numbers[handover.Beside] = nil
+	for _, x := range s.all {
+		pids = append(pids, x.process.pid())
+		fds = append(fds, x.process.inherited(), x.link.transport.inherited())
+		records = append(records, x.record())
+		if x.role == serving {
+			h.Set(handover.Beside, 1)
+		}
+	}
+	h.Numbers[handover.StandInPID], h.Numbers[handover.StandIns] = pids, fds
+	h.Texts[handover.StandIn] = strings.Join(records, ";")
+}
+
+// Serving returns the stand-in that serves, or nil.
+func (s *Set) Serving() *StandIn {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, x := range s.all {
+		if x.role == serving {
+			return x
+		}
+	}
+	return nil
+}
+
+// Takeover retires the stand-ins that serve: this image is ready, and accepts.
+func (s *Set) Takeover() {
+	s.mu.Lock()
+	all := slices.Clone(s.all)
+	s.mu.Unlock()
+	s.image.Beside.SetGive(nil)
+	s.image.Beside.SetServes(false)
+	s.image.Drainers.Release()
+	for _, x := range all {
+		if x.roleNow() == serving {
+			x.Retire()
+		}
+	}
+}
+
+// AwaitRoom waits until fewer than the given number of stand-ins are left, or for the end of ctx,
+// whose cause it returns.
+func (s *Set) AwaitRoom(ctx context.Context, fewer int) error {
+	for {
+		s.mu.Lock()
+		all := slices.Clone(s.all)
+		s.mu.Unlock()
+		if len(all) < fewer {
+			return nil
+		}
+		select {
+		case <-all[0].removed:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+func (s *Set) add(x *StandIn) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.all = append(s.all, x)
+}
+
+// remove is called when x has ended.
+func (s *Set) remove(x *StandIn) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.all = slices.DeleteFunc(s.all, func(other *StandIn) bool { return other == x })
+	x.link.transport.close()
+	close(x.removed)
+}
+
+// role is what a stand-in does, as its main process has told it.
+type role int
+
+const (
+	starting role = iota
+	serving
+	retiring
+)
+
+// record is what crosses an exec of a stand-in, beside its PID and descriptors: its role, how many
+// ms it may drain, and when it is killed, in ms since 1970. It is called with the set locked.
+func (x *StandIn) record() string {
+	deadline := int64(0)
+	if x.role == retiring {
+		deadline = x.deadline.UnixMilli()
+	}
+	return strconv.Itoa(int(x.role)) + "/" + strconv.FormatInt(x.drain.Milliseconds(), 10) + "/" + strconv.FormatInt(deadline, 10)
+}
+
+// readRecord undoes record. A record of an unknown form is that of a stand-in that retires now.
+func (x *StandIn) readRecord(text string) {
+	fields := strings.Split(text, "/")
+	x.role, x.deadline = retiring, time.Now().Add(graceTime)
+	if len(fields) < 3 {
+		return
+	}
+	if ms, err := strconv.ParseInt(fields[1], 10, 64); err == nil {
+		x.drain = time.Duration(ms) * time.Millisecond
+	}
+	switch ms, err := strconv.ParseInt(fields[2], 10, 64); {
+	case fields[0] == strconv.Itoa(int(serving)):
+		x.role = serving
+	case err == nil && fields[0] == strconv.Itoa(int(retiring)):
+		x.deadline = time.UnixMilli(ms)
+	}
+}

@@ -1,0 +1,90 @@
+//go:build !autorestart_portable
+
+package standin
+
+import (
+	"os"
+
+	"github.com/autorestart-go/autorestart/internal/handover"
+	"github.com/autorestart-go/autorestart/internal/sys"
+)
+
+// Start starts a stand-in that executes target and gets h. The caller keeps everything open
+// meanwhile that h names.
+func (s *Set) Start(target handover.Target, args, env []string, h *handover.State) (*StandIn, error) {
+	own, other, err := channelPair()
+	if err != nil {
+		return nil, err
+	}
+	defer other.Close()
+	x := newStandIn(s)
+	out, err := newOutput()
+	if err != nil {
+		own.close()
+		return nil, err
+	}
+	x.written = out
+	streams, real, done, err := out.streams()
+	if err != nil {
+		own.close()
+		out.close()
+		return nil, err
+	}
+	defer done()
+	state := *h
+	state.Set(handover.Channel, other.Int())
+	state.Numbers[handover.Streams] = real
+	var p *child
+	err = handover.Spawn(target, env, &state, func(path string, env []string, descriptors []int) (err error) {
+		p, err = spawn(path, args, env, descriptors, streams)
+		return err
+	})
+	if err != nil {
+		own.close()
+		out.close()
+		return nil, err
+	}
+	p.killGroupAtEnd(true)
+	s.add(x)
+	x.run(p, own)
+	if err := x.greet(); err != nil {
+		x.Kill()
+		return nil, err
+	}
+	return x, nil
+}
+
+// inherit returns a stand-in that the previous image has handed over, or nil if it has ended.
+func (s *Set) inherit(pid, pidfd, fd int, record string) *StandIn {
+	x := newStandIn(s)
+	x.readRecord(record)
+	close(x.readied)
+	t, err := newChannel(sys.NewFD(fd))
+	if err != nil {
+		return nil
+	}
+	p, err := newChild(pid, sys.NewFD(pidfd))
+	if err != nil {
+		t.close()
+		return nil
+	}
+	x.run(p, t)
+	if x.role == retiring {
+		go x.awaitEnd()
+	}
+	return x
+}
+
+// joinMain returns the channel of this stand-in to its main process.
+func joinMain(inherited *handover.State) (transport, error) {
+	fd := inherited.Number(handover.Channel)
+	// The one that is watched for its end stays as it is.
+	own, err := sys.Duplicate(fd)
+	if err != nil {
+		return nil, err
+	}
+	return newChannel(own)
+}
+
+// exit ends this process without calling deferred functions, as an exec ends an image.
+var exit = os.Exit

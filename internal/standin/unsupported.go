@@ -1,0 +1,30 @@
+//go:build !linux || autorestart_portable
+
+package standin
+
+import (
+	"errors"
+	"os"
+
+	"github.com/autorestart-go/autorestart/internal/handover"
+)
+
+// Supported returns why this system can't have stand-ins.
+func Supported() error { return errors.ErrUnsupported }
+
+// Start fails.
+func (s *Set) Start(handover.Target, []string, []string, *handover.State) (*StandIn, error) {
+	return nil, errors.ErrUnsupported
+}
+
+// inherit returns nil: there is none.
+func (s *Set) inherit(pid, pidfd, fd int, record string) *StandIn { return nil }
+
+// joinMain fails.
+func joinMain(*handover.State) (transport, error) { return nil, errors.ErrUnsupported }
+
+// takeStreams does nothing.
+func takeStreams([]int) {}
+
+// exit ends this process.
+var exit = os.Exit

@@ -1,0 +1,265 @@
+package autorestart
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+
+	"github.com/autorestart-go/autorestart/internal/candidate"
+	"github.com/autorestart-go/autorestart/internal/handover"
+	"github.com/autorestart-go/autorestart/internal/report"
+	"github.com/autorestart-go/autorestart/internal/standin"
+)
+
+// Overlap: two versions side by side. Package internal/standin has the way of a stand-in.
+
+// StandIn reports whether this process is the stand-in of a restart, see
+// [Restarter.Overlap]: a child process that serves while the main process executes the
+// new version. A stand-in should leave to the main process what may run only once, such
+// as cron jobs, migrations, leader election and PID files.
+//
+// In a stand-in, Run of a [Restarter] or [Watcher] only waits for the end of its context,
+// and Restart returns an error. [Rollback] rejects the version. The stand-in exits when
+// the main process is ready, or has ended.
+//
+// A value that a stand-in passes to [SetState] arrives in the main process when the
+// stand-in exits, unless the main process has set that state itself.
+func StandIn() bool { return self().isStandIn() }
+
+func (p *process) isStandIn() bool { return p.inherited.IsStandIn }
+
+var errStandIn = errors.New("autorestart: this process is a stand-in: only its main process restarts")
+
+// features are the parts of Run and Restart that a program does not contain which calls
+// RestartOnChange alone.
+type features struct {
+	observe newObserver
+	overlap newOverlapper
+}
+
+// An overlapper runs a stand-in beside one restart after the other.
+type overlapper interface {
+	// begin starts a stand-in of c, and returns when that serves. The context ends when the
+	// stand-in does.
+	begin(ctx context.Context, rules *candidate.Rules, c *candidate.Candidate, times *RestartTimes, lastLook func() error, prepared *prepared) (context.Context, error)
+
+	// ping returns an error unless the stand-in works.
+	ping() error
+
+	// end is called when the restart has failed, with the reason. It returns a better one if
+	// the stand-in knows one.
+	end(reason error) error
+}
+
+// newOverlapper returns the overlapper of a Run or Restart of r.
+type newOverlapper func(p *process, r *Restarter) (overlapper, error)
+
+// alone is the overlapper without Overlap.
+type alone struct{}
+
+func withoutOverlap(*process, *Restarter) (overlapper, error) { return alone{}, nil }
+
+func (alone) begin(ctx context.Context, _ *candidate.Rules, _ *candidate.Candidate, _ *RestartTimes, _ func() error, _ *prepared) (context.Context, error) {
+	return ctx, nil
+}
+
+func (alone) ping() error            { return nil }
+func (alone) end(reason error) error { return reason }
+
+func withOverlap(p *process, r *Restarter) (overlapper, error) {
+	p.joinMain()
+	p.standIns()
+	if !r.Overlap {
+		return alone{}, nil
+	}
+	err := standin.Supported()
+	if err == nil && handover.Secure {
+		err = fmt.Errorf("this process may have more rights than its starter: %w", errors.ErrUnsupported)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("autorestart: Overlap: %w", err)
+	}
+	return &overlapping{process: p, r: r}, nil
+}
+
+// overlapping is the overlapper with Overlap.
+type overlapping struct {
+	process *process
+	r       *Restarter
+	path    string
+	standIn *standin.StandIn // nil while there is none
+	cancel  context.CancelFunc
+}
+
+func (o *overlapping) begin(ctx context.Context, rules *candidate.Rules, c *candidate.Candidate, times *RestartTimes, lastLook func() error, prepared *prepared) (context.Context, error) {
+	o.path = c.Path
+	if !handover.KnowsStandIns(c.Build.LibraryVersion) {
+		return nil, o.rejected("a version whose release of "+modulePath+" has no Overlap", nil)
+	}
+	if o.r.BeforeExec != nil {
+		if err := o.r.callBeforeExec(ctx, rules, c, prepared, true); err != nil {
+			return nil, err
+		}
+	}
+	set := o.process.standIns()
+	if err := set.AwaitRoom(ctx, maxStandIns); err != nil {
+		return nil, errEnded
+	}
+	x, err := o.process.startStandIn(set, c, times, lastLook, prepared)
+	if err != nil {
+		if execTransient(err) {
+			return nil, &RejectedError{
+				Path: c.Path, Found: "a stand-in that can't be started now (" + candidate.Cause(err).Error() + ")",
+				Expected: "enough processes, descriptors and memory", Retryable: true, Err: err,
+			}
+		}
+		return nil, err
+	}
+	report.To(o.r.Logger).Info("started the new version as a stand-in", "path", c.Path)
+	if err := x.AwaitReady(ctx, o.r.readyTimeout()); err != nil {
+		if ctx.Err() != nil {
+			return nil, errEnded
+		}
+		return nil, o.failed(err)
+	}
+	return o.serve(ctx, x)
+}
+
+// maxStandIns is how many stand-ins a process has at most: one that starts or serves, and one that
+// drains.
+const maxStandIns = 2
+
+// serve has the stand-in serve in place of this version.
+func (o *overlapping) serve(ctx context.Context, x *standin.StandIn) (context.Context, error) {
+	o.standIn = x
+	ctx, o.cancel = context.WithCancel(ctx)
+	go func() {
+		select {
+		case <-x.Ended():
+			o.cancel()
+		case <-ctx.Done():
+		}
+	}()
+	if err := x.Serve(ctx, o.r.drainTimeout()); err != nil {
+		return nil, o.end(err)
+	}
+	report.To(o.r.Logger).Info("the stand-in serves", "path", o.path)
+	beside := &o.process.image().Beside
+	beside.SetServes(true)
+	beside.SetGive(x.Give)
+	return ctx, nil
+}
+
+func (o *overlapping) ping() error {
+	if err := o.standIn.Ping(); err != nil {
+		o.standIn.Kill()
+		return o.failed(err)
+	}
+	return nil
+}
+
+func (o *overlapping) end(reason error) error {
+	beside := &o.process.image().Beside
+	beside.SetGive(nil)
+	beside.SetServes(false)
+	o.cancel()
+	if err := o.standIn.Err(); err != nil {
+		reason = o.failed(err)
+	} else {
+		o.standIn.Retire()
+	}
+	o.standIn = nil
+	return reason
+}
+
+// failed returns the rejection of a version whose stand-in has failed. One that was killed may
+// work the next time.
+func (o *overlapping) failed(err error) error {
+	rejection := o.rejected("a version that has failed as a stand-in ("+err.Error()+")", err)
+	if f, ok := err.(*standin.Failure); ok && f.Killed {
+		rejection.Retryable = true
+		return &drainedError{rejection}
+	}
+	return rejection
+}
+
+func (o *overlapping) rejected(found string, err error) *RejectedError {
+	return &RejectedError{Path: o.path, Found: found, Expected: "a version that is ready in a process of its own; to retry this one, write it again", Err: err}
+}
+
+// startStandIn starts c as a stand-in of this process.
+func (p *process) startStandIn(set *standin.Set, c *candidate.Candidate, times *RestartTimes, lastLook func() error, prepared *prepared) (x *standin.StandIn, err error) {
+	h := p.newState(c, times)
+	for _, kind := range [...]handover.NumberKind{handover.StandInPID, handover.StandIns, handover.Beside} {
+		h.Numbers[kind] = nil
+	}
+	h.Texts[handover.StandIn] = ""
+	h.ForStandIn = true
+	err = p.image().Store.HandOver(h, func() error {
+		return p.execImage(c, h, lastLook, prepared, func(target handover.Target, args, env []string, h *handover.State) (err error) {
+			candidate.LeaseMu.Lock()
+			defer candidate.LeaseMu.Unlock()
+			x, err = set.Start(target, args, env, h)
+			return err
+		})
+	})
+	return x, err
+}
+
+// beside is what this process does for the other one that serves beside it.
+type beside struct {
+	once sync.Once
+	set  atomic.Pointer[besideSet] // nil before standIns; it is an interface so that a program without Overlap does not contain it
+
+	joining sync.Once
+	child   interface{ Ready() } // of a stand-in; nil before joinMain
+}
+
+type besideSet interface{ HandOver(h *handover.State) }
+
+// handOver adds the stand-ins to h.
+func (b *beside) handOver(inherited, h *handover.State) {
+	if set := b.set.Load(); set != nil {
+		(*set).HandOver(h)
+		return
+	}
+	for _, kind := range [...]handover.NumberKind{handover.StandInPID, handover.StandIns, handover.Beside} {
+		h.Numbers[kind] = inherited.Numbers[kind]
+	}
+	h.Texts[handover.StandIn] = inherited.Texts[handover.StandIn]
+}
+
+// standIns returns the stand-ins of this process.
+func (p *process) standIns() *standin.Set {
+	p.beside.once.Do(func() {
+		set := besideSet(standin.Inherit(p.image()))
+		p.beside.set.Store(&set)
+	})
+	return (*p.beside.set.Load()).(*standin.Set)
+}
+
+// joinMain begins to do what the main process says, if this one is a stand-in.
+func (p *process) joinMain() {
+	if !p.isStandIn() {
+		return
+	}
+	p.beside.joining.Do(func() {
+		if child, err := standin.Join(p.image()); err == nil {
+			p.beside.child = child
+		}
+	})
+}
+
+// besideReady is called when this image is ready.
+func (p *process) besideReady() {
+	if p.isStandIn() {
+		p.joinMain()
+		if p.beside.child != nil {
+			p.beside.child.Ready()
+		}
+		return
+	}
+	p.standIns().Takeover()
+}
