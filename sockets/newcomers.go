@@ -102,7 +102,7 @@ func (l *listener) startTaking() {
 	l.mu.Lock()
 	held := l.held
 	l.mu.Unlock()
-	if !hasExec || !held || !l.registry.receiverKnows() {
+	if !hasExec || !held || l.registry.Beside.Serves() || !l.registry.receiverKnows() {
 		return
 	}
 	f, err := l.socket.File()
