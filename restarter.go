@@ -265,32 +265,18 @@ func (r *Restarter) run(ctx context.Context, f features) error {
 		r.watcher.Store(nil)
 		w.Close()
 	}()
-	var postponed candidate.ID
-	backoff := newDrainedRetry()
+	v := &versions{watcher: w, observer: o, backoff: newDrainedRetry()}
 	for {
 		c, err := w.Next(ctx)
 		if err != nil {
 			return err
 		}
-		err = p.replaceImage(ctx, r, w.Rules, c, o, overlap)
-		_, ended := err.(*endedError)
-		failed, drained := err.(*drainedError)
-		switch {
-		case ended:
+		err = p.replaceImage(ctx, r, w.Rules, c, o, overlap, v)
+		if _, ended := err.(*endedError); ended {
 			o.answered(err)
 			return context.Cause(ctx)
-		case drained:
-			if c.ID != postponed {
-				postponed = c.ID
-				backoff.Reset()
-			}
-			w.Postpone(failed.error, backoff.Next())
-		case isRetryable(err):
-			w.LookAgain(err)
-		default:
-			w.Rejected(err)
 		}
-		o.answered(err)
+		v.answer(err)
 	}
 }
 
@@ -411,5 +397,5 @@ func (p *process) restartOnce(ctx context.Context, r *Restarter, rules *candidat
 	if rejection := rules.Judge(c); rejection != nil {
 		return asError(rejection)
 	}
-	return p.replaceImage(ctx, r, rules, c, o, overlap)
+	return p.replaceImage(ctx, r, rules, c, o, overlap, nil)
 }
