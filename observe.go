@@ -317,7 +317,7 @@ func (p *process) phases() (text string) {
 		field, rest, _ = strings.Cut(rest, "/")
 		at, _ := strconv.ParseUint(field, 10, 64)
 		if last != 0 {
-			text += name + time.Duration(at-last).Round(time.Microsecond).String()
+			text += name + max(0, time.Duration(at-last)).Round(time.Microsecond).String() // a drain may have begun for an earlier version
 		}
 		last = at
 	}

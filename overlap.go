@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"sync"
 	"sync/atomic"
+	"syscall"
 
 	"github.com/autorestart-go/autorestart/internal/candidate"
 	"github.com/autorestart-go/autorestart/internal/handover"
@@ -38,6 +39,8 @@ type features struct {
 	observe newObserver
 	overlap newOverlapper
 }
+
+func allFeatures() features { return features{withObserve, withOverlap} }
 
 // An overlapper runs a stand-in beside one restart after the other.
 type overlapper interface {
@@ -281,6 +284,7 @@ func (x *replacement) intact() error {
 
 // startStandIn starts a stand-in of this process.
 func (p *process) startStandIn(set *standin.Set, r *replacement) (x *standin.StandIn, err error) {
+	p.signals.forward(set.Forward)
 	h := p.newState(r.c, &r.times)
 	for _, kind := range [...]handover.NumberKind{handover.StandInPID, handover.StandIns, handover.Beside} {
 		h.Numbers[kind] = nil
@@ -324,8 +328,12 @@ func (b *beside) handOver(inherited, h *handover.State) {
 // standIns returns the stand-ins of this process.
 func (p *process) standIns() *standin.Set {
 	p.beside.once.Do(func() {
-		set := besideSet(standin.Inherit(p.image()))
-		p.beside.set.Store(&set)
+		set := standin.Inherit(p.image())
+		stored := besideSet(set)
+		p.beside.set.Store(&stored)
+		if p.inherited.Number(handover.StandInPID) != 0 {
+			p.signals.forward(set.Forward)
+		}
 	})
 	return (*p.beside.set.Load()).(*standin.Set)
 }
@@ -336,9 +344,16 @@ func (p *process) joinMain() {
 		return
 	}
 	p.beside.joining.Do(func() {
-		if child, err := standin.Join(p.image()); err == nil {
-			p.beside.child = child
+		child, err := standin.Join(p.image())
+		if err != nil {
+			return
 		}
+		p.beside.child = child
+		child.OnSignal(func(sig syscall.Signal) {
+			if endsProcess(int(sig)) || p.signals.has(sig) {
+				standin.Raise(sig)
+			}
+		})
 	})
 }
 

@@ -160,9 +160,9 @@ type Restarter struct {
 	// while the old version is drained, and the new version is executed and starts again. When
 	// that is ready, the stand-in is drained and exits. The old version's value counts.
 	//
-	// If ReadyTimeout is zero, it is one minute. A version that ends or is not ready in that
-	// time, as a stand-in, is rejected, and the old version has served all the time. See
-	// [StandIn] and docs/overlap.md, in the repository.
+	// If ReadyTimeout is zero, it is one minute. A stand-in that ends, or is not ready in that
+	// time, is killed with its process group, and the version is rejected. See [StandIn] and
+	// docs/overlap.md, in the repository.
 	//
 	// Overlap needs Linux 5.3. Elsewhere Run and Restart return an error that wraps
 	// [errors.ErrUnsupported].
@@ -231,9 +231,7 @@ func (r *Restarter) Mode() WatchMode { return watchModeOf(&r.watcher) }
 //   - when Path is empty and the path of the program is not known
 //   - when Path is relative, and the working directory is not known or a starter with
 //     fewer rights may have chosen it.
-func (r *Restarter) Run(ctx context.Context) error {
-	return r.run(ctx, features{withObserve, withOverlap})
-}
+func (r *Restarter) Run(ctx context.Context) error { return r.run(ctx, allFeatures()) }
 
 func (r *Restarter) run(ctx context.Context, f features) error {
 	report.SetLogger(r.Logger)
@@ -318,7 +316,7 @@ func (r *Restarter) Restart(ctx context.Context) error {
 	if calledByHandler() {
 		return ErrInHandler
 	}
-	err := r.restart(ctx, features{withObserve, withOverlap})
+	err := r.restart(ctx, allFeatures())
 	if ctx.Err() == nil {
 		return err
 	}
@@ -339,7 +337,7 @@ func (*endedError) Error() string { return "autorestart: the context has ended" 
 
 var errEnded = error(new(endedError))
 
-// restart is Restart, but that its error need not tell of the end of ctx.
+// restart is Restart, but its error need not tell of the end of ctx.
 func (r *Restarter) restart(ctx context.Context, f features) (last error) {
 	report.SetLogger(r.Logger)
 	defer flushLog()

@@ -3,6 +3,7 @@ package standin
 import (
 	"context"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/autorestart-go/autorestart/internal/handover"
@@ -19,6 +20,7 @@ type Child struct {
 	serves bool
 	drain  time.Duration // when the main process has ended
 	ends   bool          // it drains, and exits after that
+	signal func(syscall.Signal)
 }
 
 // Join begins to do what the main process says. The image has inherited its channel.
@@ -51,6 +53,8 @@ func (c *Child) received(m message) {
 		c.image.Drainers.Release()
 	case retire:
 		go c.retire(time.Duration(m.n) * time.Millisecond)
+	case signaled:
+		c.forwarded(syscall.Signal(m.n))
 	case ping:
 		c.link.send(message{kind: pong, fd: -1})
 	}
