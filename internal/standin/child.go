@@ -66,6 +66,7 @@ func (c *Child) retire(timeout time.Duration) {
 		return
 	}
 	c.image.Beside.SetGive(c.link.give)
+	c.image.Beside.SetLeaves()
 	c.drainFor(timeout)
 	fd := c.image.Store.OwnStates()
 	c.link.send(message{kind: farewell, fd: fd})
@@ -81,6 +82,7 @@ func (c *Child) mainEnded() {
 		exit(1)
 	}
 	c.image.Beside.SetGive(nil)
+	c.image.Beside.SetLeaves()
 	c.image.Beside.Lose()
 	if c.beginEnd() {
 		report.Warn("the main process has ended: this stand-in drains and exits", "drain timeout", drain.String())
