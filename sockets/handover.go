@@ -36,6 +36,15 @@ func currentRegistry() *registry { return (*registry)(image.Sockets.Of(image.Cur
 // isFirstVersion reports whether no version ran in this process before.
 func (r *registry) isFirstVersion() bool { return r.Inherited.Number(handover.Generation) == 0 }
 
+// mainPID returns the PID of the main process, to which a supervisor has passed sockets: a stand-in
+// has them at the same descriptors.
+func (r *registry) mainPID() int {
+	if r.Inherited.IsStandIn {
+		return r.Inherited.Number(handover.PID)
+	}
+	return os.Getpid()
+}
+
 // registerDrainer has d drained before each exec, until unregister is called.
 func (r *registry) registerDrainer(d autorestart.Drainer) (unregister func()) {
 	return r.Drainers.Register(d)
