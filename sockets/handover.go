@@ -26,6 +26,7 @@ func init() {
 		r.giver.beside = &i.Beside
 		i.Drainers.BeforeSeal(r.giver.stop)
 		i.Beside.Taker(r.take)
+		i.Beside.OnLost(r.lose)
 		return unsafe.Pointer(r)
 	})
 }
@@ -127,6 +128,10 @@ func (r *registry) lendSocket(k key, s streamSocket, state []byte, lastUse time.
 func (r *registry) lendFile(k key, fd int, state []byte) error {
 	return r.Store.Lend(k.passedName(), fd, state, time.Now())
 }
+
+// parks reports whether a drain parks connections: for the next version, or for the process
+// beside this one.
+func (r *registry) parks() bool { return !r.Beside.Leaves() || r.Beside.Takes() }
 
 // isDraining reports whether this process is about to be replaced, or to end.
 func (r *registry) isDraining() bool {
