@@ -5,6 +5,7 @@ package standin
 import (
 	"context"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -18,6 +19,28 @@ func TestRoomWhenAnyStandInEnds(t *testing.T) {
 		time.AfterFunc(time.Minute, cancel)
 		if err := s.AwaitRoom(ctx, 2); err != nil {
 			t.Errorf("no room after a minute: %v", err)
+		}
+	})
+}
+
+// A program may call Ready when another version is about to replace it. The stand-in of that
+// version goes on serving.
+func TestReadyDuringRestart(t *testing.T) {
+	bubble(t, func(t *testing.T, s *Set) {
+		beside := &s.image.Beside
+		x, p := serves(t, s)
+		beside.SetServes(true)
+		beside.SetGive(x.Give)
+		s.Takeover()
+		synctest.Wait()
+		if len(p.queue) > 0 {
+			t.Errorf("the stand-in has got a message of kind %d", p.next(t).kind)
+		}
+		if !beside.Serves() || !beside.Takes() {
+			t.Error("the main process does not know that a stand-in serves")
+		}
+		if s.Serving() != x {
+			t.Error("no stand-in serves")
 		}
 	})
 }
