@@ -17,6 +17,7 @@ type StandIn struct {
 	set     *Set
 	process process
 	link    *link
+	crossed bool    // the previous image has handed it over
 	written written // before it serves; nil after that
 
 	pong    chan struct{}
@@ -267,12 +268,6 @@ func (x *StandIn) awaitEnd() {
 		report.Warn("killing the stand-in: it has not ended in time", "pid", strconv.Itoa(x.process.pid()), "drain timeout", x.drain.String())
 		x.process.killGroup()
 	}
-}
-
-func (x *StandIn) roleNow() role {
-	x.set.mu.Lock()
-	defer x.set.mu.Unlock()
-	return x.role
 }
 
 // greet tells the stand-in that it is one.

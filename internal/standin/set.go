@@ -71,18 +71,28 @@ func (s *Set) Serving() *StandIn {
 	return nil
 }
 
-// Takeover retires the stand-ins that serve: this image is ready, and accepts.
+// Takeover retires the stand-in that has served while this image was executed: this image is
+// ready, and accepts. One that serves for a next image stays.
 func (s *Set) Takeover() {
+	var own, others []*StandIn
 	s.mu.Lock()
-	all := slices.Clone(s.all)
-	s.mu.Unlock()
-	s.image.Beside.SetGive(nil)
-	s.image.Beside.SetServes(false)
-	s.image.Drainers.Release()
-	for _, x := range all {
-		if x.roleNow() == serving {
-			x.Retire()
+	for _, x := range s.all {
+		switch {
+		case x.role != serving:
+		case x.crossed:
+			own = append(own, x)
+		default:
+			others = append(others, x)
 		}
+	}
+	s.mu.Unlock()
+	if len(others) == 0 && s.image.Inherited.Number(handover.Beside) != 0 {
+		s.image.Beside.SetGive(nil)
+		s.image.Beside.SetServes(false)
+	}
+	s.image.Drainers.Release()
+	for _, x := range own {
+		x.Retire()
 	}
 }
 
