@@ -61,8 +61,18 @@ func (x *StandIn) run(p process, t transport) {
 	go x.link.run()
 	go func() {
 		<-p.done()
+		x.awaitLast()
 		x.set.remove(x)
 	}()
+}
+
+// awaitLast waits until what a stand-in has sent before its end is received. It may have left the
+// other end of the channel to a child, which keeps it open.
+func (x *StandIn) awaitLast() {
+	select {
+	case <-x.link.ended:
+	case <-time.After(graceTime):
+	}
 }
 
 // take takes a connection that the stand-in gives, for this process or for the stand-in that
@@ -164,10 +174,7 @@ func (x *StandIn) awaitReady(ctx context.Context, timeout time.Duration) error {
 
 // ended returns how the stand-in has ended. What it has said last may come a moment later.
 func (x *StandIn) ended() *Failure {
-	select {
-	case <-x.link.ended:
-	case <-time.After(graceTime): // a child of its has the other end
-	}
+	x.awaitLast()
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if x.reason != "" {
