@@ -158,6 +158,8 @@ type peer struct {
 	text   string
 	killed bool // by killGroup
 	atEnd  bool // killGroupAtEnd
+
+	released bool // close
 }
 
 func (p *peer) pid() int              { return p.number }
@@ -171,6 +173,12 @@ func (p *peer) how() (text string, killed bool) {
 }
 
 func (p *peer) killGroup() { p.exit("killed", true) }
+
+func (p *peer) close() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.released = true
+}
 
 func (p *peer) killGroupAtEnd(kill bool) {
 	p.mu.Lock()
@@ -188,7 +196,7 @@ func (p *peer) exit(text string, killed bool) {
 	default:
 	}
 	p.text, p.killed = text, killed
-	p.close()
+	p.end.close()
 	close(p.ended)
 }
 

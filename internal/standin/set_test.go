@@ -7,6 +7,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/autorestart-go/autorestart/internal/handover"
 )
 
 // A new stand-in does not wait for one that drains for an hour if there is room without that.
@@ -41,6 +43,35 @@ func TestReadyDuringRestart(t *testing.T) {
 		}
 		if s.Serving() != x {
 			t.Error("no stand-in serves")
+		}
+	})
+}
+
+// What an image hands over stays open until the exec, also that of a stand-in that ends meanwhile:
+// the number of a descriptor may be that of another file soon.
+func TestHandedOverStaysOpen(t *testing.T) {
+	bubble(t, func(t *testing.T, s *Set) {
+		x, p := serves(t, s)
+		h := new(handover.State)
+		s.HandOver(h)
+		p.exit("exited", false)
+		synctest.Wait()
+		if own := x.link.transport.(*end); own.closed || p.released {
+			t.Errorf("handed over: %v; closed: the channel: %v, the pidfd: %v", h.Numbers[handover.StandIns], own.closed, p.released)
+		}
+	})
+}
+
+// What a stand-in says right before the exec is for the next image: this one would not come to do
+// anything with it.
+func TestNothingIsReceivedBeforeExec(t *testing.T) {
+	bubble(t, func(t *testing.T, s *Set) {
+		x, p := serves(t, s)
+		s.HandOver(new(handover.State))
+		p.say(t, message{kind: farewell})
+		synctest.Wait()
+		if own := x.link.transport.(*end); len(own.queue) != 1 {
+			t.Error("the message was received")
 		}
 	})
 }
