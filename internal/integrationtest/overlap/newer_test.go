@@ -33,3 +33,18 @@ func TestStandInEndsBeforeNewer(t *testing.T) {
 		})
 	}
 }
+
+// TestMainThreadDiffers: what renice(1), taskset(1) and the like change is the main thread of the
+// process, and no other. Stand-ins are started by a thread like that one.
+func TestMainThreadDiffers(t *testing.T) {
+	s := newServer(t, false)
+	s.awaitServing(1)
+	if err := syscall.Setpriority(syscall.PRIO_PROCESS, s.pid(), 5); err != nil {
+		t.Fatal(err)
+	}
+	for version := 2; version < 5; version++ {
+		s.write(version)
+		s.await(version, false)
+		s.wantAlone()
+	}
+}
