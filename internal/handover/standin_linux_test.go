@@ -3,6 +3,7 @@
 package handover_test
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -166,5 +167,21 @@ func greetByOther(t *testing.T, own, child int) {
 	cmd.ExtraFiles = []*os.File{f}
 	if err := cmd.Run(); err != nil {
 		t.Error(err)
+	}
+}
+
+// A stand-in that can't take over what it gets ends. A normal start would be that of a second main
+// process.
+func TestStandInWithoutState(t *testing.T) {
+	for name, s := range map[string]start{
+		"carrier can't be read": {variable: "generation=4,channel=%,carrier=%,"},
+		"main process hangs up": {variable: "generation=4,channel=%,", greet: func(_ *testing.T, own, _ int) { syscall.Shutdown(own, syscall.SHUT_WR) }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			said, err := s.run(t)
+			if exit, ok := errors.AsType[*exec.ExitError](err); !ok || exit.ExitCode() != 1 || !strings.Contains(said, "stand-in") {
+				t.Errorf("the child says %q, %v", said, err)
+			}
+		})
 	}
 }
