@@ -36,10 +36,6 @@ const standInGreeting = "stand-in "
 // StandInGreeting returns the first message that the main process sends to a stand-in.
 func StandInGreeting(pid int) []byte { return []byte(standInGreeting + strconv.Itoa(pid)) }
 
-// greetingTimeout is how long a stand-in waits for the greeting. It comes as soon as the main
-// process knows the PID.
-var greetingTimeout = syscall.Timeval{Sec: 10}
-
 // isStandIn reports whether the variable makes this process a stand-in of its parent.
 func isStandIn(variable string, parent int) bool {
 	s, ignored := Parse(variable, parent)
@@ -54,13 +50,9 @@ func isStandIn(variable string, parent int) bool {
 	return isGreeted(channel, parent)
 }
 
-// isGreeted receives the greeting of the main process.
+// isGreeted receives the greeting of the main process. It comes as soon as that knows the PID, or
+// goes on if it was stopped.
 func isGreeted(channel, parent int) bool {
-	var noTimeout syscall.Timeval
-	err := syscall.SetsockoptTimeval(channel, syscall.SOL_SOCKET, syscall.SO_RCVTIMEO, &greetingTimeout)
-	if err != nil {
-		return false
-	}
 	text := make([]byte, 64)
 	credentials := make([]byte, syscall.CmsgSpace(syscall.SizeofUcred))
 	var length int
@@ -68,6 +60,9 @@ func isGreeted(channel, parent int) bool {
 		n, length, _, _, err = syscall.Recvmsg(channel, text, credentials, syscall.MSG_CMSG_CLOEXEC)
 		return n, err
 	})
+	if err == nil && n == 0 && length == 0 {
+		endStandIn("the main process has closed the channel")
+	}
 	if err != nil || string(text[:max(0, n)]) != string(StandInGreeting(syscall.Getpid())) {
 		return false
 	}
@@ -81,16 +76,25 @@ func isGreeted(channel, parent int) bool {
 	}
 	// From here on, messages have descriptors.
 	syscall.SetsockoptInt(channel, syscall.SOL_SOCKET, syscall.SO_PASSCRED, 0)
-	syscall.SetsockoptTimeval(channel, syscall.SOL_SOCKET, syscall.SO_RCVTIMEO, &noTimeout)
 	return true
+}
+
+// endStandIn ends a stand-in that can't be one. A normal start would be that of a second main
+// process.
+func endStandIn(reason string) {
+	syscall.Write(syscall.Stderr, []byte("autorestart: cannot start as a stand-in: "+reason+"\n"))
+	syscall.Exit(1)
 }
 
 // becomeStandIn begins to watch the main process.
 func (s *State) becomeStandIn() {
 	channel, main := s.Number(Channel), s.Number(PID)
 	pidfd, _, errno := syscall.Syscall(rawsys.Numbers.PidfdOpen, uintptr(main), 0, 0)
-	if errno != 0 || syscall.Getppid() != main {
-		syscall.Exit(1)
+	if errno != 0 {
+		endStandIn("pidfd_open: " + errno.Error())
+	}
+	if syscall.Getppid() != main {
+		endStandIn("the main process has ended")
 	}
 	const setParentDeathSignal = 1
 	syscall.RawSyscall(syscall.SYS_PRCTL, setParentDeathSignal, 0, 0)
