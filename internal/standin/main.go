@@ -19,6 +19,9 @@ type StandIn struct {
 	link    *link
 	written written // before it serves; nil after that
 
+	beginning sync.Once
+	started   chan struct{} // closed when it watches this process, or has ended
+
 	pong    chan struct{}
 	readied chan struct{} // closed by the message
 	removed chan struct{} // closed when it has ended and is out of the set
@@ -51,7 +54,7 @@ type written interface {
 }
 
 func newStandIn(s *Set) *StandIn {
-	return &StandIn{set: s, pong: make(chan struct{}, 1), readied: make(chan struct{}), removed: make(chan struct{}), said: make(chan struct{})}
+	return &StandIn{set: s, started: make(chan struct{}), pong: make(chan struct{}, 1), readied: make(chan struct{}), removed: make(chan struct{}), said: make(chan struct{})}
 }
 
 // run begins to receive what the stand-in sends, and to wait for its end.
@@ -60,9 +63,12 @@ func (x *StandIn) run(p process, t transport) {
 	go x.link.run()
 	go func() {
 		<-p.done()
+		x.begin()
 		x.set.remove(x)
 	}()
 }
+
+func (x *StandIn) begin() { x.beginning.Do(func() { close(x.started) }) }
 
 // take takes a connection that the stand-in gives, for this process or for the stand-in that
 // serves.
@@ -80,6 +86,8 @@ func (x *StandIn) take(c image.Conn) (taken bool) {
 // received is called with each message but those about connections.
 func (x *StandIn) received(m message) {
 	switch m.kind {
+	case started:
+		x.begin()
 	case ready:
 		select {
 		case <-x.readied:

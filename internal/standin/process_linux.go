@@ -125,8 +125,9 @@ func (c *child) how() (text string, killed bool) {
 }
 
 // spawn starts a child with the given descriptors under the same numbers, and nothing else but
-// streams: standard input, output and error.
-func spawn(path string, args, env []string, descriptors []int, streams [3]int) (*child, error) {
+// streams: standard input, output and error. The child is killed if the thread that forks it ends,
+// so that lives until started is closed.
+func spawn(path string, args, env []string, descriptors []int, streams [3]int, started <-chan struct{}) (*child, error) {
 	const none = ^uintptr(0)
 	descriptors = append(descriptors, announced()...)
 	files := make([]uintptr, max(slices.Max(descriptors), highestInheritable())+1)
@@ -140,15 +141,26 @@ func spawn(path string, args, env []string, descriptors []int, streams [3]int) (
 		files[i] = uintptr(fd)
 	}
 	pid, pidfd := 0, -1
-	// The child inherits what belongs to the thread that forks.
-	err := execve.AsLeader(func() (err error) {
-		pid, err = syscall.ForkExec(path, args, &syscall.ProcAttr{
-			Env:   env,
-			Files: files,
-			Sys:   &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL, PidFD: &pidfd},
+	result := make(chan error, 1)
+	go func() {
+		// The child inherits what belongs to the thread that forks.
+		err := execve.AsLeader(func() (err error) {
+			pid, err = syscall.ForkExec(path, args, &syscall.ProcAttr{
+				Env:   env,
+				Files: files,
+				Sys:   &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL, PidFD: &pidfd},
+			})
+			if err == nil {
+				result <- nil
+				<-started
+			}
+			return err
 		})
-		return err
-	})
+		if err != nil {
+			result <- err
+		}
+	}()
+	err := <-result
 	if err != nil {
 		return nil, &os.PathError{Op: "fork and exec", Path: path, Err: err}
 	}

@@ -35,8 +35,13 @@ func (s *Set) Start(target handover.Target, args, env []string, h *handover.Stat
 	state.Set(handover.Channel, other.Int())
 	state.Numbers[handover.Streams] = real
 	var p *child
+	defer func() {
+		if p == nil {
+			x.begin()
+		}
+	}()
 	err = handover.Spawn(target, env, &state, func(path string, env []string, descriptors []int) (err error) {
-		p, err = spawn(path, args, env, descriptors, streams)
+		p, err = spawn(path, args, env, descriptors, streams, x.started)
 		return err
 	})
 	if err != nil {
