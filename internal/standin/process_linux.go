@@ -125,12 +125,13 @@ func (c *child) how() (text string, killed bool) {
 }
 
 // spawn starts a child with the given descriptors under the same numbers, and nothing else but
-// streams: standard input, output and error. The child is killed if the thread that forks it ends,
+// streams: standard input, output and error. No descriptor above the highest number is inherited by
+// every child. The child is killed if the thread that forks it ends,
 // so that lives until started is closed.
-func spawn(path string, args, env []string, descriptors []int, streams [3]int, started <-chan struct{}) (*child, error) {
+func spawn(path string, args, env []string, descriptors []int, streams [3]int, highest int, started <-chan struct{}) (*child, error) {
 	const none = ^uintptr(0)
 	descriptors = append(descriptors, announced()...)
-	files := make([]uintptr, max(slices.Max(descriptors), highestInheritable())+1)
+	files := make([]uintptr, max(slices.Max(descriptors), highest)+1)
 	for i := range files {
 		files[i] = none
 	}
@@ -161,6 +162,9 @@ func spawn(path string, args, env []string, descriptors []int, streams [3]int, s
 		}
 	}()
 	err := <-result
+	if err == unix.EBADF { // package syscall needs a number above all others for a moment
+		err = unix.EMFILE
+	}
 	if err != nil {
 		return nil, &os.PathError{Op: "fork and exec", Path: path, Err: err}
 	}

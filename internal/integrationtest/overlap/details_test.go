@@ -202,7 +202,7 @@ func TestForgedStandIn(t *testing.T) {
 
 // TestFewDescriptors: a limit of open files that leaves room for little more than the sockets.
 func TestFewDescriptors(t *testing.T) {
-	s := newServerBy(t, []string{"/bin/sh", "-c", "ulimit -n 48; exec \"$0\""}, 0, false)
+	s := newServerBy(t, []string{"/bin/sh", "-c", "ulimit -n 64; exec \"$0\""}, 0, false)
 	s.awaitServing(1)
 	stop := s.load()
 	for version := 2; version < 5; version++ {
