@@ -17,6 +17,7 @@ type StandIn struct {
 	set     *Set
 	process process
 	link    *link
+	crossed bool    // the previous image has handed it over
 	written written // before it serves; nil after that
 
 	beginning sync.Once
@@ -64,11 +65,21 @@ func (x *StandIn) run(p process, t transport) {
 	go func() {
 		<-p.done()
 		x.begin()
+		x.awaitLast()
 		x.set.remove(x)
 	}()
 }
 
 func (x *StandIn) begin() { x.beginning.Do(func() { close(x.started) }) }
+
+// awaitLast waits until what a stand-in has sent before its end is received. It may have left the
+// other end of the channel to a child, which keeps it open.
+func (x *StandIn) awaitLast() {
+	select {
+	case <-x.link.ended:
+	case <-time.After(graceTime):
+	}
+}
 
 // take takes a connection that the stand-in gives, for this process or for the stand-in that
 // serves.
@@ -171,10 +182,7 @@ func (x *StandIn) awaitReady(ctx context.Context, timeout time.Duration) error {
 
 // ended returns how the stand-in has ended. What it has said last may come a moment later.
 func (x *StandIn) ended() *Failure {
-	select {
-	case <-x.link.ended:
-	case <-time.After(graceTime): // a child of its has the other end
-	}
+	x.awaitLast()
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if x.reason != "" {
@@ -275,12 +283,6 @@ func (x *StandIn) awaitEnd() {
 		report.Warn("killing the stand-in: it has not ended in time", "pid", strconv.Itoa(x.process.pid()), "drain timeout", x.drain.String())
 		x.process.killGroup()
 	}
-}
-
-func (x *StandIn) roleNow() role {
-	x.set.mu.Lock()
-	defer x.set.mu.Unlock()
-	return x.role
 }
 
 // greet tells the stand-in that it is one.

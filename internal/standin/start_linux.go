@@ -63,6 +63,7 @@ func (s *Set) Start(target handover.Target, args, env []string, h *handover.Stat
 // inherit returns a stand-in that the previous image has handed over, or nil if it has ended.
 func (s *Set) inherit(pid, pidfd, fd int, record string) *StandIn {
 	x := newStandIn(s)
+	x.crossed = true
 	x.readRecord(record)
 	close(x.readied)
 	t, err := newChannel(sys.NewFD(fd))
