@@ -144,7 +144,10 @@ func (s *server) hold(name string) (answer <-chan identity) {
 		i, _ := s.get("/hold/" + name)
 		c <- i
 	}()
-	time.Sleep(50 * time.Millisecond)
+	daemontest.WaitFor(s.t, "request "+name, func() bool {
+		_, err := os.Stat(filepath.Join(s.dir, "held "+name))
+		return err == nil
+	})
 	return c
 }
 

@@ -7,7 +7,6 @@ package overlap
 import (
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/autorestart-go/autorestart/internal/testprocess"
 )
@@ -124,7 +123,7 @@ func TestManyRestarts(t *testing.T) {
 		}
 	}
 	stop()
-	testprocess.WaitFor(t, "as many open files as before", func() bool { return openFiles(t, s.pid()) == files })
+	testprocess.WaitFor(t, "no more open files than before", func() bool { return openFiles(t, s.pid()) <= files })
 }
 
 func openFiles(t *testing.T, pid int) int {
@@ -166,5 +165,3 @@ func TestHotfix(t *testing.T) {
 	}
 	s.wantAlone()
 }
-
-var _ = time.Second

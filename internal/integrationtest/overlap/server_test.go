@@ -98,6 +98,7 @@ func serve() {
 		setAddress(dir, tcp.Addr())
 		setAddress(dir, packets.LocalAddr())
 	}
+	autorestart.State("state") // claimed before Ready
 	misbehave(version)
 	if os.Getenv(holdEnv) != "" && version > 1 {
 		role := "main"
@@ -109,7 +110,9 @@ func serve() {
 	mux := http.NewServeMux()
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) { json.NewEncoder(w).Encode(self(version)) })
 	mux.HandleFunc("/hold/", func(w http.ResponseWriter, r *http.Request) {
-		await(dir, filepath.Base(r.URL.Path))
+		name := filepath.Base(r.URL.Path)
+		os.WriteFile(filepath.Join(dir, "held "+name), nil, 0o600)
+		await(dir, name)
 		json.NewEncoder(w).Encode(self(version))
 	})
 	mux.HandleFunc("/state/", func(w http.ResponseWriter, r *http.Request) {
