@@ -207,7 +207,8 @@ var _ = testprocess.RegisterHelper("exchange", func() {
 		os.Stdout.WriteString("no lease")
 		return
 	}
-	err = self().exec(&Restarter{}, c, new(RestartTimes), exchange, &prepared{process: self()})
+	x := &replacement{process: self(), r: new(Restarter), c: c, lastLook: exchange, prepared: &prepared{process: self()}}
+	err = self().exec(x)
 	if !errors.Is(err, syscall.ETXTBSY) { // a writer has the file open
 		panic(err)
 	}

@@ -19,12 +19,13 @@ import (
 
 // What crosses the exec, to the next version and back to the previous one.
 
-// exec executes c for r and hands over what c can take. It returns only if that failed.
-func (p *process) exec(r *Restarter, c *candidate.Candidate, times *RestartTimes, lastLook func() error, prepared *prepared) error {
+// exec executes the candidate and hands over what it can take. It returns only if that failed.
+func (p *process) exec(x *replacement) error {
+	r, c, lastLook, prepared := x.r, x.c, x.lastLook, x.prepared
 	if reason := handsOverNothing(c); reason != "" {
 		return p.execAlone(c, reason, lastLook, prepared)
 	}
-	h := p.newState(c, times)
+	h := p.newState(c, &x.times)
 	h.Texts[handover.Observed] = prepared.observed
 	h.Reserve = prepared.reserve
 	// The trial comes before the store: a rollback that is under way has the trial

@@ -91,6 +91,7 @@ func (k EventKind) String() string {
 // An observer is told the steps of one Run or Restart.
 type observer interface {
 	saw(EventKind, *candidate.Candidate)
+	about(*candidate.Candidate)
 	draining(EventKind, *RestartTimes, []string)
 	watches(watch.Mode)
 	rejected(error)
@@ -110,6 +111,7 @@ func withoutObserve(context.Context, *process, *Restarter, string, *candidate.Ru
 }
 
 func (unobserved) saw(EventKind, *candidate.Candidate)         {}
+func (unobserved) about(*candidate.Candidate)                  {}
 func (unobserved) draining(EventKind, *RestartTimes, []string) {}
 func (unobserved) watches(watch.Mode)                          {}
 func (unobserved) rejected(error)                              {}
@@ -157,6 +159,9 @@ func (o *events) saw(kind EventKind, c *candidate.Candidate) {
 	}
 	o.add(e)
 }
+
+// about has the next events be about a candidate that was seen before.
+func (o *events) about(c *candidate.Candidate) { o.version = buildInfo(c.Build) }
 
 // draining adds an event about a drain, or that it has ended: then the exec comes next.
 func (o *events) draining(kind EventKind, times *RestartTimes, unfinished []string) {
@@ -312,7 +317,7 @@ func (p *process) phases() (text string) {
 		field, rest, _ = strings.Cut(rest, "/")
 		at, _ := strconv.ParseUint(field, 10, 64)
 		if last != 0 {
-			text += name + time.Duration(at-last).Round(time.Microsecond).String()
+			text += name + max(0, time.Duration(at-last)).Round(time.Microsecond).String() // a drain may have begun for an earlier version
 		}
 		last = at
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"sync"
 	"sync/atomic"
+	"syscall"
 
 	"github.com/autorestart-go/autorestart/internal/candidate"
 	"github.com/autorestart-go/autorestart/internal/handover"
@@ -39,11 +40,16 @@ type features struct {
 	overlap newOverlapper
 }
 
+func allFeatures() features { return features{withObserve, withOverlap} }
+
 // An overlapper runs a stand-in beside one restart after the other.
 type overlapper interface {
-	// begin starts a stand-in of c, and returns when that serves. The context ends when the
-	// stand-in does.
-	begin(ctx context.Context, rules *candidate.Rules, c *candidate.Candidate, times *RestartTimes, lastLook func() error, prepared *prepared) (context.Context, error)
+	// begin starts a stand-in of x, and returns when that serves. The context ends when no
+	// stand-in serves any more.
+	begin(ctx context.Context, x *replacement) (context.Context, error)
+
+	// whileDraining calls drain. It returns what is executed then: x, or a newer version.
+	whileDraining(ctx context.Context, x *replacement, newer *versions, drain func() error) (*replacement, error)
 
 	// ping returns an error unless the stand-in works.
 	ping() error
@@ -61,8 +67,10 @@ type alone struct{}
 
 func withoutOverlap(*process, *Restarter) (overlapper, error) { return alone{}, nil }
 
-func (alone) begin(ctx context.Context, _ *candidate.Rules, _ *candidate.Candidate, _ *RestartTimes, _ func() error, _ *prepared) (context.Context, error) {
-	return ctx, nil
+func (alone) begin(ctx context.Context, _ *replacement) (context.Context, error) { return ctx, nil }
+
+func (alone) whileDraining(_ context.Context, x *replacement, _ *versions, drain func() error) (*replacement, error) {
+	return x, drain()
 }
 
 func (alone) ping() error            { return nil }
@@ -89,75 +97,149 @@ type overlapping struct {
 	process *process
 	r       *Restarter
 	path    string
-	standIn *standin.StandIn // nil while there is none
-	cancel  context.CancelFunc
+
+	mu      sync.Mutex
+	standIn *standin.StandIn   // that serves; nil while none does
+	cancel  context.CancelFunc // ends the drain
 }
 
-func (o *overlapping) begin(ctx context.Context, rules *candidate.Rules, c *candidate.Candidate, times *RestartTimes, lastLook func() error, prepared *prepared) (context.Context, error) {
-	o.path = c.Path
-	if !handover.KnowsStandIns(c.Build.LibraryVersion) {
-		return nil, o.rejected("a version whose release of "+modulePath+" has no Overlap", nil)
+func (o *overlapping) begin(ctx context.Context, x *replacement) (context.Context, error) {
+	ctx, o.cancel = context.WithCancel(ctx)
+	if err := o.replace(ctx, x); err != nil {
+		o.cancel()
+		return nil, err
+	}
+	return ctx, nil
+}
+
+// replace starts a stand-in of x, and has it serve in place of this version, or of the stand-in
+// that has served before.
+func (o *overlapping) replace(ctx context.Context, x *replacement) error {
+	o.path = x.c.Path
+	if !handover.KnowsStandIns(x.c.Build.LibraryVersion) {
+		return o.rejected("a version whose release of "+modulePath+" has no Overlap", nil)
 	}
 	if o.r.BeforeExec != nil {
-		if err := o.r.callBeforeExec(ctx, rules, c, prepared, true); err != nil {
-			return nil, err
+		if err := x.callBeforeExec(ctx, true); err != nil {
+			return err
 		}
 	}
 	set := o.process.standIns()
 	if err := set.AwaitRoom(ctx, maxStandIns); err != nil {
-		return nil, errEnded
+		return errEnded
 	}
-	x, err := o.process.startStandIn(set, c, times, lastLook, prepared)
+	standIn, err := o.process.startStandIn(set, x)
 	if err != nil {
 		if execTransient(err) {
-			return nil, &RejectedError{
-				Path: c.Path, Found: "a stand-in that can't be started now (" + candidate.Cause(err).Error() + ")",
+			return &RejectedError{
+				Path: o.path, Found: "a stand-in that can't be started now (" + candidate.Cause(err).Error() + ")",
 				Expected: "enough processes, descriptors and memory", Retryable: true, Err: err,
 			}
 		}
-		return nil, err
+		return err
 	}
-	report.To(o.r.Logger).Info("started the new version as a stand-in", "path", c.Path)
-	if err := x.AwaitReady(ctx, o.r.readyTimeout()); err != nil {
+	report.To(o.r.Logger).Info("started the new version as a stand-in", "path", o.path)
+	if err := standIn.AwaitReady(ctx, o.r.readyTimeout()); err != nil {
 		if ctx.Err() != nil {
-			return nil, errEnded
+			return errEnded
 		}
-		return nil, o.failed(err)
+		return o.failed(err)
 	}
-	return o.serve(ctx, x)
+	return o.serve(ctx, standIn)
 }
 
 // maxStandIns is how many stand-ins a process has at most: one that starts or serves, and one that
 // drains.
 const maxStandIns = 2
 
-// serve has the stand-in serve in place of this version.
-func (o *overlapping) serve(ctx context.Context, x *standin.StandIn) (context.Context, error) {
-	o.standIn = x
-	ctx, o.cancel = context.WithCancel(ctx)
-	go func() {
-		select {
-		case <-x.Ended():
-			o.cancel()
-		case <-ctx.Done():
-		}
-	}()
+// serve has the stand-in serve.
+func (o *overlapping) serve(ctx context.Context, x *standin.StandIn) error {
 	if err := x.Serve(ctx, o.r.drainTimeout()); err != nil {
-		return nil, o.end(err)
+		x.Kill()
+		return o.failed(err)
 	}
 	report.To(o.r.Logger).Info("the stand-in serves", "path", o.path)
 	beside := &o.process.image().Beside
 	beside.SetServes(true)
 	beside.SetGive(x.Give)
-	return ctx, nil
+	o.mu.Lock()
+	before := o.standIn
+	o.standIn = x
+	o.mu.Unlock()
+	if before != nil {
+		before.Retire()
+	}
+	go func() {
+		<-x.Ended()
+		o.mu.Lock()
+		defer o.mu.Unlock()
+		if o.standIn == x {
+			o.cancel()
+		}
+	}()
+	return nil
+}
+
+// whileDraining looks for newer versions during the drain. Each gets a stand-in, which serves in
+// place of the one before.
+func (o *overlapping) whileDraining(ctx context.Context, x *replacement, newer *versions, drain func() error) (*replacement, error) {
+	done := make(chan error, 1)
+	go func() { done <- drain() }()
+	if newer == nil {
+		return x, <-done
+	}
+	drained, stop := context.WithCancel(ctx)
+	result := make(chan error, 1)
+	go func() {
+		result <- <-done
+		stop()
+	}()
+	newer.keep()
+	for {
+		x.lastLook = x.intact
+		c, err := newer.watcher.Next(drained)
+		if err != nil {
+			return x, <-result
+		}
+		if o.process.standIns().AwaitRoom(drained, maxStandIns) != nil {
+			return x, <-result // and the new image finds c
+		}
+		y, err := o.process.newReplacement(x.r, x.rules, c, x.o)
+		if err == nil {
+			if err = y.check(ctx); err == nil {
+				if err = o.replace(ctx, y); err != nil {
+					y.close()
+				}
+			}
+		}
+		switch _, ended := err.(*endedError); {
+		case err == nil:
+			x.close()
+			x = y
+			newer.keep()
+		case ended:
+			return x, <-result
+		default:
+			newer.answer(err)
+			x.o.about(x.c)
+		}
+	}
 }
 
 func (o *overlapping) ping() error {
-	if err := o.standIn.Ping(); err != nil {
-		o.standIn.Kill()
-		return o.failed(err)
+	x := o.serving()
+	err := x.Ping()
+	if err == nil {
+		return nil
 	}
-	return nil
+	x.Kill()
+	return o.failed(err)
+}
+
+func (o *overlapping) serving() *standin.StandIn {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.standIn
 }
 
 func (o *overlapping) end(reason error) error {
@@ -165,12 +247,14 @@ func (o *overlapping) end(reason error) error {
 	beside.SetGive(nil)
 	beside.SetServes(false)
 	o.cancel()
-	if err := o.standIn.Err(); err != nil {
-		reason = o.failed(err)
-	} else {
-		o.standIn.Retire()
-	}
+	o.mu.Lock()
+	x := o.standIn
 	o.standIn = nil
+	o.mu.Unlock()
+	if err := x.Err(); err != nil {
+		return o.failed(err)
+	}
+	x.Retire()
 	return reason
 }
 
@@ -189,16 +273,26 @@ func (o *overlapping) rejected(found string, err error) *RejectedError {
 	return &RejectedError{Path: o.path, Found: found, Expected: "a version that is ready in a process of its own; to retry this one, write it again", Err: err}
 }
 
-// startStandIn starts c as a stand-in of this process.
-func (p *process) startStandIn(set *standin.Set, c *candidate.Candidate, times *RestartTimes, lastLook func() error, prepared *prepared) (x *standin.StandIn, err error) {
-	h := p.newState(c, times)
+// intact returns nil if the file of the candidate is as it was judged, wherever the path leads by
+// now.
+func (x *replacement) intact() error {
+	if x.lease != nil && x.lease.GaveWay() {
+		return asError(candidate.AboutToBeWritten(x.c.Path))
+	}
+	return asError(x.rules.Intact(x.c))
+}
+
+// startStandIn starts a stand-in of this process.
+func (p *process) startStandIn(set *standin.Set, r *replacement) (x *standin.StandIn, err error) {
+	p.signals.forward(set.Forward)
+	h := p.newState(r.c, &r.times)
 	for _, kind := range [...]handover.NumberKind{handover.StandInPID, handover.StandIns, handover.Beside} {
 		h.Numbers[kind] = nil
 	}
 	h.Texts[handover.StandIn] = ""
 	h.ForStandIn = true
 	err = p.image().Store.HandOver(h, func() error {
-		return p.execImage(c, h, lastLook, prepared, func(target handover.Target, args, env []string, h *handover.State) (err error) {
+		return p.execImage(r.c, h, r.lastLook, r.prepared, func(target handover.Target, args, env []string, h *handover.State) (err error) {
 			candidate.LeaseMu.Lock()
 			defer candidate.LeaseMu.Unlock()
 			x, err = set.Start(target, args, env, h)
@@ -234,8 +328,12 @@ func (b *beside) handOver(inherited, h *handover.State) {
 // standIns returns the stand-ins of this process.
 func (p *process) standIns() *standin.Set {
 	p.beside.once.Do(func() {
-		set := besideSet(standin.Inherit(p.image()))
-		p.beside.set.Store(&set)
+		set := standin.Inherit(p.image())
+		stored := besideSet(set)
+		p.beside.set.Store(&stored)
+		if p.inherited.Number(handover.StandInPID) != 0 {
+			p.signals.forward(set.Forward)
+		}
 	})
 	return (*p.beside.set.Load()).(*standin.Set)
 }
@@ -246,9 +344,16 @@ func (p *process) joinMain() {
 		return
 	}
 	p.beside.joining.Do(func() {
-		if child, err := standin.Join(p.image()); err == nil {
-			p.beside.child = child
+		child, err := standin.Join(p.image())
+		if err != nil {
+			return
 		}
+		p.beside.child = child
+		child.OnSignal(func(sig syscall.Signal) {
+			if endsProcess(int(sig)) || p.signals.has(sig) {
+				standin.Raise(sig)
+			}
+		})
 	})
 }
 

@@ -18,70 +18,121 @@ import (
 
 // The way from an accepted candidate to the exec.
 
-// replaceImage executes c for r, which the rules accept. It returns only if that failed.
-func (p *process) replaceImage(ctx context.Context, r *Restarter, rules *candidate.Rules, c *candidate.Candidate, o observer, overlap overlapper) (err error) {
+// A replacement is a candidate on its way to the exec.
+type replacement struct {
+	process  *process
+	r        *Restarter
+	rules    *candidate.Rules
+	c        *candidate.Candidate
+	o        observer
+	times    RestartTimes
+	lastLook func() error // whether the file is as it was judged
+	lease    *candidate.Lease
+	prepared *prepared
+}
+
+// newReplacement begins the way of c, which the rules accept.
+func (p *process) newReplacement(r *Restarter, rules *candidate.Rules, c *candidate.Candidate, o observer) (*replacement, error) {
 	if err := readBuild(c); err != nil {
-		return err
+		return nil, err
 	}
 	o.saw(EventSeen, c)
+	return &replacement{
+		process: p, r: r, rules: rules, c: c, o: o,
+		lastLook: func() error { return asError(rules.Unchanged(c)) },
+	}, nil
+}
+
+// check finds out what can be known before anything is drained. Unless it fails, the caller closes
+// the replacement.
+func (x *replacement) check(ctx context.Context) error {
+	p, r, c := x.process, x.r, x.c
+	if err := p.awaitSettled(ctx, r, c, x.lastLook); err != nil {
+		return err
+	}
+	prepared, err := p.prepare(r, x.rules, c)
+	if err != nil {
+		return err
+	}
+	x.prepared = prepared
+	if r.Verify != nil {
+		x.lease = candidate.NewLease(p.files, c)
+		x.lastLook = func() error { return asError(x.lease.Unchanged(x.rules)) }
+		x.o.saw(EventVerifying, c)
+		if err := r.callVerify(ctx, c.Path, prepared.file(c), x.lastLook); err != nil {
+			x.close()
+			return err
+		}
+	}
+	if r.Logger != nil { // early, so that the line is written meanwhile
+		from, to := names(buildInfo(x.rules.Running.Build()), buildInfo(c.Build))
+		report.To(r.Logger).Info("restarting", "path", c.Path, "from", from, "to", to)
+	}
+	x.times = RestartTimes{Seen: c.Seen, Judged: time.Now()}
+	p.image().Store.SetReceiverKnows(prepared.receiversKnow(c))
+	return nil
+}
+
+func (x *replacement) close() {
+	if x.lease != nil {
+		x.lease.End()
+	}
+	x.prepared.close()
+}
+
+// replaceImage executes c for r, which the rules accept, or one of the versions that come while the
+// program is drained for c; newer is nil if none is looked for. It returns only if that failed.
+func (p *process) replaceImage(ctx context.Context, r *Restarter, rules *candidate.Rules, c *candidate.Candidate, o observer, overlap overlapper, newer *versions) (err error) {
+	x, err := p.newReplacement(r, rules, c, o)
+	if err != nil {
+		return err
+	}
 	select {
 	case p.restarting <- struct{}{}:
 		defer func() { <-p.restarting }()
 	case <-ctx.Done():
 		return errEnded
 	}
-	lastLook := func() error { return asError(rules.Unchanged(c)) }
-	if err := p.awaitSettled(ctx, r, c, lastLook); err != nil {
+	if err := x.check(ctx); err != nil {
 		return err
 	}
-	// What can be found out before Verify, which may take long, and the drain.
-	prepared, err := p.prepare(r, rules, c)
-	if err != nil {
-		return err
-	}
-	defer prepared.close()
-	if r.Verify != nil {
-		l := candidate.NewLease(p.files, c)
-		defer l.End()
-		lastLook = func() error { return asError(l.Unchanged(rules)) }
-		o.saw(EventVerifying, c)
-		if err := r.callVerify(ctx, c.Path, prepared.file(c), lastLook); err != nil {
-			return err
-		}
-	}
-	if r.Logger != nil { // early, so that the line is written meanwhile
-		from, to := names(buildInfo(rules.Running.Build()), buildInfo(c.Build))
-		report.To(r.Logger).Info("restarting", "path", c.Path, "from", from, "to", to)
-	}
-	times := RestartTimes{Seen: c.Seen, Judged: time.Now()}
-	p.image().Store.SetReceiverKnows(prepared.receiversKnow(c))
-	if ctx, err = overlap.begin(ctx, rules, c, &times, lastLook, prepared); err != nil {
+	defer func() { x.close() }()
+	if ctx, err = overlap.begin(ctx, x); err != nil {
 		return err
 	}
 	defer func() { err = overlap.end(err) }()
-	drained, limit, err := p.drain(ctx, r, &times, o)
+	var drained drain.Drained
+	var limit time.Duration
+	times := x.times
+	x, err = overlap.whileDraining(ctx, x, newer, func() (err error) {
+		drained, limit, err = p.drain(ctx, r, &times, o)
+		return err
+	})
+	if drained != nil {
+		defer drained.Resume()
+	}
 	if err != nil {
 		return err
 	}
-	defer drained.Resume()
+	x.times.Quiesced, x.times.Drained = times.Quiesced, times.Drained
 	if r.BeforeExec != nil {
-		if err := r.callBeforeExec(ctx, rules, c, prepared, false); err != nil {
+		if err := x.callBeforeExec(ctx, false); err != nil {
 			return drainedFor(err)
 		}
 		if drained == (nothingToDrain{}) { // by now there may be something
-			if drained, limit, err = p.drain(ctx, r, &times, o); err != nil {
+			if drained, limit, err = p.drain(ctx, r, &x.times, o); err != nil {
 				return err
 			}
 			defer drained.Resume()
 		}
 	}
 	drained.Seal()
-	o.draining(EventRestarting, &times, drained.Unfinished())
-	prepared.observed = o.handedOver()
+	o.draining(EventRestarting, &x.times, drained.Unfinished())
+	x.prepared.observed = o.handedOver()
 	if err := overlap.ping(); err != nil {
 		return drainedFor(err)
 	}
-	err = p.execRetrying(ctx, r, limit, rules, c, &times, lastLook, prepared)
+	err = x.execRetrying(ctx, limit)
 	if drained == (nothingToDrain{}) && r.BeforeExec == nil {
 		return err
 	}
@@ -139,7 +190,8 @@ type ExecPlan struct {
 }
 
 // callBeforeExec calls BeforeExec: while clients wait, or before a stand-in is started.
-func (r *Restarter) callBeforeExec(ctx context.Context, rules *candidate.Rules, c *candidate.Candidate, prepared *prepared, standIn bool) error {
+func (x *replacement) callBeforeExec(ctx context.Context, standIn bool) error {
+	r, c, prepared := x.r, x.c, x.prepared
 	timeout := r.DrainTimeout
 	if timeout <= 0 {
 		timeout = defaultDrainTimeout
@@ -147,7 +199,7 @@ func (r *Restarter) callBeforeExec(ctx context.Context, rules *candidate.Rules, 
 	env := os.Environ()
 	prepared.args, prepared.env = nil, nil
 	plan := &ExecPlan{
-		Path: c.Path, StandIn: standIn, Old: buildInfo(rules.Running.Build()), New: buildInfo(c.Build),
+		Path: c.Path, StandIn: standIn, Old: buildInfo(x.rules.Running.Build()), New: buildInfo(c.Build),
 		Args: slices.Clone(prepared.process.launch.args), Env: slices.Clone(env),
 	}
 	err := callHook(ctx, &r.beforeExec, "BeforeExec", timeout, func(ctx context.Context) error {
@@ -264,25 +316,25 @@ const (
 	drainedRetryLimit = 50 * time.Millisecond
 )
 
-// execRetrying executes c. It tries again for the given time if the exec fails for a
+// execRetrying executes the candidate. It tries again for the given time if the exec fails for a
 // passing reason, and returns only if the last attempt failed.
-func (p *process) execRetrying(ctx context.Context, r *Restarter, limit time.Duration, rules *candidate.Rules, c *candidate.Candidate, times *RestartTimes, lastLook func() error, prepared *prepared) error {
+func (x *replacement) execRetrying(ctx context.Context, limit time.Duration) error {
 	retry := watch.NewRetry()
 	for start := time.Now(); ; {
 		// The steps before may have taken long.
 		if ctx.Err() != nil {
 			return errEnded
 		}
-		if err := lastLook(); err != nil {
+		if err := x.lastLook(); err != nil {
 			return err
 		}
-		err := p.exec(r, c, times, lastLook, prepared)
+		err := x.process.exec(x)
 		if !execTransient(err) {
 			return err
 		}
 		if time.Since(start) >= limit {
 			return &RejectedError{
-				Path:      c.Path,
+				Path:      x.c.Path,
 				Found:     "a file that can't be executed now (" + candidate.Cause(err).Error() + ")",
 				Expected:  "an exec that succeeds",
 				Retryable: true,
@@ -293,4 +345,45 @@ func (p *process) execRetrying(ctx context.Context, r *Restarter, limit time.Dur
 			return &endedError{err}
 		}
 	}
+}
+
+// versions are those that the watcher of a Run finds, and the answers to them.
+type versions struct {
+	watcher   *watch.Watcher
+	observer  observer
+	postponed candidate.ID
+	backoff   watch.Backoff
+	kept      *candidate.Candidate // for which the program is drained; nil if there is none
+}
+
+// answer answers that the restart into the last version, or into the one that is kept if there is
+// no later one, has failed.
+func (v *versions) answer(err error) {
+	w, c := v.watcher, v.watcher.Current()
+	if c == nil {
+		c = v.kept
+		w.TakeBack(c)
+		v.kept = nil
+	}
+	switch failed, drained := err.(*drainedError); {
+	case drained:
+		if c.ID != v.postponed {
+			v.postponed = c.ID
+			v.backoff.Reset()
+		}
+		w.Postpone(failed.error, v.backoff.Next())
+	case isRetryable(err):
+		w.LookAgain(err)
+	default:
+		w.Rejected(err)
+	}
+	v.observer.answered(err)
+}
+
+// keep has the last version be the one to differ from. Its file stays open until the next call.
+func (v *versions) keep() {
+	if v.kept != nil {
+		v.kept.Close()
+	}
+	v.kept = v.watcher.Keep()
 }

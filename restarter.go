@@ -160,9 +160,9 @@ type Restarter struct {
 	// while the old version is drained, and the new version is executed and starts again. When
 	// that is ready, the stand-in is drained and exits. The old version's value counts.
 	//
-	// If ReadyTimeout is zero, it is one minute. A version that ends or is not ready in that
-	// time, as a stand-in, is rejected, and the old version has served all the time. See
-	// [StandIn] and docs/overlap.md, in the repository.
+	// If ReadyTimeout is zero, it is one minute. A stand-in that ends, or is not ready in that
+	// time, is killed with its process group, and the version is rejected. See [StandIn] and
+	// docs/overlap.md, in the repository.
 	//
 	// Overlap needs Linux 5.3. Elsewhere Run and Restart return an error that wraps
 	// [errors.ErrUnsupported].
@@ -231,9 +231,7 @@ func (r *Restarter) Mode() WatchMode { return watchModeOf(&r.watcher) }
 //   - when Path is empty and the path of the program is not known
 //   - when Path is relative, and the working directory is not known or a starter with
 //     fewer rights may have chosen it.
-func (r *Restarter) Run(ctx context.Context) error {
-	return r.run(ctx, features{withObserve, withOverlap})
-}
+func (r *Restarter) Run(ctx context.Context) error { return r.run(ctx, allFeatures()) }
 
 func (r *Restarter) run(ctx context.Context, f features) error {
 	report.SetLogger(r.Logger)
@@ -265,32 +263,18 @@ func (r *Restarter) run(ctx context.Context, f features) error {
 		r.watcher.Store(nil)
 		w.Close()
 	}()
-	var postponed candidate.ID
-	backoff := newDrainedRetry()
+	v := &versions{watcher: w, observer: o, backoff: newDrainedRetry()}
 	for {
 		c, err := w.Next(ctx)
 		if err != nil {
 			return err
 		}
-		err = p.replaceImage(ctx, r, w.Rules, c, o, overlap)
-		_, ended := err.(*endedError)
-		failed, drained := err.(*drainedError)
-		switch {
-		case ended:
+		err = p.replaceImage(ctx, r, w.Rules, c, o, overlap, v)
+		if _, ended := err.(*endedError); ended {
 			o.answered(err)
 			return context.Cause(ctx)
-		case drained:
-			if c.ID != postponed {
-				postponed = c.ID
-				backoff.Reset()
-			}
-			w.Postpone(failed.error, backoff.Next())
-		case isRetryable(err):
-			w.LookAgain(err)
-		default:
-			w.Rejected(err)
 		}
-		o.answered(err)
+		v.answer(err)
 	}
 }
 
@@ -332,7 +316,7 @@ func (r *Restarter) Restart(ctx context.Context) error {
 	if calledByHandler() {
 		return ErrInHandler
 	}
-	err := r.restart(ctx, features{withObserve, withOverlap})
+	err := r.restart(ctx, allFeatures())
 	if ctx.Err() == nil {
 		return err
 	}
@@ -353,7 +337,7 @@ func (*endedError) Error() string { return "autorestart: the context has ended" 
 
 var errEnded = error(new(endedError))
 
-// restart is Restart, but that its error need not tell of the end of ctx.
+// restart is Restart, but its error need not tell of the end of ctx.
 func (r *Restarter) restart(ctx context.Context, f features) (last error) {
 	report.SetLogger(r.Logger)
 	defer flushLog()
@@ -411,5 +395,5 @@ func (p *process) restartOnce(ctx context.Context, r *Restarter, rules *candidat
 	if rejection := rules.Judge(c); rejection != nil {
 		return asError(rejection)
 	}
-	return p.replaceImage(ctx, r, rules, c, o, overlap)
+	return p.replaceImage(ctx, r, rules, c, o, overlap, nil)
 }

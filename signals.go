@@ -9,6 +9,7 @@ import (
 
 	"github.com/autorestart-go/autorestart/internal/execve"
 	"github.com/autorestart-go/autorestart/internal/handover"
+	"github.com/autorestart-go/autorestart/internal/standin"
 )
 
 // Notify is [signal.Notify] for a program that restarts. Between the exec and the call of
@@ -29,6 +30,11 @@ import (
 // that is started while a signal is ignored goes on ignoring that signal. A version that
 // is to ignore a signal for good calls [signal.Ignore] after Ready.
 //
+// A stand-in (see [Restarter.Overlap]) gets SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1,
+// SIGUSR2 and SIGWINCH, too, when they are sent to the main process and both processes
+// have subscribed to them by Notify. It gets SIGTERM, SIGINT and SIGQUIT also without a
+// subscription of its own, and ends.
+//
 // On systems other than Linux, Notify behaves like signal.Notify.
 func Notify(c chan<- os.Signal, signals ...os.Signal) {
 	s := &self().signals
@@ -36,6 +42,7 @@ func Notify(c chan<- os.Signal, signals ...os.Signal) {
 	defer s.mu.Unlock()
 	s.subscribe(c, signals)
 	signal.Notify(c, signals...)
+	s.resubscribe()
 }
 
 // StopNotify is [signal.Stop] for a channel that was passed to [Notify]. A signal that no
@@ -46,8 +53,13 @@ func StopNotify(c chan<- os.Signal) {
 	s := &self().signals
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	gone := s.unsubscribe(c)
+	if s.forwarding != nil {
+		signal.Stop(s.forwarding)
+	}
+	s.resubscribe()
 	signal.Stop(c)
-	for _, sig := range s.unsubscribe(c) {
+	for _, sig := range gone {
 		// The program itself may ignore it.
 		if !signal.Ignored(syscall.Signal(sig)) {
 			execve.StopIgnoring(sig)
@@ -55,11 +67,13 @@ func StopNotify(c chan<- os.Signal) {
 	}
 }
 
-// A signalSet has the signals that are ignored during the next exec.
+// A signalSet has the signals that are ignored during the next exec, and those that stand-ins get,
+// too.
 type signalSet struct {
-	mu        sync.Mutex
-	notified  []subscription // passed to Notify
-	inherited []int          // ignored since the exec; none after restoreDefaults
+	mu         sync.Mutex
+	notified   []subscription // passed to Notify
+	inherited  []int          // ignored since the exec; none after restoreDefaults
+	forwarding chan os.Signal // for stand-ins; nil while there was none
 }
 
 // A subscription is a channel with one of its signals.
@@ -83,14 +97,56 @@ func (s *signalSet) subscribe(c chan<- os.Signal, signals []os.Signal) {
 		}
 	}
 	for _, n := range numbers {
-		switch syscall.Signal(n) {
-		case syscall.SIGTERM, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGABRT:
-		default:
-			if one := (subscription{c, n}); !slices.Contains(s.notified, one) {
-				s.notified = append(s.notified, one)
-			}
+		if one := (subscription{c, n}); !slices.Contains(s.notified, one) {
+			s.notified = append(s.notified, one)
 		}
 	}
+}
+
+// endsProcess reports whether a signal is never ignored in an exec.
+func endsProcess(sig int) bool {
+	switch syscall.Signal(sig) {
+	case syscall.SIGTERM, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGABRT:
+		return true
+	}
+	return false
+}
+
+// forward calls send with each signal that the program has subscribed to and that comes from now
+// on. Further calls do nothing.
+func (s *signalSet) forward(send func(syscall.Signal)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.forwarding != nil {
+		return
+	}
+	c := make(chan os.Signal, 16)
+	s.forwarding = c
+	s.resubscribe()
+	go func() {
+		for sig := range c {
+			send(sig.(syscall.Signal))
+		}
+	}()
+}
+
+// resubscribe has forwarding get what the program has subscribed to. It is called with s locked.
+func (s *signalSet) resubscribe() {
+	if s.forwarding == nil {
+		return
+	}
+	for _, one := range s.notified {
+		if sig := syscall.Signal(one.sig); standin.IsForwarded(sig) {
+			signal.Notify(s.forwarding, sig)
+		}
+	}
+}
+
+// has reports whether the program has subscribed to a signal by Notify.
+func (s *signalSet) has(sig syscall.Signal) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.ContainsFunc(s.notified, func(one subscription) bool { return one.sig == int(sig) })
 }
 
 // unsubscribe removes a channel, and returns its signals that no other channel has.
@@ -105,7 +161,7 @@ func (s *signalSet) unsubscribe(c chan<- os.Signal) (gone []int) {
 	}
 	s.notified = left
 	gone = slices.DeleteFunc(gone, func(sig int) bool {
-		return slices.ContainsFunc(left, func(one subscription) bool { return one.sig == sig })
+		return endsProcess(sig) || slices.ContainsFunc(left, func(one subscription) bool { return one.sig == sig })
 	})
 	s.inherited = slices.DeleteFunc(slices.Clone(s.inherited), func(sig int) bool { return slices.Contains(gone, sig) })
 	return gone
@@ -118,7 +174,9 @@ func (s *signalSet) handOver(h *handover.State) (end func()) {
 	s.mu.Lock()
 	crossing := slices.Clip(s.inherited)
 	for _, one := range s.notified {
-		crossing = append(crossing, one.sig)
+		if !endsProcess(one.sig) {
+			crossing = append(crossing, one.sig)
+		}
 	}
 	for _, sig := range crossing {
 		if !slices.Contains(h.Numbers[handover.Signal], sig) {

@@ -73,6 +73,8 @@ type inheritedConn struct {
 	fd       int
 	begun    []byte   // the beginning of a request, which the previous version has read
 	file     *os.File // of fd; nil before the first attempt to make a stream
+
+	pinned, unpassed bool // see waitingConn; the listener's mutex guards them
 }
 
 // inheritConnections takes over the connections of the listener that the previous version
@@ -94,14 +96,19 @@ func (l *listener) inheritConnections(oldKey key) {
 			c.close()
 		default:
 			l.mu.Lock()
-			if k.kind == unread {
-				l.newcomers = append(l.newcomers, c)
-			} else {
-				l.inheritedConns = append(l.inheritedConns, c)
-			}
+			queue := l.waiting(k.kind)
+			*queue = append(*queue, c)
 			l.mu.Unlock()
 		}
 	}
+}
+
+// waiting returns where connections of that kind wait until they are accepted.
+func (l *listener) waiting(as kind) *[]*inheritedConn {
+	if as == unread {
+		return &l.newcomers
+	}
+	return &l.inheritedConns
 }
 
 // stream makes a stream of the connection. It needs another descriptor for a moment. If it
@@ -125,6 +132,9 @@ func (c *inheritedConn) copy(l *listener) (*stream, error) {
 	}
 	return newStream(socket, l), nil
 }
+
+// pass passes the connection to the next version.
+func (c *inheritedConn) pass() error { return c.registry.lendFile(c.key, c.fd, c.begun) }
 
 // close closes the descriptor.
 func (c *inheritedConn) close() {
@@ -167,10 +177,10 @@ func (l *listener) nextInherited() (*stream, error) {
 			l.mu.Unlock()
 			return nil, nil
 		}
-		c := l.inheritedConns[0]
+		c, accepts := l.inheritedConns[0], l.acceptParked
 		l.inheritedConns = l.inheritedConns[1:]
 		l.mu.Unlock()
-		if !l.acceptParked {
+		if !accepts {
 			c.close()
 			continue
 		}

@@ -33,6 +33,7 @@ type gate struct {
 	deadline time.Time // the caller's
 	held     bool
 	briefly  bool // held by interrupt
+	pinned   bool // callers that wait stay, also at their deadline and when the gate is closed
 	closed   bool
 	epoch    uint          // counts the holds
 	inside   int           // callers that may be in the kernel
@@ -52,16 +53,26 @@ func (g *gate) enter() (epoch uint) {
 	return g.epoch
 }
 
+// unpin is called with g locked.
+func (g *gate) unpin() {
+	g.pinned = false
+	g.wakeUp()
+}
+
 // waitOpen is called with g locked. A caller that wakes up when the gate is held again has
 // waited all the time.
 func (g *gate) waitOpen() {
 	waits := false
-	for (g.held || g.briefly) && !g.closed && !expired(g.deadline) {
+	for g.pinned || (g.held || g.briefly) && !g.closed && !expired(g.deadline) {
 		if !waits && g.onWait != nil {
 			g.onWait(true)
 		}
 		waits = true
-		g.wait(nil, g.deadline)
+		until := g.deadline
+		if g.pinned {
+			until = time.Time{}
+		}
+		g.wait(nil, until)
 	}
 	if waits && g.onWait != nil {
 		g.onWait(false)

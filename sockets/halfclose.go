@@ -21,6 +21,7 @@ func (c httpConn) SetHalfClose() {
 // awaitClient has a half-closed stream cross the exec, and close after its client.
 func (s *stream) awaitClient() {
 	s.listener.addStream(s)
+	s.listener.addClosing(+1)
 	s.mu.Lock()
 	s.halfClose, s.closed = true, true
 	if s.listener.quiesced.Load() {
@@ -42,4 +43,5 @@ func (s *stream) discardAndClose() {
 	s.stopPassing()
 	s.mu.Unlock()
 	s.closeSocket()
+	s.listener.addClosing(-1)
 }

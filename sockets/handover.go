@@ -23,6 +23,9 @@ func init() {
 		i.Drainers.AlwaysNotify() // a socket may be opened during a restart
 		i.Store.OnSettling(r.retireUnclaimed)
 		i.Store.OnSettled(r.forgetUnclaimed)
+		r.giver.beside = &i.Beside
+		i.Drainers.BeforeSeal(r.giver.stop)
+		i.Beside.Taker(r.take)
 		return unsafe.Pointer(r)
 	})
 }
@@ -109,10 +112,21 @@ func (r *registry) lendSocket(k key, s streamSocket, state []byte, lastUse time.
 	return cmp.Or(ctl, err)
 }
 
-// lendFile passes the descriptor fd to the next version under the key. It fails if a standard
-// stream is closed, has the number, and there is no other descriptor.
-func (r *registry) lendFile(k key, fd int) error {
-	return r.Store.Lend(k.passedName(), fd, nil, time.Now())
+// lendFile passes the descriptor fd and the state, which may be nil, to the next version under
+// the key. It fails if a standard stream is closed, has the number, and there is no other
+// descriptor.
+func (r *registry) lendFile(k key, fd int, state []byte) error {
+	return r.Store.Lend(k.passedName(), fd, state, time.Now())
+}
+
+// isDraining reports whether this process is about to be replaced, or to end.
+func (r *registry) isDraining() bool {
+	select {
+	case <-r.Drainers.Draining():
+		return true
+	default:
+		return false
+	}
 }
 
 // claimFile claims the connection that was passed under oldKey, and its state. From now on its

@@ -23,8 +23,11 @@ type listenerSocket interface {
 type listener struct {
 	registration
 	socket    listenerSocket
+	oldKey    key // under which the previous version has passed it; zero for a new socket
 	keepAlive keepAlive
 	open      int              // connections that a restart waits for: accepted, not closed, not parked
+	offered   int              // connections that the other process has not answered for, see offer
+	closing   int              // half-closed connections
 	streams   map[*stream]bool // connections that may cross the exec
 	quiesced  atomic.Bool      // streams that may be parked should be
 	errors    acceptErrors     // since a connection was accepted
@@ -41,6 +44,7 @@ func newListener(r *registry, s listenerSocket, k, oldKey key, ka keepAlive) *li
 	l := &listener{
 		registration: registration{gate: gate{arm: s.SetDeadline}, registry: r, key: k, inherited: oldKey != key{}},
 		socket:       s,
+		oldKey:       oldKey,
 		keepAlive:    ka,
 		streams:      map[*stream]bool{},
 	}
@@ -132,6 +136,14 @@ func (l *listener) addOpen(n int) {
 	}
 }
 
+// addClosing adds n to the number of half-closed connections.
+func (l *listener) addClosing(n int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.closing += n
+	l.wakeUp()
+}
+
 func (l *listener) addStream(s *stream) {
 	l.mu.Lock()
 	l.streams[s] = true
@@ -177,24 +189,36 @@ type listenerDrainer struct{ *listener }
 func (l listenerDrainer) Quiesce() {
 	l.holdAndWait()
 	l.quiesced.Store(true)
+	l.registry.giver.begin()
 	for _, s := range l.allStreams() {
 		s.quiesce()
 	}
+	l.offerWaiting()
 	l.startTaking()
 }
 
 func (l listenerDrainer) Drain(ctx context.Context) error {
-	if err := l.await(ctx, func() bool { return l.inside == 0 && l.open == 0 }); err != nil {
-		return fmt.Errorf("%s: %w", l.Unfinished(), err)
+	leaves := l.registry.Beside.Leaves()
+	err := l.await(ctx, func() bool {
+		return l.inside == 0 && l.open == 0 && l.offered == 0 && !(leaves && l.closing > 0)
+	})
+	if text := l.Unfinished(); err != nil && text != "" {
+		return fmt.Errorf("%s: %w", text, err)
 	}
 	return nil
 }
 
-// Unfinished says what Drain waits for.
+// Unfinished says what the end of Drain would cut off: a connection that is offered to another
+// process crosses the exec, if there is one.
 func (l listenerDrainer) Unfinished() string {
+	leaves := l.registry.Beside.Leaves()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.unfinished(l.open, "connection", l.Addr())
+	n := l.open
+	if leaves {
+		n += l.offered + l.closing
+	}
+	return l.unfinished(n, "connection", l.Addr())
 }
 
 func (l listenerDrainer) Resume() {

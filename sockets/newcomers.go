@@ -20,7 +20,7 @@ import (
 // addNewcomer has Accept return the connection after those that wait already.
 func (l *listener) addNewcomer(fd *sys.FD) {
 	c := &inheritedConn{registry: l.registry, key: l.connectionKey(unread), fd: fd.Release()}
-	if l.registry.lendFile(c.key, c.fd) != nil {
+	if c.pass() != nil {
 		c.close() // it could not cross
 		return
 	}
@@ -28,6 +28,7 @@ func (l *listener) addNewcomer(fd *sys.FD) {
 	l.newcomers = append(l.newcomers, c)
 	l.mu.Unlock()
 	l.closeInheritedIfClosed()
+	l.offer(waitingConn{c, l})
 	l.interrupt()
 }
 
@@ -97,12 +98,12 @@ func (t *taker) acceptSYN(fd int) {
 
 // startTaking takes newcomers until stopTaking. They stay in the kernel's queue where that is
 // not possible: without an exec, without a descriptor, and if the program has made the socket
-// blocking; and for a version that would close them.
+// blocking; for a version that would close them; and for a process that accepts them meanwhile.
 func (l *listener) startTaking() {
 	l.mu.Lock()
 	held := l.held
 	l.mu.Unlock()
-	if !hasExec || !held || l.registry.Beside.Serves() || !l.registry.receiverKnows() {
+	if !hasExec || !held || !l.registry.receiverKnows() || l.registry.Beside.Serves() {
 		return
 	}
 	f, err := l.socket.File()

@@ -30,7 +30,7 @@ func open[S socket](o *opening, req request, src source[S]) (s S, k, oldKey key,
 	if err == nil && oldKey == (key{}) {
 		o.end()
 		s, k, err = openNew(o.registry, &req, src)
-		if err != nil && o.again(err) {
+		for err != nil && o.again(err) {
 			s, k, err = openNew(o.registry, &req, src)
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"syscall"
+	"time"
 )
 
 // An opening makes claiming or binding a socket and registering it one step for a drain: a
@@ -14,6 +15,8 @@ type opening struct {
 	ctx      context.Context
 	registry *registry
 	done     func() // nil if the step has not begun
+
+	inUse time.Time // when the address was found in use for the first time
 }
 
 // begin begins the step for a new socket. It fails if ctx ends while it waits.
@@ -29,15 +32,39 @@ func (o *opening) beginBy(step func(context.Context) (done func(), err error)) (
 	return err
 }
 
-// again reports whether the socket can be opened if it is tried again: the address was in use
-// by a socket that the program has closed during a drain, which has ended by now.
+const (
+	// inUseLimit is how long an address that is in use is tried again. A process that has
+	// stood in for one that is dead closes its copy of the socket within that time, and a
+	// supervisor may start the next process before.
+	inUseLimit = 100 * time.Millisecond
+
+	inUseInterval = 5 * time.Millisecond
+)
+
+// again reports whether the socket can be opened if it is tried again. Then it has waited: the
+// address was in use by a socket that the program has closed during a drain, which has ended by
+// now, or by another process, which may be about to close it.
 func (o *opening) again(err error) bool {
 	if !hasExec || !errors.Is(err, syscall.EADDRINUSE) {
 		return false
 	}
 	o.end()
 	waited, ended := o.registry.awaitDrainEnd(o.ctx)
-	return waited && ended == nil
+	if waited || ended != nil {
+		return ended == nil
+	}
+	if o.inUse.IsZero() {
+		o.inUse = time.Now()
+	}
+	if time.Since(o.inUse) > inUseLimit {
+		return false
+	}
+	select {
+	case <-time.After(inUseInterval):
+		return true
+	case <-o.ctx.Done():
+		return false
+	}
 }
 
 // end ends the step, if it has begun.

@@ -35,7 +35,11 @@ type httpConn struct{ stream *stream }
 type httpListener struct{ listener *listener }
 
 // AcceptParked implements [httpconn.Listener].
-func (l httpListener) AcceptParked() { l.listener.acceptParked = true }
+func (l httpListener) AcceptParked() {
+	l.listener.mu.Lock()
+	defer l.listener.mu.Unlock()
+	l.listener.acceptParked = true
+}
 
 // BetweenRequests implements [httpconn.Conn].
 func (c httpConn) BetweenRequests(mayPark bool) {
@@ -95,11 +99,14 @@ func (s *stream) quiesce() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
-	case s.halfClose && s.closed:
+	case s.halfClose && s.closed && !s.pinned:
 		s.pass(halfClosed, nil)
 	case !s.mayPark || !s.between:
 	case s.beginningCrosses():
 		s.hold()
+		if s.parked { // since the last restart
+			s.listener.offer(s)
+		}
 	default:
 		s.requestStarted() // also if it is still parked from the last restart
 	}
@@ -112,16 +119,25 @@ func (s *stream) setParked(waits bool) {
 	}
 	s.parked = waits
 	if waits {
-		if state := s.beginning.bytes(); len(state) > 0 {
-			s.pass(begun, state)
-		} else {
-			s.pass(parked, nil)
-		}
+		s.passParked()
+		s.listener.offer(s) // before a drain finds that nothing is open
 		s.listener.addOpen(-1)
 	} else {
 		s.stopPassing()
 		s.listener.addOpen(+1)
 	}
+}
+
+// passParked is called with s locked.
+func (s *stream) passParked() { s.pass(s.parkedKind()) }
+
+// parkedKind returns as what a parked stream crosses, and with which state. It is called with s
+// locked.
+func (s *stream) parkedKind() (as kind, state []byte) {
+	if state = s.beginning.bytes(); len(state) > 0 {
+		return begun, state
+	}
+	return parked, nil
 }
 
 // resume lets the reader go on. A parked stream is passed on until the reader does: the next

@@ -23,6 +23,8 @@ type registry struct {
 	open        map[slot]bool
 	listeners   map[*listener]bool // that are open
 	keptPaths   []key              // of closed listeners; removed when there can be no rollback
+
+	giver giver
 }
 
 // A slot distinguishes a socket from the others that the program has opened.

@@ -109,8 +109,8 @@ func (r *retirement) take() {
 	}
 	setNonblock(f, true)
 	var undo func(fd int)
-	if !r.registry.rollbackPossible() {
-		// Otherwise clients whose handshake is under way at the end are reset.
+	if !r.registry.rollbackPossible() && !r.registry.Beside.Serves() { // otherwise the socket stays
+		// Without it, clients whose handshake is under way at the end are reset.
 		withDescriptor(f, func(fd int) { undo = dropSYN(fd) })
 	}
 	t := newTaker(f, r.heir, undo)
@@ -120,7 +120,19 @@ func (r *retirement) take() {
 	}
 }
 
-func (r *retirement) Quiesce()                    {}
+// Quiesce leaves the clients to the process beside this one, if there is one. Otherwise they
+// are taken until right before the exec.
+func (r *retirement) Quiesce() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.taker != nil && r.registry.Beside.Serves() {
+		withDescriptor(r.taker.socket, r.taker.acceptSYN)
+		r.taker.end()
+		r.taker.socket.Close()
+		r.taker = nil
+	}
+}
+
 func (r *retirement) Drain(context.Context) error { return nil }
 
 // stop makes the socket one that the next version can claim.

@@ -167,6 +167,9 @@ import (
 // socket that is inherited or from systemd, Listen first retries for up to a second. If
 // it still fails, it leaves the socket where it was.
 //
+// If the address is in use, Listen tries again for a tenth of a second. A stand-in may be about
+// to close it, see below.
+//
 // On systems without an exec the listener works like one of package net.
 func Listen(network, address string) (net.Listener, error) {
 	return new(Config).Listen(context.Background(), network, address)

@@ -119,16 +119,26 @@ func (s *stream) SetDeadline(t time.Time) error {
 
 func (s *stream) Close() error {
 	s.mu.Lock()
-	first, counted := !s.closed, !s.parked
-	s.closed, s.parked = true, false
+	if s.closed {
+		s.mu.Unlock()
+		return s.errClosed("close")
+	}
+	s.closed = true
+	if s.pinned {
+		s.mu.Unlock()
+		return nil // endGiving closes it, if the other process has not taken it
+	}
+	return s.unlockAndClose()
+}
+
+// unlockAndClose is the rest of Close. It is called with s locked and closed.
+func (s *stream) unlockAndClose() (err error) {
+	counted := !s.parked
+	s.parked = false
 	s.stopPassing()
 	s.wakeUp()
 	halfClose := s.halfClose
 	s.mu.Unlock()
-	if !first {
-		return s.errClosed("close")
-	}
-	var err error
 	if halfClose {
 		err = s.socket.CloseWrite()
 		s.awaitClient()

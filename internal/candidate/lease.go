@@ -84,9 +84,14 @@ func (l *Lease) End() {
 	}
 }
 
+// GaveWay reports whether a writer has come.
+func (l *Lease) GaveWay() bool {
+	return l.gaveWay.Load() || l.granted && l.system.LeaseIsBreaking(l.candidate.File)
+}
+
 // Unchanged returns nil if the candidate is still at its path, and no writer has come.
 func (l *Lease) Unchanged(r *Rules) *Rejection {
-	if l.gaveWay.Load() || l.granted && l.system.LeaseIsBreaking(l.candidate.File) {
+	if l.GaveWay() {
 		return AboutToBeWritten(l.candidate.Path)
 	}
 	return r.Unchanged(l.candidate)

@@ -98,6 +98,16 @@ func (r *Rules) Unchanged(c *Candidate) *Rejection {
 	return notYet("a file that was changed while it was looked at", "a file that stays the same", err).at(c.Path)
 }
 
+// Intact returns nil if the file of c was neither written nor touched since it was opened,
+// wherever its path leads by now.
+func (r *Rules) Intact(c *Candidate) *Rejection {
+	now, err := r.System.StatFile(c.File)
+	if err == nil && now.Mark() == c.ID.Mark() {
+		return nil
+	}
+	return notYet("a file that was changed while it was looked at", "a file that stays the same", err).at(c.Path)
+}
+
 // checkFailed rejects the version that was rolled back.
 func (r *Rules) checkFailed(id ID) *Rejection {
 	if r.Failed.Mark == "" || !strings.HasPrefix(r.Failed.Mark, id.Mark()) {

@@ -17,6 +17,7 @@ type Conn struct {
 type Beside struct {
 	mu     sync.Mutex
 	serves bool
+	leaves bool
 	give   func(Conn) error // nil if the process takes no connections
 	take   func(Conn) bool  // nil before Taker
 	onLost []func()
@@ -35,6 +36,21 @@ func (b *Beside) SetServes(serves bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.serves = serves
+}
+
+// Leaves reports whether this process ends after the next drain, and no exec follows. Then what
+// would cross the exec is lost, unless the other process takes it.
+func (b *Beside) Leaves() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.leaves
+}
+
+// SetLeaves says that this process ends after the next drain. It is called before that begins.
+func (b *Beside) SetLeaves() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.leaves = true
 }
 
 var (

@@ -3,6 +3,7 @@ package standin
 import (
 	"context"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/autorestart-go/autorestart/internal/handover"
@@ -19,6 +20,7 @@ type Child struct {
 	serves bool
 	drain  time.Duration // when the main process has ended
 	ends   bool          // it drains, and exits after that
+	signal func(syscall.Signal)
 }
 
 // Join begins to do what the main process says. The image has inherited its channel.
@@ -51,6 +53,8 @@ func (c *Child) received(m message) {
 		c.image.Drainers.Release()
 	case retire:
 		go c.retire(time.Duration(m.n) * time.Millisecond)
+	case signaled:
+		c.forwarded(syscall.Signal(m.n))
 	case ping:
 		c.link.send(message{kind: pong, fd: -1})
 	}
@@ -62,6 +66,7 @@ func (c *Child) retire(timeout time.Duration) {
 		return
 	}
 	c.image.Beside.SetGive(c.link.give)
+	c.image.Beside.SetLeaves()
 	c.drainFor(timeout)
 	fd := c.image.Store.OwnStates()
 	c.link.send(message{kind: farewell, fd: fd})
@@ -77,6 +82,7 @@ func (c *Child) mainEnded() {
 		exit(1)
 	}
 	c.image.Beside.SetGive(nil)
+	c.image.Beside.SetLeaves()
 	c.image.Beside.Lose()
 	if c.beginEnd() {
 		report.Warn("the main process has ended: this stand-in drains and exits", "drain timeout", drain.String())

@@ -9,6 +9,7 @@ import (
 	"github.com/autorestart-go/autorestart/internal/handover"
 	"github.com/autorestart-go/autorestart/internal/image"
 	"github.com/autorestart-go/autorestart/internal/report"
+	"github.com/autorestart-go/autorestart/internal/sys"
 )
 
 // A StandIn is a stand-in as its main process has it.
@@ -55,12 +56,25 @@ func newStandIn(s *Set) *StandIn {
 
 // run begins to receive what the stand-in sends, and to wait for its end.
 func (x *StandIn) run(p process, t transport) {
-	x.process, x.link = p, newLink(t, x.set.image.Beside.Take, x.received)
+	x.process, x.link = p, newLink(t, x.take, x.received)
 	go x.link.run()
 	go func() {
 		<-p.done()
 		x.set.remove(x)
 	}()
+}
+
+// take takes a connection that the stand-in gives, for this process or for the stand-in that
+// serves.
+func (x *StandIn) take(c image.Conn) (taken bool) {
+	other := x.set.Serving()
+	if other == nil || other == x {
+		return x.set.image.Beside.Take(c)
+	}
+	if taken = other.Give(c) == nil; taken {
+		sys.NewFD(c.FD).Close()
+	}
+	return taken
 }
 
 // received is called with each message but those about connections.

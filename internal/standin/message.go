@@ -29,6 +29,7 @@ const (
 	give                     // both: the connection fd, with key text and state data; n is its number
 	taken                    // both: connection n is the receiver's
 	refused                  // both: nothing was done with connection n
+	signaled                 // S: the main process has got signal n
 	farewell                 // M: everything is drained; fd has the states, or is -1
 )
 

@@ -5,6 +5,7 @@ package standin
 import (
 	"errors"
 	"os"
+	"syscall"
 
 	"github.com/autorestart-go/autorestart/internal/handover"
 )
@@ -22,6 +23,11 @@ func (s *Set) inherit(pid, pidfd, fd int, record string) *StandIn { return nil }
 
 // joinMain fails.
 func joinMain(*handover.State) (transport, error) { return nil, errors.ErrUnsupported }
+
+var forwarded [0]os.Signal
+
+// Raise does nothing.
+func Raise(syscall.Signal) {}
 
 // takeStreams does nothing.
 func takeStreams([]int) {}

@@ -152,6 +152,24 @@ func (w *Watcher) answer(lookAgain bool) {
 	w.looked, w.lookAgain = true, lookAgain
 }
 
+// Current returns the candidate that Next has returned last, until it is answered or kept.
+func (w *Watcher) Current() *candidate.Candidate { return w.current }
+
+// Keep answers like Accepted, and returns the candidate, which the caller owns from now on.
+func (w *Watcher) Keep() *candidate.Candidate {
+	c := w.current
+	w.Accepted()
+	w.last = w.Rules.Remember(c)
+	w.current, w.accepted = nil, false
+	return c
+}
+
+// TakeBack makes a candidate that was kept the current one again. It was not executed, and the
+// running image is what a candidate has to differ from.
+func (w *Watcher) TakeBack(c *candidate.Candidate) {
+	w.current, w.last = c, nil
+}
+
 // Base returns the version that a candidate has to differ from: the running image, or
 // the candidate that was accepted last.
 func (w *Watcher) Base() *candidate.Version {

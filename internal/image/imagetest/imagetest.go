@@ -8,6 +8,7 @@ import (
 	"github.com/autorestart-go/autorestart/internal/handover"
 	"github.com/autorestart-go/autorestart/internal/image"
 	"github.com/autorestart-go/autorestart/internal/passing"
+	"github.com/autorestart-go/autorestart/internal/sys"
 	"github.com/autorestart-go/autorestart/internal/testprocess"
 )
 
@@ -77,4 +78,37 @@ func (p *Process) AwaitExec(f func() error) {
 		p.t.Fatalf("not executed: %v", failed)
 	}
 	next.Use()
+}
+
+// StartBeside starts an image that gets what the current one would hand over, as another process
+// that serves beside it. It is held.
+func (p *Process) StartBeside() *image.Image {
+	p.t.Helper()
+	h, inherited := new(handover.State), new(handover.State)
+	if err := image.Current().Store.HandOver(h, func() (err error) {
+		inherited, err = passing.Duplicate(h)
+		return err
+	}); err != nil {
+		p.t.Fatal(err)
+	}
+	i := p.start(inherited)
+	i.Beside.SetServes(true)
+	i.Drainers.Hold()
+	return i
+}
+
+// GiveTo returns a function for [image.Beside.SetGive] that gives connections to another image.
+func GiveTo(to *image.Image) func(image.Conn) error {
+	return func(c image.Conn) error {
+		fd, err := sys.Duplicate(c.FD)
+		if err != nil {
+			return image.ErrNotTaken
+		}
+		defer fd.Close()
+		if c.FD = fd.Int(); !to.Beside.Take(c) {
+			return image.ErrNotTaken
+		}
+		fd.Release()
+		return nil
+	}
 }

@@ -1,0 +1,41 @@
+package standin
+
+import (
+	"os"
+	"slices"
+	"syscall"
+)
+
+// A stand-in has a process group of its own, so what is sent to the main process, or to the group
+// of a terminal, has to be forwarded. It goes over the link, and the stand-in sends it to itself:
+// the main process does not know what the program has subscribed to there.
+
+// IsForwarded reports whether a signal is one by which operators talk to daemons.
+func IsForwarded(sig os.Signal) bool { return slices.Contains(forwarded[:], sig) }
+
+// Forward sends a signal, to which the program has subscribed in the main process, to all
+// stand-ins.
+func (s *Set) Forward(sig syscall.Signal) {
+	s.mu.Lock()
+	all := slices.Clone(s.all)
+	s.mu.Unlock()
+	for _, x := range all {
+		go x.link.send(message{kind: signaled, n: uint64(sig), fd: -1})
+	}
+}
+
+// OnSignal has f called with each signal that the main process forwards.
+func (c *Child) OnSignal(f func(syscall.Signal)) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.signal = f
+}
+
+func (c *Child) forwarded(sig syscall.Signal) {
+	c.mu.Lock()
+	f := c.signal
+	c.mu.Unlock()
+	if f != nil {
+		f(sig)
+	}
+}

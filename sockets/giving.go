@@ -1,0 +1,242 @@
+package sockets
+
+import (
+	"errors"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/autorestart-go/autorestart/internal/image"
+	"github.com/autorestart-go/autorestart/internal/sys"
+)
+
+// If another process serves beside this one, a drain gives that process the connections that
+// would wait for the next version: parked streams, and those that are not accepted yet. Each is
+// this process's until the other one has taken it, and is passed to the next version as without
+// the other process. Then this process closes its descriptor, and does nothing else with the
+// connection: the client notices nothing.
+//
+// A connection that is being given is pinned: this process neither reads from it, nor writes to
+// it, nor shuts it down, until the answer is there. Its reader stays at the gate, also at its
+// deadline and when the stream is closed or resumes. If the other process has not taken the
+// connection, the reader goes on as if it had come late, and a Close ends the connection. If
+// the other process has, the Close has come too late, and the reader gets the error that a
+// closed connection has: the package net/http ends without a word. It might write one to the
+// client after the beginning of a request, so the descriptor is closed before.
+
+// A givable is a connection that can be given: a [*stream] or an [*inheritedConn].
+type givable interface {
+	// startGiving pins the connection. It returns false unless the connection waits for the
+	// next version. The caller closes the duplicate of its descriptor.
+	startGiving() (c image.Conn, duplicate *sys.FD, ok bool)
+
+	// endGiving unpins the connection.
+	endGiving(given bool)
+
+	// unpass has the connection not cross an exec while it is pinned.
+	unpass()
+
+	// of returns the listener that counts the connection as offered.
+	of() *listener
+}
+
+// An offer is a connection that waits for the giver.
+type offer struct {
+	givable
+	refused int  // times
+	counted bool // the drain waits for the answer
+}
+
+const (
+	// givenAtOnce connections are given in giveInterval, at most. For each of them a goroutine
+	// begins in the other process, and one ends here. More at once would hold up the requests
+	// of others.
+	givenAtOnce  = 2
+	giveInterval = time.Millisecond
+
+	// refusedInterval is the time between two offers of a connection that was not taken.
+	refusedInterval = 100 * time.Millisecond
+
+	// maxOffers is how many of them a drain waits for.
+	maxOffers = 3
+
+	// answerLimit is how long an exec waits for the answer to a connection.
+	answerLimit = time.Second
+)
+
+// A giver gives the connections of a registry to the process beside this one, one after the other.
+type giver struct {
+	beside *image.Beside
+
+	mu      sync.Mutex
+	queue   []*offer // to be given
+	refused []*offer // to be offered again
+	running bool
+	stopped bool          // until the next drain
+	current *offer        // is being given; nil if none is
+	changed chan struct{} // closed when one of the above changes
+}
+
+// offer has the connection given, if the other process takes any.
+func (l *listener) offer(c givable) {
+	if !l.registry.Beside.Takes() {
+		return
+	}
+	l.addOffered(+1)
+	l.registry.giver.add(&offer{givable: c, counted: true})
+}
+
+func (l *listener) addOffered(n int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.offered += n
+	l.wakeUp()
+}
+
+// uncount has the drain wait for the connection no longer.
+func (o *offer) uncount() {
+	if o.counted {
+		o.counted = false
+		o.of().addOffered(-1)
+	}
+}
+
+// begin is called when a drain begins.
+func (g *giver) begin() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.stopped = false
+}
+
+func (g *giver) add(o *offer) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.queue = append(g.queue, o)
+	g.change()
+	if !g.running {
+		g.running = true
+		go g.run()
+	}
+}
+
+// change is called with g locked.
+func (g *giver) change() {
+	if g.changed != nil {
+		close(g.changed)
+		g.changed = nil
+	}
+}
+
+// wait unlocks g, waits for a change or the given time, and locks g.
+func (g *giver) wait(limit time.Duration) {
+	if g.changed == nil {
+		g.changed = make(chan struct{})
+	}
+	changed := g.changed
+	g.mu.Unlock()
+	defer g.mu.Lock()
+	select {
+	case <-changed:
+	case <-time.After(limit):
+	}
+}
+
+// run ends when nothing is left.
+func (g *giver) run() {
+	for n := 1; ; n++ {
+		o := g.next()
+		if o == nil {
+			return
+		}
+		g.give(o)
+		if n%givenAtOnce == 0 {
+			time.Sleep(giveInterval)
+		}
+	}
+}
+
+// next returns the connection that is to be given next, or nil if the giver ends.
+func (g *giver) next() *offer {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for {
+		switch ends := g.stopped || !g.beside.Takes(); {
+		case len(g.queue)+len(g.refused) == 0:
+			g.running = false
+			return nil
+		case ends:
+			g.drop()
+		case len(g.queue) > 0:
+			g.current = g.queue[0]
+			g.queue = g.queue[1:]
+			return g.current
+		default:
+			if g.wait(refusedInterval); len(g.queue) == 0 {
+				g.queue, g.refused = g.refused, nil
+			}
+		}
+	}
+}
+
+// drop drops all offers. It is called with g locked.
+func (g *giver) drop() {
+	dropped := slices.Concat(g.queue, g.refused)
+	g.queue, g.refused = nil, nil
+	g.mu.Unlock()
+	defer g.mu.Lock()
+	for _, o := range dropped {
+		o.uncount()
+	}
+}
+
+func (g *giver) give(o *offer) {
+	c, duplicate, ok := o.startGiving()
+	if !ok {
+		g.answered(o, nil)
+		return
+	}
+	err := image.ErrNotTaken // without a descriptor
+	if duplicate != nil {
+		err = g.beside.Give(c)
+		duplicate.Close()
+	}
+	o.endGiving(err == nil)
+	g.answered(o, err)
+}
+
+func (g *giver) answered(o *offer, err error) {
+	refused := errors.Is(err, image.ErrNotTaken)
+	if refused {
+		o.refused++
+	}
+	if !refused || o.refused == maxOffers {
+		o.uncount()
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.current = nil
+	if refused {
+		g.refused = append(g.refused, o)
+	} else if err != nil {
+		g.stopped = true // the other process has ended
+	}
+	g.change()
+}
+
+// stop is called right before an exec. It returns when no connection is being given. If there
+// is one after answerLimit, that does not cross the exec: two processes would have it.
+func (g *giver) stop() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.stopped = true
+	g.change()
+	until := time.Now().Add(answerLimit)
+	for g.current != nil && time.Now().Before(until) {
+		g.wait(time.Until(until))
+	}
+	if o := g.current; o != nil {
+		g.mu.Unlock()
+		defer g.mu.Lock()
+		o.unpass()
+	}
+}
