@@ -149,11 +149,13 @@ func childrenOf(pid int) (children []int) {
 	return children
 }
 
-// isAlive reports whether a process has not ended. One that was not waited for has ended.
+// isAlive reports whether a process has not ended. One that was not waited for has ended. During an
+// exec, the main thread may have ended before the others.
 func isAlive(pid int) bool {
 	content, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	state := content[bytes.LastIndexByte(content, ')')+1:]
-	return err == nil && !bytes.HasPrefix(state, []byte(" Z"))
+	fields := strings.Fields(string(content[bytes.LastIndexByte(content, ')')+1:]))
+	const state, threads = 0, 17
+	return err == nil && len(fields) > threads && (fields[state] != "Z" || fields[threads] != "1")
 }
 
 // proportionalSize returns the PSS of a process in bytes, see proc_pid_smaps(5). It is zero if the
