@@ -3,7 +3,6 @@ package autorestart
 import (
 	"context"
 	"errors"
-	"fmt"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -42,55 +41,65 @@ type features struct {
 
 func allFeatures() features { return features{withObserve, withOverlap} }
 
-// An overlapper runs a stand-in beside one restart after the other.
-type overlapper interface {
+// An overlapper runs a stand-in beside one restart after the other. It is no interface, with which
+// the linker would put the code of everything that the types in it have into each program, see
+// [image.Part].
+type overlapper struct {
 	// begin starts a stand-in of x, and returns when that serves. The context ends when no
 	// stand-in serves any more.
-	begin(ctx context.Context, x *replacement) (context.Context, error)
+	begin func(ctx context.Context, x *replacement) (context.Context, error)
 
 	// whileDraining calls drain. It returns what is executed then: x, or a newer version.
-	whileDraining(ctx context.Context, x *replacement, newer *versions, drain func() error) (*replacement, error)
+	whileDraining func(ctx context.Context, x *replacement, newer *versions, drain func() error) (*replacement, error)
 
 	// ping returns an error unless the stand-in works.
-	ping() error
+	ping func() error
 
 	// end is called when the restart has failed, with the reason. It returns a better one if
 	// the stand-in knows one.
-	end(reason error) error
+	end func(reason error) error
 }
 
 // newOverlapper returns the overlapper of a Run or Restart of r.
 type newOverlapper func(p *process, r *Restarter) (overlapper, error)
 
 // alone is the overlapper without Overlap.
-type alone struct{}
-
-func withoutOverlap(*process, *Restarter) (overlapper, error) { return alone{}, nil }
-
-func (alone) begin(ctx context.Context, _ *replacement) (context.Context, error) { return ctx, nil }
-
-func (alone) whileDraining(_ context.Context, x *replacement, _ *versions, drain func() error) (*replacement, error) {
-	return x, drain()
+var alone = overlapper{
+	begin: func(ctx context.Context, _ *replacement) (context.Context, error) { return ctx, nil },
+	whileDraining: func(_ context.Context, x *replacement, _ *versions, drain func() error) (*replacement, error) {
+		return x, drain()
+	},
+	ping: func() error { return nil },
+	end:  func(reason error) error { return reason },
 }
 
-func (alone) ping() error            { return nil }
-func (alone) end(reason error) error { return reason }
+func withoutOverlap(*process, *Restarter) (overlapper, error) { return alone, nil }
 
 func withOverlap(p *process, r *Restarter) (overlapper, error) {
 	p.joinMain()
 	p.standIns()
 	if !r.Overlap {
-		return alone{}, nil
+		return alone, nil
 	}
 	err := standin.Supported()
 	if err == nil && handover.Secure {
-		err = fmt.Errorf("this process may have more rights than its starter: %w", errors.ErrUnsupported)
+		err = errors.New("this process may have more rights than its starter")
 	}
 	if err != nil {
-		return nil, fmt.Errorf("autorestart: Overlap: %w", err)
+		return overlapper{}, &overlapError{err}
 	}
-	return &overlapping{process: p, r: r}, nil
+	o := &overlapping{process: p, r: r}
+	return overlapper{o.begin, o.whileDraining, o.ping, o.end}, nil
 }
+
+// An overlapError says why Overlap can't be had in this process.
+type overlapError struct{ err error }
+
+func (e *overlapError) Error() string {
+	return "autorestart: Overlap is not supported here: " + e.err.Error()
+}
+
+func (e *overlapError) Unwrap() []error { return []error{e.err, errors.ErrUnsupported} }
 
 // overlapping is the overlapper with Overlap.
 type overlapping struct {

@@ -361,9 +361,12 @@ type versions struct {
 func (v *versions) answer(err error) {
 	w, c := v.watcher, v.watcher.Current()
 	if c == nil {
-		c = v.kept
-		w.TakeBack(c)
-		v.kept = nil
+		c, v.kept = v.kept, nil
+		if !w.TakeBack(c) {
+			w.Logger.Warn("new version rejected", "reason", err)
+			v.observer.answered(err)
+			return
+		}
 	}
 	switch failed, drained := err.(*drainedError); {
 	case drained:

@@ -22,7 +22,7 @@ type conn struct {
 	mu                sync.Mutex
 	state             http.ConnState
 	since             time.Time // when it got into that state
-	handled           time.Time // when the last handler returned
+	handled           time.Time // when the last handler returned; zero if that makes no difference
 	readAhead         bool      // data has arrived after that, but before the connection was idle
 	pipelined         bool      // the last request had arrived before the handler of the one before returned
 	protocol          protocol
@@ -65,7 +65,7 @@ func (c *conn) setState(state http.ConnState) {
 	if c.socket != nil {
 		if state == http.StateIdle {
 			lastRead, _ := c.socket.LastRead()
-			c.readAhead = lastRead.After(c.handled)
+			c.readAhead = !c.handled.IsZero() && lastRead.After(c.handled)
 			c.socket.BetweenRequests(c.mayPark)
 		} else {
 			lastRead, _ := c.socket.LastRead()
@@ -192,11 +192,11 @@ func (c *conn) close(answer bool) {
 // has read beyond a request that ends the connection. Without a further request, the connection is
 // idle then, and soon closed.
 func (c *conn) isEndedByResponse(drainStart time.Time) bool {
-	if c.mayPark {
-		return false
-	}
 	if c.socket == nil {
 		return true
+	}
+	if c.mayPark && c.socket.WillPark() {
+		return false
 	}
 	lastRead, _ := c.socket.LastRead()
 	return lastRead.After(drainStart)

@@ -174,7 +174,7 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	s.handler.ServeHTTP(w, r)
-	if c != nil && !c.mayPark {
+	if c != nil && (!c.mayPark || s.drainingSince.Load() != nil) {
 		c.requestHandled()
 	}
 }

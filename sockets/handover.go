@@ -26,6 +26,7 @@ func init() {
 		r.giver.beside = &i.Beside
 		i.Drainers.BeforeSeal(r.giver.stop)
 		i.Beside.Taker(r.take)
+		i.Beside.OnLost(r.lose)
 		return unsafe.Pointer(r)
 	})
 }
@@ -35,6 +36,15 @@ func currentRegistry() *registry { return (*registry)(image.Sockets.Of(image.Cur
 
 // isFirstVersion reports whether no version ran in this process before.
 func (r *registry) isFirstVersion() bool { return r.Inherited.Number(handover.Generation) == 0 }
+
+// mainPID returns the PID of the main process, to which a supervisor has passed sockets: a stand-in
+// has them at the same descriptors.
+func (r *registry) mainPID() int {
+	if r.Inherited.IsStandIn {
+		return r.Inherited.Number(handover.PID)
+	}
+	return os.Getpid()
+}
 
 // registerDrainer has d drained before each exec, until unregister is called.
 func (r *registry) registerDrainer(d autorestart.Drainer) (unregister func()) {
@@ -118,6 +128,10 @@ func (r *registry) lendSocket(k key, s streamSocket, state []byte, lastUse time.
 func (r *registry) lendFile(k key, fd int, state []byte) error {
 	return r.Store.Lend(k.passedName(), fd, state, time.Now())
 }
+
+// parks reports whether a drain parks connections: for the next version, or for the process
+// beside this one.
+func (r *registry) parks() bool { return !r.Beside.Leaves() || r.Beside.Takes() }
 
 // isDraining reports whether this process is about to be replaced, or to end.
 func (r *registry) isDraining() bool {

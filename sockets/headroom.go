@@ -3,6 +3,7 @@ package sockets
 import (
 	"errors"
 	"net"
+	"os"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -113,6 +114,10 @@ func (h *headroom) released() <-chan struct{} {
 	return h.freed
 }
 
+func (l *listener) acceptError(err error) error {
+	return &net.OpError{Op: "accept", Net: l.Addr().Network(), Addr: l.Addr(), Err: err}
+}
+
 // enterAccept is enter for callers of accept: it waits for descriptors, too. It fails if the
 // listener is closed.
 func (l *listener) enterAccept() (epoch uint, err error) {
@@ -121,7 +126,14 @@ func (l *listener) enterAccept() (epoch uint, err error) {
 	for {
 		l.waitOpen()
 		if l.closed {
-			return 0, &net.OpError{Op: "accept", Net: l.Addr().Network(), Addr: l.Addr(), Err: net.ErrClosed}
+			return 0, l.acceptError(net.ErrClosed)
+		}
+		if l.ended && len(l.newcomers)+len(l.inheritedConns) == 0 {
+			if expired(l.deadline) {
+				return 0, l.acceptError(os.ErrDeadlineExceeded)
+			}
+			l.wait(nil, l.deadline)
+			continue
 		}
 		if !descriptors.short.Load() || expired(l.deadline) {
 			break

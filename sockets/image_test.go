@@ -40,6 +40,14 @@ func TestListenerCrossesToNextImage(t *testing.T) {
 	}
 }
 
+// reusePort opens listeners of which several can have one address.
+var reusePort = Config{ListenConfig: net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) (err error) {
+	const soReusePort = 15
+	return cmp.Or(c.Control(func(fd uintptr) {
+		err = syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, soReusePort, 1)
+	}), err)
+}}}
+
 // A retirement that an exec has interrupted begins again: the socket stays for the whole time, so
 // that a handshake of a distant client can end.
 func TestRetirementBeginsAgain(t *testing.T) {
@@ -47,14 +55,8 @@ func TestRetirementBeginsAgain(t *testing.T) {
 		t.Skip("takes two seconds")
 	}
 	p := imagetest.Start(t)
-	config := Config{ListenConfig: net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) (err error) {
-		const soReusePort = 15
-		return cmp.Or(c.Control(func(fd uintptr) {
-			err = syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, soReusePort, 1)
-		}), err)
-	}}}
 	listen := func(address string) net.Listener {
-		l, err := config.Listen(t.Context(), "tcp", address)
+		l, err := reusePort.Listen(t.Context(), "tcp", address)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -34,6 +34,7 @@ type listener struct {
 
 	inheritedConns []*inheritedConn // parked by the previous version, not accepted yet
 	acceptParked   bool             // Accept returns those
+	path           os.FileInfo      // of the path when the listener was opened, if that has one
 	newcomers      []*inheritedConn // taken out of the kernel's queue, not accepted yet; the oldest first
 	taker          *taker           // nil unless newcomers are taken
 }
@@ -50,6 +51,9 @@ func newListener(r *registry, s listenerSocket, k, oldKey key, ka keepAlive) *li
 	}
 	if u, ok := s.(*net.UnixListener); ok {
 		u.SetUnlinkOnClose(false) // the registration removes the path
+	}
+	if k.ownsPath() {
+		l.path, _ = os.Lstat(k.local)
 	}
 	l.inheritConnections(oldKey)
 	r.addListener(l)
@@ -85,12 +89,12 @@ func (l *listener) Accept() (net.Conn, error) {
 			l.mu.Unlock()
 			return newConn(s, l.keepAlive), nil
 		}
-		if err != nil && l.pause(epoch) {
+		if err != nil && l.pause(epoch) || l.leaveEnded(epoch) {
 			continue
 		}
 		conn, err := l.socket.Accept()
 		l.mu.Lock()
-		again := l.leave(epoch, err)
+		again := l.leave(epoch, err) || l.ended && !l.closed
 		if err == nil {
 			l.open++ // under the same lock, so that Drain counts the call or the connection
 			l.errors = acceptErrors{}
@@ -187,11 +191,19 @@ func (l *listener) unregisterIfDone() {
 type listenerDrainer struct{ *listener }
 
 func (l listenerDrainer) Quiesce() {
-	l.holdAndWait()
-	l.quiesced.Store(true)
+	leaves, parks := l.registry.Beside.Leaves(), l.registry.parks()
+	if parks {
+		l.holdAndWait()
+	} // otherwise Accept returns what waits, and that is all
+	if leaves {
+		l.end()
+	}
+	l.quiesced.Store(parks)
 	l.registry.giver.begin()
-	for _, s := range l.allStreams() {
-		s.quiesce()
+	if parks {
+		for _, s := range l.allStreams() {
+			s.quiesce()
+		}
 	}
 	l.offerWaiting()
 	l.startTaking()
@@ -200,7 +212,7 @@ func (l listenerDrainer) Quiesce() {
 func (l listenerDrainer) Drain(ctx context.Context) error {
 	leaves := l.registry.Beside.Leaves()
 	err := l.await(ctx, func() bool {
-		return l.inside == 0 && l.open == 0 && l.offered == 0 && !(leaves && l.closing > 0)
+		return l.lasting(leaves) == 0 && l.offered == 0 && l.inside == 0
 	})
 	if text := l.Unfinished(); err != nil && text != "" {
 		return fmt.Errorf("%s: %w", text, err)
@@ -214,11 +226,23 @@ func (l listenerDrainer) Unfinished() string {
 	leaves := l.registry.Beside.Leaves()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	n := l.open
+	n := l.lasting(leaves)
 	if leaves {
-		n += l.offered + l.closing
+		n += l.offered
 	}
 	return l.unfinished(n, "connection", l.Addr())
+}
+
+// lasting counts the connections that this process has to end. It is called with l locked.
+func (l *listener) lasting(leaves bool) int {
+	n := l.open
+	if leaves {
+		n += l.closing
+	}
+	if !l.held && !l.closed {
+		n += len(l.newcomers) + len(l.inheritedConns) // Accept will return them
+	}
+	return n
 }
 
 func (l listenerDrainer) Resume() {

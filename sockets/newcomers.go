@@ -26,6 +26,7 @@ func (l *listener) addNewcomer(fd *sys.FD) {
 	}
 	l.mu.Lock()
 	l.newcomers = append(l.newcomers, c)
+	l.wakeUp()
 	l.mu.Unlock()
 	l.closeInheritedIfClosed()
 	l.offer(waitingConn{c, l})

@@ -36,6 +36,7 @@ type embeddedUDP struct{ *net.UDPConn }
 
 func newPacketConn(r *registry, s packetSocket, k key) net.PacketConn {
 	p := &packets{registration: registration{gate: gate{arm: s.SetReadDeadline}, registry: r, key: k}, socket: s}
+	r.addPackets(p)
 	p.unregister = r.registerDrainer(packetsDrainer{p})
 	switch s := s.(type) {
 	case *net.UDPConn:
@@ -66,6 +67,12 @@ func (p *packets) read(buffer []byte, call func() error) error {
 		err := call()
 		p.mu.Lock()
 		again := p.leave(epoch, err)
+		if p.ended && !p.closed && err != nil {
+			// Only a deadline lets callers in.
+			local := p.socket.LocalAddr()
+			err = &net.OpError{Op: "read", Net: local.Network(), Addr: local, Err: os.ErrDeadlineExceeded}
+			again = !expired(p.deadline)
+		}
 		if !again && !p.closed {
 			p.readers.end(buffer, err)
 		}
@@ -166,6 +173,7 @@ func (p *packets) SetDeadline(t time.Time) error {
 
 func (p *packets) Close() error {
 	err := p.close(p.socket)
+	p.registry.removePackets(p)
 	p.unregisterIfClosed()
 	return err
 }

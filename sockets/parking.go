@@ -85,8 +85,11 @@ func (c httpConn) MayCross() bool {
 	s := c.stream
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.mayPark && s.between && s.beginningCrosses()
+	return s.mayPark && s.between && s.beginningCrosses() && s.listener.registry.parks()
 }
+
+// WillPark implements [httpconn.Conn].
+func (c httpConn) WillPark() bool { return c.stream.listener.registry.parks() }
 
 // beginningCrosses reports whether the next version knows what to do with what was read of a
 // request. It is called with s locked.

@@ -112,6 +112,7 @@ func (c waitingConn) endGiving(given bool) {
 	}
 	queue := l.waiting(c.key.kind)
 	*queue = slices.Insert(*queue, 0, c.inheritedConn)
+	l.wakeUp()
 	l.mu.Unlock()
 	l.closeInheritedIfClosed()
 	l.interrupt()

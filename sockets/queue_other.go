@@ -12,4 +12,5 @@ import (
 // No newcomer is taken where there is no exec.
 
 func acceptAll(syscall.RawConn, int) ([]*sys.FD, error) { return nil, errors.ErrUnsupported }
+func stopListening(int)                                 {}
 func acceptOne(int) (*sys.FD, error)                    { return nil, errors.ErrUnsupported }

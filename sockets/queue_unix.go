@@ -29,6 +29,11 @@ func acceptAll(conn syscall.RawConn, limit int) (fds []*sys.FD, err error) {
 	return fds, cmp.Or(wait, err)
 }
 
+// stopListening has no process accept from the socket any more. Its address is free for another
+// socket with SO_REUSEADDR, as package net opens them, also if there are further descriptors of
+// it. It does nothing where a listening socket can't be shut down.
+func stopListening(fd int) { syscall.Shutdown(fd, syscall.SHUT_RDWR) }
+
 // acceptOne wraps accept(2).
 func acceptOne(listening int) (*sys.FD, error) {
 	// Not every Unix system has accept4(2).

@@ -17,16 +17,20 @@ type registration struct {
 	registry   *registry
 	key        key
 	inherited  bool
+	ended      bool   // the socket is closed, and the program has not closed it: see lost.go
 	unregister func() // as a drainer
 }
 
 // close closes the socket. Callers that wait at the gate continue and find it closed.
 func (r *registration) close(s socket) error {
 	r.mu.Lock()
-	first, held := !r.closed, r.held
+	first, held, ended := !r.closed, r.held, r.ended
 	r.closed = true
 	r.wakeUp()
 	r.mu.Unlock()
+	if first && ended {
+		return nil
+	}
 	if first && !held {
 		r.stopPassing()
 	}
@@ -36,17 +40,21 @@ func (r *registration) close(s socket) error {
 // resume opens the gate.
 func (r *registration) resume() {
 	r.mu.Lock()
+	ended := r.ended
 	closed := r.held && r.closed
-	r.release()
+	if !ended {
+		r.release()
+	}
 	r.mu.Unlock()
-	if closed {
+	if closed && !ended {
 		r.stopPassing()
 	}
 }
 
-// stopPassing is called once the socket is closed and does not cross the exec any more.
+// stopPassing is called once the socket is closed and does not cross the exec any more. A path
+// leads to another process as well, if that has the socket.
 func (r *registration) stopPassing() {
-	if r.key.ownsPath() && !(r.inherited && r.registry.keepPath(r.key)) {
+	if r.key.ownsPath() && !r.registry.Beside.Serves() && !(r.inherited && r.registry.keepPath(r.key)) {
 		os.Remove(r.key.local)
 	}
 	r.registry.stopPassing(r.key)

@@ -22,7 +22,9 @@ type registry struct {
 	connections []key // of inherited listeners that are unclaimed or were closed
 	open        map[slot]bool
 	listeners   map[*listener]bool // that are open
-	keptPaths   []key              // of closed listeners; removed when there can be no rollback
+	packets     map[*packets]bool  // likewise
+	retiring    map[*retirement]bool
+	keptPaths   []key // of closed listeners; removed when there can be no rollback
 
 	giver giver
 }
@@ -40,6 +42,7 @@ func (r *registry) lock() (unlock func()) {
 	if !r.loaded {
 		r.loaded = true
 		r.open, r.listeners = map[slot]bool{}, map[*listener]bool{}
+		r.packets, r.retiring = map[*packets]bool{}, map[*retirement]bool{}
 		for _, k := range r.inheritedKeys() {
 			if k.isConnection() {
 				k.avoidNumber()
@@ -127,6 +130,26 @@ func (r *registry) addListener(l *listener) {
 func (r *registry) removeListener(l *listener) {
 	defer r.lock()()
 	delete(r.listeners, l)
+}
+
+func (r *registry) addPackets(p *packets) {
+	defer r.lock()()
+	r.packets[p] = true
+}
+
+func (r *registry) removePackets(p *packets) {
+	defer r.lock()()
+	delete(r.packets, p)
+}
+
+func (r *registry) addRetirement(t *retirement) {
+	defer r.lock()()
+	r.retiring[t] = true
+}
+
+func (r *registry) removeRetirement(t *retirement) {
+	defer r.lock()()
+	delete(r.retiring, t)
 }
 
 // keepPath reports whether the path of a listener that is being closed has to stay. The

@@ -75,6 +75,7 @@ func (r *retirement) begin() {
 		unregister()
 		remove()
 	}
+	r.registry.addRetirement(r)
 	r.Resume()
 	if r.registry.rollbackPossible() {
 		r.registry.Store.OnSettled(r.restart)
@@ -131,6 +132,27 @@ func (r *retirement) Quiesce() {
 		r.taker.socket.Close()
 		r.taker = nil
 	}
+	if r.registry.Beside.Leaves() {
+		r.remove()
+	}
+}
+
+// lose ends the retirement at once: no other process has the socket.
+func (r *retirement) lose() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.taker != nil {
+		r.endTaking()
+	}
+	r.remove()
+}
+
+// remove closes the socket. It is called with r locked.
+func (r *retirement) remove() {
+	r.registry.stopPassing(r.key)
+	r.registry.freeNumber(r.key)
+	r.registry.removeRetirement(r)
+	go r.unregister()
 }
 
 func (r *retirement) Drain(context.Context) error { return nil }
@@ -177,7 +199,5 @@ func (r *retirement) end(t *taker) {
 		return
 	}
 	r.endTaking()
-	r.registry.stopPassing(r.key)
-	r.registry.freeNumber(r.key)
-	go r.unregister()
+	r.remove()
 }

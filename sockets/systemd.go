@@ -79,7 +79,7 @@ func (r *registry) lookAtAnnounced() {
 // find fills a in, and returns the keys of the sockets that can be taken.
 func (a *announcement) find(r *registry, announces activation) (sockets []key) {
 	*a = announcement{activation: announces, left: map[int]bool{}}
-	names, err := a.parse(os.Getpid())
+	names, err := a.parse(r.mainPID())
 	if len(names) > 0 && elevated() {
 		names, err = nil, errOtherRights
 	}

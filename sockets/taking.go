@@ -51,6 +51,7 @@ func (l *listener) take(as kind, given image.Conn) (taken bool) {
 	if taken = taken && !l.closed && c.pass() == nil; taken {
 		queue := l.waiting(as)
 		*queue = append(*queue, c)
+		l.wakeUp()
 	}
 	l.mu.Unlock()
 	if taken {

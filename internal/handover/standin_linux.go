@@ -18,7 +18,6 @@
 //	SO_PEERCRED           2.2      there are no stand-ins
 //	SO_PASSCRED           2.2      the same
 //	pidfd_open(2)         5.3      the same
-//	/proc/PID/oom_score_adj  2.6.36   the kernel ends either process first
 
 package handover
 
@@ -95,8 +94,6 @@ func (s *State) becomeStandIn() {
 	}
 	const setParentDeathSignal = 1
 	syscall.RawSyscall(syscall.SYS_PRCTL, setParentDeathSignal, 0, 0)
-	takeOverActivation(main)
-	beKilledFirst()
 	ProcessTrial.startStandIn()
 	go awaitEndOfMain(int(pidfd), channel)
 }
@@ -129,35 +126,4 @@ func awaitEndOfMain(pidfd, channel int) {
 		return
 	}
 	syscall.Exit(1)
-}
-
-// takeOverActivation makes the sockets that a supervisor has passed to the main process those of
-// this one, see sd_listen_fds(3): the descriptors are the same.
-func takeOverActivation(main int) {
-	const listenPID = "LISTEN_PID"
-	if pid, ok := syscall.Getenv(listenPID); ok && pid == strconv.Itoa(main) {
-		syscall.Setenv(listenPID, strconv.Itoa(syscall.Getpid()))
-	}
-}
-
-// beKilledFirst has the kernel end this process before the main one when memory is short: then
-// only the restart fails.
-func beKilledFirst() {
-	const path, more, most = "/proc/self/oom_score_adj", 100, 1000
-	fd, err := syscall.Open(path, syscall.O_RDWR|syscall.O_CLOEXEC, 0)
-	if err != nil {
-		return
-	}
-	defer syscall.Close(fd)
-	var b [16]byte
-	n, err := syscall.Read(fd, b[:])
-	if err != nil || n == 0 {
-		return
-	}
-	text, sign := string(b[:n]), 1
-	if text[0] == '-' {
-		text, sign = text[1:], -1
-	}
-	now, _, _ := leadingInt(text)
-	syscall.Pwrite(fd, []byte(strconv.Itoa(min(sign*now+more, most))), 0)
 }

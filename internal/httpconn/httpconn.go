@@ -38,6 +38,10 @@ type Conn interface {
 	// beginning of a request that the next version would not read.
 	MayCross() bool
 
+	// WillPark reports whether a restart that is under way parks connections. It is false
+	// where the process ends after the drain.
+	WillPark() bool
+
 	// LastRead returns the time of the last read that returned data, and whether the
 	// next request has started: since the last call of BetweenRequests, data was read or
 	// RequestStarted was called.

@@ -281,8 +281,20 @@ func (c *content) closeUnclaimed() {
 		}
 	}
 	maps.DeleteFunc(c.states, func(_ Name, own *state) bool { return !own.claimed })
+	c.closeRetired()
+}
+
+func (c *content) closeRetired() {
 	for _, fd := range c.retired {
 		fd.Close()
 	}
 	c.retired = nil
+}
+
+// CloseRetired closes what only the previous image would need after a rollback. It is for an
+// image that is never rolled back.
+func (s *Store) CloseRetired() {
+	c, unlock := s.lock()
+	defer unlock()
+	c.closeRetired()
 }

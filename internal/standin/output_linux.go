@@ -42,22 +42,47 @@ func (o *output) close() {
 }
 
 const (
-	maxTail  = 1 << 10 // bytes
+	maxRead  = 64 << 10 // bytes of the end that are looked at
+	maxTail  = 1 << 10  // bytes
 	maxLines = 8
 )
 
 // maxOutput is how many bytes a stand-in may write before it serves. They are memory.
 const maxOutput = 64 << 20
 
-// tail returns the last lines of standard error, or else of standard output.
+// tail returns the last lines of standard error, or else of standard output; of a Go program that
+// has crashed, the lines from the reason on: goroutines follow.
 func (o *output) tail() string {
 	for i := len(o.files) - 1; i >= 0; i-- {
-		if text := strings.TrimSpace(lastOf(o.files[i].Int())); text != "" {
-			lines := strings.Split(text, "\n")
-			return strings.ToValidUTF8(strings.Join(lines[max(0, len(lines)-maxLines):], "\n"), "�")
+		if text := lastLines(lastOf(o.files[i].Int())); text != "" {
+			return text
 		}
 	}
 	return ""
+}
+
+func lastLines(text string) string {
+	lines := strings.Split(strings.TrimSpace(text), "\n")
+	first := max(0, len(lines)-maxLines)
+	for i, line := range lines {
+		if isCrash(line) {
+			first = i
+			break
+		}
+	}
+	text = strings.Join(lines[first:min(len(lines), first+maxLines)], "\n")
+	return strings.ToValidUTF8(text[:min(len(text), maxTail)], "�")
+}
+
+// isCrash reports whether a line is the first one that the Go runtime writes when it ends the
+// program.
+func isCrash(line string) bool {
+	for _, prefix := range [...]string{"panic: ", "fatal error: ", "SIGSEGV: ", "SIGBUS: ", "SIGILL: ", "SIGABRT: ", "SIGQUIT: "} {
+		if strings.HasPrefix(line, prefix) {
+			return true
+		}
+	}
+	return false
 }
 
 func lastOf(fd int) string {
@@ -65,7 +90,7 @@ func lastOf(fd int) string {
 	if unix.Fstat(fd, &st) != nil {
 		return ""
 	}
-	b := make([]byte, min(st.Size, maxTail))
+	b := make([]byte, min(st.Size, maxRead))
 	n, err := unix.Pread(fd, b, st.Size-int64(len(b)))
 	if err != nil {
 		return ""

@@ -8,15 +8,16 @@
 //	PR_SET_PDEATHSIG     2.1.57   -
 //	waitid with WNOWAIT  2.6.9    -
 //	/proc/PID/fd         2.2      what is not close-on-exec is open in the stand-in, too
+//	oom_score_adj        2.6.36   the kernel may end the main process first
 
 package standin
 
 import (
 	"errors"
-	"fmt"
 	"os"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 
@@ -127,6 +128,7 @@ func (c *child) how() (text string, killed bool) {
 // streams: standard input, output and error.
 func spawn(path string, args, env []string, descriptors []int, streams [3]int) (*child, error) {
 	const none = ^uintptr(0)
+	descriptors = append(descriptors, announced()...)
 	files := make([]uintptr, max(slices.Max(descriptors), highestInheritable())+1)
 	for i := range files {
 		files[i] = none
@@ -152,11 +154,12 @@ func spawn(path string, args, env []string, descriptors []int, streams [3]int) (
 	}
 	fd, err := sys.AboveStandard(pidfd, nil)
 	if pidfd < 0 {
-		err = fmt.Errorf("pidfd: %w", errors.ErrUnsupported)
+		err = os.NewSyscallError("clone with CLONE_PIDFD", errors.ErrUnsupported)
 	}
 	if err == nil {
 		var c *child
 		if c, err = newChild(pid, fd); err == nil {
+			killFirst(pid)
 			return c, nil
 		}
 	}
@@ -166,6 +169,36 @@ func spawn(path string, args, env []string, descriptors []int, streams [3]int) (
 		return err
 	})
 	return nil, err
+}
+
+// announced returns the descriptors that a supervisor has passed to this process, see
+// sd_listen_fds(3). Package sockets takes one when the program listens at its address.
+func announced() (descriptors []int) {
+	if os.Getenv("LISTEN_PID") != strconv.Itoa(os.Getpid()) {
+		return nil
+	}
+	const first, most = 3, 1 << 16
+	n, err := strconv.Atoi(os.Getenv("LISTEN_FDS"))
+	for fd := first; err == nil && fd < first+min(n, most); fd++ {
+		if closeOnExec, _, err := sys.Flags(fd); err == nil && !closeOnExec {
+			descriptors = append(descriptors, fd)
+		}
+	}
+	return descriptors
+}
+
+// killFirst has the kernel end a child before this process when memory is short: then only the
+// restart fails.
+func killFirst(pid int) {
+	const more, most = 100, 1000
+	own, err := os.ReadFile("/proc/self/oom_score_adj")
+	if err != nil {
+		return
+	}
+	if now, err := strconv.Atoi(strings.TrimSpace(string(own))); err == nil {
+		text := strconv.Itoa(min(now+more, most))
+		os.WriteFile("/proc/"+strconv.Itoa(pid)+"/oom_score_adj", []byte(text), 0)
+	}
 }
 
 // highestInheritable returns the highest descriptor that every child inherits, as far as /proc
@@ -186,12 +219,11 @@ func highestInheritable() int {
 	return highest
 }
 
-// Supported returns why this system can't have stand-ins; nil if it can. The error wraps
-// [errors.ErrUnsupported].
+// Supported returns why this system can't have stand-ins; nil if it can.
 func Supported() error {
 	fd, err := unix.PidfdOpen(os.Getpid(), 0)
 	if err != nil {
-		return fmt.Errorf("pidfd_open: %v: %w", err, errors.ErrUnsupported)
+		return os.NewSyscallError("pidfd_open", err)
 	}
 	unix.Close(fd)
 	return nil

@@ -164,10 +164,17 @@ func (w *Watcher) Keep() *candidate.Candidate {
 	return c
 }
 
-// TakeBack makes a candidate that was kept the current one again. It was not executed, and the
-// running image is what a candidate has to differ from.
-func (w *Watcher) TakeBack(c *candidate.Candidate) {
-	w.current, w.last = c, nil
+// TakeBack makes a candidate that was kept the current one again: it was not executed, and the
+// running image is what a candidate has to differ from. If another file was judged since, the
+// candidate is closed, and TakeBack returns false.
+func (w *Watcher) TakeBack(c *candidate.Candidate) (current bool) {
+	w.last = nil
+	if w.settled != c.ID {
+		c.Close()
+		return false
+	}
+	w.current, w.settled = c, candidate.ID{}
+	return true
 }
 
 // Base returns the version that a candidate has to differ from: the running image, or

@@ -1,0 +1,267 @@
+//go:build linux && !autorestart_portable
+
+package overlap
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/autorestart-go/autorestart/internal/daemontest"
+	"github.com/autorestart-go/autorestart/internal/testprocess"
+)
+
+// A server is a daemon with Overlap, and its clients.
+type server struct {
+	t      *testing.T
+	dir    string
+	path   string
+	cmd    *exec.Cmd
+	log    string // a file: a stand-in outlives the process that starts it
+	client *http.Client
+	seen   map[int]bool // PIDs that have answered
+}
+
+// newServer prepares a server. A stand-in and a new main process wait for allow if hold is set.
+func newServer(t *testing.T, hold bool, env ...string) *server {
+	t.Helper()
+	dir := testprocess.MemoryDir(t)
+	s := &server{t: t, dir: dir, path: filepath.Join(dir, "app"), log: filepath.Join(dir, "log"), seen: map[int]bool{}}
+	s.client = &http.Client{Transport: &http.Transport{
+		DisableKeepAlives: true,
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "unix", filepath.Join(dir, "socket"))
+		},
+	}}
+	s.write(1)
+	env = append(os.Environ(), append(env, testprocess.UseHelper(t, "server"), dirEnv+"="+dir)...)
+	if hold {
+		env = append(env, holdEnv+"=1")
+	}
+	s.start(env)
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("log of the server:\n%s", s.logged())
+		}
+	})
+	return s
+}
+
+// start starts the server, again if it has ended.
+func (s *server) start(env []string) {
+	s.t.Helper()
+	if env == nil {
+		env = s.cmd.Env
+	}
+	log, err := os.OpenFile(s.log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer log.Close()
+	cmd := &exec.Cmd{Path: s.path, Args: []string{s.path}, Env: env, Stdout: log, Stderr: log}
+	if err := cmd.Start(); err != nil {
+		s.t.Fatal(err)
+	}
+	s.cmd = cmd
+	s.t.Cleanup(func() {
+		cmd.Process.Kill()
+		cmd.Wait()
+		s.wantNoProcess()
+	})
+}
+
+func (s *server) logged() string {
+	b, _ := os.ReadFile(s.log)
+	return string(b)
+}
+
+func (s *server) wantLogged(text string) {
+	s.t.Helper()
+	daemontest.WaitFor(s.t, "log line with "+strconv.Quote(text), func() bool { return strings.Contains(s.logged(), text) })
+}
+
+func (s *server) pid() int { return s.cmd.Process.Pid }
+
+func (s *server) write(version int) {
+	s.t.Helper()
+	testprocess.WriteExecutable(s.t, s.path+".new", daemontest.Image(s.t, version))
+	if err := os.Rename(s.path+".new", s.path); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// allow lets what waits for it go on, see await.
+func (s *server) allow(name ...string) {
+	s.t.Helper()
+	if err := os.WriteFile(filepath.Join(s.dir, fmt.Sprint(name)), nil, 0o600); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// get sends a request.
+func (s *server) get(path string) (i identity, err error) {
+	ctx, cancel := testprocess.WithTimeout(context.Background(), testprocess.Timeout)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, "GET", "http://server"+path, nil)
+	if err != nil {
+		return i, err
+	}
+	resp, err := s.client.Do(req)
+	if err != nil {
+		return i, err
+	}
+	defer resp.Body.Close()
+	return i, json.NewDecoder(resp.Body).Decode(&i)
+}
+
+// mustGet sends a request that must not fail.
+func (s *server) mustGet(path string) identity {
+	s.t.Helper()
+	i, err := s.get(path)
+	if err != nil {
+		s.t.Fatalf("%s: %v", path, err)
+	}
+	s.seen[i.PID] = true
+	return i
+}
+
+// hold sends a request that is answered after allow, and returns when the server has got it.
+func (s *server) hold(name string) (answer <-chan identity) {
+	s.t.Helper()
+	c := make(chan identity, 1)
+	go func() {
+		i, _ := s.get("/hold/" + name)
+		c <- i
+	}()
+	daemontest.WaitFor(s.t, "request "+name, func() bool {
+		_, err := os.Stat(filepath.Join(s.dir, "held "+name))
+		return err == nil
+	})
+	return c
+}
+
+// await waits until a version answers, in the main process or as a stand-in. No request must fail.
+func (s *server) await(version int, standIn bool) (i identity) {
+	s.t.Helper()
+	daemontest.WaitFor(s.t, fmt.Sprintf("answer of version %d, stand-in: %v", version, standIn), func() bool {
+		i = s.mustGet("/")
+		return i.Version == version && i.StandIn == standIn
+	})
+	if (i.PID == s.pid()) == standIn {
+		s.t.Fatalf("version %d, stand-in: %v, is process %d; the main process is %d", version, standIn, i.PID, s.pid())
+	}
+	return i
+}
+
+// awaitServing is await for a server that is not running at first.
+func (s *server) awaitServing(version int) {
+	s.t.Helper()
+	daemontest.WaitFor(s.t, "answer after the start", func() bool {
+		i, err := s.get("/")
+		return err == nil && i.Version == version && !i.StandIn
+	})
+}
+
+// children returns the PIDs of the main process's children.
+func (s *server) children() (pids []int) {
+	s.t.Helper()
+	files, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", s.pid()))
+	for _, file := range files {
+		b, _ := os.ReadFile(file)
+		for _, field := range strings.Fields(string(b)) {
+			if pid, err := strconv.Atoi(field); err == nil {
+				pids = append(pids, pid)
+				s.seen[pid] = true
+			}
+		}
+	}
+	return pids
+}
+
+// standIn waits until the main process has a child, and returns its PID.
+func (s *server) standIn() (pid int) {
+	s.t.Helper()
+	daemontest.WaitFor(s.t, "stand-in", func() bool {
+		pids := s.children()
+		if len(pids) > 0 {
+			pid = pids[len(pids)-1]
+		}
+		return len(pids) > 0
+	})
+	return pid
+}
+
+// wantAlone waits until the main process has no child left.
+func (s *server) wantAlone() {
+	s.t.Helper()
+	daemontest.WaitFor(s.t, "end of the stand-in", func() bool { return len(s.children()) == 0 })
+}
+
+// wantNoProcess waits until no process is left that has been a stand-in.
+func (s *server) wantNoProcess() {
+	s.t.Helper()
+	for pid := range s.seen {
+		if !testprocess.Within(testprocess.Timeout, func() bool { return isGone(pid, s.path) }) {
+			s.t.Errorf("process %d is left", pid)
+			syscall.Kill(pid, syscall.SIGKILL)
+		}
+	}
+}
+
+// isGone reports whether a process has ended, or is another one than that of the path.
+func isGone(pid int, path string) bool {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return true
+	}
+	_, rest, _ := strings.Cut(string(stat), ") ")
+	cmdline, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+	return strings.HasPrefix(rest, "Z") || !strings.HasPrefix(string(cmdline), path+"\x00")
+}
+
+// load sends requests until stop is called, which reports those that have failed.
+func (s *server) load() (stop func()) {
+	const clients = 4
+	var wg sync.WaitGroup
+	done := make(chan struct{})
+	var mu sync.Mutex
+	failed, total := map[string]int{}, 0
+	for range clients {
+		wg.Go(func() {
+			for {
+				select {
+				case <-done:
+					return
+				default:
+				}
+				_, err := s.get("/")
+				mu.Lock()
+				total++
+				if err != nil {
+					failed[err.Error()]++
+				}
+				mu.Unlock()
+				time.Sleep(time.Millisecond)
+			}
+		})
+	}
+	return func() {
+		s.t.Helper()
+		close(done)
+		wg.Wait()
+		if len(failed) > 0 {
+			s.t.Errorf("of %d requests, failed: %v", total, failed)
+		}
+	}
+}

@@ -1,0 +1,200 @@
+//go:build linux && !autorestart_portable
+
+package overlap
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"log"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strconv"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+	"unsafe"
+
+	"github.com/autorestart-go/autorestart"
+	"github.com/autorestart-go/autorestart/httpserve"
+	"github.com/autorestart-go/autorestart/internal/daemontest"
+	"github.com/autorestart-go/autorestart/internal/rawsys"
+	"github.com/autorestart-go/autorestart/internal/testprocess"
+	"github.com/autorestart-go/autorestart/sockets"
+)
+
+func TestMain(m *testing.M) { testprocess.Main(m) }
+
+// Variables of the server's environment.
+const (
+	dirEnv   = "AUTORESTART_TEST_DIR"   // where its sockets and the files of the test are
+	readyEnv = "AUTORESTART_TEST_READY" // ReadyTimeout
+	drainEnv = "AUTORESTART_TEST_DRAIN" // DrainTimeout
+	holdEnv  = "AUTORESTART_TEST_HOLD"  // set: a new version waits for a file of the test before it is ready
+)
+
+// Versions that don't work, as a stand-in or in the main process.
+const (
+	panics = 100 + iota
+	panicsElsewhere
+	exits
+	logsFatal
+	faults
+	neverReady
+	rollsBack
+	returns
+	failsInMain
+	panicsInMain
+)
+
+// An identity is the answer of the server.
+type identity struct {
+	Version, PID, Generation int
+	StandIn                  bool
+	RolledBack               string
+	Signals                  int64
+	State                    string
+	Children                 int // that the program would find as inherited ones
+}
+
+var signals atomic.Int64
+
+var _ = testprocess.RegisterHelper("server", serve)
+
+func serve() {
+	defer autorestart.RollbackUnlessReady()
+	dir, version := os.Getenv(dirEnv), daemontest.Version()
+	readyTimeout, _ := time.ParseDuration(os.Getenv(readyEnv))
+	drainTimeout, _ := time.ParseDuration(os.Getenv(drainEnv))
+	logger := slog.New(slog.NewTextHandler(os.Stderr, nil)).With("version", version, "process", os.Getpid())
+	hups := make(chan os.Signal, 1)
+	autorestart.Notify(hups, syscall.SIGHUP)
+	terms := make(chan os.Signal, 1)
+	autorestart.Notify(terms, syscall.SIGTERM)
+	go func() {
+		for range hups {
+			signals.Add(1)
+		}
+	}()
+	go func() {
+		<-terms
+		logger.Info("terminating")
+		os.Exit(0)
+	}()
+	r := autorestart.Restarter{Overlap: true, ReadyTimeout: readyTimeout, DrainTimeout: drainTimeout, Logger: logger}
+	go func() { panic(r.Run(context.Background())) }()
+	path := filepath.Join(dir, "socket")
+	if autorestart.Generation() == 0 {
+		os.Remove(path) // of a process that was killed
+	}
+	ln := daemontest.Must(sockets.Listen("unix", path))
+	tcp := daemontest.Must(sockets.Listen("tcp", address(dir, "tcp")))
+	packets := daemontest.Must(sockets.ListenPacket("udp", address(dir, "udp")))
+	if autorestart.Generation() == 0 {
+		setAddress(dir, tcp.Addr())
+		setAddress(dir, packets.LocalAddr())
+	}
+	misbehave(version)
+	if os.Getenv(holdEnv) != "" && version > 1 {
+		role := "main"
+		if autorestart.StandIn() {
+			role = "stand-in"
+		}
+		await(dir, "ready", role, strconv.Itoa(version))
+	}
+	mux := http.NewServeMux()
+	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) { json.NewEncoder(w).Encode(self(version)) })
+	mux.HandleFunc("/hold/", func(w http.ResponseWriter, r *http.Request) {
+		name := filepath.Base(r.URL.Path)
+		os.WriteFile(filepath.Join(dir, "held "+name), nil, 0o600)
+		await(dir, name)
+		json.NewEncoder(w).Encode(self(version))
+	})
+	mux.HandleFunc("/state/", func(w http.ResponseWriter, r *http.Request) {
+		autorestart.SetState("state", []byte(filepath.Base(r.URL.Path)))
+		json.NewEncoder(w).Encode(self(version))
+	})
+	go func() {
+		b := make([]byte, 1<<16)
+		for {
+			n, from, err := packets.ReadFrom(b)
+			if err != nil {
+				panic(err)
+			}
+			packets.WriteTo(b[:n], from)
+		}
+	}()
+	go httpserve.Serve(&http.Server{Handler: mux}, ln)
+	if version != neverReady {
+		autorestart.Ready()
+	}
+	httpserve.Serve(&http.Server{Handler: mux}, tcp)
+	panic("Serve has returned")
+}
+
+// address returns the address that the first process has got, so that each one asks for the same.
+func address(dir, network string) string {
+	if b, err := os.ReadFile(filepath.Join(dir, network)); err == nil {
+		return string(b)
+	}
+	return "127.0.0.1:0"
+}
+
+func setAddress(dir string, a net.Addr) {
+	daemontest.Must(0, os.WriteFile(filepath.Join(dir, a.Network()), []byte(a.String()), 0o600))
+}
+
+func self(version int) identity {
+	i := identity{Version: version, PID: os.Getpid(), Generation: autorestart.Generation(), StandIn: autorestart.StandIn(), Signals: signals.Load()}
+	if err := autorestart.RolledBack(); err != nil {
+		i.RolledBack = err.Error()
+	}
+	state, _ := autorestart.State("state")
+	i.State = string(state)
+	children, _ := autorestart.InheritedChildren()
+	i.Children = len(children)
+	return i
+}
+
+// await waits until the test has made a file.
+func await(dir string, name ...string) {
+	path := filepath.Join(dir, fmt.Sprint(name))
+	for {
+		if _, err := os.Stat(path); err == nil {
+			return
+		}
+		time.Sleep(2 * time.Millisecond)
+	}
+}
+
+func misbehave(version int) {
+	if autorestart.StandIn() || version >= failsInMain {
+		fmt.Fprintln(os.Stderr, "last words")
+	}
+	switch {
+	case version == panics:
+		panic("a panic in main")
+	case version == panicsElsewhere:
+		go panic("a panic elsewhere")
+		select {}
+	case version == exits:
+		os.Exit(3)
+	case version == logsFatal:
+		log.Fatal("fatal")
+	case version == faults:
+		var defaultAction [8]uint64
+		syscall.RawSyscall6(syscall.SYS_RT_SIGACTION, uintptr(syscall.SIGSEGV), uintptr(unsafe.Pointer(&defaultAction)), 0, rawsys.SigsetSize, 0, 0)
+		syscall.Kill(os.Getpid(), syscall.SIGSEGV)
+		select {}
+	case version == rollsBack:
+		autorestart.Rollback(fmt.Errorf("no good"))
+	case version == failsInMain && !autorestart.StandIn():
+		autorestart.Rollback(fmt.Errorf("no good in the main process"))
+	case version == panicsInMain && !autorestart.StandIn():
+		panic("a panic in the main process")
+	}
+}
