@@ -4,6 +4,8 @@ package overlap
 
 import (
 	"fmt"
+	"os"
+	"strings"
 	"syscall"
 	"testing"
 
@@ -76,7 +78,9 @@ func TestStandInEnds(t *testing.T) {
 				if err := syscall.Kill(pid, sig); err != nil {
 					t.Fatal(err)
 				}
-				if sig != syscall.SIGSTOP {
+				if sig == syscall.SIGSTOP {
+					waitForStop(t, pid)
+				} else {
 					testprocess.WaitFor(t, "end of the stand-in", func() bool { return isGone(pid, s.path) })
 				}
 				p.leave(s)
@@ -130,11 +134,26 @@ func TestMainProcessStandsStill(t *testing.T) {
 			s.awaitServing(1)
 			p.reach(s)
 			s.cmd.Process.Signal(syscall.SIGSTOP)
-			testprocess.WaitFor(t, "stop", func() bool { return testprocess.Status(t, s.pid())["State"] == "T (stopped)" })
+			waitForStop(t, s.pid())
 			p.leave(s)
 			s.cmd.Process.Signal(syscall.SIGCONT)
 			s.await(2, false)
 			s.wantAlone()
 		})
 	}
+}
+
+// waitForStop waits until all threads of a process have stopped. Until then, one may accept a
+// client.
+func waitForStop(t *testing.T, pid int) {
+	t.Helper()
+	testprocess.WaitFor(t, "stop of all threads", func() bool {
+		for _, file := range testprocess.Glob(t, "/proc/%d/task/*/stat", pid) {
+			stat, _ := os.ReadFile(file)
+			if _, rest, _ := strings.Cut(string(stat), ") "); !strings.HasPrefix(rest, "T") {
+				return false
+			}
+		}
+		return true
+	})
 }

@@ -98,6 +98,7 @@ func serve() {
 		setAddress(dir, tcp.Addr())
 		setAddress(dir, packets.LocalAddr())
 	}
+	autorestart.State("state") // claimed before Ready
 	misbehave(version)
 	if os.Getenv(holdEnv) != "" && version > 1 {
 		role := "main"
