@@ -25,6 +25,8 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
+var compared = []*servers.Server{servers.Ours, servers.Tableflip}
+
 // BenchmarkLongStart has phases that are as long as requests may be.
 func BenchmarkLongStart(b *testing.B) {
 	s := newSettings()
@@ -35,6 +37,9 @@ func BenchmarkDeploysInARow(b *testing.B) {
 	s := newSettings()
 	compare(b, 1, &load{name: "deploys in a row", deploys: s.quickDeploys, drain: 10 * time.Second, quick: true})
 }
+
+// failureDelay is when a version fails. Its process lives long enough to be noticed.
+const failureDelay = 50 * time.Millisecond
 
 // BenchmarkFailures deploys versions that do not become ready.
 func BenchmarkFailures(b *testing.B) {
@@ -49,7 +54,7 @@ func BenchmarkFailures(b *testing.B) {
 		{"hangs before main", trailer.HangsInInit},
 	} {
 		b.Run(f.does, func(b *testing.B) {
-			compare(b, 1, &load{name: f.does, deploys: s.failures, fault: f.name, drain: 10 * time.Second, timed: true})
+			compare(b, 1, &load{name: f.does, deploys: s.failures, fault: f.name, start: failureDelay, drain: 10 * time.Second, timed: true})
 		})
 	}
 }

@@ -30,16 +30,25 @@ type keeper interface {
 }
 
 const (
-	// calm is how long there is traffic alone before the first deploy and after each.
-	calm = windowSize * 3 / 2
+	// calm is how long there is traffic alone before the first deploy and after each. Two windows
+	// fit between those of changes, as many changes as a version that fails has.
+	calm = windowSize * 13 / 4
 
-	readyTimeout = 2 * time.Second // of a version whose start takes no time
+	// readyTimeout is that of versions that work, beside the time of their start. It is
+	// longer than a machine stands still.
+	readyTimeout = 30 * time.Second
+
+	// failTimeout is that of versions which are never ready.
+	failTimeout = time.Second
 )
 
 // run deploys versions of a server under the load, and adds what comes of it to o.
 func (l *load) run(s *servers.Server, program []byte, dir string, o *outcome) error {
 	socket, reports := filepath.Join(dir, "unix"), filepath.Join(dir, "reports")
-	ready := readyTimeout + 3*l.start
+	ready := readyTimeout + l.start
+	if l.fault != "" {
+		ready = failTimeout
+	}
 	args := []string{"-unix", socket, "-report", reports, "-delay", l.start.String(), "-ready-timeout", ready.String()}
 	if s == servers.Ours {
 		args = append(args, "-overlap", "-drain-timeout", l.drain.String())
@@ -48,7 +57,7 @@ func (l *load) run(s *servers.Server, program []byte, dir string, o *outcome) er
 		r := &run{
 			load: l, Process: p, processes: observe(p.PID(), reports),
 			endpoints: []endpoint{{"tcp", address}, {"unix", socket}},
-			limit:     20*time.Second + ready + 2*(l.start+l.drain),
+			limit:     readyTimeout + 2*(l.start+l.drain),
 		}
 		defer r.processes.close()
 		return r.run(o)

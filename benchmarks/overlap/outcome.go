@@ -49,7 +49,9 @@ func (o *outcome) add(r *run, fast, slow *traffic, deploys [][]change) {
 		}
 	}
 	o.deploys += len(deploys)
-	o.addWindows(window{fast.begun, time.Now()}, fast.requests, deploys)
+	if len(deploys) > 0 {
+		o.addWindows(window{fast.begun, time.Now()}, fast.requests, deploys)
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	o.peak = max(o.peak, r.peak)
@@ -60,32 +62,41 @@ func (o *outcome) add(r *run, fast, slow *traffic, deploys [][]change) {
 	}
 }
 
-// addWindows adds the slowest requests of each deploy. The windows elsewhere are of the whole run:
-// those between the changes of a deploy are too few.
-func (o *outcome) addWindows(in window, requests []request, deploys [][]change) {
-	if o.load.quick {
-		return // no window is elsewhere
-	}
+// addWindows adds the slowest requests of each deploy.
+func (o *outcome) addWindows(run window, requests []request, deploys [][]change) {
 	var all []window
 	for _, changes := range deploys {
 		all = append(all, windowsOf(changes)...)
 	}
+	if o.load.quick { // there are no other windows between the deploys
+		all = []window{{all[0].from, all[len(all)-1].to}}
+		o.compare(all, quiet(run, all, len(deploys)), all, requests)
+		return
+	}
 	for i, changes := range deploys {
-		part := window{in.from, in.to}
+		part := run // without the other deploys
 		if i > 0 {
-			part.from = deploys[i-1][len(deploys[i-1])-1].at
+			part.from = last(deploys[i-1]).at
 		}
 		if i < len(deploys)-1 {
 			part.to = deploys[i+1][0].at
 		}
 		near := windowsOf(changes)
-		o.near = append(o.near, slowestIn(near, nil, requests))
-		o.elsewhere = append(o.elsewhere, slowestIn(quiet(part, all, len(near)), all, requests))
-		for _, c := range changes {
-			o.nearEach[c.what] = max(o.nearEach[c.what], slowestIn([]window{around(c.at)}, nil, requests))
+		o.compare(near, quiet(part, all, len(near)), all, requests)
+		for j, c := range changes {
+			o.nearEach[c.what] = max(o.nearEach[c.what], slowestIn(near[j:j+1], nil, requests))
 		}
 	}
 }
+
+// compare adds the slowest requests of two lists of windows: of those near changes, and of others,
+// which leave out the requests of all changes.
+func (o *outcome) compare(near, elsewhere, changes []window, requests []request) {
+	o.near = append(o.near, slowestIn(near, nil, requests))
+	o.elsewhere = append(o.elsewhere, slowestIn(elsewhere, changes, requests))
+}
+
+func last(changes []change) change { return changes[len(changes)-1] }
 
 // slower returns how much slower the slowest request near a change was, for each deploy.
 func (o *outcome) slower() (differences []time.Duration) {

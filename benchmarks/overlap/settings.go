@@ -36,8 +36,8 @@ func newSettings() settings {
 		}
 	}
 	return settings{
-		runs: 2, deploys: 2, start: 600 * time.Millisecond, slow: 600 * time.Millisecond,
-		quickDeploys: 20, failures: 1,
+		runs: 2, deploys: 2, start: 500 * time.Millisecond, slow: 500 * time.Millisecond,
+		quickDeploys: 20, failures: 3,
 		idle: 100, idleDeploys: 5,
 		hijacked: 50, drainTimeout: time.Second, hijackDeploys: 2,
 	}

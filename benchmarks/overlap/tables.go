@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"slices"
 
-	"github.com/autorestart-go/autorestart/benchmarks/internal/servers"
 	"github.com/autorestart-go/autorestart/benchmarks/internal/table"
 )
 
@@ -40,7 +39,7 @@ func (o *outcome) print() {
 		losses += ", then stuck"
 	}
 	results.Add(append(row, losses)...)
-	if len(o.near) > 0 {
+	if len(o.nearEach) > 0 {
 		o.printMoments()
 	}
 	if len(o.cpu) > 0 && len(o.memory) > 0 {
@@ -61,5 +60,3 @@ func (o *outcome) printMoments() {
 }
 
 func mebibytes(n int64) string { return fmt.Sprintf("%.1f MiB", float64(n)/(1<<20)) }
-
-var compared = []*servers.Server{servers.Ours, servers.Tableflip}

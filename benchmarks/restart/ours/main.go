@@ -30,7 +30,6 @@ func main() {
 	} else {
 		daemon.Start()
 	}
-	fault.Strike()
 
 	restarter := &autorestart.Restarter{
 		ReadyTimeout: *daemon.ReadyTimeout,
@@ -40,6 +39,7 @@ func main() {
 	}
 	go func() { log.Print(restarter.Run(context.Background())) }()
 	daemon.Prepare()
+	fault.Strike()
 
 	if *daemon.Network == "udp" {
 		conn, err := sockets.ListenPacket(*daemon.Network, *daemon.Address)
@@ -62,7 +62,7 @@ func main() {
 	report()
 	server := daemon.Server()
 	for _, ln := range listeners[1:] {
-		go func() { log.Panic(serve(server, ln)) }()
+		go func() { log.Print(serve(server, ln)) }()
 	}
 	log.Panic(serve(server, listeners[0]))
 }

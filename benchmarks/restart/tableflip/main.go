@@ -18,7 +18,6 @@ import (
 
 func main() {
 	daemon.Start()
-	fault.Strike()
 	hup := make(chan os.Signal, 1)
 	signal.Notify(hup, syscall.SIGHUP)
 
@@ -28,6 +27,7 @@ func main() {
 	}
 	defer upgrader.Stop()
 	daemon.Prepare()
+	fault.Strike()
 	listeners, err := daemon.Listen(upgrader.Listen)
 	if err != nil {
 		log.Fatal(err)
