@@ -13,8 +13,9 @@ import (
 )
 
 // An Event is a step of a restart, as [Restarter.Observe] receives it. The old version
-// reports the steps up to [EventRestarting]. If there is no exec after [EventDraining] or
-// EventRestarting, [EventRejected] says why.
+// reports the steps up to [EventRestarting]. If there is no exec after [EventDraining],
+// [EventStandInServes] or EventRestarting, [EventRejected] says why. A stand-in reports
+// nothing.
 //
 // The version that runs after the exec reports the outcome. A new version reports
 // [EventStarted], [EventReady] and [EventHealthy]. A version that runs again after a
@@ -64,20 +65,23 @@ type EventKind int
 
 // Kinds of events.
 const (
-	EventSeen        EventKind = iota + 1 // a new version is at the path and can be executed, or Restart was called
-	EventRejected                         // a version is not executed; reported once for each reason, see [RejectedError.Retryable]
-	EventVerifying                        // Verify is called with the version, for the first time
-	EventDraining                         // the program is being drained; repeated after 1 s, then less and less often
-	EventRestarting                       // everything is drained, and the exec comes next
-	EventStarted                          // this version has started: after a restart, or afresh (Generation is 0)
-	EventReady                            // Ready was called
-	EventHealthy                          // the HealthTimeout of the previous version is over: this version is not rolled back any more
-	EventRolledBack                       // this version runs again, because a newer one failed; in place of EventStarted
-	EventModeChanged                      // Run has begun to watch, or notices changes in another way than before
+	EventSeen           EventKind = iota + 1 // a new version is at the path and can be executed, or Restart was called
+	EventRejected                            // a version is not executed; reported once for each reason, see [RejectedError.Retryable]
+	EventVerifying                           // Verify is called with the version, for the first time
+	EventDraining                            // the program is being drained; repeated after 1 s, then less and less often
+	EventRestarting                          // everything is drained, and the exec comes next
+	EventStarted                             // this version has started: after a restart, or afresh (Generation is 0)
+	EventReady                               // Ready was called
+	EventHealthy                             // the HealthTimeout of the previous version is over: this version is not rolled back any more
+	EventRolledBack                          // this version runs again, because a newer one failed; in place of EventStarted
+	EventModeChanged                         // Run has begun to watch, or notices changes in another way than before
+	EventStandInStarted                      // with Overlap: the new version has started as a stand-in
+	EventStandInServes                       // with Overlap: the stand-in is ready and serves; this version is drained
 )
 
 var eventKinds = [...]string{
 	"unknown", "seen", "rejected", "verifying", "draining", "restarting", "started", "ready", "healthy", "rolled back", "mode changed",
+	"stand-in started", "stand-in serves",
 }
 
 // String returns the kind in words, as "rolled back".
@@ -92,6 +96,7 @@ func (k EventKind) String() string {
 type observer interface {
 	saw(EventKind, *candidate.Candidate)
 	about(*candidate.Candidate)
+	overlaps(EventKind)
 	draining(EventKind, *RestartTimes, []string)
 	watches(watch.Mode)
 	rejected(error)
@@ -112,6 +117,7 @@ func withoutObserve(context.Context, *process, *Restarter, string, *candidate.Ru
 
 func (unobserved) saw(EventKind, *candidate.Candidate)         {}
 func (unobserved) about(*candidate.Candidate)                  {}
+func (unobserved) overlaps(EventKind)                          {}
 func (unobserved) draining(EventKind, *RestartTimes, []string) {}
 func (unobserved) watches(watch.Mode)                          {}
 func (unobserved) rejected(error)                              {}
@@ -126,6 +132,7 @@ type events struct {
 	path    string
 	running BuildInfo
 
+	mu             sync.Mutex   // a version may come while the program is drained for another one
 	seen, verified candidate.ID // of the files that were reported
 	version        BuildInfo    // of the candidate that has no answer yet
 	underway       bool         // a restart is, and an event will say how it ends
@@ -144,6 +151,8 @@ func withObserve(ctx context.Context, p *process, r *Restarter, path string, rul
 
 // saw adds an event about a candidate, unless there was one about the same file.
 func (o *events) saw(kind EventKind, c *candidate.Candidate) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
 	last := &o.seen
 	if kind == EventVerifying {
 		last = &o.verified
@@ -161,15 +170,30 @@ func (o *events) saw(kind EventKind, c *candidate.Candidate) {
 }
 
 // about has the next events be about a candidate that was seen before.
-func (o *events) about(c *candidate.Candidate) { o.version = buildInfo(c.Build) }
+func (o *events) about(c *candidate.Candidate) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.version = buildInfo(c.Build)
+}
+
+// overlaps adds an event about a stand-in.
+func (o *events) overlaps(kind EventKind) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.add(Event{Kind: kind})
+}
 
 // draining adds an event about a drain, or that it has ended: then the exec comes next.
 func (o *events) draining(kind EventKind, times *RestartTimes, unfinished []string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
 	o.add(Event{Kind: kind, Times: *times, Unfinished: unfinished})
 }
 
 // watches adds an event if changes are noticed in another way than the last event says.
 func (o *events) watches(mode watch.Mode) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
 	if mode.String() == o.mode {
 		return
 	}
@@ -177,9 +201,9 @@ func (o *events) watches(mode watch.Mode) {
 	o.add(Event{Kind: EventModeChanged, Mode: WatchMode(mode)})
 }
 
-// add adds an event about a step.
+// add adds an event about a step. It is called with o locked.
 func (o *events) add(e Event) {
-	o.underway = e.Kind == EventDraining || e.Kind == EventRestarting
+	o.underway = e.Kind == EventDraining || e.Kind == EventRestarting || e.Kind == EventStandInServes
 	o.rejection = ""
 	e.Old, e.New = o.running, o.version
 	o.send(e)
@@ -187,6 +211,13 @@ func (o *events) add(e Event) {
 
 // rejected adds an event, unless the last one has said the same.
 func (o *events) rejected(err error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.addRejected(err)
+}
+
+// addRejected is called with o locked.
+func (o *events) addRejected(err error) {
 	if text := err.Error(); text != o.rejection {
 		o.add(Event{Kind: EventRejected, Err: err})
 		o.rejection = text
@@ -197,6 +228,8 @@ func (o *events) rejected(err error) {
 // and for which nothing was drained, it leaves to the log, which waits for a while until it
 // says it.
 func (o *events) answered(err error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
 	switch e := err.(type) {
 	case *endedError:
 		err = context.Cause(o.ctx)
@@ -204,7 +237,7 @@ func (o *events) answered(err error) {
 		err = e.error
 	}
 	if o.underway || !isRetryable(err) && o.ctx.Err() == nil {
-		o.rejected(err)
+		o.addRejected(err)
 	}
 	o.version = BuildInfo{}
 }
@@ -224,6 +257,8 @@ func (o *events) send(e Event) {
 // handedOver returns handover.Observed: how both versions were built, to which the number of lost
 // events is added. It leaves out a text that could not cross. process.observed parses it.
 func (o *events) handedOver() (text string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
 	separator := func(r rune) bool { return r == ' ' || r == ',' || r == 0 }
 	for _, b := range [...]BuildInfo{o.running, o.version} {
 		for _, field := range [...]string{b.ID, b.Module, b.Version} {

@@ -148,13 +148,18 @@ func (o *overlapping) replace(ctx context.Context, x *replacement) error {
 		return err
 	}
 	report.To(o.r.Logger).Info("started the new version as a stand-in", "path", o.path)
+	x.o.overlaps(EventStandInStarted)
 	if err := standIn.AwaitReady(ctx, o.r.readyTimeout()); err != nil {
 		if ctx.Err() != nil {
 			return errEnded
 		}
 		return o.failed(err)
 	}
-	return o.serve(ctx, standIn)
+	if err := o.serve(ctx, standIn); err != nil {
+		return err
+	}
+	x.o.overlaps(EventStandInServes)
+	return nil
 }
 
 // maxStandIns is how many stand-ins a process has at most: one that starts or serves, and one that

@@ -173,6 +173,22 @@ func (s *server) awaitServing(version int) {
 	})
 }
 
+// awaitServingOrRejected waits until a version serves in the main process, alone. A stand-in that
+// has stood still is rejected; then it is deployed again.
+func (s *server) awaitServingOrRejected(version int) {
+	s.t.Helper()
+	rejections := strings.Count(s.logged(), "new version rejected")
+	daemontest.WaitFor(s.t, fmt.Sprintf("version %d in the main process", version), func() bool {
+		if now := strings.Count(s.logged(), "new version rejected"); now > rejections {
+			rejections = now
+			s.write(version)
+		}
+		i, err := s.get("/")
+		return err == nil && i.Version == version && !i.StandIn
+	})
+	s.wantAlone()
+}
+
 // children returns the PIDs of the main process's children.
 func (s *server) children() (pids []int) {
 	s.t.Helper()

@@ -4,10 +4,13 @@ package overlap
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"os"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/autorestart-go/autorestart/internal/testprocess"
 )
@@ -15,55 +18,60 @@ import (
 // A phase is a part of a restart with Overlap.
 type phase struct {
 	name  string
-	reach func(s *server) (standIn int) // brings the server there
-	leave func(s *server)               // lets it go on
+	reach func(s *server, version int) (standIn int) // brings the server there
+	leave func(s *server, version int)               // lets it go on
 }
 
-// phases are those in which both processes live, in order. Version 2 is the new one.
+// phases are those in which both processes live, in order.
 var phases = []phase{
 	{
 		"the stand-in starts",
-		func(s *server) int {
-			s.write(2)
+		func(s *server, version int) int {
+			s.write(version)
 			return s.standIn()
 		},
-		func(s *server) { s.allow("ready", "stand-in", "2"); s.allow("ready", "main", "2") },
+		func(s *server, version int) { s.allowReady("stand-in", version); s.allowReady("main", version) },
 	},
 	{
 		"the main process drains",
-		func(s *server) int {
-			s.allow("ready", "stand-in", "2")
-			s.hold("slow")
-			s.write(2)
-			return s.await(2, true).PID
+		func(s *server, version int) int {
+			s.allowReady("stand-in", version)
+			s.hold(held(version))
+			s.write(version)
+			return s.await(version, true).PID
 		},
-		func(s *server) { s.allow("slow"); s.allow("ready", "main", "2") },
+		func(s *server, version int) { s.allow(held(version)); s.allowReady("main", version) },
 	},
 	{
 		"the main process starts",
-		func(s *server) int {
-			s.allow("ready", "stand-in", "2")
-			s.write(2)
-			pid := s.await(2, true).PID
-			s.wantLogged("took over from the previous version")
+		func(s *server, version int) int {
+			s.allowReady("stand-in", version)
+			s.write(version)
+			pid := s.await(version, true).PID
+			s.wantLogged(fmt.Sprintf("level=INFO msg=\"took over from the previous version\" version=%d", version))
 			return pid
 		},
-		func(s *server) { s.allow("ready", "main", "2") },
+		func(s *server, version int) { s.allowReady("main", version) },
 	},
 	{
 		"the stand-in drains",
-		func(s *server) int {
-			s.allow("ready", "stand-in", "2")
-			s.write(2)
-			pid := s.await(2, true).PID
-			s.hold("slower")
-			s.allow("ready", "main", "2")
-			s.await(2, false)
+		func(s *server, version int) int {
+			s.allowReady("stand-in", version)
+			s.write(version)
+			pid := s.await(version, true).PID
+			s.hold(held(version))
+			s.allowReady("main", version)
+			s.await(version, false)
 			return pid
 		},
-		func(s *server) { s.allow("slower") },
+		func(s *server, version int) { s.allow(held(version)) },
 	},
 }
+
+func (s *server) allowReady(role string, version int) { s.allow("ready", role, strconv.Itoa(version)) }
+
+// held is the name of a request that is under way during the restart into a version.
+func held(version int) string { return "request" + strconv.Itoa(version) }
 
 // TestStandInEnds: a stand-in that ends, or stands still, costs what it was doing, and no more.
 func TestStandInEnds(t *testing.T) {
@@ -73,7 +81,7 @@ func TestStandInEnds(t *testing.T) {
 				t.Parallel()
 				s := newServer(t, true, readyEnv+"=2s", drainEnv+"=2s")
 				s.awaitServing(1)
-				pid := p.reach(s)
+				pid := p.reach(s, 2)
 				s.seen[pid] = true
 				if err := syscall.Kill(pid, sig); err != nil {
 					t.Fatal(err)
@@ -83,7 +91,7 @@ func TestStandInEnds(t *testing.T) {
 				} else {
 					testprocess.WaitFor(t, "end of the stand-in", func() bool { return isGone(pid, s.path) })
 				}
-				p.leave(s)
+				p.leave(s, 2)
 				if p.name != phases[3].name && sig != syscall.SIGSTOP {
 					s.mustGet("/")
 				}
@@ -93,8 +101,8 @@ func TestStandInEnds(t *testing.T) {
 					s.wantLogged("failed as a stand-in")
 					s.await(1, false)
 					s.write(3) // it does not try that version again
-					s.allow("ready", "stand-in", "3")
-					s.allow("ready", "main", "3")
+					s.allowReady("stand-in", 3)
+					s.allowReady("main", 3)
 					s.await(3, false)
 				} else {
 					s.await(2, false)
@@ -113,12 +121,12 @@ func TestMainProcessEnds(t *testing.T) {
 			t.Parallel()
 			s := newServer(t, true, readyEnv+"=1m", drainEnv+"=1m")
 			s.awaitServing(1)
-			pid := p.reach(s)
+			pid := p.reach(s, 2)
 			s.seen[pid] = true
 			s.cmd.Process.Kill()
 			s.cmd.Wait()
 			s.start(nil)
-			p.leave(s)
+			p.leave(s, 2)
 			s.awaitServing(2)
 			testprocess.WaitFor(t, "end of the stand-in", func() bool { return isGone(pid, s.path) })
 		})
@@ -132,10 +140,10 @@ func TestMainProcessStandsStill(t *testing.T) {
 			t.Parallel()
 			s := newServer(t, true, drainEnv+"=1m")
 			s.awaitServing(1)
-			p.reach(s)
+			p.reach(s, 2)
 			s.cmd.Process.Signal(syscall.SIGSTOP)
 			waitForStop(t, s.pid())
-			p.leave(s)
+			p.leave(s, 2)
 			s.cmd.Process.Signal(syscall.SIGCONT)
 			s.await(2, false)
 			s.wantAlone()
@@ -156,4 +164,55 @@ func waitForStop(t *testing.T, pid int) {
 		}
 		return true
 	})
+}
+
+// TestRandomMoments: whichever process is killed or stands still for a while, whenever that is,
+// the next start or deploy serves, and no process is left. AUTORESTART_TEST_MOMENTS is how many
+// moments there are in each phase.
+func TestRandomMoments(t *testing.T) {
+	moments := testprocess.FromEnv(t, "AUTORESTART_TEST_MOMENTS", 5)
+	for _, p := range phases {
+		t.Run(p.name, func(t *testing.T) {
+			t.Parallel()
+			s := newServer(t, true, readyEnv+"=2s", drainEnv+"=1s")
+			s.awaitServing(1)
+			seed := uint64(testprocess.FromEnv(t, "AUTORESTART_TEST_SEED", int(rand.Int32())))
+			t.Logf("AUTORESTART_TEST_SEED=%d", seed)
+			random := rand.New(rand.NewPCG(seed, 0))
+			shortly := func() time.Duration { return time.Duration(random.Int64N(int64(20 * time.Millisecond))) }
+			for version := 2; version < 2+moments; version++ {
+				pid := p.reach(s, version)
+				s.seen[pid] = true
+				main := random.IntN(2) == 0
+				if main {
+					pid = s.pid()
+				}
+				stop, leave, wait := random.IntN(2) == 0, shortly(), shortly()
+				left := make(chan bool)
+				go func() {
+					defer close(left)
+					time.Sleep(leave)
+					p.leave(s, version)
+				}()
+				time.Sleep(wait)
+				switch {
+				case stop:
+					syscall.Kill(pid, syscall.SIGSTOP)
+					time.Sleep(shortly())
+					if main {
+						syscall.Kill(pid, syscall.SIGCONT)
+					}
+				case main:
+					s.cmd.Process.Kill()
+					s.cmd.Wait()
+					s.start(nil)
+				default:
+					syscall.Kill(pid, syscall.SIGKILL) // it may have ended
+				}
+				<-left
+				s.allowReady("stand-in", version)
+				s.awaitServingOrRejected(version)
+			}
+		})
+	}
 }

@@ -43,7 +43,9 @@ func TestOverlap(t *testing.T) {
 		t.Errorf("the answer to the request to the stand-in is %+v", i)
 	}
 	s.wantAlone()
-	s.await(2, false)
+	if i := s.await(2, false); i.Reaped != 0 {
+		t.Errorf("the program's reapers have reaped %d children, want none", i.Reaped)
+	}
 }
 
 // TestFailingStandIn: a version that does not work is noticed by nobody.

@@ -58,8 +58,11 @@ type identity struct {
 	RolledBack               string
 	Signals                  int64
 	State                    string
-	Children                 int // that the program would find as inherited ones
+	Children                 int   // that the program would find as inherited ones
+	Reaped                   int64 // by reapers of the program
 }
+
+var reaped atomic.Int64
 
 var signals atomic.Int64
 
@@ -87,6 +90,9 @@ func serve() {
 	}()
 	r := autorestart.Restarter{Overlap: true, ReadyTimeout: readyTimeout, DrainTimeout: drainTimeout, Logger: logger}
 	go func() { panic(r.Run(context.Background())) }()
+	count := func(autorestart.ChildExit) { reaped.Add(1) }
+	go (&autorestart.Reaper{Reaped: count}).Run(context.Background())
+	go (&autorestart.Orphans{Subreaper: true, Reaped: count, Undecided: func(autorestart.Child) { reaped.Add(1) }}).Run(context.Background())
 	path := filepath.Join(dir, "socket")
 	if autorestart.Generation() == 0 {
 		os.Remove(path) // of a process that was killed
@@ -150,7 +156,7 @@ func setAddress(dir string, a net.Addr) {
 }
 
 func self(version int) identity {
-	i := identity{Version: version, PID: os.Getpid(), Generation: autorestart.Generation(), StandIn: autorestart.StandIn(), Signals: signals.Load()}
+	i := identity{Version: version, PID: os.Getpid(), Generation: autorestart.Generation(), StandIn: autorestart.StandIn(), Signals: signals.Load(), Reaped: reaped.Load()}
 	if err := autorestart.RolledBack(); err != nil {
 		i.RolledBack = err.Error()
 	}
