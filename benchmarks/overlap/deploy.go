@@ -34,7 +34,7 @@ func (r *run) deploy() ([]change, error) {
 	} else {
 		err = r.await("failed version", r.limit, func() bool { return len(r.since(deployed)) > 0 })
 	}
-	if err == nil && !r.quick {
+	if err == nil && !(r.quick && r.Strict) { // tableflip rejects an upgrade during the one before
 		err = r.awaitAlone()
 	}
 	r.mu.Lock()

@@ -53,11 +53,15 @@ func (l *load) run(s *servers.Server, program []byte, dir string, o *outcome) er
 	if s == servers.Ours {
 		args = append(args, "-overlap", "-drain-timeout", l.drain.String())
 	}
+	limit := 2*(l.start+l.drain) + ready
+	if !s.Strict {
+		limit = 10*time.Second + 2*(l.start+l.slow) // a server that is stuck costs no more
+	}
 	return servers.With(s, program, dir, "tcp", args, func(p *servers.Process, address string) error {
 		r := &run{
 			load: l, Process: p, processes: observe(p.PID(), reports),
 			endpoints: []endpoint{{"tcp", address}, {"unix", socket}},
-			limit:     readyTimeout + 2*(l.start+l.drain),
+			limit:     limit,
 		}
 		defer r.processes.close()
 		return r.run(o)
