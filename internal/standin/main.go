@@ -280,7 +280,7 @@ func (x *StandIn) awaitEnd() {
 	select {
 	case <-x.process.done():
 	case <-timer.C:
-		report.Warn("killing the stand-in: it has not ended in time", "pid", strconv.Itoa(x.process.pid()), "drain timeout", x.drain.String())
+		report.Warn("killing the stand-in: it has not ended in time", "pid", strconv.Itoa(x.process.pid()), "timeout", x.drain.String())
 		x.process.killGroup()
 	}
 }

@@ -164,10 +164,10 @@ func (w *Watcher) Keep() *candidate.Candidate {
 	return c
 }
 
-// TakeBack makes a candidate that was kept the current one again: it was not executed, and the
+// Withdraw makes a candidate that was kept the current one again: it was not executed, and the
 // running image is what a candidate has to differ from. If another file was judged since, the
-// candidate is closed, and TakeBack returns false.
-func (w *Watcher) TakeBack(c *candidate.Candidate) (current bool) {
+// candidate is closed, and Withdraw returns false.
+func (w *Watcher) Withdraw(c *candidate.Candidate) (current bool) {
 	w.last = nil
 	if w.settled != c.ID {
 		c.Close()
