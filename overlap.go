@@ -300,10 +300,6 @@ func (x *replacement) intact() error {
 func (p *process) startStandIn(set *standin.Set, r *replacement) (x *standin.StandIn, err error) {
 	p.signals.forward(set.Forward)
 	h := p.newState(r.c, &r.times)
-	for _, kind := range [...]handover.NumberKind{handover.StandInPID, handover.StandIns, handover.Beside} {
-		h.Numbers[kind] = nil
-	}
-	h.Texts[handover.StandIn] = ""
 	h.ForStandIn = true
 	err = p.image().Store.HandOver(h, func() error {
 		return p.execImage(r.c, h, r.lastLook, r.prepared, func(target handover.Target, args, env []string, h *handover.State) (err error) {
@@ -325,7 +321,19 @@ type beside struct {
 	child   interface{ Ready() } // of a stand-in; nil before joinMain
 }
 
-type besideSet interface{ HandOver(h *handover.State) }
+type besideSet interface {
+	Pause() (resume func())
+	HandOver(h *handover.State)
+}
+
+// pause is called before anything is locked for an exec. What stand-ins send is left to the next
+// image, until resume is called because the exec has failed.
+func (b *beside) pause() (resume func()) {
+	if set := b.set.Load(); set != nil {
+		return (*set).Pause()
+	}
+	return func() {}
+}
 
 // handOver adds the stand-ins to h.
 func (b *beside) handOver(inherited, h *handover.State) {
