@@ -177,12 +177,9 @@ func (o *overlapping) serve(ctx context.Context, x *standin.StandIn) error {
 	beside.SetServes(true)
 	beside.SetGive(x.Give)
 	o.mu.Lock()
-	before := o.standIn
 	o.standIn = x
 	o.mu.Unlock()
-	if before != nil {
-		before.Retire()
-	}
+	o.process.standIns().RetireOthers(x)
 	go func() {
 		<-x.Ended()
 		o.mu.Lock()
@@ -216,6 +213,7 @@ func (o *overlapping) whileDraining(ctx context.Context, x *replacement, newer *
 			return x, <-result
 		}
 		if o.process.standIns().AwaitRoom(drained, maxStandIns) != nil {
+			newer.watcher.Drop()
 			return x, <-result // and the new image finds c
 		}
 		y, err := o.process.newReplacement(x.r, x.rules, c, x.o)
