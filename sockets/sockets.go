@@ -241,7 +241,7 @@ func (c *Config) ListenPacket(ctx context.Context, network, address string) (net
 	network, address = strings.Clone(network), strings.Clone(address)
 	o := opening{ctx: ctx, registry: currentRegistry()}
 	defer o.end()
-	s, k, _, err := open(&o, request{network: network, address: address, name: strings.Clone(c.Name)}, source[packetSocket]{
+	s, k, oldKey, err := open(&o, request{network: network, address: address, name: strings.Clone(c.Name)}, source[packetSocket]{
 		listen: func() (packetSocket, error) {
 			conn, err := c.listenConfig(&o).ListenPacket(ctx, network, address)
 			if err != nil {
@@ -255,7 +255,7 @@ func (c *Config) ListenPacket(ctx context.Context, network, address string) (net
 	if err != nil {
 		return nil, err
 	}
-	return newPacketConn(o.registry, s, k), nil
+	return newPacketConn(o.registry, s, k, oldKey != key{}), nil
 }
 
 // listenConfig returns the options for a new socket, which is bound within the opening.
