@@ -195,8 +195,11 @@ func (l listenerDrainer) Quiesce() {
 	if parks {
 		l.holdAndWait()
 	} // otherwise Accept returns what waits, and that is all
-	if leaves {
+	switch {
+	case leaves:
 		l.end()
+	case l.registry.Beside.Serves():
+		l.muting.mute(l.socket)
 	}
 	l.quiesced.Store(parks)
 	l.registry.giver.begin()
@@ -246,6 +249,7 @@ func (l *listener) lasting(leaves bool) int {
 }
 
 func (l listenerDrainer) Resume() {
+	l.muting.unmute(l.socket)
 	l.stopTaking()
 	l.quiesced.Store(false)
 	for _, s := range l.allStreams() {

@@ -181,7 +181,12 @@ func (p *packets) Close() error {
 // packetsDrainer is a packet connection as an [autorestart.Drainer].
 type packetsDrainer struct{ *packets }
 
-func (p packetsDrainer) Quiesce() { p.holdAndWait() }
+func (p packetsDrainer) Quiesce() {
+	p.holdAndWait()
+	if p.registry.Beside.Serves() {
+		p.muting.mute(p.socket)
+	}
+}
 
 func (p packetsDrainer) Drain(ctx context.Context) error {
 	p.mu.Lock()
@@ -207,6 +212,7 @@ func (p packetsDrainer) handled() string {
 }
 
 func (p packetsDrainer) Resume() {
+	p.muting.unmute(p.socket)
 	p.resume()
 	p.unregisterIfClosed()
 }

@@ -17,6 +17,7 @@ type registration struct {
 	registry   *registry
 	key        key
 	inherited  bool
+	muting     muting // while another process takes what comes
 	ended      bool   // the socket is closed, and the program has not closed it: see lost.go
 	unregister func() // as a drainer
 }

@@ -1,6 +1,7 @@
 package standin
 
 import (
+	"bytes"
 	"context"
 	"sync"
 
@@ -63,7 +64,7 @@ func (l *link) received(m message) {
 	case give:
 		answer := message{kind: refused, n: m.n, fd: -1}
 		if m.fd >= 0 {
-			c := image.Conn{Key: m.text, State: m.data, FD: m.fd}
+			c := image.Conn{Key: m.text, State: bytes.Clone(m.data), FD: m.fd}
 			if l.take(c) {
 				answer.kind = taken
 			} else {

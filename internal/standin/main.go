@@ -17,7 +17,11 @@ type StandIn struct {
 	set     *Set
 	process process
 	link    *link
+	crossed bool    // the previous image has handed it over
 	written written // before it serves; nil after that
+
+	beginning sync.Once
+	started   chan struct{} // closed when it watches this process, or has ended
 
 	pong    chan struct{}
 	readied chan struct{} // closed by the message
@@ -51,7 +55,7 @@ type written interface {
 }
 
 func newStandIn(s *Set) *StandIn {
-	return &StandIn{set: s, pong: make(chan struct{}, 1), readied: make(chan struct{}), removed: make(chan struct{}), said: make(chan struct{})}
+	return &StandIn{set: s, started: make(chan struct{}), pong: make(chan struct{}, 1), readied: make(chan struct{}), removed: make(chan struct{}), said: make(chan struct{})}
 }
 
 // run begins to receive what the stand-in sends, and to wait for its end.
@@ -60,8 +64,21 @@ func (x *StandIn) run(p process, t transport) {
 	go x.link.run()
 	go func() {
 		<-p.done()
+		x.begin()
+		x.awaitLast()
 		x.set.remove(x)
 	}()
+}
+
+func (x *StandIn) begin() { x.beginning.Do(func() { close(x.started) }) }
+
+// awaitLast waits until what a stand-in has sent before its end is received. It may have left the
+// other end of the channel to a child, which keeps it open.
+func (x *StandIn) awaitLast() {
+	select {
+	case <-x.link.ended:
+	case <-time.After(graceTime):
+	}
 }
 
 // take takes a connection that the stand-in gives, for this process or for the stand-in that
@@ -80,6 +97,8 @@ func (x *StandIn) take(c image.Conn) (taken bool) {
 // received is called with each message but those about connections.
 func (x *StandIn) received(m message) {
 	switch m.kind {
+	case started:
+		x.begin()
 	case ready:
 		select {
 		case <-x.readied:
@@ -163,10 +182,7 @@ func (x *StandIn) awaitReady(ctx context.Context, timeout time.Duration) error {
 
 // ended returns how the stand-in has ended. What it has said last may come a moment later.
 func (x *StandIn) ended() *Failure {
-	select {
-	case <-x.link.ended:
-	case <-time.After(graceTime): // a child of its has the other end
-	}
+	x.awaitLast()
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if x.reason != "" {
@@ -267,12 +283,6 @@ func (x *StandIn) awaitEnd() {
 		report.Warn("killing the stand-in: it has not ended in time", "pid", strconv.Itoa(x.process.pid()), "drain timeout", x.drain.String())
 		x.process.killGroup()
 	}
-}
-
-func (x *StandIn) roleNow() role {
-	x.set.mu.Lock()
-	defer x.set.mu.Unlock()
-	return x.role
 }
 
 // greet tells the stand-in that it is one.

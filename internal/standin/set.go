@@ -17,13 +17,14 @@ import (
 type Set struct {
 	image *image.Image
 
-	mu  sync.Mutex
-	all []*StandIn
+	mu      sync.Mutex
+	all     []*StandIn
+	changed chan struct{} // closed, and replaced, when one of them is removed
 }
 
 // Inherit returns the stand-ins that the previous image has handed over.
 func Inherit(i *image.Image) *Set {
-	s := &Set{image: i}
+	s := &Set{image: i, changed: make(chan struct{})}
 	h := i.Inherited
 	pids, fds := h.Numbers[handover.StandInPID], h.Numbers[handover.StandIns]
 	records := strings.Split(h.Texts[handover.StandIn], ";")
@@ -70,18 +71,28 @@ func (s *Set) Serving() *StandIn {
 	return nil
 }
 
-// Takeover retires the stand-ins that serve: this image is ready, and accepts.
+// Takeover retires the stand-in that has served while this image was executed: this image is
+// ready, and accepts. One that serves for a next image stays.
 func (s *Set) Takeover() {
+	var own, others []*StandIn
 	s.mu.Lock()
-	all := slices.Clone(s.all)
-	s.mu.Unlock()
-	s.image.Beside.SetGive(nil)
-	s.image.Beside.SetServes(false)
-	s.image.Drainers.Release()
-	for _, x := range all {
-		if x.roleNow() == serving {
-			x.Retire()
+	for _, x := range s.all {
+		switch {
+		case x.role != serving:
+		case x.crossed:
+			own = append(own, x)
+		default:
+			others = append(others, x)
 		}
+	}
+	s.mu.Unlock()
+	if len(others) == 0 && s.image.Inherited.Number(handover.Beside) != 0 {
+		s.image.Beside.SetGive(nil)
+		s.image.Beside.SetServes(false)
+	}
+	s.image.Drainers.Release()
+	for _, x := range own {
+		x.Retire()
 	}
 }
 
@@ -90,13 +101,13 @@ func (s *Set) Takeover() {
 func (s *Set) AwaitRoom(ctx context.Context, fewer int) error {
 	for {
 		s.mu.Lock()
-		all := slices.Clone(s.all)
+		n, changed := len(s.all), s.changed
 		s.mu.Unlock()
-		if len(all) < fewer {
+		if n < fewer {
 			return nil
 		}
 		select {
-		case <-all[0].removed:
+		case <-changed:
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
@@ -114,6 +125,8 @@ func (s *Set) remove(x *StandIn) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.all = slices.DeleteFunc(s.all, func(other *StandIn) bool { return other == x })
+	close(s.changed)
+	s.changed = make(chan struct{})
 	x.link.transport.close()
 	close(x.removed)
 }

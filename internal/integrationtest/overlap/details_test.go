@@ -199,3 +199,47 @@ func TestForgedStandIn(t *testing.T) {
 		t.Errorf("the server takes itself for %+v", i)
 	}
 }
+
+// TestFewDescriptors: a limit of open files that leaves room for little more than the sockets.
+func TestFewDescriptors(t *testing.T) {
+	s := newServerBy(t, []string{"/bin/sh", "-c", "ulimit -n 64; exec \"$0\""}, 0, false)
+	s.awaitServing(1)
+	stop := s.load()
+	for version := 2; version < 5; version++ {
+		s.write(version)
+		s.await(version, false)
+		s.wantAlone()
+	}
+	stop()
+}
+
+// TestClosedStreams: a daemon may have closed its standard streams, or its starter has.
+func TestClosedStreams(t *testing.T) {
+	s := newServerBy(t, []string{"/bin/sh", "-c", "exec \"$0\" <&- >&- 2>&-"}, 0, false)
+	s.awaitServing(1)
+	for version := 2; version < 4; version++ {
+		s.write(version)
+		s.await(version, false)
+		s.wantAlone()
+	}
+}
+
+// TestProcess1: the main process may be process 1 of a container.
+func TestProcess1(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("only root can make a PID namespace everywhere")
+	}
+	testprocess.NeedTool(t, "unshare")
+	s := newServerBy(t, []string{"unshare", "--pid", "--fork", "--kill-child", "--mount-proc"}, 1, false)
+	s.awaitServing(1)
+	stop := s.load()
+	for version := 2; version < 5; version++ {
+		s.write(version)
+		s.await(version, false)
+		s.wantAlone()
+	}
+	s.write(panics)
+	s.wantLogged("failed as a stand-in")
+	s.wantAlone()
+	stop()
+}

@@ -1,0 +1,77 @@
+//go:build unix
+
+package standin
+
+import (
+	"context"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/autorestart-go/autorestart/internal/handover"
+)
+
+// A new stand-in does not wait for one that drains for an hour if there is room without that.
+func TestRoomWhenAnyStandInEnds(t *testing.T) {
+	bubble(t, func(t *testing.T, s *Set) {
+		begin(t, s)
+		_, second := begin(t, s)
+		time.AfterFunc(time.Second, func() { second.exit("exited", false) })
+		ctx, cancel := context.WithCancel(t.Context())
+		time.AfterFunc(time.Minute, cancel)
+		if err := s.AwaitRoom(ctx, 2); err != nil {
+			t.Errorf("no room after a minute: %v", err)
+		}
+	})
+}
+
+// A program may call Ready when another version is about to replace it. The stand-in of that
+// version goes on serving.
+func TestReadyDuringRestart(t *testing.T) {
+	bubble(t, func(t *testing.T, s *Set) {
+		beside := &s.image.Beside
+		x, p := serves(t, s)
+		beside.SetServes(true)
+		beside.SetGive(x.Give)
+		s.Takeover()
+		synctest.Wait()
+		if len(p.queue) > 0 {
+			t.Errorf("the stand-in has got a message of kind %d", p.next(t).kind)
+		}
+		if !beside.Serves() || !beside.Takes() {
+			t.Error("the main process does not know that a stand-in serves")
+		}
+		if s.Serving() != x {
+			t.Error("no stand-in serves")
+		}
+	})
+}
+
+// What an image hands over stays open until the exec, also that of a stand-in that ends meanwhile:
+// the number of a descriptor may be that of another file soon.
+func TestHandedOverStaysOpen(t *testing.T) {
+	bubble(t, func(t *testing.T, s *Set) {
+		x, p := serves(t, s)
+		h := new(handover.State)
+		s.HandOver(h)
+		p.exit("exited", false)
+		synctest.Wait()
+		if own := x.link.transport.(*end); own.closed || p.released {
+			t.Errorf("handed over: %v; closed: the channel: %v, the pidfd: %v", h.Numbers[handover.StandIns], own.closed, p.released)
+		}
+	})
+}
+
+// What a stand-in says right before the exec is for the next image: this one would not come to do
+// anything with it.
+func TestNothingIsReceivedBeforeExec(t *testing.T) {
+	bubble(t, func(t *testing.T, s *Set) {
+		x, p := serves(t, s)
+		s.HandOver(new(handover.State))
+		p.say(t, message{kind: farewell})
+		synctest.Wait()
+		if own := x.link.transport.(*end); len(own.queue) != 1 {
+			t.Error("the message was received")
+		}
+	})
+}
