@@ -177,12 +177,9 @@ func (o *overlapping) serve(ctx context.Context, x *standin.StandIn) error {
 	beside.SetServes(true)
 	beside.SetGive(x.Give)
 	o.mu.Lock()
-	before := o.standIn
 	o.standIn = x
 	o.mu.Unlock()
-	if before != nil {
-		before.Retire()
-	}
+	o.process.standIns().RetireOthers(x)
 	go func() {
 		<-x.Ended()
 		o.mu.Lock()

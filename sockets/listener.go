@@ -94,7 +94,11 @@ func (l *listener) Accept() (net.Conn, error) {
 		}
 		conn, err := l.socket.Accept()
 		l.mu.Lock()
-		again := l.leave(epoch, err) || l.ended && !l.closed
+		again := l.leave(epoch, err)
+		if l.ended && !l.closed {
+			again = true
+			l.wakeUp() // lose waits
+		}
 		if err == nil {
 			l.open++ // under the same lock, so that Drain counts the call or the connection
 			l.errors = acceptErrors{}
@@ -195,8 +199,11 @@ func (l listenerDrainer) Quiesce() {
 	if parks {
 		l.holdAndWait()
 	} // otherwise Accept returns what waits, and that is all
-	if leaves {
+	switch {
+	case leaves:
 		l.end()
+	case l.registry.Beside.Serves():
+		l.muting.mute(l.socket)
 	}
 	l.quiesced.Store(parks)
 	l.registry.giver.begin()
@@ -246,6 +253,7 @@ func (l *listener) lasting(leaves bool) int {
 }
 
 func (l listenerDrainer) Resume() {
+	l.muting.unmute(l.socket)
 	l.stopTaking()
 	l.quiesced.Store(false)
 	for _, s := range l.allStreams() {

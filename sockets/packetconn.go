@@ -34,8 +34,9 @@ type unixgramConn struct {
 
 type embeddedUDP struct{ *net.UDPConn }
 
-func newPacketConn(r *registry, s packetSocket, k key) net.PacketConn {
-	p := &packets{registration: registration{gate: gate{arm: s.SetReadDeadline}, registry: r, key: k}, socket: s}
+// newPacketConn makes a packet connection of a socket with the key k, which was inherited or is new.
+func newPacketConn(r *registry, s packetSocket, k key, inherited bool) net.PacketConn {
+	p := &packets{registration: registration{gate: gate{arm: s.SetReadDeadline}, registry: r, key: k, inherited: inherited}, socket: s}
 	r.addPackets(p)
 	p.unregister = r.registerDrainer(packetsDrainer{p})
 	switch s := s.(type) {
@@ -181,7 +182,12 @@ func (p *packets) Close() error {
 // packetsDrainer is a packet connection as an [autorestart.Drainer].
 type packetsDrainer struct{ *packets }
 
-func (p packetsDrainer) Quiesce() { p.holdAndWait() }
+func (p packetsDrainer) Quiesce() {
+	p.holdAndWait()
+	if p.registry.Beside.Serves() {
+		p.muting.mute(p.socket)
+	}
+}
 
 func (p packetsDrainer) Drain(ctx context.Context) error {
 	p.mu.Lock()
@@ -207,6 +213,7 @@ func (p packetsDrainer) handled() string {
 }
 
 func (p packetsDrainer) Resume() {
+	p.muting.unmute(p.socket)
 	p.resume()
 	p.unregisterIfClosed()
 }

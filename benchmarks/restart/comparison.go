@@ -8,13 +8,16 @@ import (
 	"fmt"
 	"path/filepath"
 	"time"
+
+	"github.com/autorestart-go/autorestart/benchmarks/internal/servers"
+	"github.com/autorestart-go/autorestart/benchmarks/internal/table"
 )
 
 // A comparison is one server under one kind of load.
 type comparison struct {
 	mode    mode
 	network string
-	server  *server
+	server  *servers.Server
 
 	quiet, deploying phase
 	deploys          []time.Duration
@@ -38,7 +41,7 @@ func (c *comparison) run(program []byte, dir string, n int) error {
 		}
 		args = []string{"-cert", cert, "-key", key}
 	}
-	return withProcess(c.server, program, dir, c.network, args, func(p *process, address string) error {
+	return servers.With(c.server, program, dir, c.network, args, func(p *servers.Process, address string) error {
 		l := newLoad(c.mode, c.network, address, roots)
 		defer l.close()
 		if err := l.until(p); err != nil {
@@ -67,17 +70,17 @@ func (c *comparison) kindsOfLoss() string {
 	return s
 }
 
-// lost returns an error if a request was lost.
-func (c *comparison) lost() error {
-	if n := c.quiet.lost.total() + c.deploying.lost.total(); n > 0 {
+// Lost returns an error if a request was lost.
+func (c *comparison) Lost() error {
+	if n := c.quiet.lost.Total() + c.deploying.lost.Total(); n > 0 {
 		return fmt.Errorf("lost %d requests: %v; without deploys: %v", n, c.deploying.lost, c.quiet.lost)
 	}
 	return nil
 }
 
-// slow returns an error if a request took longer than it may.
-func (c *comparison) slow() error {
-	q, d, deploy := c.quiet.slowest(), c.deploying.slowest(), median(c.deploys)
+// Slow returns an error if a request took longer than it may.
+func (c *comparison) Slow() error {
+	q, d, deploy := c.quiet.slowest(), c.deploying.slowest(), table.Median(c.deploys)
 	if d > q+maxSlower*deploy {
 		return fmt.Errorf("the slowest request took %v, and %v without deploys, with %v for a deploy; %d times that may be the difference",
 			d, q, deploy, maxSlower)

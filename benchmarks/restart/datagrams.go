@@ -14,7 +14,8 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/autorestart-go/autorestart/benchmarks/restart/internal/daemon"
+	"github.com/autorestart-go/autorestart/benchmarks/internal/client"
+	"github.com/autorestart-go/autorestart/benchmarks/internal/daemon"
 )
 
 const (
@@ -127,16 +128,16 @@ func (s *stream) receive() error {
 // record records an echo.
 func (s *stream) record(b []byte) error {
 	if len(b) <= datagramSize {
-		return fmt.Errorf("%w: an echo of %d bytes", errWrong, len(b))
+		return fmt.Errorf("%w: an echo of %d bytes", client.ErrWrong, len(b))
 	}
 	id, err := daemon.ParseIdentity(string(b[datagramSize:]))
 	if err != nil {
-		return fmt.Errorf("%w: %v", errWrong, err)
+		return fmt.Errorf("%w: %v", client.ErrWrong, err)
 	}
 	s.saw(id)
 	number := int64(binary.BigEndian.Uint64(b))
 	if s.echoed[number] {
-		return fmt.Errorf("%w: a second echo of datagram %d", errWrong, number)
+		return fmt.Errorf("%w: a second echo of datagram %d", client.ErrWrong, number)
 	}
 	if number < s.all.Load() {
 		s.echoed[number] = true

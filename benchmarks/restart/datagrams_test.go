@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/autorestart-go/autorestart/benchmarks/internal/servers"
+	"github.com/autorestart-go/autorestart/benchmarks/internal/table"
 	"github.com/autorestart-go/autorestart/internal/testprocess"
 )
 
@@ -17,17 +19,17 @@ func BenchmarkDatagrams(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	program := build(b, ours)
+	program := servers.Build(b, servers.Ours)
 	var s *stream
 	var times []time.Duration
 	var dropped int // by the kernel, whose buffers are full when no process runs for a while
 	for b.Loop() {
-		err := withProcess(ours, program, tempDir(b), "udp", nil, func(p *process, address string) (err error) {
+		err := servers.With(servers.Ours, program, servers.TempDir(b), "udp", nil, func(p *servers.Process, address string) (err error) {
 			if s, err = newStream(address); err != nil {
 				return err
 			}
 			defer s.conn.Close()
-			if err := s.during(func() error { return p.await(&s.sightings, anyVersion) }); err != nil {
+			if err := s.during(func() error { return await(p, &s.sightings, anyVersion) }); err != nil {
 				return err
 			}
 			drops := func() (n int) {
@@ -55,6 +57,6 @@ func BenchmarkDatagrams(b *testing.B) {
 	b.ReportMetric(float64(len(times)), "restarts")
 	b.ReportMetric(float64(s.sent.Load()), "sent")
 	b.ReportMetric(float64(s.lost()), "lost")
-	b.ReportMetric(milliseconds(s.slowest), "slowest-ms")
-	datagrams.add(fmt.Sprintf("%d a second", datagramsPerSecond), len(times), s.sent.Load(), s.lost(), s.slowest, median(times))
+	b.ReportMetric(table.Milliseconds(s.slowest), "slowest-ms")
+	datagrams.Add(fmt.Sprintf("%d a second", datagramsPerSecond), len(times), s.sent.Load(), s.lost(), s.slowest, table.Median(times))
 }

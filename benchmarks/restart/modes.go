@@ -3,11 +3,11 @@
 package restart
 
 import (
-	"context"
 	"crypto/tls"
 	"crypto/x509"
-	"net"
 	"net/http"
+
+	"github.com/autorestart-go/autorestart/benchmarks/internal/client"
 )
 
 // A mode is a way to use HTTP.
@@ -26,15 +26,9 @@ var modes = []mode{
 
 // transport returns a transport for clients of this mode.
 func (m mode) transport(network, address string, roots *x509.CertPool) *http.Transport {
-	t := &http.Transport{
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return new(net.Dialer).DialContext(ctx, network, address)
-		},
-		DisableKeepAlives:  m.close,
-		DisableCompression: true,
-		Protocols:          new(http.Protocols),
-		TLSClientConfig:    &tls.Config{RootCAs: roots},
-	}
+	t := client.NewTransport(network, address, m.close)
+	t.TLSClientConfig = &tls.Config{RootCAs: roots}
+	t.Protocols = new(http.Protocols)
 	t.Protocols.SetHTTP1(!m.http2)
 	t.Protocols.SetHTTP2(m.http2)
 	return t

@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/autorestart-go/autorestart/benchmarks/restart/internal/daemon"
-	"github.com/autorestart-go/autorestart/benchmarks/restart/internal/trailer"
+	"github.com/autorestart-go/autorestart/benchmarks/internal/daemon"
+	"github.com/autorestart-go/autorestart/benchmarks/internal/servers"
+	"github.com/autorestart-go/autorestart/benchmarks/internal/table"
+	"github.com/autorestart-go/autorestart/benchmarks/internal/trailer"
 )
 
 // A fault prevents a version from answering.
@@ -42,7 +44,7 @@ const maxRollback = 3
 
 func (r *rollback) run(program []byte, dir string, n int) error {
 	const network = "tcp"
-	return withProcess(ours, program, dir, network, []string{"-ready-timeout", readyTimeout.String()}, func(p *process, address string) error {
+	return servers.With(servers.Ours, program, dir, network, []string{"-ready-timeout", readyTimeout.String()}, func(p *servers.Process, address string) error {
 		l := newLoad(modes[0], network, address, nil)
 		defer l.close()
 		if err := l.until(p); err != nil {
@@ -51,11 +53,11 @@ func (r *rollback) run(program []byte, dir string, n int) error {
 		var err error
 		r.load, err = l.during(func() error {
 			for range n {
-				began, before := time.Now(), p.current
-				if err := p.install(r.name); err != nil {
+				began, before := time.Now(), p.Current
+				if err := p.Deploy(r.name); err != nil {
 					return err
 				}
-				if err := p.await(&l.sightings, func(id daemon.Identity) bool {
+				if err := await(p, &l.sightings, func(id daemon.Identity) bool {
 					return id.Version == before.Version && id.Started != before.Started
 				}); err != nil {
 					return err
@@ -63,7 +65,7 @@ func (r *rollback) run(program []byte, dir string, n int) error {
 				r.times = append(r.times, time.Since(began))
 
 				began = time.Now()
-				if err := p.deploy(&l.sightings); err != nil {
+				if err := deploy(p, &l.sightings); err != nil {
 					return err
 				}
 				r.deploys = append(r.deploys, time.Since(began))
@@ -74,18 +76,18 @@ func (r *rollback) run(program []byte, dir string, n int) error {
 	})
 }
 
-// lost returns an error if a request was lost.
-func (r *rollback) lost() error {
-	if n := r.load.lost.total(); n > 0 {
+// Lost returns an error if a request was lost.
+func (r *rollback) Lost() error {
+	if n := r.load.lost.Total(); n > 0 {
 		return fmt.Errorf("lost %d requests: %v", n, r.load.lost)
 	}
 	return nil
 }
 
-// slow returns an error if the rollbacks took longer than they may: most of them, or
+// Slow returns an error if the rollbacks took longer than they may: most of them, or
 // one.
-func (r *rollback) slow() error {
-	for _, of := range []func([]time.Duration) time.Duration{median, slowest} {
+func (r *rollback) Slow() error {
+	for _, of := range []func([]time.Duration) time.Duration{table.Median, table.Slowest} {
 		took, deploy := of(r.times)-r.after, of(r.deploys)
 		if took > maxRollback*deploy {
 			return fmt.Errorf("the version before answered %v after the rollback was due, with %v for a deploy; %d times that is the limit",

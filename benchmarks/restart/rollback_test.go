@@ -2,32 +2,38 @@
 
 package restart
 
-import "testing"
+import (
+	"testing"
+
+	"github.com/autorestart-go/autorestart/benchmarks/internal/measure"
+	"github.com/autorestart-go/autorestart/benchmarks/internal/servers"
+	"github.com/autorestart-go/autorestart/benchmarks/internal/table"
+)
 
 // BenchmarkRollback deploys versions that never answer.
 func BenchmarkRollback(b *testing.B) {
 	const deploys = 5
 	for _, f := range faults {
 		b.Run(f.name, func(b *testing.B) {
-			program := build(b, ours)
+			program := servers.Build(b, servers.Ours)
 			var r *rollback
 			for b.Loop() {
-				measure(b, func() (measurement, error) {
+				measure.Check(b, func() (measure.Measurement, error) {
 					r = &rollback{fault: f}
-					return r, r.run(program, tempDir(b), deploys)
+					return r, r.run(program, servers.TempDir(b), deploys)
 				})
 			}
-			took, deploy := slowest(r.times), slowest(r.deploys)
+			took, deploy := table.Slowest(r.times), table.Slowest(r.deploys)
 			b.ReportMetric(0, "ns/op")
-			b.ReportMetric(milliseconds(took), "slowest-ms")
-			b.ReportMetric(milliseconds(took-f.after), "slowest-less-timeout-ms")
-			b.ReportMetric(milliseconds(deploy), "slowest-deploy-ms")
-			b.ReportMetric(float64(r.load.lost.total()), "lost")
+			b.ReportMetric(table.Milliseconds(took), "slowest-ms")
+			b.ReportMetric(table.Milliseconds(took-f.after), "slowest-less-timeout-ms")
+			b.ReportMetric(table.Milliseconds(deploy), "slowest-deploy-ms")
+			b.ReportMetric(float64(r.load.lost.Total()), "lost")
 			if len(r.times) < deploys {
-				rollbacks.add(f.does, len(r.times)+1, "never", "never", deploy, r.load.lost.total())
+				rollbacks.Add(f.does, len(r.times)+1, "never", "never", deploy, r.load.lost.Total())
 				return
 			}
-			rollbacks.add(f.does, deploys, took, took-f.after, deploy, r.load.lost.total())
+			rollbacks.Add(f.does, deploys, took, took-f.after, deploy, r.load.lost.Total())
 		})
 	}
 }

@@ -6,7 +6,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/autorestart-go/autorestart/benchmarks/restart/internal/daemon"
+	"github.com/autorestart-go/autorestart/benchmarks/internal/daemon"
 )
 
 // sightings reports an answer to the goroutine that deploys.

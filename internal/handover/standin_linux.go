@@ -11,7 +11,7 @@
 //
 // Until this code runs, a parent-death signal ends a child without a parent. After that the child
 // watches its parent by a pidfd, and the channel for its end. The signal would come when the
-// thread ends that has forked, so at the exec of the main process. The end of the channel alone
+// thread ends that has forked, so at the exec of the main process at the latest. The end of the channel alone
 // is not seen while a child of the main process has inherited the other end.
 //
 //	call                  since    without it
@@ -35,6 +35,10 @@ const standInGreeting = "stand-in "
 
 // StandInGreeting returns the first message that the main process sends to a stand-in.
 func StandInGreeting(pid int) []byte { return []byte(standInGreeting + strconv.Itoa(pid)) }
+
+// StandInStarted is the answer to the greeting, as a message of internal/standin: the stand-in
+// watches its parent, and the thread that has forked it may end.
+const StandInStarted = "\x01\x00\x00\x00"
 
 // isStandIn reports whether the variable makes this process a stand-in of its parent.
 func isStandIn(variable string, parent int) bool {
@@ -98,6 +102,7 @@ func (s *State) becomeStandIn() {
 	}
 	const setParentDeathSignal = 1
 	syscall.RawSyscall(syscall.SYS_PRCTL, setParentDeathSignal, 0, 0)
+	syscall.Write(channel, []byte(StandInStarted))
 	ProcessTrial.startStandIn()
 	go awaitEndOfMain(int(pidfd), channel)
 }

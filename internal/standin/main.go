@@ -20,6 +20,9 @@ type StandIn struct {
 	crossed bool    // the previous image has handed it over
 	written written // before it serves; nil after that
 
+	beginning sync.Once
+	started   chan struct{} // closed when it watches this process, or has ended
+
 	pong    chan struct{}
 	readied chan struct{} // closed by the message
 	removed chan struct{} // closed when it has ended and is out of the set
@@ -53,7 +56,7 @@ type written interface {
 }
 
 func newStandIn(s *Set) *StandIn {
-	return &StandIn{set: s, pong: make(chan struct{}, 1), readied: make(chan struct{}), removed: make(chan struct{}), said: make(chan struct{})}
+	return &StandIn{set: s, started: make(chan struct{}), pong: make(chan struct{}, 1), readied: make(chan struct{}), removed: make(chan struct{}), said: make(chan struct{})}
 }
 
 // run begins to receive what the stand-in sends, and to wait for its end.
@@ -62,10 +65,13 @@ func (x *StandIn) run(p process, t transport) {
 	go x.link.run()
 	go func() {
 		<-p.done()
+		x.begin()
 		x.awaitLast()
 		x.set.remove(x)
 	}()
 }
+
+func (x *StandIn) begin() { x.beginning.Do(func() { close(x.started) }) }
 
 // awaitLast waits until what a stand-in has sent before its end is received. It may have left the
 // other end of the channel to a child, which keeps it open.
@@ -92,6 +98,8 @@ func (x *StandIn) take(c image.Conn) (taken bool) {
 // received is called with each message but those about connections.
 func (x *StandIn) received(m message) {
 	switch m.kind {
+	case started:
+		x.begin()
 	case ready:
 		select {
 		case <-x.readied:
@@ -273,7 +281,7 @@ func (x *StandIn) awaitEnd() {
 	select {
 	case <-x.process.done():
 	case <-timer.C:
-		report.Warn("killing the stand-in: it has not ended in time", "pid", strconv.Itoa(x.process.pid()), "drain timeout", x.drain.String())
+		report.Warn("killing the stand-in: it has not ended in time", "pid", strconv.Itoa(x.process.pid()), "timeout", x.drain.String())
 		x.process.killGroup()
 	}
 }

@@ -20,7 +20,8 @@ type kind byte
 
 // Kinds of messages, to the stand-in (S), to the main process (M), or both. Zero is none.
 const (
-	serve    kind = iota + 1 // S: accept; n is how many ms it may drain when its main process has ended
+	started  kind = iota + 1 // M: the stand-in watches its main process; package handover sends it
+	serve                    // S: accept; n is how many ms it may drain when its main process has ended
 	retire                   // S: accept nothing more, drain for n ms, and exit
 	ping                     // S
 	pong                     // M

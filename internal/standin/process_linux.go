@@ -14,6 +14,7 @@ package standin
 
 import (
 	"errors"
+	"math"
 	"os"
 	"slices"
 	"strconv"
@@ -126,11 +127,13 @@ func (c *child) how() (text string, killed bool) {
 }
 
 // spawn starts a child with the given descriptors under the same numbers, and nothing else but
-// streams: standard input, output and error.
-func spawn(path string, args, env []string, descriptors []int, streams [3]int) (*child, error) {
+// streams: standard input, output and error. No descriptor above the highest number is inherited by
+// every child. The child is killed if the thread that forks it ends,
+// so that lives until started is closed.
+func spawn(path string, args, env []string, descriptors []int, streams [3]int, highest int, started <-chan struct{}) (*child, error) {
 	const none = ^uintptr(0)
 	descriptors = append(descriptors, announced()...)
-	files := make([]uintptr, max(slices.Max(descriptors), highestInheritable())+1)
+	files := make([]uintptr, max(slices.Max(descriptors), highest)+1)
 	for i := range files {
 		files[i] = none
 	}
@@ -141,15 +144,29 @@ func spawn(path string, args, env []string, descriptors []int, streams [3]int) (
 		files[i] = uintptr(fd)
 	}
 	pid, pidfd := 0, -1
-	// The child inherits what belongs to the thread that forks.
-	err := execve.AsLeader(func() (err error) {
-		pid, err = syscall.ForkExec(path, args, &syscall.ProcAttr{
-			Env:   env,
-			Files: files,
-			Sys:   &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL, PidFD: &pidfd},
+	result := make(chan error, 1)
+	go func() {
+		// The child inherits what belongs to the thread that forks.
+		err := execve.AsLeader(func() (err error) {
+			pid, err = syscall.ForkExec(path, args, &syscall.ProcAttr{
+				Env:   env,
+				Files: files,
+				Sys:   &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL, PidFD: &pidfd},
+			})
+			if err == nil {
+				result <- nil
+				<-started
+			}
+			return err
 		})
-		return err
-	})
+		if err != nil {
+			result <- err
+		}
+	}()
+	err := <-result
+	if err == unix.EBADF { // package syscall needs a number above all others for a moment
+		err = unix.EMFILE
+	}
 	if err != nil {
 		return nil, &os.PathError{Op: "fork and exec", Path: path, Err: err}
 	}
@@ -203,15 +220,21 @@ func killFirst(pid int) {
 }
 
 // highestInheritable returns the highest descriptor that every child inherits, as far as /proc
-// tells: one that C code or the starter of this process has opened.
+// tells: one that C code or the starter of this process has opened. One above the limit of open
+// files can't be closed in a child.
 func highestInheritable() int {
 	entries, err := os.ReadDir("/proc/self/fd")
 	if err != nil {
 		return 2
 	}
+	limit := math.MaxInt
+	var rlimit unix.Rlimit
+	if unix.Getrlimit(unix.RLIMIT_NOFILE, &rlimit) == nil && rlimit.Cur < math.MaxInt32 {
+		limit = int(rlimit.Cur) - 1 // ForkExec needs the number above
+	}
 	highest := 2
 	for _, e := range entries {
-		if fd, err := strconv.Atoi(e.Name()); err == nil && fd > highest {
+		if fd, err := strconv.Atoi(e.Name()); err == nil && fd > highest && fd < limit {
 			if closeOnExec, _, err := sys.Flags(fd); err == nil && !closeOnExec {
 				highest = fd
 			}

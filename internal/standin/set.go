@@ -130,6 +130,16 @@ func (s *Set) Takeover() {
 	}
 }
 
+// RetireOthers retires the stand-ins that serve, but for x.
+func (s *Set) RetireOthers(x *StandIn) {
+	s.mu.Lock()
+	others := slices.DeleteFunc(slices.Clone(s.all), func(other *StandIn) bool { return other == x || other.role != serving })
+	s.mu.Unlock()
+	for _, other := range others {
+		other.Retire()
+	}
+}
+
 // AwaitRoom waits until fewer than the given number of stand-ins are left, or for the end of ctx,
 // whose cause it returns.
 func (s *Set) AwaitRoom(ctx context.Context, fewer int) error {

@@ -12,6 +12,7 @@ import (
 // Start starts a stand-in that executes target and gets h. The caller keeps everything open
 // meanwhile that h names.
 func (s *Set) Start(target handover.Target, args, env []string, h *handover.State) (*StandIn, error) {
+	highest := highestInheritable() // first: it opens a file for a moment
 	own, other, err := channelPair()
 	if err != nil {
 		return nil, err
@@ -35,8 +36,13 @@ func (s *Set) Start(target handover.Target, args, env []string, h *handover.Stat
 	state.Set(handover.Channel, other.Int())
 	state.Numbers[handover.Streams] = real
 	var p *child
+	defer func() {
+		if p == nil {
+			x.begin()
+		}
+	}()
 	err = handover.Spawn(target, env, &state, func(path string, env []string, descriptors []int) (err error) {
-		p, err = spawn(path, args, env, descriptors, streams)
+		p, err = spawn(path, args, env, descriptors, streams, highest, x.started)
 		return err
 	})
 	if err != nil {

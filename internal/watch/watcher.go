@@ -61,7 +61,7 @@ type Watcher struct {
 
 	seen      EntryID // by the last look; zero if there was no file
 	looked    bool    // an answer to current is the outcome of a look
-	takenBack bool    // current is not what was looked at last
+	withdrawn bool    // current is not what was looked at last
 	lookAgain bool    // there may be a new version soon without an event
 	retry     Backoff // of the looks without an event
 	prewarmed bool
@@ -150,8 +150,8 @@ func (w *Watcher) Postpone(reason error, d time.Duration) {
 
 func (w *Watcher) answer(lookAgain bool) {
 	w.closeCurrent()
-	w.looked, w.lookAgain = !w.takenBack, lookAgain
-	w.takenBack = false
+	w.looked, w.lookAgain = !w.withdrawn, lookAgain
+	w.withdrawn = false
 }
 
 // Current returns the candidate that Next has returned last, until it is answered or kept.
@@ -169,16 +169,16 @@ func (w *Watcher) Keep() *candidate.Candidate {
 // PutBack answers that nothing was found out about the candidate.
 func (w *Watcher) PutBack() { w.closeCurrent() }
 
-// TakeBack makes a candidate that was kept the current one again: it was not executed, and the
+// Withdraw makes a candidate that was kept the current one again: it was not executed, and the
 // running image is what a candidate has to differ from. After the answer, Next looks at the path
-// at once. If another file was judged since, the candidate is closed, and TakeBack returns false.
-func (w *Watcher) TakeBack(c *candidate.Candidate) (current bool) {
+// at once. If another file was judged since, the candidate is closed, and Withdraw returns false.
+func (w *Watcher) Withdraw(c *candidate.Candidate) (current bool) {
 	w.last = nil
 	if w.settled != c.ID {
 		c.Close()
 		return false
 	}
-	w.current, w.settled, w.takenBack = c, candidate.ID{}, true
+	w.current, w.settled, w.withdrawn = c, candidate.ID{}, true
 	return true
 }
 

@@ -8,7 +8,7 @@ import (
 	"net"
 	"os"
 
-	"github.com/autorestart-go/autorestart/benchmarks/restart/internal/daemon"
+	"github.com/autorestart-go/autorestart/benchmarks/internal/daemon"
 	"github.com/tillberg/autorestart"
 )
 

@@ -7,35 +7,39 @@ import (
 	"log"
 	"log/slog"
 	"net"
+	"net/http"
 	"os"
 	"time"
 
 	"github.com/autorestart-go/autorestart"
-	"github.com/autorestart-go/autorestart/benchmarks/restart/internal/daemon"
-	_ "github.com/autorestart-go/autorestart/benchmarks/restart/internal/hang"
-	"github.com/autorestart-go/autorestart/benchmarks/restart/internal/trailer"
+	"github.com/autorestart-go/autorestart/benchmarks/internal/daemon"
+	"github.com/autorestart-go/autorestart/benchmarks/internal/fault"
 	"github.com/autorestart-go/autorestart/httpserve"
 	"github.com/autorestart-go/autorestart/sockets"
 )
 
-var readyTimeout = flag.Duration("ready-timeout", 10*time.Second, "how `long` a version may take until it is ready")
+var (
+	drainTimeout = flag.Duration("drain-timeout", 10*time.Second, "how `long` the work of a version may take to end")
+	overlap      = flag.Bool("overlap", false, "start a new version beside the old one first")
+)
 
 func main() {
 	defer autorestart.RollbackUnlessReady()
-	daemon.Start()
-	switch _, fault := trailer.Read(); fault {
-	case trailer.Panics:
-		panic("this version panics")
-	case trailer.Unready:
-		select {} // never ready
+	if autorestart.StandIn() { // which has not the standard input of its main process
+		flag.Parse()
+	} else {
+		daemon.Start()
 	}
 
 	restarter := &autorestart.Restarter{
-		ReadyTimeout: *readyTimeout,
-		DrainTimeout: 10 * time.Second,
+		ReadyTimeout: *daemon.ReadyTimeout,
+		DrainTimeout: *drainTimeout,
+		Overlap:      *overlap,
 		Logger:       slog.New(slog.NewTextHandler(os.Stderr, nil)),
 	}
 	go func() { log.Print(restarter.Run(context.Background())) }()
+	daemon.Prepare()
+	fault.Strike()
 
 	if *daemon.Network == "udp" {
 		conn, err := sockets.ListenPacket(*daemon.Network, *daemon.Address)
@@ -50,17 +54,31 @@ func main() {
 		autorestart.Ready()
 		log.Panic(daemon.Echo(conn))
 	}
-	ln, err := sockets.Listen(*daemon.Network, *daemon.Address)
+	listeners, err := daemon.Listen(sockets.Listen)
 	if err != nil {
 		log.Panic(err)
 	}
 	autorestart.Ready()
-	log.Panic(serve(ln))
+	report()
+	server := daemon.Server()
+	for _, ln := range listeners[1:] {
+		go func() { log.Print(serve(server, ln)) }()
+	}
+	log.Panic(serve(server, listeners[0]))
 }
 
-func serve(ln net.Listener) error {
+func serve(server *http.Server, ln net.Listener) error {
 	if *daemon.CertFile == "" {
-		return httpserve.Serve(daemon.Server(), ln)
+		return httpserve.Serve(server, ln)
 	}
-	return httpserve.ServeTLS(daemon.Server(), ln, *daemon.CertFile, *daemon.KeyFile)
+	return httpserve.ServeTLS(server, ln, *daemon.CertFile, *daemon.KeyFile)
+}
+
+// report reports this version and the restart that has led to it.
+func report() {
+	times := autorestart.LastRestart()
+	r := daemon.Report{StandIn: autorestart.StandIn(), Quiesced: times.Quiesced, Executed: times.Executed}
+	if err := r.Say(); err != nil {
+		log.Panic(err)
+	}
 }

@@ -4,7 +4,7 @@ package main
 import (
 	"log"
 
-	"github.com/autorestart-go/autorestart/benchmarks/restart/internal/daemon"
+	"github.com/autorestart-go/autorestart/benchmarks/internal/daemon"
 	"github.com/jpillora/overseer"
 )
 

@@ -5,12 +5,14 @@ import (
 	"context"
 	"errors"
 	"log"
+	"net"
 	"net/http"
 	"os"
 	"os/signal"
 	"syscall"
 
-	"github.com/autorestart-go/autorestart/benchmarks/restart/internal/daemon"
+	"github.com/autorestart-go/autorestart/benchmarks/internal/daemon"
+	"github.com/autorestart-go/autorestart/benchmarks/internal/fault"
 	"github.com/cloudflare/tableflip"
 )
 
@@ -19,22 +21,25 @@ func main() {
 	hup := make(chan os.Signal, 1)
 	signal.Notify(hup, syscall.SIGHUP)
 
-	upgrader, err := tableflip.New(tableflip.Options{})
+	upgrader, err := tableflip.New(tableflip.Options{UpgradeTimeout: *daemon.ReadyTimeout})
 	if err != nil {
 		log.Fatal(err)
 	}
 	defer upgrader.Stop()
-	ln, err := upgrader.Listen(*daemon.Network, *daemon.Address)
+	daemon.Prepare()
+	fault.Strike()
+	listeners, err := daemon.Listen(upgrader.Listen)
 	if err != nil {
 		log.Fatal(err)
 	}
 	server := daemon.Server()
-	go func() {
-		if err := daemon.Serve(server, ln); !errors.Is(err, http.ErrServerClosed) {
-			log.Fatal(err)
-		}
-	}()
+	for _, ln := range listeners {
+		go serve(server, ln)
+	}
 	if err := upgrader.Ready(); err != nil {
+		log.Fatal(err)
+	}
+	if err := new(daemon.Report).Say(); err != nil {
 		log.Fatal(err)
 	}
 
@@ -52,5 +57,11 @@ func main() {
 	<-upgrader.Exit()
 	if err := server.Shutdown(context.Background()); err != nil {
 		log.Print(err)
+	}
+}
+
+func serve(server *http.Server, ln net.Listener) {
+	if err := daemon.Serve(server, ln); !errors.Is(err, http.ErrServerClosed) {
+		log.Fatal(err)
 	}
 }

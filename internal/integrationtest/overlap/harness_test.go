@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -31,13 +32,23 @@ type server struct {
 	log    string // a file: a stand-in outlives the process that starts it
 	client *http.Client
 	seen   map[int]bool // PIDs that have answered
+
+	wrapper []string // a command that starts the server; nil if the test does
+	inner   int      // the PID of the server as it knows it, unless it is that of cmd
 }
 
 // newServer prepares a server. A stand-in and a new main process wait for allow if hold is set.
 func newServer(t *testing.T, hold bool, env ...string) *server {
 	t.Helper()
+	return newServerBy(t, nil, 0, hold, env...)
+}
+
+// newServerBy is newServer with a command that starts the server, with the given PID in its own
+// namespace.
+func newServerBy(t *testing.T, wrapper []string, inner int, hold bool, env ...string) *server {
+	t.Helper()
 	dir := testprocess.MemoryDir(t)
-	s := &server{t: t, dir: dir, path: filepath.Join(dir, "app"), log: filepath.Join(dir, "log"), seen: map[int]bool{}}
+	s := &server{t: t, dir: dir, path: filepath.Join(dir, "app"), log: filepath.Join(dir, "log"), seen: map[int]bool{}, wrapper: wrapper, inner: inner}
 	s.client = &http.Client{Transport: &http.Transport{
 		DisableKeepAlives: true,
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
@@ -69,7 +80,9 @@ func (s *server) start(env []string) {
 		s.t.Fatal(err)
 	}
 	defer log.Close()
-	cmd := &exec.Cmd{Path: s.path, Args: []string{s.path}, Env: env, Stdout: log, Stderr: log}
+	args := append(slices.Clip(s.wrapper), s.path)
+	cmd := exec.Command(args[0], args[1:]...)
+	cmd.Env, cmd.Stdout, cmd.Stderr = env, log, log
 	if err := cmd.Start(); err != nil {
 		s.t.Fatal(err)
 	}
@@ -91,7 +104,25 @@ func (s *server) wantLogged(text string) {
 	daemontest.WaitFor(s.t, "log line with "+strconv.Quote(text), func() bool { return strings.Contains(s.logged(), text) })
 }
 
-func (s *server) pid() int { return s.cmd.Process.Pid }
+// pid returns the PID that the main process has in its own namespace.
+func (s *server) pid() int {
+	if s.inner != 0 {
+		return s.inner
+	}
+	return s.cmd.Process.Pid
+}
+
+// process returns the PID that the main process has here.
+func (s *server) process() int {
+	if s.inner == 0 {
+		return s.cmd.Process.Pid
+	}
+	children := childrenOf(s.cmd.Process.Pid)
+	if len(children) == 0 {
+		s.t.Fatal("the server has ended")
+	}
+	return children[0]
+}
 
 func (s *server) write(version int) {
 	s.t.Helper()
@@ -192,13 +223,20 @@ func (s *server) awaitServingOrRejected(version int) {
 // children returns the PIDs of the main process's children.
 func (s *server) children() (pids []int) {
 	s.t.Helper()
-	files, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", s.pid()))
+	pids = childrenOf(s.process())
+	for _, pid := range pids {
+		s.seen[pid] = true
+	}
+	return pids
+}
+
+func childrenOf(pid int) (pids []int) {
+	files, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid))
 	for _, file := range files {
 		b, _ := os.ReadFile(file)
 		for _, field := range strings.Fields(string(b)) {
 			if pid, err := strconv.Atoi(field); err == nil {
 				pids = append(pids, pid)
-				s.seen[pid] = true
 			}
 		}
 	}

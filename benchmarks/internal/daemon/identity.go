@@ -3,9 +3,10 @@ package daemon
 import (
 	"fmt"
 	"os"
+	"sync"
 	"time"
 
-	"github.com/autorestart-go/autorestart/benchmarks/restart/internal/trailer"
+	"github.com/autorestart-go/autorestart/benchmarks/internal/trailer"
 )
 
 // IdentityHeader is the header of an answer with the [Identity] of its sender.
@@ -19,10 +20,10 @@ type Identity struct {
 }
 
 // Self returns the identity of this process.
-func Self() Identity {
+var Self = sync.OnceValue(func() Identity {
 	version, _ := trailer.Read()
 	return Identity{os.Getpid(), version, time.Now().UnixNano()}
-}
+})
 
 // String formats the identity for ParseIdentity.
 func (id Identity) String() string {

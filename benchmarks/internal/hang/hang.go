@@ -6,7 +6,7 @@ package hang
 import (
 	"time"
 
-	"github.com/autorestart-go/autorestart/benchmarks/restart/internal/trailer"
+	"github.com/autorestart-go/autorestart/benchmarks/internal/trailer"
 )
 
 func init() {

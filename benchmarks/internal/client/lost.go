@@ -1,6 +1,6 @@
 //go:build linux
 
-package restart
+package client
 
 import (
 	"context"
@@ -16,25 +16,28 @@ import (
 	"syscall"
 )
 
-// errWrong is the error of a request with a wrong answer.
-var errWrong = errors.New("wrong answer")
+// ErrWrong is the error of a request with a wrong answer.
+var ErrWrong = errors.New("wrong answer")
 
-// errUnsent is the error of a request that the client has to send again.
-var errUnsent = errors.New("the server has processed no part of the request")
+// ErrUnsent is the error of a request that the client has to send again.
+var ErrUnsent = errors.New("the server has processed no part of the request")
 
-// losses counts lost requests by kind.
-type losses map[string]int
+// Losses counts lost requests by kind.
+type Losses map[string]int
 
-func (l losses) add(err error) { l[lossOf(err)]++ }
+// Add counts the loss of a request, by its error.
+func (l Losses) Add(err error) { l[lossOf(err)]++ }
 
-func (l losses) total() (n int) {
+// Total returns the number of all losses.
+func (l Losses) Total() (n int) {
 	for _, count := range l {
 		n += count
 	}
 	return n
 }
 
-func (l losses) String() string {
+// String returns the kinds, with their numbers.
+func (l Losses) String() string {
 	var parts []string
 	for _, kind := range slices.Sorted(maps.Keys(l)) {
 		parts = append(parts, fmt.Sprintf("%d %s", l[kind], kind))
@@ -54,7 +57,7 @@ func isUnsent(err error) bool {
 func lossOf(err error) string {
 	var timeout net.Error
 	switch {
-	case errors.Is(err, errWrong):
+	case errors.Is(err, ErrWrong):
 		return "wrong"
 	case errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, fs.ErrNotExist): // no Unix socket there
 		return "refused"

@@ -12,9 +12,13 @@ import (
 
 // Faults that a version may have. A version without a fault has "".
 const (
-	Panics      = "panic"   // in main
-	Unready     = "unready" // never ready
-	HangsInInit = "init"    // of a package other than main
+	Panics          = "panic"   // in main
+	PanicsElsewhere = "gopanic" // in another goroutine
+	Exits           = "exit"    // calls os.Exit
+	Fatal           = "fatal"   // calls log.Fatal
+	Segfault        = "segv"    // gets SIGSEGV
+	Unready         = "unready" // never ready
+	HangsInInit     = "init"    // of a package other than main
 )
 
 // Append writes the trailer of a version. The fault has eight bytes at most.

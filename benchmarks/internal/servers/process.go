@@ -1,6 +1,6 @@
 //go:build linux
 
-package restart
+package servers
 
 import (
 	"bytes"
@@ -12,29 +12,28 @@ import (
 	"os/exec"
 	"path/filepath"
 	"syscall"
-	"time"
 
-	"github.com/autorestart-go/autorestart/benchmarks/restart/internal/daemon"
-	"github.com/autorestart-go/autorestart/benchmarks/restart/internal/trailer"
+	"github.com/autorestart-go/autorestart/benchmarks/internal/daemon"
+	"github.com/autorestart-go/autorestart/benchmarks/internal/trailer"
 )
 
-// A process is a running daemon, and the processes that replace it.
-type process struct {
-	*server
+// A Process is a running daemon, and the processes that replace it.
+type Process struct {
+	*Server
+	Version int             // that was deployed last
+	Current daemon.Identity // of the version that answered last
+
 	program []byte // the executable without a trailer
 	path    string // of the deployed version
-	version int    // that was deployed last
 
 	cmd   *exec.Cmd
 	alive io.Closer // its Close ends the daemon
 	log   *os.File
-
-	current daemon.Identity // of the version that answered last
 }
 
 // start deploys the first version of a program in dir, and runs it.
-func start(s *server, program []byte, dir string, args ...string) (*process, error) {
-	p := &process{server: s, program: program, path: filepath.Join(dir, s.name)}
+func start(s *Server, program []byte, dir string, args ...string) (*Process, error) {
+	p := &Process{Server: s, program: program, path: filepath.Join(dir, s.Name)}
 	if err := p.install(""); err != nil {
 		return nil, err
 	}
@@ -59,8 +58,8 @@ func start(s *server, program []byte, dir string, args ...string) (*process, err
 	return p, nil
 }
 
-// withProcess runs f beside a program that listens on a network in dir.
-func withProcess(s *server, program []byte, dir, network string, args []string, f func(p *process, address string) error) error {
+// With runs f beside a program that listens on a network in dir.
+func With(s *Server, program []byte, dir, network string, args []string, f func(p *Process, address string) error) error {
 	address, err := freeAddress(network, dir)
 	if err != nil {
 		return err
@@ -94,11 +93,23 @@ func freeAddress(network, dir string) (string, error) {
 	return ln.Addr().String(), ln.Close()
 }
 
+// PID returns the process that was started first.
+func (p *Process) PID() int { return p.cmd.Process.Pid }
+
+// Deploy deploys the next version, which may have a fault, see package trailer. It asks the
+// daemon to restart if that is necessary.
+func (p *Process) Deploy(fault string) error {
+	if err := p.install(fault); err != nil || p.restart == nil {
+		return err
+	}
+	return p.restart(p)
+}
+
 // install deploys the next version by rename.
-func (p *process) install(fault string) error {
-	p.version++
+func (p *Process) install(fault string) error {
+	p.Version++
 	var b bytes.Buffer
-	if err := trailer.Append(&b, p.version, fault); err != nil {
+	if err := trailer.Append(&b, p.Version, fault); err != nil {
 		return err
 	}
 	next := p.path + ".next"
@@ -118,42 +129,17 @@ func (p *process) install(fault string) error {
 	return os.Rename(next, p.path)
 }
 
-// deploy restarts the daemon into a new version, and waits for the first answer of
-// this version.
-func (p *process) deploy(s *sightings) error {
-	if err := p.install(""); err != nil {
-		return err
-	}
-	if p.restart != nil {
-		if err := p.restart(p); err != nil {
-			return err
-		}
-	}
-	return p.await(s, func(id daemon.Identity) bool { return id.Version == p.version })
-}
-
-func anyVersion(daemon.Identity) bool { return true }
-
-// errStuck is the error of a deploy after which the expected version does not
-// answer.
-var errStuck = errors.New("stuck")
-
-// await waits for an answer of a wanted version.
-func (p *process) await(s *sightings, wanted func(daemon.Identity) bool) error {
-	const limit = 20 * time.Second
-	id, ok := s.await(wanted, limit)
-	if !ok {
-		return fmt.Errorf("%w: %v after the deploy of version %d, version %d is the last that answered", errStuck, limit, p.version, p.current.Version)
-	}
-	p.current = id
-	if p.strict && id.PID != p.cmd.Process.Pid {
-		return fmt.Errorf("PID %d has become %d", p.cmd.Process.Pid, id.PID)
+// CheckPID returns an error if the last version that answered is in another process than the
+// first.
+func (p *Process) CheckPID() error {
+	if p.Current.PID != p.PID() {
+		return fmt.Errorf("PID %d has become %d", p.PID(), p.Current.PID)
 	}
 	return nil
 }
 
 // stop ends the daemon and the processes that it has started.
-func (p *process) stop() error {
+func (p *Process) stop() error {
 	// They are one process group. Its number can't be reused before Wait.
 	err := syscall.Kill(-p.cmd.Process.Pid, syscall.SIGKILL)
 	p.cmd.Wait() // reports the SIGKILL
@@ -163,7 +149,7 @@ func (p *process) stop() error {
 }
 
 // logTail returns the end of the daemon's log.
-func (p *process) logTail() []byte {
+func (p *Process) logTail() []byte {
 	b, err := os.ReadFile(p.log.Name())
 	if err != nil {
 		return []byte(err.Error())
