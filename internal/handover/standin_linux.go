@@ -11,8 +11,8 @@
 //
 // Until this code runs, a parent-death signal ends a child without a parent. After that the child
 // watches its parent by a pidfd, and the channel for its end. The signal would come when the
-// thread ends that has forked, so at the exec of the main process at the latest. The end of the channel alone
-// is not seen while a child of the main process has inherited the other end.
+// thread ends that has forked, so at the exec of the main process at the latest. The end of the
+// channel alone is not seen while a child of the main process has inherited the other end.
 //
 //	call                  since    without it
 //	SO_PEERCRED           2.2      there are no stand-ins
