@@ -5,6 +5,8 @@ package standin
 import (
 	"os"
 	"os/exec"
+	"runtime"
+	"syscall"
 	"testing"
 
 	"github.com/autorestart-go/autorestart/internal/execve"
@@ -39,3 +41,38 @@ func TestHangingStandInHoldsUpNoExec(t *testing.T) {
 	go func() { done <- execve.AsLeader(func() error { return nil }) }()
 	testprocess.Receive(t, "thread for an exec", done)
 }
+
+// A signal may come at any moment of the start. The greeting is the first message all the same: a
+// stand-in that gets another one starts normally.
+func TestSignalDuringStart(t *testing.T) {
+	s := Inherit(newImage())
+	done := make(chan struct{})
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		for {
+			select {
+			case <-done:
+				return
+			default:
+				s.Forward(syscall.SIGHUP)
+				runtime.Gosched()
+			}
+		}
+	}()
+	for range 3 {
+		x := start(t, s, "/proc/self/exe", nil, testprocess.UseHelper(t, "is-stand-in"))
+		testprocess.Receive(t, "end of the stand-in", x.Ended())
+		if err := x.Err(); err.Error() != "it has exited with status 0" {
+			t.Error(err)
+		}
+	}
+	close(done)
+	<-ended
+}
+
+var _ = testprocess.RegisterHelper("is-stand-in", func() {
+	if !handover.Inherited.IsStandIn {
+		os.Exit(3)
+	}
+})
