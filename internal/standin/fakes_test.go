@@ -236,8 +236,8 @@ func begin(t *testing.T, s *Set) (*StandIn, *peer) {
 	p := &peer{end: other, number: 100 + 10*len(s.all), ended: make(chan struct{})}
 	x := newStandIn(s)
 	x.written = &outputInMemory{text: "last words"}
+	x.connect(p, own)
 	s.add(x)
-	x.run(p, own)
 	t.Cleanup(func() { p.exit("the test ends", false) })
 	return x, p
 }

@@ -59,12 +59,16 @@ func newStandIn(s *Set) *StandIn {
 	return &StandIn{set: s, started: make(chan struct{}), pong: make(chan struct{}, 1), readied: make(chan struct{}), removed: make(chan struct{}), said: make(chan struct{})}
 }
 
-// run begins to receive what the stand-in sends, and to wait for its end.
-func (x *StandIn) run(p process, t transport) {
+// connect gives x its process, and the channel to that.
+func (x *StandIn) connect(p process, t transport) {
 	x.process, x.link = p, newLink(t, x.take, x.received)
+}
+
+// run begins to receive what the stand-in sends, and to wait for its end.
+func (x *StandIn) run() {
 	go x.link.run()
 	go func() {
-		<-p.done()
+		<-x.process.done()
 		x.begin()
 		x.awaitLast()
 		x.set.remove(x)
@@ -286,7 +290,7 @@ func (x *StandIn) awaitEnd() {
 	}
 }
 
-// greet tells the stand-in that it is one.
+// greet tells the stand-in that it is one. It gets no message before that.
 func (x *StandIn) greet() error {
 	return x.link.transport.send(handover.StandInGreeting(x.process.pid()), -1)
 }

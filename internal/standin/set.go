@@ -158,10 +158,12 @@ func (s *Set) AwaitRoom(ctx context.Context, fewer int) error {
 	}
 }
 
+// add adds x, which is connected.
 func (s *Set) add(x *StandIn) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	s.all = append(s.all, x)
+	s.mu.Unlock()
+	x.run()
 }
 
 // remove is called when x has ended. During a pause it waits.

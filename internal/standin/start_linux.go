@@ -51,9 +51,10 @@ func (s *Set) Start(target handover.Target, args, env []string, h *handover.Stat
 		return nil, err
 	}
 	p.killGroupAtEnd(true)
+	x.connect(p, own)
+	err = x.greet()
 	s.add(x)
-	x.run(p, own)
-	if err := x.greet(); err != nil {
+	if err != nil {
 		x.Kill()
 		return nil, err
 	}
@@ -75,7 +76,8 @@ func (s *Set) inherit(pid, pidfd, fd int, record string) *StandIn {
 		t.close()
 		return nil
 	}
-	x.run(p, t)
+	x.connect(p, t)
+	x.run()
 	if x.role == retiring {
 		go x.awaitEnd()
 	}
