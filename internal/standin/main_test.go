@@ -3,6 +3,7 @@
 package standin
 
 import (
+	"math"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -48,4 +49,57 @@ func TestLastReason(t *testing.T) {
 			t.Errorf("the reason is %v", err)
 		}
 	})
+}
+
+// A stand-in may drain for as long as its main process says, also if that is for ever.
+func TestLongestDrain(t *testing.T) {
+	for _, drain := range []time.Duration{time.Hour, math.MaxInt64 - 1, math.MaxInt64} {
+		bubble(t, func(t *testing.T, s *Set) {
+			x, p := begin(t, s)
+			if err := x.Serve(t.Context(), drain); err != nil {
+				t.Fatal(err)
+			}
+			wantMS := uint64(drain / time.Millisecond)
+			if m := p.want(t, serve); m.n != wantMS {
+				t.Errorf("%v: serves with %d ms, want %d", drain, m.n, wantMS)
+			}
+			x.Retire()
+			if m := p.want(t, retire); m.n != wantMS {
+				t.Errorf("%v: retires within %d ms, want %d", drain, m.n, wantMS)
+			}
+			time.Sleep(50 * time.Minute)
+			synctest.Wait()
+			if !p.lives() {
+				t.Errorf("%v: killed", drain)
+			}
+		})
+	}
+}
+
+// A stand-in that does not end in its time is killed, and so is one that reads nothing.
+func TestStandInThatDoesNotEnd(t *testing.T) {
+	for _, full := range []bool{false, true} {
+		for _, drain := range []time.Duration{drainTime, 0, -time.Second} {
+			bubble(t, func(t *testing.T, s *Set) {
+				x, p := begin(t, s)
+				if err := x.Serve(t.Context(), drain); err != nil {
+					t.Fatal(err)
+				}
+				p.want(t, serve)
+				own := x.link.transport.(*end)
+				own.set(func() { own.full = full })
+				x.Retire()
+				time.Sleep(max(0, drain) + graceTime - 1)
+				synctest.Wait()
+				if !p.lives() {
+					t.Error("killed too early")
+				}
+				time.Sleep(1)
+				synctest.Wait()
+				if p.lives() || len(s.all) > 0 {
+					t.Error("it lives on")
+				}
+			})
+		}
+	}
 }
