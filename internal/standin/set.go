@@ -26,7 +26,10 @@ type Set struct {
 }
 
 // Inherit returns the stand-ins that the previous image has handed over.
-func Inherit(i *image.Image) *Set {
+func Inherit(i *image.Image) *Set { return inherit(i, openInherited) }
+
+// inherit is Inherit with a function that takes over the descriptors of a stand-in.
+func inherit(i *image.Image, open func(pid, pidfd, fd int) (process, transport, error)) *Set {
 	s := &Set{image: i, changed: make(chan struct{})}
 	h := i.Inherited
 	pids, fds := h.Numbers[handover.StandInPID], h.Numbers[handover.StandIns]
@@ -35,9 +38,20 @@ func Inherit(i *image.Image) *Set {
 		if 2*n+1 >= len(fds) || n >= len(records) {
 			break
 		}
-		if x := s.inherit(pid, fds[2*n], fds[2*n+1], records[n]); x != nil {
-			s.all = append(s.all, x)
+		p, t, err := open(pid, fds[2*n], fds[2*n+1])
+		if err != nil {
+			continue
 		}
+		x := newStandIn(s)
+		x.crossed = true
+		x.readRecord(records[n])
+		close(x.readied)
+		x.connect(p, t)
+		x.run()
+		if x.role == retiring {
+			go x.awaitEnd()
+		}
+		s.all = append(s.all, x)
 	}
 	return s
 }
