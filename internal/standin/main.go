@@ -2,6 +2,7 @@ package standin
 
 import (
 	"context"
+	"math"
 	"strconv"
 	"sync"
 	"time"
@@ -265,27 +266,28 @@ func (x *StandIn) Ping() error {
 }
 
 // Retire has the stand-in stop accepting, drain and exit. If it has not done that in its time, its
-// process group is killed. Retire does not wait.
+// process group is killed. Retire does not wait. Calls after the first do nothing.
 func (x *StandIn) Retire() {
 	x.set.mu.Lock()
-	x.role, x.deadline = retiring, time.Now().Add(max(0, x.drain)+graceTime)
-	x.set.mu.Unlock()
-	go func() {
-		ctx, cancel := context.WithDeadline(context.Background(), x.deadline)
-		defer cancel()
-		x.link.sendWithin(ctx, message{kind: retire, n: milliseconds(x.drain), fd: -1})
-		x.awaitEnd()
-	}()
+	defer x.set.mu.Unlock()
+	if x.role == retiring {
+		return
+	}
+	drain := min(max(0, x.drain), math.MaxInt64-graceTime)
+	x.role, x.deadline = retiring, time.Now().Add(drain+graceTime)
+	go x.leave(x.drain, x.deadline)
 }
 
-// awaitEnd waits for the end of a stand-in that retires.
-func (x *StandIn) awaitEnd() {
-	timer := time.NewTimer(time.Until(x.deadline))
-	defer timer.Stop()
+// leave tells the stand-in to drain within the given time and to exit, and waits for that until the
+// deadline.
+func (x *StandIn) leave(drain time.Duration, deadline time.Time) {
+	ctx, cancel := context.WithDeadline(context.Background(), deadline)
+	defer cancel()
+	x.link.sendWithin(ctx, message{kind: retire, n: milliseconds(drain), fd: -1})
 	select {
 	case <-x.process.done():
-	case <-timer.C:
-		report.Warn("killing the stand-in: it has not ended in time", "pid", strconv.Itoa(x.process.pid()), "timeout", x.drain.String())
+	case <-ctx.Done():
+		report.Warn("killing the stand-in: it has not ended in time", "pid", strconv.Itoa(x.process.pid()), "timeout", drain.String())
 		x.process.killGroup()
 	}
 }

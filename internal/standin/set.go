@@ -47,11 +47,10 @@ func inherit(i *image.Image, open func(pid, pidfd, fd int) (process, transport, 
 		x.readRecord(records[n])
 		close(x.readied)
 		x.connect(p, t)
-		x.run()
-		if x.role == retiring {
-			go x.awaitEnd()
+		s.add(x)
+		if x.role == retiring { // the previous image may not have come to tell it that
+			go x.leave(time.Until(x.deadline)-graceTime, x.deadline)
 		}
-		s.all = append(s.all, x)
 	}
 	return s
 }
