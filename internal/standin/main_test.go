@@ -103,3 +103,32 @@ func TestStandInThatDoesNotEnd(t *testing.T) {
 		}
 	}
 }
+
+// A stand-in that ends between its Ready and its first connection is like one that ends at any other
+// time: if it was killed, it may work the next time.
+func TestEndsBeforeItServes(t *testing.T) {
+	bubble(t, func(t *testing.T, s *Set) {
+		x, p := begin(t, s)
+		p.say(t, message{kind: ready})
+		if err := x.AwaitReady(t.Context(), time.Minute); err != nil {
+			t.Fatal(err)
+		}
+		p.end.close() // the first thing that the main process notices
+		time.AfterFunc(time.Millisecond, func() { p.exit("killed by the kernel", true) })
+		err := x.Serve(t.Context(), drainTime)
+		if f, ok := err.(*Failure); !ok || f.Text != "killed by the kernel" || !f.Killed {
+			t.Errorf("the reason is %v", err)
+		}
+	})
+}
+
+// A stand-in that has closed its channel does not work, and does not get better.
+func TestClosesItsChannel(t *testing.T) {
+	bubble(t, func(t *testing.T, s *Set) {
+		x, p := serves(t, s)
+		p.end.close()
+		if err := x.Ping(); err == nil {
+			t.Error("it answers")
+		}
+	})
+}
