@@ -223,7 +223,21 @@ func (x *StandIn) Serve(ctx context.Context, drain time.Duration) error {
 	x.set.mu.Unlock()
 	x.process.killGroupAtEnd(false)
 	x.closeWritten()
-	return x.link.sendWithin(ctx, message{kind: serve, n: milliseconds(drain), fd: -1})
+	return x.send(ctx, message{kind: serve, n: milliseconds(drain), fd: -1})
+}
+
+// send sends a message. If that fails, the stand-in has closed its channel, as when it ends.
+func (x *StandIn) send(ctx context.Context, m message) error {
+	err := x.link.sendWithin(ctx, m)
+	if err == nil || ctx.Err() != nil {
+		return err
+	}
+	select {
+	case <-x.process.done():
+		return x.ended()
+	case <-time.After(graceTime):
+		return err
+	}
 }
 
 func milliseconds(d time.Duration) uint64 { return uint64(max(0, d.Milliseconds())) }
@@ -252,7 +266,7 @@ func (x *StandIn) Ping() error {
 	case <-x.pong: // of an earlier ping
 	default:
 	}
-	if err := x.link.sendWithin(ctx, message{kind: ping, fd: -1}); err != nil {
+	if err := x.send(ctx, message{kind: ping, fd: -1}); err != nil {
 		return err
 	}
 	select {
