@@ -60,7 +60,10 @@ func newChild(pid int, pidfd *sys.FD) (*child, error) {
 		return nil, err
 	}
 	go func() {
-		conn.Read(func(uintptr) (done bool) { return c.reap() })
+		err := conn.Read(func(uintptr) (done bool) { return c.reap() })
+		if err != nil { // the runtime's poller has not taken the pidfd
+			c.await()
+		}
 		close(c.gone)
 	}()
 	return c, nil
@@ -91,6 +94,13 @@ func (c *child) reap() bool {
 	})
 	c.lost = err != nil
 	return true
+}
+
+// await waits for the child with a thread of its own.
+func (c *child) await() {
+	for !c.reap() {
+		unix.Waitid(unix.P_PID, c.number, nil, unix.WEXITED|unix.WNOWAIT, nil)
+	}
 }
 
 func (c *child) pid() int { return c.number }
