@@ -18,6 +18,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -131,8 +132,8 @@ func (c *child) how() (text string, killed bool) {
 
 // spawn starts a child with the given descriptors under the same numbers, and nothing else but
 // streams: standard input, output and error. No descriptor above the highest number is inherited by
-// every child. The child is killed if the thread that forks it ends,
-// so that lives until started is closed.
+// every child. The child is killed if the thread that forks it ends, so that lives until started is
+// closed.
 func spawn(path string, args, env []string, descriptors []int, streams [3]int, highest int, started <-chan struct{}) (*child, error) {
 	const none = ^uintptr(0)
 	descriptors = append(descriptors, announced()...)
@@ -149,21 +150,21 @@ func spawn(path string, args, env []string, descriptors []int, streams [3]int, h
 	pid, pidfd := 0, -1
 	result := make(chan error, 1)
 	go func() {
-		// The child inherits what belongs to the thread that forks.
+		// The child inherits what belongs to the thread that forks. That is this one, or one that
+		// goes on existing.
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
 		err := execve.AsLeader(func() (err error) {
 			pid, err = syscall.ForkExec(path, args, &syscall.ProcAttr{
 				Env:   env,
 				Files: files,
 				Sys:   &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL, PidFD: &pidfd},
 			})
-			if err == nil {
-				result <- nil
-				<-started
-			}
 			return err
 		})
-		if err != nil {
-			result <- err
+		result <- err
+		if err == nil {
+			<-started
 		}
 	}()
 	err := awaitFork(result)
