@@ -59,7 +59,6 @@ func newChild(pid int, pidfd *sys.FD) (*child, error) {
 	}
 	go func() {
 		conn.Read(func(uintptr) (done bool) { return c.reap() })
-		c.file.Close()
 		close(c.gone)
 	}()
 	return c, nil
@@ -95,6 +94,8 @@ func (c *child) reap() bool {
 func (c *child) pid() int { return c.number }
 
 func (c *child) inherited() int { return c.pidfd }
+
+func (c *child) close() { c.file.Close() }
 
 func (c *child) done() <-chan struct{} { return c.gone }
 
