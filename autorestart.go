@@ -57,6 +57,15 @@
 // fails on trial, it is rolled back: the previous version is executed again, and gets all
 // that was passed on. [Restarter.HealthTimeout] makes the trial longer.
 //
+// # Two versions side by side
+//
+// In a restart, clients wait until the running requests are finished and the new version
+// has started. With [Restarter.Overlap] they don't wait: the new version first starts in
+// a child process, its stand-in, and serves there meanwhile. Then the stand-in exits, and
+// the new version has the PID of the old one. A program calls [StandIn] to leave to the
+// main process what only one process may do. docs/overlap.md, in the repository, has the
+// sequence, and says which programs can't use it.
+//
 // # Choosing an interface
 //
 // Seven functions need no set-up. They have the names and signatures of
@@ -82,7 +91,8 @@
 // the environment, makes passed descriptors close-on-exec, and starts a timer. In a
 // version on trial, the timer rolls the version back when the ReadyTimeout is over. In
 // any other version, the timer closes unclaimed files and restores inherited signals
-// after one minute, see [Ready].
+// after one minute, see [Ready]. In a stand-in, the package ends the process when its main
+// process ends.
 //
 // The package also removes a variable AUTORESTART_HANDOVER that is meant for another
 // process. The first [Logger] of a Restarter gets a line about that.

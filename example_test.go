@@ -43,6 +43,32 @@ func ExampleRestarter() {
 	serve()
 }
 
+// No client waits for a restart, however long a request lasts or a version takes to start. Two
+// versions run side by side meanwhile, so jobs that must not run twice are left to the main process.
+func ExampleStandIn() {
+	defer autorestart.RollbackUnlessReady()
+	restarter := autorestart.Restarter{
+		Overlap:      true,
+		DrainTimeout: time.Hour,
+		BeforeExec: func(_ context.Context, plan *autorestart.ExecPlan) error {
+			if plan.StandIn {
+				return nil // this version goes on serving
+			}
+			return os.Remove("/run/service.lock")
+		},
+	}
+	go func() { log.Print(restarter.Run(context.Background())) }()
+	if !autorestart.StandIn() {
+		go func() {
+			for range time.Tick(time.Hour) {
+				log.Print("a job that must not run twice")
+			}
+		}()
+	}
+	autorestart.Ready()
+	serve()
+}
+
 // A program that tells how its restarts go, for example to a log of deploys.
 func ExampleEvent() {
 	restarter := autorestart.Restarter{

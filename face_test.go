@@ -20,8 +20,10 @@ import (
 	"unsafe"
 
 	"github.com/autorestart-go/autorestart/internal/candidate"
+	"github.com/autorestart-go/autorestart/internal/elfimage"
 	"github.com/autorestart-go/autorestart/internal/handover"
 	"github.com/autorestart-go/autorestart/internal/report"
+	"github.com/autorestart-go/autorestart/internal/standin"
 )
 
 var (
@@ -515,5 +517,30 @@ func TestPassNeedsAFile(t *testing.T) {
 	Unpass("a file")
 	if _, err := Inherited("a file"); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("unpassed: %v", err)
+	}
+}
+
+// A version that can't be a stand-in is rejected before anything is started.
+func TestOlderLibraryHasNoStandIn(t *testing.T) {
+	o := overlapping{r: &Restarter{Overlap: true}}
+	older := elfimage.Build{LibraryVersion: "v0.0.0-20261127150000-0123456789ab"}
+	err := o.replace(t.Context(), &replacement{c: &candidate.Candidate{Path: "/srv/app", Build: older}})
+	rejected, ok := errors.AsType[*RejectedError](err)
+	if !ok || rejected.Retryable || !strings.HasSuffix(rejected.Found, " has no Overlap") {
+		t.Errorf("got %v, want a rejection", err)
+	}
+}
+
+func TestOverlapIsUnsupported(t *testing.T) {
+	if standin.Supported() == nil {
+		t.Skip("this system has stand-ins")
+	}
+	for name, f := range map[string]func(*Restarter) error{
+		"Run":     func(r *Restarter) error { return r.Run(t.Context()) },
+		"Restart": func(r *Restarter) error { return r.Restart(t.Context()) },
+	} {
+		if err := f(&Restarter{Overlap: true}); !errors.Is(err, errors.ErrUnsupported) {
+			t.Errorf("%s: got %v, want one that wraps %v", name, err, errors.ErrUnsupported)
+		}
 	}
 }

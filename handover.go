@@ -31,7 +31,9 @@ func (p *process) exec(x *replacement) error {
 	// The trial comes before the store: a rollback that is under way has the trial
 	// locked, and waits for drainers, which may pass files on.
 	defer prepared.addRollback(h, c, r)()
+	defer p.beside.pause()()
 	err := p.image().Store.HandOver(h, func() error {
+		p.beside.handOver(p.inherited, h)
 		return p.execImage(c, h, lastLook, prepared, p.execute)
 	})
 	if errors.Is(err, handover.ErrCannotAttest) && h.Number(handover.ReadyWithin) == 0 {
@@ -97,7 +99,6 @@ func (p *process) newState(c *candidate.Candidate, times *RestartTimes) *handove
 	h.Texts[handover.Image] = c.ID.Format()
 	h.Texts[handover.Times] = times.format()
 	h.Texts[handover.Path] = c.Path
-	p.beside.handOver(p.inherited, h)
 	return h
 }
 
@@ -367,7 +368,6 @@ func (p *process) execveOnThread(target handover.Target, args, env []string, h *
 func (p *process) executePrevious(target handover.Target, args, env []string, h *handover.State) error {
 	report.Warn("rolling back to the previous version", "path", p.launch.path, "reason", h.Texts[handover.Reason])
 	h.Reserve = p.rollback
-	p.beside.handOver(p.inherited, h)
 	if h.Texts[handover.Image] == "" {
 		if id, err := p.files.Stat(target.ExecPath()); err == nil {
 			h.Texts[handover.Image] = id.Format()
@@ -381,7 +381,11 @@ func (p *process) executePrevious(target handover.Target, args, env []string, h 
 		seen, _, _ := strings.Cut(h.Texts[handover.Times], "/") // and Judged at once
 		h.Texts[handover.Times] = seen + "/" + seen + "/" + handover.FormatTimes(quiesced, drained)
 	}
-	err := p.image().Store.HandBack(h, func() error { return p.execute(target, args, env, h) })
+	defer p.beside.pause()()
+	err := p.image().Store.HandBack(h, func() error {
+		p.beside.handOver(p.inherited, h)
+		return p.execute(target, args, env, h)
+	})
 	report.Error("rollback failed: cannot execute the previous version", "path", p.launch.path, "reason", err)
 	if resume != nil {
 		resume()

@@ -177,12 +177,9 @@ func (o *overlapping) serve(ctx context.Context, x *standin.StandIn) error {
 	beside.SetServes(true)
 	beside.SetGive(x.Give)
 	o.mu.Lock()
-	before := o.standIn
 	o.standIn = x
 	o.mu.Unlock()
-	if before != nil {
-		before.Retire()
-	}
+	o.process.standIns().RetireOthers(x)
 	go func() {
 		<-x.Ended()
 		o.mu.Lock()
@@ -216,6 +213,7 @@ func (o *overlapping) whileDraining(ctx context.Context, x *replacement, newer *
 			return x, <-result
 		}
 		if o.process.standIns().AwaitRoom(drained, maxStandIns) != nil {
+			newer.watcher.Drop()
 			return x, <-result // and the new image finds c
 		}
 		y, err := o.process.newReplacement(x.r, x.rules, c, x.o)
@@ -300,10 +298,6 @@ func (x *replacement) intact() error {
 func (p *process) startStandIn(set *standin.Set, r *replacement) (x *standin.StandIn, err error) {
 	p.signals.forward(set.Forward)
 	h := p.newState(r.c, &r.times)
-	for _, kind := range [...]handover.NumberKind{handover.StandInPID, handover.StandIns, handover.Beside} {
-		h.Numbers[kind] = nil
-	}
-	h.Texts[handover.StandIn] = ""
 	h.ForStandIn = true
 	err = p.image().Store.HandOver(h, func() error {
 		return p.execImage(r.c, h, r.lastLook, r.prepared, func(target handover.Target, args, env []string, h *handover.State) (err error) {
@@ -325,7 +319,19 @@ type beside struct {
 	child   interface{ Ready() } // of a stand-in; nil before joinMain
 }
 
-type besideSet interface{ HandOver(h *handover.State) }
+type besideSet interface {
+	Pause() (resume func())
+	HandOver(h *handover.State)
+}
+
+// pause is called before anything is locked for an exec. What stand-ins send is left to the next
+// image, until resume is called because the exec has failed.
+func (b *beside) pause() (resume func()) {
+	if set := b.set.Load(); set != nil {
+		return (*set).Pause()
+	}
+	return func() {}
+}
 
 // handOver adds the stand-ins to h.
 func (b *beside) handOver(inherited, h *handover.State) {

@@ -362,7 +362,7 @@ func (v *versions) answer(err error) {
 	w, c := v.watcher, v.watcher.Current()
 	if c == nil {
 		c, v.kept = v.kept, nil
-		if !w.TakeBack(c) {
+		if !w.Withdraw(c) {
 			w.Logger.Warn("new version rejected", "reason", err)
 			v.observer.answered(err)
 			return

@@ -30,6 +30,10 @@
 //     are answered. Requests after a response with Connection: close are not served (RFC
 //     9112, section 9.3.2).
 //
+// With the option Overlap of [autorestart.Restarter], two processes serve, one after the other.
+// Connections that would cross the exec go to the process that serves, and clients need not
+// wait for the new version. What is said of other connections holds in each of the two drains.
+//
 // # Connections that do not cross
 //
 // Some servers close plain HTTP/1.1 connections as if they were over TLS:

@@ -372,7 +372,7 @@ func TestTakerRefuses(t *testing.T) {
 	wants(image.ErrNotTaken, parked, "", elsewhere)
 	wants(image.ErrNotTaken, begun, "", nil)
 	wants(image.ErrNotTaken, halfClosed, "", nil)
-	wants(image.ErrNotTaken, opened, "", nil)
+	wants(image.ErrNotTaken, activated, "", nil)
 	b.to.mu.Lock()
 	b.to.acceptParked = false
 	b.to.mu.Unlock()

@@ -27,6 +27,8 @@ func init() {
 		i.Drainers.BeforeSeal(r.giver.stop)
 		i.Beside.Taker(r.take)
 		i.Beside.OnLost(r.lose)
+		i.Beside.OnShare(r.share)
+		i.Beside.OnAlone(r.unshare)
 		return unsafe.Pointer(r)
 	})
 }

@@ -94,7 +94,11 @@ func (l *listener) Accept() (net.Conn, error) {
 		}
 		conn, err := l.socket.Accept()
 		l.mu.Lock()
-		again := l.leave(epoch, err) || l.ended && !l.closed
+		again := l.leave(epoch, err)
+		if l.ended && !l.closed {
+			again = true
+			l.wakeUp() // lose waits
+		}
 		if err == nil {
 			l.open++ // under the same lock, so that Drain counts the call or the connection
 			l.errors = acceptErrors{}

@@ -143,6 +143,7 @@ func (l *listener) leaveEnded(epoch uint) (left bool) {
 	defer l.mu.Unlock()
 	if left = l.ended && !l.closed; left {
 		l.leave(epoch, nil)
+		l.wakeUp()
 	}
 	return left
 }

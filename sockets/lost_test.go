@@ -43,8 +43,7 @@ func standIn(t *testing.T, network, address string) (l *listener, loseMain func(
 	l = open()
 	second.Drainers.Release()
 	return l, func() {
-		first.Beside.SetServes(true)
-		main.Close()
+		main.socket.Close()
 		die(first, second)
 	}, second
 }
@@ -252,8 +251,7 @@ func TestPacketConnOfStandInWithoutMainProcess(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	first.Beside.SetServes(true)
-	main.Close()
+	main.socket.Close()
 	lost := make(chan bool)
 	go func() {
 		defer close(lost)

@@ -34,8 +34,9 @@ type unixgramConn struct {
 
 type embeddedUDP struct{ *net.UDPConn }
 
-func newPacketConn(r *registry, s packetSocket, k key) net.PacketConn {
-	p := &packets{registration: registration{gate: gate{arm: s.SetReadDeadline}, registry: r, key: k}, socket: s}
+// newPacketConn makes a packet connection of a socket with the key k, which was inherited or is new.
+func newPacketConn(r *registry, s packetSocket, k key, inherited bool) net.PacketConn {
+	p := &packets{registration: registration{gate: gate{arm: s.SetReadDeadline}, registry: r, key: k, inherited: inherited}, socket: s}
 	r.addPackets(p)
 	p.unregister = r.registerDrainer(packetsDrainer{p})
 	switch s := s.(type) {

@@ -52,10 +52,10 @@ func (r *registration) resume() {
 	}
 }
 
-// stopPassing is called once the socket is closed and does not cross the exec any more. A path
-// leads to another process as well, if that has the socket.
+// stopPassing is called once the socket is closed and does not cross the exec any more. The path
+// of an inherited socket leads to another process, too, if that has the socket.
 func (r *registration) stopPassing() {
-	if r.key.ownsPath() && !r.registry.Beside.Serves() && !(r.inherited && r.registry.keepPath(r.key)) {
+	if r.key.ownsPath() && !(r.inherited && r.registry.Beside.Serves()) && !(r.inherited && r.registry.keepPath(r.key)) {
 		os.Remove(r.key.local)
 	}
 	r.registry.stopPassing(r.key)

@@ -25,6 +25,7 @@ type registry struct {
 	packets     map[*packets]bool  // likewise
 	retiring    map[*retirement]bool
 	keptPaths   []key // of closed listeners; removed when there can be no rollback
+	shared      []key // see sharing.go
 
 	giver giver
 }

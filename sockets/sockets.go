@@ -107,6 +107,45 @@
 // rollback. The path is removed at the end of the trial. When an unclaimed socket is
 // closed, its path is removed, too.
 //
+// # Overlap
+//
+// With the option Overlap of [autorestart.Restarter], the new version also runs as a second
+// process for a while, the stand-in. The main process is the one that stays. Both have the
+// sockets, and one of them takes what arrives:
+//   - When the stand-in is ready, it accepts connections and reads packets. The main process
+//     stops, drains, and executes the new version.
+//   - When the new version is ready, it accepts and reads. The stand-in stops, drains, and
+//     ends.
+//
+// The process that stops gives these connections to the other process, whose Accept returns
+// them:
+//   - idle connections of package httpserve, also with a part of the next request's header
+//   - connections that were taken out of the kernel's queue, and not accepted.
+//
+// The clients notice nothing. All other connections stay in their process, which waits for
+// their end in the drain. The other process does not take a connection if it has no listener
+// for it, or if fewer than 32 descriptors are free. Then the connection crosses the exec as
+// without Overlap. If the stand-in still has it when it ends, it is closed.
+//
+// At most 2,000 connections go over in a second, so that other requests need not wait. While a
+// connection goes over, Close and a read deadline have no effect on it. They take effect if the
+// other process does not take it.
+//
+// If the new version opens an address that the old one does not have, the stand-in opens it
+// first. The new version inherits that socket through the main process.
+//
+// The stand-in does not remove the path of a Unix socket that it has inherited, and it closes
+// listening sockets when it stops.
+//
+// If the stand-in dies, its connections and the packets that it has read are lost, as with
+// every process that dies. Clients in the kernel's queue are not lost.
+//
+// If the main process dies while the stand-in serves, the stand-in frees the addresses for the
+// next process within 50 ms. It takes the clients out of the queues, serves them and its
+// others, and ends. Accept then blocks, as do methods that read packets, until the socket is
+// closed. Packets that nothing has read are lost. A client that connects in these 50 ms waits a
+// second and tries again, as TCP does.
+//
 // # Importing the package
 //
 // Importing the package opens no socket, and takes none from systemd or from the previous
@@ -167,8 +206,8 @@ import (
 // socket that is inherited or from systemd, Listen first retries for up to a second. If
 // it still fails, it leaves the socket where it was.
 //
-// If the address is in use, Listen tries again for a tenth of a second. A stand-in may be about
-// to close it, see below.
+// If the address is in use, Listen tries again for a tenth of a second: a stand-in whose main
+// process has died may be about to close its socket.
 //
 // On systems without an exec the listener works like one of package net.
 func Listen(network, address string) (net.Listener, error) {
@@ -241,7 +280,7 @@ func (c *Config) ListenPacket(ctx context.Context, network, address string) (net
 	network, address = strings.Clone(network), strings.Clone(address)
 	o := opening{ctx: ctx, registry: currentRegistry()}
 	defer o.end()
-	s, k, _, err := open(&o, request{network: network, address: address, name: strings.Clone(c.Name)}, source[packetSocket]{
+	s, k, oldKey, err := open(&o, request{network: network, address: address, name: strings.Clone(c.Name)}, source[packetSocket]{
 		listen: func() (packetSocket, error) {
 			conn, err := c.listenConfig(&o).ListenPacket(ctx, network, address)
 			if err != nil {
@@ -255,7 +294,7 @@ func (c *Config) ListenPacket(ctx context.Context, network, address string) (net
 	if err != nil {
 		return nil, err
 	}
-	return newPacketConn(o.registry, s, k), nil
+	return newPacketConn(o.registry, s, k, oldKey != key{}), nil
 }
 
 // listenConfig returns the options for a new socket, which is bound within the opening.

@@ -10,6 +10,9 @@ func (r *registry) take(given image.Conn) bool {
 	if !ok || given.FD < 3 || isShort(given.FD) || r.isDraining() {
 		return false
 	}
+	if k.kind == opened {
+		return r.takeShared(k, given.FD)
+	}
 	l := r.listenerBeside(k)
 	return l != nil && l.take(k.kind, given)
 }

@@ -9,10 +9,13 @@ import (
 const daemonPackage = "github.com/autorestart-go/autorestart/examples/demo/daemon"
 
 // versions are the versions that the demo deploys, in this order.
-var versions = []string{"v1.0.0", "v1.1.0", "v1.2.0", "v1.3.0", "v1.4.0", "v1.5.0", "v1.6.0", "v1.7.0", "v1.8.0"}
+var versions = []string{
+	"v1.0.0", "v1.1.0", "v1.2.0", "v1.3.0", "v1.4.0", "v1.5.0", "v1.6.0", "v1.7.0", "v1.8.0",
+	"v2.0.0", "v2.1.0",
+}
 
-// faults are the faults of the versions that do not work.
-var faults = map[string]string{"v1.7.0": "panic", "v1.8.0": "hang"}
+// faults are the faults of the versions that have one.
+var faults = map[string]string{"v1.7.0": "panic", "v1.8.0": "hang", "v2.0.0": "slow", "v2.1.0": "fatal"}
 
 // build builds every version of the daemon into builds/, under the name of the version. It
 // calls done after each.

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -32,6 +33,9 @@ type client struct {
 	cancel  context.CancelFunc
 	ended   chan struct{}
 
+	mu      sync.Mutex
+	answers map[answer]int
+
 	// Read them after stop.
 	answered int
 	longest  time.Duration // from request to answer
@@ -47,6 +51,7 @@ func startClient(ctx context.Context, url string, keep bool, failed func(error))
 		url:     url,
 		http:    http.Client{Transport: &http.Transport{DisableKeepAlives: !keep}},
 		changes: make(chan change, 100),
+		answers: map[answer]int{},
 		cancel:  cancel,
 		ended:   make(chan struct{}),
 	}
@@ -76,12 +81,22 @@ func (c *client) run(ctx context.Context) error {
 		now := time.Now()
 		c.answered++
 		c.longest = max(c.longest, now.Sub(start))
+		c.mu.Lock()
+		c.answers[a]++
+		c.mu.Unlock()
 		if a != last {
 			last = a
 			c.changes <- change{a, now}
 		}
 		time.Sleep(askPause)
 	}
+}
+
+// count returns how often the client has got an answer.
+func (c *client) count(a answer) int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.answers[a]
 }
 
 type wrongAnswer string

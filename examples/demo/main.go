@@ -1,5 +1,6 @@
 // Demo deploys new versions of a running HTTP daemon in the ways that people deploy, while
-// clients ask the daemon for its version. The daemon restarts itself. Run the demo with
+// clients ask the daemon for its version. The daemon restarts itself. Then the demo does the
+// same with a daemon that restarts with Overlap, so that no client waits. Run the demo with
 //
 //	go run ./examples/demo
 //
@@ -92,5 +93,8 @@ func run(ctx context.Context) (err error) {
 	if err := s.createLayout(); err != nil {
 		return err
 	}
-	return runScenario(ctx, s)
+	if err := runScenario(ctx, s); err != nil {
+		return err
+	}
+	return runOverlap(ctx, s)
 }

@@ -12,7 +12,7 @@ import (
 )
 
 // daemon is the process whose versions are deployed. It is the same process from beginning
-// to end.
+// to end. With Overlap it has children meanwhile.
 type daemon struct {
 	cmd   *exec.Cmd
 	log   log
@@ -23,12 +23,14 @@ type daemon struct {
 const (
 	startMark     = " serves http://"
 	rejectionMark = " new version "
+	standInMark   = " failed as a stand-in "
+	takeoverMark  = " took over from the previous version "
 )
 
 // startDaemon starts the daemon. It calls ended, with the reason, when the daemon ends.
-func startDaemon(path, address string, ended func(error)) (*daemon, error) {
+func startDaemon(path, address string, flags []string, ended func(error)) (*daemon, error) {
 	d := &daemon{
-		cmd:   exec.Command(path, "-listen", address),
+		cmd:   exec.Command(path, append(flags, "-listen", address)...),
 		log:   log{grown: make(chan struct{})},
 		ended: make(chan struct{}),
 	}

@@ -22,9 +22,10 @@ func printBuilt(version string) { fmt.Print(version, " ") }
 
 func printAllBuilt(took time.Duration) { fmt.Printf("(%.1f s)\n", took.Seconds()) }
 
-func printRunning(s site, url string) {
+func printRunning(s site, url string, flags []string) {
+	command := strings.Join(append([]string{executable}, flags...), " ")
 	fmt.Printf("  in         %s\n  running    %s, current -> releases/1\n  asking     %s, about every millisecond\n",
-		s, executable, url)
+		s, command, url)
 }
 
 const row = "  %-42s %8s %8s %7v  %s\n"
@@ -33,22 +34,33 @@ func printFirst(a answer) {
 	fmt.Print(`
 Times are from the beginning of a command to its end, and to the first answer
 of the version that it deploys.
-
 `)
+	printHeader(a)
+}
+
+func printHeader(a answer) {
+	fmt.Println()
 	fmt.Printf(row, "command", "end", "answer", "PID", "version")
 	fmt.Printf(row, "(start)", "", "", a.pid, a.version)
 }
 
 // printStep prints the outcome of a step. serving is zero if there was no restart.
 func printStep(s step, took, serving time.Duration, a answer) {
-	after := "-"
-	if serving > 0 {
-		after = milliseconds(serving)
-	}
-	fmt.Printf(row, s.title, milliseconds(took), after, a.pid, a.version)
+	printRow(s.title, took, serving, a)
 	if s.note != "" {
 		fmt.Printf("      (%s)\n", s.note)
 	}
+}
+
+// printRow prints a row of the table. A time of zero is none.
+func printRow(title string, took, until time.Duration, a answer) {
+	text := func(d time.Duration) string {
+		if d == 0 {
+			return "-"
+		}
+		return milliseconds(d)
+	}
+	fmt.Printf(row, title, text(took), text(until), a.pid, a.version)
 }
 
 // printQuote prints a line of the daemon's log, wrapped and indented.
@@ -81,4 +93,26 @@ func printSummary(r *scenario) {
 
 func milliseconds(d time.Duration) string {
 	return fmt.Sprintf("%.1f ms", d.Seconds()*1000)
+}
+
+func printOverlapOpening() {
+	fmt.Print(`
+Now the daemon restarts with Overlap. A new version first serves in a child
+process, which has another PID. When the old version has finished its requests,
+the new version is executed in the main process. So no client waits for the
+download of another client, or for the start of a new version.
+
+`)
+}
+
+func printOverlapSummary(r *scenario, d *download, started [2]int) {
+	fmt.Printf(`
+  download   %d MB, begun before two deploys, complete after them
+  slow start %v in the child and again in the main process: meanwhile the old
+             version answered %d requests, and then the child %d
+  log.Fatal  has ended the child, and no client has noticed
+  requests   %d on new connections and %d on a kept one: none lost, none
+             repeated, the slowest answered after %s
+`, d.size>>20, slowStart, started[0], started[1],
+		r.client.answered, r.keeper.answered, milliseconds(max(r.client.longest, r.keeper.longest)))
 }

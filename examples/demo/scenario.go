@@ -16,6 +16,7 @@ const stepTimeout = 2 * time.Minute
 // scenario is the state of a run of the demo.
 type scenario struct {
 	daemon    *daemon
+	url       string
 	client    *client
 	keeper    *client         // keeps its connection
 	now       answer          // expected until the next deploy
@@ -24,8 +25,26 @@ type scenario struct {
 	rollbacks int             // versions that were rolled back
 }
 
-// runScenario starts the daemon and the clients, and runs the steps.
-func runScenario(ctx context.Context, s site) (err error) {
+// runScenario runs the steps.
+func runScenario(ctx context.Context, s site) error {
+	return s.runDaemon(ctx, versions[0], func(ctx context.Context, r *scenario) error {
+		printFirst(r.now)
+		for _, step := range s.steps() {
+			if err := r.run(ctx, step); err != nil {
+				return fmt.Errorf("%s: %w", step.title, err)
+			}
+		}
+		r.stop()
+		if starts, _ := r.daemon.log.lines(startMark); len(starts) != r.starts() {
+			return fmt.Errorf("the daemon has started %d times, expected %d", len(starts), r.starts())
+		}
+		printSummary(r)
+		return nil
+	})
+}
+
+// runDaemon starts the daemon, of the given version, and the clients, and calls f.
+func (s site) runDaemon(ctx context.Context, version string, f func(context.Context, *scenario) error, flags ...string) (err error) {
 	running, fail := context.WithCancelCause(ctx)
 	defer fail(nil)
 
@@ -33,7 +52,7 @@ func runScenario(ctx context.Context, s site) (err error) {
 	if err != nil {
 		return err
 	}
-	d, err := startDaemon(s.path(executable), address, fail)
+	d, err := startDaemon(s.path(executable), address, flags, fail)
 	if err != nil {
 		return err
 	}
@@ -43,48 +62,40 @@ func runScenario(ctx context.Context, s site) (err error) {
 			err = fmt.Errorf("%w\n\nThe daemon's log:\n%s", err, d.log.text)
 		}
 	}()
-	url := "http://" + address + "/version"
-	printRunning(s, url)
-
-	r := &scenario{daemon: d}
-	if err := r.startClients(running, url, fail); err != nil {
+	r := &scenario{daemon: d, url: "http://" + address}
+	printRunning(s, r.url+"/version", flags)
+	if err := r.startClients(running, version, fail); err != nil {
 		return err
 	}
 	defer r.stopClients()
-	for _, step := range s.steps() {
-		if err := r.run(running, step); err != nil {
-			return fmt.Errorf("%s: %w", step.title, err)
-		}
-	}
-
-	r.stopClients()
-	d.stop()
-	if starts, _ := d.log.lines(startMark); len(starts) != r.starts() {
-		return fmt.Errorf("the daemon has started %d times, expected %d", len(starts), r.starts())
-	}
-	printSummary(r)
-	return nil
+	return f(running, r)
 }
 
 // startClients starts the clients once the daemon serves, and waits for the first answer.
-func (r *scenario) startClients(ctx context.Context, url string, fail func(error)) error {
+func (r *scenario) startClients(ctx context.Context, version string, fail func(error)) error {
 	soon, cancel := within(ctx)
 	defer cancel()
-	if err := r.awaitStart(soon, versions[0]); err != nil {
+	if err := r.awaitStart(soon, version); err != nil {
 		return err
 	}
+	url := r.url + "/version"
 	r.client, r.keeper = startClient(ctx, url, false, fail), startClient(ctx, url, true, fail)
-	if _, err := r.awaitChange(soon, versions[0]); err != nil {
+	if _, err := r.awaitChange(soon, version); err != nil {
 		r.stopClients()
 		return err
 	}
-	printFirst(r.now)
 	return nil
 }
 
 func (r *scenario) stopClients() {
 	r.client.stop()
 	r.keeper.stop()
+}
+
+// stop stops the clients and the daemon.
+func (r *scenario) stop() {
+	r.stopClients()
+	r.daemon.stop()
 }
 
 // starts returns how often a version must have begun to serve so far.

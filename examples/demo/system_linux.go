@@ -1,9 +1,11 @@
 package main
 
 import (
+	"context"
 	"os"
 	"os/exec"
 	"syscall"
+	"time"
 )
 
 // checkSystem returns an error if the demo does not run on this system.
@@ -23,4 +25,16 @@ func interruptGroup(cmd *exec.Cmd) error {
 		return os.NewSyscallError("kill", err)
 	}
 	return os.ErrProcessDone
+}
+
+// awaitEnd waits until a process has ended that is no child of the demo.
+func awaitEnd(ctx context.Context, pid int) error {
+	for syscall.Kill(pid, 0) != syscall.ESRCH {
+		select {
+		case <-time.After(time.Millisecond):
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+	return nil
 }

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os/exec"
@@ -16,3 +17,5 @@ func checkSystem() error {
 func setApart(*exec.Cmd) {}
 
 func interruptGroup(*exec.Cmd) error { return errors.ErrUnsupported }
+
+func awaitEnd(context.Context, int) error { return errors.ErrUnsupported }

@@ -70,38 +70,56 @@ func (fn *function) eachRejectionText(n ast.Node, packages map[string]*library, 
 				}
 			}
 		}
-		called := fn.calledType(n, packages)
+		called, sure := fn.calledType(n, packages)
 		if called == nil {
 			return
 		}
 		for i, name := range stringNames(called.Params) {
-			if column := columnOf(name); column != "" && i < len(n.Args) {
+			if column := columnOf(name); column != "" && i < len(n.Args) && (sure || !slices.Contains(fn.texts(n.Args[i]), ellipsis)) {
 				add(column, n.Args[i])
 			}
 		}
 	}
 }
 
-// calledType returns the type of the function of this module that a call is of, or nil.
-func (fn *function) calledType(call *ast.CallExpr, packages map[string]*library) *ast.FuncType {
+// calledType returns the type of the function of this module that a call is of, or nil. It is not
+// sure of a method, because several types may have one of that name.
+func (fn *function) calledType(call *ast.CallExpr, packages map[string]*library) (typ *ast.FuncType, sure bool) {
 	var called *function
+	sure = true
 	switch fun := call.Fun.(type) {
 	case *ast.Ident:
 		if set := fn.set[fun.Name]; len(set) == 1 {
 			if literal, ok := set[0].(*ast.FuncLit); ok {
-				return literal.Type
+				return literal.Type, true
 			}
 		}
 		called = fn.funcs[fun.Name]
 	case *ast.SelectorExpr:
-		if name, ok := fn.imported(fun.X); ok && packages[name] != nil {
+		switch name, ok := fn.imported(fun.X); {
+		case !ok:
+			called, sure = fn.methodWithText(fun.Sel.Name), false
+		case packages[name] != nil:
 			called = packages[name].funcs[fun.Sel.Name]
 		}
 	}
 	if called == nil {
-		return nil
+		return nil, false
 	}
-	return called.decl.Type
+	return called.decl.Type, sure
+}
+
+// methodWithText returns the method of the given name that gets a text of a column, or nil.
+func (l *library) methodWithText(name string) *function {
+	for _, fn := range l.all {
+		if fn.decl.Recv == nil || fn.decl.Name.Name != name {
+			continue
+		}
+		if slices.ContainsFunc(stringNames(fn.decl.Type.Params), func(param *ast.Ident) bool { return columnOf(param) != "" }) {
+			return fn
+		}
+	}
+	return nil
 }
 
 // columnOf returns the column that a name stands for, or "".
@@ -162,6 +180,9 @@ func f(err error) error {
 	wrong("a literal", "a function")
 	return &RejectedError{Found: "an exec that fails (" + err.Error() + ")", Expected: "one that succeeds"}
 }
+func (o *other) rejected(found string) error { return nil }
+func (o *other) use() { o.rejected("an argument of a method") }
+func (o *another) rejected(err error) { o.rejected(errors.New("no text")) }
 func g(r *candidate.Rejection) error {
 	r.Expected = "an exec"
 	var found []string
@@ -190,7 +211,7 @@ func h() { Reject("x" + kind.String(), kind.String()) }
 	got = slices.Compact(got)
 	want := []string{
 		"Expected a function", "Expected a program", "Expected an exec", "Expected one of root", "Expected one that succeeds",
-		"Found a file", "Found a literal", "Found a part …", "Found an exec that fails (…)", "Found no path", "Found the file …, which is new", "Found x…",
+		"Found a file", "Found a literal", "Found a part …", "Found an argument of a method", "Found an exec that fails (…)", "Found no path", "Found the file …, which is new", "Found x…",
 	}
 	if err != nil || !slices.Equal(got, want) {
 		t.Errorf("got  %q, %v\nwant %q", got, err, want)

@@ -5,7 +5,7 @@ import (
 	"sync"
 )
 
-// A Conn is a connection on its way to another process that has the same sockets.
+// A Conn is a connection, or another socket, on its way to another process that has the same sockets.
 type Conn struct {
 	Key   string // the listener and the kind of the connection, as package sockets formats it
 	State []byte // what this process has read of a request; may be empty
@@ -15,12 +15,14 @@ type Conn struct {
 // Beside is another process that has the sockets of this image and serves beside it: the stand-in
 // of this process, or the process whose stand-in this one is. The zero value is none.
 type Beside struct {
-	mu     sync.Mutex
-	serves bool
-	leaves bool
-	give   func(Conn) error // nil if the process takes no connections
-	take   func(Conn) bool  // nil before Taker
-	onLost []func()
+	mu      sync.Mutex
+	serves  bool
+	leaves  bool
+	give    func(Conn) error // nil if the process takes no connections
+	take    func(Conn) bool  // nil before Taker
+	onLost  []func()
+	onShare []func()
+	onAlone []func()
 }
 
 // Serves reports whether the other process accepts from the sockets, or is about to. Then this
@@ -31,11 +33,47 @@ func (b *Beside) Serves() bool {
 	return b.serves
 }
 
-// SetServes says whether the other process accepts from the sockets, or is about to.
+// SetServes says whether the other process accepts from the sockets, or is about to. It is called
+// before a drain begins and, with false, before it ends.
 func (b *Beside) SetServes(serves bool) {
 	b.mu.Lock()
-	defer b.mu.Unlock()
 	b.serves = serves
+	callbacks := b.onAlone
+	b.mu.Unlock()
+	if !serves {
+		call(callbacks)
+	}
+}
+
+// OnAlone has f called by each SetServes with false.
+func (b *Beside) OnAlone(f func()) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.onAlone = append(b.onAlone, f)
+}
+
+// OnShare has f called when this process is a stand-in that is ready. f gives the sockets that
+// only this process has to the other one. The version that the other process executes inherits
+// them from there: it opens the same addresses as this one.
+func (b *Beside) OnShare(f func()) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.onShare = append(b.onShare, f)
+}
+
+// Share calls what OnShare has registered. It is called after SetGive, and before the other
+// process is drained.
+func (b *Beside) Share() {
+	b.mu.Lock()
+	callbacks := b.onShare
+	b.mu.Unlock()
+	call(callbacks)
+}
+
+func call(callbacks []func()) {
+	for _, f := range callbacks {
+		f()
+	}
 }
 
 // Leaves reports whether this process ends after the next drain, and no exec follows. Then what
@@ -117,7 +155,5 @@ func (b *Beside) Lose() {
 	b.mu.Lock()
 	callbacks := b.onLost
 	b.mu.Unlock()
-	for _, f := range callbacks {
-		f()
-	}
+	call(callbacks)
 }

@@ -85,7 +85,7 @@ func (c *Child) mainEnded() {
 	c.image.Beside.SetLeaves()
 	c.image.Beside.Lose()
 	if c.beginEnd() {
-		report.Warn("the main process has ended: this stand-in drains and exits", "drain timeout", drain.String())
+		report.Warn("the main process has ended: this stand-in drains and exits", "timeout", drain.String())
 		c.drainFor(drain)
 		c.exit()
 	}

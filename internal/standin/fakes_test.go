@@ -28,6 +28,7 @@ type end struct {
 	queue  []packet // to be received here
 	held   bool     // receive waits, as a process does that has no time
 	full   bool     // send waits, as for a process that reads nothing
+	paused bool
 	closed bool
 	number int
 }
@@ -78,12 +79,14 @@ func (e *end) send(b []byte, fd int) error {
 func (e *end) receive(b []byte) (n, fd int, err error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	for !e.closed && (e.held || len(e.queue) == 0 && !e.other.closed) {
+	for !e.closed && !e.paused && (e.held || len(e.queue) == 0 && !e.other.closed) {
 		e.changed.Wait()
 	}
 	switch {
 	case e.closed:
 		return 0, -1, os.ErrClosed
+	case e.paused:
+		return 0, -1, errPaused
 	case len(e.queue) == 0:
 		return 0, -1, io.EOF
 	}
@@ -93,6 +96,8 @@ func (e *end) receive(b []byte) (n, fd int, err error) {
 }
 
 func (e *end) inherited() int { return e.number }
+
+func (e *end) pause(on bool) { e.set(func() { e.paused = on }) }
 
 func (e *end) close() {
 	e.set(func() {

@@ -3,7 +3,9 @@ package standin
 import (
 	"bytes"
 	"context"
+	"errors"
 	"sync"
+	"time"
 
 	"github.com/autorestart-go/autorestart/internal/image"
 	"github.com/autorestart-go/autorestart/internal/sys"
@@ -16,8 +18,11 @@ type transport interface {
 	send(b []byte, fd int) error
 
 	// receive waits for the next message. Its descriptor is -1 if none has come, or if there
-	// was no room for it. The caller owns it.
+	// was no room for it. The caller owns it. The error is errPaused after pause.
 	receive(b []byte) (n, fd int, err error)
+
+	// pause has receive fail from now on, or not any more.
+	pause(on bool)
 
 	// inherited returns the number of the descriptor of the channel.
 	inherited() int
@@ -35,7 +40,17 @@ type link struct {
 	mu      sync.Mutex
 	last    uint64                // the number of the connection that was given last
 	waiting map[uint64]chan error // for the answer to it
+	pausing *pause                // nil while messages are received
 }
+
+// A pause is a time in which no messages are received.
+type pause struct {
+	begun chan struct{} // closed when none is handled any more
+	over  chan struct{}
+}
+
+// errPaused says that nothing is received at the moment.
+var errPaused = errors.New("paused")
 
 // newLink returns a link whose messages go to take and handle as soon as it runs.
 func newLink(t transport, take func(image.Conn) bool, handle func(message)) *link {
@@ -48,6 +63,10 @@ func (l *link) run() {
 	b := make([]byte, maxMessage)
 	for {
 		n, fd, err := l.transport.receive(b)
+		if err == errPaused {
+			l.awaitResume()
+			continue
+		}
 		if err != nil {
 			return
 		}
@@ -56,6 +75,43 @@ func (l *link) run() {
 		} else if fd >= 0 {
 			sys.NewFD(fd).Close()
 		}
+	}
+}
+
+// pause has the link receive nothing until resume is called: what comes is for the next image. It
+// returns when no message is being handled, or after the given time. One call is under way at a time.
+func (l *link) pause(limit time.Duration) (resume func()) {
+	p := &pause{make(chan struct{}), make(chan struct{})}
+	l.setPause(p)
+	l.transport.pause(true)
+	timer := time.NewTimer(limit)
+	defer timer.Stop()
+	select {
+	case <-p.begun:
+	case <-l.ended:
+	case <-timer.C:
+	}
+	return func() {
+		l.setPause(nil)
+		l.transport.pause(false)
+		close(p.over)
+	}
+}
+
+func (l *link) setPause(p *pause) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.pausing = p
+}
+
+// awaitResume waits for the end of the pause.
+func (l *link) awaitResume() {
+	l.mu.Lock()
+	p := l.pausing
+	l.mu.Unlock()
+	if p != nil {
+		close(p.begun)
+		<-p.over
 	}
 }
 

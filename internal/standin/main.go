@@ -40,7 +40,8 @@ type StandIn struct {
 // A process is a child of this one.
 type process interface {
 	pid() int
-	inherited() int                  // the number of its pidfd
+	inherited() int                  // the number of its pidfd, which is open until close
+	close()                          // after its end
 	done() <-chan struct{}           // closed when it was waited for
 	how() (text string, killed bool) // it has ended; by SIGKILL, which no program does by itself
 	killGroup()                      // sends SIGKILL to its process group, unless it was waited for
@@ -280,7 +281,7 @@ func (x *StandIn) awaitEnd() {
 	select {
 	case <-x.process.done():
 	case <-timer.C:
-		report.Warn("killing the stand-in: it has not ended in time", "pid", strconv.Itoa(x.process.pid()), "drain timeout", x.drain.String())
+		report.Warn("killing the stand-in: it has not ended in time", "pid", strconv.Itoa(x.process.pid()), "timeout", x.drain.String())
 		x.process.killGroup()
 	}
 }

@@ -14,6 +14,7 @@ package standin
 
 import (
 	"errors"
+	"math"
 	"os"
 	"slices"
 	"strconv"
@@ -58,7 +59,6 @@ func newChild(pid int, pidfd *sys.FD) (*child, error) {
 	}
 	go func() {
 		conn.Read(func(uintptr) (done bool) { return c.reap() })
-		c.file.Close()
 		close(c.gone)
 	}()
 	return c, nil
@@ -94,6 +94,8 @@ func (c *child) reap() bool {
 func (c *child) pid() int { return c.number }
 
 func (c *child) inherited() int { return c.pidfd }
+
+func (c *child) close() { c.file.Close() }
 
 func (c *child) done() <-chan struct{} { return c.gone }
 
@@ -218,15 +220,21 @@ func killFirst(pid int) {
 }
 
 // highestInheritable returns the highest descriptor that every child inherits, as far as /proc
-// tells: one that C code or the starter of this process has opened.
+// tells: one that C code or the starter of this process has opened. One above the limit of open
+// files can't be closed in a child.
 func highestInheritable() int {
 	entries, err := os.ReadDir("/proc/self/fd")
 	if err != nil {
 		return 2
 	}
+	limit := math.MaxInt
+	var rlimit unix.Rlimit
+	if unix.Getrlimit(unix.RLIMIT_NOFILE, &rlimit) == nil && rlimit.Cur < math.MaxInt32 {
+		limit = int(rlimit.Cur) - 1 // ForkExec needs the number above
+	}
 	highest := 2
 	for _, e := range entries {
-		if fd, err := strconv.Atoi(e.Name()); err == nil && fd > highest {
+		if fd, err := strconv.Atoi(e.Name()); err == nil && fd > highest && fd < limit {
 			if closeOnExec, _, err := sys.Flags(fd); err == nil && !closeOnExec {
 				highest = fd
 			}

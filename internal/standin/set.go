@@ -17,9 +17,12 @@ import (
 type Set struct {
 	image *image.Image
 
+	pausing sync.Mutex // above mu; held from Pause to resume
+
 	mu      sync.Mutex
 	all     []*StandIn
 	changed chan struct{} // closed, and replaced, when one of them is removed
+	paused  chan struct{} // closed by resume; nil without a pause
 }
 
 // Inherit returns the stand-ins that the previous image has handed over.
@@ -37,6 +40,37 @@ func Inherit(i *image.Image) *Set {
 		}
 	}
 	return s
+}
+
+// Pause is called before HandOver, with nothing locked. Until resume is called, because the exec has
+// failed, nothing is received and nothing is closed: what a stand-in sends is for the next image.
+// Pause returns when no message is being handled, within a short time.
+func (s *Set) Pause() (resume func()) {
+	s.pausing.Lock()
+	paused := make(chan struct{})
+	s.mu.Lock()
+	s.paused = paused
+	all := slices.Clone(s.all)
+	serving := slices.IndexFunc(all, func(x *StandIn) bool { return x.role == serving })
+	s.mu.Unlock()
+	if serving >= 0 { // the last one: another one may wait until it has taken a connection
+		last := all[serving]
+		all = append(slices.Delete(all, serving, serving+1), last)
+	}
+	var resumes []func()
+	for _, x := range all {
+		resumes = append(resumes, x.link.pause(pingTimeout))
+	}
+	return func() {
+		for _, resume := range resumes {
+			resume()
+		}
+		s.mu.Lock()
+		s.paused = nil
+		s.mu.Unlock()
+		close(paused)
+		s.pausing.Unlock()
+	}
 }
 
 // HandOver adds the stand-ins to h, for the next image or for the previous one. None must be
@@ -96,6 +130,16 @@ func (s *Set) Takeover() {
 	}
 }
 
+// RetireOthers retires the stand-ins that serve, but for x.
+func (s *Set) RetireOthers(x *StandIn) {
+	s.mu.Lock()
+	others := slices.DeleteFunc(slices.Clone(s.all), func(other *StandIn) bool { return other == x || other.role != serving })
+	s.mu.Unlock()
+	for _, other := range others {
+		other.Retire()
+	}
+}
+
 // AwaitRoom waits until fewer than the given number of stand-ins are left, or for the end of ctx,
 // whose cause it returns.
 func (s *Set) AwaitRoom(ctx context.Context, fewer int) error {
@@ -120,14 +164,21 @@ func (s *Set) add(x *StandIn) {
 	s.all = append(s.all, x)
 }
 
-// remove is called when x has ended.
+// remove is called when x has ended. During a pause it waits.
 func (s *Set) remove(x *StandIn) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	for s.paused != nil {
+		paused := s.paused
+		s.mu.Unlock()
+		<-paused
+		s.mu.Lock()
+	}
 	s.all = slices.DeleteFunc(s.all, func(other *StandIn) bool { return other == x })
 	close(s.changed)
 	s.changed = make(chan struct{})
 	x.link.transport.close()
+	x.process.close()
 	close(x.removed)
 }
 

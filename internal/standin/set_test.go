@@ -53,25 +53,36 @@ func TestHandedOverStaysOpen(t *testing.T) {
 	bubble(t, func(t *testing.T, s *Set) {
 		x, p := serves(t, s)
 		h := new(handover.State)
+		resume := s.Pause()
 		s.HandOver(h)
 		p.exit("exited", false)
 		synctest.Wait()
 		if own := x.link.transport.(*end); own.closed || p.released {
 			t.Errorf("handed over: %v; closed: the channel: %v, the pidfd: %v", h.Numbers[handover.StandIns], own.closed, p.released)
 		}
+		resume()
+		synctest.Wait()
+		if !p.released || s.Serving() != nil {
+			t.Error("the stand-in has ended, and is there")
+		}
 	})
 }
 
 // What a stand-in says right before the exec is for the next image: this one would not come to do
-// anything with it.
+// anything with it. If the exec fails, it is for this one.
 func TestNothingIsReceivedBeforeExec(t *testing.T) {
 	bubble(t, func(t *testing.T, s *Set) {
 		x, p := serves(t, s)
-		s.HandOver(new(handover.State))
-		p.say(t, message{kind: farewell})
+		resume := s.Pause()
+		p.say(t, message{kind: pong})
 		synctest.Wait()
-		if own := x.link.transport.(*end); len(own.queue) != 1 {
+		if own := x.link.transport.(*end); len(own.queue) != 1 || len(x.pong) > 0 {
 			t.Error("the message was received")
+		}
+		resume()
+		synctest.Wait()
+		if len(x.pong) != 1 {
+			t.Error("the message was not received when the exec had failed")
 		}
 	})
 }

@@ -9,9 +9,11 @@
 package standin
 
 import (
+	"errors"
 	"io"
 	"os"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -72,6 +74,14 @@ func (c *channel) inherited() int { return c.fd }
 
 func (c *channel) close() { c.file.Close() }
 
+func (c *channel) pause(on bool) {
+	var deadline time.Time
+	if on {
+		deadline = time.Unix(1, 0) // it has passed
+	}
+	c.file.SetReadDeadline(deadline)
+}
+
 func (c *channel) send(b []byte, fd int) error {
 	var rights []byte
 	if fd >= 0 {
@@ -101,6 +111,8 @@ func (c *channel) receive(b []byte) (n, fd int, err error) {
 		return err != unix.EAGAIN
 	})
 	switch {
+	case errors.Is(wait, os.ErrDeadlineExceeded):
+		return 0, -1, errPaused
 	case wait != nil:
 		return 0, -1, wait
 	case err != nil:

@@ -1,6 +1,6 @@
 // Daemon is a small HTTP service. It restarts itself, with the same PID and without losing
 // a request, as soon as another version of its executable is deployed. A version that does
-// not work is rolled back. Build a version with
+// not work is rolled back. With -overlap, no client waits for a restart. Build a version with
 //
 //	go build -ldflags "-X main.version=v1.2.3"
 package main
@@ -13,6 +13,7 @@ import (
 	"log/slog"
 	"net/http"
 	"os"
+	"strconv"
 	"time"
 
 	"github.com/autorestart-go/autorestart"
@@ -20,26 +21,25 @@ import (
 	"github.com/autorestart-go/autorestart/sockets"
 )
 
-// Set by -ldflags.
-var (
-	version = "development"
-	fault   = "" // "panic", or "hang"
-)
+var version = "development" // set by -ldflags
 
 func main() {
 	defer autorestart.RollbackUnlessReady()
 	address := flag.String("listen", "127.0.0.1:8080", "serve on `address`")
+	overlap := flag.Bool("overlap", false, "serve in a child process while a new version starts")
 	flag.Parse()
 
-	restarter := autorestart.Restarter{ReadyTimeout: 3 * time.Second, Logger: slog.Default()}
-	go restarter.Run(context.Background())
-
-	switch fault {
-	case "panic":
-		panic("this version has a fault")
-	case "hang":
-		select {}
+	restarter := autorestart.Restarter{
+		Overlap:      *overlap,
+		ReadyTimeout: 3 * time.Second,
+		DrainTimeout: time.Hour, // for downloads
+		Logger:       slog.Default(),
 	}
+	if *overlap {
+		restarter.ReadyTimeout = time.Minute // no client waits for it
+	}
+	go restarter.Run(context.Background())
+	misbehave()
 
 	listener, err := sockets.Listen("tcp", *address)
 	if err != nil {
@@ -47,6 +47,15 @@ func main() {
 	}
 	http.HandleFunc("/version", func(w http.ResponseWriter, _ *http.Request) {
 		fmt.Fprintln(w, version, os.Getpid())
+	})
+	http.HandleFunc("/download", func(w http.ResponseWriter, _ *http.Request) {
+		const size = 128 << 20
+		w.Header().Set("Content-Length", strconv.Itoa(size))
+		for block := make([]byte, 1<<20); ; {
+			if _, err := w.Write(block); err != nil {
+				return // http.ErrContentLength after the last one
+			}
+		}
 	})
 	autorestart.Ready()
 	log.Printf("%s serves http://%s/version, PID %d", version, listener.Addr(), os.Getpid())

@@ -164,8 +164,9 @@ func TestSignals(t *testing.T) {
 	s.cmd.Process.Signal(syscall.SIGTERM)
 	s.cmd.Wait()
 	testprocess.WaitFor(t, "end of the stand-in", func() bool { return isGone(pid, s.path) })
-	if n := strings.Count(s.logged(), "terminating"); n != 2 {
-		t.Errorf("%d processes have terminated by themselves, want 2", n)
+	// It gets the signal, or finds that the main process has ended.
+	if log := s.logged(); strings.Count(log, "terminating")+strings.Count(log, "the main process has ended") < 2 {
+		t.Error("a process has not terminated by itself")
 	}
 }
 

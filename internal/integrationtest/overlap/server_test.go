@@ -35,6 +35,7 @@ const (
 	readyEnv = "AUTORESTART_TEST_READY" // ReadyTimeout
 	drainEnv = "AUTORESTART_TEST_DRAIN" // DrainTimeout
 	holdEnv  = "AUTORESTART_TEST_HOLD"  // set: a new version waits for a file of the test before it is ready
+	noteEnv  = "AUTORESTART_TEST_NOTE"  // set: the server writes notes to its log
 )
 
 // Versions that don't work, as a stand-in or in the main process.
@@ -89,6 +90,9 @@ func serve() {
 		os.Exit(0)
 	}()
 	r := autorestart.Restarter{Overlap: true, ReadyTimeout: readyTimeout, DrainTimeout: drainTimeout, Logger: logger}
+	if os.Getenv(noteEnv) != "" {
+		takeNotes(&r, version)
+	}
 	go func() { panic(r.Run(context.Background())) }()
 	count := func(autorestart.ChildExit) { reaped.Add(1) }
 	go (&autorestart.Reaper{Reaped: count}).Run(context.Background())

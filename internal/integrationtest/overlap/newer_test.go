@@ -1,0 +1,35 @@
+//go:build linux && !autorestart_portable
+
+package overlap
+
+import (
+	"syscall"
+	"testing"
+
+	"github.com/autorestart-go/autorestart/internal/testprocess"
+)
+
+// TestStandInEndsBeforeNewer: a stand-in that crashes says nothing about the version after it, whose
+// stand-in starts at that moment.
+func TestStandInEndsBeforeNewer(t *testing.T) {
+	for name, sig := range map[string]syscall.Signal{"crash": syscall.SIGSEGV, "kill": syscall.SIGKILL} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newServer(t, true, drainEnv+"=1m")
+			s.awaitServing(1)
+			s.allow("ready", "stand-in", "2")
+			s.hold("slow")
+			s.write(2)
+			pid := s.await(2, true).PID
+			s.write(3)
+			testprocess.WaitFor(t, "second stand-in", func() bool { return len(s.children()) == 2 })
+			syscall.Kill(pid, sig)
+			s.await(1, false)
+			s.allow("ready", "stand-in", "3")
+			s.allow("ready", "main", "3")
+			s.allow("slow")
+			s.await(3, false)
+			s.wantAlone()
+		})
+	}
+}

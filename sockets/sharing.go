@@ -1,0 +1,75 @@
+package sockets
+
+import (
+	"maps"
+	"os"
+	"slices"
+
+	"github.com/autorestart-go/autorestart/internal/image"
+	"github.com/autorestart-go/autorestart/internal/sys"
+)
+
+// A stand-in may open an address that the main process has not: it is of another version. The
+// main process executes the same version, which opens the address, too, while the stand-in has
+// it. So the stand-in gives the socket to the main process. That passes it to the next version,
+// and does not serve it. If the restart is called off, the main process closes it.
+
+// share gives the sockets that this process has opened itself to the process beside this one.
+func (r *registry) share() {
+	unlock := r.lock()
+	listeners := slices.Collect(maps.Keys(r.listeners))
+	packets := slices.Collect(maps.Keys(r.packets))
+	unlock()
+	for _, l := range listeners {
+		l.registration.share(l.socket)
+	}
+	for _, p := range packets {
+		p.registration.share(p.socket)
+	}
+}
+
+func (r *registration) share(s socket) {
+	if r.inherited {
+		return
+	}
+	f, err := s.File()
+	if err != nil {
+		return // the program has closed it
+	}
+	defer f.Close()
+	withDescriptor(f, func(fd int) { r.registry.Beside.Give(image.Conn{Key: r.key.String(), FD: fd}) })
+}
+
+// takeShared passes a socket that the process beside this one has opened to the next version.
+func (r *registry) takeShared(k key, fd int) (taken bool) {
+	duplicate, err := sys.Duplicate(fd)
+	if err != nil {
+		return false
+	}
+	f := duplicate.File(k.String())
+	defer f.Close()
+	k = r.reserveNumber(k)
+	if r.passFile(k, f) != nil {
+		r.freeNumber(k)
+		return false
+	}
+	sys.NewFD(fd).Close()
+	defer r.lock()()
+	r.shared = append(r.shared, k)
+	return true
+}
+
+// unshare closes what takeShared has taken.
+func (r *registry) unshare() {
+	unlock := r.lock()
+	shared := r.shared
+	r.shared = nil
+	unlock()
+	for _, k := range shared {
+		if k.ownsPath() {
+			os.Remove(k.local)
+		}
+		r.stopPassing(k)
+		r.freeNumber(k)
+	}
+}
