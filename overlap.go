@@ -213,8 +213,8 @@ func (o *overlapping) whileDraining(ctx context.Context, x *replacement, newer *
 			return x, <-result
 		}
 		if o.process.standIns().AwaitRoom(drained, maxStandIns) != nil {
-			newer.watcher.Drop()
-			return x, <-result // and the new image finds c
+			newer.watcher.PutBack() // for the new image, or for this one
+			return x, <-result
 		}
 		y, err := o.process.newReplacement(x.r, x.rules, c, x.o)
 		if err == nil {
@@ -230,6 +230,7 @@ func (o *overlapping) whileDraining(ctx context.Context, x *replacement, newer *
 			x = y
 			newer.keep()
 		case ended:
+			newer.watcher.PutBack()
 			return x, <-result
 		default:
 			newer.answer(err)

@@ -385,8 +385,13 @@ func (v *versions) answer(err error) {
 
 // keep has the last version be the one to differ from. Its file stays open until the next call.
 func (v *versions) keep() {
+	v.closeKept()
+	v.kept = v.watcher.Keep()
+}
+
+func (v *versions) closeKept() {
 	if v.kept != nil {
 		v.kept.Close()
+		v.kept = nil
 	}
-	v.kept = v.watcher.Keep()
 }

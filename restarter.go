@@ -258,12 +258,13 @@ func (r *Restarter) run(ctx context.Context, f features) error {
 		p.logTakeover(w.Logger, mode)
 		o.watches(mode)
 	}
+	v := &versions{watcher: w, observer: o, backoff: newDrainedRetry()}
 	r.watcher.Store(w)
 	defer func() {
 		r.watcher.Store(nil)
+		v.closeKept()
 		w.Close()
 	}()
-	v := &versions{watcher: w, observer: o, backoff: newDrainedRetry()}
 	for {
 		c, err := w.Next(ctx)
 		if err != nil {

@@ -37,6 +37,7 @@
 package execve
 
 import (
+	"errors"
 	"runtime"
 	"sync"
 )
@@ -49,13 +50,23 @@ const maxThreads = 32
 // kept: as no other goroutine runs on it, it stays so. It is not made for nothing, as an exec
 // takes 100 us longer for each thread that it has to end.
 var executor struct {
-	mu      sync.Mutex        // held during a call
-	calls   chan func() error // nil without a thread
-	results chan error        // of the calls
+	mu      sync.Mutex // held during a call
+	calls   chan task  // nil without a thread
+	results chan error // of the calls
 }
 
+// A task is f, for a thread like the main one, of which main is known.
+type task struct {
+	main standing
+	f    func() error
+}
+
+// errNotLikeMain says that f was not called: the thread can't be like the main one any more.
+var errNotLikeMain = errors.New("the thread has become another one than the main one")
+
 // AsLeader calls f on a thread from which an exec takes what it should. An error that wraps
-// [ErrNoThread] says that there is none at the moment; then f is not called.
+// [ErrNoThread] says that there is none at the moment; then f is not called. A thread on which f
+// has succeeded goes on existing: a child that f has started may get a signal at its end.
 func AsLeader(f func() error) error {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
@@ -68,13 +79,17 @@ func AsLeader(f func() error) error {
 	if isLike(main) {
 		return f()
 	}
-	if executor.calls == nil {
-		if different := tryThread(main, maxThreads-1); different != nil {
-			return different
+	for {
+		if executor.calls == nil {
+			if different := tryThread(main, maxThreads-1); different != nil {
+				return different
+			}
+		}
+		executor.calls <- task{main, f}
+		if err := <-executor.results; err != errNotLikeMain {
+			return err
 		}
 	}
-	executor.calls <- f
-	return <-executor.results
 }
 
 // PrepareExecutor finds the thread for an exec beforehand, as far as that is possible, and has the
@@ -91,7 +106,7 @@ func tryThread(main standing, more int) *threadDifference {
 		different, changed := becomeLike(main)
 		switch {
 		case different == nil, more == 0 && different.tolerable:
-			executor.calls, executor.results = make(chan func() error), make(chan error)
+			executor.calls, executor.results = make(chan task), make(chan error)
 			result <- nil
 			serve(changed)
 			return
@@ -110,14 +125,19 @@ func tryThread(main standing, more int) *threadDifference {
 // serve makes the calls, and returns when one has failed on a thread that was changed.
 func serve(changed bool) {
 	calls, results := executor.calls, executor.results
-	for f := range calls {
+	for first := true; ; first = false {
+		c := <-calls
 		changed = adoptAttributes() || changed
-		err := f()
-		if changed {
+		err := errNotLikeMain
+		if first || !changed || isLike(c.main) {
+			err = c.f()
+		}
+		ends := changed && err != nil
+		if ends {
 			executor.calls = nil
 		}
 		results <- err
-		if changed {
+		if ends {
 			return
 		}
 	}

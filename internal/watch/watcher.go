@@ -61,7 +61,7 @@ type Watcher struct {
 
 	seen      EntryID // by the last look; zero if there was no file
 	looked    bool    // an answer to current is the outcome of a look
-	dropped   bool    // a candidate has no answer: see Drop
+	withdrawn bool    // current is not what was looked at last
 	lookAgain bool    // there may be a new version soon without an event
 	retry     Backoff // of the looks without an event
 	prewarmed bool
@@ -150,19 +150,12 @@ func (w *Watcher) Postpone(reason error, d time.Duration) {
 
 func (w *Watcher) answer(lookAgain bool) {
 	w.closeCurrent()
-	w.looked, w.lookAgain = !w.dropped, lookAgain
-	w.dropped = false
+	w.looked, w.lookAgain = !w.withdrawn, lookAgain
+	w.withdrawn = false
 }
 
 // Current returns the candidate that Next has returned last, until it is answered or kept.
 func (w *Watcher) Current() *candidate.Candidate { return w.current }
-
-// Drop leaves the candidate without an answer. After the answer to the one that was kept before, it
-// is looked at again.
-func (w *Watcher) Drop() {
-	w.closeCurrent()
-	w.dropped = true
-}
 
 // Keep answers like Accepted, and returns the candidate, which the caller owns from now on.
 func (w *Watcher) Keep() *candidate.Candidate {
@@ -173,16 +166,19 @@ func (w *Watcher) Keep() *candidate.Candidate {
 	return c
 }
 
+// PutBack answers that nothing was found out about the candidate.
+func (w *Watcher) PutBack() { w.closeCurrent() }
+
 // Withdraw makes a candidate that was kept the current one again: it was not executed, and the
-// running image is what a candidate has to differ from. If another file was judged since, the
-// candidate is closed, and Withdraw returns false.
+// running image is what a candidate has to differ from. After the answer, Next looks at the path
+// at once. If another file was judged since, the candidate is closed, and Withdraw returns false.
 func (w *Watcher) Withdraw(c *candidate.Candidate) (current bool) {
 	w.last = nil
 	if w.settled != c.ID {
 		c.Close()
 		return false
 	}
-	w.current, w.settled = c, candidate.ID{}
+	w.current, w.settled, w.withdrawn = c, candidate.ID{}, true
 	return true
 }
 

@@ -24,12 +24,27 @@ func TestStandInEndsBeforeNewer(t *testing.T) {
 			s.write(3)
 			testprocess.WaitFor(t, "second stand-in", func() bool { return len(s.children()) == 2 })
 			syscall.Kill(pid, sig)
-			s.await(1, false)
+			s.awaitServing(1) // a request to the stand-in may have failed
 			s.allow("ready", "stand-in", "3")
 			s.allow("ready", "main", "3")
 			s.allow("slow")
 			s.await(3, false)
 			s.wantAlone()
 		})
+	}
+}
+
+// TestMainThreadDiffers: what renice(1), taskset(1) and the like change is the main thread of the
+// process, and no other. Stand-ins are started by a thread like that one.
+func TestMainThreadDiffers(t *testing.T) {
+	s := newServer(t, false)
+	s.awaitServing(1)
+	if err := syscall.Setpriority(syscall.PRIO_PROCESS, s.pid(), 5); err != nil {
+		t.Fatal(err)
+	}
+	for version := 2; version < 5; version++ {
+		s.write(version)
+		s.await(version, false)
+		s.wantAlone()
 	}
 }
