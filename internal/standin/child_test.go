@@ -189,26 +189,29 @@ func TestChildRetires(t *testing.T) {
 	})
 }
 
-// A stand-in drains for as long as it is told. It exits then, whatever it is told after that.
+// A stand-in drains for as long as it is told first, also if its main process ends meanwhile.
 func TestChildRetiresOnce(t *testing.T) {
-	asChild(t, func(t *testing.T, c simulatedChild) {
-		p := &part{draining: time.Hour}
-		c.image.Drainers.Register(p)
-		c.serve(t)
-		start := time.Now()
-		for range 2 {
-			c.main.say(t, message{kind: retire, n: 5000})
-		}
-		synctest.Wait()
-		go c.mainEnded()
-		if m := c.main.want(t, farewell); m.fd != -1 {
-			t.Error("it sends states, and has set none")
-		}
-		c.wantExit(t, 0)
-		if took := time.Since(start); took != 5*time.Second || p.calls() != "quiesce resume quiesce drain cut " {
-			t.Errorf("exit after %v: %s", took, p.calls())
-		}
-	})
+	for _, mainEnds := range []bool{false, true} {
+		asChild(t, func(t *testing.T, c simulatedChild) {
+			p := &part{draining: time.Hour}
+			c.image.Drainers.Register(p)
+			c.serve(t)
+			start := time.Now()
+			for _, ms := range []uint64{5000, 50} {
+				c.main.say(t, message{kind: retire, n: ms})
+				synctest.Wait()
+			}
+			if mainEnds {
+				go c.mainEnded()
+			} else if m := c.main.want(t, farewell); m.fd != -1 {
+				t.Error("it sends states, and has set none")
+			}
+			c.wantExit(t, 0)
+			if took := time.Since(start); took != 5*time.Second || p.calls() != "quiesce resume quiesce drain cut " {
+				t.Errorf("exit after %v: %s", took, p.calls())
+			}
+		})
+	}
 }
 
 // When the main process has ended, a stand-in that serves frees the addresses, drains and exits.
@@ -253,5 +256,6 @@ func TestMainEndsWhileConnectionIsGiven(t *testing.T) {
 		if err := <-given; err != image.ErrLost || time.Since(start) > time.Second {
 			t.Errorf("after %v: %v", time.Since(start), err)
 		}
+		c.wantExit(t, 0)
 	})
 }
