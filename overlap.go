@@ -26,7 +26,7 @@ import (
 // has ended.
 //
 // A value that a stand-in passes to [SetState] arrives in the main process when the
-// stand-in exits, unless the main process has set that state itself.
+// stand-in exits, unless the main process has set or removed that state itself.
 func StandIn() bool { return self().isStandIn() }
 
 func (p *process) isStandIn() bool { return p.inherited.IsStandIn }

@@ -116,14 +116,14 @@ func OnEndOfMain(f func()) { endOfMain.Store(&f) }
 
 // awaitEndOfMain has a thread of its own: it begins before Go's poller.
 func awaitEndOfMain(pidfd, channel int) {
-	const in, hangUp = 1, 0x10
+	const in = 1 // errors and the end are always reported
 	fds := [2]struct {
 		fd              int32
 		events, revents int16
 	}{{fd: int32(pidfd), events: in}, {fd: int32(channel), events: 0}}
 	for {
 		_, _, errno := syscall.Syscall6(syscall.SYS_PPOLL, uintptr(unsafe.Pointer(&fds[0])), 2, 0, 0, 0, 0)
-		if errno == 0 && (fds[0].revents != 0 || fds[1].revents&hangUp != 0) {
+		if errno == 0 && (fds[0].revents != 0 || fds[1].revents != 0) {
 			break
 		}
 		if errno != 0 && errno != syscall.EINTR && errno != syscall.EAGAIN {

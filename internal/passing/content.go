@@ -15,9 +15,10 @@ import (
 
 // content is what is in a [Store]. Its methods are called with the store locked.
 type content struct {
-	store  *Store
-	files  map[Name]*file
-	states map[Name]*state
+	store   *Store
+	files   map[Name]*file
+	states  map[Name]*state
+	removed map[Name]bool // inherited states that this image has removed
 
 	// retired are inherited descriptors of no use to this image. The previous image
 	// may need them as long as this one can be rolled back.
@@ -37,6 +38,8 @@ type state struct {
 	value   []byte
 	claimed bool // by this image
 	set     bool // by this image
+
+	inherited bool // a state of this name
 }
 
 // lock locks s until unlock is called, and returns its content. The first call takes
@@ -45,7 +48,7 @@ func (s *Store) lock() (c *content, unlock func()) {
 	s.mu.Lock()
 	c, ok := s.content.(*content)
 	if !ok {
-		c = &content{store: s, files: map[Name]*file{}, states: map[Name]*state{}}
+		c = &content{store: s, files: map[Name]*file{}, states: map[Name]*state{}, removed: map[Name]bool{}}
 		if !s.isSettled() {
 			c.takeOver(s.inherited)
 		}
@@ -68,7 +71,7 @@ func (c *content) takeOver(inherited *handover.State) {
 				c.files[r.name] = &file{name: r.name, fd: sys.NewFD(fd), inherited: true}
 			}
 		case manifestState:
-			c.states[r.name] = &state{value: r.value}
+			c.states[r.name] = &state{value: r.value, inherited: true}
 		}
 	}
 	for fd := range unnamed {
@@ -157,11 +160,16 @@ func (s *Store) InheritedFiles() (names []string) {
 func (s *Store) SetState(name Name, value []byte) {
 	c, unlock := s.lock()
 	defer unlock()
+	before := c.states[name]
+	inherited := before != nil && before.inherited || c.removed[name]
 	if value == nil {
+		if inherited {
+			c.removed[name.clone()] = true
+		}
 		delete(c.states, name)
 		return
 	}
-	c.states[name.clone()] = &state{value: bytes.Clone(value), claimed: true, set: true}
+	c.states[name.clone()] = &state{value: bytes.Clone(value), claimed: true, set: true, inherited: inherited}
 }
 
 // State claims the state with the given name and returns a copy of it.

@@ -2,6 +2,7 @@ package passing
 
 import (
 	"github.com/autorestart-go/autorestart/internal/handover"
+	"github.com/autorestart-go/autorestart/internal/report"
 	"github.com/autorestart-go/autorestart/internal/sys"
 )
 
@@ -23,14 +24,15 @@ func (s *Store) OwnStates() (fd int) {
 	}
 	fd, err := handover.MemoryFile(appendRecord(append([]byte(manifestFormat), b...), record{kind: manifestEnd}))
 	if err != nil {
+		report.Warn("states that this stand-in has set are lost: cannot create a file for them; allow memfd_create, or make TMPDIR writable", "reason", err)
 		return -1
 	}
 	return fd
 }
 
 // TakeStates takes over the states of a file that [Store.OwnStates] has returned in another
-// process, but for those that this image has set itself. It closes the file. With -1 it does
-// nothing.
+// process, but for those that this image has set itself, or has inherited and removed. It closes
+// the file. With -1 it does nothing.
 func (s *Store) TakeStates(fd int) {
 	if fd < 0 {
 		return
@@ -48,7 +50,8 @@ func (s *Store) TakeStates(fd int) {
 	c, unlock := s.lock()
 	defer unlock()
 	for _, r := range records {
-		if mine := c.states[r.name]; r.kind == manifestState && (mine == nil || !mine.set) {
+		mine := c.states[r.name]
+		if r.kind == manifestState && (mine == nil || !mine.set) && !c.removed[r.name] {
 			c.states[r.name.clone()] = &state{value: r.value, claimed: true}
 		}
 	}

@@ -29,6 +29,11 @@ func Join(i *image.Image) (*Child, error) {
 	if err != nil {
 		return nil, err
 	}
+	return join(i, t), nil
+}
+
+// join is Join with a channel.
+func join(i *image.Image, t transport) *Child {
 	c := &Child{image: i}
 	c.link = newLink(t, i.Beside.Take, c.received)
 	i.Trial.OnRejection(func(reason string) {
@@ -37,7 +42,7 @@ func Join(i *image.Image) (*Child, error) {
 	})
 	handover.OnEndOfMain(c.mainEnded)
 	go c.link.run()
-	return c, nil
+	return c
 }
 
 // Ready gives the main process the sockets that it does not have, and says that this version works.

@@ -29,6 +29,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/autorestart-go/autorestart/internal/execve"
+	"github.com/autorestart-go/autorestart/internal/handover"
 	"github.com/autorestart-go/autorestart/internal/sys"
 )
 
@@ -62,7 +63,10 @@ func newChild(pid int, pidfd *sys.FD) (*child, error) {
 		return nil, err
 	}
 	go func() {
-		conn.Read(func(uintptr) (done bool) { return c.reap() })
+		err := conn.Read(func(uintptr) (done bool) { return c.reap() })
+		if err != nil { // the runtime's poller has not taken the pidfd
+			c.await()
+		}
 		close(c.gone)
 	}()
 	return c, nil
@@ -93,6 +97,13 @@ func (c *child) reap() bool {
 	})
 	c.lost = err != nil
 	return true
+}
+
+// await waits for the child with a thread of its own.
+func (c *child) await() {
+	for !c.reap() {
+		unix.Waitid(unix.P_PID, c.number, nil, unix.WEXITED|unix.WNOWAIT, nil)
+	}
 }
 
 func (c *child) pid() int { return c.number }
@@ -303,9 +314,13 @@ func highestInheritable() int {
 // Supported returns why this system can't have stand-ins; nil if it can.
 func Supported() error {
 	fd, err := unix.PidfdOpen(os.Getpid(), 0)
-	if err != nil {
+	switch {
+	case err == nil:
+		unix.Close(fd)
+		return nil
+	case handover.MayPass(err):
+		return nil // the start of a stand-in will tell
+	default:
 		return os.NewSyscallError("pidfd_open", err)
 	}
-	unix.Close(fd)
-	return nil
 }

@@ -64,16 +64,21 @@ func (s *Set) Start(target handover.Target, args, env []string, h *handover.Stat
 // openInherited takes over the pidfd and the channel of a stand-in that the previous image has
 // handed over.
 func openInherited(pid, pidfd, fd int) (process, transport, error) {
-	t, err := newChannel(sys.NewFD(fd))
-	if err != nil {
-		return nil, nil, err
-	}
+	t, channelErr := newChannel(sys.NewFD(fd))
 	p, err := newChild(pid, sys.NewFD(pidfd))
-	if err != nil {
+	switch {
+	case err == nil && channelErr == nil:
+		return p, t, nil
+	case err == nil: // it finds the channel closed, and ends
+		go func() {
+			<-p.done()
+			p.close()
+		}()
+		return nil, nil, channelErr
+	case channelErr == nil:
 		t.close()
-		return nil, nil, err
 	}
-	return p, t, nil
+	return nil, nil, err
 }
 
 // joinMain returns the channel of this stand-in to its main process.

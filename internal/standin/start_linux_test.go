@@ -4,7 +4,6 @@ package standin
 
 import (
 	"os"
-	"os/exec"
 	"runtime"
 	"syscall"
 	"testing"
@@ -31,12 +30,7 @@ func start(t *testing.T, s *Set, path string, args []string, env ...string) *Sta
 // A program that hangs as soon as it is executed holds up no exec: this process may have to be
 // rolled back.
 func TestHangingStandInHoldsUpNoExec(t *testing.T) {
-	testprocess.NeedTool(t, "sleep")
-	path, err := exec.LookPath("sleep")
-	if err != nil {
-		t.Fatal(err)
-	}
-	start(t, Inherit(newImage()), path, []string{"1000"})
+	start(t, Inherit(newImage()), path(t, "sleep"), []string{"1000"})
 	done := make(chan error, 1)
 	go func() { done <- execve.AsLeader(func() error { return nil }) }()
 	testprocess.Receive(t, "thread for an exec", done)

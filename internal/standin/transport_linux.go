@@ -41,6 +41,10 @@ func newChannel(fd *sys.FD) (*channel, error) {
 		return nil, err
 	}
 	c.conn = conn
+	if err := c.file.SetDeadline(time.Time{}); err != nil { // see fs.epoll.max_user_watches in epoll(7)
+		c.file.Close()
+		return nil, os.NewSyscallError("epoll_ctl", unix.ENOSPC)
+	}
 	return c, nil
 }
 

@@ -3,9 +3,13 @@
 package standin
 
 import (
+	"errors"
 	"io"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
+	"github.com/autorestart-go/autorestart/internal/sys"
 	"github.com/autorestart-go/autorestart/internal/testprocess"
 )
 
@@ -50,5 +54,20 @@ func TestLastMessageOfChannel(t *testing.T) {
 	}
 	if text, _, err := receiveText(t, main); err != io.EOF {
 		t.Errorf("received %q, %v after the end", text, err)
+	}
+}
+
+// A channel needs the runtime's poller.
+func TestChannelWithoutPoller(t *testing.T) {
+	file, err := sys.Duplicate(openFile(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := file.Int()
+	if _, err := newChannel(file); !errors.Is(err, unix.ENOSPC) {
+		t.Errorf("the error is %v", err)
+	}
+	if _, _, err := sys.Flags(n); err == nil {
+		t.Error("the descriptor is open")
 	}
 }
