@@ -20,9 +20,10 @@ import (
 // new version. A stand-in should leave to the main process what may run only once, such
 // as cron jobs, migrations, leader election and PID files.
 //
-// In a stand-in, Run of a [Restarter] or [Watcher] only waits for the end of its context,
-// and Restart returns an error. [Rollback] rejects the version. The stand-in exits when
-// the main process is ready, or has ended.
+// In a stand-in, [Restarter.Run] and [Watcher.Next] only wait for the end of their
+// context, [NotifyOnChange] reports nothing, and [Restarter.Restart] returns an error.
+// [Rollback] rejects the version. The stand-in exits when the main process is ready, or
+// has ended.
 //
 // A value that a stand-in passes to [SetState] arrives in the main process when the
 // stand-in exits, unless the main process has set that state itself.

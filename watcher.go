@@ -90,8 +90,13 @@ type Change struct {
 //   - when Path is relative, and the working directory is not known or a starter with
 //     fewer rights may have chosen it.
 //
-// Two goroutines must not call Next at the same time.
+// In a stand-in, see [StandIn], Next only waits for the end of ctx. Two goroutines must not
+// call Next at the same time.
 func (w *Watcher) Next(ctx context.Context) (Change, error) {
+	if StandIn() {
+		<-ctx.Done()
+		return Change{}, context.Cause(ctx)
+	}
 	inner := w.inner.Load()
 	if inner == nil {
 		var err error

@@ -179,9 +179,14 @@ func inherit() (s State, ignored string) {
 	syscall.Unsetenv(Env)
 	pid := syscall.Getpid()
 	main := syscall.Getppid()
-	standIn := isStandIn(value, main)
+	standIn := !Secure && !Elevated() && isStandIn(value, main)
 	if standIn {
 		pid = main
+		defer func() {
+			if ignored != "" {
+				endStandIn(ignored)
+			}
+		}()
 	}
 	s, ignored = Parse(value, pid)
 	switch {

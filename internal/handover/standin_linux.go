@@ -11,8 +11,8 @@
 //
 // Until this code runs, a parent-death signal ends a child without a parent. After that the child
 // watches its parent by a pidfd, and the channel for its end. The signal would come when the
-// thread ends that has forked, so at the exec of the main process at the latest. The end of the channel alone
-// is not seen while a child of the main process has inherited the other end.
+// thread ends that has forked, so at the exec of the main process at the latest. The end of the
+// channel alone is not seen while a child of the main process has inherited the other end.
 //
 //	call                  since    without it
 //	SO_PEERCRED           2.2      there are no stand-ins
@@ -40,10 +40,6 @@ func StandInGreeting(pid int) []byte { return []byte(standInGreeting + strconv.I
 // watches its parent, and the thread that has forked it may end.
 const StandInStarted = "\x01\x00\x00\x00"
 
-// greetingTimeout is how long a stand-in waits for the greeting. It comes as soon as the main
-// process knows the PID.
-var greetingTimeout = syscall.Timeval{Sec: 10}
-
 // isStandIn reports whether the variable makes this process a stand-in of its parent.
 func isStandIn(variable string, parent int) bool {
 	s, ignored := Parse(variable, parent)
@@ -58,13 +54,9 @@ func isStandIn(variable string, parent int) bool {
 	return isGreeted(channel, parent)
 }
 
-// isGreeted receives the greeting of the main process.
+// isGreeted receives the greeting of the main process. It comes as soon as that knows the PID, or
+// goes on if it was stopped.
 func isGreeted(channel, parent int) bool {
-	var noTimeout syscall.Timeval
-	err := syscall.SetsockoptTimeval(channel, syscall.SOL_SOCKET, syscall.SO_RCVTIMEO, &greetingTimeout)
-	if err != nil {
-		return false
-	}
 	text := make([]byte, 64)
 	credentials := make([]byte, syscall.CmsgSpace(syscall.SizeofUcred))
 	var length int
@@ -72,6 +64,9 @@ func isGreeted(channel, parent int) bool {
 		n, length, _, _, err = syscall.Recvmsg(channel, text, credentials, syscall.MSG_CMSG_CLOEXEC)
 		return n, err
 	})
+	if err == nil && n == 0 && length == 0 {
+		endStandIn("the main process has closed the channel")
+	}
 	if err != nil || string(text[:max(0, n)]) != string(StandInGreeting(syscall.Getpid())) {
 		return false
 	}
@@ -85,16 +80,25 @@ func isGreeted(channel, parent int) bool {
 	}
 	// From here on, messages have descriptors.
 	syscall.SetsockoptInt(channel, syscall.SOL_SOCKET, syscall.SO_PASSCRED, 0)
-	syscall.SetsockoptTimeval(channel, syscall.SOL_SOCKET, syscall.SO_RCVTIMEO, &noTimeout)
 	return true
+}
+
+// endStandIn ends a stand-in that can't be one. A normal start would be that of a second main
+// process.
+func endStandIn(reason string) {
+	syscall.Write(syscall.Stderr, []byte("autorestart: cannot start as a stand-in: "+reason+"\n"))
+	syscall.Exit(1)
 }
 
 // becomeStandIn begins to watch the main process.
 func (s *State) becomeStandIn() {
 	channel, main := s.Number(Channel), s.Number(PID)
 	pidfd, _, errno := syscall.Syscall(rawsys.Numbers.PidfdOpen, uintptr(main), 0, 0)
-	if errno != 0 || syscall.Getppid() != main {
-		syscall.Exit(1)
+	if errno != 0 {
+		endStandIn("pidfd_open: " + errno.Error())
+	}
+	if syscall.Getppid() != main {
+		endStandIn("the main process has ended")
 	}
 	const setParentDeathSignal = 1
 	syscall.RawSyscall(syscall.SYS_PRCTL, setParentDeathSignal, 0, 0)

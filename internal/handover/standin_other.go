@@ -10,6 +10,9 @@ func StandInGreeting(pid int) []byte { return nil }
 // isStandIn returns false.
 func isStandIn(variable string, parent int) bool { return false }
 
+// endStandIn does nothing.
+func endStandIn(reason string) {}
+
 // becomeStandIn does nothing.
 func (s *State) becomeStandIn() {}
 

@@ -51,8 +51,11 @@ func (r *run) injectFaults() {
 	args := []string{"strace", "-D", "-f", "--seccomp-bpf", "-qqq", "-Z", "-ttt", "-o", record}
 	var calls, rules []string
 	for _, f := range faults {
+		if f.call == "dup3" && r.mode.overlap {
+			continue // a child begins to count, and the same call would fail in each
+		}
 		calls = append(calls, f.call)
-		rules = append(rules, "-e", f.rule(r.rand))
+		rules = append(rules, "-e", f.rule(r.rand, r.mode.overlap))
 	}
 	args = append(append(args, "-e", "signal=none", "-e", "trace="+strings.Join(calls, ",")), rules...)
 	r.d.Cmd.Args = append(args, "--", r.d.Path)
@@ -83,8 +86,12 @@ func (r *run) deployStatic() {
 	r.d.DeployBytes(r.content)
 }
 
-// rule returns the option of strace for the fault, with random numbers.
-func (f fault) rule(random *rand.Rand) string {
-	errno := f.errors[random.IntN(len(f.errors))]
-	return fmt.Sprintf("inject=%s:error=%s:when=%d+%d", f.call, errno, 1+random.IntN(f.every), f.every/2+1+random.IntN(f.every))
+// rule returns the option of strace for the fault, with random numbers. With children, the first
+// call of a thread does not fail: execve(2) is called once in each.
+func (f fault) rule(random *rand.Rand, children bool) string {
+	errno, first := f.errors[random.IntN(len(f.errors))], 1+random.IntN(f.every)
+	if children {
+		first++
+	}
+	return fmt.Sprintf("inject=%s:error=%s:when=%d+%d", f.call, errno, first, f.every/2+1+random.IntN(f.every))
 }

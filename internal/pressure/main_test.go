@@ -45,6 +45,9 @@ const seedEnv = "AUTORESTART_TEST_SEED"
 // unixEnv has the path of the server's unix socket.
 const unixEnv = "AUTORESTART_TEST_ADDRESS"
 
+// overlapEnv is set if the server restarts with Overlap.
+const overlapEnv = "AUTORESTART_TEST_OVERLAP"
+
 // generationHeader is in each response: the generation that has answered.
 const generationHeader = "Generation"
 
@@ -52,6 +55,7 @@ const generationHeader = "Generation"
 type image struct {
 	Version    int
 	Generation int
+	StandIn    bool
 	RolledBack string
 	TCP        string // addresses
 	TLS        string
@@ -68,6 +72,7 @@ func serverMain() {
 	restarter := &autorestart.Restarter{
 		ReadyTimeout: 30 * time.Second,
 		DrainTimeout: 30 * time.Second,
+		Overlap:      os.Getenv(overlapEnv) != "",
 		BeforeExec: func(context.Context, *autorestart.ExecPlan) error {
 			work()
 			return nil
@@ -102,6 +107,9 @@ func serverMain() {
 	for range 4 {
 		go func() { panic(echoPackets(packets)) }()
 	}
+	if autorestart.StandIn() {
+		select {} // it has not the standard input of its main process
+	}
 	daemontest.Obey(restarter, nil)
 }
 
@@ -135,7 +143,7 @@ func retry[T any](f func() (T, error)) T {
 
 // say reports the image that runs.
 func say(event string, i image) {
-	i.Version, i.Generation, i.Times = version(), autorestart.Generation(), autorestart.LastRestart()
+	i.Version, i.Generation, i.Times, i.StandIn = version(), autorestart.Generation(), autorestart.LastRestart(), autorestart.StandIn()
 	if err := autorestart.RolledBack(); err != nil {
 		i.RolledBack = err.Error()
 	}

@@ -17,8 +17,9 @@ import (
 // A mode is what makes a run harder.
 type mode struct {
 	name    string
-	short   int // pairs of deploys in the short form
-	pairs   int // for a server at most; 0 means all
+	short   int  // pairs of deploys in the short form
+	pairs   int  // for a server at most; 0 means all
+	overlap bool // of the Restarter
 	clients []clientKind
 	before  func(*run) // prepares the server, which has not been started
 	loaded  func(*run) // is called when the clients have begun
@@ -29,6 +30,9 @@ var modes = []mode{
 	{name: "busy", short: 3, clients: allKinds, before: (*run).keepBusy},
 	{name: "full", short: 5, clients: keptKinds, before: (*run).limitDescriptors, loaded: (*run).fillTable},
 	{name: "faults", short: 3, pairs: 100, clients: allKinds, before: (*run).injectFaults},
+	{name: "overlap", short: 4, overlap: true, clients: allKinds},
+	{name: "overlap-full", short: 3, overlap: true, clients: keptKinds, before: (*run).limitDescriptors, loaded: (*run).fillTable},
+	{name: "overlap-faults", short: 3, pairs: 100, overlap: true, clients: allKinds, before: (*run).injectFaults},
 }
 
 // run runs the servers of the mode.

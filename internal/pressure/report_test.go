@@ -31,6 +31,9 @@ func (r *run) result() (res result) {
 	add("load average", "%s at the beginning, %s at the end", r.loadBegan, loadAverage())
 	add("deploys", "%d (%d pairs, %d bursts of %d)", r.newest-1, r.pairs, r.bursts, r.burst)
 	add("restarts", "%d (%d of them before the image had said that it was ready)", len(r.images)-1, r.replacedEarly())
+	if r.mode.overlap {
+		add("stand-ins", "%d that were ready and served", r.standIns/2)
+	}
 	add("slowest deploy", "%v from the rename to Ready", r.slowest.Round(time.Millisecond))
 	for _, note := range r.notes {
 		add(r.mode.name, "%s", note)

@@ -111,6 +111,17 @@ func (e *end) close() {
 	})
 }
 
+// cross returns the end as the next image has it. The previous one has it no more.
+func (e *end) cross() *end {
+	next := &end{memory: e.memory, other: e.other, number: e.number}
+	e.set(func() {
+		next.queue, e.queue = e.queue, nil
+		e.closed = true
+		e.other.other = next
+	})
+	return next
+}
+
 // set changes the end.
 func (e *end) set(change func()) {
 	e.mu.Lock()
@@ -236,8 +247,8 @@ func begin(t *testing.T, s *Set) (*StandIn, *peer) {
 	p := &peer{end: other, number: 100 + 10*len(s.all), ended: make(chan struct{})}
 	x := newStandIn(s)
 	x.written = &outputInMemory{text: "last words"}
+	x.connect(p, own)
 	s.add(x)
-	x.run(p, own)
 	t.Cleanup(func() { p.exit("the test ends", false) })
 	return x, p
 }

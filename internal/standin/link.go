@@ -70,10 +70,13 @@ func (l *link) run() {
 		if err != nil {
 			return
 		}
-		if m, err := decode(b[:n], fd); err == nil {
-			l.received(m)
-		} else if fd >= 0 {
+		m, err := decode(b[:n], fd)
+		if fd >= 0 && (err != nil || !m.kind.hasFile()) {
 			sys.NewFD(fd).Close()
+			m.fd = -1
+		}
+		if err == nil {
+			l.received(m)
 		}
 	}
 }

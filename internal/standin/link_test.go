@@ -43,3 +43,32 @@ func TestBeginningOfRequestStays(t *testing.T) {
 		}
 	})
 }
+
+// A later version may send descriptors with messages that this one does not know, or that have none
+// today.
+func TestDescriptorsOfOtherMessages(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		own, far := newChannelInMemory()
+		l := newLink(own, nil, func(message) {})
+		fd := openFile(t)
+		var received []int
+		for _, k := range []kind{serve, retire, ping, pong, ready, rejected, taken, refused, signaled, 99} {
+			if err := far.send((&message{kind: k}).encode(), fd); err != nil {
+				t.Fatal(err)
+			}
+			received = append(received, own.queue[len(own.queue)-1].fd)
+		}
+		if err := far.send([]byte("no message"), fd); err != nil {
+			t.Fatal(err)
+		}
+		received = append(received, own.queue[len(own.queue)-1].fd)
+		far.close()
+		l.run()
+		for _, fd := range received {
+			if _, _, err := sys.Flags(fd); err == nil {
+				t.Errorf("of %v, descriptor %d is open", received, fd)
+				sys.NewFD(fd).Close()
+			}
+		}
+	})
+}

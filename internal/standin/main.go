@@ -2,6 +2,7 @@ package standin
 
 import (
 	"context"
+	"math"
 	"strconv"
 	"sync"
 	"time"
@@ -59,12 +60,16 @@ func newStandIn(s *Set) *StandIn {
 	return &StandIn{set: s, started: make(chan struct{}), pong: make(chan struct{}, 1), readied: make(chan struct{}), removed: make(chan struct{}), said: make(chan struct{})}
 }
 
-// run begins to receive what the stand-in sends, and to wait for its end.
-func (x *StandIn) run(p process, t transport) {
+// connect gives x its process, and the channel to that.
+func (x *StandIn) connect(p process, t transport) {
 	x.process, x.link = p, newLink(t, x.take, x.received)
+}
+
+// run begins to receive what the stand-in sends, and to wait for its end.
+func (x *StandIn) run() {
 	go x.link.run()
 	go func() {
-		<-p.done()
+		<-x.process.done()
 		x.begin()
 		x.awaitLast()
 		x.set.remove(x)
@@ -218,7 +223,21 @@ func (x *StandIn) Serve(ctx context.Context, drain time.Duration) error {
 	x.set.mu.Unlock()
 	x.process.killGroupAtEnd(false)
 	x.closeWritten()
-	return x.link.sendWithin(ctx, message{kind: serve, n: milliseconds(drain), fd: -1})
+	return x.send(ctx, message{kind: serve, n: milliseconds(drain), fd: -1})
+}
+
+// send sends a message. If that fails, the stand-in has closed its channel, as when it ends.
+func (x *StandIn) send(ctx context.Context, m message) error {
+	err := x.link.sendWithin(ctx, m)
+	if err == nil || ctx.Err() != nil {
+		return err
+	}
+	select {
+	case <-x.process.done():
+		return x.ended()
+	case <-time.After(graceTime):
+		return err
+	}
 }
 
 func milliseconds(d time.Duration) uint64 { return uint64(max(0, d.Milliseconds())) }
@@ -247,7 +266,7 @@ func (x *StandIn) Ping() error {
 	case <-x.pong: // of an earlier ping
 	default:
 	}
-	if err := x.link.sendWithin(ctx, message{kind: ping, fd: -1}); err != nil {
+	if err := x.send(ctx, message{kind: ping, fd: -1}); err != nil {
 		return err
 	}
 	select {
@@ -261,32 +280,33 @@ func (x *StandIn) Ping() error {
 }
 
 // Retire has the stand-in stop accepting, drain and exit. If it has not done that in its time, its
-// process group is killed. Retire does not wait.
+// process group is killed. Retire does not wait. Calls after the first do nothing.
 func (x *StandIn) Retire() {
 	x.set.mu.Lock()
-	x.role, x.deadline = retiring, time.Now().Add(max(0, x.drain)+graceTime)
-	x.set.mu.Unlock()
-	go func() {
-		ctx, cancel := context.WithDeadline(context.Background(), x.deadline)
-		defer cancel()
-		x.link.sendWithin(ctx, message{kind: retire, n: milliseconds(x.drain), fd: -1})
-		x.awaitEnd()
-	}()
+	defer x.set.mu.Unlock()
+	if x.role == retiring {
+		return
+	}
+	drain := min(max(0, x.drain), math.MaxInt64-graceTime)
+	x.role, x.deadline = retiring, time.Now().Add(drain+graceTime)
+	go x.leave(x.drain, x.deadline)
 }
 
-// awaitEnd waits for the end of a stand-in that retires.
-func (x *StandIn) awaitEnd() {
-	timer := time.NewTimer(time.Until(x.deadline))
-	defer timer.Stop()
+// leave tells the stand-in to drain within the given time and to exit, and waits for that until the
+// deadline.
+func (x *StandIn) leave(drain time.Duration, deadline time.Time) {
+	ctx, cancel := context.WithDeadline(context.Background(), deadline)
+	defer cancel()
+	x.link.sendWithin(ctx, message{kind: retire, n: milliseconds(drain), fd: -1})
 	select {
 	case <-x.process.done():
-	case <-timer.C:
-		report.Warn("killing the stand-in: it has not ended in time", "pid", strconv.Itoa(x.process.pid()), "timeout", x.drain.String())
+	case <-ctx.Done():
+		report.Warn("killing the stand-in: it has not ended in time", "pid", strconv.Itoa(x.process.pid()), "timeout", drain.String())
 		x.process.killGroup()
 	}
 }
 
-// greet tells the stand-in that it is one.
+// greet tells the stand-in that it is one. It gets no message before that.
 func (x *StandIn) greet() error {
 	return x.link.transport.send(handover.StandInGreeting(x.process.pid()), -1)
 }

@@ -3,6 +3,7 @@
 package standin
 
 import (
+	"math"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -46,6 +47,88 @@ func TestLastReason(t *testing.T) {
 		own.set(func() { own.held = false })
 		if err := x.AwaitReady(t.Context(), time.Minute); err == nil || !strings.HasPrefix(err.Error(), "no good; ") {
 			t.Errorf("the reason is %v", err)
+		}
+	})
+}
+
+// A stand-in may drain for as long as its main process says, also if that is for ever.
+func TestLongestDrain(t *testing.T) {
+	for _, drain := range []time.Duration{time.Hour, math.MaxInt64 - 1, math.MaxInt64} {
+		bubble(t, func(t *testing.T, s *Set) {
+			x, p := begin(t, s)
+			if err := x.Serve(t.Context(), drain); err != nil {
+				t.Fatal(err)
+			}
+			wantMS := uint64(drain / time.Millisecond)
+			if m := p.want(t, serve); m.n != wantMS {
+				t.Errorf("%v: serves with %d ms, want %d", drain, m.n, wantMS)
+			}
+			x.Retire()
+			if m := p.want(t, retire); m.n != wantMS {
+				t.Errorf("%v: retires within %d ms, want %d", drain, m.n, wantMS)
+			}
+			time.Sleep(50 * time.Minute)
+			synctest.Wait()
+			if !p.lives() {
+				t.Errorf("%v: killed", drain)
+			}
+		})
+	}
+}
+
+// A stand-in that does not end in its time is killed, and so is one that reads nothing.
+func TestStandInThatDoesNotEnd(t *testing.T) {
+	for _, full := range []bool{false, true} {
+		for _, drain := range []time.Duration{drainTime, 0, -time.Second} {
+			bubble(t, func(t *testing.T, s *Set) {
+				x, p := begin(t, s)
+				if err := x.Serve(t.Context(), drain); err != nil {
+					t.Fatal(err)
+				}
+				p.want(t, serve)
+				own := x.link.transport.(*end)
+				own.set(func() { own.full = full })
+				x.Retire()
+				time.Sleep(max(0, drain) + graceTime - 1)
+				synctest.Wait()
+				if !p.lives() {
+					t.Error("killed too early")
+				}
+				time.Sleep(1)
+				synctest.Wait()
+				if p.lives() || len(s.all) > 0 {
+					t.Error("it lives on")
+				}
+			})
+		}
+	}
+}
+
+// A stand-in that ends between its Ready and its first connection is like one that ends at any other
+// time: if it was killed, it may work the next time.
+func TestEndsBeforeItServes(t *testing.T) {
+	bubble(t, func(t *testing.T, s *Set) {
+		x, p := begin(t, s)
+		p.say(t, message{kind: ready})
+		if err := x.AwaitReady(t.Context(), time.Minute); err != nil {
+			t.Fatal(err)
+		}
+		p.end.close() // the first thing that the main process notices
+		time.AfterFunc(time.Millisecond, func() { p.exit("killed by the kernel", true) })
+		err := x.Serve(t.Context(), drainTime)
+		if f, ok := err.(*Failure); !ok || f.Text != "killed by the kernel" || !f.Killed {
+			t.Errorf("the reason is %v", err)
+		}
+	})
+}
+
+// A stand-in that has closed its channel does not work, and does not get better.
+func TestClosesItsChannel(t *testing.T) {
+	bubble(t, func(t *testing.T, s *Set) {
+		x, p := serves(t, s)
+		p.end.close()
+		if err := x.Ping(); err == nil {
+			t.Error("it answers")
 		}
 	})
 }

@@ -34,6 +34,9 @@ const (
 	farewell                 // M: everything is drained; fd has the states, or is -1
 )
 
+// hasFile reports whether a descriptor goes with messages of this kind.
+func (k kind) hasFile() bool { return k == give || k == farewell }
+
 // maxMessage is the length in bytes of the longest message: the state of a connection has at most
 // 64 KiB, and a reason 4.
 const maxMessage = 80 << 10

@@ -110,28 +110,27 @@ func (o *output) tooMuch() bool {
 }
 
 // streams returns the standard streams of a stand-in, and the standard output and error of this
-// process, which the stand-in gets when it serves; none of those that are closed. The caller calls
-// done after the fork.
+// process, which the stand-in gets when it serves; the null device in place of one that is closed.
+// The caller calls done after the fork.
 func (o *output) streams() (all [3]int, real []int, done func(), err error) {
-	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
+	null, err := sys.Open(os.DevNull, unix.O_RDWR)
 	if err != nil {
-		return all, nil, nil, err
+		return all, nil, nil, &os.PathError{Op: "open", Path: os.DevNull, Err: err}
 	}
-	copies := []*sys.FD{}
+	copies := []*sys.FD{null}
 	done = func() {
-		null.Close()
 		for _, c := range copies {
 			c.Close()
 		}
 	}
-	all[0] = int(null.Fd())
+	all[0] = null.Int()
 	for i := range o.files {
 		all[i+1] = o.files[i].Int()
-		if _, _, err := sys.Flags(i + 1); err != nil {
-			real = append(real, all[0]) // it is closed
-			continue
+		stream := i + 1
+		if _, _, err := sys.Flags(stream); err != nil {
+			stream = null.Int()
 		}
-		c, err := sys.Duplicate(i + 1)
+		c, err := sys.Duplicate(stream)
 		if err != nil {
 			done()
 			return all, nil, nil, err

@@ -8,6 +8,7 @@
 //	PR_SET_PDEATHSIG     2.1.57   -
 //	waitid with WNOWAIT  2.6.9    -
 //	/proc/PID/fd         2.2      what is not close-on-exec is open in the stand-in, too
+//	kcmp(2)              3.5      a stand-in that is stopped before its exec holds up the restart
 //	oom_score_adj        2.6.36   the kernel may end the main process first
 
 package standin
@@ -16,11 +17,14 @@ import (
 	"errors"
 	"math"
 	"os"
+	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -128,8 +132,8 @@ func (c *child) how() (text string, killed bool) {
 
 // spawn starts a child with the given descriptors under the same numbers, and nothing else but
 // streams: standard input, output and error. No descriptor above the highest number is inherited by
-// every child. The child is killed if the thread that forks it ends,
-// so that lives until started is closed.
+// every child. The child is killed if the thread that forks it ends, so that lives until started is
+// closed.
 func spawn(path string, args, env []string, descriptors []int, streams [3]int, highest int, started <-chan struct{}) (*child, error) {
 	const none = ^uintptr(0)
 	descriptors = append(descriptors, announced()...)
@@ -146,24 +150,24 @@ func spawn(path string, args, env []string, descriptors []int, streams [3]int, h
 	pid, pidfd := 0, -1
 	result := make(chan error, 1)
 	go func() {
-		// The child inherits what belongs to the thread that forks.
+		// The child inherits what belongs to the thread that forks. That is this one, or one that
+		// goes on existing.
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
 		err := execve.AsLeader(func() (err error) {
 			pid, err = syscall.ForkExec(path, args, &syscall.ProcAttr{
 				Env:   env,
 				Files: files,
 				Sys:   &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL, PidFD: &pidfd},
 			})
-			if err == nil {
-				result <- nil
-				<-started
-			}
 			return err
 		})
-		if err != nil {
-			result <- err
+		result <- err
+		if err == nil {
+			<-started
 		}
 	}()
-	err := <-result
+	err := awaitFork(result)
 	if err == unix.EBADF { // package syscall needs a number above all others for a moment
 		err = unix.EMFILE
 	}
@@ -187,6 +191,59 @@ func spawn(path string, args, env []string, descriptors []int, streams [3]int, h
 		return err
 	})
 	return nil, err
+}
+
+// forkCheck is how often a fork that takes long is looked at.
+const forkCheck = 200 * time.Millisecond
+
+// awaitFork returns the result of a fork and exec. A child that stands still in between holds up the
+// thread that has forked it, and all other forks. It is killed: no other process sees the result of
+// that fork.
+func awaitFork(result <-chan error) error {
+	var suspects []int
+	for {
+		select {
+		case err := <-result:
+			return err
+		case <-time.After(forkCheck):
+		}
+		stopped := stoppedCopies()
+		for _, pid := range stopped {
+			if slices.Contains(suspects, pid) {
+				unix.Kill(pid, unix.SIGKILL)
+			}
+		}
+		suspects = stopped
+	}
+}
+
+// stoppedCopies returns the children that have stopped and share the memory of this process, which
+// a child does from the fork to the exec.
+func stoppedCopies() (pids []int) {
+	files, _ := filepath.Glob("/proc/self/task/*/children")
+	for _, file := range files {
+		b, _ := os.ReadFile(file)
+		for _, field := range strings.Fields(string(b)) {
+			pid, err := strconv.Atoi(field)
+			if err == nil && isStopped(field) && sharesMemory(pid) {
+				pids = append(pids, pid)
+			}
+		}
+	}
+	return pids
+}
+
+func isStopped(pid string) bool {
+	stat, _ := os.ReadFile("/proc/" + pid + "/stat")
+	_, state, _ := strings.Cut(string(stat), ") ")
+	return strings.HasPrefix(state, "T")
+}
+
+// sharesMemory wraps kcmp(2).
+func sharesMemory(pid int) bool {
+	const vm = 1
+	differs, _, errno := unix.Syscall6(unix.SYS_KCMP, uintptr(unix.Getpid()), uintptr(pid), vm, 0, 0, 0)
+	return errno == 0 && differs == 0
 }
 
 // announced returns the descriptors that a supervisor has passed to this process, see

@@ -26,7 +26,10 @@ type Set struct {
 }
 
 // Inherit returns the stand-ins that the previous image has handed over.
-func Inherit(i *image.Image) *Set {
+func Inherit(i *image.Image) *Set { return inherit(i, openInherited) }
+
+// inherit is Inherit with a function that takes over the descriptors of a stand-in.
+func inherit(i *image.Image, open func(pid, pidfd, fd int) (process, transport, error)) *Set {
 	s := &Set{image: i, changed: make(chan struct{})}
 	h := i.Inherited
 	pids, fds := h.Numbers[handover.StandInPID], h.Numbers[handover.StandIns]
@@ -35,8 +38,18 @@ func Inherit(i *image.Image) *Set {
 		if 2*n+1 >= len(fds) || n >= len(records) {
 			break
 		}
-		if x := s.inherit(pid, fds[2*n], fds[2*n+1], records[n]); x != nil {
-			s.all = append(s.all, x)
+		p, t, err := open(pid, fds[2*n], fds[2*n+1])
+		if err != nil {
+			continue
+		}
+		x := newStandIn(s)
+		x.crossed = true
+		x.readRecord(records[n])
+		close(x.readied)
+		x.connect(p, t)
+		s.add(x)
+		if x.role == retiring { // the previous image may not have come to tell it that
+			go x.leave(time.Until(x.deadline)-graceTime, x.deadline)
 		}
 	}
 	return s
@@ -158,10 +171,12 @@ func (s *Set) AwaitRoom(ctx context.Context, fewer int) error {
 	}
 }
 
+// add adds x, which is connected.
 func (s *Set) add(x *StandIn) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	s.all = append(s.all, x)
+	s.mu.Unlock()
+	x.run()
 }
 
 // remove is called when x has ended. During a pause it waits.

@@ -51,35 +51,29 @@ func (s *Set) Start(target handover.Target, args, env []string, h *handover.Stat
 		return nil, err
 	}
 	p.killGroupAtEnd(true)
+	x.connect(p, own)
+	err = x.greet()
 	s.add(x)
-	x.run(p, own)
-	if err := x.greet(); err != nil {
+	if err != nil {
 		x.Kill()
 		return nil, err
 	}
 	return x, nil
 }
 
-// inherit returns a stand-in that the previous image has handed over, or nil if it has ended.
-func (s *Set) inherit(pid, pidfd, fd int, record string) *StandIn {
-	x := newStandIn(s)
-	x.crossed = true
-	x.readRecord(record)
-	close(x.readied)
+// openInherited takes over the pidfd and the channel of a stand-in that the previous image has
+// handed over.
+func openInherited(pid, pidfd, fd int) (process, transport, error) {
 	t, err := newChannel(sys.NewFD(fd))
 	if err != nil {
-		return nil
+		return nil, nil, err
 	}
 	p, err := newChild(pid, sys.NewFD(pidfd))
 	if err != nil {
 		t.close()
-		return nil
+		return nil, nil, err
 	}
-	x.run(p, t)
-	if x.role == retiring {
-		go x.awaitEnd()
-	}
-	return x
+	return p, t, nil
 }
 
 // joinMain returns the channel of this stand-in to its main process.

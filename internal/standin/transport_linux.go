@@ -104,10 +104,15 @@ func (c *channel) receive(b []byte) (n, fd int, err error) {
 	oob := make([]byte, unix.CmsgSpace(4))
 	var length int
 	wait := c.conn.Read(func(own uintptr) (done bool) {
-		err = sys.RetryEINTR(func() (err error) {
+		receive := func() (err error) {
 			n, length, _, _, err = unix.Recvmsg(int(own), b, oob, unix.MSG_CMSG_CLOEXEC)
 			return err
-		})
+		}
+		if err = sys.RetryEINTR(receive); err == unix.ECONNRESET {
+			// The other process has ended, and has left something unread. The kernel says that
+			// once, and then returns what that process has sent.
+			err = sys.RetryEINTR(receive)
+		}
 		return err != unix.EAGAIN
 	})
 	switch {

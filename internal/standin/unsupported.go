@@ -18,8 +18,10 @@ func (s *Set) Start(handover.Target, []string, []string, *handover.State) (*Stan
 	return nil, errors.ErrUnsupported
 }
 
-// inherit returns nil: there is none.
-func (s *Set) inherit(pid, pidfd, fd int, record string) *StandIn { return nil }
+// openInherited fails.
+func openInherited(pid, pidfd, fd int) (process, transport, error) {
+	return nil, nil, errors.ErrUnsupported
+}
 
 // joinMain fails.
 func joinMain(*handover.State) (transport, error) { return nil, errors.ErrUnsupported }
