@@ -19,6 +19,8 @@ var errNilFile = errors.New("autorestart: Pass needs a file; Unpass ends passing
 // The names belong to the program alone. They never collide with those of package
 // sockets.
 //
+// A file that a stand-in passes on, see [StandIn], is closed when the stand-in exits.
+//
 // Only versions that contain this library inherit anything. Pass fails
 //   - when f is nil; the file that had the name before keeps it
 //   - when the table of descriptors is full
@@ -57,7 +59,7 @@ func InheritedFiles() []string { return image.Current().Store.InheritedFiles() }
 // SetState passes a few bytes on to the next image under the given name: a counter, a
 // session key, a cache. The value crosses every exec until SetState is called again with
 // that name. A nil value removes the state. An empty value that is not nil is a state. A
-// state and a file may have the same name.
+// state and a file may have the same name. For values that a stand-in sets, see [StandIn].
 //
 // The library keeps a copy of value. It writes the copy out while the program is drained
 // for the exec: megabytes take milliseconds, a gigabyte takes seconds.

@@ -4,10 +4,10 @@ import (
 	"context"
 	"errors"
 	"sync"
-	"sync/atomic"
 	"syscall"
 
 	"github.com/autorestart-go/autorestart/internal/candidate"
+	"github.com/autorestart-go/autorestart/internal/drain"
 	"github.com/autorestart-go/autorestart/internal/handover"
 	"github.com/autorestart-go/autorestart/internal/report"
 	"github.com/autorestart-go/autorestart/internal/standin"
@@ -56,6 +56,9 @@ type overlapper struct {
 	// ping returns an error unless the stand-in works.
 	ping func() error
 
+	// resume has the program accept again.
+	resume func(drain.Drained)
+
 	// end is called when the restart has failed, with the reason. It returns a better one if
 	// the stand-in knows one.
 	end func(reason error) error
@@ -70,8 +73,9 @@ var alone = overlapper{
 	whileDraining: func(_ context.Context, x *replacement, _ *versions, drain func() error) (*replacement, error) {
 		return x, drain()
 	},
-	ping: func() error { return nil },
-	end:  func(reason error) error { return reason },
+	ping:   func() error { return nil },
+	resume: drain.Drained.Resume,
+	end:    func(reason error) error { return reason },
 }
 
 func withoutOverlap(*process, *Restarter) (overlapper, error) { return alone, nil }
@@ -90,7 +94,7 @@ func withOverlap(p *process, r *Restarter) (overlapper, error) {
 		return overlapper{}, &overlapError{err}
 	}
 	o := &overlapping{process: p, r: r}
-	return overlapper{o.begin, o.whileDraining, o.ping, o.end}, nil
+	return overlapper{o.begin, o.whileDraining, o.ping, o.resume, o.end}, nil
 }
 
 // An overlapError says why Overlap can't be had in this process.
@@ -117,9 +121,22 @@ func (o *overlapping) begin(ctx context.Context, x *replacement) (context.Contex
 	ctx, o.cancel = context.WithCancel(ctx)
 	if err := o.replace(ctx, x); err != nil {
 		o.cancel()
+		o.standAlone()
 		return nil, err
 	}
 	return ctx, nil
+}
+
+// standAlone is called when no stand-in serves any more, before this version accepts again.
+func (o *overlapping) standAlone() {
+	beside := &o.process.image().Beside
+	beside.SetGive(nil)
+	beside.SetServes(false)
+}
+
+func (o *overlapping) resume(d drain.Drained) {
+	o.standAlone()
+	d.Resume()
 }
 
 // replace starts a stand-in of x, and has it serve in place of this version, or of the stand-in
@@ -257,9 +274,7 @@ func (o *overlapping) serving() *standin.StandIn {
 }
 
 func (o *overlapping) end(reason error) error {
-	beside := &o.process.image().Beside
-	beside.SetGive(nil)
-	beside.SetServes(false)
+	o.standAlone() // also without a drain
 	o.cancel()
 	o.mu.Lock()
 	x := o.standIn
@@ -310,41 +325,6 @@ func (p *process) startStandIn(set *standin.Set, r *replacement) (x *standin.Sta
 		})
 	})
 	return x, err
-}
-
-// beside is what this process does for the other one that serves beside it.
-type beside struct {
-	once sync.Once
-	set  atomic.Pointer[besideSet] // nil before standIns; it is an interface so that a program without Overlap does not contain it
-
-	joining sync.Once
-	child   interface{ Ready() } // of a stand-in; nil before joinMain
-}
-
-type besideSet interface {
-	Pause() (resume func())
-	HandOver(h *handover.State)
-}
-
-// pause is called before anything is locked for an exec. What stand-ins send is left to the next
-// image, until resume is called because the exec has failed.
-func (b *beside) pause() (resume func()) {
-	if set := b.set.Load(); set != nil {
-		return (*set).Pause()
-	}
-	return func() {}
-}
-
-// handOver adds the stand-ins to h.
-func (b *beside) handOver(inherited, h *handover.State) {
-	if set := b.set.Load(); set != nil {
-		(*set).HandOver(h)
-		return
-	}
-	for _, kind := range [...]handover.NumberKind{handover.StandInPID, handover.StandIns, handover.Beside} {
-		h.Numbers[kind] = inherited.Numbers[kind]
-	}
-	h.Texts[handover.StandIn] = inherited.Texts[handover.StandIn]
 }
 
 // standIns returns the stand-ins of this process.

@@ -56,6 +56,41 @@ type process struct {
 	beside beside
 }
 
+// beside is what this process does for the other one that serves beside it.
+type beside struct {
+	once sync.Once
+	set  atomic.Pointer[besideSet] // nil before standIns; it is an interface so that a program without Overlap does not contain it
+
+	joining sync.Once
+	child   interface{ Ready() } // of a stand-in; nil before joinMain
+}
+
+type besideSet interface {
+	Pause() (resume func())
+	HandOver(h *handover.State)
+}
+
+// pause is called before anything is locked for an exec. What stand-ins send is left to the next
+// image, until resume is called because the exec has failed.
+func (b *beside) pause() (resume func()) {
+	if set := b.set.Load(); set != nil {
+		return (*set).Pause()
+	}
+	return func() {}
+}
+
+// handOver adds the stand-ins to h.
+func (b *beside) handOver(inherited, h *handover.State) {
+	if set := b.set.Load(); set != nil {
+		(*set).HandOver(h)
+		return
+	}
+	for _, kind := range [...]handover.NumberKind{handover.StandInPID, handover.StandIns, handover.Beside} {
+		h.Numbers[kind] = inherited.Numbers[kind]
+	}
+	h.Texts[handover.StandIn] = inherited.Texts[handover.StandIn]
+}
+
 // launch is how an image was started.
 type launch struct {
 	path string       // absolute, symbolic links kept; "" if it can't be told

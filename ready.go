@@ -23,7 +23,11 @@ import (
 // Ready for that time. The unclaimed files are closed when the trial ends.
 //
 // A program should call Ready in every version if it listens with package sockets, passes
-// files on, or sets a ReadyTimeout or HealthTimeout. Calls after the first do nothing.
+// files on, or sets a ReadyTimeout, HealthTimeout or Overlap. Calls after the first do
+// nothing.
+//
+// In a stand-in, see [StandIn], Ready also says to the main process that this version
+// works. The stand-in accepts work when the main process has answered.
 func Ready() {
 	p := self()
 	p.readying.Do(func() {
@@ -105,6 +109,8 @@ var ErrNoRollback = errors.New("autorestart: no version to roll back to: this on
 // Before the exec, this version is drained for 2 seconds at most, or for 4 seconds if a
 // drainer ignores the end of that time. The same holds for the rollback of a version that
 // is not ready in time or not healthy.
+//
+// In a stand-in, see [StandIn], Rollback rejects the version and exits.
 //
 // Rollback returns only if the rollback fails, or with [ErrNoRollback]. An HTTP handler
 // that calls Rollback can't answer its client, because the drain waits for that handler.

@@ -109,7 +109,7 @@ func (p *process) replaceImage(ctx context.Context, r *Restarter, rules *candida
 		return err
 	})
 	if drained != nil {
-		defer drained.Resume()
+		defer overlap.resume(drained)
 	}
 	if err != nil {
 		return err
@@ -123,7 +123,7 @@ func (p *process) replaceImage(ctx context.Context, r *Restarter, rules *candida
 			if drained, limit, err = p.drain(ctx, r, &x.times, o); err != nil {
 				return err
 			}
-			defer drained.Resume()
+			defer overlap.resume(drained)
 		}
 	}
 	drained.Seal()
@@ -175,7 +175,7 @@ func (r *Restarter) callVerify(ctx context.Context, path string, exe *os.File, l
 type ExecPlan struct {
 	Path     string    // of the new version
 	Old, New BuildInfo // of the version that runs, and of the new one
-	StandIn  bool      // the new version is started as a stand-in; nothing has been drained, see [Restarter.Overlap]
+	StandIn  bool      // the new version is started as a stand-in, and the one that serves goes on, see [Restarter.Overlap]
 
 	// Args are all arguments, the name of the program included. At first they are the
 	// arguments that the old version was started with.

@@ -161,11 +161,12 @@ type Restarter struct {
 	// that is ready, the stand-in is drained and exits. The old version's value counts.
 	//
 	// If ReadyTimeout is zero, it is one minute. A stand-in that ends, or is not ready in that
-	// time, is killed with its process group, and the version is rejected. See [StandIn] and
+	// time, is killed with its process group, and the version is rejected. BeforeExec is
+	// called for each of the two starts, see [ExecPlan]. See also [StandIn] and
 	// docs/overlap.md, in the repository.
 	//
-	// Overlap needs Linux 5.3. Elsewhere Run and Restart return an error that wraps
-	// [errors.ErrUnsupported].
+	// Overlap needs Linux 5.3. Elsewhere, and in a process that may have more rights than its
+	// starter, Run and Restart return an error that wraps [errors.ErrUnsupported].
 	Overlap bool
 
 	// PollInterval is as in [Watcher]. The old version's value counts.
@@ -304,8 +305,7 @@ func newDrainedRetry() watch.Backoff { return watch.Backoff{First: time.Second, 
 //   - with a [*RejectedError] if the file can't be executed, or was executed and rolled
 //     back
 //   - with the error of BeforeExec
-//   - with [ErrInHandler], at once, if an HTTP handler of a program with drainers calls
-//     it
+//   - with [ErrInHandler], at once, if an HTTP handler of a program with drainers calls it
 //   - with an [*os.PathError] if execve(2) failed; it wraps [errors.ErrUnsupported] on
 //     systems without that call
 //   - with an error about the Path, as Run.

@@ -46,8 +46,14 @@ func join(i *image.Image, t transport) *Child {
 	return c
 }
 
-// Ready says to the main process that this version works. The answer is that it serves.
-func (c *Child) Ready() { c.link.send(message{kind: ready, fd: -1}) }
+// Ready gives the main process the sockets that it does not have, and says that this version works.
+// The answer is that it serves.
+func (c *Child) Ready() {
+	c.image.Beside.SetGive(c.link.give)
+	c.image.Beside.Share()
+	c.image.Beside.SetGive(nil)
+	c.link.send(message{kind: ready, fd: -1})
+}
 
 func (c *Child) received(m message) {
 	switch m.kind {

@@ -88,10 +88,10 @@ func (x *StandIn) awaitLast() {
 }
 
 // take takes a connection that the stand-in gives, for this process or for the stand-in that
-// serves.
+// serves. What a stand-in gives before it serves is for this process.
 func (x *StandIn) take(c image.Conn) (taken bool) {
-	other := x.set.Serving()
-	if other == nil || other == x {
+	other := x.set.servingBeside(x)
+	if other == nil {
 		return x.set.image.Beside.Take(c)
 	}
 	if taken = other.Give(c) == nil; taken {

@@ -106,16 +106,16 @@ func (s *Set) HandOver(h *handover.State) {
 	h.Texts[handover.StandIn] = strings.Join(records, ";")
 }
 
-// Serving returns the stand-in that serves, or nil.
-func (s *Set) Serving() *StandIn {
+// servingBeside returns the stand-in that serves while x retires; nil if there is none, or if x is
+// starting.
+func (s *Set) servingBeside(x *StandIn) *StandIn {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, x := range s.all {
-		if x.role == serving {
-			return x
-		}
+	i := slices.IndexFunc(s.all, func(other *StandIn) bool { return other != x && other.role == serving })
+	if i < 0 || x != nil && x.role == starting {
+		return nil
 	}
-	return nil
+	return s.all[i]
 }
 
 // Takeover retires the stand-in that has served while this image was executed: this image is

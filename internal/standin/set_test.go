@@ -41,7 +41,7 @@ func TestReadyDuringRestart(t *testing.T) {
 		if !beside.Serves() || !beside.Takes() {
 			t.Error("the main process does not know that a stand-in serves")
 		}
-		if s.Serving() != x {
+		if s.servingBeside(nil) != x {
 			t.Error("no stand-in serves")
 		}
 	})
@@ -62,7 +62,7 @@ func TestHandedOverStaysOpen(t *testing.T) {
 		}
 		resume()
 		synctest.Wait()
-		if !p.released || s.Serving() != nil {
+		if !p.released || s.servingBeside(nil) != nil {
 			t.Error("the stand-in has ended, and is there")
 		}
 	})

@@ -244,3 +244,38 @@ func TestProcess1(t *testing.T) {
 	s.wantAlone()
 	stop()
 }
+
+// TestFurtherAddress: the new version listens where the old one does not. Its stand-in has the
+// address while the main process starts, and hands it over.
+func TestFurtherAddress(t *testing.T) {
+	s := newServer(t, true)
+	s.awaitServing(1)
+	s.allowReady("stand-in", furtherAddress)
+	s.write(furtherAddress)
+	s.await(furtherAddress, true)
+	further := func() (*idleClient, error) {
+		conn, err := net.Dial("unix", filepath.Join(s.dir, "further"))
+		if err != nil {
+			return nil, err
+		}
+		return &idleClient{conn, bufio.NewReader(conn)}, nil
+	}
+	want := func(standIn bool) {
+		t.Helper()
+		c, err := further()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.conn.Close()
+		if i, err := c.get(); err != nil || i.StandIn != standIn {
+			t.Errorf("at the further address: %+v, %v", i, err)
+		}
+	}
+	want(true)
+	s.wantLogged("took over from the previous version")
+	want(true)
+	s.allowReady("main", furtherAddress)
+	s.await(furtherAddress, false)
+	s.wantAlone()
+	want(false)
+}

@@ -52,6 +52,9 @@ const (
 	panicsInMain
 )
 
+// furtherAddress is the first version that listens at one more address.
+const furtherAddress = 5000
+
 // An identity is the answer of the server.
 type identity struct {
 	Version, PID, Generation int
@@ -103,6 +106,12 @@ func serve() {
 	}
 	ln := daemontest.Must(sockets.Listen("unix", path))
 	tcp := daemontest.Must(sockets.Listen("tcp", address(dir, "tcp")))
+	if version >= furtherAddress {
+		ln := daemontest.Must(sockets.Listen("unix", filepath.Join(dir, "further")))
+		go httpserve.Serve(&http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			json.NewEncoder(w).Encode(self(version))
+		})}, ln)
+	}
 	packets := daemontest.Must(sockets.ListenPacket("udp", address(dir, "udp")))
 	if autorestart.Generation() == 0 {
 		setAddress(dir, tcp.Addr())
