@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -176,6 +177,7 @@ type peer struct {
 	atEnd  bool // killGroupAtEnd
 
 	released bool // close
+	sleeps   bool // killGroup has no effect
 }
 
 func (p *peer) pid() int              { return p.number }
@@ -188,7 +190,11 @@ func (p *peer) how() (text string, killed bool) {
 	return p.text, p.killed
 }
 
-func (p *peer) killGroup() { p.exit("killed", true) }
+func (p *peer) killGroup() {
+	if !p.sleeps {
+		p.exit("killed", true)
+	}
+}
 
 func (p *peer) close() {
 	p.mu.Lock()
@@ -229,12 +235,12 @@ func (p *peer) lives() bool {
 // An outputInMemory is what a peer has written.
 type outputInMemory struct {
 	text   string
-	much   bool
+	much   atomic.Bool
 	closed bool
 }
 
 func (o *outputInMemory) tail() string  { return o.text }
-func (o *outputInMemory) tooMuch() bool { return o.much }
+func (o *outputInMemory) tooMuch() bool { return o.much.Load() }
 func (o *outputInMemory) close()        { o.closed = true }
 
 // newImage returns an image that has inherited nothing.
