@@ -35,8 +35,12 @@ func inherit(i *image.Image, open func(pid, pidfd, fd int) (process, transport, 
 	pids, fds := h.Numbers[handover.StandInPID], h.Numbers[handover.StandIns]
 	records := strings.Split(h.Texts[handover.StandIn], ";")
 	for n, pid := range pids {
-		if 2*n+1 >= len(fds) || n >= len(records) {
+		if 2*n+1 >= len(fds) {
 			break
+		}
+		record := ""
+		if n < len(records) {
+			record = records[n]
 		}
 		p, t, err := open(pid, fds[2*n], fds[2*n+1])
 		if err != nil {
@@ -44,7 +48,7 @@ func inherit(i *image.Image, open func(pid, pidfd, fd int) (process, transport, 
 		}
 		x := newStandIn(s)
 		x.crossed = true
-		x.readRecord(records[n])
+		x.readRecord(record)
 		close(x.readied)
 		x.connect(p, t)
 		s.add(x)
