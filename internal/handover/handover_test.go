@@ -283,6 +283,14 @@ func TestGoldenFiles(t *testing.T) {
 	sixth.Set(HealthWithin, 60000)
 	sixth.Texts[PreviousArgs] = ";/srv/app;-listen=:80%1:81;;"
 	sixth.Texts[PreviousEnv] = ";PATH=/bin;A=%0%2;"
+	seventh := sixth // with stand-ins
+	seventh.Numbers[StandInPID] = []int{4712, 4713}
+	seventh.Set(Beside, 1)
+	seventh.Numbers[StandIns] = []int{20, 21, 25, 24}
+	seventh.Texts[StandIn] = "2/10000/1764259200123;1/10000/0"
+	eighth := want // of a stand-in
+	eighth.Set(Channel, 20)
+	eighth.Numbers[Streams] = []int{21, 22}
 	for _, test := range []struct {
 		name    string
 		written bool // by this version
@@ -294,8 +302,11 @@ func TestGoldenFiles(t *testing.T) {
 		{"state-4.golden", true, fourth},
 		{"state-5.golden", true, fifth},
 		{"state-6.golden", true, sixth},
+		{"state-7.golden", true, seventh},
+		{"state-8.golden", true, eighth},
 		{"state-later.golden", false, want}, // with keys that this version does not know
 		{"variable-2.golden", true, of(map[NumberKind][]int{PID: {4711}, Generation: {3}, Carrier: {17}, Attester: {18}}, nil)},
+		{"variable-3.golden", true, of(map[NumberKind][]int{PID: {4711}, Generation: {3}, Channel: {20}, Carrier: {17}}, nil)}, // of a stand-in
 	} {
 		want := test.want
 		b, err := os.ReadFile("testdata/" + test.name)
