@@ -73,8 +73,8 @@ func (p *process) execImage(c *candidate.Candidate, h *handover.State, lastLook 
 	if fd, ok := p.files.executableDescriptor(c); ok && byDescriptor(c, p.files.Credentials(), h != nil) {
 		target := handover.Target{Path: c.Path, FD: fd, LastLook: lastLook}
 		err := execute(target, prepared.arguments(), prepared.environment(), h)
-		if !errors.Is(err, os.ErrNotExist) && p.files.whyByPath() == nil {
-			return err
+		if err == nil || !errors.Is(err, os.ErrNotExist) && p.files.whyByPath() == nil {
+			return err // nil if execute has started a stand-in
 		}
 		// There is no /proc, it can't be searched, or there is no dynamic loader.
 	}

@@ -21,6 +21,7 @@ type Child struct {
 	drain  time.Duration // when the main process has ended
 	ends   bool          // it drains, and exits after that
 	signal func(syscall.Signal)
+	early  []syscall.Signal // that have come before there was signal
 }
 
 // Join begins to do what the main process says. The image has inherited its channel.
@@ -61,7 +62,7 @@ func (c *Child) received(m message) {
 		c.serves, c.drain = true, time.Duration(m.n)*time.Millisecond
 		c.mu.Unlock()
 		go takeStreams(c.image.Inherited.Numbers[handover.Streams])
-		c.image.Drainers.Release()
+		go c.image.Drainers.Release() // parts of the program may take long
 	case retire:
 		go c.retire(time.Duration(m.n) * time.Millisecond)
 	case signaled:
@@ -94,6 +95,7 @@ func (c *Child) mainEnded() {
 	}
 	c.image.Beside.SetGive(nil)
 	c.image.Beside.SetLeaves()
+	c.link.transport.close() // no answer comes any more
 	c.image.Beside.Lose()
 	if c.beginEnd() {
 		report.Warn("the main process has ended: this stand-in drains and exits", "timeout", drain.String())

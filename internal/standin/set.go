@@ -72,7 +72,7 @@ func (s *Set) Pause() (resume func()) {
 	}
 	var resumes []func()
 	for _, x := range all {
-		resumes = append(resumes, x.link.pause(pingTimeout))
+		resumes = append(resumes, x.link.pause(pauseTimeout))
 	}
 	return func() {
 		for _, resume := range resumes {

@@ -27,13 +27,20 @@ func (s *Set) Forward(sig syscall.Signal) {
 // OnSignal has f called with each signal that the main process forwards.
 func (c *Child) OnSignal(f func(syscall.Signal)) {
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.signal = f
+	early := c.early
+	c.signal, c.early = f, nil
+	c.mu.Unlock()
+	for _, sig := range early {
+		f(sig)
+	}
 }
 
 func (c *Child) forwarded(sig syscall.Signal) {
 	c.mu.Lock()
 	f := c.signal
+	if f == nil {
+		c.early = append(c.early, sig)
+	}
 	c.mu.Unlock()
 	if f != nil {
 		f(sig)

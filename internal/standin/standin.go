@@ -29,8 +29,13 @@ import (
 // of its context, and what is sealed another.
 const graceTime = 3 * time.Second
 
-// pingTimeout is how long a stand-in that works takes at most to answer.
-const pingTimeout = time.Second
+// pingTimeout is how long a stand-in that works takes at most to answer. A busy one takes a while:
+// a goroutine that computes has 10 ms before another one comes. Nobody waits meanwhile, and a
+// stand-in that is killed loses its requests.
+const pingTimeout = 5 * time.Second
+
+// pauseTimeout is how long an exec waits for a message that is being handled.
+const pauseTimeout = time.Second
 
 // errNoAnswer says that a stand-in was stopped, or does not work.
 var errNoAnswer = errors.New("it does not answer")
