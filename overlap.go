@@ -314,7 +314,9 @@ func (x *replacement) intact() error {
 // startStandIn starts a stand-in of this process.
 func (p *process) startStandIn(set *standin.Set, r *replacement) (x *standin.StandIn, err error) {
 	p.signals.forward(set.Forward)
-	h := p.newState(r.c, &r.times)
+	times := r.times
+	times.Quiesced, times.Drained = times.Judged, times.Judged
+	h := p.newState(r.c, &times)
 	h.ForStandIn = true
 	err = p.image().Store.HandOver(h, func() error {
 		return p.execImage(r.c, h, r.lastLook, r.prepared, func(target handover.Target, args, env []string, h *handover.State) (err error) {

@@ -7,7 +7,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/autorestart-go/autorestart/internal/handover"
 	"github.com/autorestart-go/autorestart/internal/image"
 	"github.com/autorestart-go/autorestart/internal/report"
 	"github.com/autorestart-go/autorestart/internal/sys"
@@ -304,9 +303,4 @@ func (x *StandIn) leave(drain time.Duration, deadline time.Time) {
 		report.Warn("killing the stand-in: it has not ended in time", "pid", strconv.Itoa(x.process.pid()), "timeout", drain.String())
 		x.process.killGroup()
 	}
-}
-
-// greet tells the stand-in that it is one. It gets no message before that.
-func (x *StandIn) greet() error {
-	return x.link.transport.send(handover.StandInGreeting(x.process.pid()), -1)
 }

@@ -94,7 +94,7 @@ func TestStandInThatDoesNotEnd(t *testing.T) {
 				if !p.lives() {
 					t.Error("killed too early")
 				}
-				time.Sleep(1)
+				time.Sleep(time.Nanosecond)
 				synctest.Wait()
 				if p.lives() || len(s.all) > 0 {
 					t.Error("it lives on")

@@ -81,6 +81,11 @@ func openInherited(pid, pidfd, fd int) (process, transport, error) {
 	return nil, nil, err
 }
 
+// greet tells the stand-in that it is one. It gets no message before that.
+func (x *StandIn) greet() error {
+	return x.link.transport.send(handover.StandInGreeting(x.process.pid()), -1)
+}
+
 // joinMain returns the channel of this stand-in to its main process.
 func joinMain(inherited *handover.State) (transport, error) {
 	fd := inherited.Number(handover.Channel)
