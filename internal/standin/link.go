@@ -134,6 +134,7 @@ func (l *link) received(m message) {
 	case taken, refused:
 		l.mu.Lock()
 		answer := l.waiting[m.n] // none for one that was given before an exec
+		delete(l.waiting, m.n)
 		l.mu.Unlock()
 		if answer != nil {
 			answer <- map[kind]error{taken: nil, refused: image.ErrNotTaken}[m.kind]
