@@ -4,6 +4,7 @@ package standin
 
 import (
 	"context"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -218,10 +219,10 @@ func TestTake(t *testing.T) {
 // An exec does not wait for long until a message is handled.
 func TestPauseHasLimit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		handled := 0
+		var handled atomic.Int64
 		l, far := linked(t, nil, func(message) {
 			time.Sleep(time.Minute)
-			handled++
+			handled.Add(1)
 		})
 		far.say(t, message{kind: ping})
 		far.say(t, message{kind: ping})
@@ -232,12 +233,12 @@ func TestPauseHasLimit(t *testing.T) {
 			t.Errorf("the pause has begun after %v", took)
 		}
 		time.Sleep(time.Hour)
-		if handled != 1 {
-			t.Errorf("%d messages were handled, want the one that was under way", handled)
+		if n := handled.Load(); n != 1 {
+			t.Errorf("%d messages were handled, want the one that was under way", n)
 		}
 		resume()
 		time.Sleep(time.Hour)
-		if handled != 2 {
+		if handled.Load() != 2 {
 			t.Error("the second message was not handled after the pause")
 		}
 		for range 3 {
