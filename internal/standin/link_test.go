@@ -164,7 +164,7 @@ func TestGiveMany(t *testing.T) {
 			}
 		}
 		if refusals != n/2 {
-			t.Errorf("%d of %d were refused", refusals, n)
+			t.Errorf("%d of %d were refused", answers "refused", n)
 		}
 	})
 }
