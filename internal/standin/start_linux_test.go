@@ -283,3 +283,16 @@ func TestStartWhereCallsAreDenied(t *testing.T) {
 		})
 	}
 }
+
+// A program may end before its greeting is sent. The reason is how it has ended.
+func TestEndsAtOnce(t *testing.T) {
+	s := Inherit(newImage())
+	program := path(t, "false")
+	for range 20 {
+		x := start(t, s, program, nil, nil)
+		err := x.AwaitReady(t.Context(), time.Hour)
+		if f, ok := err.(*Failure); !ok || f.Text != "it has exited with status 1" {
+			t.Fatal(err)
+		}
+	}
+}
