@@ -3,7 +3,10 @@
 package standin
 
 import (
+	"errors"
 	"os"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/autorestart-go/autorestart/internal/handover"
 	"github.com/autorestart-go/autorestart/internal/sys"
@@ -55,11 +58,11 @@ func (s *Set) Start(target handover.Target, args, env []string, h *handover.Stat
 	x.connect(p, own)
 	err = x.greet()
 	s.add(x)
-	if err != nil {
-		x.Kill()
-		return nil, err
+	if err == nil || errors.Is(err, unix.EPIPE) || errors.Is(err, unix.ECONNRESET) {
+		return x, nil // AwaitReady returns how it has ended, if it has
 	}
-	return x, nil
+	x.Kill()
+	return nil, err
 }
 
 // openInherited takes over the pidfd and the channel of a stand-in that the previous image has
