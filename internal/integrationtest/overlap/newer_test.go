@@ -48,3 +48,16 @@ func TestMainThreadDiffers(t *testing.T) {
 		s.wantAlone()
 	}
 }
+
+// TestSignalWithoutSubscriber: a program may stop listening for a signal by package os/signal, so
+// that the signal ends it. When no stand-in is left, it does.
+func TestSignalWithoutSubscriber(t *testing.T) {
+	s := newServer(t, false)
+	s.awaitServing(1)
+	s.write(2)
+	s.await(2, false)
+	s.wantAlone()
+	s.mustGet("/deaf")
+	s.cmd.Process.Signal(syscall.SIGHUP)
+	testprocess.WaitFor(t, "end of the server", func() bool { return isGone(s.pid(), s.path) })
+}

@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"strconv"
 	"sync/atomic"
@@ -132,6 +133,10 @@ func serve() {
 		name := filepath.Base(r.URL.Path)
 		os.WriteFile(filepath.Join(dir, "held "+name), nil, 0o600)
 		await(dir, name)
+		json.NewEncoder(w).Encode(self(version))
+	})
+	mux.HandleFunc("/deaf", func(w http.ResponseWriter, r *http.Request) {
+		signal.Stop(hups)
 		json.NewEncoder(w).Encode(self(version))
 	})
 	mux.HandleFunc("/state/", func(w http.ResponseWriter, r *http.Request) {
