@@ -136,7 +136,7 @@ func serve() {
 		json.NewEncoder(w).Encode(self(version))
 	})
 	mux.HandleFunc("/deaf", func(w http.ResponseWriter, r *http.Request) {
-		signal.Stop(hups)
+		signal.Stop(terms)
 		json.NewEncoder(w).Encode(self(version))
 	})
 	mux.HandleFunc("/state/", func(w http.ResponseWriter, r *http.Request) {
