@@ -33,7 +33,8 @@ import (
 // A stand-in (see [Restarter.Overlap]) gets SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1,
 // SIGUSR2 and SIGWINCH, too, when they are sent to the main process and both processes
 // have subscribed to them by Notify. It gets SIGTERM, SIGINT and SIGQUIT also without a
-// subscription of its own, and ends.
+// subscription of its own, and ends. As long as there is a stand-in, [signal.Stop] does not
+// give such a signal its default action back in the main process, and StopNotify does.
 //
 // On systems other than Linux, Notify behaves like signal.Notify.
 func Notify(c chan<- os.Signal, signals ...os.Signal) {

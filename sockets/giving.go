@@ -40,6 +40,9 @@ type givable interface {
 	of() *listener
 }
 
+// A stream without a request is parked when its turn comes, and not when the drain begins. Until
+// then this process serves it: a request does not wait until many idle connections are given.
+
 // An offer is a connection that waits for the giver.
 type offer struct {
 	givable
@@ -54,11 +57,14 @@ const (
 	givenAtOnce  = 2
 	giveInterval = time.Millisecond
 
-	// refusedInterval is the time between two offers of a connection that was not taken.
-	refusedInterval = 100 * time.Millisecond
+	// firstRefusedInterval is the time between two offers of a connection that was not taken, which
+	// doubles up to refusedInterval: the program in the other process may call Serve soon
+	// after Ready.
+	firstRefusedInterval = 2 * time.Millisecond
+	refusedInterval      = 100 * time.Millisecond
 
-	// maxOffers is how many of them a drain waits for.
-	maxOffers = 3
+	// maxOffers is how many of them a drain waits for: for 0.3 s.
+	maxOffers = 9
 
 	// answerLimit is how long an exec waits for the answer to a connection.
 	answerLimit = time.Second
@@ -69,9 +75,12 @@ type giver struct {
 	beside *image.Beside
 
 	mu      sync.Mutex
-	queue   []*offer // to be given
-	refused []*offer // to be offered again
+	queue   []*offer  // to be given
+	refused []*offer  // to be offered again
+	later   []*stream // to be parked when the queue is empty
 	running bool
+	again   time.Time     // when the refused ones are offered again
+	pause   time.Duration // until then, the next time
 	stopped bool          // until the next drain
 	current *offer        // is being given; nil if none is
 	changed chan struct{} // closed when one of the above changes
@@ -105,18 +114,51 @@ func (o *offer) uncount() {
 func (g *giver) begin() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.stopped = false
+	g.stopped, g.pause = false, firstRefusedInterval
 }
 
 func (g *giver) add(o *offer) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.queue = append(g.queue, o)
+	g.start()
+}
+
+// start is called with g locked.
+func (g *giver) start() {
 	g.change()
 	if !g.running {
 		g.running = true
 		go g.run()
 	}
+}
+
+// parkLater has streams parked one after the other.
+func (g *giver) parkLater(streams []*stream) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if len(streams) > 0 {
+		g.later = append(g.later, streams...)
+		g.start()
+	}
+}
+
+// parkNow parks the streams that have not had their turn.
+func (g *giver) parkNow() {
+	g.mu.Lock()
+	later := g.later
+	g.later = nil
+	g.mu.Unlock()
+	for _, s := range later {
+		s.quiesce()
+	}
+}
+
+// forget leaves the streams alone that have not had their turn: the drain is called off.
+func (g *giver) forget() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.later = nil
 }
 
 // change is called with g locked.
@@ -161,7 +203,7 @@ func (g *giver) next() *offer {
 	defer g.mu.Unlock()
 	for {
 		switch ends := g.stopped || !g.beside.Takes(); {
-		case len(g.queue)+len(g.refused) == 0:
+		case len(g.queue)+len(g.refused)+len(g.later) == 0:
 			g.running = false
 			return nil
 		case ends:
@@ -170,10 +212,19 @@ func (g *giver) next() *offer {
 			g.current = g.queue[0]
 			g.queue = g.queue[1:]
 			return g.current
-		default:
-			if g.wait(refusedInterval); len(g.queue) == 0 {
-				g.queue, g.refused = g.refused, nil
+		case len(g.refused) > 0 && !time.Now().Before(g.again):
+			g.queue, g.refused = g.refused, nil
+		case len(g.later) > 0:
+			s := g.later[0]
+			g.later = g.later[1:]
+			g.mu.Unlock()
+			s.quiesce()
+			g.mu.Lock()
+			if len(g.queue) == 0 {
+				g.wait(giveInterval) // for the reader to come
 			}
+		default:
+			g.wait(time.Until(g.again))
 		}
 	}
 }
@@ -184,6 +235,7 @@ func (g *giver) drop() {
 	g.queue, g.refused = nil, nil
 	g.mu.Unlock()
 	defer g.mu.Lock()
+	g.parkNow()
 	for _, o := range dropped {
 		o.uncount()
 	}
@@ -216,8 +268,15 @@ func (g *giver) answered(o *offer, err error) {
 	defer g.mu.Unlock()
 	g.current = nil
 	if refused {
+		if len(g.refused) == 0 {
+			g.again = time.Now().Add(g.pause)
+			g.pause = min(2*g.pause, refusedInterval)
+		}
 		g.refused = append(g.refused, o)
-	} else if err != nil {
+	} else {
+		g.pause = firstRefusedInterval
+	}
+	if !refused && err != nil {
 		g.stopped = true // the other process has ended
 	}
 	g.change()

@@ -208,19 +208,35 @@ func (l listenerDrainer) Quiesce() {
 	l.quiesced.Store(parks)
 	l.registry.giver.begin()
 	if parks {
+		gives := l.registry.Beside.Takes()
+		var idle []*stream
 		for _, s := range l.allStreams() {
-			s.quiesce()
+			if gives && s.isIdle() {
+				idle = append(idle, s)
+			} else {
+				s.quiesce()
+			}
 		}
+		l.registry.giver.parkLater(idle)
 	}
 	l.offerWaiting()
 	l.startTaking()
 }
+
+// parkTimeout is how long readers take to come to the gate when the time of a drain is over.
+const parkTimeout = 50 * time.Millisecond
 
 func (l listenerDrainer) Drain(ctx context.Context) error {
 	leaves := l.registry.Beside.Leaves()
 	err := l.await(ctx, func() bool {
 		return l.lasting(leaves) == 0 && l.offered == 0 && l.inside == 0
 	})
+	if err != nil {
+		l.registry.giver.parkNow()
+		ctx, cancel := context.WithTimeout(context.Background(), parkTimeout)
+		defer cancel()
+		l.await(ctx, func() bool { return l.lasting(leaves) == 0 && l.inside == 0 })
+	}
 	if text := l.Unfinished(); err != nil && text != "" {
 		return fmt.Errorf("%s: %w", text, err)
 	}
@@ -256,6 +272,7 @@ func (l listenerDrainer) Resume() {
 	l.muting.unmute(l.socket)
 	l.stopTaking()
 	l.quiesced.Store(false)
+	l.registry.giver.forget()
 	for _, s := range l.allStreams() {
 		s.resume()
 	}

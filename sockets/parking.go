@@ -102,6 +102,7 @@ func (s *stream) quiesce() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
+	case !s.listener.quiesced.Load(): // the drain was called off meanwhile
 	case s.halfClose && s.closed && !s.pinned:
 		s.pass(halfClosed, nil)
 	case !s.mayPark || !s.between:
@@ -113,6 +114,13 @@ func (s *stream) quiesce() {
 	default:
 		s.requestStarted() // also if it is still parked from the last restart
 	}
+}
+
+// isIdle reports whether quiesce would park the stream.
+func (s *stream) isIdle() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.mayPark && s.between && !s.parked && !s.closed && s.beginningCrosses()
 }
 
 // setParked is called with s locked, when a reader begins or stops to wait at the gate.
