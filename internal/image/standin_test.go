@@ -67,3 +67,29 @@ func TestStandInWatchesNothing(t *testing.T) {
 
 // shortWhile is how long something must not happen that would take milliseconds.
 const shortWhile = 100 * time.Millisecond
+
+// A version that never calls Ready accepts after the time that it has for that, and serves in place
+// of the process beside it.
+func TestAcceptsWithoutReady(t *testing.T) {
+	h := new(handover.State)
+	for kind, n := range map[handover.NumberKind]int{handover.PID: os.Getpid(), handover.Generation: 2, handover.Beside: 1} {
+		h.Set(kind, n)
+	}
+	t.Cleanup(image.Current().Use)
+	i := image.Start(h, nil)
+	i.Use()
+	resumed := make(resuming, 1)
+	defer autorestart.RegisterDrainer(resumed)()
+	if !i.Beside.Serves() || len(resumed) > 0 {
+		t.Error("it accepts at once")
+	}
+	i.Store.ShortenTimer(time.Millisecond)
+	testprocess.Receive(t, "end of the time for Ready", resumed)
+}
+
+// resuming is a Drainer that tells when it resumes.
+type resuming chan bool
+
+func (resuming) Quiesce()                    {}
+func (resuming) Drain(context.Context) error { return nil }
+func (r resuming) Resume()                   { r <- true }
