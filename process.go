@@ -68,6 +68,7 @@ type beside struct {
 type besideSet interface {
 	Pause() (resume func())
 	HandOver(h *handover.State)
+	Takeover()
 }
 
 // pause is called before anything is locked for an exec. What stand-ins send is left to the next
@@ -89,6 +90,15 @@ func (b *beside) handOver(inherited, h *handover.State) {
 		h.Numbers[kind] = inherited.Numbers[kind]
 	}
 	h.Texts[handover.StandIn] = inherited.Texts[handover.StandIn]
+}
+
+// takeOver is called when the time is up in which this image was to become ready.
+func (b *beside) takeOver(i *image.Image) {
+	if set := b.set.Load(); set != nil {
+		(*set).Takeover()
+	} else {
+		i.Drainers.Release()
+	}
 }
 
 // launch is how an image was started.
@@ -143,7 +153,10 @@ func startProcess(i *image.Image) *process {
 		// An error may pass until a rollback.
 		p.rollback, _ = handover.NewReserve()
 	case p.restarted():
-		i.Store.StartTimer(p.dropUnclaimed)
+		i.Store.StartTimer(func() {
+			p.beside.takeOver(i)
+			p.dropUnclaimed()
+		})
 	}
 	i.Trial.OnRollback(p.executePrevious) // last: it may be called at once
 	return p

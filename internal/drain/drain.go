@@ -25,6 +25,7 @@ type Drainer interface {
 type Notifier interface {
 	Begin(ctx context.Context, timeout time.Duration, progress func(unfinished []string)) (Drained, error)
 	BeginRollback() (quiesced, drained time.Time, resume func())
+	release()
 }
 
 // Drained is a drain that has ended: nothing accepts work.

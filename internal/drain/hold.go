@@ -15,6 +15,20 @@ func (g *Group) Hold() {
 // Release ends Hold: unless a drain is under way, everything accepts work. Without Hold it does
 // nothing.
 func (g *Group) Release() {
+	g.mu.Lock()
+	empty := len(g.members) == 0
+	if empty {
+		g.held = false
+	}
+	g.mu.Unlock()
+	if !empty {
+		g.Notifier().release()
+	}
+}
+
+// release is Release of a group that has members. It is a method of the [Notifier], as other code
+// that a program without drainers does not need.
+func (g *Group) release() {
 	g.phase.Lock()
 	defer g.phase.Unlock()
 	g.mu.Lock()
