@@ -3,6 +3,7 @@
 package overlap
 
 import (
+	"strconv"
 	"syscall"
 	"testing"
 
@@ -62,4 +63,53 @@ func TestSignalWithoutSubscriber(t *testing.T) {
 		s.cmd.Process.Signal(syscall.SIGTERM) // the end of the stand-in may be noticed a moment later
 		return isGone(s.pid(), s.path)
 	})
+}
+
+// TestConnectionsOfReplacedStandIn: a stand-in that is replaced gives its idle connections to the
+// one that serves. The main process, over which they go, is executed at the same time.
+func TestConnectionsOfReplacedStandIn(t *testing.T) {
+	s := newServer(t, true, drainEnv+"=1m")
+	s.awaitServing(1)
+	var clients []*idleClient
+	for range testprocess.FromEnv(t, "AUTORESTART_TEST_IDLE", 200) {
+		c, err := s.dialIdle("unix")
+		if err != nil {
+			t.Fatal(err)
+		}
+		clients = append(clients, c)
+	}
+	// ask sends a request over each connection, until all answers are those of a version.
+	ask := func(version int) {
+		t.Helper()
+		testprocess.WaitFor(t, "answers of version "+strconv.Itoa(version), func() bool {
+			others := 0
+			for i, c := range clients {
+				got, err := c.get()
+				if err != nil {
+					t.Fatalf("connection %d: %v", i, err)
+				}
+				if got.Version != version {
+					others++
+				}
+			}
+			return others == 0
+		})
+	}
+	ask(1)
+	slow := s.hold("slow")
+	s.allow("ready", "stand-in", "2")
+	s.write(2)
+	s.await(2, true)
+	ask(2)
+	s.write(3)
+	testprocess.WaitFor(t, "second stand-in", func() bool { return len(s.children()) == 2 })
+	s.allow("slow")
+	testprocess.Receive(t, "answer of the main process", slow)
+	s.allow("ready", "stand-in", "3") // everything is drained: the exec comes next
+	s.wantLogged("took over from the previous version")
+	ask(3)
+	s.allow("ready", "main", "3")
+	s.await(3, false)
+	s.wantAlone()
+	ask(3)
 }
