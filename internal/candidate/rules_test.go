@@ -257,3 +257,31 @@ func TestUnchanged(t *testing.T) {
 		}
 	}
 }
+
+// TestIntact: a file may have been replaced or removed, but its content is what was opened.
+func TestIntact(t *testing.T) {
+	for name, test := range map[string]struct {
+		change func(*candidatetest.System)
+		intact bool
+	}{
+		"removed":      {func(sys *candidatetest.System) { sys.Remove(app) }, true},
+		"replaced":     {func(sys *candidatetest.System) { sys.Deploy(app, elftest.Program(3), 0o755) }, true},
+		"renamed over": {func(sys *candidatetest.System) { sys.Deploy("/srv/other", nil, 0o755); sys.Rename("/srv/other", app) }, true},
+		"renamed":      {func(sys *candidatetest.System) { sys.Rename(app, "/srv/other") }, true},
+		"mode set":     {func(sys *candidatetest.System) { sys.Chmod(app, 0o711) }, true},
+		"written":      {func(sys *candidatetest.System) { sys.Write(app, elftest.Program(3), false) }, false},
+		"touched":      {func(sys *candidatetest.System) { sys.Touch(app) }, false},
+	} {
+		rules, sys := newRules(t)
+		sys.Deploy(app, elftest.Program(2), 0o755)
+		c := open(t, sys)
+		if r := rules.Intact(c); r != nil {
+			t.Errorf("%s: before: %v", name, r)
+		}
+		test.change(sys)
+		r := rules.Intact(c)
+		if (r == nil) != test.intact || r != nil && (!r.Retryable || r.Path != app) {
+			t.Errorf("%s: %+v", name, r)
+		}
+	}
+}

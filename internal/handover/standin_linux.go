@@ -64,10 +64,12 @@ func isGreeted(channel, parent int) bool {
 		n, length, _, _, err = syscall.Recvmsg(channel, text, credentials, syscall.MSG_CMSG_CLOEXEC)
 		return n, err
 	})
-	if err == nil && n == 0 && length == 0 {
+	switch {
+	case err != nil:
+		endStandIn("recvmsg: " + err.Error())
+	case n == 0 && length == 0:
 		endStandIn("the main process has closed the channel")
-	}
-	if err != nil || string(text[:max(0, n)]) != string(StandInGreeting(syscall.Getpid())) {
+	case string(text[:n]) != string(StandInGreeting(syscall.Getpid())):
 		return false
 	}
 	messages, err := syscall.ParseSocketControlMessage(credentials[:length])

@@ -155,16 +155,16 @@ func TestGiveMany(t *testing.T) {
 			k := []kind{taken, refused}[i%2]
 			far.say(t, message{kind: k, n: numbers[n-1-i]})
 		}
-		refusals := 0
+		notTaken := 0
 		for range n {
 			if err := <-given; err == image.ErrNotTaken {
-				refusals++
+				notTaken++
 			} else if err != nil {
 				t.Error(err)
 			}
 		}
-		if refusals != n/2 {
-			t.Errorf("%d of %d were refused", answers "refused", n)
+		if notTaken != n/2 {
+			t.Errorf("%d of %d were refused", notTaken, n)
 		}
 	})
 }

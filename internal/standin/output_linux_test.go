@@ -4,8 +4,10 @@ package standin
 
 import (
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
+	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -66,5 +68,108 @@ func TestClosedStreams(t *testing.T) {
 	n, _ := r.Read(b)
 	if err := cmd.Wait(); err != nil || string(b[:n]) != "ok" {
 		t.Errorf("%s %v", b[:n], err)
+	}
+}
+
+// take-streams writes, as a stand-in before it serves and then when it does.
+var _ = testprocess.RegisterHelper("take-streams", func() {
+	real := []int{3, 4}
+	out, err := newOutput()
+	if err != nil {
+		panic(err)
+	}
+	for i := range out.files {
+		must(0, out.files[i].DuplicateOver(i+1))
+		fmt.Fprint([]*os.File{os.Stdout, os.Stderr}[i], "before, ")
+	}
+	takeStreams(real)
+	fmt.Print("after")
+	fmt.Fprint(os.Stderr, "after")
+	for _, fd := range real {
+		if _, _, err := sys.Flags(fd); err == nil {
+			fmt.Fprint(os.Stderr, "; descriptor ", fd, " is open")
+		}
+	}
+})
+
+// A stand-in writes to the streams of its main process when it serves, first what it has written
+// before.
+func TestTakeStreams(t *testing.T) {
+	var readers, writers []*os.File
+	for range 2 {
+		r, w, err := os.Pipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer r.Close()
+		readers, writers = append(readers, r), append(writers, w)
+	}
+	cmd := exec.Command("/proc/self/exe")
+	cmd.Env = append(os.Environ(), testprocess.UseHelper(t, "take-streams"))
+	cmd.ExtraFiles = writers
+	if err := cmd.Run(); err != nil {
+		t.Fatal(err)
+	}
+	for i, r := range readers {
+		writers[i].Close()
+		defer testprocess.LimitIO(r, testprocess.Timeout)()
+		if b, err := io.ReadAll(r); string(b) != "before, after" || err != nil {
+			t.Errorf("stream %d: %q, %v", i+1, b, err)
+		}
+	}
+}
+
+// TestTail: the last lines of the output are in the error about a version.
+func TestTail(t *testing.T) {
+	many := strings.Repeat("a line\n", 20000)
+	for _, test := range []struct{ name, out, err, want string }{
+		{"nothing", "", "", ""},
+		{"blank lines", "", "\n \n", ""},
+		{"standard output", "one\ntwo\n", "", "one\ntwo"},
+		{"both", "one\n", "two\n", "two"},
+		{"without an end of line", "", "fatal", "fatal"},
+		{"many lines", "", many + "the last\n", strings.Repeat("a line\n", maxLines-1) + "the last"},
+		{"crash", "", many + "panic: no config\n\ngoroutine 1 [running]:\n" + strings.Repeat("main.f()\n", 100),
+			"panic: no config\n\ngoroutine 1 [running]:\n" + strings.TrimSpace(strings.Repeat("main.f()\n", maxLines-3))},
+		{"long line", "", strings.Repeat("x", 3*maxRead), strings.Repeat("x", maxTail)},
+		{"cut character", "", strings.Repeat("é", maxTail), strings.Repeat("é", maxTail/2)},
+		{"no text", "", "\xff\x00\n", "�\x00"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			o, err := newOutput()
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer o.close()
+			for i, text := range []string{test.out, test.err} {
+				if _, err := unix.Write(o.files[i].Int(), []byte(text)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if got := o.tail(); got != test.want {
+				t.Errorf("got %q, want %q", got, test.want)
+			}
+			if o.tooMuch() {
+				t.Error("it is too much")
+			}
+		})
+	}
+}
+
+func TestTooMuchOutput(t *testing.T) {
+	for i := range 2 {
+		o, err := newOutput()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer o.close()
+		for size, want := range map[int64]bool{maxOutput: false, maxOutput + 1: true} {
+			if err := unix.Ftruncate(o.files[i].Int(), size); err != nil {
+				t.Fatal(err)
+			}
+			if o.tooMuch() != want {
+				t.Errorf("stream %d, %d bytes: too much: %v", i+1, size, !want)
+			}
+		}
 	}
 }

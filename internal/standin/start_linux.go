@@ -50,6 +50,7 @@ func (s *Set) Start(target handover.Target, args, env []string, h *handover.Stat
 		out.close()
 		return nil, err
 	}
+	other.Close() // of which only the stand-in's copy counts from now on
 	p.killGroupAtEnd(true)
 	x.connect(p, own)
 	err = x.greet()
