@@ -25,17 +25,17 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-var compared = []*servers.Server{servers.Ours, servers.Tableflip}
+var both = []*servers.Server{servers.Ours, servers.Tableflip}
 
 // BenchmarkLongStart has phases that are as long as requests may be.
 func BenchmarkLongStart(b *testing.B) {
 	s := newSettings()
-	compare(b, s.runs, &load{name: "long start", deploys: s.deploys, start: s.start, slow: s.slow, drain: 3 * s.slow, timed: true})
+	compare(b, s.runs, &load{name: "long start", deploys: s.deploys, start: s.start, slow: s.slow, drain: 3 * s.slow, timed: true}, both...)
 }
 
 func BenchmarkDeploysInARow(b *testing.B) {
 	s := newSettings()
-	compare(b, 1, &load{name: "deploys in a row", deploys: s.quickDeploys, drain: 10 * time.Second, quick: true})
+	compare(b, 1, &load{name: "deploys in a row", deploys: s.quickDeploys, drain: 10 * time.Second, quick: true}, both...)
 }
 
 // failureDelay is when a version fails. Its process lives long enough to be noticed.
@@ -54,23 +54,30 @@ func BenchmarkFailures(b *testing.B) {
 		{"hangs before main", trailer.HangsInInit},
 	} {
 		b.Run(f.does, func(b *testing.B) {
-			compare(b, 1, &load{name: f.does, deploys: s.failures, fault: f.name, start: failureDelay, drain: 10 * time.Second, timed: true})
+			compare(b, 1, &load{name: f.does, deploys: s.failures, fault: f.name, start: failureDelay, drain: 10 * time.Second, timed: true}, both...)
 		})
 	}
 }
 
 func BenchmarkIdleConnections(b *testing.B) {
 	s := newSettings()
-	compare(b, 1, &load{name: "idle connections", deploys: s.idleDeploys, drain: 10 * time.Second, kept: &idleConns{n: s.idle}})
+	compare(b, 1, &load{name: "idle connections", deploys: s.idleDeploys, drain: 10 * time.Second, kept: &idleConns{n: s.idle}}, both...)
+}
+
+// BenchmarkNewerVersion deploys a version while the program is drained for the one before, whose
+// stand-in has got the idle connections.
+func BenchmarkNewerVersion(b *testing.B) {
+	s := newSettings()
+	compare(b, 1, &load{name: "newer version", deploys: s.deploys, start: s.start, slow: 2 * s.slow, drain: 6 * s.slow, newer: true, kept: &idleConns{n: s.idle}}, servers.Ours)
 }
 
 func BenchmarkHijackedConnections(b *testing.B) {
 	s := newSettings()
-	compare(b, 1, &load{name: "hijacked connections", deploys: s.hijackDeploys, drain: s.drainTimeout, kept: &hijackedConns{n: s.hijacked}})
+	compare(b, 1, &load{name: "hijacked connections", deploys: s.hijackDeploys, drain: s.drainTimeout, kept: &hijackedConns{n: s.hijacked}}, both...)
 }
 
 // compare runs a load for the servers in turns. It fails for what this library may not do.
-func compare(b *testing.B, runs int, l *load) {
+func compare(b *testing.B, runs int, l *load, compared ...*servers.Server) {
 	var outcomes []*outcome
 	for b.Loop() {
 		measure.Check(b, func() (measure.Measurement, error) {

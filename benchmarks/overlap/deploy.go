@@ -28,7 +28,13 @@ func (r *run) deploy() ([]change, error) {
 	if err := r.Deploy(r.fault); err != nil {
 		return nil, err
 	}
-	var err error
+	err := error(nil)
+	if r.newer {
+		err = r.deployNewer()
+	}
+	if err != nil {
+		return nil, err
+	}
 	if r.fault == "" {
 		err = r.awaitReady()
 	} else {
@@ -40,6 +46,18 @@ func (r *run) deploy() ([]change, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.changesOf(r.Server, r.Version, deployed), err
+}
+
+// deployNewer deploys another version as soon as the stand-in of the last one serves.
+func (r *run) deployNewer() error {
+	err := r.await("stand-in", r.limit, func() bool {
+		_, ok := r.reports.of(r.Version, true)
+		return ok
+	})
+	if err != nil {
+		return err
+	}
+	return r.Deploy("")
 }
 
 // awaitReady waits until the version that was deployed last is ready.

@@ -18,6 +18,7 @@ type load struct {
 	slow    time.Duration // that some requests take; zero if there are none
 	drain   time.Duration // DrainTimeout
 	quick   bool          // a version is deployed as soon as the previous one is ready
+	newer   bool          // a newer version is deployed during the drain
 	timed   bool          // the time that requests take is limited
 	kept    keeper        // of connections; nil if there are none
 }
