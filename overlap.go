@@ -313,7 +313,6 @@ func (x *replacement) intact() error {
 
 // startStandIn starts a stand-in of this process.
 func (p *process) startStandIn(set *standin.Set, r *replacement) (x *standin.StandIn, err error) {
-	p.signals.forward(set.Forward)
 	times := r.times
 	times.Quiesced, times.Drained = times.Judged, times.Judged
 	h := p.newState(r.c, &times)
@@ -335,9 +334,13 @@ func (p *process) standIns() *standin.Set {
 		set := standin.Inherit(p.image())
 		stored := besideSet(set)
 		p.beside.set.Store(&stored)
-		if p.inherited.Number(handover.StandInPID) != 0 {
-			p.signals.forward(set.Forward)
-		}
+		set.OnPresence(func(present bool) {
+			if present {
+				p.signals.forward(set.Forward)
+			} else {
+				p.signals.stopForwarding()
+			}
+		})
 	})
 	return (*p.beside.set.Load()).(*standin.Set)
 }

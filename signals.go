@@ -74,7 +74,7 @@ type signalSet struct {
 	mu         sync.Mutex
 	notified   []subscription // passed to Notify
 	inherited  []int          // ignored since the exec; none after restoreDefaults
-	forwarding chan os.Signal // for stand-ins; nil while there was none
+	forwarding chan os.Signal // for stand-ins; nil while there are none
 }
 
 // A subscription is a channel with one of its signals.
@@ -114,13 +114,10 @@ func endsProcess(sig int) bool {
 }
 
 // forward calls send with each signal that the program has subscribed to and that comes from now
-// on. Further calls do nothing.
+// on, until stopForwarding is called.
 func (s *signalSet) forward(send func(syscall.Signal)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.forwarding != nil {
-		return
-	}
 	c := make(chan os.Signal, 16)
 	s.forwarding = c
 	s.resubscribe()
@@ -129,6 +126,16 @@ func (s *signalSet) forward(send func(syscall.Signal)) {
 			send(sig.(syscall.Signal))
 		}
 	}()
+}
+
+// stopForwarding undoes forward: a signal to which no part of the program listens any more, by
+// [signal.Stop], has its default action.
+func (s *signalSet) stopForwarding() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	signal.Stop(s.forwarding)
+	close(s.forwarding)
+	s.forwarding = nil
 }
 
 // resubscribe has forwarding get what the program has subscribed to. It is called with s locked.

@@ -23,6 +23,7 @@ type Set struct {
 	all     []*StandIn
 	changed chan struct{} // closed, and replaced, when one of them is removed
 	paused  chan struct{} // closed by resume; nil without a pause
+	present func(bool)    // nil before OnPresence
 }
 
 // Inherit returns the stand-ins that the previous image has handed over.
@@ -175,10 +176,24 @@ func (s *Set) AwaitRoom(ctx context.Context, fewer int) error {
 	}
 }
 
+// OnPresence has f called when there is a stand-in, at once if there is one already, and when there
+// is none any more, in turns. f returns soon, and does not use the set.
+func (s *Set) OnPresence(f func(present bool)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.present = f
+	if len(s.all) > 0 {
+		f(true)
+	}
+}
+
 // add adds x, which is connected.
 func (s *Set) add(x *StandIn) {
 	s.mu.Lock()
 	s.all = append(s.all, x)
+	if len(s.all) == 1 && s.present != nil {
+		s.present(true)
+	}
 	s.mu.Unlock()
 	x.run()
 }
@@ -194,6 +209,9 @@ func (s *Set) remove(x *StandIn) {
 		s.mu.Lock()
 	}
 	s.all = slices.DeleteFunc(s.all, func(other *StandIn) bool { return other == x })
+	if len(s.all) == 0 && s.present != nil {
+		s.present(false)
+	}
 	close(s.changed)
 	s.changed = make(chan struct{})
 	x.link.transport.close()

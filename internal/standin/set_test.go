@@ -86,3 +86,34 @@ func TestNothingIsReceivedBeforeExec(t *testing.T) {
 		}
 	})
 }
+
+// The program is told when the first stand-in comes, and when the last one has gone.
+func TestPresence(t *testing.T) {
+	bubble(t, func(t *testing.T, s *Set) {
+		told := ""
+		note := func(present bool) { told += map[bool]string{true: "some ", false: "none "}[present] }
+		want := func(text string) {
+			t.Helper()
+			synctest.Wait()
+			if told != text {
+				t.Errorf("told %q, want %q", told, text)
+			}
+		}
+		s.OnPresence(note)
+		want("")
+		_, p := begin(t, s)
+		_, q := begin(t, s)
+		want("some ")
+		p.exit("exited", false)
+		want("some ")
+		q.exit("exited", false)
+		want("some none ")
+		_, p = begin(t, s)
+		want("some none some ")
+		next := executed(t, s, p)
+		next.OnPresence(note)
+		want("some none some some ")
+		p.exit("exited", false)
+		want("some none some some none ")
+	})
+}
