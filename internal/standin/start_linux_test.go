@@ -22,6 +22,7 @@ import (
 	"github.com/autorestart-go/autorestart/internal/execve"
 	"github.com/autorestart-go/autorestart/internal/forcefallback"
 	"github.com/autorestart-go/autorestart/internal/handover"
+	"github.com/autorestart-go/autorestart/internal/image"
 	"github.com/autorestart-go/autorestart/internal/sys"
 	"github.com/autorestart-go/autorestart/internal/testprocess"
 )
@@ -294,5 +295,25 @@ func TestEndsAtOnce(t *testing.T) {
 		if f, ok := err.(*Failure); !ok || f.Text != "it has exited with status 1" {
 			t.Fatal(err)
 		}
+	}
+}
+
+var _ = testprocess.RegisterHelper("join-without-room", func() {
+	os.Pipe() // it opens the descriptors of the runtime's poller, too
+	var limit unix.Rlimit
+	must(0, unix.Getrlimit(unix.RLIMIT_NOFILE, &limit))
+	limit.Cur = 3
+	must(0, unix.Setrlimit(unix.RLIMIT_NOFILE, &limit))
+	must(Join(image.Current())).Ready()
+	select {}
+})
+
+// A stand-in whose table of descriptors is full says that it is ready all the same.
+func TestJoinWithoutRoom(t *testing.T) {
+	x := start(t, Inherit(newImage()), "/proc/self/exe", nil, nil, testprocess.UseHelper(t, "join-without-room"))
+	ctx, stop := testprocess.WithTimeout(t.Context(), testprocess.Timeout)
+	defer stop()
+	if err := x.AwaitReady(ctx, time.Hour); err != nil {
+		t.Error(err)
 	}
 }
