@@ -99,6 +99,10 @@ func (s *State) becomeStandIn() {
 	if errno != 0 {
 		endStandIn("pidfd_open: " + errno.Error())
 	}
+	watched, err := rawsys.Duplicate(channel) // the other one becomes that of internal/standin
+	if err != nil {
+		endStandIn("fcntl: " + err.Error())
+	}
 	if syscall.Getppid() != main {
 		endStandIn("the main process has ended")
 	}
@@ -106,7 +110,7 @@ func (s *State) becomeStandIn() {
 	syscall.RawSyscall(syscall.SYS_PRCTL, setParentDeathSignal, 0, 0)
 	syscall.Write(channel, []byte(StandInStarted))
 	ProcessTrial.startStandIn()
-	go awaitEndOfMain(int(pidfd), channel)
+	go awaitEndOfMain(int(pidfd), watched)
 }
 
 // endOfMain is called when the main process has ended; nil until [OnEndOfMain].

@@ -90,15 +90,9 @@ func (x *StandIn) greet() error {
 	return x.link.transport.send(handover.StandInGreeting(x.process.pid()), -1)
 }
 
-// joinMain returns the channel of this stand-in to its main process.
+// joinMain returns the channel of this stand-in to its main process. It is called once.
 func joinMain(inherited *handover.State) (transport, error) {
-	fd := inherited.Number(handover.Channel)
-	// The one that is watched for its end stays as it is.
-	own, err := sys.Duplicate(fd)
-	if err != nil {
-		return nil, err
-	}
-	return newChannel(own)
+	return newChannel(sys.NewFD(inherited.Number(handover.Channel)))
 }
 
 // exit ends this process without calling deferred functions, as an exec ends an image.
