@@ -317,3 +317,47 @@ func TestJoinWithoutRoom(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// outlive-channel notes whether it is told that the main process has ended.
+var _ = testprocess.RegisterHelper("outlive-channel", func() {
+	i := image.Current()
+	note := func(text string) { unix.Write(i.Inherited.Number(handover.File), []byte(text)) }
+	i.Beside.OnLost(func() { note("lost ") })
+	i.Drainers.Register(noteDrain(note))
+	must(Join(i)).Ready()
+	select {}
+})
+
+type noteDrain func(string)
+
+func (noteDrain) Quiesce()                      {}
+func (n noteDrain) Drain(context.Context) error { n("drained"); return nil }
+func (noteDrain) Resume()                       {}
+
+// A main process that has closed the channel, and lives, needs the sockets that it has in common with
+// the stand-in. They are shut down only if it has ended.
+func TestChannelIsClosedByLivingProcess(t *testing.T) {
+	noted := sys.NewFD(must(handover.EmptyFile()))
+	defer noted.Close()
+	x := start(t, Inherit(newImage()), "/proc/self/exe", nil, func(h *handover.State) { h.Numbers[handover.File] = []int{noted.Int()} },
+		testprocess.UseHelper(t, "outlive-channel"))
+	ctx, stop := testprocess.WithTimeout(t.Context(), testprocess.Timeout)
+	defer stop()
+	if err := x.AwaitReady(ctx, time.Hour); err != nil {
+		t.Fatal(err)
+	}
+	if err := x.Serve(ctx, time.Hour); err != nil {
+		t.Fatal(err)
+	}
+	if err := x.Ping(); err != nil {
+		t.Fatal(err)
+	}
+	x.link.transport.close()
+	testprocess.Receive(t, "end of the stand-in", x.Ended())
+	if text := lastOf(noted.Int()); text != "drained" {
+		t.Errorf("the stand-in has noted %q", text)
+	}
+	if how, _ := x.process.how(); how != "it has exited with status 0" {
+		t.Error(how)
+	}
+}
