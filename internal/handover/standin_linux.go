@@ -25,6 +25,7 @@ import (
 	"strconv"
 	"sync/atomic"
 	"syscall"
+	"time"
 	"unsafe"
 
 	"github.com/autorestart-go/autorestart/internal/rawsys"
@@ -114,31 +115,41 @@ func (s *State) becomeStandIn() {
 }
 
 // endOfMain is called when the main process has ended; nil until [OnEndOfMain].
-var endOfMain atomic.Pointer[func()]
+var endOfMain atomic.Pointer[func(lives bool)]
 
 // OnEndOfMain has f called when the main process of this stand-in has ended, or has closed the
-// channel. Before this call, the stand-in then ends at once.
-func OnEndOfMain(f func()) { endOfMain.Store(&f) }
+// channel and lives. Before this call, the stand-in then ends at once.
+func OnEndOfMain(f func(lives bool)) { endOfMain.Store(&f) }
+
+// endTime is how long a process lives on at most when its end has closed its descriptors.
+const endTime = time.Second
 
 // awaitEndOfMain has a thread of its own: it begins before Go's poller.
 func awaitEndOfMain(pidfd, channel int) {
+	hasEnded := awaitEnd(pidfd, channel, nil)
+	if !hasEnded && endOfMain.Load() != nil {
+		limit := syscall.NsecToTimespec(int64(endTime))
+		hasEnded = awaitEnd(pidfd, -1, &limit)
+	}
+	if f := endOfMain.Load(); f != nil {
+		(*f)(!hasEnded)
+		return
+	}
+	syscall.Exit(1)
+}
+
+// awaitEnd waits until the process has ended, which it reports, or the channel is closed; for the
+// given time at most, unless that is nil.
+func awaitEnd(pidfd, channel int, limit *syscall.Timespec) (hasEnded bool) {
 	const in = 1 // errors and the end are always reported
 	fds := [2]struct {
 		fd              int32
 		events, revents int16
 	}{{fd: int32(pidfd), events: in}, {fd: int32(channel), events: 0}}
 	for {
-		_, _, errno := syscall.Syscall6(syscall.SYS_PPOLL, uintptr(unsafe.Pointer(&fds[0])), 2, 0, 0, 0, 0)
-		if errno == 0 && (fds[0].revents != 0 || fds[1].revents != 0) {
-			break
-		}
-		if errno != 0 && errno != syscall.EINTR && errno != syscall.EAGAIN {
-			break
+		n, _, errno := syscall.Syscall6(syscall.SYS_PPOLL, uintptr(unsafe.Pointer(&fds[0])), 2, uintptr(unsafe.Pointer(limit)), 0, 0, 0)
+		if errno != syscall.EINTR && errno != syscall.EAGAIN {
+			return n > 0 && errno == 0 && fds[0].revents != 0
 		}
 	}
-	if f := endOfMain.Load(); f != nil {
-		(*f)()
-		return
-	}
-	syscall.Exit(1)
 }

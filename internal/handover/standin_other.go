@@ -17,7 +17,7 @@ func endStandIn(reason string) {}
 func (s *State) becomeStandIn() {}
 
 // OnEndOfMain does nothing.
-func OnEndOfMain(f func()) {}
+func OnEndOfMain(f func(lives bool)) {}
 
 // OnRejection does nothing.
 func (*Trial) OnRejection(f func(reason string)) {}

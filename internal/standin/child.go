@@ -85,8 +85,9 @@ func (c *Child) retire(timeout time.Duration) {
 	c.exit()
 }
 
-// mainEnded is called when the main process has ended.
-func (c *Child) mainEnded() {
+// mainEnded is called when the main process has ended, or has closed the channel and lives. Then the
+// sockets are its own, too.
+func (c *Child) mainEnded(lives bool) {
 	c.mu.Lock()
 	serves, drain := c.serves, c.drain
 	c.mu.Unlock()
@@ -96,9 +97,11 @@ func (c *Child) mainEnded() {
 	c.image.Beside.SetGive(nil)
 	c.image.Beside.SetLeaves()
 	c.link.transport.close() // no answer comes any more
-	c.image.Beside.Lose()
-	if c.beginEnd() {
+	if !lives {
+		c.image.Beside.Lose()
 		report.Warn("the main process has ended: this stand-in drains and exits", "timeout", drain.String())
+	}
+	if c.beginEnd() {
 		c.drainFor(drain)
 		c.exit()
 	}

@@ -202,7 +202,7 @@ func TestChildRetiresOnce(t *testing.T) {
 				synctest.Wait()
 			}
 			if mainEnds {
-				go c.mainEnded()
+				go c.mainEnded(false)
 			} else if m := c.main.want(t, farewell); m.fd != -1 {
 				t.Error("it sends states, and has set none")
 			}
@@ -229,7 +229,7 @@ func TestMainEnds(t *testing.T) {
 				wantStatus, wantTime = 0, drainTime
 			}
 			start := time.Now()
-			go c.mainEnded()
+			go c.mainEnded(false)
 			c.wantExit(t, wantStatus)
 			if took := time.Since(start); lost != serves || took != wantTime {
 				t.Errorf("serves: %v; lost: %v, exit after %v", serves, lost, took)
@@ -252,7 +252,7 @@ func TestMainEndsWhileConnectionIsGiven(t *testing.T) {
 		m := c.main.want(t, give)
 		sys.NewFD(m.fd).Close()
 		start := time.Now()
-		go c.mainEnded()
+		go c.mainEnded(false)
 		if err := <-given; err != image.ErrLost || time.Since(start) > time.Second {
 			t.Errorf("after %v: %v", time.Since(start), err)
 		}
