@@ -61,10 +61,9 @@ func (o *opening) again(err error) bool {
 	}
 	select {
 	case <-time.After(inUseInterval):
-		return true
 	case <-o.ctx.Done():
-		return false
 	}
+	return o.ctx.Err() == nil
 }
 
 // end ends the step, if it has begun.

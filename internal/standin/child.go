@@ -94,9 +94,10 @@ func (c *Child) mainEnded() {
 		exit(1)
 	}
 	c.image.Beside.SetGive(nil)
-	c.image.Beside.SetLeaves()
 	c.link.transport.close() // no answer comes any more
 	c.image.Beside.Lose()
+	c.image.Drainers.Release() // the clients that have waited are served
+	c.image.Beside.SetLeaves()
 	if c.beginEnd() {
 		report.Warn("the main process has ended: this stand-in drains and exits", "timeout", drain.String())
 		c.drainFor(drain)
