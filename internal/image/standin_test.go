@@ -40,7 +40,7 @@ func TestStandInWatchesNothing(t *testing.T) {
 	}
 	w := &autorestart.Watcher{Path: path, TrustAnyOwner: true}
 	defer w.Close()
-	r := &autorestart.Restarter{Path: path, TrustAnyOwner: true, Overlap: true}
+	r := &autorestart.Restarter{Path: path, TrustAnyOwner: true}
 	for name, f := range map[string]func(context.Context) error{
 		"Watcher.Next": func(ctx context.Context) error {
 			c, err := w.Next(ctx)
