@@ -31,16 +31,16 @@ type keeper interface {
 }
 
 const (
-	// calm is how long there is traffic alone before the first deploy and after each. Two windows
-	// fit between those of changes, as many changes as a version that fails has.
-	calm = windowSize * 13 / 4
+	// calm is how long there is traffic alone before the first deploy and after each. A window
+	// fits between those of changes.
+	calm = windowSize * 5 / 2
 
 	// readyTimeout is that of versions that work, beside the time of their start. It is
 	// longer than a machine stands still.
 	readyTimeout = 30 * time.Second
 
 	// failTimeout is that of versions which are never ready.
-	failTimeout = time.Second
+	failTimeout = time.Second / 2
 )
 
 // run deploys versions of a server under the load, and adds what comes of it to o.

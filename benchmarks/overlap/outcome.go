@@ -98,12 +98,10 @@ func (o *outcome) compare(near, elsewhere, changes []window, requests []request)
 
 func last(changes []change) change { return changes[len(changes)-1] }
 
-// slower returns how much slower the slowest request near a change was, for each deploy.
-func (o *outcome) slower() (differences []time.Duration) {
-	for i := range o.near {
-		differences = append(differences, o.near[i]-o.elsewhere[i])
-	}
-	return differences
+// slower returns how much slower the slowest request near a change was than the slowest elsewhere,
+// in the median of the deploys.
+func (o *outcome) slower() time.Duration {
+	return table.Median(o.near) - table.Slowest(o.elsewhere)
 }
 
 // Lost returns an error if something was lost.
@@ -119,8 +117,8 @@ func (o *outcome) Lost() error {
 
 // Slow returns an error if requests took longer than they may.
 func (o *outcome) Slow() error {
-	if d := table.Median(o.slower()); o.load.timed && d > maxSlower {
-		return fmt.Errorf("in the median of %d deploys, the slowest request near a change took %v longer than elsewhere, %v at most are allowed; near: %v; elsewhere: %v",
+	if d := o.slower(); o.load.timed && d > maxSlower {
+		return fmt.Errorf("in the median of %d deploys, the slowest request near a change took %v longer than the slowest elsewhere, %v at most are allowed; near: %v; elsewhere: %v",
 			len(o.near), d, maxSlower, o.near, o.elsewhere)
 	}
 	return nil

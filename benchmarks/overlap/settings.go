@@ -36,7 +36,7 @@ func newSettings() settings {
 		}
 	}
 	return settings{
-		runs: 2, deploys: 2, start: 500 * time.Millisecond, slow: 500 * time.Millisecond,
+		runs: 2, deploys: 2, start: 400 * time.Millisecond, slow: 400 * time.Millisecond,
 		quickDeploys: 20, failures: 3,
 		idle: 100, idleDeploys: 5,
 		hijacked: 50, drainTimeout: time.Second, hijackDeploys: 2,

@@ -10,7 +10,7 @@ import (
 )
 
 var (
-	results = table.Table{{"load", "server", "deploys", "requests", "lost", "sent again", "connections ended", "slowest near a change", "elsewhere", "difference, median", "greatest", "kinds of loss"}}
+	results = table.Table{{"load", "server", "deploys", "requests", "lost", "sent again", "connections ended", "slowest near a change, median", "of all deploys", "slowest elsewhere", "kinds of loss"}}
 	moments = table.Table{append([]any{"slowest request near", "server"}, headings(allChanges)...)}
 	costs   = table.Table{{"cost", "server", "memory before", "at most", "CPU time of the new process until it is ready, median", "most"}}
 )
@@ -30,9 +30,9 @@ func (o *outcome) print() {
 	}
 	row := []any{o.load.name, o.server.Name, o.deploys, o.requests, o.lost.Total(), o.resent, ended}
 	if len(o.near) == 0 {
-		row = append(row, "-", "-", "-", "-")
+		row = append(row, "-", "-", "-")
 	} else {
-		row = append(row, table.Slowest(o.near), table.Slowest(o.elsewhere), table.Median(o.slower()), table.Slowest(o.slower()))
+		row = append(row, table.Median(o.near), table.Slowest(o.near), table.Slowest(o.elsewhere))
 	}
 	losses := o.lost.String()
 	if o.failed {

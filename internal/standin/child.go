@@ -95,12 +95,13 @@ func (c *Child) mainEnded(lives bool) {
 		exit(1)
 	}
 	c.image.Beside.SetGive(nil)
-	c.image.Beside.SetLeaves()
 	c.link.transport.close() // no answer comes any more
 	if !lives {
 		c.image.Beside.Lose()
 		report.Warn("the main process has ended: this stand-in drains and exits", "timeout", drain.String())
 	}
+	c.image.Drainers.Release() // the clients that have waited are served
+	c.image.Beside.SetLeaves()
 	if c.beginEnd() {
 		c.drainFor(drain)
 		c.exit()
