@@ -3,14 +3,20 @@
 package standin
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
+	"runtime"
+	"strconv"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/autorestart-go/autorestart/internal/forcefallback"
+	"github.com/autorestart-go/autorestart/internal/handover"
 	"github.com/autorestart-go/autorestart/internal/sys"
 	"github.com/autorestart-go/autorestart/internal/testprocess"
 )
@@ -108,4 +114,56 @@ func path(t *testing.T, tool string) string {
 		t.Fatal(err)
 	}
 	return path
+}
+
+// What every child would inherit is closed in a stand-in, as far as /proc tells.
+func TestHighestInheritable(t *testing.T) {
+	const number = 300
+	if err := unix.Dup2(openFile(t), number); err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(number)
+	if highest := highestInheritable(); highest != number {
+		t.Errorf("it is %d, want %d", highest, number)
+	}
+	unix.CloseOnExec(number)
+	if highest := highestInheritable(); highest >= number {
+		t.Errorf("it is %d, where %d is close-on-exec", highest, number)
+	}
+	result := make(chan int)
+	go func() {
+		runtime.LockOSThread() // for good: the thread has mounts of its own
+		defer close(result)
+		if forcefallback.NoProc() == nil {
+			result <- highestInheritable()
+		}
+	}()
+	if highest, ok := <-result; ok && highest != 2 {
+		t.Errorf("without /proc it is %d", highest)
+	}
+}
+
+// start-and-end starts a stand-in that never watches it, and ends.
+var _ = testprocess.RegisterHelper("start-and-end", func() {
+	h := new(handover.State)
+	h.Set(handover.PID, os.Getpid())
+	x := must(Inherit(newImage()).Start(handover.Target{Path: os.Args[1]}, []string{os.Args[1], "1000"}, nil, h))
+	fmt.Print(x.process.pid())
+})
+
+// A stand-in that has not begun to watch its main process is killed when that ends.
+func TestMainEndsAtStart(t *testing.T) {
+	cmd := exec.Command("/proc/self/exe", path(t, "sleep"))
+	cmd.Env = append(os.Environ(), testprocess.UseHelper(t, "start-and-end"))
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := strconv.Atoi(string(out)); err != nil {
+		t.Fatal(err)
+	}
+	testprocess.WaitFor(t, "end of the stand-in", func() bool {
+		stat, err := os.ReadFile("/proc/" + string(out) + "/stat")
+		return err != nil || strings.Contains(string(stat), ") Z ") || !strings.Contains(string(stat), "(sleep)")
+	})
 }
