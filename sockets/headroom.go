@@ -17,8 +17,8 @@ import (
 // and newcomers wait in the kernel's queue. The kernel gives the lowest number that is free, so
 // the number of an accepted connection tells how many are left.
 
-// reserve returns how many descriptors clients leave, of the given limit.
-func reserve(limit int) int { return min(16, limit/4) }
+// reserve returns how many descriptors clients leave, of the given limit. A stand-in needs up to 20.
+func reserve(limit int) int { return min(24, limit/4) }
 
 // descriptors are those of the process.
 var descriptors headroom

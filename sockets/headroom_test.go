@@ -13,17 +13,17 @@ import (
 )
 
 // crowd has more clients connect to l than there are descriptors for, and accepts those that are
-// accepted. The limit is such that 24 are free before.
+// accepted. The limit is such that 32 are free before.
 func crowd(t *testing.T, l *listener) (accepted []net.Conn, lift func()) {
 	t.Helper()
-	for range 30 {
+	for range 40 {
 		client, err := net.Dial("tcp", l.Addr().String())
 		if err != nil {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { client.Close() })
 	}
-	lift = limitDescriptors(t, 24)
+	lift = limitDescriptors(t, 32)
 	descriptors.unchecked.Store(0)
 	t.Cleanup(func() {
 		lift()
@@ -39,7 +39,7 @@ func crowd(t *testing.T, l *listener) (accepted []net.Conn, lift func()) {
 		}
 		accepted = append(accepted, conn)
 	}
-	if free := 24 - len(accepted); free > 16 || free < 14 {
+	if free := 32 - len(accepted); free > 24 || free < 22 {
 		t.Errorf("%d descriptors are free when no connection is accepted any more", free)
 	}
 	return accepted, lift
