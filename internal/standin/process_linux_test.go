@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
@@ -130,18 +129,19 @@ func TestHighestInheritable(t *testing.T) {
 	if highest := highestInheritable(); highest >= number {
 		t.Errorf("it is %d, where %d is close-on-exec", highest, number)
 	}
-	result := make(chan int)
-	go func() {
-		runtime.LockOSThread() // for good: the thread has mounts of its own
-		defer close(result)
-		if forcefallback.NoProc() == nil {
-			result <- highestInheritable()
-		}
-	}()
-	if highest, ok := <-result; ok && highest != 2 {
-		t.Errorf("without /proc it is %d", highest)
+	cmd := exec.Command("/proc/self/exe")
+	cmd.Env = append(os.Environ(), testprocess.UseHelper(t, "without-proc"))
+	if out, err := cmd.Output(); err != nil || len(out) > 0 && string(out) != "2" {
+		t.Errorf("without /proc it is %s, %v", out, err)
 	}
 }
+
+// without-proc hides /proc from itself.
+var _ = testprocess.RegisterHelper("without-proc", func() {
+	if forcefallback.NoProc() == nil {
+		fmt.Print(highestInheritable())
+	}
+})
 
 // start-and-end starts a stand-in that never watches it, and ends.
 var _ = testprocess.RegisterHelper("start-and-end", func() {
