@@ -23,6 +23,7 @@ func TestStandInStopsBeforeItsExec(t *testing.T) {
 			if pids := s.children(); len(pids) > 0 {
 				pid = pids[0]
 				syscall.Kill(pid, syscall.SIGSTOP)
+				waitForStop(t, pid) // until then it may get on
 				exe, _ := os.Readlink(fmt.Sprintf("/proc/%d/exe", pid))
 				caught = strings.HasSuffix(exe, " (deleted)") // that of its parent
 			}
