@@ -5,6 +5,7 @@ package standin
 import (
 	"math"
 	"strings"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -129,6 +130,34 @@ func TestClosesItsChannel(t *testing.T) {
 		p.end.close()
 		if err := x.Ping(); err == nil {
 			t.Error("it answers")
+		}
+	})
+}
+
+// Signals arrive in the order in which they have come. A stand-in that was stopped gets those that
+// came first, and holds nobody up.
+func TestForwardInOrder(t *testing.T) {
+	bubble(t, func(t *testing.T, s *Set) {
+		x, p := serves(t, s)
+		own := x.link.transport.(*end)
+		own.set(func() { own.full = true })
+		const n = 40
+		for i := range n {
+			s.Forward(syscall.Signal(i))
+			if i == 0 {
+				synctest.Wait()
+			}
+		}
+		synctest.Wait()
+		own.set(func() { own.full = false })
+		synctest.Wait()
+		if got := len(p.queue); got != 1+maxSignals {
+			t.Errorf("%d arrive, want %d", got, 1+maxSignals)
+		}
+		for i := range len(p.queue) {
+			if m := p.want(t, signaled); m.n != uint64(i) {
+				t.Fatalf("signal %d arrives as number %d", m.n, i)
+			}
 		}
 	})
 }

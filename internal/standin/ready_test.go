@@ -44,8 +44,10 @@ func TestAwaitReady(t *testing.T) {
 		{"too much output", checkInterval, func(_ *testing.T, _ *peer, out *outputInMemory, _ func()) { out.much.Store(true) },
 			"it has written more than 64 MiB before it was ready" + lastWords},
 		{"called off", time.Second, func(_ *testing.T, _ *peer, _ *outputInMemory, cancel func()) { cancel() }, cause.Error()},
-		{"channel is closed", timeout, func(_ *testing.T, p *peer, _ *outputInMemory, _ func()) { p.end.close() },
-			"it was not ready within 1m0s" + lastWords},
+		{"closes its channel and goes", time.Second, func(_ *testing.T, p *peer, _ *outputInMemory, _ func()) {
+			p.end.close()
+			p.exit("it has exited with status 1", false)
+		}, "it has exited with status 1" + lastWords},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			bubble(t, func(t *testing.T, s *Set) {
@@ -75,6 +77,22 @@ func TestAwaitReady(t *testing.T) {
 }
 
 const lastWords = `; it has written "last words"`
+
+// The main process does not wait for a stand-in that can't say any more that it is ready.
+func TestClosesItsChannelEarly(t *testing.T) {
+	bubble(t, func(t *testing.T, s *Set) {
+		x, p := begin(t, s)
+		p.end.close()
+		start := time.Now()
+		err := x.AwaitReady(t.Context(), time.Hour)
+		if err == nil || err.Error() != "it has closed the descriptor of the channel to its main process"+lastWords {
+			t.Errorf("the reason is %v", err)
+		}
+		if took := time.Since(start); took != graceTime {
+			t.Errorf("returned after %v", took)
+		}
+	})
+}
 
 // A stand-in that was killed may work the next time. No other failure passes.
 func TestFailureIsKilled(t *testing.T) {
