@@ -3,6 +3,7 @@
 package autorestart
 
 import (
+	"context"
 	"errors"
 	"io"
 	"io/fs"
@@ -22,6 +23,7 @@ import (
 	"github.com/autorestart-go/autorestart/internal/candidate"
 	"github.com/autorestart-go/autorestart/internal/elfimage"
 	"github.com/autorestart-go/autorestart/internal/handover"
+	"github.com/autorestart-go/autorestart/internal/image"
 	"github.com/autorestart-go/autorestart/internal/report"
 	"github.com/autorestart-go/autorestart/internal/standin"
 )
@@ -528,6 +530,34 @@ func TestOlderLibraryHasNoStandIn(t *testing.T) {
 	rejected, ok := errors.AsType[*RejectedError](err)
 	if !ok || rejected.Retryable || !strings.HasSuffix(rejected.Found, " has no Overlap") {
 		t.Errorf("got %v, want a rejection", err)
+	}
+}
+
+// As long as this version may be rolled back to one that has no stand-ins, it starts none.
+func TestPreviousHasNoStandIns(t *testing.T) {
+	o := overlapping{r: &Restarter{Overlap: true}}
+	trial := new(handover.State)
+	trial.Set(handover.Connections, 1)
+	err := o.replace(t.Context(), &replacement{c: &candidate.Candidate{Path: "/srv/app"}, prepared: &prepared{trial: trial}})
+	rejected, ok := errors.AsType[*RejectedError](err)
+	if !ok || !rejected.Retryable || !strings.HasSuffix(rejected.Found, " has no Overlap") {
+		t.Errorf("got %v, want a rejection that may pass", err)
+	}
+}
+
+// While a stand-in serves until this version is ready, no other one is executed.
+func TestReadyBeforeNextRestart(t *testing.T) {
+	for _, beside := range []int{0, 1} {
+		h := new(handover.State)
+		h.Set(handover.Beside, beside)
+		p := &process{img: unsafe.Pointer(image.Start(h, nil)), inherited: h, started: time.Now(), isReady: make(chan struct{})}
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		c := &candidate.Candidate{Path: "/srv/app"}
+		err := p.awaitSettled(ctx, new(Restarter), c, func() error { return nil })
+		if (err != nil) != (beside == 1) {
+			t.Errorf("beside %d: %v", beside, err)
+		}
 	}
 }
 

@@ -3,6 +3,7 @@
 package daemontest
 
 import (
+	"bytes"
 	"fmt"
 	"os"
 	"slices"
@@ -10,6 +11,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"github.com/autorestart-go/autorestart/internal/testprocess"
 )
 
 const trailerPrefix = "\nautorestart test version "
@@ -56,4 +59,20 @@ func Version() int {
 	}
 	version, _ := strconv.Atoi(strings.TrimSpace(strings.TrimPrefix(string(trailer), trailerPrefix)))
 	return version
+}
+
+// BuiltWith returns the program with another version of this module in its build
+// information, which stays as long as it is: what follows there is cut.
+func BuiltWith(t testing.TB, program []byte, version string) []byte {
+	t.Helper()
+	start := bytes.LastIndex(program, []byte("\xff Go buildinf:")) // it is a constant, too
+	line := []byte("mod\t" + testprocess.ModulePath + "\t")
+	at := bytes.Index(program[max(start, 0):], line)
+	if start < 0 || at < 0 {
+		t.Fatal("no build information")
+	}
+	at += start + len(line)
+	end := at + bytes.IndexByte(program[at:], '\n')
+	more := len(version) + len("\t") - (end - at)
+	return slices.Concat(program[:at], []byte(version+"\t\n"), program[end+1+more:])
 }

@@ -10,7 +10,6 @@ import (
 	"os"
 	"path/filepath"
 	"runtime/debug"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -63,7 +62,7 @@ func TestOldLibraryGetsTheVariable(t *testing.T) {
 	d.WantAnswer("pass pipe one", "<nil>")
 	d.WantAnswer("set-state counter 1", "")
 	d.WaitForWatch()
-	d.DeployBytes(builtWith(t, daemontest.Image(t, 2), "v0.0.0-20260101000000-0123456789ab"))
+	d.DeployBytes(daemontest.BuiltWith(t, daemontest.Image(t, 2), "v0.0.0-20260101000000-0123456789ab"))
 	d.WantRestart(2)
 	environ := string(testprocess.ReadFile(t, fmt.Sprintf("/proc/%d/environ", d.PID())))
 	if _, value, _ := strings.Cut(environ, handover.Env+"="); !strings.Contains(value, "manifest=") {
@@ -71,22 +70,6 @@ func TestOldLibraryGetsTheVariable(t *testing.T) {
 	}
 	d.WantAnswer("get-state counter", "1, true")
 	d.WantAnswer("inherit pipe", "one, <nil>")
-}
-
-// builtWith returns the program with another version of this module in its build
-// information, which stays as long as it is: what follows there is cut.
-func builtWith(t *testing.T, program []byte, version string) []byte {
-	t.Helper()
-	start := bytes.LastIndex(program, []byte("\xff Go buildinf:")) // it is a constant, too
-	line := []byte("mod\t" + testprocess.ModulePath + "\t")
-	at := bytes.Index(program[max(start, 0):], line)
-	if start < 0 || at < 0 {
-		t.Fatal("no build information")
-	}
-	at += start + len(line)
-	end := at + bytes.IndexByte(program[at:], '\n')
-	more := len(version) + len("\t") - (end - at)
-	return slices.Concat(program[:at], []byte(version+"\t\n"), program[end+1+more:])
 }
 
 // A version without this library can't be on trial: it could not roll back.

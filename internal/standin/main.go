@@ -5,6 +5,7 @@ import (
 	"math"
 	"strconv"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/autorestart-go/autorestart/internal/image"
@@ -23,6 +24,7 @@ type StandIn struct {
 	beginning sync.Once
 	started   chan struct{} // closed when it watches this process, or has ended
 
+	signals chan syscall.Signal // to be forwarded
 	pong    chan struct{}
 	readied chan struct{} // closed by the message
 	removed chan struct{} // closed when it has ended and is out of the set
@@ -56,7 +58,10 @@ type written interface {
 }
 
 func newStandIn(s *Set) *StandIn {
-	return &StandIn{set: s, started: make(chan struct{}), pong: make(chan struct{}, 1), readied: make(chan struct{}), removed: make(chan struct{}), said: make(chan struct{})}
+	return &StandIn{
+		set: s, started: make(chan struct{}), readied: make(chan struct{}), removed: make(chan struct{}), said: make(chan struct{}),
+		signals: make(chan syscall.Signal, maxSignals), pong: make(chan struct{}, 1),
+	}
 }
 
 // connect gives x its process, and the channel to that.
@@ -67,6 +72,7 @@ func (x *StandIn) connect(p process, t transport) {
 // run begins to receive what the stand-in sends, and to wait for its end.
 func (x *StandIn) run() {
 	go x.link.run()
+	go x.forward()
 	go func() {
 		<-x.process.done()
 		x.begin()
@@ -173,6 +179,8 @@ func (x *StandIn) awaitReady(ctx context.Context, timeout time.Duration) error {
 			return &Failure{Text: x.reason}
 		case <-x.process.done():
 			return x.ended()
+		case <-x.link.ended:
+			return x.closed()
 		case <-limit.C:
 			return &Failure{Text: "it was not ready within " + timeout.String()}
 		case <-check.C:
@@ -195,6 +203,16 @@ func (x *StandIn) ended() *Failure {
 	}
 	text, killed := x.process.how()
 	return &Failure{Text: text, Killed: killed}
+}
+
+// closed returns why no message can come any more.
+func (x *StandIn) closed() *Failure {
+	select {
+	case <-x.process.done():
+		return x.ended()
+	case <-time.After(graceTime):
+		return &Failure{Text: "it has closed the descriptor of the channel to its main process"}
+	}
 }
 
 // Kill kills the process group of the stand-in, and waits for its end.

@@ -229,13 +229,14 @@ const (
 )
 
 // record is what crosses an exec of a stand-in, beside its PID and descriptors: its role, how many
-// ms it may drain, and when it is killed, in ms since 1970. It is called with the set locked.
+// ms it may drain, and in how many ms it is killed. The clock may be set during the exec, so that is
+// no time of day. It is called with the set locked.
 func (x *StandIn) record() string {
-	deadline := int64(0)
+	left := int64(0)
 	if x.role == retiring {
-		deadline = x.deadline.UnixMilli()
+		left = time.Until(x.deadline).Milliseconds()
 	}
-	return strconv.Itoa(int(x.role)) + "/" + strconv.FormatInt(x.drain.Milliseconds(), 10) + "/" + strconv.FormatInt(deadline, 10)
+	return strconv.Itoa(int(x.role)) + "/" + strconv.FormatInt(x.drain.Milliseconds(), 10) + "/" + strconv.FormatInt(left, 10)
 }
 
 // readRecord undoes record. A record of an unknown form is that of a stand-in that retires now.
@@ -252,6 +253,6 @@ func (x *StandIn) readRecord(text string) {
 	case fields[0] == strconv.Itoa(int(serving)):
 		x.role = serving
 	case err == nil && fields[0] == strconv.Itoa(int(retiring)):
-		x.deadline = time.UnixMilli(ms)
+		x.deadline = time.Now().Add(time.Duration(ms) * time.Millisecond)
 	}
 }

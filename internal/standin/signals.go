@@ -13,14 +13,32 @@ import (
 // IsForwarded reports whether a signal is one by which operators talk to daemons.
 func IsForwarded(sig os.Signal) bool { return slices.Contains(forwarded[:], sig) }
 
+// maxSignals is how many signals wait for a stand-in that reads nothing. Further ones are lost, as
+// those are that a process does not receive.
+const maxSignals = 16
+
 // Forward sends a signal, to which the program has subscribed in the main process, to all
-// stand-ins.
+// stand-ins. It does not wait for them.
 func (s *Set) Forward(sig syscall.Signal) {
 	s.mu.Lock()
-	all := slices.Clone(s.all)
-	s.mu.Unlock()
-	for _, x := range all {
-		go x.link.send(message{kind: signaled, n: uint64(sig), fd: -1})
+	defer s.mu.Unlock()
+	for _, x := range s.all {
+		select {
+		case x.signals <- sig:
+		default:
+		}
+	}
+}
+
+// forward sends the signals to the stand-in until it has ended.
+func (x *StandIn) forward() {
+	for {
+		select {
+		case sig := <-x.signals:
+			x.link.send(message{kind: signaled, n: uint64(sig), fd: -1})
+		case <-x.removed:
+			return
+		}
 	}
 }
 

@@ -126,7 +126,12 @@ func (s *server) process() int {
 
 func (s *server) write(version int) {
 	s.t.Helper()
-	testprocess.WriteExecutable(s.t, s.path+".new", daemontest.Image(s.t, version))
+	s.writeImage(daemontest.Image(s.t, version))
+}
+
+func (s *server) writeImage(content []byte) {
+	s.t.Helper()
+	testprocess.WriteExecutable(s.t, s.path+".new", content)
 	if err := os.Rename(s.path+".new", s.path); err != nil {
 		s.t.Fatal(err)
 	}

@@ -3,10 +3,12 @@
 package overlap
 
 import (
+	"slices"
 	"strconv"
 	"syscall"
 	"testing"
 
+	"github.com/autorestart-go/autorestart/internal/daemontest"
 	"github.com/autorestart-go/autorestart/internal/testprocess"
 )
 
@@ -112,4 +114,33 @@ func TestConnectionsOfReplacedStandIn(t *testing.T) {
 	s.await(3, false)
 	s.wantAlone()
 	ask(3)
+}
+
+// TestOlderReleaseWaits: an older release of the library would leave the stand-in of the last restart
+// unreaped. Its exec waits until that has ended, also without Overlap.
+func TestOlderReleaseWaits(t *testing.T) {
+	s := newServer(t, true, drainEnv+"=1m")
+	s.awaitServing(1)
+	s.allow("ready", "stand-in", "2")
+	s.write(2)
+	s.await(2, true)
+	slow := s.hold("slow")
+	s.allow("ready", "main", "2")
+	s.await(2, false)
+	standIns := s.children()
+	s.writeImage(daemontest.BuiltWith(t, daemontest.Image(t, 3), "v0.0.0-20261127000000-0123456789ab"))
+	s.wantLogged("has no Overlap")
+	s.allow("ready", "main", "3")
+	s.mustGet("/restart-alone")
+	s.wantLogged("new version waits until no stand-in is left")
+	if children := s.children(); len(standIns) != 1 || !slices.Equal(children, standIns) {
+		t.Errorf("the children are %v, and were %v", children, standIns)
+	}
+	s.await(2, false)
+	s.allow("slow")
+	if i, _ := testprocess.Receive(t, "answer of the stand-in", slow); !i.StandIn {
+		t.Errorf("the answer is that of %+v", i)
+	}
+	s.await(3, false)
+	s.wantAlone()
 }

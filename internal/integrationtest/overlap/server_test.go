@@ -139,6 +139,13 @@ func serve() {
 		signal.Stop(terms)
 		json.NewEncoder(w).Encode(self(version))
 	})
+	mux.HandleFunc("/restart-alone", func(w http.ResponseWriter, r *http.Request) {
+		go func() {
+			err := (&autorestart.Restarter{DrainTimeout: drainTimeout, Logger: logger}).Restart(context.Background())
+			logger.Error("restarting without Overlap", "reason", err)
+		}()
+		json.NewEncoder(w).Encode(self(version))
+	})
 	mux.HandleFunc("/state/", func(w http.ResponseWriter, r *http.Request) {
 		autorestart.SetState("state", []byte(filepath.Base(r.URL.Path)))
 		json.NewEncoder(w).Encode(self(version))
