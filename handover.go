@@ -250,7 +250,7 @@ func (x *prepared) addRollback(h *handover.State, c *candidate.Candidate, r *Res
 		if now, err := openPathOnly("."); err == nil {
 			directory, release = now, func() { now.Close() }
 		}
-		h.Set(handover.Connections, 1)
+		h.Set(handover.Connections, 2)
 		h.Set(handover.Previous, x.image.Int())
 		h.Set(handover.Dir, directory.Int())
 		h.Texts[handover.Original] = x.original

@@ -84,7 +84,9 @@ func withOverlap(p *process, r *Restarter) (overlapper, error) {
 	p.joinMain()
 	p.standIns()
 	if !r.Overlap {
-		return alone, nil
+		o := alone
+		o.begin = p.withoutStandIns
+		return o, nil
 	}
 	err := standin.Supported()
 	if err == nil && handover.Secure {
@@ -95,6 +97,20 @@ func withOverlap(p *process, r *Restarter) (overlapper, error) {
 	}
 	o := &overlapping{process: p, r: r}
 	return overlapper{o.begin, o.whileDraining, o.ping, o.resume, o.end}, nil
+}
+
+// withoutStandIns waits until the stand-ins of earlier restarts have ended, if x does not know what
+// to do with them.
+func (p *process) withoutStandIns(ctx context.Context, x *replacement) (context.Context, error) {
+	set := p.standIns()
+	if set.Empty() || handsOverNothing(x.c) == "" && handover.KnowsStandIns(x.c.Build.LibraryVersion) {
+		return ctx, nil
+	}
+	report.To(x.r.Logger).Info("new version waits until no stand-in is left: it contains no release of "+modulePath+" that has Overlap", "path", x.c.Path)
+	if set.AwaitRoom(ctx, 1) != nil {
+		return nil, errEnded
+	}
+	return ctx, x.lastLook()
 }
 
 // An overlapError says why Overlap can't be had in this process.
@@ -145,6 +161,12 @@ func (o *overlapping) replace(ctx context.Context, x *replacement) error {
 	o.path = x.c.Path
 	if !handover.KnowsStandIns(x.c.Build.LibraryVersion) {
 		return o.rejected("a version whose release of "+modulePath+" has no Overlap", nil)
+	}
+	if trial := x.prepared.trial; trial != nil && !trial.PreviousKnowsStandIns() {
+		return &RejectedError{
+			Path: o.path, Found: "a version on trial, whose previous version's release of " + modulePath + " has no Overlap",
+			Expected: "the end of the trial", Retryable: true,
+		}
 	}
 	if o.r.BeforeExec != nil {
 		if err := x.callBeforeExec(ctx, true); err != nil {

@@ -66,6 +66,9 @@ func (p *process) watchHealth(within time.Duration) {
 // that is still starting, and quick deploys could keep any version from ever being ready.
 func (p *process) awaitSettled(ctx context.Context, r *Restarter, c *candidate.Candidate, lastLook func() error) error {
 	settled := p.image().Store.Settled()
+	if p.inherited.Number(handover.Beside) != 0 {
+		settled = nil // a stand-in serves until this version is ready
+	}
 	select {
 	case <-settled:
 		return nil

@@ -43,6 +43,9 @@ const firstStandIn = "20261127160000"
 // release can.
 func KnowsStandIns(version string) bool { return isSince(version, firstStandIn) }
 
+// PreviousKnowsStandIns reports whether the version to which this state rolls back can have stand-ins.
+func (s *State) PreviousKnowsStandIns() bool { return s.Number(Connections) >= 2 }
+
 // isSince reports whether a version of this library is from the given time or later. One
 // without a time is.
 func isSince(version, first string) bool {

@@ -90,7 +90,7 @@ const (
 	Taint                     // 1: an image of this process was Secure, see [Tainted]
 	Closed                    // idle connections that there was no room for
 	Lines                     // of the log that were lost
-	Connections               // 1: Previous knows all kinds of connections, see [KnowsConnections]
+	Connections               // 1: Previous knows all kinds of connections, see [KnowsConnections]; 2: it can have stand-ins, too
 	OpenFiles                 // the soft RLIMIT_NOFILE that stays in force; none if the runtime may raise it
 	IgnoredAtStart            // signals that the process was started with as ignored ones, as by nohup(1)
 	StandInPID                // of each stand-in of this process

@@ -158,6 +158,13 @@ func (s *Set) RetireOthers(x *StandIn) {
 	}
 }
 
+// Empty reports whether there is no stand-in.
+func (s *Set) Empty() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.all) == 0
+}
+
 // AwaitRoom waits until fewer than the given number of stand-ins are left, or for the end of ctx,
 // whose cause it returns.
 func (s *Set) AwaitRoom(ctx context.Context, fewer int) error {
