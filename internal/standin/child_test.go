@@ -51,6 +51,34 @@ func asChild(t *testing.T, f func(t *testing.T, c simulatedChild)) {
 	})
 }
 
+// A stand-in that does not hear its main process ends at once, and says why. The main process would
+// wait for its Ready until the ReadyTimeout is over.
+func TestJoinWithoutChannel(t *testing.T) {
+	before := exit
+	defer func() { exit = before }()
+	exited := make(chan int, 1)
+	exit = func(status int) {
+		exited <- status
+		runtime.Goexit()
+	}
+	h := &handover.State{IsStandIn: true}
+	h.Set(handover.Channel, -1)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		Join(image.Start(h, nil))
+	}()
+	<-done
+	select {
+	case status := <-exited:
+		if status != 1 {
+			t.Errorf("it exits with status %d", status)
+		}
+	default:
+		t.Error("it goes on")
+	}
+}
+
 // A part is a Drainer that notes what was called.
 type part struct {
 	resuming time.Duration // how long Resume takes
