@@ -211,7 +211,7 @@ func (p *process) logMissing(r *Restarter) {
 		case err == nil:
 			fd.Close()
 		case errors.Is(err, errors.ErrUnsupported):
-			logger.Error("new versions will be rejected: none can be rolled back; mount /proc, or leave ReadyTimeout out",
+			logger.Error("new versions will be rejected: none can be rolled back; mount /proc, or leave ReadyTimeout and Overlap out",
 				"path", p.launch.path, "reason", p.files.whyByPath())
 		}
 	}
@@ -293,7 +293,7 @@ func (p *process) checkRollback(rules *candidate.Rules, c *candidate.Candidate) 
 		return &RejectedError{
 			Path:     c.Path,
 			Found:    "a set-user-ID or set-group-ID program, which can't be rolled back",
-			Expected: "no ReadyTimeout",
+			Expected: "no ReadyTimeout and no Overlap",
 		}
 	case !handover.CanRollBack:
 		return &os.PathError{Op: "restart with ReadyTimeout", Path: c.Path, Err: errors.ErrUnsupported}
@@ -307,7 +307,7 @@ func (p *process) checkRollback(rules *candidate.Rules, c *candidate.Candidate) 
 		return &RejectedError{
 			Path:     c.Path,
 			Found:    "a running image that can't be rolled back to: its file has another content by now",
-			Expected: "no ReadyTimeout, or a file system that keeps replaced files",
+			Expected: "no ReadyTimeout and no Overlap, or a file system that keeps replaced files",
 		}
 	}
 	return nil

@@ -373,10 +373,7 @@ func (p *process) joinMain() {
 		return
 	}
 	p.beside.joining.Do(func() {
-		child, err := standin.Join(p.image())
-		if err != nil {
-			return
-		}
+		child := standin.Join(p.image())
 		p.beside.child = child
 		child.OnSignal(func(sig syscall.Signal) {
 			if endsProcess(int(sig)) || p.signals.has(sig) {
@@ -390,9 +387,7 @@ func (p *process) joinMain() {
 func (p *process) besideReady() {
 	if p.isStandIn() {
 		p.joinMain()
-		if p.beside.child != nil {
-			p.beside.child.Ready()
-		}
+		p.beside.child.Ready()
 		return
 	}
 	p.standIns().Takeover()

@@ -24,13 +24,16 @@ type Child struct {
 	early  []syscall.Signal // that have come before there was signal
 }
 
-// Join begins to do what the main process says. The image has inherited its channel.
-func Join(i *image.Image) (*Child, error) {
+// Join begins to do what the main process says. The image has inherited its channel. If that can't
+// be used, this process ends: the main process would wait for it in vain.
+func Join(i *image.Image) *Child {
 	t, err := joinMain(i.Inherited)
 	if err != nil {
-		return nil, err
+		report.Error("this stand-in ends: it cannot receive what its main process says", "reason", err)
+		report.Flush(time.Second)
+		exit(1)
 	}
-	return join(i, t), nil
+	return join(i, t)
 }
 
 // join is Join with a channel.

@@ -5,7 +5,8 @@
 // # The way of a stand-in
 //
 //	main process                          stand-in
-//	[Start]                          -->  starts, with the State of an exec
+//	[Set.Start]                      -->  starts, with the State of an exec
+//	                                 <--  started: it watches its main process
 //	serves                           <--  ready, or rejected, or it ends
 //	stops accepting                  -->  serve: it accepts
 //	gives idle connections, drains   -->

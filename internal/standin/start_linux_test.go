@@ -304,7 +304,7 @@ var _ = testprocess.RegisterHelper("join-without-room", func() {
 	must(0, unix.Getrlimit(unix.RLIMIT_NOFILE, &limit))
 	limit.Cur = 3
 	must(0, unix.Setrlimit(unix.RLIMIT_NOFILE, &limit))
-	must(Join(image.Current())).Ready()
+	Join(image.Current()).Ready()
 	select {}
 })
 
@@ -324,7 +324,7 @@ var _ = testprocess.RegisterHelper("outlive-channel", func() {
 	note := func(text string) { unix.Write(i.Inherited.Number(handover.File), []byte(text)) }
 	i.Beside.OnLost(func() { note("lost ") })
 	i.Drainers.Register(noteDrain(note))
-	must(Join(i)).Ready()
+	Join(i).Ready()
 	select {}
 })
 
