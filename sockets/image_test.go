@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/autorestart-go/autorestart"
+	"github.com/autorestart-go/autorestart/internal/image"
 	"github.com/autorestart-go/autorestart/internal/image/imagetest"
 	"github.com/autorestart-go/autorestart/internal/testprocess"
 )
@@ -48,14 +49,11 @@ var reusePort = Config{ListenConfig: net.ListenConfig{Control: func(_, _ string,
 	}), err)
 }}}
 
-// A retirement that an exec has interrupted begins again: the socket stays for the whole time, so
-// that a handshake of a distant client can end.
-func TestRetirementBeginsAgain(t *testing.T) {
-	if testing.Short() {
-		t.Skip("takes two seconds")
-	}
-	p := imagetest.Start(t)
-	listen := func(address string) net.Listener {
+// beginRetirement has an image that opens one of the two sockets of the image before. Each client
+// is accepted by one of them.
+func beginRetirement(t *testing.T, p *imagetest.Process) net.Listener {
+	t.Helper()
+	open := func(address string) net.Listener {
 		l, err := reusePort.Listen(t.Context(), "tcp", address)
 		if err != nil {
 			t.Fatal(err)
@@ -63,11 +61,51 @@ func TestRetirementBeginsAgain(t *testing.T) {
 		t.Cleanup(func() { l.Close() })
 		return l
 	}
-	address := listen("127.0.0.1:0").Addr().String()
-	listen(address)
+	address := open("127.0.0.1:0").Addr().String()
+	open(address)
 	p.AwaitExec(func() error { return new(autorestart.Restarter).Restart(t.Context()) })
-	listen(address)
+	l := open(address)
 	autorestart.Ready()
+	return l
+}
+
+// A retired socket of which a stand-in has a copy stays open there. Clients of it are taken over for
+// as long as the stand-in is there.
+func TestRetirementWaitsForStandIn(t *testing.T) {
+	p := imagetest.Start(t)
+	l := beginRetirement(t, p)
+	beside := &image.Current().Beside
+	beside.SetPresent(true)
+	const clients = 30
+	connected := make(chan error, clients)
+	for range clients {
+		go func() {
+			conn, err := net.Dial("tcp", l.Addr().String())
+			if err == nil {
+				defer conn.Close()
+			}
+			connected <- err
+		}()
+		wantResult(t, accept(l), nil)
+	}
+	for range clients {
+		wantResult(t, connected, nil)
+	}
+	if n := len(currentRegistry().inheritedKeys()); n != 2 {
+		t.Errorf("%d sockets are left, want 2", n)
+	}
+	beside.SetPresent(false)
+	testprocess.WaitFor(t, "end of the unclaimed socket", func() bool { return len(currentRegistry().inheritedKeys()) == 1 })
+}
+
+// A retirement that an exec has interrupted begins again: the socket stays for the whole time, so
+// that a handshake of a distant client can end.
+func TestRetirementBeginsAgain(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes two seconds")
+	}
+	p := imagetest.Start(t)
+	beginRetirement(t, p)
 	p.Failure = errors.New("no exec")
 	for start := time.Now(); time.Since(start) < retireTime*5/4; {
 		before := time.Now()

@@ -23,6 +23,35 @@ type Beside struct {
 	onLost  []func()
 	onShare []func()
 	onAlone []func()
+
+	present    bool
+	onPresence []func()
+}
+
+// Present reports whether there is a stand-in, or is about to be one: it has copies of the sockets.
+func (b *Beside) Present() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.present
+}
+
+// SetPresent says whether there is a stand-in. It is called before one starts.
+func (b *Beside) SetPresent(present bool) {
+	b.mu.Lock()
+	changed := b.present != present
+	b.present = present
+	callbacks := b.onPresence
+	b.mu.Unlock()
+	if changed {
+		call(callbacks)
+	}
+}
+
+// OnPresence has f called after each change of Present.
+func (b *Beside) OnPresence(f func()) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.onPresence = append(b.onPresence, f)
 }
 
 // Serves reports whether the other process accepts from the sockets, or is about to. Then this
