@@ -29,6 +29,7 @@ func init() {
 		i.Beside.OnLost(r.lose)
 		i.Beside.OnShare(r.share)
 		i.Beside.OnAlone(r.unshare)
+		i.Beside.OnPresence(r.restartRetirements)
 		return unsafe.Pointer(r)
 	})
 }

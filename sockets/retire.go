@@ -2,6 +2,7 @@ package sockets
 
 import (
 	"context"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -13,7 +14,7 @@ import (
 // over. The same holds for a Unix socket whose path leads to a new one.
 //
 // As long as the previous version may be executed again, it needs the sockets: they stay as they
-// are. When there can be no rollback any more, they are closed.
+// are. When there can be no rollback any more, they are closed, unless there is a stand-in.
 
 // retireTime is how long a retirement takes. A client that asks for a connection meanwhile is
 // not answered, and asks again after a second: then only sockets are left that stay.
@@ -82,7 +83,18 @@ func (r *retirement) begin() {
 	}
 }
 
-// restart is called when there can be no rollback any more.
+// restartRetirements is called before the first stand-in starts, and after the last one has ended. A
+// stand-in has copies of the sockets, so that this process can't close them.
+func (r *registry) restartRetirements() {
+	unlock := r.lock()
+	retiring := slices.Collect(maps.Keys(r.retiring))
+	unlock()
+	for _, t := range retiring {
+		t.restart()
+	}
+}
+
+// restart is called when what decides about the end of the socket has changed.
 func (r *retirement) restart() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -110,7 +122,7 @@ func (r *retirement) take() {
 	}
 	setNonblock(f, true)
 	var undo func(fd int)
-	if !r.registry.rollbackPossible() && !r.registry.Beside.Serves() { // otherwise the socket stays
+	if beside := &r.registry.Beside; !r.registry.rollbackPossible() && !beside.Serves() && !beside.Present() { // otherwise the socket stays
 		// Without it, clients whose handshake is under way at the end are reset.
 		withDescriptor(f, func(fd int) { undo = dropSYN(fd) })
 	}
