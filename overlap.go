@@ -177,11 +177,10 @@ func (o *overlapping) replace(ctx context.Context, x *replacement) error {
 	if err := set.AwaitRoom(ctx, maxStandIns); err != nil {
 		return errEnded
 	}
-	beside := &o.process.image().Beside
-	beside.SetPresent(true)
+	starts := set.AboutToStart()
 	standIn, err := o.process.startStandIn(set, x)
+	starts()
 	if err != nil {
-		beside.SetPresent(!set.Empty())
 		if execTransient(err) {
 			return &RejectedError{
 				Path: o.path, Found: "a stand-in that can't be started now (" + candidate.Cause(err).Error() + ")",
@@ -360,7 +359,6 @@ func (p *process) standIns() *standin.Set {
 		stored := besideSet(set)
 		p.beside.set.Store(&stored)
 		set.OnPresence(func(present bool) {
-			p.image().Beside.SetPresent(present)
 			if present {
 				p.signals.forward(set.Forward)
 			} else {

@@ -78,6 +78,7 @@ func (x *StandIn) run() {
 		x.begin()
 		x.awaitLast()
 		x.set.remove(x)
+		x.set.tell()
 	}()
 }
 

@@ -24,6 +24,9 @@ type Set struct {
 	changed chan struct{} // closed, and replaced, when one of them is removed
 	paused  chan struct{} // closed by resume; nil without a pause
 	present func(bool)    // nil before OnPresence
+	starts  int           // calls of AboutToStart that are not done
+
+	telling sync.Mutex // above mu; held while the image is told whether there is a stand-in
 }
 
 // Inherit returns the stand-ins that the previous image has handed over.
@@ -57,7 +60,31 @@ func inherit(i *image.Image, open func(pid, pidfd, fd int) (process, transport, 
 			go x.leave(time.Until(x.deadline)-graceTime, x.deadline)
 		}
 	}
+	s.tell()
 	return s
+}
+
+// AboutToStart is called before Start, with nothing locked, and done after it: a stand-in has copies
+// of what is open then.
+func (s *Set) AboutToStart() (done func()) {
+	begun := func(n int) {
+		s.mu.Lock()
+		s.starts += n
+		s.mu.Unlock()
+		s.tell()
+	}
+	begun(1)
+	return func() { begun(-1) }
+}
+
+// tell tells the image whether there is a stand-in, or is about to be one.
+func (s *Set) tell() {
+	s.telling.Lock()
+	defer s.telling.Unlock()
+	s.mu.Lock()
+	present := s.starts+len(s.all) > 0
+	s.mu.Unlock()
+	s.image.Beside.SetPresent(present)
 }
 
 // Pause is called before HandOver, with nothing locked. Until resume is called, because the exec has

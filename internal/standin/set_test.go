@@ -117,3 +117,34 @@ func TestPresence(t *testing.T) {
 		want("some none some some none ")
 	})
 }
+
+// The image knows from before the start of the first stand-in until after the end of the last one
+// that there are copies of its sockets.
+func TestImageKnowsOfStandIns(t *testing.T) {
+	bubble(t, func(t *testing.T, s *Set) {
+		want := func(s *Set, present bool) {
+			t.Helper()
+			synctest.Wait()
+			if s.image.Beside.Present() != present {
+				t.Errorf("present: %v", !present)
+			}
+		}
+		want(s, false)
+		fails := s.AboutToStart()
+		want(s, true)
+		fails()
+		want(s, false)
+		done := s.AboutToStart()
+		_, p := begin(t, s)
+		done()
+		done = s.AboutToStart()
+		_, q := begin(t, s)
+		p.exit("exited", false)
+		done()
+		want(s, true)
+		next := executed(t, s, q)
+		want(next, true)
+		q.exit("exited", false)
+		want(next, false)
+	})
+}
