@@ -1,4 +1,4 @@
-//go:build linux
+//go:build linux && !autorestart_portable
 
 package image_test
 
@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/autorestart-go/autorestart"
 	"github.com/autorestart-go/autorestart/internal/handover"
@@ -20,7 +22,12 @@ func standIn(t *testing.T) *image.Image {
 	t.Helper()
 	h := &handover.State{IsStandIn: true}
 	h.Set(handover.PID, os.Getppid())
-	h.Set(handover.Channel, 1<<20) // it is not open
+	channel, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { unix.Close(channel[0]) })
+	h.Set(handover.Channel, channel[1])
 	t.Cleanup(image.Current().Use)
 	i := image.Start(h, func(handover.Target, []string, []string, *handover.State) error {
 		t.Error("a stand-in has executed something")
