@@ -321,6 +321,25 @@ func TestRefusedConnectionStays(t *testing.T) {
 	wantServed(t, b.to, client, "begun, ")
 }
 
+// A process that ends after its drain offers its connections for longer: the other one may be starting,
+// and what it does not take is lost.
+func TestLeavingProcessOffersLonger(t *testing.T) {
+	b := startBesides(t)
+	client, _, read := b.idle("begun, ")
+	var offers atomic.Int64
+	b.serve(func(c image.Conn) error {
+		if offers.Add(1) < 2*maxOffers {
+			return image.ErrNotTaken
+		}
+		return imagetest.GiveTo(b.second)(c)
+	})
+	b.first.Beside.SetLeaves()
+	b.drain()
+	wantConnections(t, b.first)
+	wantGone(t, read)
+	wantServed(t, b.to, client, "begun, ")
+}
+
 // A connection on which the other process has ended is this one's, and no further one is offered.
 func TestConnectionsStayWhenProcessBesideIsLost(t *testing.T) {
 	b := startBesides(t)

@@ -267,3 +267,23 @@ func TestSendWithin(t *testing.T) {
 		}
 	})
 }
+
+// A connection of a stand-in that retires goes to the one that serves. If that ends before it has
+// answered, it may have read from the connection: nobody else must go on with it.
+func TestConnectionIsLostOnItsWay(t *testing.T) {
+	bubble(t, func(t *testing.T, s *Set) {
+		x, p := serves(t, s)
+		_, q := serves(t, s)
+		x.Retire()
+		p.want(t, retire)
+		if err := p.send((&message{kind: give, n: 7, text: "key"}).encode(), openFile(t)); err != nil {
+			t.Fatal(err)
+		}
+		got := q.want(t, give)
+		sys.NewFD(got.fd).Close()
+		q.exit("killed", true)
+		if m := p.want(t, taken); m.n != 7 {
+			t.Errorf("the answer is about connection %d", m.n)
+		}
+	})
+}

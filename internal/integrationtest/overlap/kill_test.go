@@ -113,6 +113,33 @@ func TestStandInEnds(t *testing.T) {
 	}
 }
 
+// TestStandInStandsStill: if a stand-in that serves stands still, the old version serves again, however
+// long its own requests last. The version is tried again.
+func TestStandInStandsStill(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes 16 s")
+	}
+	s := newServer(t, true, drainEnv+"=1h")
+	s.awaitServing(1)
+	s.allowReady("stand-in", 2)
+	slow := s.hold("slow")
+	s.write(2)
+	pid := s.await(2, true).PID
+	syscall.Kill(pid, syscall.SIGSTOP)
+	waitForStop(t, pid)
+	if i := s.mustGet("/"); i.Version != 1 || i.PID != s.pid() {
+		t.Errorf("the answer is that of %+v", i)
+	}
+	s.wantLogged("failed as a stand-in (it does not answer)")
+	s.allow("slow")
+	if i, _ := testprocess.Receive(t, "answer of the old version", slow); i.Version != 1 {
+		t.Errorf("the answer to the request that was under way is that of %+v", i)
+	}
+	s.allowReady("main", 2)
+	s.await(2, false)
+	s.wantAlone()
+}
+
 // TestMainProcessEnds: its stand-in ends, too, at once if it does not serve, and the next start
 // serves.
 func TestMainProcessEnds(t *testing.T) {
@@ -123,11 +150,21 @@ func TestMainProcessEnds(t *testing.T) {
 			s.awaitServing(1)
 			pid := p.reach(s, 2)
 			s.seen[pid] = true
+			var answer <-chan identity // of the stand-in
+			if p.name == phases[1].name || p.name == phases[2].name {
+				answer = s.hold("last")
+			}
 			s.cmd.Process.Kill()
 			s.cmd.Wait()
 			s.start(nil)
 			p.leave(s, 2)
 			s.awaitServing(2)
+			if answer != nil {
+				s.allow("last")
+				if i, _ := testprocess.Receive(t, "answer of the stand-in", answer); i.PID != pid {
+					t.Errorf("the answer is that of %+v, want PID %d", i, pid)
+				}
+			}
 			testprocess.WaitFor(t, "end of the stand-in", func() bool { return isGone(pid, s.path) })
 		})
 	}

@@ -62,6 +62,7 @@ func TestFailingStandIn(t *testing.T) {
 		{"faults", faults, "a signal: segmentation fault"},
 		{"is never ready", neverReady, "it was not ready within 1s"},
 		{"rolls back", rollsBack, "no good"},
+		{"returns", returns, "main returned before it was ready"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
@@ -87,10 +88,14 @@ func TestFailingStandIn(t *testing.T) {
 
 // TestFailsInMain: a version that works as a stand-in only is rolled back, and serves until then.
 func TestFailsInMain(t *testing.T) {
-	for name, version := range map[string]int{"rolls back": failsInMain, "panics": panicsInMain} {
+	for name, version := range map[string]int{"rolls back": failsInMain, "panics": panicsInMain, "is never ready": neverReadyInMain} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := newServer(t, false)
+			timeout := "1m"
+			if version == neverReadyInMain {
+				timeout = "5s"
+			}
+			s := newServer(t, false, readyEnv+"="+timeout)
 			s.awaitServing(1)
 			stop := s.load()
 			s.write(version)
@@ -144,6 +149,9 @@ func TestHotfix(t *testing.T) {
 	first := s.hold("first")
 	s.write(2)
 	s.await(2, true)
+	s.write(exits)
+	s.wantLogged("failed as a stand-in")
+	s.await(2, true)
 	second := s.hold("second")
 	s.write(3)
 	s.await(3, true)
@@ -151,7 +159,7 @@ func TestHotfix(t *testing.T) {
 		t.Errorf("children: %v, want the stand-in that serves and the one that drains", children)
 	}
 	s.write(exits)
-	s.write(4) // waits for room
+	s.write(4) // waits for room, and takes the place of the one before
 	s.allow("second")
 	if i, _ := testprocess.Receive(t, "answer of the first stand-in", second); i.Version != 2 {
 		t.Errorf("the answer of the first stand-in is %+v", i)

@@ -51,6 +51,7 @@ const (
 	returns
 	failsInMain
 	panicsInMain
+	neverReadyInMain
 )
 
 // furtherAddress is the first version that listens at one more address.
@@ -75,6 +76,7 @@ var _ = testprocess.RegisterHelper("server", serve)
 
 func serve() {
 	defer autorestart.RollbackUnlessReady()
+	autorestart.CleanUpChildZombiesQuietly()
 	dir, version := os.Getenv(dirEnv), daemontest.Version()
 	readyTimeout, _ := time.ParseDuration(os.Getenv(readyEnv))
 	drainTimeout, _ := time.ParseDuration(os.Getenv(drainEnv))
@@ -161,7 +163,10 @@ func serve() {
 		}
 	}()
 	go httpserve.Serve(&http.Server{Handler: mux}, ln)
-	if version != neverReady {
+	switch {
+	case version == returns:
+		return
+	case version != neverReady && (version != neverReadyInMain || autorestart.StandIn()):
 		autorestart.Ready()
 	}
 	httpserve.Serve(&http.Server{Handler: mux}, tcp)
