@@ -63,8 +63,11 @@ const (
 	firstRefusedInterval = 2 * time.Millisecond
 	refusedInterval      = 100 * time.Millisecond
 
-	// maxOffers is how many of them a drain waits for: for 0.3 s.
-	maxOffers = 9
+	// maxOffers is how many of them a drain waits for: for 0.3 s. Then the connection crosses the
+	// exec. Where none follows, it would be lost, so a drain waits for lastOffers of them: for
+	// 10 s. The other process may be starting meanwhile.
+	maxOffers  = 9
+	lastOffers = 100
 
 	// answerLimit is how long an exec waits for the answer to a connection.
 	answerLimit = time.Second
@@ -261,7 +264,11 @@ func (g *giver) answered(o *offer, err error) {
 	if refused {
 		o.refused++
 	}
-	if !refused || o.refused == maxOffers {
+	most := maxOffers
+	if g.beside.Leaves() {
+		most = lastOffers
+	}
+	if !refused || o.refused >= most {
 		o.uncount()
 	}
 	g.mu.Lock()

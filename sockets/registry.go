@@ -26,6 +26,7 @@ type registry struct {
 	retiring    map[*retirement]bool
 	keptPaths   []key // of closed listeners; removed when there can be no rollback
 	shared      []key // see sharing.go
+	offered     []key // the same of a process that does not serve yet
 
 	giver giver
 }

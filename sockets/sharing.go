@@ -12,7 +12,8 @@ import (
 // A stand-in may open an address that the main process has not: it is of another version. The
 // main process executes the same version, which opens the address, too, while the stand-in has
 // it. So the stand-in gives the socket to the main process. That passes it to the next version,
-// and does not serve it. If the restart is called off, the main process closes it.
+// and does not serve it. If the restart is called off, or the stand-in is rejected, the main process
+// closes it.
 
 // share gives the sockets that this process has opened itself to the process beside this one.
 func (r *registry) share() {
@@ -55,17 +56,34 @@ func (r *registry) takeShared(k key, fd int) (taken bool) {
 	}
 	sys.NewFD(fd).Close()
 	defer r.lock()()
-	r.shared = append(r.shared, k)
+	r.offered = append(r.offered, k)
 	return true
 }
 
-// unshare closes what takeShared has taken.
-func (r *registry) unshare() {
+// besideServes keeps what takeShared has taken from the process that serves now. If none does, all
+// of it is closed.
+func (r *registry) besideServes(serves bool) {
 	unlock := r.lock()
-	shared := r.shared
-	r.shared = nil
+	r.shared, r.offered = append(r.shared, r.offered...), nil
+	var closing []key
+	if !serves {
+		closing, r.shared = r.shared, nil
+	}
 	unlock()
-	for _, k := range shared {
+	r.unshare(closing)
+}
+
+// besideRejected closes what takeShared has taken from a process that never serves.
+func (r *registry) besideRejected() {
+	unlock := r.lock()
+	closing := r.offered
+	r.offered = nil
+	unlock()
+	r.unshare(closing)
+}
+
+func (r *registry) unshare(keys []key) {
+	for _, k := range keys {
 		if k.ownsPath() {
 			os.Remove(k.local)
 		}

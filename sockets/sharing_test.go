@@ -7,6 +7,7 @@ import (
 	"net"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/autorestart-go/autorestart"
 	"github.com/autorestart-go/autorestart/internal/image"
@@ -110,6 +111,54 @@ func TestAddressOfStandInIsFreeAfterRestartIsCalledOff(t *testing.T) {
 				t.Fatal(err)
 			}
 			again.Close()
+		})
+	}
+}
+
+// A newer version may come while the main process drains. What its stand-in opens is that version's,
+// too. If it fails, what the stand-in that serves has opened stays.
+func TestAddressOfNewerStandIn(t *testing.T) {
+	for _, s := range newSockets(t) {
+		t.Run(s.name, func(t *testing.T) {
+			p := imagetest.Start(t)
+			first := image.Current()
+			share := func(i *image.Image, open func() (io.Closer, net.Addr, error)) {
+				t.Helper()
+				i.Use()
+				here, _, err := open()
+				if err != nil {
+					t.Fatal(err)
+				}
+				t.Cleanup(func() { here.Close() })
+				i.Beside.SetGive(imagetest.GiveTo(first))
+				i.Beside.Share()
+				first.Use()
+			}
+			want := func(n int) {
+				t.Helper()
+				if names := first.Store.Names(); len(names) != n {
+					t.Errorf("the main process passes %q on, want %d", names, n)
+				}
+			}
+			second := p.StartBeside()
+			share(second, newSockets(t)[1].open)
+			first.Beside.SetServes(true)
+			d, err := first.Drainers.Begin(t.Context(), time.Minute, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			third := p.StartBeside()
+			share(third, s.open)
+			want(2)
+			first.Beside.Reject()
+			want(1)
+			third.Beside.Share()
+			first.Beside.SetServes(true)
+			first.Beside.Reject()
+			want(2)
+			d.Resume()
+			first.Beside.SetServes(false)
+			want(0)
 		})
 	}
 }

@@ -7,14 +7,14 @@ import "github.com/autorestart-go/autorestart/internal/image"
 // here.
 func (r *registry) take(given image.Conn) bool {
 	k, ok := parseKey(given.Key)
-	if !ok || given.FD < 3 || isShort(given.FD) || r.isDraining() {
+	if !ok || given.FD < 3 || isShort(given.FD) {
 		return false
 	}
-	if k.kind == opened {
+	if k.kind == opened { // also while this process drains: a newer version has come
 		return r.takeShared(k, given.FD)
 	}
 	l := r.listenerBeside(k)
-	return l != nil && l.take(k.kind, given)
+	return l != nil && !r.isDraining() && l.take(k.kind, given)
 }
 
 // listenerBeside returns the open listener to which a connection with the key k belongs, as the

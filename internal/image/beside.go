@@ -18,14 +18,12 @@ type Beside struct {
 	mu      sync.Mutex
 	serves  bool
 	leaves  bool
+	present bool
 	give    func(Conn) error // nil if the process takes no connections
 	take    func(Conn) bool  // nil before Taker
-	onLost  []func()
-	onShare []func()
-	onAlone []func()
 
-	present    bool
-	onPresence []func()
+	onLost, onShare, onPresence, onRejection []func()
+	onServes                                 []func(serves bool)
 }
 
 // Present reports whether there is a stand-in, or is about to be one: it has copies of the sockets.
@@ -67,18 +65,33 @@ func (b *Beside) Serves() bool {
 func (b *Beside) SetServes(serves bool) {
 	b.mu.Lock()
 	b.serves = serves
-	callbacks := b.onAlone
+	callbacks := b.onServes
 	b.mu.Unlock()
-	if !serves {
-		call(callbacks)
+	for _, f := range callbacks {
+		f(serves)
 	}
 }
 
-// OnAlone has f called by each SetServes with false.
-func (b *Beside) OnAlone(f func()) {
+// OnServes has f called by each SetServes.
+func (b *Beside) OnServes(f func(serves bool)) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.onAlone = append(b.onAlone, f)
+	b.onServes = append(b.onServes, f)
+}
+
+// Reject says that a stand-in which does not serve never will.
+func (b *Beside) Reject() {
+	b.mu.Lock()
+	callbacks := b.onRejection
+	b.mu.Unlock()
+	call(callbacks)
+}
+
+// OnRejection has f called by each Reject.
+func (b *Beside) OnRejection(f func()) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.onRejection = append(b.onRejection, f)
 }
 
 // OnShare has f called when this process is a stand-in that is ready. f gives the sockets that
@@ -90,8 +103,7 @@ func (b *Beside) OnShare(f func()) {
 	b.onShare = append(b.onShare, f)
 }
 
-// Share calls what OnShare has registered. It is called after SetGive, and before the other
-// process is drained.
+// Share calls what OnShare has registered. It is called after SetGive, and before this process serves.
 func (b *Beside) Share() {
 	b.mu.Lock()
 	callbacks := b.onShare
