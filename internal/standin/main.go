@@ -29,9 +29,12 @@ type StandIn struct {
 	readied chan struct{} // closed by the message
 	removed chan struct{} // closed when it has ended and is out of the set
 
+	pinging sync.Mutex // held until there is an answer
+
 	mu     sync.Mutex
 	reason string        // for which the version says that it does not work
 	said   chan struct{} // closed when there is a reason
+	silent bool          // it was killed because it did not answer
 
 	// The mutex of the set guards these.
 	role     role
@@ -100,7 +103,9 @@ func (x *StandIn) take(c image.Conn) (taken bool) {
 	if other == nil {
 		return x.set.image.Beside.Take(c)
 	}
-	if taken = other.Give(c) == nil; taken {
+	err := other.Give(c)
+	taken = err == nil || err == image.ErrLost // for the stand-in, the one that serves had it when that ended
+	if taken {
 		sys.NewFD(c.FD).Close()
 	}
 	return taken
@@ -199,7 +204,10 @@ func (x *StandIn) ended() *Failure {
 	x.awaitLast()
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if x.reason != "" {
+	switch {
+	case x.silent:
+		return &Failure{Text: errNoAnswer.Error(), Killed: true}
+	case x.reason != "":
 		return &Failure{Text: x.reason}
 	}
 	text, killed := x.process.how()
@@ -276,15 +284,20 @@ func (x *StandIn) Err() error {
 // Give gives a connection to the stand-in, see [image.Beside].
 func (x *StandIn) Give(c image.Conn) error { return x.link.give(c) }
 
-// Ping returns an error unless the stand-in answers: it has ended, was stopped, or hangs.
-func (x *StandIn) Ping() error {
-	ctx, cancel := context.WithTimeout(context.Background(), pingTimeout)
+// Ping returns an error unless the stand-in answers. Otherwise it has ended, or it was stopped or
+// hangs, and is killed.
+func (x *StandIn) Ping() error { return x.ping(context.Background(), pingTimeout) }
+
+func (x *StandIn) ping(ctx context.Context, timeout time.Duration) error {
+	x.pinging.Lock()
+	defer x.pinging.Unlock()
+	answered, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	select {
 	case <-x.pong: // of an earlier ping
 	default:
 	}
-	if err := x.send(ctx, message{kind: ping, fd: -1}); err != nil {
+	if err := x.send(answered, message{kind: ping, fd: -1}); err != nil && answered.Err() == nil {
 		return err
 	}
 	select {
@@ -292,9 +305,48 @@ func (x *StandIn) Ping() error {
 		return nil
 	case <-x.process.done():
 		return x.ended()
-	case <-ctx.Done():
-		return errNoAnswer
+	case <-answered.Done():
 	}
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	x.mu.Lock()
+	x.silent = true
+	x.mu.Unlock()
+	report.Warn("killing the stand-in: it does not answer", "pid", strconv.Itoa(x.process.pid()), "timeout", timeout.String())
+	x.Kill()
+	return x.ended()
+}
+
+const (
+	// watchInterval is the time between two pings of a stand-in that serves.
+	watchInterval = time.Second
+
+	// watchTimeout is how long such a stand-in may stand still. It is killed after that, and loses
+	// its requests, so this is longer than a machine that is short of memory or CPU takes.
+	watchTimeout = 15 * time.Second
+)
+
+// Watch kills the process group of the stand-in when that stands still. It returns when the
+// stand-in has ended, or retires, and at the end of ctx.
+func (x *StandIn) Watch(ctx context.Context) {
+	ticker := time.NewTicker(watchInterval)
+	defer ticker.Stop()
+	for x.serves() && x.ping(ctx, watchTimeout) == nil {
+		select {
+		case <-ticker.C:
+		case <-x.process.done():
+			return
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func (x *StandIn) serves() bool {
+	x.set.mu.Lock()
+	defer x.set.mu.Unlock()
+	return x.role == serving
 }
 
 // Retire has the stand-in stop accepting, drain and exit. If it has not done that in its time, its

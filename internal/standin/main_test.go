@@ -3,6 +3,7 @@
 package standin
 
 import (
+	"context"
 	"math"
 	"strings"
 	"syscall"
@@ -160,4 +161,63 @@ func TestForwardInOrder(t *testing.T) {
 			}
 		}
 	})
+}
+
+// A stand-in that serves is pinged. One that stands still for long is killed: clients wait in its
+// queue, and those that it was given.
+func TestStandsStillWhileItServes(t *testing.T) {
+	for _, after := range []time.Duration{0, 10 * watchInterval} {
+		bubble(t, func(t *testing.T, s *Set) {
+			x, p := serves(t, s)
+			go x.Watch(t.Context())
+			start := time.Now()
+			for time.Since(start) < after {
+				p.want(t, ping)
+				p.say(t, message{kind: pong})
+			}
+			p.want(t, ping)
+			still := time.Now()
+			<-p.ended
+			if took := time.Since(still); took != watchTimeout {
+				t.Errorf("it was killed after %v", took)
+			}
+			synctest.Wait()
+			if f, ok := x.Err().(*Failure); !ok || f.Text != "it does not answer" || !f.Killed {
+				t.Errorf("the reason is %v", x.Err())
+			}
+		})
+	}
+}
+
+// A stand-in that serves no more is not watched: it has its time to drain.
+func TestWatchEnds(t *testing.T) {
+	for name, end := range map[string]func(x *StandIn, p *peer, cancel func()){
+		"retires":    func(x *StandIn, p *peer, _ func()) { x.Retire() },
+		"called off": func(_ *StandIn, _ *peer, cancel func()) { cancel() },
+		"ends":       func(_ *StandIn, p *peer, _ func()) { p.exit("it has exited with status 0", false) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T, s *Set) {
+				x, p := serves(t, s)
+				ctx, cancel := context.WithCancel(t.Context())
+				defer cancel()
+				ended := make(chan struct{})
+				go func() {
+					defer close(ended)
+					x.Watch(ctx)
+				}()
+				p.want(t, ping)
+				p.say(t, message{kind: pong})
+				end(x, p, cancel)
+				start := time.Now()
+				<-ended
+				if took := time.Since(start); took > watchInterval {
+					t.Errorf("it was watched for %v", took)
+				}
+				if (name != "ends") != p.lives() {
+					t.Errorf("it lives: %v", p.lives())
+				}
+			})
+		})
+	}
 }

@@ -130,7 +130,7 @@ func TestStandInStandsStill(t *testing.T) {
 	if i := s.mustGet("/"); i.Version != 1 || i.PID != s.pid() {
 		t.Errorf("the answer is that of %+v", i)
 	}
-	s.wantLogged("failed as a stand-in (it does not answer)")
+	s.wantLogged("killing the stand-in: it does not answer")
 	s.allow("slow")
 	if i, _ := testprocess.Receive(t, "answer of the old version", slow); i.Version != 1 {
 		t.Errorf("the answer to the request that was under way is that of %+v", i)
