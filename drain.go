@@ -9,6 +9,7 @@ import (
 
 	"github.com/autorestart-go/autorestart/internal/drain"
 	"github.com/autorestart-go/autorestart/internal/image"
+	"github.com/autorestart-go/autorestart/internal/watch"
 )
 
 // A Drainer is a part of the program that accepts work from outside and is drained before
@@ -130,3 +131,18 @@ func calledByHandler() bool {
 		}
 	}
 }
+
+// A drainedError is a reason that may pass, for which an exec failed after everything was
+// drained, or BeforeExec called. Each attempt costs the clients as much as a restart.
+type drainedError struct{ error }
+
+// drainedFor returns err, for which the program was drained, or BeforeExec called.
+func drainedFor(err error) error {
+	if isRetryable(err) {
+		return &drainedError{err}
+	}
+	return err
+}
+
+// newDrainedRetry returns the delays between such attempts.
+func newDrainedRetry() watch.Backoff { return watch.Backoff{First: time.Second, Last: time.Minute} }

@@ -17,6 +17,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 	"unsafe"
 
@@ -535,14 +536,37 @@ func TestOlderLibraryHasNoStandIn(t *testing.T) {
 
 // As long as this version may be rolled back to one that has no stand-ins, it starts none.
 func TestPreviousHasNoStandIns(t *testing.T) {
-	o := overlapping{r: &Restarter{Overlap: true}}
 	trial := new(handover.State)
 	trial.Set(handover.Connections, 1)
-	err := o.replace(t.Context(), &replacement{c: &candidate.Candidate{Path: "/srv/app"}, prepared: &prepared{trial: trial}})
-	rejected, ok := errors.AsType[*RejectedError](err)
-	if !ok || !rejected.Retryable || !strings.HasSuffix(rejected.Found, " has no Overlap") {
-		t.Errorf("got %v, want a rejection that may pass", err)
+	x := &replacement{r: &Restarter{Overlap: true}, c: &candidate.Candidate{Path: "/srv/app"}, prepared: &prepared{trial: trial}}
+	drained, ok := x.checkTrial().(*drainedError)
+	if !ok || !isRetryable(drained.error) || !strings.Contains(drained.Error(), " has no Overlap, expected the end of the trial") {
+		t.Errorf("got %v, want a rejection that may pass", drained)
 	}
+	trial.Set(handover.Connections, 2)
+	if err := x.checkTrial(); err != nil {
+		t.Error(err)
+	}
+}
+
+// A version that waits for the end of a stand-in gives way to a newer one.
+func TestWaitForRoomEndsWithNewerVersion(t *testing.T) {
+	changed := errors.New("another file")
+	x := &replacement{lastLook: func() error { return changed }}
+	never := func(ctx context.Context, _ int) error {
+		<-ctx.Done()
+		return ctx.Err()
+	}
+	synctest.Test(t, func(t *testing.T) {
+		if err := x.awaitRoom(t.Context(), never, 1); err != changed {
+			t.Errorf("got %v", err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		if err := x.awaitRoom(ctx, never, 1); err != errEnded {
+			t.Errorf("got %v", err)
+		}
+	})
 }
 
 // While a stand-in serves until this version is ready, no other one is executed.

@@ -107,10 +107,10 @@ func (p *process) withoutStandIns(ctx context.Context, x *replacement) (context.
 		return ctx, nil
 	}
 	report.To(x.r.Logger).Info("new version waits until no stand-in is left: it contains no release of "+modulePath+" that has Overlap", "path", x.c.Path)
-	if set.AwaitRoom(ctx, 1) != nil {
-		return nil, errEnded
+	if err := x.awaitRoom(ctx, set.AwaitRoom, 1); err != nil {
+		return nil, err
 	}
-	return ctx, x.lastLook()
+	return ctx, nil
 }
 
 // An overlapError says why Overlap can't be had in this process.
@@ -162,20 +162,14 @@ func (o *overlapping) replace(ctx context.Context, x *replacement) error {
 	if !handover.KnowsStandIns(x.c.Build.LibraryVersion) {
 		return o.rejected("a version whose release of "+modulePath+" has no Overlap", nil)
 	}
-	if trial := x.prepared.trial; trial != nil && !trial.PreviousKnowsStandIns() {
-		return &RejectedError{
-			Path: o.path, Found: "a version on trial, whose previous version's release of " + modulePath + " has no Overlap",
-			Expected: "the end of the trial", Retryable: true,
-		}
-	}
 	if o.r.BeforeExec != nil {
 		if err := x.callBeforeExec(ctx, true); err != nil {
-			return err
+			return drainedFor(err)
 		}
 	}
 	set := o.process.standIns()
-	if err := set.AwaitRoom(ctx, maxStandIns); err != nil {
-		return errEnded
+	if err := x.awaitRoom(ctx, set.AwaitRoom, maxStandIns); err != nil {
+		return err
 	}
 	starts := set.AboutToStart()
 	standIn, err := o.process.startStandIn(set, x)
@@ -191,14 +185,15 @@ func (o *overlapping) replace(ctx context.Context, x *replacement) error {
 	}
 	report.To(o.r.Logger).Info("started the new version as a stand-in", "path", o.path)
 	x.o.overlaps(EventStandInStarted)
-	if err := standIn.AwaitReady(ctx, o.r.readyTimeout()); err != nil {
+	if err = standIn.AwaitReady(ctx, o.r.readyTimeout()); err == nil {
+		err = o.serve(ctx, standIn)
+	}
+	if err != nil {
+		o.process.image().Beside.Reject()
 		if ctx.Err() != nil {
 			return errEnded
 		}
 		return o.failed(err)
-	}
-	if err := o.serve(ctx, standIn); err != nil {
-		return err
 	}
 	x.o.overlaps(EventStandInServes)
 	return nil
@@ -208,20 +203,33 @@ func (o *overlapping) replace(ctx context.Context, x *replacement) error {
 // drains.
 const maxStandIns = 2
 
-// serve has the stand-in serve.
+// serve has the stand-in serve. From then on the end of the one that has served before is no reason to
+// call the drain off.
 func (o *overlapping) serve(ctx context.Context, x *standin.StandIn) error {
+	o.mu.Lock()
+	if ctx.Err() != nil {
+		o.mu.Unlock()
+		x.Kill()
+		return context.Cause(ctx)
+	}
+	before := o.standIn
+	o.standIn = x
+	o.mu.Unlock()
 	if err := x.Serve(ctx, o.r.drainTimeout()); err != nil {
 		x.Kill()
-		return o.failed(err)
+		o.mu.Lock()
+		defer o.mu.Unlock()
+		if o.standIn = before; before != nil && before.Err() != nil {
+			o.cancel()
+		}
+		return err
 	}
 	report.To(o.r.Logger).Info("the stand-in serves", "path", o.path)
 	beside := &o.process.image().Beside
 	beside.SetServes(true)
 	beside.SetGive(x.Give)
-	o.mu.Lock()
-	o.standIn = x
-	o.mu.Unlock()
 	o.process.standIns().RetireOthers(x)
+	go x.Watch(ctx)
 	go func() {
 		<-x.Ended()
 		o.mu.Lock()
@@ -324,15 +332,6 @@ func (o *overlapping) failed(err error) error {
 
 func (o *overlapping) rejected(found string, err error) *RejectedError {
 	return &RejectedError{Path: o.path, Found: found, Expected: "a version that is ready in a process of its own; to retry this one, write it again", Err: err}
-}
-
-// intact returns nil if the file of the candidate is as it was judged, wherever the path leads by
-// now.
-func (x *replacement) intact() error {
-	if x.lease != nil && x.lease.GaveWay() {
-		return asError(candidate.AboutToBeWritten(x.c.Path))
-	}
-	return asError(x.rules.Intact(x.c))
 }
 
 // startStandIn starts a stand-in of this process.

@@ -55,6 +55,10 @@ func (x *replacement) check(ctx context.Context) error {
 		return err
 	}
 	x.prepared = prepared
+	if err := x.checkTrial(); err != nil {
+		x.close()
+		return err
+	}
 	if r.Verify != nil {
 		x.lease = candidate.NewLease(p.files, c)
 		x.lastLook = func() error { return asError(x.lease.Unchanged(x.rules)) }
@@ -71,6 +75,45 @@ func (x *replacement) check(ctx context.Context) error {
 	x.times = RestartTimes{Seen: c.Seen, Judged: time.Now()}
 	p.image().Store.SetReceiverKnows(prepared.receiversKnow(c))
 	return nil
+}
+
+// checkTrial returns an error as long as this version may be rolled back to one that does not know
+// what to do with a stand-in. Each attempt may call Verify.
+func (x *replacement) checkTrial() error {
+	if trial := x.prepared.trial; !x.r.Overlap || trial == nil || trial.PreviousKnowsStandIns() {
+		return nil
+	}
+	return &drainedError{&RejectedError{
+		Path: x.c.Path, Found: "a version on trial, whose previous version's release of " + modulePath + " has no Overlap",
+		Expected: "the end of the trial", Retryable: true,
+	}}
+}
+
+// lookInterval is the time between two looks at the file of a version that waits.
+const lookInterval = time.Second
+
+// awaitRoom is await that ends when there is another file: a newer version may not have to wait.
+func (x *replacement) awaitRoom(ctx context.Context, await func(ctx context.Context, fewer int) error, fewer int) error {
+	for {
+		limited, cancel := context.WithTimeout(ctx, lookInterval)
+		err := await(limited, fewer)
+		cancel()
+		if ctx.Err() != nil {
+			return errEnded
+		}
+		if lookErr := x.lastLook(); err == nil || lookErr != nil {
+			return lookErr
+		}
+	}
+}
+
+// intact returns nil if the file of the candidate is as it was judged, wherever the path leads by
+// now.
+func (x *replacement) intact() error {
+	if x.lease != nil && x.lease.GaveWay() {
+		return asError(candidate.AboutToBeWritten(x.c.Path))
+	}
+	return asError(x.rules.Intact(x.c))
 }
 
 func (x *replacement) close() {
@@ -344,54 +387,5 @@ func (x *replacement) execRetrying(ctx context.Context, limit time.Duration) err
 		if watch.Sleep(ctx, retry.Next()) != nil {
 			return &endedError{err}
 		}
-	}
-}
-
-// versions are those that the watcher of a Run finds, and the answers to them.
-type versions struct {
-	watcher   *watch.Watcher
-	observer  observer
-	postponed candidate.ID
-	backoff   watch.Backoff
-	kept      *candidate.Candidate // for which the program is drained; nil if there is none
-}
-
-// answer answers that the restart into the last version, or into the one that is kept if there is
-// no later one, has failed.
-func (v *versions) answer(err error) {
-	w, c := v.watcher, v.watcher.Current()
-	if c == nil {
-		c, v.kept = v.kept, nil
-		if !w.Withdraw(c) {
-			w.Logger.Warn("new version rejected", "reason", err)
-			v.observer.answered(err)
-			return
-		}
-	}
-	switch failed, drained := err.(*drainedError); {
-	case drained:
-		if c.ID != v.postponed {
-			v.postponed = c.ID
-			v.backoff.Reset()
-		}
-		w.Postpone(failed.error, v.backoff.Next())
-	case isRetryable(err):
-		w.LookAgain(err)
-	default:
-		w.Rejected(err)
-	}
-	v.observer.answered(err)
-}
-
-// keep has the last version be the one to differ from. Its file stays open until the next call.
-func (v *versions) keep() {
-	v.closeKept()
-	v.kept = v.watcher.Keep()
-}
-
-func (v *versions) closeKept() {
-	if v.kept != nil {
-		v.kept.Close()
-		v.kept = nil
 	}
 }

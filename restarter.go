@@ -78,7 +78,9 @@ type Restarter struct {
 	// arguments and the environment of the new version, see [ExecPlan]. If nil, the exec
 	// follows at once.
 	//
-	// BeforeExec is called after everything has been drained, see [RegisterDrainer]. An
+	// BeforeExec is called after everything has been drained, see [RegisterDrainer]. With
+	// Overlap it is also called before a stand-in is started, with [ExecPlan.StandIn] set:
+	// then nothing is drained, and the old version goes on serving after the call. An
 	// error calls the restart off, and the version is left alone until the file changes.
 	// After a [*RejectedError] that is Retryable, the version is tried again after one
 	// second, then two, up to a minute. BeforeExec has as much time as DrainTimeout, or
@@ -97,8 +99,8 @@ type Restarter struct {
 	DrainTimeout time.Duration
 
 	// ReadyTimeout is how long the new version may take from its start until it calls
-	// [Ready]. The old version's value counts. If zero, and HealthTimeout is zero, too,
-	// the new version is never rolled back.
+	// [Ready]. The old version's value counts. If zero, the new version is never rolled
+	// back, unless HealthTimeout or Overlap is set.
 	//
 	// The old version is executed again if the new version
 	//   - is not ready in time
@@ -279,21 +281,6 @@ func (r *Restarter) run(ctx context.Context, f features) error {
 		v.answer(err)
 	}
 }
-
-// A drainedError is a reason that may pass, for which an exec failed after everything was
-// drained, or BeforeExec called. Each attempt costs the clients as much as a restart.
-type drainedError struct{ error }
-
-// drainedFor returns err, for which the program was drained, or BeforeExec called.
-func drainedFor(err error) error {
-	if isRetryable(err) {
-		return &drainedError{err}
-	}
-	return err
-}
-
-// newDrainedRetry returns the delays between such attempts.
-func newDrainedRetry() watch.Backoff { return watch.Backoff{First: time.Second, Last: time.Minute} }
 
 // Restart executes the file at the path now, also if it is not a new version. Like Run,
 // it may first wait until this version is ready. One restart is under way at a time;

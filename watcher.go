@@ -325,3 +325,52 @@ func names(from, to BuildInfo) (string, string) {
 	}
 	return from.String(), to.String()
 }
+
+// versions are those that the watcher of a Run finds, and the answers to them.
+type versions struct {
+	watcher   *watch.Watcher
+	observer  observer
+	postponed candidate.ID
+	backoff   watch.Backoff
+	kept      *candidate.Candidate // for which the program is drained; nil if there is none
+}
+
+// answer answers that the restart into the last version, or into the one that is kept if there is
+// no later one, has failed.
+func (v *versions) answer(err error) {
+	w, c := v.watcher, v.watcher.Current()
+	if c == nil {
+		c, v.kept = v.kept, nil
+		if !w.Withdraw(c) {
+			w.Logger.Warn("new version rejected", "reason", err)
+			v.observer.answered(err)
+			return
+		}
+	}
+	switch failed, drained := err.(*drainedError); {
+	case drained:
+		if c.ID != v.postponed {
+			v.postponed = c.ID
+			v.backoff.Reset()
+		}
+		w.Postpone(failed.error, v.backoff.Next())
+	case isRetryable(err):
+		w.LookAgain(err)
+	default:
+		w.Rejected(err)
+	}
+	v.observer.answered(err)
+}
+
+// keep has the last version be the one to differ from. Its file stays open until the next call.
+func (v *versions) keep() {
+	v.closeKept()
+	v.kept = v.watcher.Keep()
+}
+
+func (v *versions) closeKept() {
+	if v.kept != nil {
+		v.kept.Close()
+		v.kept = nil
+	}
+}
