@@ -247,32 +247,39 @@ func TestProcess1(t *testing.T) {
 }
 
 // TestFurtherAddress: the new version listens where the old one does not. Its stand-in has the
-// address while the main process starts, and hands it over.
+// address while the main process starts, and hands it over. So does that of a newer version, which
+// comes while the old one drains.
 func TestFurtherAddress(t *testing.T) {
-	s := newServer(t, true)
+	t.Run("new version", func(t *testing.T) { testFurtherAddress(t, false) })
+	t.Run("newer version", func(t *testing.T) { testFurtherAddress(t, true) })
+}
+
+func testFurtherAddress(t *testing.T, newer bool) {
+	s := newServer(t, true, drainEnv+"=1m")
 	s.awaitServing(1)
+	if newer {
+		s.allowReady("stand-in", 2)
+		s.hold("slow")
+		s.write(2)
+		s.await(2, true)
+	}
 	s.allowReady("stand-in", furtherAddress)
 	s.write(furtherAddress)
 	s.await(furtherAddress, true)
-	further := func() (*idleClient, error) {
-		conn, err := net.Dial("unix", filepath.Join(s.dir, "further"))
-		if err != nil {
-			return nil, err
-		}
-		return &idleClient{conn, bufio.NewReader(conn)}, nil
-	}
 	want := func(standIn bool) {
 		t.Helper()
-		c, err := further()
+		conn, err := net.Dial("unix", filepath.Join(s.dir, "further"))
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer c.conn.Close()
+		defer conn.Close()
+		c := &idleClient{conn, bufio.NewReader(conn)}
 		if i, err := c.get(); err != nil || i.StandIn != standIn {
 			t.Errorf("at the further address: %+v, %v", i, err)
 		}
 	}
 	want(true)
+	s.allow("slow")
 	s.wantLogged("took over from the previous version")
 	want(true)
 	s.allowReady("main", furtherAddress)
