@@ -32,6 +32,7 @@ type server struct {
 	log    string // a file: a stand-in outlives the process that starts it
 	client *http.Client
 	seen   map[int]bool // PIDs that have answered
+	last   identity     // that was awaited
 
 	wrapper []string // a command that starts the server; nil if the test does
 	inner   int      // the PID of the server as it knows it, unless it is that of cmd
@@ -197,7 +198,23 @@ func (s *server) await(version int, standIn bool) (i identity) {
 	if (i.PID == s.pid()) == standIn {
 		s.t.Fatalf("version %d, stand-in: %v, is process %d; the main process is %d", version, standIn, i.PID, s.pid())
 	}
+	s.awaitQuiet(i)
+	s.last = i
 	return i
+}
+
+// awaitQuiet waits until the process that has served before i accepts nothing more. For a moment
+// both do.
+func (s *server) awaitQuiet(i identity) {
+	s.t.Helper()
+	before := s.last
+	if before.Version == i.Version && before.StandIn == i.StandIn {
+		return
+	}
+	daemontest.WaitFor(s.t, fmt.Sprintf("drain of %+v", before), func() bool {
+		_, err := os.Stat(drainFile(s.dir, before))
+		return err == nil || before.StandIn && isGone(before.PID, s.path)
+	})
 }
 
 // awaitServing is await for a server that is not running at first.
@@ -205,6 +222,7 @@ func (s *server) awaitServing(version int) {
 	s.t.Helper()
 	daemontest.WaitFor(s.t, "answer after the start", func() bool {
 		i, err := s.get("/")
+		s.last = i
 		return err == nil && i.Version == version && !i.StandIn
 	})
 }
@@ -220,6 +238,7 @@ func (s *server) awaitServingOrRejected(version int) {
 			s.write(version)
 		}
 		i, err := s.get("/")
+		s.last = i
 		return err == nil && i.Version == version && !i.StandIn
 	})
 	s.wantAlone()

@@ -99,6 +99,7 @@ func serve() {
 	if os.Getenv(noteEnv) != "" {
 		takeNotes(&r, version)
 	}
+	autorestart.RegisterDrainer(drainNote{drainFile(dir, identity{Version: version, StandIn: autorestart.StandIn()})})
 	go func() { panic(r.Run(context.Background())) }()
 	count := func(autorestart.ChildExit) { reaped.Add(1) }
 	go (&autorestart.Reaper{Reaped: count}).Run(context.Background())
@@ -171,6 +172,19 @@ func serve() {
 	}
 	httpserve.Serve(&http.Server{Handler: mux}, tcp)
 	panic("Serve has returned")
+}
+
+// A drainNote is a file that is there while nothing is accepted any more.
+type drainNote struct{ file string }
+
+func (drainNote) Quiesce() {}
+
+func (n drainNote) Drain(context.Context) error { return os.WriteFile(n.file, nil, 0o600) }
+
+func (n drainNote) Resume() { os.Remove(n.file) }
+
+func drainFile(dir string, i identity) string {
+	return filepath.Join(dir, fmt.Sprint("drains ", i.Version, " stand-in ", i.StandIn))
 }
 
 // address returns the address that the first process has got, so that each one asks for the same.
