@@ -32,7 +32,7 @@ import (
 )
 
 // childTable is the kernel's table of processes. Its methods are here and in
-// procfs_linux.go, but for CPUTime.
+// procfs_linux.go.
 type childTable struct{}
 
 var _ reap.Table = (*childTable)(nil)

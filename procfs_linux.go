@@ -52,6 +52,15 @@ func (*childTable) Stat(pid int) (reap.Stat, error) {
 	return reap.Stat{Command: string(s.command), State: s.state, Parent: s.parent, Session: s.session, Start: s.start}, nil
 }
 
+// CPUTime reads CLOCK_THREAD_CPUTIME_ID. It is the one question about the calling thread.
+func (*childTable) CPUTime() time.Duration {
+	var t unix.Timespec
+	if unix.ClockGettime(unix.CLOCK_THREAD_CPUTIME_ID, &t) != nil {
+		return reap.Unsupported{}.CPUTime()
+	}
+	return time.Duration(t.Nano())
+}
+
 // Args reads the beginning of /proc/PID/cmdline. There are none for a process that has
 // overwritten them.
 func (*childTable) Args(pid int) ([]string, error) {
