@@ -2,6 +2,7 @@ package drain
 
 import (
 	"context"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -16,7 +17,8 @@ type Drain struct {
 	progress func(unfinished []string) // see [Group.Begin]; nil in a rollback
 	ctx      context.Context           // ends with the time
 	end      func()                    // of ctx
-	begun    map[*member]bool
+	stage    int                       // that has been reached
+	begun    map[*member]bool          // those whose Drain was called
 	sealed   bool
 
 	quiesced, drained time.Time
@@ -29,10 +31,10 @@ func (d *Drain) Times() (quiesced, drained time.Time) { return d.quiesced, d.dra
 // Unfinished implements [Drained].
 func (d *Drain) Unfinished() []string { return d.unfinished }
 
-// Begin quiesces the group and drains it for as long as timeout allows. What is left
-// then is logged. If ctx ends first, everything resumes, and Begin returns its
-// cause. Otherwise the caller calls Resume where no exec follows. While Begin or Seal waits, it
-// calls progress: after a second, and then less and less often.
+// Begin quiesces the group and drains it, one stage after the other, for as long as timeout
+// allows. What is left then is logged. If ctx ends first, everything resumes, and Begin returns
+// its cause. Otherwise the caller calls Resume where no exec follows. While Begin or Seal waits,
+// it calls progress: after a second, and then less and less often.
 func (g *Group) Begin(ctx context.Context, timeout time.Duration, progress func(unfinished []string)) (Drained, error) {
 	d := g.begin(ctx, timeout)
 	d.progress = progress
@@ -45,41 +47,73 @@ func (g *Group) Begin(ctx context.Context, timeout time.Duration, progress func(
 	return d, nil
 }
 
-// begin quiesces the group.
+// begin quiesces the first stage.
 func (g *Group) begin(ctx context.Context, timeout time.Duration) *Drain {
-	d := &Drain{group: g, timeout: timeout, begun: map[*member]bool{}}
+	d := &Drain{group: g, timeout: timeout, stage: math.MinInt, begun: map[*member]bool{}}
 	limited, cancel := context.WithTimeout(context.Background(), timeout)
 	stop := context.AfterFunc(ctx, cancel)
 	d.ctx, d.end = limited, func() {
 		stop()
 		cancel()
 	}
-	g.phase.Lock()
-	defer g.phase.Unlock()
-	callInOrder(g.startDrain(), "Quiesce", (*member).startQuiesce)
-	g.closeDraining()
-	d.quiesced = time.Now()
-	return d
-}
-
-// startDrain begins a drain, and returns the members to quiesce.
-func (g *Group) startDrain() (members []*member) {
 	g.mu.Lock()
-	defer g.mu.Unlock()
+	if g.drains == 0 {
+		g.stage = d.stage
+	}
 	g.drains++
 	g.begun++
 	g.change()
+	g.mu.Unlock()
+	d.nextStage()
+	return d
+}
+
+// timeIsUp reports whether the drain has ended, and was not called off.
+func (d *Drain) timeIsUp() bool { return d.ctx.Err() == context.DeadlineExceeded }
+
+// isCalledOff reports whether the members are about to resume.
+func (d *Drain) isCalledOff() bool { return d.ctx.Err() == context.Canceled }
+
+// nextStage quiesces the members of the next stage. It returns false if there are none: from then
+// on, what is registered is quiesced at once.
+func (d *Drain) nextStage() (more bool) {
+	g := d.group
+	g.phase.Lock()
+	defer g.phase.Unlock()
+	members, more := d.reach()
+	callInOrder(members, "Quiesce", (*member).startQuiesce)
+	g.closeDraining()
+	if len(members) > 0 || d.quiesced.IsZero() {
+		d.quiesced = time.Now()
+	}
+	return more
+}
+
+// reach sets the stage to that of the members that come next, or to the last one if the time is
+// up. It returns those that are to be quiesced.
+func (d *Drain) reach() (members []*member, more bool) {
+	g := d.group
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	next := slices.IndexFunc(g.members, func(m *member) bool { return !d.begun[m] })
+	more = next >= 0
+	if !more || d.timeIsUp() {
+		d.stage = allStages
+	} else {
+		d.stage = max(d.stage, g.members[next].order)
+	}
+	g.stage = max(g.stage, d.stage)
 	for _, m := range g.members {
-		if !m.quiesced {
+		if !m.quiesced && g.isDue(m) {
 			m.quiesced = true
 			members = append(members, m)
 		}
 	}
-	return members
+	return members, more
 }
 
 // closeDraining closes the channel of Draining. A client that notices meets no part of the
-// program that still accepts work.
+// first stage that still accepts work.
 func (g *Group) closeDraining() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -94,28 +128,27 @@ func (g *Group) closeDraining() {
 }
 
 // drain drains every member that is not drained yet, those included that are registered
-// meanwhile.
+// meanwhile, one stage after the other.
 func (d *Drain) drain() {
-	g := d.group
 	limit, stop := endingAfter(d.ctx, hookTimeout)
-	defer stop()
+	defer func() { stop() }()
+	timeout := d.ctx.Done()
 	ended := make(chan outcome)
 	ticks := newProgressTicks(d.timeout, d.progress)
 	defer ticks.stop()
 	var running []*member
 	var late []string
 	for {
-		g.mu.Lock()
-		for _, m := range g.members {
-			if !d.begun[m] {
-				d.begun[m] = true
-				running = append(running, m)
-				go func() { ended <- d.drainMember(limit, m) }()
-			}
+		members, changed := d.takeReached()
+		for _, m := range members {
+			limit := limit
+			go func() { ended <- d.drainMember(limit, m) }()
 		}
-		changed := g.changedLocked()
-		g.mu.Unlock()
+		running = append(running, members...)
 		if len(running) == 0 {
+			if !d.isCalledOff() && d.nextStage() {
+				continue
+			}
 			d.logLate(late)
 			return
 		}
@@ -129,12 +162,34 @@ func (d *Drain) drain() {
 				}
 			}
 		case <-changed:
+		case <-timeout:
+			timeout = nil
+			if d.timeIsUp() && d.nextStage() {
+				earlier := stop
+				limit, stop = endingAfter(d.ctx, hookTimeout) // quiescing may have taken that time
+				defer earlier()
+			}
 		case <-ticks.c:
 			ticks.ask(slices.Clone(running))
 		case texts := <-ticks.answers:
 			ticks.tell(texts)
 		}
 	}
+}
+
+// takeReached returns the members whose Drain is called next, and a channel that the next change
+// closes.
+func (d *Drain) takeReached() (members []*member, changed <-chan struct{}) {
+	g := d.group
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, m := range g.members {
+		if m.order <= d.stage && !d.begun[m] {
+			d.begun[m] = true
+			members = append(members, m)
+		}
+	}
+	return members, g.changedLocked()
 }
 
 // An outcome is what a member has not finished: "" if it has finished all.
@@ -158,7 +213,7 @@ func (d *Drain) drainMember(limit context.Context, m *member) outcome {
 	case panicked || err == ErrStuck || d.ctx.Err() == nil:
 		m.log("Drain", d.timeout+hookTimeout, err)
 		return outcome{member: m, unfinished: m.failure(err)}
-	case d.ctx.Err() == context.DeadlineExceeded:
+	case d.timeIsUp():
 		return outcome{m, m.unfinishedAfter(limit, err), true}
 	default: // called off
 		return outcome{member: m}
@@ -258,21 +313,17 @@ func (d *Drain) finish() (members []*member) {
 	g.drains--
 	g.resuming++
 	g.change()
-	if g.drains > 0 {
-		return nil
+	if g.drains == 0 {
+		g.draining = nil
 	}
-	g.draining = nil
-	if g.held {
-		return nil
-	}
-	return g.takeQuiesced()
+	return g.takeResuming()
 }
 
-// takeQuiesced returns the members that are quiesced, and that their Resume is called next. It is
-// called with g locked.
-func (g *Group) takeQuiesced() (members []*member) {
+// takeResuming returns the members that are quiesced, and are due no longer. Their Resume is called
+// next. It is called with g locked.
+func (g *Group) takeResuming() (members []*member) {
 	for _, m := range g.members {
-		if m.quiesced {
+		if m.quiesced && !g.isDue(m) {
 			m.quiesced = false
 			members = append(members, m)
 		}

@@ -1,10 +1,16 @@
 // Package drain quiesces and drains the parts of a program that accept work from outside,
 // before an exec. If the exec does not take place, the parts resume. No method of a part
 // is called under a lock, and no part can hold a restart up for longer than its time.
+//
+// A drain goes through stages. The parts with the lowest DrainOrder are the first stage: they
+// are quiesced one after the other, and drained at the same time. When they are drained, the
+// parts with the next number are quiesced. All stages have one limit of time. When it is up,
+// all parts that are left are quiesced and drained at once.
 package drain
 
 import (
 	"context"
+	"math"
 	"reflect"
 	"slices"
 	"sync"
@@ -45,6 +51,12 @@ type Drained interface {
 	Resume()
 }
 
+// An orderer is a Drainer that says in which stage it is drained. The others are in stage 0.
+type orderer interface{ DrainOrder() int }
+
+// allStages is the stage of a drain that has quiesced everything.
+const allStages = math.MaxInt
+
 // A Group is a set of drainers that are quiesced and drained together. The zero value
 // is empty.
 type Group struct {
@@ -52,10 +64,11 @@ type Group struct {
 	// hookTimeout at most.
 	phase sync.Mutex
 
-	mu       sync.Mutex // below phase
-	members  []*member
+	mu       sync.Mutex    // below phase
+	members  []*member     // in the order in which they are quiesced
 	held     bool          // see Hold
 	drains   int           // under way; a rollback may begin one during another
+	stage    int           // that those have reached; it means nothing if drains is 0
 	begun    int           // of all drains
 	resuming int           // calls of Resume that have not returned
 	sealed   int           // of those, see [Drain.Seal]
@@ -78,6 +91,7 @@ type member struct {
 	drainer Drainer
 	group   *Group // whose mutex guards the rest
 
+	order    int           // the stage in which it is drained
 	quiesced bool          // by the last call
 	gone     bool          // unregistered: no method is called any more
 	brief    chan struct{} // closed when the Quiesce or Resume that is running returns; nil if none is
@@ -118,29 +132,73 @@ func (m *member) isGone() bool {
 const hookTimeout = time.Second
 
 // Register adds d to the group until unregister is called. While a drain is under
-// way, d is quiesced at once, and drained with the others. Register waits while the group
-// is sealed.
+// way that has reached the stage of d, d is quiesced at once, and drained with the others.
+// Register waits while the group is sealed.
 func (g *Group) Register(d Drainer) (unregister func()) {
 	g.setNotifier()
 	m := &member{drainer: d, group: g}
+	if o, ok := d.(orderer); ok {
+		m.order = o.DrainOrder()
+	}
 	g.mu.Lock()
 	for g.sealed > 0 {
 		g.wait(context.Background())
 	}
-	g.members = append(g.members, m)
-	var quiesced <-chan error
-	if g.drains > 0 || g.held {
-		m.quiesced = true
-		quiesced = m.startQuiesce() // before the group is unlocked: Drain comes after it
-	}
+	g.insert(m)
+	awaitQuiesced := g.quiesceIfDue(m)
 	g.change()
 	g.mu.Unlock()
-	if quiesced != nil {
+	awaitQuiesced()
+	return func() { g.unregister(m) }
+}
+
+// insert is called with g locked.
+func (g *Group) insert(m *member) {
+	i := len(g.members)
+	for i > 0 && g.members[i-1].order > m.order {
+		i--
+	}
+	g.members = slices.Insert(g.members, i, m)
+}
+
+// isDue reports whether the member is to be quiesced by now. It is called with g locked.
+func (g *Group) isDue(m *member) bool { return g.held || g.drains > 0 && m.order <= g.stage }
+
+// quiesceIfDue begins to quiesce the member if that is due. It is called with g locked: what
+// drains the member comes after it. The caller calls await with g unlocked.
+func (g *Group) quiesceIfDue(m *member) (await func()) {
+	if m.quiesced || !g.isDue(m) {
+		return func() {}
+	}
+	m.quiesced = true
+	quiesced := m.startQuiesce()
+	return func() {
 		limited, cancel := context.WithTimeout(context.Background(), hookTimeout)
 		defer cancel()
 		m.log("Quiesce", hookTimeout, wait(limited, quiesced))
 	}
-	return func() { g.unregister(m) }
+}
+
+// QuiesceNow moves d, which is comparable, to the present stage if a drain is under way, and
+// reports whether one is. So d is quiesced, and drained, or resumes if the drain is called off.
+func (g *Group) QuiesceNow(d Drainer) (draining bool) {
+	g.mu.Lock()
+	i := slices.IndexFunc(g.members, func(m *member) bool { return m.drainer == d })
+	if i < 0 || g.drains == 0 {
+		g.mu.Unlock()
+		return false
+	}
+	m := g.members[i]
+	if !g.isDue(m) {
+		g.members = slices.Delete(g.members, i, i+1)
+		m.order = g.stage
+		g.insert(m)
+	}
+	awaitQuiesced := g.quiesceIfDue(m)
+	g.change()
+	g.mu.Unlock()
+	awaitQuiesced()
+	return true
 }
 
 // unregister returns when neither Quiesce nor Resume of the member is running any more; or

@@ -38,10 +38,7 @@ func (g *Group) release() {
 	}
 	g.held = false
 	g.resuming++
-	var members []*member
-	if g.drains == 0 {
-		members = g.takeQuiesced()
-	}
+	members := g.takeResuming()
 	g.mu.Unlock()
 	g.resumeAll(members)
 }
