@@ -20,6 +20,10 @@ import (
 // the Drainer itself. If a method panics or does not return in time, that is logged with
 // the type of the Drainer, and the restart goes on without it.
 //
+// A Drainer may also have a method DrainOrder() int. RegisterDrainer calls it once. Drainers
+// with a lower number are quiesced and drained before those with a higher one. A Drainer
+// without the method has the number 0. See [RegisterDrainer].
+//
 // A Drainer may also have a method Unfinished() string. It returns the work that Drain
 // waits for, such as "3 jobs", or "" if there is none. Log lines and [Event.Unfinished]
 // contain that text. For a Drainer without the method, they contain its type. Unfinished
@@ -52,16 +56,23 @@ func (r *Restarter) drainTimeout() time.Duration {
 // RegisterDrainer registers d until unregister is called. Before each exec all registered
 // drainers are quiesced, in the order in which they were registered. Then they are
 // drained, all at the same time. After [Restarter.DrainTimeout] the exec takes place even
-// if work is left. If the restart is called off, all drainers resume, in the opposite
+// if work is left. If the restart is called off, the drainers resume, in the opposite
 // order.
 //
-// A Drainer that is registered while others are drained is quiesced and drained, too.
+// Some parts have to work until others have finished, such as a database pool until the
+// servers have. Such a part has a method DrainOrder with a higher number. It is quiesced
+// when all drainers with lower numbers have been drained. All of them together have one
+// DrainTimeout. When that is over, all drainers that are left are quiesced at once, and
+// their Drain gets a context that has ended.
+//
+// A Drainer that is registered while others are drained is quiesced and drained, too: at
+// once if the drain has come to its number, and otherwise when it does.
 // When all drainers have been drained and the exec comes next, RegisterDrainer blocks. It
 // returns if the exec fails.
 func RegisterDrainer(d Drainer) (unregister func()) { return image.Current().Drainers.Register(d) }
 
 // Draining returns a channel that is closed when the program begins to be drained for a
-// restart. Long-running handlers should return when it is closed. If the restart is
+// restart: when the drainers with the lowest number have been quiesced. Long-running handlers should return when it is closed. If the restart is
 // called off, the next call of Draining returns another channel.
 func Draining() <-chan struct{} { return image.Current().Drainers.Draining() }
 

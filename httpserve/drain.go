@@ -8,6 +8,13 @@ import (
 	"time"
 )
 
+// DrainOrder is that of the listeners.
+func (s *server) DrainOrder() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.order
+}
+
 // Quiesce begins to close idle connections. Resume ends that.
 func (s *server) Quiesce() {
 	start := time.Now()

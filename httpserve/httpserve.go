@@ -91,6 +91,7 @@
 package httpserve
 
 import (
+	"fmt"
 	"net"
 	"net/http"
 
@@ -128,7 +129,16 @@ func addrOrDefault(addr, def string) string {
 }
 
 // Serve is like [http.Server.Serve]: it closes the listener and returns the error of
-// http.Server.Serve. Shutdown and Close of srv work as usual.
+// http.Server.Serve. Shutdown and Close of srv work as usual, also during a restart. After
+// them Serve returns [http.ErrServerClosed], and srv takes no part in restarts any more.
+//
+// A listener can be served once at a time. If it is served already, by this server or
+// another one, Serve returns an error and leaves the listener open. A connection that
+// crosses the exec would otherwise go to either of the two.
+//
+// The server is drained together with its listeners: it has the DrainOrder of
+// [sockets.Config], or of a method DrainOrder() int of a listener that is not of package
+// sockets. If the listeners of a server have different numbers, Serve returns an error.
 //
 // The first call for a server replaces its fields Handler, ConnState, ConnContext and
 // BaseContext by functions that call the original ones. It also sets TLSNextProto if that
@@ -137,25 +147,36 @@ func addrOrDefault(addr, def string) string {
 // If a part of this package does not fit the version of net/http, the server runs without
 // that part, and its error log says so.
 func Serve(srv *http.Server, ln net.Listener) error {
-	defer ln.Close()
-	s, err := attach(srv, false)
-	if err != nil {
-		return err
-	}
-	defer s.startServing()()
-	if l := httpconn.ListenerOf(ln); l != nil {
-		l.AcceptParked()
-	}
-	return srv.Serve(ln)
+	return serve(srv, ln, false, func() error {
+		if l := httpconn.ListenerOf(ln); l != nil {
+			l.AcceptParked()
+		}
+		return srv.Serve(ln)
+	})
 }
 
-// ServeTLS is like [http.Server.ServeTLS], see [Serve]. It always closes the listener.
+// ServeTLS is like [http.Server.ServeTLS], see [Serve]. It closes the listener also if the
+// certificate can't be read.
 func ServeTLS(srv *http.Server, ln net.Listener, certFile, keyFile string) error {
+	return serve(srv, ln, true, func() error { return srv.ServeTLS(ln, certFile, keyFile) })
+}
+
+// serve calls accept, which returns when srv accepts nothing from ln any more.
+func serve(srv *http.Server, ln net.Listener, overTLS bool, accept func() error) error {
+	release, err := httpconn.Claim(ln)
+	if err != nil {
+		return fmt.Errorf("httpserve: %w", err)
+	}
+	defer release()
 	defer ln.Close()
-	s, err := attach(srv, true)
+	s, err := attach(srv, overTLS)
 	if err != nil {
 		return err
 	}
-	defer s.startServing()()
-	return srv.ServeTLS(ln, certFile, keyFile)
+	stop, err := s.startServing(ln)
+	if err != nil {
+		return err
+	}
+	defer stop()
+	return accept()
 }

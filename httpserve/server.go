@@ -2,6 +2,7 @@ package httpserve
 
 import (
 	"context"
+	"errors"
 	"log"
 	"net"
 	"net/http"
@@ -35,6 +36,7 @@ type server struct {
 
 	mu         sync.Mutex
 	serving    int // calls of Serve
+	order      int // the DrainOrder of their listeners
 	unregister func()
 }
 
@@ -72,10 +74,19 @@ func attach(srv *http.Server, overTLS bool) (*server, error) {
 	return s, nil
 }
 
+// errOrder says that a server would be drained with one of its listeners and before the other.
+var errOrder = errors.New("httpserve: the listeners of a server must have the same DrainOrder: use a server for each DrainOrder")
+
 // startServing registers the server as a drainer until the last call of Serve stops.
-func (s *server) startServing() (stop func()) {
+func (s *server) startServing(ln net.Listener) (stop func(), err error) {
+	order := httpconn.DrainOrder(ln)
 	s.mu.Lock()
+	if s.serving > 0 && s.order != order {
+		s.mu.Unlock()
+		return nil, errOrder
+	}
 	s.serving++
+	s.order = order
 	first := s.serving == 1
 	s.mu.Unlock()
 	if first {
@@ -96,7 +107,7 @@ func (s *server) startServing() (stop func()) {
 				s.Resume() // an unregistered drainer is not resumed
 			}
 		}
-	}
+	}, nil
 }
 
 // The keys of what the context of a request has for this package.

@@ -55,6 +55,11 @@ func (r *registry) registerDrainer(d autorestart.Drainer) (unregister func()) {
 	return r.Drainers.Register(d)
 }
 
+// quiesceNow quiesces d before its turn if a drain is under way, and reports whether one is.
+func (r *registry) quiesceNow(d autorestart.Drainer) (draining bool) {
+	return r.Drainers.QuiesceNow(d)
+}
+
 // beforeExec has f called right before each exec, after everything was drained, until remove
 // is called.
 func (r *registry) beforeExec(f func()) (remove func()) { return r.Drainers.BeforeSeal(f) }

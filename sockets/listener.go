@@ -41,12 +41,12 @@ type listener struct {
 
 // newListener makes a listener of a socket with the key k. The previous version passed
 // it under oldKey, which is zero for a new socket.
-func newListener(r *registry, s listenerSocket, k, oldKey key, ka keepAlive) *listener {
+func newListener(r *registry, s listenerSocket, k, oldKey key, c *Config) *listener {
 	l := &listener{
-		registration: registration{gate: gate{arm: s.SetDeadline}, registry: r, key: k, inherited: oldKey != key{}},
+		registration: newRegistration(r, k, oldKey != key{}, s.SetDeadline, c),
 		socket:       s,
 		oldKey:       oldKey,
-		keepAlive:    ka,
+		keepAlive:    keepAlive{c.KeepAlive, c.KeepAliveConfig},
 		streams:      map[*stream]bool{},
 	}
 	if u, ok := s.(*net.UnixListener); ok {
@@ -58,7 +58,8 @@ func newListener(r *registry, s listenerSocket, k, oldKey key, ka keepAlive) *li
 	l.inheritConnections(oldKey)
 	r.addListener(l)
 	remove := r.beforeExec(l.stopTaking) // first: a drain that is under way has it start to take
-	unregister := r.registerDrainer(listenerDrainer{l})
+	l.drainer = listenerDrainer{l}
+	unregister := r.registerDrainer(l.drainer)
 	l.unregister = func() {
 		unregister()
 		remove()
@@ -193,6 +194,8 @@ func (l *listener) unregisterIfDone() {
 
 // listenerDrainer is a listener as an [autorestart.Drainer].
 type listenerDrainer struct{ *listener }
+
+func (l listenerDrainer) DrainOrder() int { return l.order }
 
 func (l listenerDrainer) Quiesce() {
 	leaves, parks := l.registry.Beside.Leaves(), l.registry.parks()

@@ -37,7 +37,7 @@ func TestInheritingWaitsWhileKernelIsShort(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	newListener(currentRegistry(), s, k, k, keepAlive{}).Close()
+	newListener(currentRegistry(), s, k, k, new(Config)).Close()
 }
 
 // The wait ends with the context, and the listener is there for the next call.
@@ -57,7 +57,7 @@ func TestInheritingEndsWithContext(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	newListener(currentRegistry(), s, k, k, keepAlive{}).Close()
+	newListener(currentRegistry(), s, k, k, new(Config)).Close()
 }
 
 // An error that does not pass for long is returned.
@@ -70,7 +70,7 @@ func TestInheritingDoesNotWaitForEver(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	newListener(currentRegistry(), s, k, k, keepAlive{}).Close()
+	newListener(currentRegistry(), s, k, k, new(Config)).Close()
 }
 
 // TestListenCopiesAddress: the address is often an argument of the program, which may write a

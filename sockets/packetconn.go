@@ -35,10 +35,11 @@ type unixgramConn struct {
 type embeddedUDP struct{ *net.UDPConn }
 
 // newPacketConn makes a packet connection of a socket with the key k, which was inherited or is new.
-func newPacketConn(r *registry, s packetSocket, k key, inherited bool) net.PacketConn {
-	p := &packets{registration: registration{gate: gate{arm: s.SetReadDeadline}, registry: r, key: k, inherited: inherited}, socket: s}
+func newPacketConn(r *registry, s packetSocket, k key, inherited bool, c *Config) net.PacketConn {
+	p := &packets{registration: newRegistration(r, k, inherited, s.SetReadDeadline, c), socket: s}
 	r.addPackets(p)
-	p.unregister = r.registerDrainer(packetsDrainer{p})
+	p.drainer = packetsDrainer{p}
+	p.unregister = r.registerDrainer(p.drainer)
 	switch s := s.(type) {
 	case *net.UDPConn:
 		return &udpConn{p, embeddedUDP{s}}
@@ -181,6 +182,8 @@ func (p *packets) Close() error {
 
 // packetsDrainer is a packet connection as an [autorestart.Drainer].
 type packetsDrainer struct{ *packets }
+
+func (p packetsDrainer) DrainOrder() int { return p.order }
 
 func (p packetsDrainer) Quiesce() {
 	p.holdAndWait()

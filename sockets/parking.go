@@ -34,6 +34,9 @@ type httpConn struct{ stream *stream }
 // An httpListener is a listener as an [httpconn.Listener].
 type httpListener struct{ listener *listener }
 
+// DrainOrder implements [httpconn.Listener].
+func (l httpListener) DrainOrder() int { return l.listener.order }
+
 // AcceptParked implements [httpconn.Listener].
 func (l httpListener) AcceptParked() {
 	l.listener.mu.Lock()

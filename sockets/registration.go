@@ -4,6 +4,9 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"time"
+
+	"github.com/autorestart-go/autorestart"
 )
 
 // A registration is the part of a socket in restarts. The socket is registered as a
@@ -17,13 +20,20 @@ type registration struct {
 	registry   *registry
 	key        key
 	inherited  bool
-	muting     muting // while another process takes what comes
-	ended      bool   // the socket is closed, and the program has not closed it: see lost.go
-	unregister func() // as a drainer
+	muting     muting              // while another process takes what comes
+	ended      bool                // the socket is closed, and the program has not closed it: see lost.go
+	order      int                 // see Config.DrainOrder
+	drainer    autorestart.Drainer // that is registered
+	unregister func()
+}
+
+func newRegistration(r *registry, k key, inherited bool, arm func(time.Time) error, c *Config) registration {
+	return registration{gate: gate{arm: arm}, registry: r, key: k, inherited: inherited, order: c.DrainOrder}
 }
 
 // close closes the socket. Callers that wait at the gate continue and find it closed.
 func (r *registration) close(s socket) error {
+	r.holdInDrain()
 	r.mu.Lock()
 	first, held, ended := !r.closed, r.held, r.ended
 	r.closed = true
@@ -36,6 +46,26 @@ func (r *registration) close(s socket) error {
 		r.stopPassing()
 	}
 	return s.Close()
+}
+
+// holdInDrain is called before the socket is closed. A socket whose turn in a drain has not come
+// is quiesced now: programs shut their servers down as soon as the channel of
+// [autorestart.Draining] is closed.
+func (r *registration) holdInDrain() {
+	if !r.registry.isDraining() {
+		return
+	}
+	r.mu.Lock()
+	early := !r.held && !r.closed
+	if early {
+		r.hold()
+	}
+	r.mu.Unlock()
+	if early && !r.registry.quiesceNow(r.drainer) { // the drain was called off meanwhile
+		r.mu.Lock()
+		r.release()
+		r.mu.Unlock()
+	}
 }
 
 // resume opens the gate.

@@ -21,7 +21,8 @@
 //
 // Every socket of this package is drained before an exec, see
 // [autorestart.RegisterDrainer]. During the drain Accept blocks. The methods that read
-// from a packet connection block, too.
+// from a packet connection block, too. A socket with a [Config.DrainOrder] works until its
+// turn comes. If the program closes the socket before that, the turn has come.
 //
 // New connections are taken out of the kernel's queue, so that the queue does not fill
 // up. They cross the exec unread, and Accept of the new version returns them first. They
@@ -239,6 +240,12 @@ type Config struct {
 	// the socket unit. If empty, or if systemd has passed no such socket, the address
 	// alone decides.
 	Name string
+
+	// DrainOrder is the number of the socket among the drainers of the program, see
+	// [autorestart.RegisterDrainer]. A socket with a higher number works until drainers
+	// with lower numbers have been drained. The server of an httpserve.Serve takes the
+	// number from its listener. Every version sets the number anew.
+	DrainOrder int
 }
 
 // Listen is like the function [Listen], with the options of c. If ctx ends while Listen
@@ -267,7 +274,7 @@ func (c *Config) Listen(ctx context.Context, network, address string) (net.Liste
 	if err != nil {
 		return nil, err
 	}
-	return newListener(o.registry, s, k, oldKey, keepAlive{c.KeepAlive, c.KeepAliveConfig}), nil
+	return newListener(o.registry, s, k, oldKey, c), nil
 }
 
 // ListenPacket is like the function [ListenPacket], with the options of c.
@@ -294,7 +301,7 @@ func (c *Config) ListenPacket(ctx context.Context, network, address string) (net
 	if err != nil {
 		return nil, err
 	}
-	return newPacketConn(o.registry, s, k, oldKey != key{}), nil
+	return newPacketConn(o.registry, s, k, oldKey != key{}, c), nil
 }
 
 // listenConfig returns the options for a new socket, which is bound within the opening.

@@ -61,4 +61,7 @@ type Listener interface {
 	// closes them, because its caller would not expect a connection on which requests
 	// were already served.
 	AcceptParked()
+
+	// DrainOrder returns the DrainOrder of the listener as a drainer.
+	DrainOrder() int
 }
