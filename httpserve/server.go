@@ -30,7 +30,7 @@ type server struct {
 
 	conns         sync.Map                  // net.Conn -> *conn
 	drainingSince atomic.Pointer[time.Time] // nil unless draining
-	changed       wakeup                    // broadcasts while draining
+	changed       wakeup
 
 	stopSweeping func() // set while draining
 
@@ -157,9 +157,7 @@ func (s *server) stateChanged(c net.Conn, state http.ConnState) {
 	case http.StateHijacked, http.StateClosed:
 		s.conns.Delete(c)
 	}
-	if s.drainingSince.Load() != nil {
-		s.changed.broadcast()
-	}
+	s.changed.broadcast() // a drain waits for the connections also when the program has stopped the server
 	if s.connState != nil {
 		s.connState(c, state)
 	}
