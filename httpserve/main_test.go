@@ -20,7 +20,7 @@ import (
 	"github.com/autorestart-go/autorestart/sockets"
 )
 
-func TestMain(m *testing.M) { Main(m, map[string]func(){"web": webMain}) }
+func TestMain(m *testing.M) { Main(m, map[string]func(){"web": webMain, "several": severalMain}) }
 
 const (
 	networkEnv  = "AUTORESTART_TEST_NETWORK"
@@ -28,6 +28,7 @@ const (
 	certEnv     = "AUTORESTART_TEST_CERT"     // if set, TLS with certificate and key of this name
 	listenerEnv = "AUTORESTART_TEST_LISTENER" // "own": not of package sockets; "failing": rolled back; "unready": not ready
 	http2Env    = "AUTORESTART_TEST_HTTP2"    // if set, HTTP/2 without TLS, too
+	drainEnv    = "AUTORESTART_TEST_DRAIN"    // DrainTimeout
 	patientEnv  = "AUTORESTART_TEST_PATIENT"  // if set, a drain waits for the rest of a header as long as a test may take
 )
 
