@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -42,6 +43,36 @@ func TestNoRequestIsLost(t *testing.T) {
 			}
 		}
 	}
+}
+
+// http2Client returns a client that speaks HTTP/2 with a daemon that has the given variable: over
+// TLS, or without.
+func http2Client(t *testing.T, address, env string) (client *http.Client, scheme string) {
+	t.Helper()
+	transport := &http.Transport{Protocols: new(http.Protocols), TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}
+	t.Cleanup(transport.CloseIdleConnections)
+	transport.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return testprocess.DialContext(ctx, "tcp", address)
+	}
+	if strings.HasPrefix(env, certEnv) {
+		transport.Protocols.SetHTTP2(true)
+		return &http.Client{Transport: transport}, "https"
+	}
+	transport.Protocols.SetUnencryptedHTTP2(true)
+	return &http.Client{Transport: transport}, "http"
+}
+
+// HTTP/2 without TLS, as [http.Protocols] has it.
+func TestNoRequestByUnencryptedHTTP2IsLost(t *testing.T) {
+	d, address := startWeb(t, http2Env+"=1")
+	client, scheme := http2Client(t, address, "")
+	posts := startPosts(t, 4, client, scheme+"://example/echo")
+	for range 10 {
+		posts.await()
+		d.Restart()
+		d.Want("ready")
+	}
+	posts.end()
 }
 
 // A version that has served is rolled back because it is not healthy.

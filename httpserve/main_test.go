@@ -20,7 +20,9 @@ import (
 	"github.com/autorestart-go/autorestart/sockets"
 )
 
-func TestMain(m *testing.M) { Main(m, map[string]func(){"web": webMain, "several": severalMain}) }
+func TestMain(m *testing.M) {
+	Main(m, map[string]func(){"web": webMain, "several": severalMain, "proxy": proxyMain})
+}
 
 const (
 	networkEnv  = "AUTORESTART_TEST_NETWORK"
@@ -31,6 +33,9 @@ const (
 	drainEnv    = "AUTORESTART_TEST_DRAIN"    // DrainTimeout
 	patientEnv  = "AUTORESTART_TEST_PATIENT"  // if set, a drain waits for the rest of a header as long as a test may take
 )
+
+// bodyLimit is that of /limited.
+const bodyLimit = 1000
 
 // ownListener hides the methods of the listener that it embeds.
 type ownListener struct{ net.Listener }
@@ -49,6 +54,29 @@ func webMain() {
 	http.HandleFunc("/begun", func(w http.ResponseWriter, r *http.Request) {
 		Say("begun", "")
 		io.Copy(w, r.Body)
+	})
+	http.HandleFunc("/whole-echo-begun", func(w http.ResponseWriter, r *http.Request) {
+		Say("begun", "")
+		b, _ := io.ReadAll(r.Body)
+		w.Write(b)
+	})
+	http.HandleFunc("/late-echo", func(w http.ResponseWriter, r *http.Request) {
+		Say("begun", "")
+		<-autorestart.Draining()
+		io.Copy(w, r.Body)
+	})
+	http.Handle("/limited", http.MaxBytesHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		Say("begun", "")
+		if _, err := io.Copy(io.Discard, r.Body); err != nil {
+			http.Error(w, err.Error(), http.StatusRequestEntityTooLarge)
+		}
+	}), bodyLimit))
+	http.HandleFunc("/trailers", func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Trailer", "Sum")
+		Say("begun", "")
+		b, _ := io.ReadAll(r.Body)
+		w.Write(b)
+		w.Header().Set("Sum", "got "+r.Trailer.Get("Sum"))
 	})
 	http.HandleFunc("/generation", func(w http.ResponseWriter, r *http.Request) {
 		io.Copy(io.Discard, r.Body)
@@ -130,7 +158,8 @@ func webMain() {
 	Say("ready", address)
 	calledOff := errors.New("called off")
 	proceed := make(chan bool)
-	r := &autorestart.Restarter{Logger: slog.Default(), PollInterval: 10 * time.Millisecond}
+	drainTimeout, _ := time.ParseDuration(os.Getenv(drainEnv))
+	r := &autorestart.Restarter{Logger: slog.Default(), PollInterval: 10 * time.Millisecond, DrainTimeout: drainTimeout}
 	Obey(r, map[string]func(string){
 		"trial": func(string) { // of the next version
 			r.ReadyTimeout = time.Minute
