@@ -365,6 +365,31 @@ func ExampleRegisterDrainer() {
 	// For each job, put something into c.turn, and take it out again.
 }
 
+// journal is a Drainer whose entries are written in batches. The servers still write entries while they
+// are drained, so it comes after them.
+type journal struct{ entries chan string }
+
+func (j *journal) DrainOrder() int { return 10 } // the servers have 0
+func (j *journal) Quiesce()        {}            // no one writes any more
+func (j *journal) Resume()         {}
+
+func (j *journal) Drain(ctx context.Context) error {
+	for len(j.entries) > 0 {
+		select {
+		case entry := <-j.entries:
+			log.Print("written: ", entry)
+		case <-ctx.Done():
+			return fmt.Errorf("%d entries are not written", len(j.entries))
+		}
+	}
+	return nil
+}
+
+// The journal works until everything that writes to it has been drained.
+func ExampleRegisterDrainer_order() {
+	autorestart.RegisterDrainer(&journal{entries: make(chan string, 100)})
+}
+
 var _ autorestart.Drainer = new(consumer)
 
 // A job that takes long ends early when a restart begins.

@@ -217,7 +217,7 @@ func Generation() int { return self().inherited.Number(handover.Generation) }
 type RestartTimes struct {
 	Seen     time.Time // a new file was noticed, or Restart was called; in a rollback, when its reason occurred
 	Judged   time.Time // the file was found complete and executable, and Verify had accepted it
-	Quiesced time.Time // no new work was accepted any more
+	Quiesced time.Time // no new work was accepted any more, by no drainer
 	Drained  time.Time // all accepted work was done, or the DrainTimeout was over
 	Executed time.Time // right before execve(2), after everything else
 	Started  time.Time // this package was initialised

@@ -62,6 +62,24 @@ func ExampleListenAndServeTLS() {
 	log.Panic(httpserve.ListenAndServeTLS(srv, "/etc/site/cert.pem", "/etc/site/key.pem"))
 }
 
+// Two servers in one process. The admin server answers until the requests of the site are
+// finished, because its listener has a higher DrainOrder.
+func Example_severalServers() {
+	site, err := sockets.Listen("tcp", ":8080")
+	if err != nil {
+		log.Panic(err)
+	}
+	config := sockets.Config{DrainOrder: 10}
+	admin, err := config.Listen(context.Background(), "tcp", "localhost:9090")
+	if err != nil {
+		log.Panic(err)
+	}
+	autorestart.Ready()
+	go func() { log.Print(new(autorestart.Restarter).Run(context.Background())) }()
+	go func() { log.Panic(httpserve.Serve(new(http.Server), admin)) }()
+	log.Panic(httpserve.Serve(&http.Server{Handler: http.FileServer(http.Dir("/srv"))}, site))
+}
+
 // Server-sent events end when a restart begins. The client connects again, and waits in
 // the kernel's queue for the new version.
 func Example_events() {

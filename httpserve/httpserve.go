@@ -84,6 +84,16 @@
 // connections have been closed. If the new version is rolled back, idle and new
 // connections go back to the previous version.
 //
+// # Several servers
+//
+// The servers of a process are drained at the same time, unless their listeners have
+// different numbers, see [sockets.Config]. An admin server with a higher number answers
+// until the other servers have finished. The backend of a reverse proxy in the same process
+// needs a higher number than the proxy.
+//
+// A restart needs no call of [http.Server.Shutdown]. If the program calls it all the same,
+// the requests are finished, and the listener crosses the exec.
+//
 // # Importing the package
 //
 // Importing the package changes nothing, also in package net/http. [Serve] changes the

@@ -31,6 +31,7 @@ const (
 	listenerEnv = "AUTORESTART_TEST_LISTENER" // "own": not of package sockets; "failing": rolled back; "unready": not ready
 	http2Env    = "AUTORESTART_TEST_HTTP2"    // if set, HTTP/2 without TLS, too
 	drainEnv    = "AUTORESTART_TEST_DRAIN"    // DrainTimeout
+	overlapEnv  = "AUTORESTART_TEST_OVERLAP"  // if set, Overlap
 	patientEnv  = "AUTORESTART_TEST_PATIENT"  // if set, a drain waits for the rest of a header as long as a test may take
 )
 

@@ -85,10 +85,14 @@ func severalMain() {
 		fmt.Fprint(w, autorestart.Generation(), " ", state, " ", pool.state())
 	})
 	serve(adminOrder, admin)
-	autorestart.Ready()
-	Say("ready", strings.Join(addresses, " "))
 	timeout, _ := time.ParseDuration(os.Getenv(drainEnv))
-	Obey(&autorestart.Restarter{Logger: slog.Default(), DrainTimeout: timeout}, map[string]func(string){
+	r := &autorestart.Restarter{Logger: slog.Default(), DrainTimeout: timeout, Overlap: os.Getenv(overlapEnv) != ""}
+	autorestart.Ready()
+	if autorestart.StandIn() {
+		r.Run(context.Background())
+	}
+	Say("ready", strings.Join(addresses, " "))
+	Obey(r, map[string]func(string){
 		"report-draining": func(string) {
 			go func() {
 				<-draining
@@ -173,8 +177,13 @@ func TestAdminServerIsDrainedWhenTheTimeIsUp(t *testing.T) {
 }
 
 // Three servers, each under load: no request is lost, and none meets a closed pool.
-func TestSeveralServersLoseNothing(t *testing.T) {
-	d := Start(t, "several")
+func TestSeveralServersLoseNothing(t *testing.T) { testSeveralServers(t) }
+
+// With a stand-in, each of them goes over when its turn comes.
+func TestSeveralServersLoseNothingWithOverlap(t *testing.T) { testSeveralServers(t, overlapEnv+"=1") }
+
+func testSeveralServers(t *testing.T, env ...string) {
+	d := Start(t, "several", env...)
 	addresses := strings.Fields(d.Want("ready"))
 	var all []*posts
 	for i, address := range addresses {
@@ -189,10 +198,14 @@ func TestSeveralServersLoseNothing(t *testing.T) {
 		for _, p := range all {
 			p.await()
 		}
-		d.Restart()
-		d.Want("ready")
+		d.Tell("restart")
+		for event := ""; event != "ready"; event, _ = d.Next() { // a stand-in starts, too
+		}
 	}
 	for _, p := range all {
 		p.end()
+	}
+	if len(env) > 0 {
+		d.WantLogged("the stand-in serves")
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"io"
 	"log"
 	"net"
+	"net/http"
 
 	"github.com/autorestart-go/autorestart"
 	"github.com/autorestart-go/autorestart/sockets"
@@ -87,4 +88,15 @@ func ExampleConfig() {
 	}
 	autorestart.Ready()
 	log.Print("listening on ", ln.Addr())
+}
+
+// The admin server answers until all other drainers have finished, so that its metrics show
+// the drain.
+func ExampleConfig_drainOrder() {
+	config := sockets.Config{DrainOrder: 10}
+	ln, err := config.Listen(context.Background(), "tcp", "localhost:9090")
+	if err != nil {
+		log.Panic(err)
+	}
+	go func() { log.Panic(http.Serve(ln, http.DefaultServeMux)) }()
 }
