@@ -76,7 +76,7 @@ func Example_severalServers() {
 	}
 	autorestart.Ready()
 	go func() { log.Print(new(autorestart.Restarter).Run(context.Background())) }()
-	go func() { log.Panic(httpserve.Serve(new(http.Server), admin)) }()
+	go func() { log.Print(httpserve.Serve(new(http.Server), admin)) }()
 	log.Panic(httpserve.Serve(&http.Server{Handler: http.FileServer(http.Dir("/srv"))}, site))
 }
 

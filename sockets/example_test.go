@@ -98,5 +98,5 @@ func ExampleConfig_drainOrder() {
 	if err != nil {
 		log.Panic(err)
 	}
-	go func() { log.Panic(http.Serve(ln, http.DefaultServeMux)) }()
+	go func() { log.Print(http.Serve(ln, http.DefaultServeMux)) }()
 }
