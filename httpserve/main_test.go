@@ -32,6 +32,7 @@ const (
 	http2Env    = "AUTORESTART_TEST_HTTP2"    // if set, HTTP/2 without TLS, too
 	drainEnv    = "AUTORESTART_TEST_DRAIN"    // DrainTimeout
 	overlapEnv  = "AUTORESTART_TEST_OVERLAP"  // if set, Overlap
+	orderEnv    = "AUTORESTART_TEST_ORDER"    // DrainOrder of the backend of a proxy
 	patientEnv  = "AUTORESTART_TEST_PATIENT"  // if set, a drain waits for the rest of a header as long as a test may take
 )
 

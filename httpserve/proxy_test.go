@@ -10,6 +10,7 @@ import (
 	"net/http/httputil"
 	"net/url"
 	"os"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -45,14 +46,24 @@ func proxyMain() {
 		<-autorestart.Draining()
 		io.WriteString(conn, "end\n")
 	})
-	own := serve(10, backend)
+	order, err := strconv.Atoi(os.Getenv(orderEnv))
+	if err != nil {
+		order = 10
+	}
+	own := serve(order, backend)
 	target := os.Getenv(addressEnv)
 	if target == "" {
 		target = own
 	}
 	proxy := httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: target})
 	proxy.Transport = &http.Transport{MaxIdleConnsPerHost: 10}
-	address := serve(0, proxy)
+	address := serve(0, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Late") != "" {
+			Say("late", "")
+			<-autorestart.Draining()
+		}
+		proxy.ServeHTTP(w, r)
+	}))
 	autorestart.Ready()
 	Say("ready", own+" "+address)
 	timeout, _ := time.ParseDuration(os.Getenv(drainEnv))
@@ -91,6 +102,34 @@ func TestReverseProxyLosesNothing(t *testing.T) {
 	for _, p := range all {
 		p.end()
 	}
+}
+
+// In one process the backend has to work until the proxy is drained: a request comes to the backend
+// when the drain has begun.
+func TestProxyReachesBackendDuringDrain(t *testing.T) {
+	const late = "POST /echo HTTP/1.1\r\nHost: example\r\nLate: 1\r\nContent-Length: 4\r\n\r\nbody"
+	t.Run("higher DrainOrder", func(t *testing.T) {
+		d, _, address := startProxy(t)
+		c := connect(t, address)
+		c.send(late)
+		d.Want("late")
+		d.Restart()
+		d.Want("ready")
+		c.want("body")
+		if strings.Contains(d.Log(), "drain timeout") {
+			t.Error("the drain took until its timeout")
+		}
+	})
+	t.Run("same DrainOrder", func(t *testing.T) {
+		d, _, address := startProxy(t, orderEnv+"=0", drainEnv+"=200ms")
+		c := connect(t, address)
+		c.send(late)
+		d.Want("late")
+		d.Restart()
+		d.Want("ready")
+		c.wantEnd()
+		d.WantLogged("drain timeout: closing what is not done")
+	})
 }
 
 const upgrade = "GET /upgrade HTTP/1.1\r\nHost: example\r\nConnection: Upgrade\r\nUpgrade: test\r\n\r\n"

@@ -131,7 +131,7 @@ func (g *Group) closeDraining() {
 // meanwhile, one stage after the other.
 func (d *Drain) drain() {
 	limit, stop := endingAfter(d.ctx, hookTimeout)
-	defer func() { stop() }()
+	defer stop()
 	timeout := d.ctx.Done()
 	ended := make(chan outcome)
 	ticks := newProgressTicks(d.timeout, d.progress)
@@ -164,10 +164,10 @@ func (d *Drain) drain() {
 		case <-changed:
 		case <-timeout:
 			timeout = nil
-			if d.timeIsUp() && d.nextStage() {
-				earlier := stop
-				limit, stop = endingAfter(d.ctx, hookTimeout) // quiescing may have taken that time
-				defer earlier()
+			if d.timeIsUp() && d.nextStage() { // that may have taken as long as the limit
+				later, stop := endingAfter(d.ctx, hookTimeout)
+				defer stop()
+				limit = later
 			}
 		case <-ticks.c:
 			ticks.ask(slices.Clone(running))
