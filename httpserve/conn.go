@@ -29,6 +29,7 @@ type conn struct {
 	handshaking       bool   // not known to have ended the handshake
 	awaitingHandshake bool   // a goroutine finds out
 	closing           bool   // no further request is served
+	hijacked          bool   // the program has taken it over
 	changed           func() // reports that handshaking may have changed
 }
 
@@ -72,6 +73,16 @@ func (c *conn) setState(state http.ConnState) {
 			c.pipelined = lastRead.Before(c.handled)
 			c.socket.RequestStarted()
 		}
+	}
+}
+
+// setHijacked is called when the program has taken the connection over.
+func (c *conn) setHijacked() {
+	c.mu.Lock()
+	c.hijacked = true // the state stays active: the connection is not closed between requests
+	c.mu.Unlock()
+	if c.socket != nil {
+		c.socket.Hijacked()
 	}
 }
 

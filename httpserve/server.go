@@ -154,7 +154,11 @@ func (s *server) stateChanged(c net.Conn, state http.ConnState) {
 		if v, ok := s.conns.Load(c); ok {
 			v.(*conn).setState(state)
 		}
-	case http.StateHijacked, http.StateClosed:
+	case http.StateHijacked:
+		if v, ok := s.conns.LoadAndDelete(c); ok {
+			v.(*conn).setHijacked()
+		}
+	case http.StateClosed:
 		s.conns.Delete(c)
 	}
 	s.changed.broadcast() // a drain waits for the connections also when the program has stopped the server

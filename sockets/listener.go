@@ -26,6 +26,7 @@ type listener struct {
 	oldKey    key // under which the previous version has passed it; zero for a new socket
 	keepAlive keepAlive
 	open      int              // connections that a restart waits for: accepted, not closed, not parked
+	hijacked  int              // of those, connections that the program has taken over from net/http
 	offered   int              // connections that the other process has not answered for, see offer
 	closing   int              // half-closed connections
 	streams   map[*stream]bool // connections that may cross the exec
@@ -145,6 +146,13 @@ func (l *listener) addOpen(n int) {
 	}
 }
 
+// addHijacked adds n to the number of connections that the program has taken over from net/http.
+func (l *listener) addHijacked(n int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.hijacked += n
+}
+
 // addClosing adds n to the number of half-closed connections.
 func (l *listener) addClosing(n int) {
 	l.mu.Lock()
@@ -256,7 +264,11 @@ func (l listenerDrainer) Unfinished() string {
 	if leaves {
 		n += l.offered
 	}
-	return l.unfinished(n, "connection", l.Addr())
+	text := l.unfinished(n, "connection", l.Addr())
+	if n > 0 && l.hijacked > 0 {
+		text += fmt.Sprintf(" (%d hijacked)", l.hijacked)
+	}
+	return text
 }
 
 // lasting counts the connections that this process has to end. It is called with l locked.

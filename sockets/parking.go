@@ -67,6 +67,17 @@ func (c httpConn) RequestStarted() {
 	s.requestStarted()
 }
 
+// Hijacked implements [httpconn.Conn].
+func (c httpConn) Hijacked() {
+	s := c.stream
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.hijacked && !s.closed {
+		s.hijacked = true
+		s.listener.addHijacked(+1)
+	}
+}
+
 // requestStarted is called with s locked, when the header of a request is complete, or can't
 // cross the exec.
 func (s *stream) requestStarted() {

@@ -24,6 +24,7 @@ type stream struct {
 	passedAs  key       // under which the stream is passed to the next version; zero if it is not
 	beginning beginning // of the next request, if the stream may be parked
 	halfClose bool      // see httpconn.Conn
+	hijacked  bool      // likewise; listener.hijacked counts the stream until it is closed
 }
 
 // streamSocket is a [*net.TCPConn] or a [*net.UnixConn].
@@ -138,6 +139,9 @@ func (s *stream) unlockAndClose() (err error) {
 	s.stopPassing()
 	s.wakeUp()
 	halfClose := s.halfClose
+	if s.hijacked {
+		s.listener.addHijacked(-1)
+	}
 	s.mu.Unlock()
 	if halfClose {
 		err = s.socket.CloseWrite()

@@ -32,6 +32,10 @@ type Conn interface {
 	// waits for the next call of BetweenRequests.
 	RequestStarted()
 
+	// Hijacked reports that the program has taken the connection over from net/http. What a
+	// drain waits for says how many these are.
+	Hijacked()
+
 	// MayCross reports whether a restart parks the connection as it is: no request has
 	// started, or all that was read of one is known and not too much. It is false of
 	// a pipelined request of which some lines may have been parsed already, and of the
