@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/autorestart-go/autorestart/httpserve/internal/goaway"
 	"github.com/autorestart-go/autorestart/internal/httpconn"
 )
 
@@ -18,6 +19,7 @@ type conn struct {
 	transport net.Conn      // Conn, or the connection below TLS
 	socket    httpconn.Conn // transport, if it is of package sockets; or nil
 	mayPark   bool          // between requests
+	http2     *goaway.Group // that the connection is in if it is grouped
 
 	mu                sync.Mutex
 	state             http.ConnState

@@ -137,6 +137,7 @@ func (s *server) connContext(srv *http.Server) func(context.Context, net.Conn) c
 		// idle connection of HTTP/2 is not between requests of HTTP/1.1.
 		own, _ := ctx.Value(listenerKey{}).(bool)
 		c := newConn(nc, own && !s.unencryptedHTTP2, s.changed.broadcast)
+		c.http2 = &s.http2
 		s.conns.Store(nc, c)
 		ctx = context.WithValue(ctx, connKey{}, c)
 		if original != nil {

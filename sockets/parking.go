@@ -73,7 +73,7 @@ func (c httpConn) Hijacked() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.hijacked && !s.closed {
-		s.hijacked = true
+		s.hijacked, s.halfClose = true, false // no response of net/http is the last one
 		s.listener.addHijacked(+1)
 	}
 }

@@ -30,6 +30,7 @@ type conn struct {
 	state      shutdownState
 	earliest   time.Time   // time before which the connection is not closed
 	latest     time.Time   // time after which it is closed unless a stream is open; set by shutDown
+	writeBegan time.Time   // when the write that is under way began; zero if none is
 	closeTimer *time.Timer // runs closeIfIdle; nil until earliest is set
 }
 
@@ -85,12 +86,14 @@ func (c *conn) Write(p []byte) (n int, err error) {
 func (c *conn) sendable(p []byte) []byte {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.writeBegan = time.Now()
 	return c.state.sendable(p)
 }
 
 func (c *conn) sent(p []byte) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.writeBegan = time.Time{}
 	served := !c.state.none()
 	c.state.sent(p)
 	if served && c.state.none() && c.state.requested {
@@ -109,6 +112,9 @@ func (c *conn) writePending() error {
 		return nil
 	}
 	_, err := c.Conn.Write(frames)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.writeBegan = time.Time{}
 	return err
 }
 
@@ -124,6 +130,9 @@ func (c *conn) takePending() []byte {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	frames := c.state.takePending()
+	if frames != nil {
+		c.writeBegan = time.Now()
+	}
 	if frames != nil && c.state.pinged {
 		c.closeAfter(c.group.pingTimeout())
 	}

@@ -76,6 +76,23 @@ func (g *Group) Has(c net.Conn) bool {
 	return g.conns[c] != nil
 }
 
+// Writing returns for how long a write to a connection, as the listener returned it, has not
+// returned. It is zero if no write is under way.
+func (g *Group) Writing(nc net.Conn) time.Duration {
+	g.mu.Lock()
+	c := g.conns[nc]
+	g.mu.Unlock()
+	if c == nil {
+		return 0
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.writeBegan.IsZero() {
+		return 0
+	}
+	return time.Since(c.writeBegan)
+}
+
 func (g *Group) add(c *conn) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
