@@ -18,12 +18,12 @@ var programs = make(map[*Server][]byte)
 func Build(b testing.TB, s *Server) []byte {
 	b.Helper()
 	if programs[s] == nil {
-		path := filepath.Join(TempDir(b), s.dir)
+		path := filepath.Join(TempDir(b), s.Name)
 		args := []string{"build", "-ldflags=-s -w", "-o", path}
 		if hasRaceDetector() {
 			args = append(args, "-race")
 		}
-		args = append(args, "github.com/autorestart-go/autorestart/benchmarks/restart/"+s.dir)
+		args = append(args, "github.com/autorestart-go/autorestart/benchmarks/"+s.dir)
 		if out, err := exec.Command("go", args...).CombinedOutput(); err != nil {
 			b.Fatalf("%v\n%s", err, out)
 		}

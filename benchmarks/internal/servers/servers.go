@@ -12,7 +12,7 @@ type Server struct {
 
 	Unix bool // it can hand over Unix sockets
 
-	dir string // of its source, in benchmarks/restart
+	dir string // of its source, in benchmarks
 
 	// restart asks the daemon to restart. It is nil for a daemon that detects a new
 	// executable by itself.
@@ -21,12 +21,15 @@ type Server struct {
 
 // The servers.
 var (
-	Ours      = &Server{Name: "autorestart", dir: "ours", Strict: true, Unix: true}
-	Tableflip = &Server{Name: "tableflip", dir: "tableflip", Unix: true, restart: func(p *Process) error {
+	Ours      = &Server{Name: "autorestart", dir: "restart/ours", Strict: true, Unix: true}
+	Tableflip = &Server{Name: "tableflip", dir: "restart/tableflip", Unix: true, restart: func(p *Process) error {
 		return syscall.Kill(p.Current.PID, syscall.SIGHUP)
 	}}
-	Overseer = &Server{Name: "overseer", dir: "overseer", restart: func(p *Process) error {
+	Overseer = &Server{Name: "overseer", dir: "restart/overseer", restart: func(p *Process) error {
 		return p.cmd.Process.Signal(syscall.SIGUSR2)
 	}}
-	Original = &Server{Name: "tillberg", dir: "original", Unix: true}
+	Original = &Server{Name: "tillberg", dir: "restart/original", Unix: true}
+
+	// Streams has WebSockets only.
+	Streams = &Server{Name: "streams", dir: "streams/server", Strict: true}
 )
