@@ -80,10 +80,13 @@ func Example_severalServers() {
 	log.Panic(httpserve.Serve(&http.Server{Handler: http.FileServer(http.Dir("/srv"))}, site))
 }
 
-// Server-sent events end when a restart begins. The client connects again, and waits in
-// the kernel's queue for the new version.
-func Example_events() {
+// Server-sent events end when a restart begins. Browsers obey the hint, and connect again within
+// ten seconds.
+func ExampleStreams() {
+	streams := &httpserve.Streams{Spread: 10 * time.Second}
 	http.HandleFunc("/events", func(w http.ResponseWriter, r *http.Request) {
+		stream := streams.Begin(w, r)
+		defer stream.End()
 		w.Header().Set("Content-Type", "text/event-stream")
 		ticker := time.NewTicker(time.Second)
 		defer ticker.Stop()
@@ -92,7 +95,8 @@ func Example_events() {
 			case now := <-ticker.C:
 				fmt.Fprintf(w, "data: %v\n\n", now)
 				http.NewResponseController(w).Flush()
-			case <-autorestart.Draining():
+			case <-stream.Ending():
+				fmt.Fprintf(w, "retry: %d\n\n", stream.Retry().Milliseconds())
 				return
 			case <-r.Context().Done():
 				return
@@ -102,36 +106,29 @@ func Example_events() {
 	log.Panic(httpserve.ListenAndServe(&http.Server{Addr: ":8080"}))
 }
 
-// A handler that hijacks its connection, as for WebSocket, has to end it, too.
-func Example_webSocketish() {
+// A handler that hijacks its connection, as for WebSocket, says goodbye. If the client does not
+// close the connection then, it is closed after two seconds.
+func ExampleStream() {
+	streams := &httpserve.Streams{Spread: 10 * time.Second, Grace: 2 * time.Second}
+	sayGoodbye := func(ctx context.Context, conn net.Conn, stream *httpserve.Stream) {
+		select {
+		case <-stream.Ending():
+			fmt.Fprintf(conn, "come back in %v\n", stream.Retry())
+		case <-ctx.Done(): // the handler has returned
+		}
+	}
 	http.HandleFunc("/talk", func(w http.ResponseWriter, r *http.Request) {
+		stream := streams.Begin(w, r)
+		defer stream.End()
 		conn, rw, err := http.NewResponseController(w).Hijack()
 		if err != nil {
 			http.Error(w, err.Error(), http.StatusInternalServerError)
 			return
 		}
 		defer conn.Close()
-		lines := make(chan string)
-		go func() {
-			defer close(lines)
-			for s := bufio.NewScanner(rw); s.Scan(); {
-				lines <- s.Text()
-			}
-		}()
-		for {
-			select {
-			case line, ok := <-lines:
-				if !ok {
-					return
-				}
-				fmt.Fprintf(conn, "you said %s\n", line)
-			case <-autorestart.Draining():
-				fmt.Fprint(conn, "come back in a moment\n")
-				conn.Close()
-				for range lines { // until the reader ends
-				}
-				return
-			}
+		go sayGoodbye(r.Context(), conn, stream)
+		for lines := bufio.NewScanner(rw); lines.Scan(); {
+			fmt.Fprintf(conn, "you said %s\n", lines.Text())
 		}
 	})
 	log.Panic(httpserve.ListenAndServe(&http.Server{Addr: ":8080"}))

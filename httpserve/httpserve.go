@@ -72,9 +72,13 @@
 //
 // The exec waits for requests whose header is complete. New connections wait with it. The
 // wait ends after [autorestart.Restarter.DrainTimeout]. A handler whose response takes
-// long, as with server-sent events, should therefore return when the channel of
-// [autorestart.Draining] is closed. A handler that has hijacked its connection, as for
-// WebSocket, should do the same.
+// long should therefore return when the channel of [autorestart.Draining] is closed. The
+// channel is closed when no server accepts requests any more.
+//
+// Server-sent events and hijacked connections, such as WebSockets, have no end of their
+// own. [Streams] ends them, spreads the time at which their clients come back, and closes
+// the connections of clients that don't answer. Log lines say how many of the connections
+// that a restart waits for are hijacked.
 //
 // A handler can't wait for a restart. If it calls [autorestart.Restarter.Restart], it
 // gets [autorestart.ErrInHandler]. It can start a goroutine that calls Restart, and
