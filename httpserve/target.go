@@ -40,7 +40,24 @@ func (t target) close(grace time.Duration) {
 	c.SetReadDeadline(past)
 	c.SetWriteDeadline(past)
 	if t.conn != nil {
-		t.conn.closeIfStuck(grace / 2)
+		t.closeIfStuck(max(grace/2, minStuck), 3)
+	}
+}
+
+// minStuck is how long a write takes at least before its client counts as one that does not read.
+const minStuck = 100 * time.Millisecond
+
+// closeIfStuck closes the HTTP/2 connection of a stream that is being reset if a write does not
+// return for that long. Its client does not read: no response comes through there, nor does the
+// frame that resets the stream. A client that has just stopped reading is noticed by a later one of
+// the looks, of which that many are left.
+func (t target) closeIfStuck(limit time.Duration, looks int) {
+	switch {
+	case t.r.Context().Err() != nil: // the frame came through
+	case t.conn.http2.Writing(t.conn.Conn) >= limit:
+		t.conn.transport.Close()
+	case looks > 1:
+		time.AfterFunc(limit, func() { t.closeIfStuck(limit, looks-1) })
 	}
 }
 
@@ -59,13 +76,5 @@ func (c *conn) cut(began time.Time) {
 	c.mu.Unlock()
 	if current {
 		c.transport.Close() // TLS would wait for its alert to be sent
-	}
-}
-
-// closeIfStuck closes an HTTP/2 connection whose client does not read: a write has not returned for
-// that long. No response comes through there, nor does the frame that resets a stream.
-func (c *conn) closeIfStuck(limit time.Duration) {
-	if limit > 0 && c.http2.Writing(c.Conn) >= limit {
-		c.transport.Close()
 	}
 }

@@ -202,8 +202,8 @@ func TestOtherRequestsOfHTTP2AreAnswered(t *testing.T) {
 
 // An HTTP/2 connection whose client reads nothing is closed: no frame comes through.
 func TestHTTP2ConnectionIsClosedIfClientReadsNothing(t *testing.T) {
-	s := &httpserve.Streams{Grace: time.Second}
-	const streams = 5 // each has a window that is smaller than the buffers of the kernel
+	s := &httpserve.Streams{Grace: quickGrace} // the connection may fill after that
+	const streams = 5                          // each has a window that is smaller than the buffers of the kernel
 	begun, done := make(chan bool, streams), make(chan error, streams)
 	address := serveWith(t, writeCertificate(t), true, ignoringHandler(s, begun, done))
 	var stalled atomic.Bool
