@@ -78,7 +78,7 @@ func TestClientsHoldNothingUp(t *testing.T) {
 	if code, reason := streamtest.WantCloseFrame(t, silent); code != 1012 || reason != "retry after 5s" {
 		t.Errorf("%d %q", code, reason)
 	}
-	connect(t, address)
+	connect(t, address).CloseNow()
 	streamtest.WantQuickRestart(t, d)
 	d.WantLogged("streams=2")
 }
