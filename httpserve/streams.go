@@ -84,8 +84,8 @@ func (s *Streams) grace() time.Duration {
 // connection is hijacked. The handler calls [Stream.End] before it returns, or whatever goes on
 // with a hijacked connection calls End when it is done.
 //
-// If a restart has begun already, the stream ends at once. If the exec comes next, Begin waits:
-// it returns only if the exec fails.
+// If a restart has begun already, the stream ends at once. If the exec comes next, the first Begin
+// of a Streams waits, and returns only if the exec fails.
 //
 // The server need not be one of [Serve]. For other servers, closing the connection after Grace
 // means that its reads and writes fail. To close a connection of HTTP/2 or of another server,
