@@ -133,8 +133,8 @@ func (c stallingConn) Read(b []byte) (int, error) {
 	return c.Conn.Read(b)
 }
 
-// http2Client returns a client that uses one connection, and stops to read when stalled is set.
-func http2Client(t *testing.T, stalled *atomic.Bool) *http.Client {
+// stallingClient returns a client that uses one connection, and stops to read when stalled is set.
+func stallingClient(t *testing.T, stalled *atomic.Bool) *http.Client {
 	closed := make(chan bool)
 	transport := &http.Transport{
 		ForceAttemptHTTP2: true,
@@ -169,7 +169,7 @@ func TestOtherRequestsOfHTTP2AreAnswered(t *testing.T) {
 		<-r.Context().Done() // the stream is reset
 		close(cut)
 	})
-	client := http2Client(t, new(atomic.Bool))
+	client := stallingClient(t, new(atomic.Bool))
 	stream, err := client.Get("https://" + address + "/events")
 	if err != nil {
 		t.Fatal(err)
@@ -207,7 +207,7 @@ func TestHTTP2ConnectionIsClosedIfClientReadsNothing(t *testing.T) {
 	begun, done := make(chan bool, streams), make(chan error, streams)
 	address := serveWith(t, writeCertificate(t), true, ignoringHandler(s, begun, done))
 	var stalled atomic.Bool
-	client := http2Client(t, &stalled)
+	client := stallingClient(t, &stalled)
 	for range streams {
 		resp, err := client.Get("https://" + address + "/events")
 		if err != nil {
