@@ -74,7 +74,7 @@ func (s *State) pack() (variable string, release func(), err error) {
 	s.Numbers[Carrier], s.Numbers[Attester] = nil, nil
 	if !s.InVariable {
 		var fd int
-		if fd, release, err = s.memoryFile(writtenFile, []byte(s.String())); err == nil {
+		if fd, release, err = s.memoryFile(writtenFile, always([]byte(s.String()))); err == nil {
 			s.Set(Carrier, fd)
 			var named State
 			for _, kind := range [...]NumberKind{PID, Generation, Channel, Carrier} {
@@ -99,6 +99,11 @@ const maxLists = maxVariable / 4
 
 var errNoRoom = errors.New("cannot create a file for the arguments and the environment of the previous version, " +
 	"which a rollback needs; allow memfd_create, or make TMPDIR writable")
+
+// FileContent returns the content of a file. inMemory is false for a file that may be on a disk.
+type FileContent func(inMemory bool) []byte
+
+func always(b []byte) FileContent { return func(bool) []byte { return b } }
 
 // MayPass reports whether an error of [MemoryFile] is one that may pass: descriptors, memory
 // or room on a disk are short.

@@ -34,6 +34,13 @@ func seal(fd int) {
 	syscall.Syscall(syscall.SYS_FCNTL, uintptr(fd), addSeals, allSeals)
 }
 
+// inMemory reports whether a file is a memfd, or on a tmpfs: only these have seals.
+func inMemory(fd int) bool {
+	const getSeals = 1034
+	_, _, errno := syscall.Syscall(syscall.SYS_FCNTL, uintptr(fd), getSeals, 0)
+	return errno == 0
+}
+
 // overwrite writes b over what is at the offset of a file, and leaves the file offset behind it. If
 // it fails, what is there stays. It makes raw system calls: right before an exec the runtime can't
 // start the thread that it may need for others.

@@ -20,21 +20,24 @@ func EmptyFile() (fd int, err error) { return emptyFile() }
 // MemoryFile returns a descriptor, close-on-exec and above the standard streams, of a
 // file without a name that holds b. The caller owns it. The content is sealed where the
 // kernel can do that.
-func MemoryFile(b []byte) (fd int, err error) {
-	fd, err = writtenFile(b)
+func MemoryFile(b []byte) (fd int, err error) { return MemoryFileOf(always(b)) }
+
+// MemoryFileOf is [MemoryFile] with what content returns for the file.
+func MemoryFileOf(content FileContent) (fd int, err error) {
+	fd, err = writtenFile(content)
 	if err == nil {
 		seal(fd)
 	}
 	return fd, err
 }
 
-// writtenFile is MemoryFile, but that the content can be changed.
-func writtenFile(b []byte) (fd int, err error) {
+// writtenFile is MemoryFileOf, but that the content can be changed.
+func writtenFile(content FileContent) (fd int, err error) {
 	fd, err = emptyFile()
 	if err != nil {
 		return -1, err
 	}
-	if err := writeAll(fd, b); err != nil {
+	if err := writeAll(fd, content(inMemory(fd))); err != nil {
 		syscall.Close(fd)
 		return -1, err
 	}

@@ -46,15 +46,15 @@ func (r *Reserve) Close() {
 	r.attester.close()
 }
 
-// MemoryFile is [MemoryFile], or else puts b into a file of the Reserve. The caller calls
-// release when the exec has failed.
-func (s *State) MemoryFile(b []byte) (fd int, release func(), err error) {
-	return s.memoryFile(MemoryFile, b)
+// MemoryFileOf is [MemoryFileOf], or else puts the content into a file of the Reserve. The caller
+// calls release when the exec has failed.
+func (s *State) MemoryFileOf(content FileContent) (fd int, release func(), err error) {
+	return s.memoryFile(MemoryFileOf, content)
 }
 
-// memoryFile is MemoryFile with another function that makes files.
-func (s *State) memoryFile(newFile func([]byte) (int, error), b []byte) (fd int, release func(), err error) {
-	fd, err = newFile(b)
+// memoryFile is MemoryFileOf with another function that makes files.
+func (s *State) memoryFile(newFile func(FileContent) (int, error), content FileContent) (fd int, release func(), err error) {
+	fd, err = newFile(content)
 	if err == nil {
 		return fd, func() { rawsys.Close(fd) }, nil
 	}
@@ -64,7 +64,7 @@ func (s *State) memoryFile(newFile func([]byte) (int, error), b []byte) (fd int,
 	}
 	last := len(r.files) - 1
 	fd, r.files = r.files[last], r.files[:last]
-	if err = writeAll(fd, b); err != nil {
+	if err = writeAll(fd, content(inMemory(fd))); err != nil {
 		r.putBack(fd)
 		return -1, nil, err
 	}

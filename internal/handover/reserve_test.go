@@ -52,7 +52,7 @@ func TestReserveServesEveryAttempt(t *testing.T) {
 	for _, content := range []string{"a long content", "short", ""} {
 		var releases []func()
 		for range 2 {
-			fd, release, err := s.MemoryFile([]byte(content))
+			fd, release, err := s.MemoryFileOf(always([]byte(content)))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -61,7 +61,7 @@ func TestReserveServesEveryAttempt(t *testing.T) {
 				t.Errorf("read %q, %v; want %q", b, err, content)
 			}
 		}
-		if _, _, err := s.MemoryFile(nil); err != unix.EMFILE {
+		if _, _, err := s.MemoryFileOf(always(nil)); err != unix.EMFILE {
 			t.Errorf("a third file: %v", err)
 		}
 		for _, release := range releases {
@@ -91,7 +91,7 @@ func TestUnusedReserve(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := State{Reserve: r}
-	fd, release, err := s.MemoryFile([]byte("state"))
+	fd, release, err := s.MemoryFileOf(always([]byte("state")))
 	if err != nil || slices.Contains(r.files, fd) || len(r.files) != 2 {
 		t.Errorf("took descriptor %d of %d, %v", fd, r.files, err)
 	}

@@ -95,7 +95,7 @@ func TestIdlestConnectionsAreLeftOut(t *testing.T) {
 	defer c.files["own"].fd.Close()
 	for _, limit := range []int{math.MaxInt, maxContent} {
 		h := new(handover.State)
-		b, missing := c.addRecords(h, limit)
+		b, missing := c.addRecords(h, limit, true)
 		records, err := parseManifest(b)
 		if err != nil || missing > 0 || len(b) > limit {
 			t.Fatalf("limit %d: %d bytes, %d missing, %v", limit, len(b), missing, err)

@@ -210,13 +210,15 @@ func (c *content) addTo(h *handover.State) (release func(), err error) {
 	if c.empty() {
 		return func() {}, nil
 	}
-	b, _ := c.addRecords(h, math.MaxInt)
-	n, release, err := h.MemoryFile(b)
+	n, release, err := h.MemoryFileOf(func(inMemory bool) []byte {
+		b, _ := c.addRecords(h, math.MaxInt, inMemory)
+		return b
+	})
 	if err == nil {
 		h.Set(handover.Manifest, n)
 		return release, nil
 	}
-	b, missing := c.addRecords(h, maxContent)
+	b, missing := c.addRecords(h, maxContent, false)
 	if missing > 0 && handover.MayPass(err) {
 		return nil, os.NewSyscallError("memfd_create", err)
 	}
@@ -231,8 +233,8 @@ const maxContent = 32 << 10
 
 // addRecords adds the files to h, and returns a manifest of at most limit bytes. Where there
 // is no room for all, connections are left out first, and counted as Closed; missing is how many
-// other files and states are.
-func (c *content) addRecords(h *handover.State, limit int) (manifest []byte, missing int) {
+// other files and states are. Secrets are left out unless the manifest stays in memory.
+func (c *content) addRecords(h *handover.State, limit int, inMemory bool) (manifest []byte, missing int) {
 	h.Numbers[handover.File], h.Numbers[handover.Closed], h.Expendable = nil, nil, nil
 	b := []byte(manifestFormat)
 	end := appendRecord(nil, record{kind: manifestEnd})
@@ -256,11 +258,16 @@ func (c *content) addRecords(h *handover.State, limit int) (manifest []byte, mis
 			missing++
 		}
 	}
+	secrets := 0
 	for _, name := range c.bySize() {
-		if !add(record{manifestState, name, c.states[name].value}) {
+		switch {
+		case name.isSecret() && !inMemory:
+			secrets++
+		case !add(record{manifestState, name, c.states[name].value}):
 			missing++
 		}
 	}
+	warnOfSecrets(secrets)
 	if !h.ForStandIn {
 		c.addConnections(h, add)
 	}

@@ -47,7 +47,9 @@ func (c *content) handBack(h *handover.State) (release func()) {
 	records, err := inheritedRecords(c.store.inherited)
 	if err == nil {
 		var n int
-		if n, release, err = h.MemoryFile(manifestBack(records, handed, own)); err == nil {
+		if n, release, err = h.MemoryFileOf(func(inMemory bool) []byte {
+			return manifestBack(records, handed, own, inMemory)
+		}); err == nil {
 			h.Set(handover.Manifest, n)
 			h.Texts[handover.Content] = ""
 			for _, f := range own {
@@ -65,8 +67,8 @@ func (c *content) handBack(h *handover.State) (release func()) {
 
 // manifestBack returns the manifest of what was handed over and not taken, and of this image's
 // own connections. A name that both have is that of the connection: it has taken the place of
-// the other file.
-func manifestBack(records []record, handed map[int]bool, own []*file) []byte {
+// the other file. Secrets are left out unless the manifest stays in memory.
+func manifestBack(records []record, handed map[int]bool, own []*file, inMemory bool) []byte {
 	gone := map[Name]bool{}
 	for _, f := range own {
 		gone[f.name] = true
@@ -78,6 +80,9 @@ func manifestBack(records []record, handed map[int]bool, own []*file) []byte {
 	}
 	b := []byte(manifestFormat)
 	for _, r := range records {
+		if r.name.isSecret() && !inMemory {
+			continue
+		}
 		// A connection that was taken has a state, too.
 		if !gone[r.name] || r.kind != manifestFile && r.kind != manifestState {
 			b = appendRecord(b, r)

@@ -16,6 +16,7 @@ type Name string
 const (
 	reserved      = "autorestart:"
 	programPrefix = reserved + "program:"
+	secretPrefix  = reserved + "secret:"
 )
 
 // keyKinds are the words that the keys of package sockets begin with. A later kind begins with

@@ -24,6 +24,7 @@ type Store struct {
 	inherited *handover.State
 	settled   chan struct{} // closed when what was unclaimed is closed
 	onSettled []func()
+	onTaken   []func()
 
 	// receiverOlder says that the image that comes next does not know all kinds of
 	// connections.

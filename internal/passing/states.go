@@ -1,6 +1,8 @@
 package passing
 
 import (
+	"slices"
+
 	"github.com/autorestart-go/autorestart/internal/handover"
 	"github.com/autorestart-go/autorestart/internal/report"
 	"github.com/autorestart-go/autorestart/internal/sys"
@@ -13,16 +15,22 @@ import (
 func (s *Store) OwnStates() (fd int) {
 	c, unlock := s.lock()
 	defer unlock()
-	var b []byte
-	for name, st := range c.states {
-		if st.set {
-			b = appendRecord(b, record{manifestState, name, st.value})
-		}
+	empty := true
+	for _, st := range c.states {
+		empty = empty && !st.set
 	}
-	if b == nil {
+	if empty {
 		return -1
 	}
-	fd, err := handover.MemoryFile(appendRecord(append([]byte(manifestFormat), b...), record{kind: manifestEnd}))
+	fd, err := handover.MemoryFileOf(func(inMemory bool) []byte {
+		b := []byte(manifestFormat)
+		for name, st := range c.states {
+			if st.set && (inMemory || !name.isSecret()) {
+				b = appendRecord(b, record{manifestState, name, st.value})
+			}
+		}
+		return appendRecord(b, record{kind: manifestEnd})
+	})
 	if err != nil {
 		report.Warn("states that this stand-in has set are lost: cannot create a file for them; allow memfd_create, or make TMPDIR writable", "reason", err)
 		return -1
@@ -47,6 +55,13 @@ func (s *Store) TakeStates(fd int) {
 	if err != nil {
 		return
 	}
+	for _, f := range s.takeStates(records) {
+		f()
+	}
+}
+
+// takeStates returns what is to be called then.
+func (s *Store) takeStates(records []record) (callbacks []func()) {
 	c, unlock := s.lock()
 	defer unlock()
 	for _, r := range records {
@@ -55,6 +70,14 @@ func (s *Store) TakeStates(fd int) {
 			c.states[r.name.clone()] = &state{value: r.value, claimed: true}
 		}
 	}
+	return slices.Clone(s.onTaken)
+}
+
+// OnTaken has f called after states of another process were taken over.
+func (s *Store) OnTaken(f func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.onTaken = append(s.onTaken, f)
 }
 
 // maxStates bounds what is read of another process.
