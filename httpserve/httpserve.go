@@ -192,5 +192,8 @@ func serve(srv *http.Server, ln net.Listener, overTLS bool, accept func() error)
 		return err
 	}
 	defer stop()
+	if overTLS {
+		s.addSessionsOf(ln)
+	}
 	return accept()
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/autorestart-go/autorestart"
 	"github.com/autorestart-go/autorestart/httpserve/internal/goaway"
 	"github.com/autorestart-go/autorestart/internal/httpconn"
+	"github.com/autorestart-go/autorestart/internal/ticketkeys"
 )
 
 // A server is the handler of an [http.Server], in place of the original one. It knows
@@ -21,7 +22,8 @@ type server struct {
 	handler   http.Handler                   // the original one
 	connState func(net.Conn, http.ConnState) // likewise; may be nil
 
-	errorLog *log.Logger // likewise
+	errorLog *log.Logger          // likewise
+	sessions *ticketkeys.Sessions // nil if they do not resume in the next version
 
 	http2            goaway.Group
 	grouped          bool // all HTTP/2 connections are in the group
@@ -63,6 +65,7 @@ func attach(srv *http.Server, overTLS bool) (*server, error) {
 	}
 	s.unencryptedHTTP2 = servesUnencryptedHTTP2(srv)
 	s.http2.Unread = unread
+	s.sessions = resumeSessions(srv)
 	srv.Handler, srv.ConnState = s, s.stateChanged
 	srv.ConnContext, srv.BaseContext = s.connContext(srv), s.baseContext(srv)
 	err := configure(&s.http2, srv, overTLS)

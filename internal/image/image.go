@@ -75,8 +75,9 @@ type Part int
 
 // Parts.
 const (
-	Root    Part = iota // of package autorestart
-	Sockets             // of package sockets
+	Root       Part = iota // of package autorestart
+	Sockets                // of package sockets
+	TicketKeys             // of package ticketkeys
 
 	numParts
 )

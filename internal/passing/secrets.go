@@ -1,8 +1,7 @@
 package passing
 
 import (
-	"maps"
-	"slices"
+	"bytes"
 	"strings"
 
 	"github.com/autorestart-go/autorestart/internal/report"
@@ -19,11 +18,17 @@ func (n Name) isSecret() bool { return strings.HasPrefix(string(n), secretPrefix
 // Secret returns the name that was given to [SecretName].
 func (n Name) Secret() string { return strings.TrimPrefix(string(n), secretPrefix) }
 
-// Secrets returns the names of all secrets, sorted. [Store.State] claims one.
-func (s *Store) Secrets() []Name {
+// Secrets returns copies of all secrets. It claims none: [Store.State] does.
+func (s *Store) Secrets() map[Name][]byte {
 	c, unlock := s.lock()
 	defer unlock()
-	return slices.DeleteFunc(slices.Sorted(maps.Keys(c.states)), func(n Name) bool { return !n.isSecret() })
+	secrets := map[Name][]byte{}
+	for name, own := range c.states {
+		if name.isSecret() {
+			secrets[name] = bytes.Clone(own.value)
+		}
+	}
+	return secrets
 }
 
 // warnOfSecrets says how many secrets do not cross.
