@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"os"
@@ -162,7 +163,8 @@ func webMain() {
 	proceed := make(chan bool)
 	drainTimeout, _ := time.ParseDuration(os.Getenv(drainEnv))
 	r := &autorestart.Restarter{Logger: slog.Default(), PollInterval: 10 * time.Millisecond, DrainTimeout: drainTimeout}
-	Obey(r, map[string]func(string){
+	commands := sessionCommands()
+	maps.Copy(commands, map[string]func(string){
 		"trial": func(string) { // of the next version
 			r.ReadyTimeout = time.Minute
 			Say("done", "")
@@ -198,4 +200,5 @@ func webMain() {
 		},
 		"continue": func(string) { proceed <- true },
 	})
+	Obey(r, commands)
 }

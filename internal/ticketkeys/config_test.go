@@ -9,22 +9,12 @@ import (
 	"testing"
 	"time"
 
-	"github.com/autorestart-go/autorestart/internal/handover"
 	"github.com/autorestart-go/autorestart/internal/image/imagetest"
 )
 
-// keysCross reports whether there are files in memory, without which no key crosses.
-var keysCross = func() (inMemory bool) {
-	handover.MemoryFileOf(func(is bool) []byte {
-		inMemory = is
-		return nil
-	})
-	return inMemory
-}()
-
 // Without files in memory the next version does a full handshake.
 func TestWithoutMemoryFilesNoKeyCrosses(t *testing.T) {
-	if keysCross {
+	if imagetest.SecretsCross() {
 		t.Skip("keys cross on this system")
 	}
 	p := imagetest.Start(t)
@@ -93,7 +83,7 @@ func TestClientThatIsNoLongerTrustedDoesNotResume(t *testing.T) {
 			wantResumed(t, serveFor(auth, trusted), client, false)
 			wantResumed(t, serveFor(auth, trusted, other), client, true)
 			nextImage(p)
-			wantResumed(t, serveFor(auth, trusted, other), client, keysCross)
+			wantResumed(t, serveFor(auth, trusted, other), client, imagetest.SecretsCross())
 			nextImage(p)
 			if state, err := connect(serveFor(auth, other), client); state.DidResume || auth == tls.RequireAndVerifyClientCert && err == nil {
 				t.Errorf("%v: resumed: %v, %v", auth, state.DidResume, err)
@@ -122,7 +112,7 @@ func TestVerifyConnectionRejectsResumedSession(t *testing.T) {
 		config := serve(t, identity, c, "server")
 		rejection := errors.New("rejected")
 		config.VerifyConnection = func(state tls.ConnectionState) error {
-			if state.DidResume != keysCross {
+			if state.DidResume != imagetest.SecretsCross() {
 				t.Errorf("resumed: %v", state.DidResume)
 			}
 			return rejection

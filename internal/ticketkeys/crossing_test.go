@@ -15,7 +15,7 @@ import (
 
 // A program may begin to serve after it has called Ready.
 func TestKeysOutlastReady(t *testing.T) {
-	if !keysCross {
+	if !imagetest.SecretsCross() {
 		t.Skip("keys do not cross on this system")
 	}
 	p := imagetest.Start(t)
@@ -47,7 +47,7 @@ func TestForgottenKeysAreDropped(t *testing.T) {
 	store.SetState(damaged, []byte("short"))
 	other := passing.SecretName("of a later version")
 	store.SetState(other, []byte("text"))
-	if !keysCross {
+	if !imagetest.SecretsCross() {
 		t.Skip("keys do not cross on this system")
 	}
 	next := nextImage(p)
@@ -78,7 +78,7 @@ func TestDamagedKeyIsIgnored(t *testing.T) {
 // Two processes serve beside each other, and both make a key: clients resume with the process that
 // is left, and in the next version.
 func TestKeysOfStandInAreTaken(t *testing.T) {
-	if !keysCross {
+	if !imagetest.SecretsCross() {
 		t.Skip("keys do not cross on this system")
 	}
 	forVersions(t, func(t *testing.T, version uint16) {

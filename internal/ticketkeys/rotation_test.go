@@ -39,7 +39,7 @@ func nextImage(p *imagetest.Process) *image.Image {
 // Keys rotate as those of a single process that never restarts, with a restart before each
 // connection.
 func TestKeysRotateAsInOneProcess(t *testing.T) {
-	if !keysCross {
+	if !imagetest.SecretsCross() {
 		t.Skip("keys do not cross on this system")
 	}
 	type step struct {
@@ -99,7 +99,7 @@ func TestKeyFromTheFuture(t *testing.T) {
 	if last := set.newest(now.Add(day - time.Second)); last != first {
 		t.Error("replaced within a day")
 	}
-	if !keysCross {
+	if !imagetest.SecretsCross() {
 		return
 	}
 	nextImage(p)
@@ -144,7 +144,7 @@ func TestSetsAreSeparate(t *testing.T) {
 
 // A server with two listeners begins to serve them in any order.
 func TestSetsInAnyOrder(t *testing.T) {
-	if !keysCross {
+	if !imagetest.SecretsCross() {
 		t.Skip("keys do not cross on this system")
 	}
 	p := imagetest.Start(t)

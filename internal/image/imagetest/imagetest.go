@@ -97,6 +97,19 @@ func (p *Process) StartBeside() *image.Image {
 	return i
 }
 
+// SecretsCross reports whether secrets cross an exec, see [passing.SecretName]: whether there are
+// files in memory.
+func SecretsCross() (inMemory bool) {
+	fd, err := handover.MemoryFileOf(func(is bool) []byte {
+		inMemory = is
+		return nil
+	})
+	if err == nil {
+		sys.NewFD(fd).Close()
+	}
+	return inMemory
+}
+
 // GiveTo returns a function for [image.Beside.SetGive] that gives connections to another image.
 func GiveTo(to *image.Image) func(image.Conn) error {
 	return func(c image.Conn) error {
