@@ -3,6 +3,8 @@ package httpserve_test
 import (
 	"bufio"
 	"context"
+	"crypto/tls"
+	"errors"
 	"fmt"
 	"log"
 	"net"
@@ -47,6 +49,56 @@ func ExampleServeTLS() {
 	autorestart.Ready()
 	go func() { log.Print(new(autorestart.Restarter).Run(context.Background())) }()
 	log.Panic(httpserve.ServeTLS(new(http.Server), ln, "/etc/site/cert.pem", "/etc/site/key.pem"))
+}
+
+// The sessions of another server with TLS resume after a restart.
+func ExampleResumeSessions() {
+	cert, err := tls.LoadX509KeyPair("/etc/site/cert.pem", "/etc/site/key.pem")
+	if err != nil {
+		log.Panic(err)
+	}
+	config := &tls.Config{Certificates: []tls.Certificate{cert}}
+	if err := httpserve.ResumeSessions("mail", config); err != nil {
+		log.Panic(err)
+	}
+	ln, err := sockets.Listen("tcp", ":465")
+	if err != nil {
+		log.Panic(err)
+	}
+	autorestart.Ready()
+	for secure := tls.NewListener(ln, config); ; {
+		conn, err := secure.Accept()
+		if err != nil {
+			log.Panic(err)
+		}
+		go serveMail(conn)
+	}
+}
+
+func serveMail(conn net.Conn) { conn.Close() }
+
+// A server with a config for each host name has a name for each of them.
+func ExampleResumeSessions_getConfigForClient() {
+	configs := map[string]*tls.Config{}
+	for _, host := range []string{"example.com", "example.org"} {
+		cert, err := tls.LoadX509KeyPair("/etc/site/"+host+".pem", "/etc/site/"+host+".key")
+		if err != nil {
+			log.Panic(err)
+		}
+		configs[host] = &tls.Config{Certificates: []tls.Certificate{cert}, NextProtos: []string{"h2", "http/1.1"}}
+		if err := httpserve.ResumeSessions(host, configs[host]); err != nil {
+			log.Panic(err)
+		}
+	}
+	srv := &http.Server{Addr: ":8443", TLSConfig: &tls.Config{
+		GetConfigForClient: func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+			if config := configs[hello.ServerName]; config != nil {
+				return config, nil
+			}
+			return nil, errors.New("unknown host")
+		},
+	}}
+	log.Panic(httpserve.ListenAndServeTLS(srv, "", ""))
 }
 
 // A server for TLS that opens its own listener.

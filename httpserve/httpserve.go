@@ -34,6 +34,34 @@
 // Connections that would cross the exec go to the process that serves, and clients need not
 // wait for the new version. What is said of other connections holds in each of the two drains.
 //
+// # TLS sessions
+//
+// Clients of [ServeTLS] that have a session ticket resume their sessions in the next version, without
+// a full handshake. So a restart does not make thousands of clients do full handshakes at once. The
+// keys of the tickets cross the exec in memory. They rotate by the rules of crypto/tls: new tickets get
+// a new key after a day, and a ticket is accepted for seven days. Each listener has keys of its own,
+// which the next version finds by the address of the listener. Call [ResumeSessions] for servers
+// that ServeTLS does not serve.
+//
+// Certificates are read again by each version. A session that resumes does not see them, as in
+// one process.
+//
+// If a ticket can't be decrypted, the client does a full handshake, and gets a new ticket. The keys
+// do not cross where there are no files in memory: on systems other than Linux, and if memfd_create(2)
+// is denied.
+//
+// ServeTLS leaves the keys to crypto/tls, and sessions do not resume in the next version, if the
+// server's TLSConfig
+//   - sets SessionTicketsDisabled, SessionTicketKey, WrapSession or UnwrapSession, or has
+//     keys by [tls.Config.SetSessionTicketKeys]
+//   - sets GetConfigForClient; call [ResumeSessions] for the configs that it returns
+//   - sets VerifyPeerCertificate. crypto/tls does not call it when a session resumes. So a client that
+//     an old version has accepted would not be checked by a newer one. Use VerifyConnection instead, which
+//     is called for each connection.
+//
+// For client certificates, crypto/tls checks before it resumes a session that the certificate is still
+// valid, and that the version that runs requests one and trusts its root.
+//
 // # Connections that do not cross
 //
 // Some servers close plain HTTP/1.1 connections as if they were over TLS:
@@ -156,7 +184,9 @@ func addrOrDefault(addr, def string) string {
 //
 // The first call for a server replaces its fields Handler, ConnState, ConnContext and
 // BaseContext by functions that call the original ones. It also sets TLSNextProto if that
-// is nil. Set the fields before the first call, and don't change them afterwards.
+// is nil, and replaces TLSConfig by a copy that has WrapSession and UnwrapSession, see the
+// documentation of the package. Set the fields before the first call, and don't change them
+// afterwards.
 //
 // If a part of this package does not fit the version of net/http, the server runs without
 // that part, and its error log says so.

@@ -9,6 +9,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"log"
 	"net"
 	"net/http"
 	"os"
@@ -51,6 +52,6 @@ func onHangup(restart func() error) {
 	signal.Notify(hangup, syscall.SIGHUP)
 	go func() {
 		<-hangup
-		panic(restart())
+		log.Print(restart())
 	}()
 }
