@@ -15,7 +15,6 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/autorestart-go/autorestart"
 	. "github.com/autorestart-go/autorestart/internal/daemontest"
 	"github.com/autorestart-go/autorestart/internal/handover"
 	"github.com/autorestart-go/autorestart/internal/image"
@@ -144,9 +143,9 @@ func TestSessionsResumeAfterRestartIsCalledOff(t *testing.T) {
 	c.want("0", true)
 }
 
-// The daemon says what its keys are, and starts children.
+// sessionCommands say what the keys of the daemon are, and start children.
 func sessionCommands() map[string]func(string) {
-	startChild := func() { Must(0, exec.Command("sleep", "600").Start()) }
+	startChild := func() { Must(0, exec.Command("sleep", "60").Start()) }
 	return map[string]func(string){
 		"keys": func(string) {
 			var keys []string
@@ -159,11 +158,9 @@ func sessionCommands() map[string]func(string) {
 			startChild()
 			Say("done", "")
 		},
-		"children-in-drain": func(string) {
-			draining := autorestart.Draining()
+		"children": func(string) {
 			go func() {
-				<-draining
-				for range 100 { // until the exec ends it
+				for range 1000 { // the exec ends it
 					startChild()
 				}
 			}()
@@ -220,7 +217,7 @@ func TestTicketKeysAreInMemoryOnly(t *testing.T) {
 		t.Fatalf("keys %q", keys)
 	}
 	d.Ask("child", "done")
-	d.Ask("children-in-drain", "done")
+	d.Ask("children", "done")
 	var inExec, tempFiles []string
 	wait := AtExec(t, d.PID(), func() {
 		inExec = holders(d.PID(), keys)
@@ -235,8 +232,9 @@ func TestTicketKeysAreInMemoryOnly(t *testing.T) {
 	}
 	WaitFor(t, "end of the memfd", func() bool { return len(holders(d.PID(), keys)) == 0 })
 	children := childrenOf(t, d.PID())
-	if len(children) < 3 {
-		t.Errorf("%d children, want at least 3", len(children))
+	t.Logf("%d children", len(children))
+	if len(children) < 2 { // the one from before, and the one of the next version
+		t.Errorf("%d children", len(children))
 	}
 	for _, pid := range children {
 		if found := holders(pid, keys); len(found) > 0 {
