@@ -37,6 +37,7 @@ const (
 	drainEnv = "AUTORESTART_TEST_DRAIN" // DrainTimeout
 	holdEnv  = "AUTORESTART_TEST_HOLD"  // set: a new version waits for a file of the test before it is ready
 	noteEnv  = "AUTORESTART_TEST_NOTE"  // set: the server writes notes to its log
+	certEnv  = "AUTORESTART_TEST_CERT"  // set: the server serves TLS, too, with the certificate and key of this name
 )
 
 // Versions that don't work, as a stand-in or in the main process.
@@ -164,6 +165,7 @@ func serve() {
 		}
 	}()
 	go httpserve.Serve(&http.Server{Handler: mux}, ln)
+	serveSecure(dir, mux)
 	switch {
 	case version == returns:
 		return
