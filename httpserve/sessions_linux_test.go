@@ -204,11 +204,9 @@ func holders(pid int, keys string) (found []string) {
 	return found
 }
 
-// Keys are in a memfd during the exec, which no child inherits, and in no other file.
+// Keys are in a memfd during the exec, which no child inherits, and in no other file. Where there
+// is none, they are nowhere.
 func TestTicketKeysAreInMemoryOnly(t *testing.T) {
-	if !imagetest.SecretsCross() {
-		t.Skip("no keys cross on this system")
-	}
 	dir := t.TempDir()
 	d, address := startWeb(t, certEnv+"="+writeCertificate(t), "TMPDIR="+dir)
 	newTLSClient(t, address, 0, true).want("0", false)
@@ -227,7 +225,11 @@ func TestTicketKeysAreInMemoryOnly(t *testing.T) {
 	wait()
 	d.Want("ready")
 	d.Ask("child", "done")
-	if len(inExec) != 1 || !strings.Contains(inExec[0], " /memfd:autorestart") || len(tempFiles) > 0 {
+	want := 0
+	if imagetest.SecretsCross() {
+		want = 1
+	}
+	if len(inExec) != want || want > 0 && !strings.Contains(inExec[0], " /memfd:autorestart") || len(tempFiles) > 0 {
 		t.Errorf("in the exec, the keys are in %q; temporary files %q", inExec, tempFiles)
 	}
 	WaitFor(t, "end of the memfd", func() bool { return len(holders(d.PID(), keys)) == 0 })
@@ -241,7 +243,7 @@ func TestTicketKeysAreInMemoryOnly(t *testing.T) {
 			t.Errorf("child %d has the keys in %q", pid, found)
 		}
 	}
-	if again := d.Ask("keys", "keys"); again != keys {
+	if again := d.Ask("keys", "keys"); want > 0 && again != keys || want == 0 && again != "" {
 		t.Errorf("the keys are %q after the restart", again)
 	}
 }

@@ -5,6 +5,8 @@ package ticketkeys
 import (
 	"crypto/tls"
 	"fmt"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -155,4 +157,35 @@ func TestSetsInAnyOrder(t *testing.T) {
 	wantResumed(t, config, client, true) // the new ticket is of the other set
 	nextImage(p)
 	wantResumed(t, serve(t, identity, c, "one", "two"), client, true)
+}
+
+// Connections make and use keys at the same time, while states of a stand-in are taken over and the
+// clock is set forth and back.
+func TestKeysAreUsedAtTheSameTime(t *testing.T) {
+	imagetest.Start(t)
+	var days atomic.Int64
+	start := time.Now()
+	config := &tls.Config{
+		Certificates: []tls.Certificate{newCertificate(t, "example")},
+		Time:         func() time.Time { return start.Add(time.Duration(days.Load()) * day) },
+	}
+	sessions, err := Resume(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sessions.Add("server")
+	var wg sync.WaitGroup
+	for i := range 4 {
+		wg.Go(func() {
+			client := newClient(tls.VersionTLS13)
+			for n := range 20 {
+				if state, err := connect(config, client); err != nil || state.DidResume != (n > 0) {
+					t.Errorf("client %d, connection %d: resumed: %v, %v", i, n, state.DidResume, err)
+				}
+				currentRegistry().reload()
+				days.Store(int64(n * 7 % 4))
+			}
+		})
+	}
+	wg.Wait()
 }

@@ -27,7 +27,7 @@ func (s *Set) encrypt(now time.Time, cs tls.ConnectionState, ss *tls.SessionStat
 func (s *Set) newest(now time.Time) *key {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if len(s.keys) > 0 && s.keys[0].created.After(now) {
+	if len(s.keys) > 0 && s.keys[0].created.Sub(now) > tolerance {
 		s.correct(now)
 	}
 	if len(s.keys) > 0 && now.Sub(s.keys[0].created) < rotation {
@@ -45,13 +45,18 @@ func (s *Set) newest(now time.Time) *key {
 	return k
 }
 
+// tolerance is for connections that read the clock in one order and come here in another.
+const tolerance = time.Minute
+
 // correct is called with s locked when the clock was set back: a key that comes from the future
-// would last too long.
+// would last too long. A key itself never changes, because decrypt uses it without the lock.
 func (s *Set) correct(now time.Time) {
-	for _, k := range s.keys {
+	for i, k := range s.keys {
 		if k.created.After(now) {
-			k.created = now
-			s.set(k.state, k.value())
+			corrected := *k
+			corrected.created = now
+			s.keys[i] = &corrected
+			s.set(k.state, corrected.value())
 		}
 	}
 }
