@@ -69,8 +69,9 @@ func TestServeTLSLeavesConfigsAlone(t *testing.T) {
 		resumes bool // within one version
 		own     bool // the keys are those of the program
 	}{
-		"none":             {func(*tls.Config) {}, true, false},
-		"disabled":         {func(c *tls.Config) { c.SessionTicketsDisabled = true }, false, true},
+		"none":     {func(*tls.Config) {}, true, false},
+		"disabled": {func(c *tls.Config) { c.SessionTicketsDisabled = true }, false, true},
+		//lint:ignore SA1019 programs set it
 		"SessionTicketKey": {func(c *tls.Config) { c.SessionTicketKey = [32]byte{1} }, true, true},
 		"keys":             {func(c *tls.Config) { c.SetSessionTicketKeys([][32]byte{{1}}) }, true, true},
 		"hooks":            {func(c *tls.Config) { c.WrapSession, c.UnwrapSession = c.EncryptTicket, c.DecryptTicket }, true, true},

@@ -6,7 +6,7 @@
 //	go test -bench . -benchtime 1x ./resumption
 //
 // The default restarts each server 3 times, and takes about 20 s. With AUTORESTART_BENCH_FULL=1
-// there are 100 restarts:
+// there are 100 restarts, which take 8 min:
 //
 //	AUTORESTART_BENCH_FULL=1 go test -bench . -benchtime 1x -timeout 1h ./resumption
 //

@@ -50,6 +50,7 @@ func check(config *tls.Config) error {
 		return errDisabled
 	case config.WrapSession != nil || config.UnwrapSession != nil:
 		return errHooks
+	//lint:ignore SA1019 programs set it
 	case config.SessionTicketKey != [32]byte{} || hasKeys(config):
 		return errKeys
 	case config.VerifyPeerCertificate != nil:

@@ -36,7 +36,8 @@ func TestArrangementsOfTheProgramStay(t *testing.T) {
 		arrange func(*tls.Config)
 		want    error
 	}{
-		"disabled":         {func(c *tls.Config) { c.SessionTicketsDisabled = true }, errDisabled},
+		"disabled": {func(c *tls.Config) { c.SessionTicketsDisabled = true }, errDisabled},
+		//lint:ignore SA1019 programs set it
 		"SessionTicketKey": {func(c *tls.Config) { c.SessionTicketKey = [32]byte{1} }, errKeys},
 		"keys":             {func(c *tls.Config) { c.SetSessionTicketKeys([][32]byte{{1}}) }, errKeys},
 		"WrapSession":      {func(c *tls.Config) { c.WrapSession = c.EncryptTicket }, errHooks},
