@@ -34,10 +34,13 @@ func BenchmarkWebSockets(b *testing.B) {
 	b.Run("overlap", func(b *testing.B) { benchmark(b, "Overlap", true) })
 }
 
-// restarts returns the number of restarts in each mode.
-func restarts() int {
+// restarts returns the number of restarts in a mode. One with Overlap has two drains.
+func restarts(overlap bool) int {
 	if os.Getenv("AUTORESTART_BENCH_FULL") == "1" {
 		return 100
+	}
+	if overlap {
+		return 2
 	}
 	return 4
 }
@@ -79,7 +82,7 @@ func (o *outcome) run(p *servers.Process, address string, overlap bool) error {
 	defer c.close()
 	const limit = time.Minute
 	server, err := c.await(p.Version, websockets, limit)
-	for range restarts() {
+	for range restarts(overlap) {
 		if err != nil {
 			return err
 		}

@@ -10,7 +10,7 @@
 //
 //	AUTORESTART_BENCH_FULL=1 go test -bench . -benchtime 1x -timeout 1h ./streams
 //
-// The server asks its clients to come back over a second (Spread), and gives them a second to
+// The server asks its clients to come back over three seconds (Spread), and gives them a second to
 // answer (Grace). Ten more clients never read and never answer. The others come back when the
 // close frame says.
 //
@@ -20,6 +20,6 @@
 //   - if more than a fifth of the clients come back in one tenth of Spread, in the median of the
 //     drains. Without Overlap that holds for the hints, too, and in each restart
 //   - if a drain takes longer than asked: Grace without Overlap, and Spread and Grace with it. In the
-//     median it may take 100 ms longer, and a second at most
+//     median it may take 250 ms longer, and two seconds at most
 //   - if the PID is another one after a restart.
 package streams
