@@ -10,6 +10,8 @@ import (
 	"time"
 )
 
+func TestMain(m *testing.M) { Main(m) }
+
 var _ = RegisterHelper("tell the time", func() {
 	fmt.Println("begun")
 	ReadLine()

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/autorestart-go/autorestart/internal/testclock"
 )
 
 // LimitIO makes reads and writes of a connection fail with [os.ErrDeadlineExceeded] once that time has
@@ -13,8 +15,8 @@ import (
 // and take them away again.
 func LimitIO(c interface{ SetDeadline(time.Time) error }, limit time.Duration) (stop func()) {
 	stopped, cancel := context.WithCancel(context.Background())
-	ctx, stopClock := withTimeout(stopped, limit, max(clockPause, limit/20)) // there may be thousands
-	var mu sync.Mutex                                                        // no deadline is set after stop
+	ctx, stopClock := testclock.WithTimeoutLooking(stopped, limit, max(testclock.Pause, limit/20)) // there may be thousands
+	var mu sync.Mutex                                                                              // no deadline is set after stop
 	expire := func() {
 		mu.Lock()
 		defer mu.Unlock()

@@ -1,6 +1,6 @@
 // Package testprocess is shared by all tests that start processes: waiting, helper
-// processes, tools, files and builds. It imports nothing of this module, so that the
-// tests inside any of its packages can use it.
+// processes, tools, files and builds. It imports nothing of this module but testclock, so that
+// the tests inside any of its packages can use it.
 package testprocess
 
 import (

@@ -9,7 +9,7 @@ import (
 	"github.com/autorestart-go/autorestart/internal/image"
 	"github.com/autorestart-go/autorestart/internal/passing"
 	"github.com/autorestart-go/autorestart/internal/sys"
-	"github.com/autorestart-go/autorestart/internal/testprocess"
+	"github.com/autorestart-go/autorestart/internal/testclock"
 )
 
 // A Process is a row of images, of which the last one is current.
@@ -73,7 +73,7 @@ func (p *Process) AwaitExec(f func() error) {
 		}
 	}()
 	p.t.Cleanup(func() { <-ended })
-	next, _ := testprocess.Receive(p.t, "exec", p.next)
+	next, _ := testclock.Receive(p.t, "exec", p.next)
 	if next == nil {
 		p.t.Fatalf("not executed: %v", failed)
 	}

@@ -1,4 +1,6 @@
-package testprocess
+// Package testclock has the clock of all limits that tests have, and waits by it. A busy machine
+// holds the clock up as it does the test.
+package testclock
 
 import (
 	"fmt"

@@ -1,4 +1,4 @@
-package testprocess
+package testclock_test
 
 import (
 	"os"
@@ -8,9 +8,12 @@ import (
 	"testing"
 	"time"
 	"unsafe"
+
+	"github.com/autorestart-go/autorestart/internal/testclock"
+	"github.com/autorestart-go/autorestart/internal/testprocess"
 )
 
-func TestMain(m *testing.M) { Main(m) }
+func TestMain(m *testing.M) { testprocess.Main(m) }
 
 // compute uses a CPU for a while, and returns for how long.
 func compute() time.Duration {
@@ -29,18 +32,18 @@ func threadTime() time.Duration {
 	return time.Duration(ts.Nano())
 }
 
-var _ = RegisterHelper("compute", func() { compute() })
+var _ = testprocess.RegisterHelper("compute", func() { compute() })
 
 // computeInChild is compute in another process.
 func computeInChild(t *testing.T) time.Duration {
 	cmd := exec.Command("/proc/self/exe")
-	cmd.Env = append(os.Environ(), UseHelper(t, "compute"))
+	cmd.Env = append(os.Environ(), testprocess.UseHelper(t, "compute"))
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
 	ended := make(chan error, 1)
 	go func() { ended <- cmd.Wait() }()
-	if err, _ := Receive(t, "end of the child", ended); err != nil {
+	if err, _ := testprocess.Receive(t, "end of the child", ended); err != nil {
 		t.Fatal(err)
 	}
 	return cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()
@@ -49,7 +52,7 @@ func computeInChild(t *testing.T) time.Duration {
 // occupy makes the machine busy with processes that are no descendants of this one.
 func occupy(t *testing.T) {
 	t.Helper()
-	NeedTool(t, "sh")
+	testprocess.NeedTool(t, "sh")
 	done, stop, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)
@@ -73,7 +76,7 @@ func TestStopwatch(t *testing.T) {
 		t.Skip("the kernel does not tell how long threads wait")
 	}
 	check := func(t *testing.T, compute func() time.Duration) {
-		start, watch := time.Now(), StartStopwatch()
+		start, watch := time.Now(), testclock.StartStopwatch()
 		used := compute()
 		took, elapsed := time.Since(start), watch.Elapsed()
 		t.Logf("%v of computing took %v, of that %v unhindered", used, took, elapsed)
@@ -97,12 +100,10 @@ func TestStopwatch(t *testing.T) {
 // The clock does not go back where the process is suddenly held up.
 func TestClockIsMonotonic(t *testing.T) {
 	occupy(t)
-	last := now()
-	clock.mu.Lock()
-	clock.speed, clock.pause = 1, 300*time.Millisecond // as if nothing had held it up until now
-	clock.mu.Unlock()
+	last := testclock.Now()
+	testclock.Presume(1, 300*time.Millisecond) // as if nothing had held it up until now
 	for start := time.Now(); time.Since(start) < time.Second; {
-		reading := now()
+		reading := testclock.Now()
 		if reading < last {
 			t.Fatalf("the clock went from %v to %v", last, reading)
 		}
@@ -113,16 +114,11 @@ func TestClockIsMonotonic(t *testing.T) {
 // Once a limit is taken away, the clock is not looked at for it: that opens files, and a later test may
 // count its descriptors.
 func TestNoLookAtTheClockAfterStop(t *testing.T) {
-	lastLook := func() time.Time {
-		clock.mu.Lock()
-		defer clock.mu.Unlock()
-		return clock.told
-	}
-	_, stop := withTimeout(t.Context(), time.Hour, time.Millisecond)
+	_, stop := testclock.WithTimeoutLooking(t.Context(), time.Hour, time.Millisecond)
 	stop()
-	before := lastLook()
+	before := testclock.LastLook()
 	time.Sleep(50 * time.Millisecond) // the next look was due after one
-	if last := lastLook(); last != before {
+	if last := testclock.LastLook(); last != before {
 		t.Errorf("the clock was looked at %v after the end", last.Sub(before))
 	}
 }
