@@ -9,6 +9,7 @@ import (
 
 	"github.com/autorestart-go/autorestart/internal/candidate"
 	"github.com/autorestart-go/autorestart/internal/handover"
+	"github.com/autorestart-go/autorestart/internal/image"
 	"github.com/autorestart-go/autorestart/internal/watch"
 )
 
@@ -141,11 +142,13 @@ type events struct {
 }
 
 func withObserve(ctx context.Context, p *process, r *Restarter, path string, rules *candidate.Rules) observer {
-	if r.Observe == nil {
+	if r.Observe == nil && image.OnStep == nil {
 		return unobserved{}
 	}
 	o := &events{process: p, ctx: ctx, r: r, path: path, running: buildInfo(rules.Running.Build())}
-	p.outcome.reportTo(o)
+	if r.Observe != nil {
+		p.outcome.reportTo(o)
+	}
 	return o
 }
 
@@ -205,6 +208,12 @@ func (o *events) watches(mode watch.Mode) {
 func (o *events) add(e Event) {
 	o.underway = e.Kind == EventDraining || e.Kind == EventRestarting || e.Kind == EventStandInServes
 	o.rejection = ""
+	if image.OnStep != nil {
+		image.OnStep(e.Kind.String(), e.Err)
+	}
+	if o.r.Observe == nil {
+		return
+	}
 	e.Old, e.New = o.running, o.version
 	o.send(e)
 }
@@ -326,6 +335,9 @@ func (x *outcome) reportTo(o *events) {
 // add sends an event about this image, now or when there is an observer.
 func (x *outcome) add(kind EventKind) {
 	e := Event{Kind: kind, At: time.Now()}
+	if image.OnStep != nil {
+		image.OnStep(kind.String(), nil)
+	}
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if x.send == nil {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/autorestart-go/autorestart/internal/candidate"
 	"github.com/autorestart-go/autorestart/internal/handover"
+	"github.com/autorestart-go/autorestart/internal/image"
 	"github.com/autorestart-go/autorestart/internal/report"
 )
 
@@ -31,6 +32,9 @@ import (
 func Ready() {
 	p := self()
 	p.readying.Do(func() {
+		if image.BeforeReady != nil && !image.BeforeReady() {
+			return
+		}
 		healthWithin := p.image().Trial.BecomeReady()
 		if healthWithin == 0 {
 			p.endTrial()

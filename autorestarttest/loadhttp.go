@@ -1,0 +1,102 @@
+package autorestarttest
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptrace"
+	"strings"
+	"sync/atomic"
+)
+
+// Load starts HTTP clients with GET and POST requests to a URL, on connections that they keep and on
+// new ones. A request is lost
+//   - if the client gets no complete response
+//   - if the status is 500 or more, or another one than that of the client's first response
+//   - if [http.Transport] has sent a GET again, because the connection was closed after the request
+//     was sent. It can't send the body of a POST again.
+//
+// Over TLS, a server may close a connection that it keeps while a request is on its way, see package
+// httpserve. There the clients that keep their connections send GET only, and [http.Transport] may
+// send it again.
+func (d *Daemon) Load(url string) *Load {
+	d.t.Helper()
+	l := &Load{daemon: d, t: d.t}
+	secure := strings.HasPrefix(url, "https:")
+	for _, keep := range []bool{true, false} {
+		for _, method := range []string{http.MethodGet, http.MethodPost} {
+			if secure && keep && method == http.MethodPost {
+				continue
+			}
+			c := &httpClient{client: d.program.client(keep), method: method, url: url, mayRepeat: secure}
+			name := method + " on a kept connection"
+			if !keep {
+				name = method + " on a new connection"
+			}
+			l.t.Cleanup(c.client.CloseIdleConnections)
+			l.clients = append(l.clients, &loadClient{name: name, request: c.request})
+		}
+	}
+	l.start()
+	return l
+}
+
+// client returns a client.
+func (p Program) client(keep bool) *http.Client {
+	return &http.Client{Transport: &http.Transport{
+		TLSClientConfig:   p.TLS.Clone(),
+		DisableKeepAlives: !keep,
+		ForceAttemptHTTP2: true,
+	}}
+}
+
+type httpClient struct {
+	client      *http.Client
+	method, url string
+	mayRepeat   bool
+	status      int // of the first response; 0 before
+}
+
+// loadBody is the body of a POST.
+var loadBody = strings.Repeat("a body that can't be sent again\n", 32)
+
+func (c *httpClient) request(ctx context.Context) error {
+	var sent atomic.Int32
+	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{WroteRequest: func(info httptrace.WroteRequestInfo) {
+		if info.Err == nil {
+			sent.Add(1)
+		}
+	}})
+	var body io.Reader
+	if c.method == http.MethodPost {
+		body = struct{ io.Reader }{strings.NewReader(loadBody)} // no GetBody
+	}
+	request, err := http.NewRequestWithContext(ctx, c.method, c.url, body)
+	if err != nil {
+		return err
+	}
+	if body != nil {
+		request.ContentLength = int64(len(loadBody))
+	}
+	response, err := c.client.Do(request)
+	if err != nil {
+		return err
+	}
+	defer response.Body.Close()
+	text, err := io.ReadAll(response.Body)
+	switch {
+	case err != nil:
+		return fmt.Errorf("%s after %d bytes of the body: %w", response.Status, len(text), err)
+	case response.StatusCode >= http.StatusInternalServerError:
+		return fmt.Errorf("%s: %.200q", response.Status, text)
+	case c.status == 0:
+		c.status = response.StatusCode
+	case response.StatusCode != c.status:
+		return fmt.Errorf("%s: %.200q; the first status was %d", response.Status, text, c.status)
+	}
+	if n := sent.Load(); n > 1 && !c.mayRepeat {
+		return fmt.Errorf("the connection was closed without a response; the client has sent the request %d times", n)
+	}
+	return nil
+}

@@ -1,0 +1,98 @@
+package autorestarttest
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/autorestart-go/autorestart"
+	"github.com/autorestart-go/autorestart/autorestarttest/internal/protocol"
+)
+
+// isReady reports whether the image is ready.
+func (d *Daemon) isReady(i *image) bool { return d.program.NoReady || i.has(protocol.Ready) }
+
+// startedFirst is the outcome of the start.
+func (d *Daemon) startedFirst() (*image, string) {
+	for _, i := range d.newer() {
+		if d.isReady(i) {
+			return i, ""
+		}
+	}
+	return nil, ""
+}
+
+// WantRestart waits until the newest version is ready. The process must be the same, and the
+// [autorestart.Generation] the next one. After several deploys, one restart is enough, and there
+// may be one for each.
+//
+// WantRestart returns the times of the restart. Ready is zero.
+func (d *Daemon) WantRestart() autorestart.RestartTimes {
+	d.t.Helper()
+	return d.await(fmt.Sprintf("no restart into version %d", d.newestVersion()), d.restarted).Times
+}
+
+func (d *Daemon) newestVersion() int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.newest
+}
+
+func (d *Daemon) restarted() (*image, string) {
+	for _, i := range d.newer() {
+		switch {
+		case i.RolledBack != "":
+			return nil, "it was rolled back: " + i.RolledBack
+		case i.Generation > d.current.Generation+d.deploys:
+			return nil, fmt.Sprintf("generation %d after %d; the daemon has restarted more often than new versions were deployed",
+				i.Generation, d.current.Generation)
+		case i.Version == d.newest && d.isReady(i):
+			return i, ""
+		}
+	}
+	if reason, ofStandIn := d.current.rejection(); ofStandIn {
+		return nil, reason
+	}
+	return d.lostGeneration()
+}
+
+// lostGeneration returns a reason if the process runs a version that does not know of the current
+// one.
+func (d *Daemon) lostGeneration() (*image, string) {
+	at := slices.Index(d.all, d.current)
+	for _, i := range d.all[at+1:] {
+		if i.PID == d.PID() && !i.StandIn && i.Generation <= d.current.Generation {
+			return nil, fmt.Sprintf("version %d has started with generation %d: nothing was handed over to it", i.Version, i.Generation)
+		}
+	}
+	return nil, ""
+}
+
+// WantRollback waits until the newest version is rolled back and the version before it is ready
+// again, in the same process. With Overlap, it waits until the newest version is rejected because
+// its stand-in has failed. WantRollback returns the reason.
+func (d *Daemon) WantRollback() (reason string) {
+	d.t.Helper()
+	i := d.await(fmt.Sprintf("version %d is not rolled back", d.newestVersion()), func() (*image, string) {
+		for _, i := range d.newer() {
+			switch {
+			case i.RolledBack != "" && d.isReady(i):
+				reason = i.RolledBack
+				return i, ""
+			case i.RolledBack == "" && d.isReady(i):
+				return nil, "it is ready"
+			case i.RolledBack == "" && !i.OnTrial:
+				return nil, "it is not on trial; set a ReadyTimeout in Restarter"
+			}
+		}
+		text, ofStandIn := d.current.rejection()
+		if ofStandIn {
+			reason = text
+			return d.current, ""
+		}
+		return d.lostGeneration()
+	})
+	if i == nil {
+		return ""
+	}
+	return reason
+}
