@@ -28,14 +28,14 @@ type Daemon struct {
 	socket  net.Listener
 	client  *http.Client
 
-	images
+	reports
 	exited  chan struct{} // closed when exitErr is set
 	exitErr error
 
-	// Guarded by the mutex of images.
-	newest  int    // version that was deployed
-	deploys int    // since the last outcome
-	current *image // of the last outcome; nil before the daemon is ready
+	// Guarded by the mutex of reports.
+	newest  int     // version that was deployed
+	deploys int     // since the last outcome
+	current *report // of the last outcome; nil before the daemon is ready
 }
 
 // Start builds a program and starts it. It returns when the program has called
@@ -79,7 +79,7 @@ func (d *Daemon) listen() {
 	d.t.Cleanup(func() {
 		socket.Close()
 		<-received
-		d.images.close()
+		d.reports.close()
 	})
 }
 
@@ -169,12 +169,12 @@ func (d *Daemon) exitText() string {
 	return "it has exited: " + d.exitErr.Error()
 }
 
-// An outcome is what a Want method waits for. It is called with the images locked. If it returns a
+// An outcome is what a Want method waits for. It is called with the reports locked. If it returns a
 // reason, the outcome is another one.
-type outcome func() (found *image, reason string)
+type outcome func() (found *report, reason string)
 
 // await waits until there is the outcome. It fails the test with a reason for what.
-func (d *Daemon) await(what string, o outcome) *image {
+func (d *Daemon) await(what string, o outcome) *report {
 	d.t.Helper()
 	for watch := testclock.StartStopwatch(); ; time.Sleep(2 * time.Millisecond) {
 		exited := d.hasExited() // before the look: what it reported last is there soon after
@@ -201,7 +201,7 @@ func (d *Daemon) await(what string, o outcome) *image {
 	}
 }
 
-// trialTime returns how much longer a rollback may take. It is called with the images locked.
+// trialTime returns how much longer a rollback may take. It is called with the reports locked.
 func (d *Daemon) trialTime() (longest time.Duration) {
 	for _, i := range d.newer() {
 		longest = max(longest, i.ReadyWithin)
@@ -209,8 +209,8 @@ func (d *Daemon) trialTime() (longest time.Duration) {
 	return longest
 }
 
-// newer returns the images of the daemon since the last outcome. It is called with the images locked.
-func (d *Daemon) newer() (newer []*image) {
+// newer returns the images of the daemon since the last outcome. It is called with the reports locked.
+func (d *Daemon) newer() (newer []*report) {
 	for _, i := range d.all {
 		if i.PID == d.PID() && !i.StandIn && (d.current == nil || i.Generation > d.current.Generation) {
 			newer = append(newer, i)
@@ -236,4 +236,3 @@ func (d *Daemon) fatal(what, reason string) {
 	}
 	d.t.Fatalf("autorestarttest: %s\n%s", what, strings.Join(seen, ""))
 }
-

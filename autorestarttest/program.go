@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	_ "github.com/autorestart-go/autorestart/autorestarttest/agent" // of the daemons, for go mod vendor
 	"github.com/autorestart-go/autorestart/internal/testclock"
 )
 

@@ -9,10 +9,10 @@ import (
 )
 
 // isReady reports whether the image is ready.
-func (d *Daemon) isReady(i *image) bool { return d.program.NoReady || i.has(protocol.Ready) }
+func (d *Daemon) isReady(i *report) bool { return d.program.NoReady || i.has(protocol.Ready) }
 
 // startedFirst is the outcome of the start.
-func (d *Daemon) startedFirst() (*image, string) {
+func (d *Daemon) startedFirst() (*report, string) {
 	for _, i := range d.newer() {
 		if d.isReady(i) {
 			return i, ""
@@ -37,7 +37,7 @@ func (d *Daemon) newestVersion() int {
 	return d.newest
 }
 
-func (d *Daemon) restarted() (*image, string) {
+func (d *Daemon) restarted() (*report, string) {
 	for _, i := range d.newer() {
 		switch {
 		case i.RolledBack != "":
@@ -57,7 +57,7 @@ func (d *Daemon) restarted() (*image, string) {
 
 // lostGeneration returns a reason if the process runs a version that does not know of the current
 // one.
-func (d *Daemon) lostGeneration() (*image, string) {
+func (d *Daemon) lostGeneration() (*report, string) {
 	at := slices.Index(d.all, d.current)
 	for _, i := range d.all[at+1:] {
 		if i.PID == d.PID() && !i.StandIn && i.Generation <= d.current.Generation {
@@ -72,7 +72,7 @@ func (d *Daemon) lostGeneration() (*image, string) {
 // its stand-in has failed. WantRollback returns the reason.
 func (d *Daemon) WantRollback() (reason string) {
 	d.t.Helper()
-	i := d.await(fmt.Sprintf("version %d is not rolled back", d.newestVersion()), func() (*image, string) {
+	i := d.await(fmt.Sprintf("version %d is not rolled back", d.newestVersion()), func() (*report, string) {
 		for _, i := range d.newer() {
 			switch {
 			case i.RolledBack != "" && d.isReady(i):

@@ -9,24 +9,24 @@ import (
 	"github.com/autorestart-go/autorestart/autorestarttest/internal/protocol"
 )
 
-// An image is one image of the daemon, or of a stand-in, as its agent reports it. Its fields are
-// guarded by the mutex of images.
-type image struct {
+// A report is that of one image of the daemon, or of a stand-in. Its fields are
+// guarded by the mutex of reports.
+type report struct {
 	protocol.Start
 	steps []protocol.Message
 	ended bool
 	used  int // steps that a call of a Want method has been about
 }
 
-// images are all images of a daemon, in the order of their reports.
-type images struct {
+// reports are those of all images of a daemon, in the order of their start.
+type reports struct {
 	mu    sync.Mutex
-	all   []*image
+	all   []*report
 	conns map[net.Conn]bool // nil after close
 }
 
 // receive receives the reports of the images that connect, until the socket is closed.
-func (x *images) receive(socket net.Listener) {
+func (x *reports) receive(socket net.Listener) {
 	x.mu.Lock()
 	x.conns = make(map[net.Conn]bool)
 	x.mu.Unlock()
@@ -40,7 +40,7 @@ func (x *images) receive(socket net.Listener) {
 }
 
 // close ends the connections. The agents kill their processes.
-func (x *images) close() {
+func (x *reports) close() {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	for conn := range x.conns {
@@ -50,7 +50,7 @@ func (x *images) close() {
 }
 
 // follow receives the reports of one image.
-func (x *images) follow(conn net.Conn) {
+func (x *reports) follow(conn net.Conn) {
 	defer conn.Close()
 	x.mu.Lock()
 	open := x.conns != nil
@@ -66,7 +66,7 @@ func (x *images) follow(conn net.Conn) {
 	if err != nil {
 		return
 	}
-	i := &image{Start: *start}
+	i := &report{Start: *start}
 	x.mu.Lock()
 	x.all = append(x.all, i)
 	x.mu.Unlock()
@@ -85,7 +85,7 @@ func (x *images) follow(conn net.Conn) {
 }
 
 // has reports whether the image has reported a step.
-func (i *image) has(step string) bool {
+func (i *report) has(step string) bool {
 	for _, m := range i.steps {
 		if m.Step == step {
 			return true
@@ -96,7 +96,7 @@ func (i *image) has(step string) bool {
 
 // rejection returns the error of the last rejection that no call of a Want method was about, and
 // whether it was that of a stand-in.
-func (i *image) rejection() (reason string, ofStandIn bool) {
+func (i *report) rejection() (reason string, ofStandIn bool) {
 	standIn := false
 	for _, m := range i.steps[i.used:] {
 		switch m.Step {
@@ -111,7 +111,7 @@ func (i *image) rejection() (reason string, ofStandIn bool) {
 }
 
 // String returns what is known of the image, in a line.
-func (i *image) String() string {
+func (i *report) String() string {
 	var b strings.Builder
 	what := "process"
 	if i.StandIn {
