@@ -2,7 +2,6 @@ package autorestarttest
 
 import (
 	"crypto/rand"
-	"fmt"
 	"net"
 	"net/http"
 	"os"
@@ -58,7 +57,11 @@ func Start(t testing.TB, p Program) *Daemon {
 		t.Fatal("autorestarttest: ", err)
 	}
 	d.start()
-	d.await(fmt.Sprintf("%s is not ready", e.name), d.startedFirst)
+	what := e.name + " is not ready"
+	if !p.NoReady {
+		what = e.name + " has not called autorestart.Ready (is NoReady missing?)"
+	}
+	d.await(what, d.startedFirst)
 	return d
 }
 
@@ -147,7 +150,7 @@ func (d *Daemon) Stop() error {
 	d.t.Helper()
 	d.Signal(syscall.SIGTERM)
 	if !testclock.Within(d.program.timeout(), d.hasExited) {
-		d.fatal(d.site.name+" has not exited", "")
+		d.fatal(d.site.name+" has not exited", "after "+d.program.timeout().String())
 	}
 	return d.exitErr
 }
@@ -233,6 +236,9 @@ func (d *Daemon) fatal(what, reason string) {
 	}
 	if seen == nil {
 		seen = []string{"\tno version has started\n"}
+	}
+	if d.hasExited() && reason != d.exitText() {
+		seen = append(seen, "\t"+d.exitText()+"\n")
 	}
 	d.t.Fatalf("autorestarttest: %s\n%s", what, strings.Join(seen, ""))
 }

@@ -74,7 +74,7 @@ func (c *loadClient) run(ctx context.Context, limit time.Duration) {
 			return // it was cut off by the end of the load
 		}
 		if err != nil {
-			c.lose(fmt.Errorf("%s at %s: %w", c.name, time.Now().Format("15:04:05.000"), err))
+			c.lose(fmt.Errorf("%s at %s: %w", c.name, time.Now().Format(timeFormat), err))
 		}
 		c.done.Add(1)
 	}

@@ -5,89 +5,92 @@ import (
 	"net"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/autorestart-go/autorestart/autorestarttest/internal/protocol"
 )
 
-// A report is that of one image of the daemon, or of a stand-in. Its fields are
-// guarded by the mutex of reports.
+// A report is that of one image of the daemon, or of a stand-in. Its fields are guarded by the mutex
+// of reports.
 type report struct {
 	protocol.Start
-	steps []protocol.Message
-	ended bool
-	used  int // steps that a call of a Want method has been about
+	at    time.Time // of the start
+	steps []step
+	ended time.Time // zero before the end
+	used  int       // steps that a call of a Want method has been about
+}
+
+type step struct {
+	protocol.Message
+	at time.Time
 }
 
 // reports are those of all images of a daemon, in the order of their start.
 type reports struct {
-	mu    sync.Mutex
-	all   []*report
-	conns map[net.Conn]bool // nil after close
+	mu        sync.Mutex
+	all       []*report
+	conns     map[net.Conn]bool // nil after close
+	following sync.WaitGroup
 }
 
 // receive receives the reports of the images that connect, until the socket is closed.
 func (x *reports) receive(socket net.Listener) {
-	x.mu.Lock()
 	x.conns = make(map[net.Conn]bool)
-	x.mu.Unlock()
 	for {
 		conn, err := socket.Accept()
 		if err != nil {
 			return
 		}
-		go x.follow(conn)
+		x.mu.Lock()
+		x.conns[conn] = true
+		x.mu.Unlock()
+		x.following.Go(func() { x.follow(conn) })
 	}
 }
 
-// close ends the connections. The agents kill their processes.
+// close ends the connections, after receive has returned. The agents kill their processes.
 func (x *reports) close() {
 	x.mu.Lock()
-	defer x.mu.Unlock()
 	for conn := range x.conns {
 		conn.Close()
 	}
-	x.conns = nil
+	x.mu.Unlock()
+	x.following.Wait()
 }
 
 // follow receives the reports of one image.
 func (x *reports) follow(conn net.Conn) {
-	defer conn.Close()
-	x.mu.Lock()
-	open := x.conns != nil
-	if open {
-		x.conns[conn] = true
-	}
-	x.mu.Unlock()
-	if !open {
-		return
-	}
+	defer func() {
+		conn.Close()
+		x.mu.Lock()
+		defer x.mu.Unlock()
+		delete(x.conns, conn)
+	}()
 	r := protocol.NewReceiver(conn)
 	start, err := r.Start()
 	if err != nil {
 		return
 	}
-	i := &report{Start: *start}
+	i := &report{Start: *start, at: time.Now()}
 	x.mu.Lock()
+	defer x.mu.Unlock()
 	x.all = append(x.all, i)
-	x.mu.Unlock()
 	for {
+		x.mu.Unlock()
 		m, err := r.Step()
 		x.mu.Lock()
 		if err != nil {
-			i.ended = true
-			delete(x.conns, conn)
-			x.mu.Unlock()
+			i.ended = time.Now()
 			return
 		}
-		i.steps = append(i.steps, m)
-		x.mu.Unlock()
+		i.steps = append(i.steps, step{m, time.Now()})
 	}
 }
 
 // has reports whether the image has reported a step.
-func (i *report) has(step string) bool {
-	for _, m := range i.steps {
-		if m.Step == step {
+func (i *report) has(text string) bool {
+	for _, s := range i.steps {
+		if s.Step == text {
 			return true
 		}
 	}
@@ -98,17 +101,20 @@ func (i *report) has(step string) bool {
 // whether it was that of a stand-in.
 func (i *report) rejection() (reason string, ofStandIn bool) {
 	standIn := false
-	for _, m := range i.steps[i.used:] {
-		switch m.Step {
+	for _, s := range i.steps[i.used:] {
+		switch s.Step {
 		case protocol.StandInStarted:
 			standIn = true
 		case protocol.Rejected:
-			reason, ofStandIn = m.Error, standIn
+			reason, ofStandIn = s.Error, standIn
 			standIn = false
 		}
 	}
 	return reason, ofStandIn
 }
+
+// timeFormat is that of all times in the messages of a test.
+const timeFormat = "15:04:05.000"
 
 // String returns what is known of the image, in a line.
 func (i *report) String() string {
@@ -117,23 +123,23 @@ func (i *report) String() string {
 	if i.StandIn {
 		what = "stand-in"
 	}
-	fmt.Fprintf(&b, "%s %d, generation %d, version %d: started", what, i.PID, i.Generation, i.Version)
+	fmt.Fprintf(&b, "%s %d, version %d, generation %d: started at %s", what, i.PID, i.Version, i.Generation, i.at.Format(timeFormat))
 	if i.RolledBack != "" {
 		fmt.Fprintf(&b, " by a rollback (%s)", i.RolledBack)
 	}
 	last := ""
-	for _, m := range i.steps {
-		text := m.Step
-		if m.Error != "" {
-			text += " (" + m.Error + ")"
+	for _, s := range i.steps {
+		text := s.Step
+		if s.Error != "" {
+			text += " (" + s.Error + ")"
 		}
-		if text != last {
-			b.WriteString(", " + text)
+		if text != last { // as a drain that goes on
+			fmt.Fprintf(&b, "; %s at %s", text, s.at.Format(timeFormat))
 		}
 		last = text
 	}
-	if i.ended {
-		b.WriteString(", ended")
+	if !i.ended.IsZero() {
+		fmt.Fprintf(&b, "; ended at %s", i.ended.Format(timeFormat))
 	}
 	return b.String()
 }

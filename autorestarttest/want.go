@@ -28,7 +28,19 @@ func (d *Daemon) startedFirst() (*report, string) {
 // WantRestart returns the times of the restart. Ready is zero.
 func (d *Daemon) WantRestart() autorestart.RestartTimes {
 	d.t.Helper()
+	d.wantDeploy()
 	return d.await(fmt.Sprintf("no restart into version %d", d.newestVersion()), d.restarted).Times
+}
+
+// wantDeploy fails the test if there is no outcome to wait for.
+func (d *Daemon) wantDeploy() {
+	d.t.Helper()
+	d.mu.Lock()
+	deploys := d.deploys
+	d.mu.Unlock()
+	if deploys == 0 {
+		d.t.Fatal("autorestarttest: nothing was deployed since the last outcome")
+	}
 }
 
 func (d *Daemon) newestVersion() int {
@@ -72,7 +84,8 @@ func (d *Daemon) lostGeneration() (*report, string) {
 // its stand-in has failed. WantRollback returns the reason.
 func (d *Daemon) WantRollback() (reason string) {
 	d.t.Helper()
-	i := d.await(fmt.Sprintf("version %d is not rolled back", d.newestVersion()), func() (*report, string) {
+	d.wantDeploy()
+	d.await(fmt.Sprintf("version %d is not rolled back", d.newestVersion()), func() (*report, string) {
 		for _, i := range d.newer() {
 			switch {
 			case i.RolledBack != "" && d.isReady(i):
@@ -91,8 +104,5 @@ func (d *Daemon) WantRollback() (reason string) {
 		}
 		return d.lostGeneration()
 	})
-	if i == nil {
-		return ""
-	}
 	return reason
 }

@@ -8,8 +8,10 @@ import (
 	"io"
 	"log"
 	"log/slog"
+	"net"
 	"net/http"
 	"os"
+	"os/exec"
 	"time"
 
 	"github.com/autorestart-go/autorestart"
@@ -24,22 +26,46 @@ func main() {
 	listen := flag.String("listen", "", "the `address` to serve on")
 	overlap := flag.Bool("overlap", false, "restart with Overlap")
 	readyTimeout := flag.Duration("ready", 2*time.Second, "ReadyTimeout; without one, no version is rolled back")
+	lose := flag.Bool("lose", false, "serve without packages sockets and httpserve: a restart cuts requests off")
+	bare := flag.Bool("bare", false, "call RestartOnChange, and never Ready")
+	exit := flag.Bool("exit", false, "exit at once")
+	child := flag.Bool("child", false, "start a child that sleeps")
+	path := flag.String("path", "", "the `file` to watch; this program if empty")
 	flag.Parse()
+	if *exit {
+		log.Panic("nothing works")
+	}
+	if *child {
+		if err := exec.Command("sleep", "1000").Start(); err != nil {
+			log.Panic(err)
+		}
+	}
+	if *bare {
+		autorestart.RestartOnChange()
+	}
 
 	r := autorestart.Restarter{
+		Path:         *path,
 		ReadyTimeout: *readyTimeout,
 		Overlap:      *overlap,
 		Logger:       slog.Default(),
 	}
 	go r.Run(context.Background())
-	ln, err := sockets.Listen("tcp", *listen)
+	listenTo, serve := sockets.Listen, httpserve.Serve
+	if *lose {
+		listenTo, serve = net.Listen, (*http.Server).Serve
+	}
+	ln, err := listenTo("tcp", *listen)
 	if err != nil {
 		log.Panic(err)
 	}
 	http.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		io.Copy(io.Discard, r.Body)
+		if *lose {
+			time.Sleep(20 * time.Millisecond) // so that each exec cuts off some
+		}
 		fmt.Fprintf(w, "version %s, process %d", version, os.Getpid())
 	})
 	autorestart.Ready()
-	log.Panic(httpserve.Serve(new(http.Server), ln))
+	log.Panic(serve(new(http.Server), ln))
 }

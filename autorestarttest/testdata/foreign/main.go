@@ -1,0 +1,4 @@
+// Foreign is a program without the library.
+package main
+
+func main() {}
