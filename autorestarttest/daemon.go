@@ -117,6 +117,9 @@ func (d *Daemon) start() {
 // PID returns the process ID of the daemon, which stays the same.
 func (d *Daemon) PID() int { return d.cmd.Process.Pid }
 
+// Path returns the path by which the daemon was started, and at which new versions are deployed.
+func (d *Daemon) Path() string { return d.site.executable() }
+
 // Generation returns the autorestart.Generation of the last outcome.
 func (d *Daemon) Generation() int {
 	d.mu.Lock()

@@ -1,6 +1,10 @@
 package autorestarttest_test
 
 import (
+	"context"
+	"fmt"
+	"net/http"
+	"strings"
 	"testing"
 	"time"
 
@@ -70,5 +74,73 @@ func TestFaultsWithOverlap(t *testing.T) {
 			d.WantRestart()
 			load.WantNoneLost()
 		})
+	}
+}
+
+// A version can be built with other flags than the one before. Both answer with the same PID.
+func TestFlagsOfVersion(t *testing.T) {
+	t.Parallel()
+	d, url := start(t)
+	for _, version := range []string{"1", "2", "3"} {
+		if version != "1" {
+			d.Deploy(autorestarttest.ByRename, "-ldflags=-X main.version="+version)
+			d.WantRestart()
+		}
+		if got, want := get(t, d, url), fmt.Sprintf("version %s, process %d", version, d.PID()); got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+}
+
+// After quick deploys, the newest version is the one that runs.
+func TestQuickDeploys(t *testing.T) {
+	t.Parallel()
+	d, url := start(t)
+	load := d.Load(url)
+	for range 4 {
+		for _, way := range autorestarttest.Ways() {
+			d.Deploy(way)
+		}
+		d.WantRestart()
+	}
+	load.WantNoneLost()
+}
+
+// The load may be a function.
+func TestLoadFunc(t *testing.T) {
+	t.Parallel()
+	d, url := start(t)
+	load := d.LoadFunc(3, func(ctx context.Context) error {
+		request, err := http.NewRequestWithContext(ctx, "GET", url, nil)
+		if err != nil {
+			return err
+		}
+		response, err := d.Client().Do(request)
+		if err == nil {
+			response.Body.Close()
+		}
+		return err
+	})
+	d.Deploy(autorestarttest.ByRename)
+	d.WantRestart()
+	load.WantNoneLost()
+	if n := load.Requests(); n < 6 {
+		t.Errorf("%d requests", n)
+	}
+}
+
+// The program calls neither Ready nor anything else but RestartOnChange.
+func TestProgramWithoutReady(t *testing.T) {
+	t.Parallel()
+	d := autorestarttest.Start(t, autorestarttest.Program{Package: served, Args: []string{"-bare"}, NoReady: true})
+	for range 3 {
+		d.Deploy(autorestarttest.ByCopy)
+		d.WantRestart()
+	}
+	if err := d.Stop(); err == nil || err.Error() != "signal: terminated" {
+		t.Errorf("stopped with %v", err)
+	}
+	if output := d.Output(); !strings.Contains(output, "took over from the previous version") {
+		t.Errorf("output %q", output)
 	}
 }
