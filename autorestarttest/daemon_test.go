@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/autorestart-go/autorestart/autorestarttest"
+	"github.com/autorestart-go/autorestart/internal/testprocess"
 )
 
 const served = "./testdata/served"
@@ -143,4 +144,16 @@ func TestProgramWithoutReady(t *testing.T) {
 	if output := d.Output(); !strings.Contains(output, "took over from the previous version") {
 		t.Errorf("output %q", output)
 	}
+}
+
+// The daemon may have the race detector, which needs gcc.
+func TestDaemonWithRaceDetector(t *testing.T) {
+	t.Parallel()
+	testprocess.NeedTool(t, "gcc")
+	address := autorestarttest.FreeAddress(t)
+	d := autorestarttest.Start(t, autorestarttest.Program{Package: served, Flags: []string{"-race"}, Args: []string{"-listen", address}})
+	load := d.Load("http://" + address)
+	d.Deploy(autorestarttest.ByRename)
+	d.WantRestart()
+	load.WantNoneLost()
 }
