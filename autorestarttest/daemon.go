@@ -27,7 +27,7 @@ type Daemon struct {
 	socket  net.Listener
 	client  *http.Client
 
-	reports
+	reports reports
 	exited  chan struct{} // closed when exitErr is set
 	exitErr error
 
@@ -77,7 +77,7 @@ func (d *Daemon) listen() {
 	received := make(chan struct{})
 	go func() {
 		defer close(received)
-		d.receive(socket)
+		d.reports.receive(socket)
 	}()
 	d.t.Cleanup(func() {
 		socket.Close()
@@ -122,8 +122,8 @@ func (d *Daemon) Path() string { return d.site.executable() }
 
 // Generation returns the autorestart.Generation of the last outcome.
 func (d *Daemon) Generation() int {
-	d.mu.Lock()
-	defer d.mu.Unlock()
+	d.reports.mu.Lock()
+	defer d.reports.mu.Unlock()
 	return d.current.Generation
 }
 
@@ -184,14 +184,14 @@ func (d *Daemon) await(what string, o outcome) *report {
 	d.t.Helper()
 	for watch := testclock.StartStopwatch(); ; time.Sleep(2 * time.Millisecond) {
 		exited := d.hasExited() // before the look: what it reported last is there soon after
-		d.mu.Lock()
+		d.reports.mu.Lock()
 		found, reason := o()
 		limit := d.program.timeout() + d.trialTime()
 		if found != nil {
 			d.current, d.deploys = found, 0
 			found.used = len(found.steps)
 		}
-		d.mu.Unlock()
+		d.reports.mu.Unlock()
 		switch {
 		case found != nil:
 			return found
@@ -217,7 +217,7 @@ func (d *Daemon) trialTime() (longest time.Duration) {
 
 // newer returns the images of the daemon since the last outcome. It is called with the reports locked.
 func (d *Daemon) newer() (newer []*report) {
-	for _, i := range d.all {
+	for _, i := range d.reports.all {
 		if i.PID == d.PID() && !i.StandIn && (d.current == nil || i.Generation > d.current.Generation) {
 			newer = append(newer, i)
 		}
@@ -228,12 +228,12 @@ func (d *Daemon) newer() (newer []*report) {
 // fatal ends the test, with what the agents have reported.
 func (d *Daemon) fatal(what, reason string) {
 	d.t.Helper()
-	d.mu.Lock()
+	d.reports.mu.Lock()
 	var seen []string
-	for _, i := range d.all {
+	for _, i := range d.reports.all {
 		seen = append(seen, "\t"+i.String()+"\n")
 	}
-	d.mu.Unlock()
+	d.reports.mu.Unlock()
 	if reason != "" {
 		what += ": " + reason
 	}

@@ -104,8 +104,8 @@ func (d *Daemon) deploy(way Way, fault Fault, flags []string) {
 
 // label returns the label of one more version.
 func (d *Daemon) label(fault Fault) protocol.Label {
-	d.mu.Lock()
-	defer d.mu.Unlock()
+	d.reports.mu.Lock()
+	defer d.reports.mu.Unlock()
 	d.newest++
 	d.deploys++
 	return protocol.Label{Version: d.newest, Fault: faults[fault], Socket: d.socket.Addr().String()}

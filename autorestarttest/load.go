@@ -7,7 +7,6 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
-	"testing"
 	"time"
 
 	"github.com/autorestart-go/autorestart/internal/testclock"
@@ -17,7 +16,6 @@ import (
 // repeat no request: each counts as answered or as lost.
 type Load struct {
 	daemon  *Daemon
-	t       testing.TB
 	clients []*loadClient
 	cancel  context.CancelFunc
 	ended   sync.WaitGroup
@@ -45,7 +43,7 @@ const maxFirstLost = 3
 // has had an answer. If a first request fails, the test fails.
 func (d *Daemon) LoadFunc(clients int, request func(ctx context.Context) error) *Load {
 	d.t.Helper()
-	l := &Load{daemon: d, t: d.t}
+	l := &Load{daemon: d}
 	for n := range clients {
 		l.clients = append(l.clients, &loadClient{name: fmt.Sprintf("client %d", n+1), request: request})
 	}
@@ -54,13 +52,13 @@ func (d *Daemon) LoadFunc(clients int, request func(ctx context.Context) error) 
 }
 
 func (l *Load) start() {
-	l.t.Helper()
+	l.daemon.t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	l.cancel = cancel
 	for _, c := range l.clients {
 		l.ended.Go(func() { c.run(ctx, l.daemon.program.timeout()) })
 	}
-	l.t.Cleanup(l.stop)
+	l.daemon.t.Cleanup(l.stop)
 	l.awaitRequests(1)
 	if n, text := l.lost(); n > 0 {
 		l.daemon.fatal("no answer before the first deploy", text)
@@ -97,7 +95,7 @@ func (c *loadClient) lose(err error) {
 
 // awaitRequests waits until each client has made that many more requests.
 func (l *Load) awaitRequests(more int64) {
-	l.t.Helper()
+	l.daemon.t.Helper()
 	var want []int64
 	for _, c := range l.clients {
 		want = append(want, c.done.Load()+more)
@@ -147,7 +145,7 @@ func (l *Load) lost() (n int, text string) {
 // WantNoneLost waits until each client has sent one more request, and ends the load. A request that
 // was lost fails the test.
 func (l *Load) WantNoneLost() {
-	l.t.Helper()
+	l.daemon.t.Helper()
 	l.awaitRequests(2) // the first may have been under way
 	l.stop()
 	if n, text := l.lost(); n > 0 {

@@ -22,7 +22,7 @@ import (
 // send it again.
 func (d *Daemon) Load(url string) *Load {
 	d.t.Helper()
-	l := &Load{daemon: d, t: d.t}
+	l := &Load{daemon: d}
 	secure := strings.HasPrefix(url, "https:")
 	for _, keep := range []bool{true, false} {
 		for _, method := range []string{http.MethodGet, http.MethodPost} {
@@ -34,7 +34,7 @@ func (d *Daemon) Load(url string) *Load {
 			if !keep {
 				name = method + " on a new connection"
 			}
-			l.t.Cleanup(c.client.CloseIdleConnections)
+			l.daemon.t.Cleanup(c.client.CloseIdleConnections)
 			l.clients = append(l.clients, &loadClient{name: name, request: c.request})
 		}
 	}

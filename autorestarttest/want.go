@@ -35,17 +35,17 @@ func (d *Daemon) WantRestart() autorestart.RestartTimes {
 // wantDeploy fails the test if there is no outcome to wait for.
 func (d *Daemon) wantDeploy() {
 	d.t.Helper()
-	d.mu.Lock()
+	d.reports.mu.Lock()
 	deploys := d.deploys
-	d.mu.Unlock()
+	d.reports.mu.Unlock()
 	if deploys == 0 {
 		d.t.Fatal("autorestarttest: nothing was deployed since the last outcome")
 	}
 }
 
 func (d *Daemon) newestVersion() int {
-	d.mu.Lock()
-	defer d.mu.Unlock()
+	d.reports.mu.Lock()
+	defer d.reports.mu.Unlock()
 	return d.newest
 }
 
@@ -70,8 +70,8 @@ func (d *Daemon) restarted() (*report, string) {
 // lostGeneration returns a reason if the process runs a version that does not know of the current
 // one.
 func (d *Daemon) lostGeneration() (*report, string) {
-	at := slices.Index(d.all, d.current)
-	for _, i := range d.all[at+1:] {
+	at := slices.Index(d.reports.all, d.current)
+	for _, i := range d.reports.all[at+1:] {
 		if i.PID == d.PID() && !i.StandIn && i.Generation <= d.current.Generation {
 			return nil, fmt.Sprintf("version %d has started with generation %d: nothing was handed over to it", i.Version, i.Generation)
 		}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/autorestart-go/autorestart"
+	"github.com/autorestart-go/autorestart/autorestarttest"
 	"github.com/autorestart-go/autorestart/internal/image"
 	"github.com/autorestart-go/autorestart/internal/image/imagetest"
 	"github.com/autorestart-go/autorestart/internal/testprocess"
@@ -18,14 +19,14 @@ import (
 
 // Each image has its own sockets, and gets those of the one before.
 func TestListenerCrossesToNextImage(t *testing.T) {
-	p := imagetest.Start(t)
+	p := autorestarttest.NewProcess(t)
 	first := listen(t, "127.0.0.1:0")
 	waiting, err := net.Dial("tcp", first.Addr().String())
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer waiting.Close()
-	p.AwaitExec(func() error { return new(autorestart.Restarter).Restart(t.Context()) })
+	p.Restart(nil)
 	second := listen(t, "127.0.0.1:0")
 	if first.Addr().String() != second.Addr().String() {
 		t.Fatalf("the next image listens at %s, the first one at %s", second.Addr(), first.Addr())

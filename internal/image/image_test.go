@@ -11,8 +11,8 @@ import (
 	"time"
 
 	"github.com/autorestart-go/autorestart"
+	"github.com/autorestart-go/autorestart/autorestarttest"
 	"github.com/autorestart-go/autorestart/internal/handover"
-	"github.com/autorestart-go/autorestart/internal/image/imagetest"
 )
 
 // drained is a Drainer that notes whether it was drained.
@@ -25,14 +25,10 @@ func (d *drained) Drain(context.Context) error {
 	return nil
 }
 
-func restart(t *testing.T, r *autorestart.Restarter) func() error {
-	return func() error { return r.Restart(t.Context()) }
-}
-
 // Without an exec of the process, the functions of the library act on one image and then on the
 // next, which has what the first has passed on.
 func TestFunctionsActOnCurrentImage(t *testing.T) {
-	p := imagetest.Start(t)
+	p := autorestarttest.NewProcess(t)
 	f, err := os.Open(os.DevNull)
 	if err != nil {
 		t.Fatal(err)
@@ -47,7 +43,7 @@ func TestFunctionsActOnCurrentImage(t *testing.T) {
 	autorestart.RegisterDrainer(d)
 	draining := autorestart.Draining()
 
-	p.AwaitExec(restart(t, new(autorestart.Restarter)))
+	p.Restart(nil)
 	if !*d {
 		t.Error("executed without a drain")
 	}
@@ -85,11 +81,11 @@ func TestImageIsRolledBack(t *testing.T) {
 	if !handover.CanRollBack {
 		t.Skip("no rollback on this system")
 	}
-	p := imagetest.Start(t)
+	p := autorestarttest.NewProcess(t)
 	autorestart.SetState("count", []byte("1"))
-	p.AwaitExec(restart(t, &autorestart.Restarter{ReadyTimeout: time.Hour}))
+	p.Restart(&autorestart.Restarter{ReadyTimeout: time.Hour})
 	autorestart.SetState("count", []byte("2"))
-	p.AwaitExec(func() error { return autorestart.Rollback(errors.New("it is no good")) })
+	p.RollBack(errors.New("it is no good"))
 	var rolledBack *autorestart.RollbackError
 	if err := autorestart.RolledBack(); !errors.As(err, &rolledBack) || rolledBack.Reason != "it is no good" || rolledBack.Generation != 1 {
 		t.Errorf("rolled back with %v", err)

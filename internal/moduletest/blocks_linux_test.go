@@ -28,12 +28,13 @@ type block struct {
 
 // packageOf are the import paths of the packages that a fragment may use.
 var packageOf = map[string]string{
-	"autorestart": rootModule,
-	"sockets":     rootModule + "/sockets",
-	"httpserve":   rootModule + "/httpserve",
-	"verify":      rootModule + "/verify",
-	"context":     "context", "errors": "errors", "fmt": "fmt", "log": "log", "slog": "log/slog", "net": "net",
-	"http": "net/http", "os": "os", "exec": "os/exec", "strconv": "strconv", "syscall": "syscall", "time": "time",
+	"autorestart":     rootModule,
+	"sockets":         rootModule + "/sockets",
+	"httpserve":       rootModule + "/httpserve",
+	"verify":          rootModule + "/verify",
+	"autorestarttest": rootModule + "/autorestarttest",
+	"context":         "context", "errors": "errors", "fmt": "fmt", "log": "log", "slog": "log/slog", "net": "net",
+	"http": "net/http", "os": "os", "exec": "os/exec", "strconv": "strconv", "syscall": "syscall", "testing": "testing", "time": "time",
 }
 
 // rest is the rest of the program that a fragment is from: what it may use without saying
@@ -239,7 +240,7 @@ func allBlocks(t *testing.T) []block {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, folder := range []string{".", "sockets", "httpserve", "verify"} {
+	for _, folder := range []string{".", "sockets", "httpserve", "verify", "autorestarttest"} {
 		found, err := docBlocks(tree, folder)
 		if err != nil {
 			t.Fatal(err)

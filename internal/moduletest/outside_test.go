@@ -128,7 +128,7 @@ func TestRootModuleBuildsOutside(t *testing.T) {
 	needTools(t)
 	modules := repositoryModules(t)
 	root := modules[0]
-	for _, name := range []string{"", "/httpserve", "/sockets", "/verify"} {
+	for _, name := range []string{"", "/autorestarttest", "/httpserve", "/sockets", "/verify"} {
 		if p := rootModule + name; !slices.Contains(root.packages(), p) {
 			t.Errorf("%s is not among the packages %q", p, root.packages())
 		}
