@@ -45,6 +45,11 @@ func serve() {}
 func handle(conn net.Conn) { conn.Close() }
 
 var handler = http.NotFoundHandler()
+
+var queue interface {
+	autorestart.Drainer
+	Accepts() bool
+}
 `
 
 var selector = regexp.MustCompile(`\b([a-z]+)\.[A-Z]`)
@@ -56,7 +61,7 @@ func (b block) program() string {
 	if strings.HasPrefix(b.text, "package ") {
 		return b.text
 	}
-	imports := []string{"net", "net/http"} // of rest
+	imports := []string{"net", "net/http", rootModule} // of rest
 	for _, match := range selector.FindAllStringSubmatch(b.text, -1) {
 		if p := packageOf[match[1]]; p != "" && !slices.Contains(imports, p) {
 			imports = append(imports, p)
