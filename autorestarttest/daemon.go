@@ -179,11 +179,17 @@ func (d *Daemon) exitText() string {
 // reason, the outcome is another one.
 type outcome func() (found *report, reason string)
 
+// lastReports is how long the last reports of a daemon that has exited may take.
+const lastReports = 100 * time.Millisecond
+
 // await waits until there is the outcome. It fails the test with a reason for what.
 func (d *Daemon) await(what string, o outcome) *report {
 	d.t.Helper()
-	for watch := testclock.StartStopwatch(); ; time.Sleep(2 * time.Millisecond) {
-		exited := d.hasExited() // before the look: what it reported last is there soon after
+	watch, end := testclock.StartStopwatch(), time.Duration(0)
+	for ; ; time.Sleep(2 * time.Millisecond) {
+		if end == 0 && d.hasExited() {
+			end = watch.Elapsed() + lastReports
+		}
 		d.reports.mu.Lock()
 		found, reason := o()
 		limit := d.program.timeout() + d.trialTime()
@@ -196,9 +202,9 @@ func (d *Daemon) await(what string, o outcome) *report {
 		case found != nil:
 			return found
 		case reason != "":
-		case exited:
+		case end != 0 && watch.Elapsed() > end:
 			reason = d.exitText()
-		case watch.Elapsed() > limit:
+		case end == 0 && watch.Elapsed() > limit:
 			reason = "after " + limit.String()
 		default:
 			continue

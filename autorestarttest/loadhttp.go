@@ -4,10 +4,12 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptrace"
 	"strings"
 	"sync/atomic"
+	"time"
 )
 
 // Load starts HTTP clients with GET and POST requests to a URL, on connections that they keep and on
@@ -17,9 +19,10 @@ import (
 //   - if [http.Transport] has sent a GET again, because the connection was closed after the request
 //     was sent. It can't send the body of a POST again.
 //
-// Over TLS, a server may close a connection that it keeps while a request is on its way, see package
-// httpserve. There the clients that keep their connections send GET only, and [http.Transport] may
-// send it again.
+// Over TLS, package httpserve may close a connection while a request is on its way: one that it keeps,
+// and a new one without a request for 50 ms. There the clients that keep their connections send GET only,
+// and [http.Transport] may send it again. A request on a new connection does not count if it fails and the
+// client was not able to send it within 25 ms.
 func (d *Daemon) Load(url string) *Load {
 	d.t.Helper()
 	l := &Load{daemon: d}
@@ -29,7 +32,8 @@ func (d *Daemon) Load(url string) *Load {
 			if secure && keep && method == http.MethodPost {
 				continue
 			}
-			c := &httpClient{client: d.program.client(keep), method: method, url: url, mayRepeat: secure}
+			c := &httpClient{client: d.program.client(keep), method: method, url: url, secure: secure}
+			c.client.Transport.(*http.Transport).DialContext = c.dial
 			name := method + " on a kept connection"
 			if !keep {
 				name = method + " on a new connection"
@@ -54,14 +58,57 @@ func (p Program) client(keep bool) *http.Client {
 type httpClient struct {
 	client      *http.Client
 	method, url string
-	mayRepeat   bool
+	secure      bool
 	status      int // of the first response; 0 before
+
+	conn atomic.Pointer[timedConn] // the newest
 }
+
+// lateAfter is half of the time after which httpserve closes a new connection over TLS.
+const lateAfter = 25 * time.Millisecond
+
+// request sends a request. It begins again for the reason that Load names.
+func (c *httpClient) request(ctx context.Context) error {
+	for {
+		c.conn.Store(nil)
+		err := c.send(ctx)
+		conn := c.conn.Load()
+		if err == nil || !c.secure || conn == nil || !conn.isLate() || ctx.Err() != nil {
+			return err
+		}
+	}
+}
+
+// A timedConn knows how long after the beginning of its dial the last write has returned.
+type timedConn struct {
+	net.Conn
+	began time.Time
+	sent  atomic.Int64
+}
+
+func (c *httpClient) dial(ctx context.Context, network, address string) (net.Conn, error) {
+	began := time.Now()
+	conn, err := new(net.Dialer).DialContext(ctx, network, address)
+	if err != nil {
+		return nil, err
+	}
+	timed := &timedConn{Conn: conn, began: began}
+	c.conn.Store(timed)
+	return timed, nil
+}
+
+func (c *timedConn) Write(b []byte) (int, error) {
+	n, err := c.Conn.Write(b)
+	c.sent.Store(int64(time.Since(c.began)))
+	return n, err
+}
+
+func (c *timedConn) isLate() bool { return time.Duration(c.sent.Load()) >= lateAfter }
 
 // loadBody is the body of a POST.
 var loadBody = strings.Repeat("a body that can't be sent again\n", 32)
 
-func (c *httpClient) request(ctx context.Context) error {
+func (c *httpClient) send(ctx context.Context) error {
 	var sent atomic.Int32
 	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{WroteRequest: func(info httptrace.WroteRequestInfo) {
 		if info.Err == nil {
@@ -95,7 +142,7 @@ func (c *httpClient) request(ctx context.Context) error {
 	case response.StatusCode != c.status:
 		return fmt.Errorf("%s: %.200q; the first status was %d", response.Status, text, c.status)
 	}
-	if n := sent.Load(); n > 1 && !c.mayRepeat {
+	if n := sent.Load(); n > 1 && !c.secure {
 		return fmt.Errorf("the connection was closed without a response; the client has sent the request %d times", n)
 	}
 	return nil

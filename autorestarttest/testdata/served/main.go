@@ -31,6 +31,7 @@ func main() {
 	exit := flag.Bool("exit", false, "exit at once")
 	child := flag.Bool("child", false, "start a child that sleeps")
 	path := flag.String("path", "", "the `file` to watch; this program if empty")
+	cert := flag.String("cert", "", "a `file` with certificate and key, for TLS")
 	flag.Parse()
 	if *exit {
 		log.Panic("nothing works")
@@ -66,6 +67,9 @@ func main() {
 		}
 		fmt.Fprintf(w, "version %s, process %d", version, os.Getpid())
 	})
+	if *cert != "" {
+		serve = func(srv *http.Server, ln net.Listener) error { return httpserve.ServeTLS(srv, ln, *cert, *cert) }
+	}
 	autorestart.Ready()
 	log.Panic(serve(new(http.Server), ln))
 }
