@@ -3,8 +3,6 @@ package autorestarttest_test
 import (
 	"bufio"
 	"fmt"
-	"io"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -75,20 +73,6 @@ func unixSockets(t *testing.T, pid int) (found []string) {
 		}
 	}
 	return found
-}
-
-func get(t *testing.T, d *autorestarttest.Daemon, url string) string {
-	t.Helper()
-	response, err := d.Client().Get(url)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer response.Body.Close()
-	body, err := io.ReadAll(response.Body)
-	if err != nil || response.StatusCode != http.StatusOK {
-		t.Fatalf("%s, %v", response.Status, err)
-	}
-	return string(body)
 }
 
 var _ = testprocess.RegisterHelper("test that is killed", func() {

@@ -3,6 +3,7 @@ package autorestarttest_test
 import (
 	"context"
 	"fmt"
+	"io"
 	"net/http"
 	"strings"
 	"testing"
@@ -23,6 +24,21 @@ func start(t *testing.T, args ...string) (d *autorestarttest.Daemon, url string)
 		Args:    append([]string{"-listen", address}, args...),
 	})
 	return d, "http://" + address
+}
+
+// get returns what the daemon answers.
+func get(t *testing.T, d *autorestarttest.Daemon, url string) string {
+	t.Helper()
+	response, err := d.Client().Get(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	if err != nil || response.StatusCode != http.StatusOK {
+		t.Fatalf("%s, %v", response.Status, err)
+	}
+	return string(body)
 }
 
 // Each way to deploy leads to a restart in the same process, in which no request is lost.
