@@ -85,6 +85,7 @@ var _ = testprocess.RegisterHelper("test that is killed", func() {
 // A test that is killed leaves no process.
 func TestKilledTestLeavesNoDaemon(t *testing.T) {
 	t.Parallel()
+	needBuilds(t)
 	cmd := exec.Command("/proc/self/exe")
 	cmd.Env = append(os.Environ(), testprocess.UseHelper(t, "test that is killed"))
 	cmd.Stderr = os.Stderr

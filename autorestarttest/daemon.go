@@ -216,7 +216,7 @@ func (d *Daemon) await(what string, o outcome) *report {
 // trialTime returns how much longer a rollback may take. It is called with the reports locked.
 func (d *Daemon) trialTime() (longest time.Duration) {
 	for _, i := range d.newer() {
-		longest = max(longest, i.ReadyWithin)
+		longest = max(longest, i.ReadyWithin+i.HealthWithin)
 	}
 	return longest
 }

@@ -15,9 +15,19 @@ import (
 
 const served = "./testdata/served"
 
+// needBuilds skips a test that builds programs where it can't.
+func needBuilds(t *testing.T) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("builds a program")
+	}
+	testprocess.NeedTool(t, "go")
+}
+
 // start starts the daemon of these tests, and returns its URL.
 func start(t *testing.T, args ...string) (d *autorestarttest.Daemon, url string) {
 	t.Helper()
+	needBuilds(t)
 	address := autorestarttest.FreeAddress(t)
 	d = autorestarttest.Start(t, autorestarttest.Program{
 		Package: served,
@@ -66,6 +76,9 @@ func TestFaults(t *testing.T) {
 			load := d.Load(url)
 			d.DeployBroken(fault)
 			t.Log(d.WantRollback())
+			if d.Generation() != 2 {
+				t.Errorf("generation %d after a restart and a rollback", d.Generation())
+			}
 			d.Deploy(autorestarttest.ByRename)
 			d.WantRestart()
 			load.WantNoneLost()
@@ -149,6 +162,7 @@ func TestLoadFunc(t *testing.T) {
 // The program calls neither Ready nor anything else but RestartOnChange.
 func TestProgramWithoutReady(t *testing.T) {
 	t.Parallel()
+	needBuilds(t)
 	d := autorestarttest.Start(t, autorestarttest.Program{Package: served, Args: []string{"-bare"}, NoReady: true})
 	for range 3 {
 		d.Deploy(autorestarttest.ByCopy)
@@ -165,11 +179,24 @@ func TestProgramWithoutReady(t *testing.T) {
 // The daemon may have the race detector, which needs gcc.
 func TestDaemonWithRaceDetector(t *testing.T) {
 	t.Parallel()
+	needBuilds(t)
 	testprocess.NeedTool(t, "gcc")
 	address := autorestarttest.FreeAddress(t)
 	d := autorestarttest.Start(t, autorestarttest.Program{Package: served, Flags: []string{"-race"}, Args: []string{"-listen", address}})
 	load := d.Load("http://" + address)
 	d.Deploy(autorestarttest.ByRename)
 	d.WantRestart()
+	load.WantNoneLost()
+}
+
+// A version that is ready and then fails its own Check is rolled back.
+func TestUnhealthyVersion(t *testing.T) {
+	t.Parallel()
+	d, url := start(t, "-health", "300ms")
+	load := d.Load(url)
+	d.Deploy(autorestarttest.ByRename, "-ldflags=-X main.version=sick")
+	if reason := d.WantRollback(); !strings.Contains(reason, "this version is sick") {
+		t.Errorf("rolled back because %s", reason)
+	}
 	load.WantNoneLost()
 }

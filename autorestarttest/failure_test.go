@@ -21,6 +21,7 @@ func wantText(t *testing.T, text string, parts ...string) {
 
 // A daemon that can't be built or does not start fails the test, with the reason.
 func TestStartFails(t *testing.T) {
+	needBuilds(t)
 	listen := []string{"-listen", "127.0.0.1:0"}
 	for name, test := range map[string]struct {
 		program autorestarttest.Program
@@ -47,6 +48,7 @@ func TestStartFails(t *testing.T) {
 
 // An outcome that is another one than wanted fails the test.
 func TestUnexpectedOutcome(t *testing.T) {
+	needBuilds(t)
 	for name, test := range map[string]struct {
 		args []string
 		do   func(*autorestarttest.Daemon)
@@ -99,6 +101,7 @@ func TestUnexpectedOutcome(t *testing.T) {
 // A daemon that watches another file does nothing. The test says what was seen.
 func TestNothingHappens(t *testing.T) {
 	t.Parallel()
+	needBuilds(t)
 	text := fails(t, func(tb testing.TB) {
 		d := autorestarttest.Start(tb, autorestarttest.Program{
 			Package: served,
@@ -117,6 +120,7 @@ func TestNothingHappens(t *testing.T) {
 // The load finds requests that a restart loses.
 func TestLoadFindsLostRequests(t *testing.T) {
 	t.Parallel()
+	needBuilds(t)
 	text := fails(t, func(tb testing.TB) {
 		address := autorestarttest.FreeAddress(t)
 		d := autorestarttest.Start(tb, autorestarttest.Program{Package: served, Args: []string{"-listen", address, "-lose"}})

@@ -21,6 +21,7 @@ import (
 // The clients of the load trust the certificate that the test names, and lose nothing with HTTP/2.
 func TestLoadWithTLS(t *testing.T) {
 	t.Parallel()
+	needBuilds(t)
 	file, trusted := newCertificate(t)
 	address := autorestarttest.FreeAddress(t)
 	d := autorestarttest.Start(t, autorestarttest.Program{

@@ -82,6 +82,8 @@ func (d *Daemon) lostGeneration() (*report, string) {
 // WantRollback waits until the newest version is rolled back and the version before it is ready
 // again, in the same process. With Overlap, it waits until the newest version is rejected because
 // its stand-in has failed. WantRollback returns the reason.
+//
+// A version on trial for a HealthTimeout may also be rolled back because its own Check fails.
 func (d *Daemon) WantRollback() (reason string) {
 	d.t.Helper()
 	d.wantDeploy()
@@ -91,9 +93,10 @@ func (d *Daemon) WantRollback() (reason string) {
 			case i.RolledBack != "" && d.isReady(i):
 				reason = i.RolledBack
 				return i, ""
-			case i.RolledBack == "" && d.isReady(i):
+			case i.Version != d.newest || i.RolledBack != "":
+			case d.isReady(i) && (i.HealthWithin == 0 || i.has(protocol.Healthy)):
 				return nil, "it is ready"
-			case i.RolledBack == "" && !i.OnTrial:
+			case !i.OnTrial:
 				return nil, "it is not on trial; set a ReadyTimeout in Restarter"
 			}
 		}

@@ -35,13 +35,16 @@ func start(label protocol.Label) {
 	a := &agent{conn: conn}
 	i := image.Current()
 	begin := &protocol.Start{
-		PID:         os.Getpid(),
-		Generation:  autorestart.Generation(),
-		Version:     label.Version,
-		StandIn:     autorestart.StandIn(),
-		OnTrial:     i.Trial.On(),
-		ReadyWithin: time.Duration(i.Inherited.Number(handover.ReadyWithin)) * time.Millisecond,
-		Times:       autorestart.LastRestart(),
+		PID:        os.Getpid(),
+		Generation: autorestart.Generation(),
+		Version:    label.Version,
+		StandIn:    autorestart.StandIn(),
+		OnTrial:    i.Trial.On(),
+		Times:      autorestart.LastRestart(),
+	}
+	if begin.OnTrial {
+		begin.ReadyWithin = time.Duration(i.Inherited.Number(handover.ReadyWithin)) * time.Millisecond
+		begin.HealthWithin = time.Duration(i.Inherited.Number(handover.HealthWithin)) * time.Millisecond
 	}
 	if err, ok := autorestart.RolledBack().(*autorestart.RollbackError); ok {
 		begin.RolledBack = err.Reason

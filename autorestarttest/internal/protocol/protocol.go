@@ -63,9 +63,10 @@ type Message struct {
 	Error string `json:",omitempty"` // of the step
 }
 
-// Steps. A program without a Restarter reports none but Ready.
+// Steps. A program without a Restarter reports only Ready and Healthy.
 const (
 	Ready          = "ready"
+	Healthy        = "healthy"
 	Rejected       = "rejected"
 	StandInStarted = "stand-in started"
 )
@@ -76,6 +77,7 @@ type Start struct {
 	StandIn                  bool
 	OnTrial                  bool
 	ReadyWithin              time.Duration // on trial; 0 in a stand-in, which does not know it
+	HealthWithin             time.Duration // on trial, after Ready; 0 in a stand-in
 	RolledBack               string        // why a newer version was rolled back to this one
 	Times                    autorestart.RestartTimes
 }

@@ -3,6 +3,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -32,6 +33,7 @@ func main() {
 	child := flag.Bool("child", false, "start a child that sleeps")
 	path := flag.String("path", "", "the `file` to watch; this program if empty")
 	cert := flag.String("cert", "", "a `file` with certificate and key, for TLS")
+	health := flag.Duration("health", 0, "HealthTimeout; the version named sick fails its Check")
 	flag.Parse()
 	if *exit {
 		log.Panic("nothing works")
@@ -46,10 +48,17 @@ func main() {
 	}
 
 	r := autorestart.Restarter{
-		Path:         *path,
-		ReadyTimeout: *readyTimeout,
-		Overlap:      *overlap,
-		Logger:       slog.Default(),
+		Path:          *path,
+		ReadyTimeout:  *readyTimeout,
+		HealthTimeout: *health,
+		Check: func(context.Context) error {
+			if version == "sick" {
+				return errors.New("this version is sick")
+			}
+			return nil
+		},
+		Overlap: *overlap,
+		Logger:  slog.Default(),
 	}
 	go r.Run(context.Background())
 	listenTo, serve := sockets.Listen, httpserve.Serve
