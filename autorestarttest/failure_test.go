@@ -78,9 +78,10 @@ func TestUnexpectedOutcome(t *testing.T) {
 			d.DeployBroken(autorestarttest.PanicsBeforeMain)
 			d.WantRollback()
 		}, []string{"version 2 is not rolled back: it has exited: exit status 2", "this version panics before main"}},
-		"no deploy": {nil, func(d *autorestarttest.Daemon) { d.WantRestart() }, []string{"nothing was deployed since the last outcome"}},
-		"no fault":  {nil, func(d *autorestarttest.Daemon) { d.DeployBroken(0) }, []string{"there is no fault 0"}},
-		"no way":    {nil, func(d *autorestarttest.Daemon) { d.Deploy(17) }, []string{"deploy by unknown (17): there is no such way"}},
+		"no deploy":  {nil, func(d *autorestarttest.Daemon) { d.WantRestart() }, []string{"nothing was deployed since the last outcome"}},
+		"no fault":   {nil, func(d *autorestarttest.Daemon) { d.DeployBroken(0) }, []string{"there is no fault 0"}},
+		"no way":     {nil, func(d *autorestarttest.Daemon) { d.Deploy(17) }, []string{"deploy by unknown (17): there is no such way"}},
+		"no clients": {nil, func(d *autorestarttest.Daemon) { d.LoadFunc(0, nil) }, []string{"a load of 0 clients"}},
 		"stopped": {nil, func(d *autorestarttest.Daemon) {
 			d.Stop()
 			d.Deploy(autorestarttest.ByRename)

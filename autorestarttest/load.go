@@ -43,6 +43,9 @@ const maxFirstLost = 3
 // has had an answer. If a first request fails, the test fails.
 func (d *Daemon) LoadFunc(clients int, request func(ctx context.Context) error) *Load {
 	d.t.Helper()
+	if clients < 1 {
+		d.t.Fatalf("autorestarttest: a load of %d clients", clients)
+	}
 	l := &Load{daemon: d}
 	for n := range clients {
 		l.clients = append(l.clients, &loadClient{name: fmt.Sprintf("client %d", n+1), request: request})
