@@ -237,7 +237,9 @@ func (d *Daemon) fatal(what, reason string) {
 	d.reports.mu.Lock()
 	var seen []string
 	for _, i := range d.reports.all {
-		seen = append(seen, "\t"+i.String()+"\n")
+		if i.PID != 0 {
+			seen = append(seen, "\t"+i.String()+"\n")
+		}
 	}
 	d.reports.mu.Unlock()
 	if reason != "" {

@@ -15,17 +15,13 @@ import (
 type report struct {
 	protocol.Start
 	at    time.Time // of the start
-	steps []step
+	steps []protocol.Message
 	ended time.Time // zero before the end
 	used  int       // steps that a call of a Want method has been about
 }
 
-type step struct {
-	protocol.Message
-	at time.Time
-}
-
-// reports are those of all images of a daemon, in the order of their start.
+// reports are those of all images of a daemon, in the order of their start. The PID of an image that
+// has not reported its start yet is 0.
 type reports struct {
 	mu        sync.Mutex
 	all       []*report
@@ -41,10 +37,12 @@ func (x *reports) receive(socket net.Listener) {
 		if err != nil {
 			return
 		}
+		i := new(report)
 		x.mu.Lock()
 		x.conns[conn] = true
+		x.all = append(x.all, i) // in the order in which they have connected
 		x.mu.Unlock()
-		x.following.Go(func() { x.follow(conn) })
+		x.following.Go(func() { x.follow(conn, i) })
 	}
 }
 
@@ -59,22 +57,17 @@ func (x *reports) close() {
 }
 
 // follow receives the reports of one image.
-func (x *reports) follow(conn net.Conn) {
-	defer func() {
-		conn.Close()
-		x.mu.Lock()
-		defer x.mu.Unlock()
-		delete(x.conns, conn)
-	}()
+func (x *reports) follow(conn net.Conn, i *report) {
+	defer conn.Close()
 	r := protocol.NewReceiver(conn)
-	start, err := r.Start()
+	m, err := r.Start()
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	defer delete(x.conns, conn)
 	if err != nil {
 		return
 	}
-	i := &report{Start: *start, at: time.Now()}
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	x.all = append(x.all, i)
+	i.Start, i.at = *m.Start, m.At
 	for {
 		x.mu.Unlock()
 		m, err := r.Step()
@@ -83,7 +76,7 @@ func (x *reports) follow(conn net.Conn) {
 			i.ended = time.Now()
 			return
 		}
-		i.steps = append(i.steps, step{m, time.Now()})
+		i.steps = append(i.steps, m)
 	}
 }
 
@@ -134,7 +127,7 @@ func (i *report) String() string {
 			text += " (" + s.Error + ")"
 		}
 		if text != last { // as a drain that goes on
-			fmt.Fprintf(&b, "; %s at %s", text, s.at.Format(timeFormat))
+			fmt.Fprintf(&b, "; %s at %s", text, s.At.Format(timeFormat))
 		}
 		last = text
 	}

@@ -86,6 +86,7 @@ type agent struct {
 const sendLimit = 10 * time.Second
 
 func (a *agent) send(m protocol.Message) {
+	m.At = time.Now()
 	text, err := json.Marshal(m)
 	if err != nil {
 		end(err.Error())

@@ -58,6 +58,7 @@ func ReadLabel(executable io.ReadSeeker) (l Label, ok bool) {
 
 // A Message is sent by the agent. The first message of an image has Start, the others have Step.
 type Message struct {
+	At    time.Time
 	Start *Start `json:",omitempty"`
 	Step  string `json:",omitempty"` // the text of an autorestart.EventKind
 	Error string `json:",omitempty"` // of the step
@@ -91,12 +92,12 @@ func NewReceiver(r io.Reader) Receiver { return Receiver{json.NewDecoder(r)} }
 var errNoStart = errors.New("autorestarttest: the first message does not say how the image begins")
 
 // Start reads the first message.
-func (r Receiver) Start() (*Start, error) {
-	m, err := r.Step()
+func (r Receiver) Start() (m Message, err error) {
+	m, err = r.Step()
 	if err == nil && m.Start == nil {
 		err = errNoStart
 	}
-	return m.Start, err
+	return m, err
 }
 
 // Step reads another message.

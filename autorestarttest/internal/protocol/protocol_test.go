@@ -26,8 +26,8 @@ func TestLabel(t *testing.T) {
 
 func TestReceiver(t *testing.T) {
 	r := NewReceiver(strings.NewReader(`{"Start":{"PID":7,"Version":2}}` + "\n" + `{"Step":"rejected","Error":"why"}` + "\n{"))
-	if s, err := r.Start(); err != nil || s.PID != 7 || s.Version != 2 {
-		t.Fatalf("got %+v, %v", s, err)
+	if m, err := r.Start(); err != nil || m.Start.PID != 7 || m.Start.Version != 2 {
+		t.Fatalf("got %+v, %v", m, err)
 	}
 	if m, err := r.Step(); err != nil || m.Step != Rejected || m.Error != "why" {
 		t.Errorf("got %+v, %v", m, err)

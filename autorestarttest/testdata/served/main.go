@@ -22,12 +22,29 @@ import (
 
 var version = "1"
 
+// cutOff is a Drainer that waits for a request, which the exec then cuts off: no client's luck
+// decides whether one is lost.
+var cutOff = make(cutter)
+
+type cutter chan bool
+
+func (cutter) Quiesce() {}
+func (cutter) Resume()  {}
+func (c cutter) Drain(ctx context.Context) error {
+	select {
+	case <-c:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
 func main() {
 	defer autorestart.RollbackUnlessReady()
 	listen := flag.String("listen", "", "the `address` to serve on")
 	overlap := flag.Bool("overlap", false, "restart with Overlap")
 	readyTimeout := flag.Duration("ready", 2*time.Second, "ReadyTimeout; without one, no version is rolled back")
-	lose := flag.Bool("lose", false, "serve without packages sockets and httpserve: a restart cuts requests off")
+	lose := flag.Bool("lose", false, "a restart cuts a request off")
 	bare := flag.Bool("bare", false, "call RestartOnChange, and never Ready")
 	exit := flag.Bool("exit", false, "exit at once")
 	child := flag.Bool("child", false, "start a child that sleeps")
@@ -64,6 +81,7 @@ func main() {
 	listenTo, serve := sockets.Listen, httpserve.Serve
 	if *lose {
 		listenTo, serve = net.Listen, (*http.Server).Serve
+		autorestart.RegisterDrainer(cutOff)
 	}
 	ln, err := listenTo("tcp", *listen)
 	if err != nil {
@@ -71,8 +89,10 @@ func main() {
 	}
 	http.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		io.Copy(io.Discard, r.Body)
-		if *lose {
-			time.Sleep(20 * time.Millisecond) // so that each exec cuts off some
+		select {
+		case cutOff <- true:
+			select {} // until the exec
+		default:
 		}
 		fmt.Fprintf(w, "version %s, process %d", version, os.Getpid())
 	})
