@@ -1,0 +1,166 @@
+package grpcserve
+
+import (
+	"net"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc"
+
+	"github.com/autorestart-go/autorestart"
+	"github.com/autorestart-go/autorestart/internal/image"
+)
+
+// A server drains a [grpc.Server]. It is registered as a drainer as long as the grpc.Server is served
+// or has connections.
+type server struct {
+	grpc    *grpc.Server
+	fields  *fields
+	changed wakeup // connections, and the end of handshakes
+
+	registering sync.Mutex // held while the server is registered or unregistered
+	unregister  func()     // nil if the server is not registered; guarded by registering
+
+	mu           sync.Mutex
+	serving      int // calls of Serve
+	conns        map[*conn]bool
+	drainStart   time.Time     // zero unless the server is drained
+	resumed      chan struct{} // closed at the end of the drain; nil unless the server is drained
+	stopDraining func()        // ends the goroutine of the drain; nil unless there is one
+}
+
+// servers are the servers that are served or have connections.
+var servers = struct {
+	sync.Mutex
+	m map[*grpc.Server]*server
+}{m: map[*grpc.Server]*server{}}
+
+// startServing registers a server, if it is not registered yet, and counts a call of Serve.
+func startServing(g *grpc.Server) (*server, error) {
+	servers.Lock()
+	s := servers.m[g]
+	if s == nil {
+		f, err := fieldsOf(g)
+		if err != nil {
+			servers.Unlock()
+			return nil, err
+		}
+		s = &server{grpc: g, fields: f, conns: map[*conn]bool{}}
+		servers.m[g] = s
+	}
+	s.mu.Lock()
+	s.serving++
+	s.mu.Unlock()
+	servers.Unlock()
+
+	s.registering.Lock()
+	defer s.registering.Unlock()
+	if s.unregister == nil {
+		s.unregister = autorestart.RegisterDrainer(s)
+	}
+	return s, nil
+}
+
+// stopServing is called when a call of Serve returns.
+func (s *server) stopServing() {
+	s.mu.Lock()
+	s.serving--
+	s.mu.Unlock()
+	s.unregisterIfUnused()
+}
+
+// unregisterIfUnused unregisters a server that is no longer served and has no connections.
+func (s *server) unregisterIfUnused() {
+	s.registering.Lock()
+	defer s.registering.Unlock()
+	servers.Lock()
+	unused := s.isUnused()
+	if unused && servers.m[s.grpc] == s {
+		delete(servers.m, s.grpc)
+	}
+	servers.Unlock()
+	if unused && s.unregister != nil {
+		s.unregister()
+		s.unregister = nil
+		s.Resume() // an unregistered drainer is not resumed
+	}
+}
+
+func (s *server) isUnused() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.serving == 0 && len(s.conns) == 0
+}
+
+// add returns a connection that the server has accepted, as package grpc gets it.
+func (s *server) add(nc net.Conn) net.Conn {
+	c := &conn{Conn: nc, server: s, accepted: time.Now()}
+	s.mu.Lock()
+	s.conns[c] = true
+	s.mu.Unlock()
+	s.changed.broadcast()
+	return c
+}
+
+// remove is called by package grpc, which may hold its mutexes.
+func (s *server) remove(c *conn) {
+	s.mu.Lock()
+	delete(s.conns, c)
+	unused := s.serving == 0 && len(s.conns) == 0
+	s.mu.Unlock()
+	s.changed.broadcast()
+	if unused {
+		go s.unregisterIfUnused() // may wait for Quiesce, which takes a mutex of package grpc
+	}
+}
+
+func (s *server) connections() (list []*conn) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for c := range s.conns {
+		list = append(list, c)
+	}
+	return list
+}
+
+// awaitResume waits while the program is drained, or until the listener is closed: clients of a listener
+// that is not of package sockets wait in the kernel's queue. A process that ends after the drain
+// does not wait. What such a listener wraps may have connections that no other process gets.
+func (s *server) awaitResume(closed <-chan struct{}) {
+	s.mu.Lock()
+	resumed := s.resumed
+	s.mu.Unlock()
+	if resumed == nil || image.Current().Beside.Leaves() {
+		return
+	}
+	select {
+	case <-resumed:
+	case <-closed:
+	}
+}
+
+// A wakeup wakes goroutines that wait for a change.
+type wakeup struct {
+	mu sync.Mutex
+	c  chan struct{}
+}
+
+// next returns a channel that the next broadcast closes. Call it before looking at what
+// may change.
+func (w *wakeup) next() <-chan struct{} {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.c == nil {
+		w.c = make(chan struct{})
+	}
+	return w.c
+}
+
+func (w *wakeup) broadcast() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.c != nil {
+		close(w.c)
+		w.c = nil
+	}
+}
