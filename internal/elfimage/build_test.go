@@ -177,6 +177,8 @@ func TestWithoutLibrary(t *testing.T) {
 		{"longer name", main + "dep\t" + Library + "-other\tv0.1.0\th1:x=\n", true},
 		{"name like a version", main + "dep\t" + Library + "/verify\tv0.1.0\th1:x=\n", true},
 		{"setting", main + "build\t" + Library + "\n", true},
+		{"test", "path\texample.com/program.test\nmod\texample.com/program\t(devel)\t\nbuild\t-compiler=gc\n", false}, // go test lists no modules
+		{"test with modules", "path\texample.com/program.test\nmod\texample.com/program\t(devel)\t\ndep\ta.com/b\tv1.0.0\th1:x=\n", true},
 	} {
 		var b Build
 		if b.parseInfo(infoSection(test.modules)); b.WithoutLibrary != test.want {
