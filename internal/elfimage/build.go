@@ -129,10 +129,17 @@ func (b *Build) parseInfo(section []byte) {
 
 // parseModules sets what the module information tells. It has lines like
 // "mod<TAB>path<TAB>version<TAB>sum" for the main module, "dep" likewise for the others,
-// and "=>" for the replacement of the module on the line before.
+// and "=>" for the replacement of the module on the line before. In a test binary, whose line
+// "path" ends with ".test", the other modules are missing.
 func (b *Build) parseModules(info string) {
 	b.WithoutLibrary = true
 	ofLibrary := false // the last module
+	isTest, hasModules := false, false
+	defer func() {
+		if isTest && !hasModules {
+			b.WithoutLibrary = false // not known
+		}
+	}()
 	for info != "" {
 		var line string
 		line, info, _ = strings.Cut(info, "\n")
@@ -142,11 +149,14 @@ func (b *Build) parseModules(info string) {
 		switch {
 		case !ok || len(path)+len(version) > maxText:
 			continue
+		case word == "path":
+			isTest = strings.HasSuffix(path, ".test")
+			continue
 		case word == "mod":
 			b.Module, b.Version = path, version
 			ofLibrary = isLibrary(path)
 		case word == "dep":
-			ofLibrary = isLibrary(path)
+			ofLibrary, hasModules = isLibrary(path), true
 		case word == "=>":
 			ofLibrary = ofLibrary || isLibrary(path)
 		default:
