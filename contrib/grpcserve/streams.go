@@ -21,9 +21,9 @@ var ErrRestart = errors.New("grpcserve: the server restarts")
 //   - A handler should return. It may still send messages.
 //   - A handler that waits in RecvMsg, or in the Recv of generated code, gets an error with the code
 //     Unavailable. A message that arrives at this moment may be lost.
-//   - A handler that returns the error of its context, or another one with the code Canceled, ends the
-//     stream with the code Unavailable. Clients repeat calls that fail with this code. Any other
-//     error, and nil, goes to the client as it is.
+//   - A handler that returns the error of its context or its cause, or an error with the code Canceled,
+//     ends the stream with the code Unavailable: the client may call again. Any other error, and nil,
+//     goes to the client as it is.
 //
 // Handlers that can end sooner, such as one that only sends, may wait for the channel of
 // [autorestart.Draining]. The interceptor acts only on servers of [Serve], and not on unary calls. It should
@@ -34,7 +34,7 @@ func StreamServerInterceptor() grpc.StreamServerInterceptor {
 		defer cancel(nil)
 		defer restart.addStream(cancel)()
 		err := handler(srv, &stream{ServerStream: ss, ctx: ctx})
-		if err != nil && isRestarting(ctx) && (errors.Is(err, context.Canceled) || status.Code(err) == codes.Canceled) {
+		if err != nil && isRestarting(ctx) && isCancellation(err) {
 			return errUnavailable
 		}
 		return err
@@ -45,6 +45,11 @@ func StreamServerInterceptor() grpc.StreamServerInterceptor {
 var errUnavailable = status.Error(codes.Unavailable, "the server restarts")
 
 func isRestarting(ctx context.Context) bool { return context.Cause(ctx) == ErrRestart }
+
+// isCancellation reports whether a handler that has returned err says that its context has ended.
+func isCancellation(err error) bool {
+	return errors.Is(err, context.Canceled) || errors.Is(err, ErrRestart) || status.Code(err) == codes.Canceled
+}
 
 // A stream has a context of its own.
 type stream struct {
