@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -32,6 +33,7 @@ func (testService) UnaryCall(ctx context.Context, in *testpb.SimpleRequest) (*te
 	word, rest, _ := strings.Cut(string(in.Payload.Body), " ")
 	switch word {
 	case "slow":
+		slowCalls.Add(1)
 		delay, _ := time.ParseDuration(rest)
 		select {
 		case <-time.After(delay):
@@ -170,4 +172,13 @@ func wantMessage(t testing.TB, s receiver, want string) {
 	if m, err := s.Recv(); err != nil || string(m.Payload.Body) != want {
 		t.Fatalf("message %v, %v; want %q", m, err, want)
 	}
+}
+
+// slowCalls counts the unary calls that have begun to take a while.
+var slowCalls, seenSlowCalls atomic.Int64
+
+// slowCallBegan reports whether a slow call has begun since it last did.
+func slowCallBegan() bool {
+	begun := slowCalls.Load()
+	return seenSlowCalls.Swap(begun) < begun
 }

@@ -1,0 +1,228 @@
+package grpcserve_test
+
+import (
+	"context"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc"
+
+	"github.com/autorestart-go/autorestart/contrib/grpcserve"
+	"github.com/autorestart-go/autorestart/internal/testprocess"
+)
+
+// long is a DrainTimeout that no test waits for.
+const long = time.Minute
+
+func TestServerContinuesWhenRestartIsCalledOff(t *testing.T) {
+	f := start(t)
+	c := dial(t, f.address)
+	for range 3 {
+		c.wantCall(t, "echo a", "a")
+		d := drain(t, long)
+		if d.unfinished != "" {
+			t.Errorf("unfinished: %s", d.unfinished)
+		}
+		d.resume()
+		c.wantCall(t, "echo b", "b")
+		dial(t, f.address).wantCall(t, "echo c", "c")
+	}
+	f.GracefulStop()
+	f.wantServed(nil)
+}
+
+// Calls that have begun are answered before the drain ends, and those that begin meanwhile after it.
+func TestDrainWaitsForCalls(t *testing.T) {
+	for name, ln := range map[string]net.Listener{"sockets": listen(t), "own": ownTCP(t)} {
+		t.Run(name, func(t *testing.T) {
+			f := newFixture(t)
+			f.serve(ln)
+			c := dial(t, f.address)
+			c.wantCall(t, "echo a", "a")
+			slow := callLater(c, "slow 300ms")
+			testprocess.WaitFor(t, "slow call", func() bool { return slowCallBegan() })
+			result := beginDrain(t, long)
+			if err, _ := testprocess.Receive(t, "answer of the slow call", slow); err != nil {
+				t.Error(err)
+			}
+			d := awaitDrain(t, result)
+			if d.unfinished != "" || d.took > 5*time.Second {
+				t.Errorf("took %v, unfinished: %s", d.took, d.unfinished)
+			}
+			later := callLater(dial(t, f.address), "echo x")
+			select {
+			case err := <-later:
+				t.Errorf("a call during the drain: %v", err)
+			default:
+			}
+			d.resume()
+			if err, _ := testprocess.Receive(t, "answer of the call after the drain", later); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+func ownTCP(t *testing.T) net.Listener {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ln
+}
+
+func callLater(c client, body string) (result <-chan error) {
+	answered := make(chan error, 1)
+	go func() {
+		_, err := c.call(context.Background(), body)
+		answered <- err
+	}()
+	return answered
+}
+
+// A connection that is made and not accepted when the drain begins waits, too.
+func TestServeAfterDrainHasBegun(t *testing.T) {
+	d := drain(t, long)
+	f := start(t)
+	answered := callLater(dial(t, f.address), "echo a")
+	testprocess.WaitFor(t, "drainer", func() bool { return grpcserve.IsRegistered(f.Server) })
+	d.resume()
+	if err, _ := testprocess.Receive(t, "answer", answered); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestServeOfStoppedServer(t *testing.T) {
+	for name, stop := range map[string]func(*grpc.Server){"Stop": (*grpc.Server).Stop, "GracefulStop": (*grpc.Server).GracefulStop} {
+		t.Run(name, func(t *testing.T) {
+			f := newFixture(t)
+			stop(f.Server)
+			ln := listen(t)
+			if err := grpcserve.Serve(f.Server, ln); err != grpc.ErrServerStopped {
+				t.Errorf("Serve: %v", err)
+			}
+			wantClosed(t, ln)
+		})
+	}
+}
+
+func wantClosed(t *testing.T, ln net.Listener) {
+	t.Helper()
+	if again, err := net.Listen("tcp", ln.Addr().String()); err != nil {
+		t.Errorf("the listener is open: %v", err)
+	} else {
+		again.Close()
+	}
+}
+
+func TestServeOfNil(t *testing.T) {
+	ln := listen(t)
+	if err := grpcserve.Serve(nil, ln); err == nil || !strings.Contains(err.Error(), "grpc.Server, got nil") {
+		t.Errorf("no server: %v", err)
+	}
+	wantClosed(t, ln)
+	if err := grpcserve.Serve(grpc.NewServer(), nil); err == nil || !strings.Contains(err.Error(), "listener, got nil") {
+		t.Errorf("no listener: %v", err)
+	}
+}
+
+func TestOneServerForEachListener(t *testing.T) {
+	f := newFixture(t)
+	ln := listen(t)
+	f.serve(ln)
+	c := dial(t, f.address)
+	c.wantCall(t, "echo a", "a")
+	for _, other := range []*grpc.Server{grpc.NewServer(), f.Server} {
+		err := grpcserve.Serve(other, ln)
+		if err == nil || !strings.Contains(err.Error(), "another server serves the listener "+ln.Addr().String()) {
+			t.Errorf("second server: %v", err)
+		}
+	}
+	c.wantCall(t, "echo b", "b")
+	second := listen(t)
+	f.serve(second) // another listener of the same server
+	dial(t, f.address).wantCall(t, "echo c", "c")
+	second.Close()
+	if err, _ := testprocess.Receive(t, "end of Serve", f.served); err == nil {
+		t.Error("Serve has returned nil, and the server is not stopped")
+	}
+	drain(t, long).resume()
+	c.wantCall(t, "echo d", "d")
+}
+
+// The connections of a listener that the program has closed are drained, too.
+func TestDrainWaitsForConnectionsOfClosedListener(t *testing.T) {
+	f := newFixture(t)
+	ln := ownTCP(t)
+	f.serve(ln)
+	c := dial(t, f.address)
+	c.wantCall(t, "echo a", "a")
+	ln.Close()
+	<-f.served
+	slow := callLater(c, "slow 300ms")
+	testprocess.WaitFor(t, "slow call", func() bool { return slowCallBegan() })
+	d := drain(t, long)
+	select {
+	case err := <-slow:
+		if err != nil {
+			t.Error(err)
+		}
+	default:
+		t.Error("the drain has ended before the call")
+	}
+	d.resume()
+	testprocess.WaitFor(t, "end of the drainer", func() bool { return !grpcserve.IsRegistered(f.Server) })
+}
+
+// GracefulStop and Stop of the program's own.
+func TestProgramStopsServer(t *testing.T) {
+	stops := map[string]func(*grpc.Server){"Stop": (*grpc.Server).Stop, "GracefulStop": (*grpc.Server).GracefulStop}
+	for name, stop := range stops {
+		t.Run(name+" before a drain", func(t *testing.T) {
+			f := start(t)
+			dial(t, f.address).wantCall(t, "echo a", "a")
+			stop(f.Server)
+			f.wantServed(nil)
+			if d := drain(t, long); d.unfinished != "" {
+				t.Errorf("unfinished: %s", d.unfinished)
+			}
+		})
+		t.Run(name+" during a drain", func(t *testing.T) {
+			f := start(t)
+			s := dial(t, f.address).stream(t, "draining")
+			c := dial(t, f.address)
+			slow := callLater(c, "slow 300ms")
+			testprocess.WaitFor(t, "slow call", func() bool { return slowCallBegan() })
+			result := beginDrain(t, long)
+			if _, err := s.Recv(); err == nil { // it has ended because the drain has begun
+				t.Error("a message")
+			}
+			stop(f.Server)
+			f.wantServed(nil)
+			d := awaitDrain(t, result)
+			if d.unfinished != "" {
+				t.Errorf("unfinished: %s", d.unfinished)
+			}
+			err, _ := testprocess.Receive(t, "end of the slow call", slow)
+			if name == "GracefulStop" && err != nil {
+				t.Errorf("slow call: %v", err)
+			}
+			d.resume()
+		})
+		t.Run(name+" after a drain", func(t *testing.T) {
+			f := start(t)
+			c := dial(t, f.address)
+			c.wantCall(t, "echo a", "a")
+			d := drain(t, long)
+			stop(f.Server)
+			f.wantServed(nil)
+			d.resume()
+			if d := drain(t, long); d.unfinished != "" {
+				t.Errorf("unfinished: %s", d.unfinished)
+			}
+		})
+	}
+}
