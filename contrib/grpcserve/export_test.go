@@ -36,3 +36,5 @@ func AwaitStreams(n int) bool {
 		return len(restart.streams) == n
 	})
 }
+
+var IsDraining = restart.isDraining
