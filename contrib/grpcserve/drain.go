@@ -42,7 +42,7 @@ func (s *server) Quiesce() {
 func (s *server) drainUntil(stop <-chan struct{}, start time.Time) {
 	pause := firstPause
 	for {
-		changed := s.changed.next()
+		joined := s.joined.next()
 		s.fields.drain()
 		now := time.Now()
 		if now.Sub(start) >= pingTimeout {
@@ -52,7 +52,7 @@ func (s *server) drainUntil(stop <-chan struct{}, start time.Time) {
 		select {
 		case <-timer.C:
 			pause = min(2*pause, lastPause)
-		case <-changed:
+		case <-joined:
 			pause = firstPause
 		case <-stop:
 			timer.Stop()
@@ -81,12 +81,12 @@ func (s *server) Drain(ctx context.Context) error {
 		defer timer.Stop()
 	}
 	for {
-		changed := s.changed.next()
-		if len(s.connections()) == 0 {
+		left := s.left.next()
+		if s.connectionCount() == 0 {
 			return nil
 		}
 		select {
-		case <-changed:
+		case <-left:
 		case <-ctx.Done():
 			return fmt.Errorf("%s: %w", s.Unfinished(), context.Cause(ctx))
 		}
@@ -95,7 +95,7 @@ func (s *server) Drain(ctx context.Context) error {
 
 // Unfinished says what Drain waits for.
 func (s *server) Unfinished() string {
-	conns := len(s.connections())
+	conns := s.connectionCount()
 	if conns == 0 {
 		return ""
 	}

@@ -63,7 +63,7 @@ func (c *conn) Read(b []byte) (n int, err error) {
 // has the transport in a field.
 func (c *conn) SetDeadline(t time.Time) error {
 	if t.IsZero() && c.handshaken.CompareAndSwap(false, true) {
-		c.server.changed.broadcast()
+		c.server.joined.broadcast()
 	}
 	return c.Conn.SetDeadline(t)
 }

@@ -14,9 +14,11 @@ import (
 // A server drains a [grpc.Server]. It is registered as a drainer as long as the grpc.Server is served
 // or has connections.
 type server struct {
-	grpc    *grpc.Server
-	fields  *fields
-	changed wakeup // connections, and the end of handshakes
+	grpc   *grpc.Server
+	fields *fields
+
+	joined wakeup // connections, and the end of their handshakes
+	left   wakeup // connections that are closed
 
 	registering sync.Mutex // held while the server is registered or unregistered
 	unregister  func()     // nil if the server is not registered; guarded by registering
@@ -98,7 +100,7 @@ func (s *server) add(nc net.Conn) net.Conn {
 	s.mu.Lock()
 	s.conns[c] = true
 	s.mu.Unlock()
-	s.changed.broadcast()
+	s.joined.broadcast()
 	return c
 }
 
@@ -108,10 +110,16 @@ func (s *server) remove(c *conn) {
 	delete(s.conns, c)
 	unused := s.serving == 0 && len(s.conns) == 0
 	s.mu.Unlock()
-	s.changed.broadcast()
+	s.left.broadcast()
 	if unused {
 		go s.unregisterIfUnused() // may wait for Quiesce, which takes a mutex of package grpc
 	}
+}
+
+func (s *server) connectionCount() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.conns)
 }
 
 func (s *server) connections() (list []*conn) {

@@ -11,19 +11,25 @@ import (
 	"testing"
 )
 
-var programs = make(map[*Server][]byte)
+var programs = make(map[string][]byte)
 
-// Build returns the executable of a server's daemon. It builds each one once, with the race
-// detector if this program has it.
+// Build returns the executable of a server's daemon.
 func Build(b testing.TB, s *Server) []byte {
 	b.Helper()
-	if programs[s] == nil {
-		path := filepath.Join(TempDir(b), s.Name)
+	return BuildProgram(b, s.dir)
+}
+
+// BuildProgram returns the executable of the program in a folder of this module. It builds each one
+// once, with the race detector if this program has it.
+func BuildProgram(b testing.TB, folder string) []byte {
+	b.Helper()
+	if programs[folder] == nil {
+		path := filepath.Join(TempDir(b), "program")
 		args := []string{"build", "-ldflags=-s -w", "-o", path}
 		if hasRaceDetector() {
 			args = append(args, "-race")
 		}
-		args = append(args, "github.com/autorestart-go/autorestart/benchmarks/"+s.dir)
+		args = append(args, "github.com/autorestart-go/autorestart/benchmarks/"+folder)
 		if out, err := exec.Command("go", args...).CombinedOutput(); err != nil {
 			b.Fatalf("%v\n%s", err, out)
 		}
@@ -31,9 +37,9 @@ func Build(b testing.TB, s *Server) []byte {
 		if err != nil {
 			b.Fatal(err)
 		}
-		programs[s] = program
+		programs[folder] = program
 	}
-	return programs[s]
+	return programs[folder]
 }
 
 // hasRaceDetector reports whether this program was built with -race.

@@ -1,0 +1,254 @@
+//go:build linux
+
+package grpc
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc/connectivity"
+	testpb "google.golang.org/grpc/interop/grpc_testing"
+
+	"github.com/autorestart-go/autorestart/benchmarks/internal/measure"
+	"github.com/autorestart-go/autorestart/benchmarks/internal/table"
+)
+
+var (
+	loads = table.Table{{"load", "restarts", "calls", "failed", "", "restart p50", "slowest"}}
+	idles = table.Table{{"idle connections", "restarts", "p50 with none", "p50", "longer"}}
+	cuts  = table.Table{{"streams that ignore their context", "restarts", "told before the cut, at least"}}
+)
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	os.Stdout.WriteString("\n")
+	for _, t := range []table.Table{loads, idles, cuts} {
+		if err := t.Print(os.Stdout); err != nil {
+			panic(err)
+		}
+	}
+	os.Exit(code)
+}
+
+// full reports whether AUTORESTART_BENCH_FULL selects the full form.
+func full() bool { return os.Getenv("AUTORESTART_BENCH_FULL") == "1" }
+
+// sized returns a number of the short or of the full form.
+func sized(short, long int) int {
+	if full() {
+		return long
+	}
+	return short
+}
+
+// BenchmarkLoad restarts servers whose clients make calls. The losses of the naive server are reported,
+// and have no limit.
+func BenchmarkLoad(b *testing.B) {
+	for b.Loop() {
+		failed, err := measureLoad(b, ours, sized(30, 1000))
+		if err != nil {
+			b.Error(err)
+		}
+		if failed > 0 {
+			b.Errorf("%d calls have failed", failed)
+		}
+		b.ReportMetric(float64(failed), "failed")
+		if failed, err = measureLoad(b, naive, sized(10, 50)); err != nil {
+			b.Logf("%s: %v", naive, err)
+		}
+		b.ReportMetric(float64(failed), "failed-naive")
+	}
+	b.ReportMetric(0, "ns/op")
+}
+
+func measureLoad(b *testing.B, name string, restarts int) (failed int, err error) {
+	var took []time.Duration
+	err = with(b, name, 10*time.Second, func(r *run) error {
+		l := startLoad(r.target)
+		defer func() {
+			l.end()
+			var kinds string
+			failed, kinds = l.failures()
+			loads.Add(name, len(took), l.made(), failed, kinds, table.Median(took), table.Slowest(took))
+		}()
+		for range restarts {
+			if err := l.awaitUnary(); err != nil {
+				return err
+			}
+			d, err := r.restart()
+			if err != nil {
+				return err
+			}
+			took = append(took, d)
+		}
+		return l.awaitUnary()
+	})
+	return failed, err
+}
+
+// idleLimit is how much longer a restart with idle connections may take.
+const idleLimit = 50 * time.Millisecond
+
+// An idleResult has the times of restarts.
+type idleResult struct{ with, without []time.Duration }
+
+func (r *idleResult) longer() time.Duration { return table.Median(r.with) - table.Median(r.without) }
+
+func (r *idleResult) Lost() error { return nil }
+
+func (r *idleResult) Slow() error {
+	if d := r.longer(); d > idleLimit {
+		return fmt.Errorf("a restart with idle connections takes %v longer than one without, at most %v are allowed", d, idleLimit)
+	}
+	return nil
+}
+
+func BenchmarkIdleConnections(b *testing.B) {
+	conns, restarts := sized(100, 1000), sized(10, 50)
+	result := new(idleResult)
+	for b.Loop() {
+		measure.Check(b, func() (measure.Measurement, error) { // another attempt adds to the result
+			return result, with(b, ours, 10*time.Second, func(r *run) error { return result.run(r, conns, restarts) })
+		})
+	}
+	idles.Add(conns, len(result.with), table.Median(result.without), table.Median(result.with), result.longer())
+	b.ReportMetric(0, "ns/op")
+	b.ReportMetric(table.Milliseconds(result.longer()), "longer-ms")
+}
+
+func (r *idleResult) run(s *run, conns, restarts int) error {
+	for range restarts {
+		took, err := s.restart()
+		if err != nil {
+			return err
+		}
+		r.without = append(r.without, took)
+		closeAll, err := connectIdle(s.target, conns)
+		if err == nil {
+			took, err = s.restart()
+		}
+		closeAll()
+		if err != nil {
+			return err
+		}
+		r.with = append(r.with, took)
+	}
+	return nil
+}
+
+// connectIdle makes connections on which there are no calls.
+func connectIdle(target string, n int) (closeAll func(), err error) {
+	var clients []client
+	closeAll = func() {
+		for _, c := range clients {
+			c.Close()
+		}
+	}
+	for range n {
+		c, err := newClient(target)
+		if err != nil {
+			return closeAll, err
+		}
+		clients = append(clients, c)
+		c.Connect()
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), callLimit)
+	defer cancel()
+	for _, c := range clients {
+		for state := c.GetState(); state != connectivity.Ready; state = c.GetState() {
+			if !c.WaitForStateChange(ctx, state) {
+				return closeAll, fmt.Errorf("a connection is %v", state)
+			}
+		}
+	}
+	return closeAll, nil
+}
+
+const (
+	// cutTimeout is the DrainTimeout where streams are cut. Their contexts are cancelled after half
+	// of it.
+	cutTimeout = 4 * time.Second
+
+	// toldLimit is how long before the cut a stream is told, at least.
+	toldLimit = time.Second
+)
+
+func BenchmarkStreams(b *testing.B) {
+	streams, restarts := sized(20, 100), sized(2, 20)
+	least := time.Duration(0)
+	for b.Loop() {
+		err := with(b, ours, cutTimeout, func(r *run) error {
+			for range restarts {
+				told, err := r.cut(streams)
+				if err != nil {
+					return err
+				}
+				if least == 0 || told < least {
+					least = told
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			b.Fatal(err)
+		}
+	}
+	if least < toldLimit {
+		b.Errorf("a stream was told %v before it was cut, at least %v are required", least, toldLimit)
+	}
+	cuts.Add(streams, restarts, least)
+	b.ReportMetric(0, "ns/op")
+	b.ReportMetric(table.Milliseconds(least), "told-ms")
+}
+
+// cut restarts the server while it has streams, and returns the shortest time between the message that
+// says that a stream is told, and its end.
+func (r *run) cut(streams int) (least time.Duration, err error) {
+	ctx, cancel := context.WithTimeout(context.Background(), callLimit)
+	defer cancel()
+	type result struct {
+		told time.Duration // before the end
+		err  error
+	}
+	results := make(chan result)
+	for range streams {
+		c, err := newClient(r.target)
+		if err != nil {
+			return 0, err
+		}
+		defer c.Close()
+		s, err := c.StreamingOutputCall(ctx, &testpb.StreamingOutputCallRequest{Payload: payload("stubborn")})
+		if err == nil {
+			_, err = s.Recv()
+		}
+		if err != nil {
+			return 0, err
+		}
+		go func() {
+			m, err := s.Recv()
+			told := time.Now()
+			if err == nil && string(m.Payload.Body) != "told" {
+				err = errWrong
+			}
+			if err == nil {
+				if _, end := s.Recv(); end == nil {
+					err = errors.New("a stream goes on after it was told")
+				}
+			}
+			results <- result{time.Since(told), err}
+		}()
+	}
+	_, err = r.restart()
+	for range streams {
+		got := <-results
+		err = errors.Join(err, got.err)
+		if least == 0 || got.told < least {
+			least = got.told
+		}
+	}
+	return least, err
+}
