@@ -3,15 +3,10 @@
 package grpc
 
 import (
-	"context"
-	"errors"
 	"fmt"
 	"os"
 	"testing"
 	"time"
-
-	"google.golang.org/grpc/connectivity"
-	testpb "google.golang.org/grpc/interop/grpc_testing"
 
 	"github.com/autorestart-go/autorestart/benchmarks/internal/measure"
 	"github.com/autorestart-go/autorestart/benchmarks/internal/table"
@@ -108,16 +103,39 @@ func (r *idleResult) Slow() error {
 }
 
 func BenchmarkIdleConnections(b *testing.B) {
-	conns, restarts := sized(100, 1000), sized(10, 50)
+	const conns = 100
 	result := new(idleResult)
 	for b.Loop() {
 		measure.Check(b, func() (measure.Measurement, error) { // another attempt adds to the result
-			return result, with(b, ours, 10*time.Second, func(r *run) error { return result.run(r, conns, restarts) })
+			return result, result.measure(b, conns, sized(10, 100))
 		})
 	}
-	idles.Add(conns, len(result.with), table.Median(result.without), table.Median(result.with), result.longer())
+	result.report(b, conns)
+}
+
+// BenchmarkManyIdleConnections has no limit: the clients of this process need most of the time.
+func BenchmarkManyIdleConnections(b *testing.B) {
+	if !full() {
+		b.Skip("only in the full form")
+	}
+	const conns = 1000
+	result := new(idleResult)
+	for b.Loop() {
+		if err := result.measure(b, conns, 10); err != nil {
+			b.Fatal(err)
+		}
+	}
+	result.report(b, conns)
+}
+
+func (r *idleResult) measure(b *testing.B, conns, restarts int) error {
+	return with(b, ours, 10*time.Second, func(s *run) error { return r.run(s, conns, restarts) })
+}
+
+func (r *idleResult) report(b *testing.B, conns int) {
+	idles.Add(conns, len(r.with), table.Median(r.without), table.Median(r.with), r.longer())
 	b.ReportMetric(0, "ns/op")
-	b.ReportMetric(table.Milliseconds(result.longer()), "longer-ms")
+	b.ReportMetric(table.Milliseconds(r.longer()), "longer-ms")
 }
 
 func (r *idleResult) run(s *run, conns, restarts int) error {
@@ -138,34 +156,6 @@ func (r *idleResult) run(s *run, conns, restarts int) error {
 		r.with = append(r.with, took)
 	}
 	return nil
-}
-
-// connectIdle makes connections on which there are no calls.
-func connectIdle(target string, n int) (closeAll func(), err error) {
-	var clients []client
-	closeAll = func() {
-		for _, c := range clients {
-			c.Close()
-		}
-	}
-	for range n {
-		c, err := newClient(target)
-		if err != nil {
-			return closeAll, err
-		}
-		clients = append(clients, c)
-		c.Connect()
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), callLimit)
-	defer cancel()
-	for _, c := range clients {
-		for state := c.GetState(); state != connectivity.Ready; state = c.GetState() {
-			if !c.WaitForStateChange(ctx, state) {
-				return closeAll, fmt.Errorf("a connection is %v", state)
-			}
-		}
-	}
-	return closeAll, nil
 }
 
 const (
@@ -203,52 +193,4 @@ func BenchmarkStreams(b *testing.B) {
 	cuts.Add(streams, restarts, least)
 	b.ReportMetric(0, "ns/op")
 	b.ReportMetric(table.Milliseconds(least), "told-ms")
-}
-
-// cut restarts the server while it has streams, and returns the shortest time between the message that
-// says that a stream is told, and its end.
-func (r *run) cut(streams int) (least time.Duration, err error) {
-	ctx, cancel := context.WithTimeout(context.Background(), callLimit)
-	defer cancel()
-	type result struct {
-		told time.Duration // before the end
-		err  error
-	}
-	results := make(chan result)
-	for range streams {
-		c, err := newClient(r.target)
-		if err != nil {
-			return 0, err
-		}
-		defer c.Close()
-		s, err := c.StreamingOutputCall(ctx, &testpb.StreamingOutputCallRequest{Payload: payload("stubborn")})
-		if err == nil {
-			_, err = s.Recv()
-		}
-		if err != nil {
-			return 0, err
-		}
-		go func() {
-			m, err := s.Recv()
-			told := time.Now()
-			if err == nil && string(m.Payload.Body) != "told" {
-				err = errWrong
-			}
-			if err == nil {
-				if _, end := s.Recv(); end == nil {
-					err = errors.New("a stream goes on after it was told")
-				}
-			}
-			results <- result{time.Since(told), err}
-		}()
-	}
-	_, err = r.restart()
-	for range streams {
-		got := <-results
-		err = errors.Join(err, got.err)
-		if least == 0 || got.told < least {
-			least = got.told
-		}
-	}
-	return least, err
 }

@@ -2,7 +2,7 @@
 // not retry.
 //
 //	s := grpc.NewServer(grpc.ChainStreamInterceptor(grpcserve.StreamServerInterceptor()))
-//	…
+//	pb.RegisterGreeterServer(s, greeter{})
 //	ln, err := sockets.Listen("tcp", ":50051")
 //	if err != nil {
 //		log.Panic(err)
