@@ -40,8 +40,8 @@ func sized(short, long int) int {
 	return short
 }
 
-// BenchmarkLoad restarts servers whose clients make calls. The losses of the naive server are reported,
-// and have no limit.
+// BenchmarkLoad restarts servers whose clients make calls. The losses of the peers are reported, and have
+// no limit.
 func BenchmarkLoad(b *testing.B) {
 	for b.Loop() {
 		failed, err := measureLoad(b, ours, sized(30, 1000))
@@ -52,10 +52,15 @@ func BenchmarkLoad(b *testing.B) {
 			b.Errorf("%d calls have failed", failed)
 		}
 		b.ReportMetric(float64(failed), "failed")
-		if failed, err = measureLoad(b, naive, sized(10, 50)); err != nil {
-			b.Logf("%s: %v", naive, err)
+		for _, peer := range []struct {
+			name     string
+			restarts int
+		}{{gracefulStop, sized(10, 200)}, {nothing, sized(1, 10)}} {
+			if failed, err = measureLoad(b, peer.name, peer.restarts); err != nil {
+				b.Logf("%s: %v", peer.name, err)
+			}
+			b.ReportMetric(float64(failed), "failed-"+peer.name)
 		}
-		b.ReportMetric(float64(failed), "failed-naive")
 	}
 	b.ReportMetric(0, "ns/op")
 }
@@ -103,7 +108,7 @@ func (r *idleResult) Slow() error {
 }
 
 func BenchmarkIdleConnections(b *testing.B) {
-	const conns = 100
+	const conns = 50
 	result := new(idleResult)
 	for b.Loop() {
 		measure.Check(b, func() (measure.Measurement, error) { // another attempt adds to the result

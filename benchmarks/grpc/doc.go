@@ -1,7 +1,8 @@
 //go:build linux
 
-// Package grpc measures restarts of a gRPC server: one of package grpcserve, and as its peer a server
-// that calls GracefulStop when a restart begins. From the folder benchmarks:
+// Package grpc measures restarts of a gRPC server: one of package grpcserve, and as its peers a server
+// that calls GracefulStop when a restart begins, and one that does nothing. The peers have a listener of
+// package sockets, too. From the folder benchmarks:
 //
 //	go test -bench . -benchtime 1x ./grpc
 //
@@ -15,7 +16,7 @@
 //   - Load: eight clients make calls all the time. Two of them make unary calls on a connection that they
 //     keep, two on a new connection for each call. Four receive the messages of a stream, half of them
 //     on a new connection for each stream. The handler ends the stream when a restart begins.
-//   - Idle connections: restarts with 100 idle connections, in turns with restarts without any
+//   - Idle connections: restarts with 50 idle connections, in turns with restarts without any
 //     connection. The time of a restart is that for which new clients wait: from the beginning of the
 //     drain until the new version is ready.
 //   - Streams: handlers of streams ignore that their context is cancelled. They send a message then.
@@ -23,7 +24,7 @@
 // The benchmarks fail for package grpcserve
 //
 //   - if a call fails, unary or a stream
-//   - if a restart with 100 idle connections takes 50 ms longer than one without any, in the median.
+//   - if a restart with 50 idle connections takes 50 ms longer than one without any, in the median.
 //     With 1,000 connections the figure is reported only: in it is the work of 1,000 clients on the
 //     same machine
 //   - if a stream is cut less than a second after its client has got the message.

@@ -19,10 +19,11 @@ import (
 	"github.com/autorestart-go/autorestart/benchmarks/internal/servers"
 )
 
-// The compared servers.
+// The compared servers, by what drains them.
 const (
-	ours  = "grpcserve"
-	naive = "GracefulStop"
+	ours         = "grpcserve"
+	gracefulStop = "GracefulStop"
+	nothing      = "nothing"
 )
 
 // A run is a server that is running.
@@ -36,10 +37,7 @@ type run struct {
 func with(b *testing.B, name string, drainTimeout time.Duration, f func(*run) error) error {
 	dir := servers.TempDir(b)
 	reports := filepath.Join(dir, "reports")
-	args := []string{"-report", reports, "-drain-timeout", drainTimeout.String()}
-	if name == naive {
-		args = append(args, "-naive")
-	}
+	args := []string{"-by", name, "-report", reports, "-drain-timeout", drainTimeout.String()}
 	s := &servers.Server{Name: name}
 	return servers.With(s, servers.BuildProgram(b, "grpc/daemon"), dir, "tcp", args, func(p *servers.Process, address string) error {
 		r := &run{p, "passthrough:///" + address, reports}

@@ -1,5 +1,4 @@
-// Daemon is a gRPC server that restarts by this library, with package grpcserve or by the
-// functions of package grpc alone.
+// Daemon is a gRPC server that restarts by this library, with package grpcserve or without it.
 package main
 
 import (
@@ -21,7 +20,7 @@ import (
 
 var (
 	drainTimeout = flag.Duration("drain-timeout", 10*time.Second, "how `long` the work of a version may take to end")
-	naive        = flag.Bool("naive", false, "serve by package grpc, and call GracefulStop when a restart begins")
+	by           = flag.String("by", "grpcserve", "what drains the server: grpcserve, `GracefulStop`, or nothing")
 )
 
 func main() {
@@ -43,15 +42,19 @@ func main() {
 	if err := (daemon.Report{Quiesced: times.Quiesced, Executed: times.Executed}).Say(); err != nil {
 		log.Panic(err)
 	}
-	if !*naive {
+	switch *by {
+	case "grpcserve":
 		log.Panic(grpcserve.Serve(s, ln))
+	case "GracefulStop":
+		go func() {
+			<-autorestart.Draining()
+			s.GracefulStop()
+		}()
+		log.Print(s.Serve(ln))
+		select {} // until the exec
+	default:
+		log.Panic(s.Serve(ln))
 	}
-	go func() {
-		<-autorestart.Draining()
-		s.GracefulStop()
-	}()
-	log.Print(s.Serve(ln))
-	select {} // until the exec
 }
 
 type service struct {
