@@ -24,7 +24,7 @@ func (s *server) Quiesce() {
 	start := time.Now()
 	stop, stopped := make(chan struct{}), make(chan struct{})
 	s.mu.Lock()
-	s.drainStart, s.resumed = start, make(chan struct{})
+	s.resumed = make(chan struct{})
 	s.stopDraining = func() {
 		close(stop)
 		<-stopped
@@ -112,7 +112,7 @@ func plural(n int, noun string) string {
 func (s *server) Resume() {
 	s.mu.Lock()
 	stop, resumed := s.stopDraining, s.resumed
-	s.stopDraining, s.resumed, s.drainStart = nil, nil, time.Time{}
+	s.stopDraining, s.resumed = nil, nil
 	s.mu.Unlock()
 	if stop == nil {
 		return

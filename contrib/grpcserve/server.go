@@ -26,7 +26,6 @@ type server struct {
 	mu           sync.Mutex
 	serving      int // calls of Serve
 	conns        map[*conn]bool
-	drainStart   time.Time     // zero unless the server is drained
 	resumed      chan struct{} // closed at the end of the drain; nil unless the server is drained
 	stopDraining func()        // ends the goroutine of the drain; nil unless there is one
 }
