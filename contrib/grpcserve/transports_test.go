@@ -12,19 +12,18 @@ import (
 
 // A version of package grpc that has other fields is found before a call is lost.
 func TestOtherFieldsOfServer(t *testing.T) {
-	type options struct{ keepaliveParams keepalive.ServerParameters }
 	type fake interface{ Drain(string) }
 	for field, server := range map[string]any{
 		"": new(grpc.Server),
 		"mu": new(struct {
 			mu    sync.RWMutex
 			conns map[string]map[fake]bool
-			opts  options
+			opts  struct{ keepaliveParams keepalive.ServerParameters }
 		}),
 		"conns": new(struct {
 			mu    sync.Mutex
 			conns map[string]map[interface{ Drain() }]bool
-			opts  options
+			opts  struct{ keepaliveParams keepalive.ServerParameters }
 		}),
 		"opts.keepaliveParams": new(struct {
 			mu    sync.Mutex
@@ -87,7 +86,11 @@ type otherMutex struct {
 	drainEvent    *int
 }
 
-func (*otherMutex) Drain(string) {}
+func (o *otherMutex) Drain(string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.activeStreams, o.drainEvent = 1, new(int)
+}
 
 func TestUserTimeout(t *testing.T) {
 	for _, tt := range []struct {
