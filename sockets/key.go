@@ -32,6 +32,10 @@ const (
 	begun      kind = "begun-connection"     // parked, with the beginning of a request as its state
 	unread     kind = "unread-connection"    // to that listener, and not accepted yet
 
+	// The packet connection with the rest of the key, with packets that were read as its state. Like
+	// connections it crosses in both directions.
+	keptFor kind = "autorestart:kept-packets"
+
 	// Passed by systemd and not taken. The number is the descriptor, the network the
 	// actual one. It crosses the exec without a key: each version finds it in place.
 	announced kind = "announced"
@@ -47,7 +51,7 @@ func parseKey(s string) (k key, ok bool) {
 	word, s, _ := strings.Cut(s, " ")
 	k.kind = kind(word)
 	switch k.kind {
-	case opened, activated, unclaimed, parked, halfClosed, begun, unread:
+	case opened, activated, unclaimed, parked, halfClosed, begun, unread, keptFor:
 	default:
 		return key{}, false
 	}
@@ -82,9 +86,10 @@ func (k key) isOpened() bool { return k.kind != unclaimed && k.kind != announced
 // hasPath reports whether clients reach the socket by a path.
 func (k key) hasPath() bool { return isUnix(k.network) && !isAbstract(k.local) }
 
-// isConnection reports whether the socket is a connection to a listener.
+// isConnection reports whether the socket is a connection to a listener, or the packets of a packet
+// connection: it crosses beside the socket with the rest of the key.
 func (k key) isConnection() bool {
-	return k.kind == parked || k.kind == halfClosed || k.kind == begun || k.kind == unread
+	return k.kind == parked || k.kind == halfClosed || k.kind == begun || k.kind == unread || k.kind == keptFor
 }
 
 // ownsPath reports whether Close removes the path of the socket, as in package net.

@@ -30,6 +30,8 @@ func TestMethodsAreThoseOfNet(t *testing.T) {
 		{&tcpConn{}, &net.TCPConn{}, connAsIs + tcpAsIs, "Close Read SetDeadline SetReadDeadline WriteTo", ""},
 		{&unixConn{}, &net.UnixConn{}, connAsIs + unixAsIs, "Close Read ReadFrom ReadFromUnix ReadMsgUnix SetDeadline SetReadDeadline", ""},
 		{&udpConn{}, &net.UDPConn{}, udpAsIs, "Close Read ReadFrom ReadFromUDP ReadFromUDPAddrPort ReadMsgUDP ReadMsgUDPAddrPort SetDeadline SetReadDeadline SyscallConn", ""},
+		// It does not let others read by system calls of their own.
+		{&keepingConn{}, &net.UDPConn{}, udpAsIs, "Close Read ReadFrom ReadFromUDP ReadFromUDPAddrPort ReadMsgUDPAddrPort SetDeadline SetReadDeadline SyscallConn", "ReadMsgUDP"},
 		{&unixgramConn{}, &net.UnixConn{}, strings.Replace(connAsIs, "SyscallConn", "", 1) + unixAsIs, "Close Read ReadFrom ReadFromUnix ReadMsgUnix SetDeadline SetReadDeadline SyscallConn", ""},
 		// Accept returns connections that a restart waits for; those of package net are none.
 		{&listener{}, &net.TCPListener{}, "", "Accept Addr Close File SetDeadline SyscallConn", "AcceptTCP"},

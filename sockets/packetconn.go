@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"net"
-	"net/netip"
 	"os"
 	"syscall"
 	"time"
@@ -34,15 +33,30 @@ type unixgramConn struct {
 
 type embeddedUDP struct{ *net.UDPConn }
 
-// newPacketConn makes a packet connection of a socket with the key k, which was inherited or is new.
-func newPacketConn(r *registry, s packetSocket, k key, inherited bool, c *Config) net.PacketConn {
-	p := &packets{registration: newRegistration(r, k, inherited, s.SetReadDeadline, c), socket: s}
+// newPacketConn makes a packet connection of a socket with the key k. The previous version passed
+// it under oldKey, which is zero for a new socket.
+func newPacketConn(r *registry, s packetSocket, k, oldKey key, c *Config) net.PacketConn {
+	p := &packets{
+		registration: newRegistration(r, k, oldKey != key{}, s.SetReadDeadline, c),
+		socket:       s,
+		keeping:      keeping{keepPacket: c.KeepPacket},
+	}
+	p.inheritKept(oldKey)
 	r.addPackets(p)
 	p.drainer = packetsDrainer{p}
-	p.unregister = r.registerDrainer(p.drainer)
+	remove := r.beforeExec(p.seal)
+	unregister := r.registerDrainer(p.drainer)
+	p.unregister = func() {
+		unregister()
+		remove()
+	}
 	switch s := s.(type) {
 	case *net.UDPConn:
-		return &udpConn{p, embeddedUDP{s}}
+		conn := &udpConn{p, embeddedUDP{s}}
+		if c.KeepPacket != nil {
+			return &keepingConn{conn, withoutReadMsgUDP{}}
+		}
+		return conn
 	case *net.UnixConn:
 		return &unixgramConn{p, embeddedUnix{s}}
 	}
@@ -54,6 +68,7 @@ type packets struct {
 	registration
 	socket  packetSocket
 	readers readers
+	keeping
 }
 
 // read makes a read call with a buffer, nil if that is not known. It makes the call again
@@ -68,7 +83,7 @@ func (p *packets) read(buffer []byte, call func() error) error {
 		epoch := p.enter()
 		err := call()
 		p.mu.Lock()
-		again := p.leave(epoch, err)
+		again := p.leave(epoch, err) || err == errKept
 		if p.ended && !p.closed && err != nil {
 			// Only a deadline lets callers in.
 			local := p.socket.LocalAddr()
@@ -85,52 +100,20 @@ func (p *packets) read(buffer []byte, call func() error) error {
 	}
 }
 
-func (p *packets) Read(b []byte) (n int, err error) {
-	err = p.read(b, func() (err error) {
-		n, err = p.socket.Read(b)
+func (c *unixgramConn) Read(b []byte) (n int, err error) {
+	err = c.read(b, func() (err error) {
+		n, err = c.UnixConn.Read(b)
 		return err
 	})
 	return n, err
 }
 
-func (p *packets) ReadFrom(b []byte) (n int, addr net.Addr, err error) {
-	err = p.read(b, func() (err error) {
-		n, addr, err = p.socket.ReadFrom(b)
+func (c *unixgramConn) ReadFrom(b []byte) (n int, addr net.Addr, err error) {
+	err = c.read(b, func() (err error) {
+		n, addr, err = c.UnixConn.ReadFrom(b)
 		return err
 	})
 	return n, addr, err
-}
-
-func (c *udpConn) ReadFromUDP(b []byte) (n int, addr *net.UDPAddr, err error) {
-	err = c.read(b, func() (err error) {
-		n, addr, err = c.UDPConn.ReadFromUDP(b)
-		return err
-	})
-	return n, addr, err
-}
-
-func (c *udpConn) ReadFromUDPAddrPort(b []byte) (n int, addr netip.AddrPort, err error) {
-	err = c.read(b, func() (err error) {
-		n, addr, err = c.UDPConn.ReadFromUDPAddrPort(b)
-		return err
-	})
-	return n, addr, err
-}
-
-func (c *udpConn) ReadMsgUDP(b, oob []byte) (n, oobn, flags int, addr *net.UDPAddr, err error) {
-	err = c.read(b, func() (err error) {
-		n, oobn, flags, addr, err = c.UDPConn.ReadMsgUDP(b, oob)
-		return err
-	})
-	return n, oobn, flags, addr, err
-}
-
-func (c *udpConn) ReadMsgUDPAddrPort(b, oob []byte) (n, oobn, flags int, addr netip.AddrPort, err error) {
-	err = c.read(b, func() (err error) {
-		n, oobn, flags, addr, err = c.UDPConn.ReadMsgUDPAddrPort(b, oob)
-		return err
-	})
-	return n, oobn, flags, addr, err
 }
 
 func (c *unixgramConn) ReadFromUnix(b []byte) (n int, addr *net.UnixAddr, err error) {
@@ -161,7 +144,14 @@ func (p *packets) SyscallConn() (syscall.RawConn, error) {
 }
 
 func (c *rawConn) Read(f func(fd uintptr) (done bool)) error {
-	return c.p.read(nil, func() error { return c.RawConn.Read(f) })
+	if c.p.keepPacket != nil {
+		local := c.p.socket.LocalAddr()
+		return &net.OpError{Op: "raw-read", Net: local.Network(), Source: local, Err: errRawRead}
+	}
+	return c.p.read(nil, func() error {
+		c.p.forgetKept()
+		return c.RawConn.Read(f)
+	})
 }
 
 func (p *packets) SetReadDeadline(t time.Time) error { return p.setDeadline(t) }
@@ -176,6 +166,7 @@ func (p *packets) SetDeadline(t time.Time) error {
 func (p *packets) Close() error {
 	err := p.close(p.socket)
 	p.registry.removePackets(p)
+	p.closeKept()
 	p.unregisterIfClosed()
 	return err
 }
@@ -185,9 +176,19 @@ type packetsDrainer struct{ *packets }
 
 func (p packetsDrainer) DrainOrder() int { return p.order }
 
+// Quiesce has the readers wait, unless this version goes on reading in the drain. Where another
+// process reads, it does not.
 func (p packetsDrainer) Quiesce() {
+	p.beginKeeping()
+	serves := p.registry.Beside.Serves()
+	if p.keepPacket != nil && !serves {
+		p.mu.Lock()
+		p.reading = true
+		p.mu.Unlock()
+		return
+	}
 	p.holdAndWait()
-	if p.registry.Beside.Serves() {
+	if serves {
 		p.muting.mute(p.socket)
 	}
 }
@@ -195,6 +196,9 @@ func (p packetsDrainer) Quiesce() {
 func (p packetsDrainer) Drain(ctx context.Context) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.reading {
+		return nil // a Drainer of the program knows what is left to do
+	}
 	for !p.closed && (p.inside > 0 || p.readers.settle() > 0) {
 		if ctx.Err() != nil {
 			return fmt.Errorf("%s: %w", p.handled(), context.Cause(ctx))
@@ -212,11 +216,15 @@ func (p packetsDrainer) Unfinished() string {
 }
 
 func (p packetsDrainer) handled() string {
+	if p.reading {
+		return ""
+	}
 	return p.unfinished(p.readers.handling, "packet", p.socket.LocalAddr())
 }
 
 func (p packetsDrainer) Resume() {
 	p.muting.unmute(p.socket)
 	p.resume()
+	p.endKeeping()
 	p.unregisterIfClosed()
 }

@@ -20,11 +20,12 @@ type registration struct {
 	registry   *registry
 	key        key
 	inherited  bool
+	reading    bool                // in a drain, although that does not hold the gate: see keeping.go
 	muting     muting              // while another process takes what comes
 	ended      bool                // the socket is closed, and the program has not closed it: see lost.go
 	order      int                 // see Config.DrainOrder
 	drainer    autorestart.Drainer // that is registered
-	unregister func()
+	unregister func()              // as a drainer
 }
 
 func newRegistration(r *registry, k key, inherited bool, arm func(time.Time) error, c *Config) registration {
@@ -35,14 +36,14 @@ func newRegistration(r *registry, k key, inherited bool, arm func(time.Time) err
 func (r *registration) close(s socket) error {
 	r.holdInDrain()
 	r.mu.Lock()
-	first, held, ended := !r.closed, r.held, r.ended
+	first, drained, ended := !r.closed, r.held || r.reading, r.ended
 	r.closed = true
 	r.wakeUp()
 	r.mu.Unlock()
 	if first && ended {
 		return nil
 	}
-	if first && !held {
+	if first && !drained {
 		r.stopPassing()
 	}
 	return s.Close()
@@ -72,7 +73,8 @@ func (r *registration) holdInDrain() {
 func (r *registration) resume() {
 	r.mu.Lock()
 	ended := r.ended
-	closed := r.held && r.closed
+	closed := (r.held || r.reading) && r.closed
+	r.reading = false
 	if !ended {
 		r.release()
 	}
@@ -95,7 +97,7 @@ func (r *registration) stopPassing() {
 // unregisterIfClosed is called when a restart has nothing to wait for here.
 func (r *registration) unregisterIfClosed() {
 	r.mu.Lock()
-	closed := r.closed && !r.held
+	closed := r.closed && !r.held && !r.reading
 	r.mu.Unlock()
 	if closed {
 		go r.unregister() // a restart holds its lock while it calls Resume

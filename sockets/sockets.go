@@ -178,7 +178,10 @@ package sockets
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"net"
+	"net/netip"
 	"strings"
 )
 
@@ -246,6 +249,18 @@ type Config struct {
 	// with lower numbers have been drained. The server of an httpserve.Serve takes the
 	// number from its listener. Every version sets the number anew.
 	DrainOrder int
+
+	// KeepPacket, unless nil, has a UDP socket go on reading while the program is drained, so
+	// that a protocol with connections, such as QUIC, can end these. It is called with each
+	// packet that is read during the drain, by the goroutine that reads. If it returns true,
+	// the packet is kept for the next version, and the reader reads on. If it returns false,
+	// the reader gets the packet. See the section about reading during a drain above.
+	//
+	// The packet is only valid during the call, and KeepPacket does not change it. KeepPacket
+	// returns at once. If it panics, which is logged, the packet is kept.
+	//
+	// Listen, and ListenPacket with a network other than udp, udp4 and udp6, fail if it is set.
+	KeepPacket func(packet []byte, from netip.AddrPort) (keep bool)
 }
 
 // Listen is like the function [Listen], with the options of c. If ctx ends while Listen
@@ -255,6 +270,9 @@ func (c *Config) Listen(ctx context.Context, network, address string) (net.Liste
 	case "tcp", "tcp4", "tcp6", "unix", "unixpacket":
 	default:
 		return nil, unknownNetwork(network, address)
+	}
+	if c.KeepPacket != nil {
+		return nil, listenError(network, address, errKeepPacket)
 	}
 	// An argument of the program may be overwritten by a title, see package origin.
 	network, address = strings.Clone(network), strings.Clone(address)
@@ -284,6 +302,9 @@ func (c *Config) ListenPacket(ctx context.Context, network, address string) (net
 	default:
 		return nil, unknownNetwork(network, address)
 	}
+	if c.KeepPacket != nil && isUnix(network) {
+		return nil, listenError(network, address, errKeepPacket)
+	}
 	network, address = strings.Clone(network), strings.Clone(address)
 	o := opening{ctx: ctx, registry: currentRegistry()}
 	defer o.end()
@@ -301,7 +322,7 @@ func (c *Config) ListenPacket(ctx context.Context, network, address string) (net
 	if err != nil {
 		return nil, err
 	}
-	return newPacketConn(o.registry, s, k, oldKey != key{}, c), nil
+	return newPacketConn(o.registry, s, k, oldKey, c), nil
 }
 
 // listenConfig returns the options for a new socket, which is bound within the opening.
@@ -313,6 +334,8 @@ func (c *Config) listenConfig(o *opening) *net.ListenConfig {
 	}
 	return &config
 }
+
+var errKeepPacket = fmt.Errorf("KeepPacket is for UDP: %w", errors.ErrUnsupported)
 
 func unknownNetwork(network, address string) error {
 	return listenError(network, address, net.UnknownNetworkError(network))
