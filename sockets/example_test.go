@@ -1,12 +1,14 @@
 package sockets_test
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io"
 	"log"
 	"net"
 	"net/http"
+	"net/netip"
 
 	"github.com/autorestart-go/autorestart"
 	"github.com/autorestart-go/autorestart/sockets"
@@ -76,6 +78,21 @@ func ExampleListen() {
 	fmt.Println("the kernel has chosen a port:", ln.Addr().(*net.TCPAddr).Port != 0)
 	// Output:
 	// the kernel has chosen a port: true
+}
+
+// A server with sessions goes on reading while it is drained. Packets that begin a session
+// wait for the next version.
+func ExampleConfig_keepPacket() {
+	config := sockets.Config{KeepPacket: func(packet []byte, _ netip.AddrPort) bool {
+		return bytes.HasPrefix(packet, []byte("hello"))
+	}}
+	conn, err := config.ListenPacket(context.Background(), "udp", ":7007")
+	if err != nil {
+		log.Panic(err)
+	}
+	defer conn.Close()
+	autorestart.Ready()
+	log.Print("serving ", conn.LocalAddr())
 }
 
 // A server that systemd may start by socket activation, with FileDescriptorName=web in

@@ -155,7 +155,7 @@ func TestDeadlineWhilePacketsAreKept(t *testing.T) {
 		read()
 		send("new")
 		keptBy(t, conn, 1)
-		conn.SetReadDeadline(time.Now().Add(10 * time.Millisecond))
+		conn.SetReadDeadline(time.Now())
 		wantResult(t, result, os.ErrDeadlineExceeded)
 		read()
 		wantResult(t, result, os.ErrDeadlineExceeded)

@@ -2,6 +2,7 @@ package sockets
 
 import (
 	"net/netip"
+	"os"
 	"reflect"
 	"strings"
 	"testing"
@@ -30,6 +31,24 @@ func TestKeptPacketsAreEncoded(t *testing.T) {
 	}
 	if _, ok := k.next(); ok || k.size != 0 {
 		t.Errorf("%d bytes are left", k.size)
+	}
+}
+
+// TestGoldenPackets: other versions of this library write and read these packets. The golden file is
+// never changed.
+func TestGoldenPackets(t *testing.T) {
+	golden, err := os.ReadFile("testdata/packets-1.golden")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var want keptPackets
+	want.add(keptPacket{from: netip.MustParseAddrPort("192.0.2.7:50110"), data: []byte("hello")})
+	want.add(keptPacket{from: netip.MustParseAddrPort("[2001:db8::1]:443"), oob: []byte{1, 2}})
+	if b := want.encode(); string(b) != string(golden) {
+		t.Errorf("this version writes %q, want %q", b, golden)
+	}
+	if k := decodeKept(golden); string(k.encode()) != string(golden) {
+		t.Errorf("read %+v", k)
 	}
 }
 

@@ -18,6 +18,7 @@ func TestParseKey(t *testing.T) {
 		{kind: halfClosed, network: "tcp", address: ":80", local: "[::]:80", name: "4"},
 		{kind: begun, network: "tcp", address: ":80", local: "[::]:80", name: "5"},
 		{kind: unread, network: "tcp", address: ":80", local: "[::]:80", name: "6"},
+		{kind: keptFor, network: "udp", address: ":443", local: "[::]:443", name: "7"},
 	} {
 		if got, ok := parseKey(k.String()); got != k || !ok {
 			t.Errorf("%s: parsed as %+v, %v", k, got, ok)
@@ -42,7 +43,7 @@ func TestParseKey(t *testing.T) {
 // file is never changed; a new form gets a new file.
 func TestGoldenFile(t *testing.T) {
 	var golden []string
-	for _, name := range []string{"keys-1.golden", "keys-2.golden", "keys-3.golden"} {
+	for _, name := range []string{"keys-1.golden", "keys-2.golden", "keys-3.golden", "keys-4.golden"} {
 		b, err := os.ReadFile("testdata/" + name)
 		if err != nil {
 			t.Fatal(err)
@@ -58,6 +59,7 @@ func TestGoldenFile(t *testing.T) {
 		{kind: halfClosed, network: "tcp", address: ":8080", local: "[::]:8080", name: "43"},
 		{kind: begun, network: "tcp", address: ":8080", local: "[::]:8080", name: "44"},
 		{kind: unread, network: "tcp", address: ":8080", local: "[::]:8080", name: "45"},
+		{kind: keptFor, network: "udp", address: ":443", local: "[::]:443", name: "46"},
 	} {
 		if got, ok := parseKey(golden[i]); got != want || !ok {
 			t.Errorf("%s: read %+v, %v; want %+v", golden[i], got, ok, want)

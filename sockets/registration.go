@@ -57,7 +57,7 @@ func (r *registration) holdInDrain() {
 		return
 	}
 	r.mu.Lock()
-	early := !r.held && !r.closed
+	early := !r.held && !r.reading && !r.closed
 	if early {
 		r.hold()
 	}

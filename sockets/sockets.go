@@ -21,8 +21,9 @@
 //
 // Every socket of this package is drained before an exec, see
 // [autorestart.RegisterDrainer]. During the drain Accept blocks. The methods that read
-// from a packet connection block, too. A socket with a [Config.DrainOrder] works until its
-// turn comes. If the program closes the socket before that, the turn has come.
+// from a packet connection block, too, unless [Config.KeepPacket] is set. A socket with a
+// [Config.DrainOrder] works until its turn comes. If the program closes the socket before
+// that, the turn has come.
 //
 // New connections are taken out of the kernel's queue, so that the queue does not fill
 // up. They cross the exec unread, and Accept of the new version returns them first. They
@@ -58,6 +59,33 @@
 // The package tells up to 128 readers of a socket apart, by their buffers and goroutines.
 // With more readers, a packet may count as handled when another reader reads. The same
 // can happen if a reader uses another buffer after an error.
+//
+// # Reading during a drain
+//
+// A protocol with connections, such as QUIC, can end them only if it also receives
+// something. With [Config.KeepPacket], a UDP socket goes on reading until everything else
+// is drained. Each packet that it reads in a drain is either
+//   - for this version: the reader gets it
+//   - for the next version, as one that begins a connection: it is kept in memory, crosses
+//     the exec, and is read before all others.
+//
+// The read methods of the next version return the packets that were kept, with their
+// addresses and control messages. If the restart is called off, those of this version do.
+// In a rollback, packets that the failed version has not read go back to the previous
+// version. At most 4,096 packets and 4 MiB are kept. Further ones are dropped, and their
+// number is logged. A packet that is longer than the buffer of its reader is cut, as
+// always.
+//
+// Right before the exec the reading ends. Packets that arrive later stay in the kernel. The
+// exec does not wait until packets are handled, as the socket reads all the time: register
+// a Drainer that knows what is left to do, see [autorestart.RegisterDrainer]. A KeepPacket
+// that has not returned by then has kept its packet.
+//
+// All reads have to pass KeepPacket. So Read of package syscall's RawConn fails, and the
+// connection lacks the method ReadMsgUDP, by which other packages would recognize one that
+// they can read by system calls. ReadMsgUDPAddrPort does the same.
+//
+// With Overlap another process reads while this one drains. KeepPacket has no effect then.
 //
 // # Descriptors
 //
