@@ -4,9 +4,14 @@ package http3
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
+	"net"
 	"os"
+	"slices"
+	"strconv"
 	"testing"
 	"time"
 
@@ -26,6 +31,7 @@ type outcome struct {
 	answers  int64
 	failed   int64
 	failure  error
+	dropped  int             // packets that the kernel has dropped, as a buffer was full
 	restarts []time.Duration // from the beginning of the drain until the new version is ready
 	gaps     []time.Duration // of all clients in all restarts
 }
@@ -33,18 +39,37 @@ type outcome struct {
 // Lost implements [measure.Measurement].
 func (o *outcome) Lost() error {
 	if o.failed > 0 {
-		return fmt.Errorf("%d of %d requests failed, the first with: %w", o.failed, o.answers+o.failed, o.failure)
+		return fmt.Errorf("%d of %d requests failed, the first of each kind with: %w", o.failed, o.answers+o.failed, o.failure)
 	}
 	return nil
 }
 
-// maxGap is 2 round trips, and less than one more for the machine.
-const maxGap = 3 * roundTrip
+const (
+	// maxGap is 2 round trips, and less than one more for the machine.
+	maxGap = 3 * roundTrip
+
+	// maxLate is the part of the gaps that may exceed it: on a busy machine, single clients have to
+	// wait for a CPU.
+	maxLate = 0.01
+)
+
+// late counts the gaps of [maxGap] or more.
+func (o *outcome) late() (n int) {
+	for _, gap := range o.gaps {
+		if gap >= maxGap {
+			n++
+		}
+	}
+	return n
+}
 
 // Slow implements [measure.Measurement].
 func (o *outcome) Slow() error {
-	if gap := table.Slowest(o.gaps); gap >= maxGap {
-		return fmt.Errorf("a client was served %v after the new version was ready, want less than %v", gap, maxGap)
+	if n := o.late(); float64(n) > maxLate*float64(len(o.gaps)) {
+		return fmt.Errorf("%d of %d clients were served %v or more after the new version was ready, the last after %v", n, len(o.gaps), maxGap, table.Slowest(o.gaps))
+	}
+	if gap := table.Median(o.gaps); gap >= maxGap-roundTrip/2 {
+		return fmt.Errorf("half of the clients were served %v or more after the new version was ready", gap)
 	}
 	return nil
 }
@@ -63,10 +88,10 @@ func BenchmarkRestart(b *testing.B) {
 		})
 		plain = run(b, "plain", 10, 2)
 	}
-	results := table.Table{{"server", "restarts", "clients", "requests", "failed", "restart, median", "gap, median", "gap, longest", "in round trips"}}
+	results := table.Table{{"server", "restarts", "clients", "requests", "failed", "restart, median", "gap, median", "gap, longest", "in round trips", "3 or more", "dropped packets"}}
 	for _, o := range []*outcome{ours, plain} {
 		longest := table.Slowest(o.gaps)
-		results.Add(o.server, len(o.restarts), o.clients, o.answers+o.failed, o.failed, table.Median(o.restarts), table.Median(o.gaps), longest, fmt.Sprintf("%.1f", float64(longest)/float64(roundTrip)))
+		results.Add(o.server, len(o.restarts), o.clients, o.answers+o.failed, o.failed, table.Median(o.restarts), table.Median(o.gaps), longest, fmt.Sprintf("%.1f", float64(longest)/float64(roundTrip)), o.late(), o.dropped)
 	}
 	if err := results.Print(os.Stdout); err != nil {
 		b.Fatal(err)
@@ -96,6 +121,15 @@ func run(b *testing.B, name string, n, restarts int) *outcome {
 		return served
 	}
 	awaitAll(0)
+	_, port, _ := net.SplitHostPort(address)
+	server, _ := strconv.Atoi(port)
+	drops := func() (n int) {
+		for _, c := range cs.list {
+			n += testprocess.DatagramDrops(b, c.conn.LocalAddr().(*net.UDPAddr).Port)
+		}
+		return n + testprocess.DatagramDrops(b, server) + testprocess.SoftnetDrops(b)
+	}
+	before := drops()
 	for generation := 1; generation <= restarts; generation++ {
 		time.Sleep(rand.N(roundTrip)) // requests and answers are anywhere when the restart begins
 		d.Restart()
@@ -109,9 +143,10 @@ func run(b *testing.B, name string, n, restarts int) *outcome {
 			o.gaps = append(o.gaps, served.Sub(t.Ready))
 		}
 	}
+	o.dropped = drops() - before
 	o.answers, o.failed = cs.answers.Load(), cs.failed.Load()
 	cs.mu.Lock()
-	o.failure = cs.failure
+	o.failure = errors.Join(slices.Collect(maps.Values(cs.failures))...)
 	cs.mu.Unlock()
 	d.CloseInput()
 	return o

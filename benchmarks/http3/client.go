@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -38,14 +39,14 @@ type clients struct {
 	stopping atomic.Bool
 	running  sync.WaitGroup
 
-	answers atomic.Int64
-	failed  atomic.Int64
-	mu      sync.Mutex
-	failure error // the first
+	answers  atomic.Int64
+	failed   atomic.Int64
+	mu       sync.Mutex
+	failures map[string]error // the first of each kind
 }
 
 func startClients(n int, address string) (*clients, error) {
-	cs := new(clients)
+	cs := &clients{failures: map[string]error{}}
 	to, err := net.ResolveUDPAddr("udp", address)
 	if err != nil {
 		return nil, err
@@ -77,8 +78,8 @@ func (cs *clients) run(c *client) {
 		if err != nil {
 			cs.failed.Add(1)
 			cs.mu.Lock()
-			if cs.failure == nil {
-				cs.failure = err
+			if text := err.Error(); cs.failures[text[strings.LastIndex(text, ": ")+1:]] == nil {
+				cs.failures[text[strings.LastIndex(text, ": ")+1:]] = err
 			}
 			cs.mu.Unlock()
 			continue

@@ -28,14 +28,15 @@ func Serve(t *quic.Transport, newServer func() *http3.Server) error {
 	if config == nil {
 		config = &quic.Config{Allow0RTT: true}
 	}
-	listener, err := t.ListenEarly(http3.ConfigureTLSConfig(s.current.TLSConfig), config)
+	early, err := t.ListenEarly(http3.ConfigureTLSConfig(s.current.TLSConfig), config)
 	if err != nil {
 		return err
 	}
 	defer autorestart.RegisterDrainer(s)()
+	l := newListener(early)
 	for {
 		current := s.get()
-		err := current.ServeListener(listener)
+		err := current.ServeListener(l)
 		if !errors.Is(err, http.ErrServerClosed) || s.get() == current {
 			return err
 		}
@@ -113,7 +114,7 @@ func (s *server) await(ctx context.Context, count *int) bool {
 const (
 	// goodbyeTime is how long clients have to acknowledge the last answers, and to close their
 	// connections. Most do so when they get the GOAWAY. The others are closed after it.
-	goodbyeTime = 500 * time.Millisecond
+	goodbyeTime = time.Second
 
 	// handshakeTime is how long a handshake that is under way may take before it is looked at
 	// again.
