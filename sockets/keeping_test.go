@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/autorestart-go/autorestart"
+	"github.com/autorestart-go/autorestart/internal/handover"
 	"github.com/autorestart-go/autorestart/internal/image"
 	"github.com/autorestart-go/autorestart/internal/image/imagetest"
 	"github.com/autorestart-go/autorestart/internal/testprocess"
@@ -207,6 +208,9 @@ func TestKeptPacketsAreReadAfterRestartIsCalledOff(t *testing.T) {
 
 // A version that is rolled back gives back what it has not read, and what it has kept itself.
 func TestKeptPacketsGoBackInRollback(t *testing.T) {
+	if !handover.CanRollBack {
+		t.Skip("no rollback on this system")
+	}
 	p := imagetest.Start(t)
 	conn := openKeeping(t, keepNew, "127.0.0.1:0")
 	send, _ := sender(t, conn)

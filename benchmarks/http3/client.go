@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -39,10 +40,12 @@ type clients struct {
 	stopping atomic.Bool
 	running  sync.WaitGroup
 
-	answers  atomic.Int64
-	failed   atomic.Int64
-	mu       sync.Mutex
-	failures map[string]error // the first of each kind
+	requests   atomic.Int64
+	answers    atomic.Int64
+	failed     atomic.Int64
+	mu         sync.Mutex
+	failures   map[string]error // the first of each kind
+	unanswered []string         // the numbers of the requests that failed
 }
 
 func startClients(n int, address string) (*clients, error) {
@@ -74,13 +77,15 @@ func startClients(n int, address string) (*clients, error) {
 
 func (cs *clients) run(c *client) {
 	for !cs.stopping.Load() {
-		generation, err := c.get()
+		number := strconv.FormatInt(cs.requests.Add(1), 10)
+		generation, err := c.get(number)
 		if err != nil {
 			cs.failed.Add(1)
 			cs.mu.Lock()
 			if text := err.Error(); cs.failures[text[strings.LastIndex(text, ": ")+1:]] == nil {
 				cs.failures[text[strings.LastIndex(text, ": ")+1:]] = err
 			}
+			cs.unanswered = append(cs.unanswered, number)
 			cs.mu.Unlock()
 			continue
 		}
@@ -94,9 +99,9 @@ func (cs *clients) run(c *client) {
 	}
 }
 
-// get returns the generation of the version that answers.
-func (c *client) get() (generation int, err error) {
-	response, err := (&http.Client{Transport: c.transport}).Get(c.url)
+// get sends the request with the number, and returns the generation of the version that answers.
+func (c *client) get(number string) (generation int, err error) {
+	response, err := (&http.Client{Transport: c.transport}).Get(c.url + number)
 	if err != nil {
 		return 0, err
 	}

@@ -60,14 +60,20 @@ func obey() {
 	Obey(&autorestart.Restarter{}, nil)
 }
 
+// answeredFile is added to the path of the daemon. All versions append the paths of the requests to
+// that file that they have answered.
+const answeredFile = ".answered"
+
 func newServer() *http3.Server {
 	key := Must(ecdsa.GenerateKey(elliptic.P256(), rand.Reader))
 	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(24 * time.Hour)}
+	answers := Must(os.OpenFile(os.Args[0]+answeredFile, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600))
 	der := Must(x509.CreateCertificate(rand.Reader, template, template, key.Public(), key))
 	return &http3.Server{
 		TLSConfig: http3.ConfigureTLSConfig(&tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}}),
-		Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			fmt.Fprint(w, autorestart.Generation())
+			fmt.Fprintln(answers, r.URL.Path) // for the test
 		}),
 	}
 }
