@@ -59,9 +59,8 @@ func beginsConnection(packet []byte, _ netip.AddrPort) bool {
 	return len(packet) > idLength && packet[0]&longHeader != 0 && packet[idLength] >= clientIDLength
 }
 
-// keys returns the keys of the process. They cross each exec in memory, and are never on disk. By
-// the first, a client believes that its connection is gone. By the second, it shows that it has the
-// address that it says.
+// keys returns the keys of the process. They cross each exec as a state. By the first, a client
+// believes that its connection is gone. By the second, it shows that it has the address that it says.
 func keys() (reset quic.StatelessResetKey, token quic.TokenGeneratorKey) {
 	const name = "quicserve keys"
 	state, _ := autorestart.State(name)
