@@ -41,7 +41,7 @@ func TestNoCallIsLost(t *testing.T) {
 		"wrapped": {network: "tcp", own: true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			l.restarts, l.restart = 10, restartOnce
+			l.restarts, l.restart = 6, restartOnce
 			if testing.Short() {
 				l.restarts = 3
 			}
@@ -63,7 +63,7 @@ func TestNoCallIsLostByDeploy(t *testing.T) {
 func TestNoCallIsLostByRestartThatIsCalledOff(t *testing.T) {
 	for _, secure := range []bool{false, true} {
 		t.Run(fmt.Sprintf("tls=%v", secure), func(t *testing.T) {
-			l := load{network: "tcp", tls: secure, restarts: 10, restart: func(d *Daemon, _ func()) {
+			l := load{network: "tcp", tls: secure, restarts: 6, restart: func(d *Daemon, _ func()) {
 				if got := d.Ask("restart-off", "off"); got != "true" {
 					t.Errorf("the restart was not called off: %s", got)
 				}

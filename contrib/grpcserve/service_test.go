@@ -34,6 +34,7 @@ func (testService) UnaryCall(ctx context.Context, in *testpb.SimpleRequest) (*te
 	switch word {
 	case "slow":
 		slowCalls.Add(1)
+		defer slowCallsEnded.Add(1)
 		delay, _ := time.ParseDuration(rest)
 		select {
 		case <-time.After(delay):
@@ -175,10 +176,13 @@ func wantMessage(t testing.TB, s receiver, want string) {
 }
 
 // slowCalls counts the unary calls that have begun to take a while.
-var slowCalls, seenSlowCalls atomic.Int64
+var slowCalls, seenSlowCalls, slowCallsEnded atomic.Int64
 
 // slowCallBegan reports whether a slow call has begun since it last did.
 func slowCallBegan() bool {
 	begun := slowCalls.Load()
 	return seenSlowCalls.Swap(begun) < begun
 }
+
+// slowCallsRun reports whether a slow call has not ended.
+func slowCallsRun() bool { return slowCallsEnded.Load() < slowCalls.Load() }
