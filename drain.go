@@ -72,8 +72,9 @@ func (r *Restarter) drainTimeout() time.Duration {
 func RegisterDrainer(d Drainer) (unregister func()) { return image.Current().Drainers.Register(d) }
 
 // Draining returns a channel that is closed when the program begins to be drained for a
-// restart: when the drainers with the lowest number have been quiesced. Long-running handlers should return when it is closed. If the restart is
-// called off, the next call of Draining returns another channel.
+// restart: when the drainers with the lowest number have been quiesced. Long-running
+// handlers should return when it is closed. If the restart is called off, the next call of
+// Draining returns another channel.
 func Draining() <-chan struct{} { return image.Current().Drainers.Draining() }
 
 // drain quiesces and drains what is registered for that, if anything is. Unless it

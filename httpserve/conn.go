@@ -163,7 +163,7 @@ func (c *conn) closeIfDue(drainStart time.Time, grouped bool) (left time.Duratio
 	if left > 0 {
 		return left
 	}
-	if unread(c.transport) {
+	if httpconn.Unread(c.transport) {
 		return unreadDelay
 	}
 	// The server may have read something since the first snapshot.

@@ -3,8 +3,6 @@ package httpserve
 import (
 	"context"
 	"fmt"
-	"net"
-	"sync/atomic"
 	"time"
 )
 
@@ -34,7 +32,7 @@ func (s *server) Quiesce() {
 // Drain waits for the connections that no listener of package sockets waits for.
 func (s *server) Drain(ctx context.Context) error {
 	for {
-		changed := s.changed.next()
+		changed := s.changed.Next()
 		if n, _ := s.unfinished(); n == 0 {
 			return nil
 		}
@@ -81,7 +79,7 @@ func (s *server) Resume() {
 // sweepUntil closes connections whose timeout has passed.
 func (s *server) sweepUntil(stop <-chan struct{}, drainStart time.Time) {
 	for {
-		changed := s.changed.next()
+		changed := s.changed.Next()
 		timer := time.NewTimer(s.sweep(drainStart))
 		select {
 		case <-timer.C:
@@ -106,34 +104,4 @@ func (s *server) sweep(drainStart time.Time) time.Duration {
 		next = min(next, c.closeIfDue(drainStart, grouped))
 	}
 	return next
-}
-
-// unread reports whether the kernel has data, or the end of the stream, that was not
-// read from c. It is false where the system has no way to find out.
-var unread = func(c net.Conn) bool { return false }
-
-// A wakeup wakes goroutines that wait for a change. It costs next to nothing while none waits.
-type wakeup struct{ c atomic.Pointer[chan struct{}] }
-
-// next returns a channel that the next broadcast closes. Call it before looking at what
-// may change.
-func (w *wakeup) next() <-chan struct{} {
-	for {
-		if c := w.c.Load(); c != nil {
-			return *c
-		}
-		c := make(chan struct{})
-		if w.c.CompareAndSwap(nil, &c) {
-			return c
-		}
-	}
-}
-
-func (w *wakeup) broadcast() {
-	if w.c.Load() == nil {
-		return
-	}
-	if c := w.c.Swap(nil); c != nil {
-		close(*c)
-	}
 }

@@ -32,7 +32,7 @@ type server struct {
 
 	conns         sync.Map                  // net.Conn -> *conn
 	drainingSince atomic.Pointer[time.Time] // nil unless draining
-	changed       wakeup
+	changed       httpconn.Wakeup
 
 	stopSweeping func() // set while draining
 
@@ -64,7 +64,7 @@ func attach(srv *http.Server, overTLS bool) (*server, error) {
 		s.handler = http.DefaultServeMux
 	}
 	s.unencryptedHTTP2 = servesUnencryptedHTTP2(srv)
-	s.http2.Unread = unread
+	s.http2.Unread = httpconn.Unread
 	s.sessions = resumeSessions(srv)
 	srv.Handler, srv.ConnState = s, s.stateChanged
 	srv.ConnContext, srv.BaseContext = s.connContext(srv), s.baseContext(srv)
@@ -139,7 +139,7 @@ func (s *server) connContext(srv *http.Server) func(context.Context, net.Conn) c
 		// The next version does not accept parked connections from a wrapped listener. An
 		// idle connection of HTTP/2 is not between requests of HTTP/1.1.
 		own, _ := ctx.Value(listenerKey{}).(bool)
-		c := newConn(nc, own && !s.unencryptedHTTP2, s.changed.broadcast)
+		c := newConn(nc, own && !s.unencryptedHTTP2, s.changed.Broadcast)
 		c.http2 = &s.http2
 		s.conns.Store(nc, c)
 		ctx = context.WithValue(ctx, connKey{}, c)
@@ -165,7 +165,7 @@ func (s *server) stateChanged(c net.Conn, state http.ConnState) {
 	case http.StateClosed:
 		s.conns.Delete(c)
 	}
-	s.changed.broadcast() // a drain waits for the connections also when the program has stopped the server
+	s.changed.Broadcast() // a drain waits for the connections also when the program has stopped the server
 	if s.connState != nil {
 		s.connState(c, state)
 	}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/autorestart-go/autorestart"
+	"github.com/autorestart-go/autorestart/internal/httpconn"
 	"github.com/autorestart-go/autorestart/internal/image"
 	"github.com/autorestart-go/autorestart/internal/report"
 )
@@ -20,9 +21,9 @@ import (
 // Grace together.
 //
 // The zero value is ready to use. Streams is safe for use by several goroutines. Set the fields
-// before the first call of [Streams.Begin], and don't copy a Streams after that. A program needs
-// one Streams for all its handlers: from the first Begin on it takes part in each restart, like an
-// [autorestart.Drainer] that is never unregistered.
+// before the first call of [Streams.Begin], and don't copy a Streams after that. One Streams is
+// for all handlers of the program, or for those of one DrainOrder: from the first Begin on it takes
+// part in each restart, like an [autorestart.Drainer] that is never unregistered.
 type Streams struct {
 	// Spread is the time over which clients come back after a restart has begun. If zero or
 	// negative, they come back at once.
@@ -40,16 +41,21 @@ type Streams struct {
 	// any more. If zero, it is one second. If negative, the connection is closed at once.
 	Grace time.Duration
 
+	// DrainOrder is when the streams end, among the drainers of the program, see
+	// [autorestart.RegisterDrainer]. Give it the DrainOrder of the listener that the streams come
+	// from, see [sockets.Config]. A program with several of these numbers needs a Streams for each.
+	DrainOrder int
+
 	registering sync.Once
 	beside      *image.Beside
 
 	mu      sync.Mutex
 	open    map[*Stream]bool
-	begun   uint64 // streams so far
-	waiting int    // open streams whose connections were not closed
-	closed  int    // streams whose connections were closed, in this drain
-	ending  bool   // a drain is under way
-	changed wakeup // broadcasts when waiting becomes less
+	begun   uint64          // streams so far
+	waiting int             // open streams whose connections were not closed
+	closed  int             // streams whose connections were closed, in this drain
+	ending  bool            // a drain is under way
+	changed httpconn.Wakeup // broadcasts when waiting becomes less
 }
 
 // A Stream is a response or a hijacked connection that lasts until its client or a restart ends
@@ -95,7 +101,7 @@ func (s *Streams) Begin(w http.ResponseWriter, r *http.Request) *Stream {
 	st := &Stream{streams: s, target: newTarget(w, r), ending: make(chan struct{})}
 	s.registering.Do(func() {
 		s.beside = &image.Current().Beside
-		autorestart.RegisterDrainer((*streamsDrainer)(s))
+		autorestart.RegisterDrainer(streamsDrainer{s})
 	})
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -159,7 +165,7 @@ func (st *Stream) End() {
 // finished is called with s locked, when a restart need not wait for a stream any more.
 func (s *Streams) finished() {
 	s.waiting--
-	s.changed.broadcast()
+	s.changed.Broadcast()
 }
 
 // tell tells the handler to end the stream. It is called with the Streams locked.
@@ -191,14 +197,16 @@ func (st *Stream) close() {
 }
 
 // streamsDrainer is a Streams as an [autorestart.Drainer].
-type streamsDrainer Streams
+type streamsDrainer struct{ *Streams }
+
+func (d streamsDrainer) DrainOrder() int { return d.Streams.DrainOrder }
 
 // Quiesce does nothing: no client may be sent away before all servers have stopped accepting.
-func (d *streamsDrainer) Quiesce() {}
+func (d streamsDrainer) Quiesce() {}
 
 // Drain ends the streams, and waits for their handlers.
-func (d *streamsDrainer) Drain(ctx context.Context) error {
-	s := (*Streams)(d)
+func (d streamsDrainer) Drain(ctx context.Context) error {
+	s := d.Streams
 	s.end(ctx, s.beginEnding())
 	err := s.await(ctx, func() bool { return s.waiting == 0 })
 	if n := s.takeClosed(); n > 0 {
@@ -211,8 +219,8 @@ func (d *streamsDrainer) Drain(ctx context.Context) error {
 }
 
 // Unfinished says what Drain waits for.
-func (d *streamsDrainer) Unfinished() string {
-	s := (*Streams)(d)
+func (d streamsDrainer) Unfinished() string {
+	s := d.Streams
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch s.waiting {
@@ -225,7 +233,7 @@ func (d *streamsDrainer) Unfinished() string {
 	}
 }
 
-func (d *streamsDrainer) Resume() {
+func (d streamsDrainer) Resume() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.ending = false
@@ -280,7 +288,7 @@ func (s *Streams) tell(st *Stream, retry time.Duration) {
 // end of ctx.
 func (s *Streams) await(ctx context.Context, condition func() bool) error {
 	for {
-		changed := s.changed.next()
+		changed := s.changed.Next()
 		s.mu.Lock()
 		done := condition()
 		s.mu.Unlock()

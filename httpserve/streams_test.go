@@ -285,3 +285,27 @@ func TestStreamsEndBesideSlowDrainer(t *testing.T) {
 		d.Resume()
 	})
 }
+
+// Streams of a later stage end when the drainers of the earlier ones have been drained.
+func TestStreamsEndInTheirTurn(t *testing.T) {
+	testStreams(t, func(t *testing.T) {
+		first, second := new(httpserve.Streams), &httpserve.Streams{DrainOrder: 1}
+		later := begin(second)
+		beginMany(first, 1, func(_ int, st *httpserve.Stream) {
+			time.Sleep(time.Second / 2)
+			if isEnding(later) {
+				t.Error("the later stream ends before the first one has ended")
+			}
+			st.End()
+		})
+		go func() {
+			<-later.Ending()
+			later.End()
+		}()
+		d, took := drainNow(t, time.Minute)
+		if took != time.Second/2 || len(d.Unfinished()) > 0 {
+			t.Errorf("took %v, unfinished %q", took, d.Unfinished())
+		}
+		d.Resume()
+	})
+}

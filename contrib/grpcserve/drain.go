@@ -17,6 +17,9 @@ const (
 	lastPause  = 50 * time.Millisecond
 )
 
+// DrainOrder is that of the listeners.
+func (s *server) DrainOrder() int { return s.order }
+
 // Quiesce begins to end the connections. Resume ends that, but for the connections that have got
 // a GOAWAY.
 func (s *server) Quiesce() {
@@ -42,7 +45,7 @@ func (s *server) Quiesce() {
 func (s *server) drainUntil(stop <-chan struct{}, start time.Time) {
 	pause := firstPause
 	for {
-		joined := s.joined.next()
+		joined := s.joined.Next()
 		s.fields.drain()
 		now := time.Now()
 		if now.Sub(start) >= pingTimeout {
@@ -81,7 +84,7 @@ func (s *server) Drain(ctx context.Context) error {
 		defer timer.Stop()
 	}
 	for {
-		left := s.left.next()
+		left := s.left.Next()
 		if s.connectionCount() == 0 {
 			return nil
 		}

@@ -7,6 +7,8 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"github.com/autorestart-go/autorestart/internal/httpconn"
 )
 
 // A listener is what package grpc accepts from: it counts the connections of a server.
@@ -63,7 +65,7 @@ func (c *conn) Read(b []byte) (n int, err error) {
 // has the transport in a field.
 func (c *conn) SetDeadline(t time.Time) error {
 	if t.IsZero() && c.handshaken.CompareAndSwap(false, true) {
-		c.server.joined.broadcast()
+		c.server.joined.Broadcast()
 	}
 	return c.Conn.SetDeadline(t)
 }
@@ -103,7 +105,7 @@ func (c *conn) closeIfDue(drainStart, now time.Time) (left time.Duration) {
 		return 0
 	}
 	left = silentTimeout - now.Sub(c.accepted)
-	if c.received.Load() || left <= 0 && unread(c.Conn) {
+	if c.received.Load() || left <= 0 && httpconn.Unread(c.Conn) {
 		begin := drainStart
 		if c.accepted.After(begin) {
 			begin = c.accepted
@@ -116,7 +118,3 @@ func (c *conn) closeIfDue(drainStart, now time.Time) (left time.Duration) {
 	}
 	return left
 }
-
-// unread reports whether the kernel has data that was not read from c. It is false where the system
-// has no way to find out.
-var unread = func(c net.Conn) bool { return false }

@@ -9,8 +9,10 @@ import (
 
 	"google.golang.org/grpc"
 
+	"github.com/autorestart-go/autorestart"
 	"github.com/autorestart-go/autorestart/contrib/grpcserve"
 	"github.com/autorestart-go/autorestart/internal/testprocess"
+	"github.com/autorestart-go/autorestart/sockets"
 )
 
 // long is a DrainTimeout that no test waits for.
@@ -137,7 +139,7 @@ func TestOneServerForEachListener(t *testing.T) {
 	c.wantCall(t, "echo a", "a")
 	for _, other := range []*grpc.Server{grpc.NewServer(), f.Server} {
 		err := grpcserve.Serve(other, ln)
-		if err == nil || !strings.Contains(err.Error(), "another server serves the listener "+ln.Addr().String()) {
+		if err == nil || !strings.Contains(err.Error(), "the listener "+ln.Addr().String()+" is served already") {
 			t.Errorf("second server: %v", err)
 		}
 	}
@@ -152,6 +154,60 @@ func TestOneServerForEachListener(t *testing.T) {
 	drain(t, long).resume()
 	c.wantCall(t, "echo d", "d")
 }
+
+// A server has the DrainOrder of its listeners, which is the same for all.
+func TestServerTakesOrderOfListener(t *testing.T) {
+	ordered := func(order int) net.Listener {
+		t.Helper()
+		ln, err := (&sockets.Config{DrainOrder: order}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return ln
+	}
+	f := newFixture(t)
+	f.serve(ordered(7))
+	c := dial(t, f.address)
+	c.wantCall(t, "echo a", "a")
+	before, reached := &earlier{proceed: make(chan bool)}, make(chan bool)
+	before.drained = func() { close(reached) }
+	t.Cleanup(autorestart.RegisterDrainer(before))
+	result := beginDrain(t, long)
+	testprocess.Receive(t, "first stage", reached)
+	c.wantCall(t, "echo b", "b")
+	dial(t, f.address).wantCall(t, "echo c", "c") // the listener accepts, too
+	close(before.proceed)
+	d := awaitDrain(t, result)
+	if d.unfinished != "" {
+		t.Errorf("unfinished: %s", d.unfinished)
+	}
+	d.resume()
+	other := ordered(8)
+	if err := grpcserve.Serve(f.Server, other); err == nil || !strings.Contains(err.Error(), "the same DrainOrder") {
+		t.Errorf("another order: %v", err)
+	}
+	wantClosed(t, other)
+	c.wantCall(t, "echo d", "d")
+}
+
+// earlier is a Drainer that is drained before the server.
+type earlier struct {
+	drained func()
+	proceed chan bool
+}
+
+func (*earlier) Quiesce() {}
+
+func (e *earlier) Drain(ctx context.Context) error {
+	e.drained()
+	select {
+	case <-e.proceed:
+	case <-ctx.Done():
+	}
+	return nil
+}
+
+func (*earlier) Resume() {}
 
 // The connections of a listener that the program has closed are drained, too.
 func TestDrainWaitsForConnectionsOfClosedListener(t *testing.T) {

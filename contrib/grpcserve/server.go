@@ -1,6 +1,7 @@
 package grpcserve
 
 import (
+	"errors"
 	"net"
 	"sync"
 	"time"
@@ -8,6 +9,7 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/autorestart-go/autorestart"
+	"github.com/autorestart-go/autorestart/internal/httpconn"
 	"github.com/autorestart-go/autorestart/internal/image"
 )
 
@@ -15,10 +17,11 @@ import (
 // or has connections.
 type server struct {
 	grpc   *grpc.Server
+	order  int // the DrainOrder of its listeners
 	fields *fields
 
-	joined wakeup // connections, and the end of their handshakes
-	left   wakeup // connections that are closed
+	joined httpconn.Wakeup // connections, and the end of their handshakes
+	left   httpconn.Wakeup // connections that are closed
 
 	registering sync.Mutex // held while the server is registered or unregistered
 	unregister  func()     // nil if the server is not registered; guarded by registering
@@ -36,29 +39,42 @@ var servers = struct {
 	m map[*grpc.Server]*server
 }{m: map[*grpc.Server]*server{}}
 
-// startServing registers a server, if it is not registered yet, and counts a call of Serve.
-func startServing(g *grpc.Server) (*server, error) {
-	servers.Lock()
-	s := servers.m[g]
-	if s == nil {
-		f, err := fieldsOf(g)
-		if err != nil {
-			servers.Unlock()
-			return nil, err
-		}
-		s = &server{grpc: g, fields: f, conns: map[*conn]bool{}}
-		servers.m[g] = s
-	}
-	s.mu.Lock()
-	s.serving++
-	s.mu.Unlock()
-	servers.Unlock()
+// errOrder says that a server would be drained with one of its listeners and before the other.
+var errOrder = errors.New("grpcserve: the listeners of a server must have the same DrainOrder: use a server for each DrainOrder")
 
+// startServing registers a server, if it is not registered yet, and counts a call of Serve.
+func startServing(g *grpc.Server, order int) (*server, error) {
+	s, err := servedServer(g, order)
+	if err != nil {
+		return nil, err
+	}
 	s.registering.Lock()
 	defer s.registering.Unlock()
 	if s.unregister == nil {
 		s.unregister = autorestart.RegisterDrainer(s)
 	}
+	return s, nil
+}
+
+// servedServer returns the server of g, with one more call of Serve.
+func servedServer(g *grpc.Server, order int) (*server, error) {
+	servers.Lock()
+	defer servers.Unlock()
+	s := servers.m[g]
+	if s == nil {
+		f, err := fieldsOf(g)
+		if err != nil {
+			return nil, err
+		}
+		s = &server{grpc: g, order: order, fields: f, conns: map[*conn]bool{}}
+		servers.m[g] = s
+	}
+	if s.order != order {
+		return nil, errOrder
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.serving++
 	return s, nil
 }
 
@@ -99,7 +115,7 @@ func (s *server) add(nc net.Conn) net.Conn {
 	s.mu.Lock()
 	s.conns[c] = true
 	s.mu.Unlock()
-	s.joined.broadcast()
+	s.joined.Broadcast()
 	return c
 }
 
@@ -109,7 +125,7 @@ func (s *server) remove(c *conn) {
 	delete(s.conns, c)
 	unused := s.serving == 0 && len(s.conns) == 0
 	s.mu.Unlock()
-	s.left.broadcast()
+	s.left.Broadcast()
 	if unused {
 		go s.unregisterIfUnused() // may wait for Quiesce, which takes a mutex of package grpc
 	}
@@ -143,31 +159,5 @@ func (s *server) awaitResume(closed <-chan struct{}) {
 	select {
 	case <-resumed:
 	case <-closed:
-	}
-}
-
-// A wakeup wakes goroutines that wait for a change.
-type wakeup struct {
-	mu sync.Mutex
-	c  chan struct{}
-}
-
-// next returns a channel that the next broadcast closes. Call it before looking at what
-// may change.
-func (w *wakeup) next() <-chan struct{} {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.c == nil {
-		w.c = make(chan struct{})
-	}
-	return w.c
-}
-
-func (w *wakeup) broadcast() {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.c != nil {
-		close(w.c)
-		w.c = nil
 	}
 }

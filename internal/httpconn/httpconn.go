@@ -5,6 +5,9 @@
 // connection is parked: Read blocks, the connection crosses the exec, and the next
 // version reads the next request from it. Its client notices nothing. If a part of the
 // header of the next request was read, it crosses with the connection.
+//
+// The package also has what all servers need that are drained, of HTTP and of gRPC: [Claim],
+// [Unread] and [Wakeup].
 package httpconn
 
 import (
@@ -20,6 +23,10 @@ var (
 	Of         func(c net.Conn) Conn
 	ListenerOf func(ln net.Listener) Listener
 )
+
+// Unread reports whether the kernel has data, or the end of the stream, that was not read from c. It
+// is false where the system has no way to find out.
+var Unread = func(c net.Conn) bool { return false }
 
 // A Conn is a connection that a listener of package sockets has accepted.
 type Conn interface {

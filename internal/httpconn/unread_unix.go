@@ -1,15 +1,15 @@
 //go:build unix && !aix
 
-package httpserve
+package httpconn
 
 import (
 	"net"
 	"syscall"
 )
 
-func init() { unread = peek }
+func init() { Unread = peek }
 
-// peek is [unread] by recv(2). MSG_DONTWAIT keeps it from blocking, even on a socket that
+// peek is [Unread] by recv(2). MSG_DONTWAIT keeps it from blocking, even on a socket that
 // [os.File.Fd] has made blocking. AIX does not have that flag.
 func peek(c net.Conn) bool {
 	sc, ok := c.(syscall.Conn)
