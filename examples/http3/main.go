@@ -19,6 +19,7 @@ import (
 
 	"github.com/autorestart-go/autorestart"
 	"github.com/autorestart-go/autorestart/examples/http3/quicserve"
+	"github.com/autorestart-go/autorestart/httpserve"
 )
 
 var version = "development" // set by -ldflags
@@ -47,6 +48,10 @@ func main() {
 	autorestart.Ready()
 	log.Print(version, " serves https://", transport.Conn.LocalAddr(), "/version by HTTP/3")
 	log.Panic(quicserve.Serve(transport, func() *http3.Server {
-		return &http3.Server{TLSConfig: &tls.Config{Certificates: []tls.Certificate{cert}}}
+		config := &tls.Config{Certificates: []tls.Certificate{cert}}
+		if err := httpserve.ResumeSessions("site", config); err != nil {
+			log.Print(err)
+		}
+		return &http3.Server{TLSConfig: config}
 	}))
 }

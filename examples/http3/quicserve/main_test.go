@@ -25,6 +25,7 @@ import (
 
 	"github.com/autorestart-go/autorestart"
 	"github.com/autorestart-go/autorestart/examples/http3/quicserve"
+	"github.com/autorestart-go/autorestart/httpserve"
 	. "github.com/autorestart-go/autorestart/internal/daemontest"
 	"github.com/autorestart-go/autorestart/internal/testprocess"
 )
@@ -50,7 +51,11 @@ func serveMain() {
 	})
 	transport := Must(quicserve.Listen(context.Background(), "127.0.0.1:0"))
 	server := func() *http3.Server {
-		return &http3.Server{TLSConfig: http3.ConfigureTLSConfig(&tls.Config{Certificates: []tls.Certificate{certificate()}})}
+		config := &tls.Config{Certificates: []tls.Certificate{certificate()}}
+		if err := httpserve.ResumeSessions("serve", config); err != nil {
+			panic(err)
+		}
+		return &http3.Server{TLSConfig: http3.ConfigureTLSConfig(config)}
 	}
 	if autorestart.StandIn() { // it gets no commands
 		autorestart.Ready()
@@ -126,6 +131,7 @@ const idleTimeout = time.Hour
 type client struct {
 	http.Client
 	address string
+	resumed bool // whether the connection of the last answer has resumed a TLS session
 }
 
 func newClient(t *testing.T, address string) *client {
@@ -136,7 +142,7 @@ func newClient(t *testing.T, address string) *client {
 	}
 	quicTransport := &quic.Transport{Conn: conn}
 	transport := &http3.Transport{
-		TLSClientConfig: &tls.Config{InsecureSkipVerify: true},
+		TLSClientConfig: &tls.Config{InsecureSkipVerify: true, ClientSessionCache: tls.NewLRUClientSessionCache(0)},
 		Dial: func(ctx context.Context, address string, t *tls.Config, config *quic.Config) (*quic.Conn, error) {
 			config = config.Clone()
 			config.MaxIdleTimeout = idleTimeout
@@ -152,7 +158,7 @@ func newClient(t *testing.T, address string) *client {
 		quicTransport.Close()
 		conn.Close()
 	})
-	return &client{http.Client{Transport: transport}, address}
+	return &client{Client: http.Client{Transport: transport}, address: address}
 }
 
 // get returns the answer to a request.
@@ -168,6 +174,7 @@ func (c *client) get(path string) (string, error) {
 		return "", err
 	}
 	defer response.Body.Close()
+	c.resumed = response.TLS.DidResume
 	body, err := io.ReadAll(response.Body)
 	return string(body), err
 }

@@ -29,6 +29,9 @@ func TestClientsAreServedAfterRestart(t *testing.T) {
 	}
 	for _, c := range clients {
 		c.want(t, "/", "3")
+		if !c.resumed {
+			t.Error("the TLS session of a client has not resumed")
+		}
 	}
 }
 
