@@ -39,9 +39,9 @@
 // Clients of [ServeTLS] that have a session ticket resume their sessions in the next version, without
 // a full handshake. So a restart does not make thousands of clients do full handshakes at once. The
 // keys of the tickets cross the exec in memory. They rotate by the rules of crypto/tls: new tickets get
-// a new key after a day, and a ticket is accepted for seven days. Each listener has keys of its own,
-// which the next version finds by the address of the listener. Call [ResumeSessions] for servers
-// that ServeTLS does not serve.
+// a new key after a day, and a ticket is accepted for seven days. Each address has keys of its own.
+// A server with several listeners accepts the tickets of all of them. Call [ResumeSessions] for
+// servers that ServeTLS does not serve.
 //
 // Certificates are read again by each version. A session that resumes does not see them, as in
 // one process.
@@ -101,7 +101,7 @@
 // The exec waits for requests whose header is complete. New connections wait with it. The
 // wait ends after [autorestart.Restarter.DrainTimeout]. A handler whose response takes
 // long should therefore return when the channel of [autorestart.Draining] is closed. The
-// channel is closed when no server accepts requests any more.
+// channel is closed when the servers with the lowest DrainOrder have stopped accepting.
 //
 // Server-sent events and hijacked connections, such as WebSockets, have no end of their
 // own. [Streams] ends them, spreads the time at which their clients come back, and closes

@@ -17,8 +17,9 @@ import (
 )
 
 // Streams ends responses without an end, such as server-sent events, and hijacked connections,
-// such as WebSockets, when a restart begins. A restart waits for them no longer than Spread and
-// Grace together.
+// such as WebSockets, when a restart begins. A restart waits for their handlers no longer than
+// Spread and Grace together. An HTTP/2 connection whose client does not read is closed after twice
+// Grace.
 //
 // The zero value is ready to use. Streams is safe for use by several goroutines. Set the fields
 // before the first call of [Streams.Begin], and don't copy a Streams after that. One Streams is
@@ -67,11 +68,11 @@ type Stream struct {
 	ending  chan struct{}
 
 	// streams.mu protects what follows.
-	told   bool // ending is closed
-	retry  time.Duration
-	timer  *time.Timer // closes the connection; nil unless told
-	closed bool        // the connection was closed, or is about to be
-	ended  bool
+	leaving bool // ending is closed
+	retry   time.Duration
+	timer   *time.Timer // closes the connection; nil unless leaving
+	closed  bool        // the connection was closed, or is about to be
+	ended   bool
 
 	closing sync.Mutex // locked while the connection is being closed
 }
@@ -113,12 +114,12 @@ func (s *Streams) Begin(w http.ResponseWriter, r *http.Request) *Stream {
 	s.open[st] = true
 	s.waiting++
 	if s.ending {
-		st.tell(s.lateRetry())
+		st.startEnding(s.lateRetry())
 	}
 	return st
 }
 
-// lateRetry is the Retry of a stream that begins when the others have been told to end.
+// lateRetry is the Retry of a stream that begins when the channels of the others are closed.
 func (s *Streams) lateRetry() time.Duration {
 	if s.Spread <= 0 || s.beside.Serves() {
 		return 0
@@ -128,7 +129,7 @@ func (s *Streams) lateRetry() time.Duration {
 
 // Ending returns a channel that is closed when the stream has to end because of a restart. The
 // handler then says goodbye to its client, and returns. A restart that is called off does not end
-// further streams; those that were told to end still have to.
+// further streams; streams whose channel is closed must still end.
 func (st *Stream) Ending() <-chan struct{} { return st.ending }
 
 // Retry returns how long the client should wait before it connects again. It is zero until the
@@ -168,12 +169,12 @@ func (s *Streams) finished() {
 	s.changed.Broadcast()
 }
 
-// tell tells the handler to end the stream. It is called with the Streams locked.
-func (st *Stream) tell(retry time.Duration) {
-	if st.told {
+// startEnding closes the channel of Ending. It is called with the Streams locked.
+func (st *Stream) startEnding(retry time.Duration) {
+	if st.leaving {
 		return
 	}
-	st.told, st.retry = true, retry
+	st.leaving, st.retry = true, retry
 	close(st.ending)
 	st.timer = time.AfterFunc(st.streams.grace(), st.close)
 }
@@ -252,7 +253,7 @@ func (s *Streams) beginEnding() []*Stream {
 	})
 }
 
-// end tells all of the streams to end: at once, or over the time that ctx allows if another
+// end starts the end of all of the streams: at once, or over the time that ctx allows if another
 // process serves.
 func (s *Streams) end(ctx context.Context, all []*Stream) {
 	begun, spread, paced := time.Now(), max(0, s.Spread), s.beside.Serves()
@@ -263,7 +264,7 @@ func (s *Streams) end(ctx context.Context, all []*Stream) {
 	for i, st := range all {
 		share := time.Duration(float64(spread) * float64(i) / float64(len(all)))
 		if !paced {
-			s.tell(st, share)
+			s.startEnding(st, share)
 			continue
 		}
 		limit, cancel := context.WithDeadline(ctx, begun.Add(share))
@@ -272,15 +273,15 @@ func (s *Streams) end(ctx context.Context, all []*Stream) {
 		if ctx.Err() != nil {
 			return
 		}
-		s.tell(st, 0)
+		s.startEnding(st, 0)
 	}
 }
 
-func (s *Streams) tell(st *Stream, retry time.Duration) {
+func (s *Streams) startEnding(st *Stream, retry time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !st.ended {
-		st.tell(retry)
+		st.startEnding(retry)
 	}
 }
 

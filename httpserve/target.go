@@ -11,7 +11,7 @@ type target struct {
 	w     http.ResponseWriter
 	r     *http.Request
 	conn  *conn     // nil if the server is not of this package
-	since time.Time // when the connection got its state; another time tells another request
+	since time.Time // when the connection got its state; another time means another request
 }
 
 func newTarget(w http.ResponseWriter, r *http.Request) target {

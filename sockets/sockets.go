@@ -22,8 +22,8 @@
 // Every socket of this package is drained before an exec, see
 // [autorestart.RegisterDrainer]. During the drain Accept blocks. The methods that read
 // from a packet connection block, too, unless [Config.KeepPacket] is set. A socket with a
-// [Config.DrainOrder] works until its turn comes. If the program closes the socket before
-// that, the turn has come.
+// [Config.DrainOrder] works until drainers with lower numbers have been drained. A socket
+// that the program closes during a drain is quiesced at once, whatever its number.
 //
 // New connections are taken out of the kernel's queue, so that the queue does not fill
 // up. They cross the exec unread, and Accept of the new version returns them first. They

@@ -20,6 +20,7 @@
 //   - if more than a fifth of the clients come back in one tenth of Spread, in the median of the
 //     drains. Without Overlap that holds for the hints, too, and in each restart
 //   - if a drain takes longer than asked: Grace without Overlap, and Spread and Grace with it. In the
-//     median it may take 250 ms longer, and two seconds at most
+//     median it may take 100 ms longer, and 500 ms at most; in the short form, which may run on a busy
+//     machine, 250 ms and two seconds
 //   - if the PID is another one after a restart.
 package streams

@@ -19,7 +19,7 @@ func TestListenerHasOneServer(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Claim(ln); err == nil || !strings.Contains(err.Error(), "listener :80 already") {
+	if _, err := Claim(ln); err == nil || !strings.Contains(err.Error(), "the listener :80 is served already") {
 		t.Errorf("second claim: %v", err)
 	}
 	if other, err := Claim(new(fakeListener)); err != nil {

@@ -14,7 +14,7 @@ import (
 	"github.com/autorestart-go/autorestart/internal/testprocess"
 )
 
-// Clients with idle connections are told, and begin new ones. They use the same address.
+// Clients with idle connections get a GOAWAY, and begin new ones. They use the same address.
 func TestClientsAreServedAfterRestart(t *testing.T) {
 	d, address := start(t)
 	var clients []*client
@@ -136,7 +136,7 @@ func TestHandlerThatDoesNotReturn(t *testing.T) {
 }
 
 // With Overlap, the packets of the old version's connections arrive in the stand-in, and those of the
-// stand-in's in the new version. Their clients are told when they send something, and then are served.
+// stand-in's in the new version. Their clients notice that when they send something, and then are served.
 func TestOverlap(t *testing.T) {
 	d, address := start(t)
 	var clients []*client

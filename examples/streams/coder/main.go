@@ -1,5 +1,5 @@
 // Command coder echoes messages of WebSockets, by github.com/coder/websocket. A restart says
-// goodbye to each client by a close frame, and tells it when to come back.
+// goodbye to each client by a close frame, with the time when to come back.
 package main
 
 import (

@@ -1,5 +1,5 @@
-// Command events sends the time by server-sent events. A restart ends each stream, and tells its
-// client by the field retry when to come back. Browsers do that themselves.
+// Command events sends the time by server-sent events. A restart ends each stream, with the time when
+// its client is to come back in the field retry. Browsers obey it.
 package main
 
 import (

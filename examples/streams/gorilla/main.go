@@ -1,5 +1,5 @@
 // Command gorilla echoes messages of WebSockets, by github.com/gorilla/websocket. A restart says
-// goodbye to each client by a close frame, and tells it when to come back.
+// goodbye to each client by a close frame, with the time when to come back.
 package main
 
 import (
