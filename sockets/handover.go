@@ -143,14 +143,7 @@ func (r *registry) lendFile(k key, fd int, state []byte) error {
 func (r *registry) parks() bool { return !r.Beside.Leaves() || r.Beside.Takes() }
 
 // isDraining reports whether this process is about to be replaced, or to end.
-func (r *registry) isDraining() bool {
-	select {
-	case <-r.Drainers.Draining():
-		return true
-	default:
-		return false
-	}
-}
+func (r *registry) isDraining() bool { return r.Drainers.IsDraining() }
 
 // claimFile claims the connection that was passed under oldKey, and its state. From now on its
 // key is k. The store owns the descriptor, until takeFile.

@@ -186,3 +186,46 @@ func TestSocketIsClosedBeforeItsTurn(t *testing.T) {
 		}
 	}
 }
+
+// closing is a Drainer that closes something as soon as it is quiesced.
+type closing struct{ closer io.Closer }
+
+func (c closing) Quiesce()                    { c.closer.Close() }
+func (c closing) Drain(context.Context) error { return nil }
+func (c closing) Resume()                     {}
+
+// A socket that is closed while the first drainers are quiesced crosses the exec, also if the channel
+// of Draining has been open since before the drain.
+func TestSocketIsClosedByAnotherDrainer(t *testing.T) {
+	for name, config := range map[string]*Config{"same stage": {}, "later stage": &later} {
+		t.Run(name, func(t *testing.T) {
+			p := imagetest.Start(t)
+			autorestart.Draining()
+			ln := new(struct{ net.Listener })
+			defer autorestart.RegisterDrainer(closing{ln})()
+			var err error
+			if ln.Listener, err = config.Listen(t.Context(), "tcp", "127.0.0.1:0"); err != nil {
+				t.Fatal(err)
+			}
+			address := ln.Addr().String()
+			waiting, err := net.Dial("tcp", address)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer waiting.Close()
+			p.AwaitExec(func() error { return new(autorestart.Restarter).Restart(t.Context()) })
+			next, err := config.Listen(t.Context(), "tcp", "127.0.0.1:0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer next.Close()
+			if next.Addr().String() != address {
+				t.Fatalf("the next version listens at %s, want %s", next.Addr(), address)
+			}
+			autorestart.Ready()
+			if got, want := acceptConn(t, next.(*listener)).RemoteAddr().String(), waiting.LocalAddr().String(); got != want {
+				t.Errorf("accepted %s, want %s", got, want)
+			}
+		})
+	}
+}

@@ -5,6 +5,7 @@ import (
 	"math"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/autorestart-go/autorestart/internal/report"
@@ -130,8 +131,6 @@ func (g *Group) closeDraining() {
 // drain drains every member that is not drained yet, those included that are registered
 // meanwhile, one stage after the other.
 func (d *Drain) drain() {
-	limit, stop := endingAfter(d.ctx, hookTimeout)
-	defer stop()
 	timeout := d.ctx.Done()
 	ended := make(chan outcome)
 	ticks := newProgressTicks(d.timeout, d.progress)
@@ -140,11 +139,14 @@ func (d *Drain) drain() {
 	var late []string
 	for {
 		members, changed := d.takeReached()
-		for _, m := range members {
-			limit := limit
-			go func() { ended <- d.drainMember(limit, m) }()
+		if len(members) > 0 {
+			limit, stop := endingAfter(d.ctx, hookTimeout) // from now on, if the time is up
+			defer stop()
+			for _, m := range members {
+				go func() { ended <- d.drainMember(limit, m) }()
+			}
+			running = append(running, members...)
 		}
-		running = append(running, members...)
 		if len(running) == 0 {
 			if !d.isCalledOff() && d.nextStage() {
 				continue
@@ -164,10 +166,8 @@ func (d *Drain) drain() {
 		case <-changed:
 		case <-timeout:
 			timeout = nil
-			if d.timeIsUp() && d.nextStage() { // that may have taken as long as the limit
-				later, stop := endingAfter(d.ctx, hookTimeout)
-				defer stop()
-				limit = later
+			if d.timeIsUp() {
+				d.nextStage()
 			}
 		case <-ticks.c:
 			ticks.ask(slices.Clone(running))
@@ -261,9 +261,11 @@ func (g *Group) callBeforeSeal() {
 	g.mu.Lock()
 	callbacks := slices.Clone(g.beforeSeal)
 	g.mu.Unlock()
+	var running sync.WaitGroup
 	for _, f := range callbacks {
-		(*f)()
+		running.Go(*f)
 	}
+	running.Wait()
 }
 
 // Resume has the group accept work again.
@@ -315,6 +317,9 @@ func (d *Drain) finish() (members []*member) {
 	g.change()
 	if g.drains == 0 {
 		g.draining = nil
+		for _, m := range g.members {
+			m.early = false
+		}
 	}
 	return g.takeResuming()
 }

@@ -92,6 +92,7 @@ type member struct {
 	group   *Group // whose mutex guards the rest
 
 	order    int           // the stage in which it is drained
+	early    bool          // quiesced before its stage, see QuiesceNow
 	quiesced bool          // by the last call
 	gone     bool          // unregistered: no method is called any more
 	brief    chan struct{} // closed when the Quiesce or Resume that is running returns; nil if none is
@@ -162,7 +163,9 @@ func (g *Group) insert(m *member) {
 }
 
 // isDue reports whether the member is to be quiesced by now. It is called with g locked.
-func (g *Group) isDue(m *member) bool { return g.held || g.drains > 0 && m.order <= g.stage }
+func (g *Group) isDue(m *member) bool {
+	return g.held || g.drains > 0 && (m.early || m.order <= g.stage)
+}
 
 // quiesceIfDue begins to quiesce the member if that is due. It is called with g locked: what
 // drains the member comes after it. The caller calls await with g unlocked.
@@ -179,8 +182,8 @@ func (g *Group) quiesceIfDue(m *member) (await func()) {
 	}
 }
 
-// QuiesceNow moves d, which is comparable, to the present stage if a drain is under way, and
-// reports whether one is. So d is quiesced, and drained, or resumes if the drain is called off.
+// QuiesceNow quiesces d, which is comparable, before its turn if a drain is under way, and reports
+// whether one is. So d is drained in its turn, or resumes if the drain is called off.
 func (g *Group) QuiesceNow(d Drainer) (draining bool) {
 	g.mu.Lock()
 	i := slices.IndexFunc(g.members, func(m *member) bool { return m.drainer == d })
@@ -189,13 +192,8 @@ func (g *Group) QuiesceNow(d Drainer) (draining bool) {
 		return false
 	}
 	m := g.members[i]
-	if !g.isDue(m) {
-		g.members = slices.Delete(g.members, i, i+1)
-		m.order = g.stage
-		g.insert(m)
-	}
+	m.early = true
 	awaitQuiesced := g.quiesceIfDue(m)
-	g.change()
 	g.mu.Unlock()
 	awaitQuiesced()
 	return true
@@ -250,6 +248,13 @@ func (g *Group) beginOpening(ctx context.Context, blocked func() bool) (done fun
 	}, nil
 }
 
+// IsDraining reports whether a drain is under way.
+func (g *Group) IsDraining() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.drains > 0
+}
+
 // isDraining is called with g locked.
 func (g *Group) isDraining() bool { return g.drains > 0 || g.resuming > 0 }
 
@@ -279,7 +284,7 @@ func (g *Group) Begun() int {
 func (g *Group) AlwaysNotify() { g.setNotifier() }
 
 // BeforeSeal has f called, without a lock, whenever the group is sealed: everything is
-// drained, and the exec comes next. f returns soon.
+// drained, and the exec comes next. f returns soon. All such functions are called at the same time.
 func (g *Group) BeforeSeal(f func()) (remove func()) {
 	g.mu.Lock()
 	defer g.mu.Unlock()

@@ -172,7 +172,7 @@ func TestQuiesceNow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var g Group
 		var s sequence
-		database := s.member("database", 10, 0)
+		database := s.member("database", 10, time.Second)
 		if g.QuiesceNow(database) {
 			t.Error("an empty group is drained")
 		}
@@ -194,9 +194,9 @@ func TestQuiesceNow(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		s.want(t, "quiesce web", "quiesce database", "drained database", "drained web", "quiesce metrics", "drained metrics")
+		s.want(t, "quiesce web", "quiesce database", "drained web", "quiesce metrics", "drained metrics", "drained database")
 		d.Resume()
-		s.want(t, "resume metrics", "resume database", "resume web")
+		s.want(t, "resume database", "resume metrics", "resume web")
 	})
 }
 
@@ -248,5 +248,66 @@ func TestRollbackThroughStages(t *testing.T) {
 		s.want(t)
 		resume()
 		s.want(t, "resume database", "resume web")
+	})
+}
+
+// The Drain of a stage whose Quiesce has taken up the rest of the time is called.
+func TestSlowQuiesceOfLastStage(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var g Group
+		var s sequence
+		g.Register(s.member("web", 0, 9500*time.Millisecond))
+		for range 2 {
+			g.Register(&slow{s.member("slow", 10, 0), 3 * time.Second})
+		}
+		g.Register(s.member("database", 10, time.Hour))
+		d, err := g.Begin(t.Context(), 10*time.Second, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.mu.Lock()
+		if !slices.Contains(s.calls, "cut database") {
+			t.Errorf("called %q", s.calls)
+		}
+		s.mu.Unlock()
+		d.Resume()
+		time.Sleep(time.Minute) // the slow ones return
+	})
+}
+
+// slow is a Drainer whose Quiesce takes some time.
+type slow struct {
+	*ordered
+	takes time.Duration
+}
+
+func (s *slow) Quiesce() {
+	s.ordered.Quiesce()
+	time.Sleep(s.takes)
+}
+
+func (*slow) Drain(context.Context) error { return nil }
+func (*slow) Resume()                     {}
+
+// A part that was quiesced before its turn has its own turn in the next drain.
+func TestQuiescedEarlyOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var g Group
+		var s sequence
+		database := s.member("database", 10, 0)
+		g.Register(database)
+		g.Register(&hooks{quiesce: func() {
+			s.note("quiesce web")
+			g.QuiesceNow(database)
+		}, drain: func(context.Context) error { time.Sleep(time.Second); s.note("drained web"); return nil }})
+		for range 2 {
+			d, err := g.Begin(t.Context(), time.Minute, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			s.want(t, "quiesce web", "quiesce database", "drained web", "drained database")
+			d.Resume()
+			s.want(t, "resume database")
+		}
 	})
 }

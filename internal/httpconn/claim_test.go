@@ -39,3 +39,10 @@ func TestListenerHasOneServer(t *testing.T) {
 		}
 	}
 }
+
+// A program without package sockets has no such listeners.
+func TestWithoutPackageSockets(t *testing.T) {
+	if Of(nil) != nil || ListenerOf(new(fakeListener)) != nil || DrainOrder(new(fakeListener)) != 0 {
+		t.Error("it is of package sockets")
+	}
+}

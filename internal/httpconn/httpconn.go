@@ -20,8 +20,8 @@ import (
 // those of the connection itself: there, a program could find them, and a type that wraps it
 // would have some of them.
 var (
-	Of         func(c net.Conn) Conn
-	ListenerOf func(ln net.Listener) Listener
+	Of         = func(c net.Conn) Conn { return nil }
+	ListenerOf = func(ln net.Listener) Listener { return nil }
 )
 
 // Unread reports whether the kernel has data, or the end of the stream, that was not read from c. It
