@@ -32,7 +32,7 @@ func (d *Daemon) Load(url string) *Load {
 			if secure && keep && method == http.MethodPost {
 				continue
 			}
-			c := &httpClient{client: d.program.client(keep), method: method, url: url, secure: secure}
+			c := &httpClient{client: d.program.client(keep), method: method, url: url, secure: secure, lateAfter: lateAfter}
 			c.client.Transport.(*http.Transport).DialContext = c.dial
 			name := method + " on a kept connection"
 			if !keep {
@@ -59,7 +59,8 @@ type httpClient struct {
 	client      *http.Client
 	method, url string
 	secure      bool
-	status      int // of the first response; 0 before
+	lateAfter   time.Duration // over TLS
+	status      int           // of the first response; 0 before
 
 	conn atomic.Pointer[timedConn] // the newest
 }
@@ -73,7 +74,7 @@ func (c *httpClient) request(ctx context.Context) error {
 		c.conn.Store(nil)
 		err := c.send(ctx)
 		conn := c.conn.Load()
-		if err == nil || !c.secure || conn == nil || !conn.isLate() || ctx.Err() != nil {
+		if err == nil || !c.secure || conn == nil || conn.took() < c.lateAfter || ctx.Err() != nil {
 			return err
 		}
 	}
@@ -103,7 +104,7 @@ func (c *timedConn) Write(b []byte) (int, error) {
 	return n, err
 }
 
-func (c *timedConn) isLate() bool { return time.Duration(c.sent.Load()) >= lateAfter }
+func (c *timedConn) took() time.Duration { return time.Duration(c.sent.Load()) }
 
 // loadBody is the body of a POST.
 var loadBody = strings.Repeat("a body that can't be sent again\n", 32)
