@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptrace"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -80,11 +81,16 @@ func (c *httpClient) request(ctx context.Context) error {
 	}
 }
 
-// A timedConn knows how long after the beginning of its dial the last write has returned.
+// A timedConn knows how long after the beginning of its dial the request was sent. Before that, it knows when
+// the last write of the handshake has returned. Later writes do not count: when the server hangs up, crypto/tls
+// writes an alert, and HTTP/2 acknowledges settings at any time.
 type timedConn struct {
 	net.Conn
 	began time.Time
-	sent  atomic.Int64
+
+	mu       sync.Mutex
+	complete bool // the request was sent
+	sent     time.Duration
 }
 
 func (c *httpClient) dial(ctx context.Context, network, address string) (net.Conn, error) {
@@ -100,22 +106,42 @@ func (c *httpClient) dial(ctx context.Context, network, address string) (net.Con
 
 func (c *timedConn) Write(b []byte) (int, error) {
 	n, err := c.Conn.Write(b)
-	c.sent.Store(int64(time.Since(c.began)))
+	c.wrote(false)
 	return n, err
 }
 
-func (c *timedConn) took() time.Duration { return time.Duration(c.sent.Load()) }
+// wrote is called after each write, and with true when the header of the request was written.
+func (c *timedConn) wrote(request bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.complete {
+		c.complete, c.sent = request, time.Since(c.began)
+	}
+}
+
+func (c *timedConn) took() time.Duration {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.sent
+}
 
 // loadBody is the body of a POST.
 var loadBody = strings.Repeat("a body that can't be sent again\n", 32)
 
 func (c *httpClient) send(ctx context.Context) error {
 	var sent atomic.Int32
-	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{WroteRequest: func(info httptrace.WroteRequestInfo) {
-		if info.Err == nil {
-			sent.Add(1)
-		}
-	}})
+	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+		WroteHeaders: func() {
+			if conn := c.conn.Load(); conn != nil {
+				conn.wrote(true)
+			}
+		},
+		WroteRequest: func(info httptrace.WroteRequestInfo) {
+			if info.Err == nil {
+				sent.Add(1)
+			}
+		},
+	})
 	var body io.Reader
 	if c.method == http.MethodPost {
 		body = struct{ io.Reader }{strings.NewReader(loadBody)} // no GetBody
