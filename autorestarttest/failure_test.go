@@ -1,8 +1,10 @@
 package autorestarttest_test
 
 import (
+	"fmt"
 	"regexp"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -115,6 +117,34 @@ func TestNothingHappens(t *testing.T) {
 	wantText(t, text, "no restart into version 2: after 500ms")
 	if !regexp.MustCompile(`process \d+, version 1, generation 0: started at .*; ready at `).MatchString(text) {
 		t.Errorf("nothing of what was seen is in\n%s", text)
+	}
+}
+
+// A version that this library has not started is no restart, whether it runs in the same process or in another.
+func TestOtherSuccessors(t *testing.T) {
+	needBuilds(t)
+	for by, want := range map[string]string{
+		"exec": `no restart into version 2: version 2 has started with generation 0: nothing was handed over to it`,
+		"fork": `no restart into version 2: it has exited: signal: terminated; version 2 has started in process \d+, and not in process %d`,
+	} {
+		t.Run(by, func(t *testing.T) {
+			t.Parallel()
+			text := fails(t, func(tb testing.TB) {
+				d := autorestarttest.Start(tb, autorestarttest.Program{
+					Package: served,
+					Args:    []string{"-listen", autorestarttest.FreeAddress(t), "-path", "/bin/true", "-successor", by},
+				})
+				if by == "fork" {
+					want = fmt.Sprintf(want, d.PID())
+				}
+				d.Deploy(autorestarttest.ByRename)
+				d.Signal(syscall.SIGHUP)
+				d.WantRestart()
+			})
+			if !regexp.MustCompile(want).MatchString(text) {
+				t.Errorf("%q is not in\n%s", want, text)
+			}
+		})
 	}
 }
 

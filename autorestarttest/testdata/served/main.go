@@ -51,7 +51,15 @@ func main() {
 	path := flag.String("path", "", "the `file` to watch; this program if empty")
 	cert := flag.String("cert", "", "a `file` with certificate and key, for TLS")
 	health := flag.Duration("health", 0, "HealthTimeout; the version named sick fails its Check")
+	successor := flag.String("successor", "", "start one on SIGHUP, `by` exec or fork")
+	replace := flag.Bool("replace", false, "end the parent")
 	flag.Parse()
+	if *successor != "" {
+		startSuccessor(*successor)
+	}
+	if *replace {
+		replaceParent()
+	}
 	if *exit {
 		log.Panic("nothing works")
 	}
