@@ -192,7 +192,7 @@ func (d *Daemon) await(what string, o outcome) *report {
 		}
 		d.reports.mu.Lock()
 		found, reason := o()
-		limit := d.program.timeout() + d.trialTime()
+		limit, elsewhere := d.program.timeout()+d.trialTime(), d.elsewhere()
 		if found != nil {
 			d.current, d.deploys = found, 0
 			found.used = len(found.steps)
@@ -203,9 +203,9 @@ func (d *Daemon) await(what string, o outcome) *report {
 			return found
 		case reason != "":
 		case end != 0 && watch.Elapsed() > end:
-			reason = d.exitText()
+			reason = d.exitText() + elsewhere
 		case end == 0 && watch.Elapsed() > limit:
-			reason = "after " + limit.String()
+			reason = "after " + limit.String() + elsewhere
 		default:
 			continue
 		}
@@ -248,7 +248,7 @@ func (d *Daemon) fatal(what, reason string) {
 	if seen == nil {
 		seen = []string{"\tno version has started\n"}
 	}
-	if d.hasExited() && reason != d.exitText() {
+	if d.hasExited() && !strings.HasPrefix(reason, d.exitText()) {
 		seen = append(seen, "\t"+d.exitText()+"\n")
 	}
 	d.t.Fatalf("autorestarttest: %s\n%s", what, strings.Join(seen, ""))

@@ -79,6 +79,21 @@ func (d *Daemon) lostGeneration() (*report, string) {
 	return nil, ""
 }
 
+// elsewhere says that the newest version has started in another process only, as a successor by fork does. It is
+// empty otherwise. It is no reason to fail before the timeout: it may be a child of a daemon that restarts next.
+func (d *Daemon) elsewhere() (text string) {
+	for _, i := range d.reports.all {
+		switch {
+		case i.PID == 0 || i.StandIn || i.Version != d.newest:
+		case i.PID == d.PID():
+			return ""
+		default:
+			text = fmt.Sprintf("; version %d has started in process %d, and not in process %d", i.Version, i.PID, d.PID())
+		}
+	}
+	return text
+}
+
 // WantRollback waits until the newest version is rolled back and the version before it is ready
 // again, in the same process. With Overlap, it waits until the newest version is rejected because
 // its stand-in has failed. WantRollback returns the reason.
