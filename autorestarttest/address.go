@@ -12,7 +12,8 @@ import (
 var givenPorts sync.Map
 
 // FreeAddress returns a TCP address of the loopback interface that no listener has. Its port is not
-// one of those that systems choose, so that no other program gets it before the daemon listens.
+// one of those that systems choose, and this process gets it only once. So it is unlikely that another program
+// listens on it before the daemon does.
 func FreeAddress(t testing.TB) string {
 	t.Helper()
 	const lowest, highest = 10000, 32000

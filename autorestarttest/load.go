@@ -12,8 +12,8 @@ import (
 	"github.com/autorestart-go/autorestart/internal/testclock"
 )
 
-// A Load is clients that send one request after the other to a daemon, until the test ends. They
-// repeat no request: each counts as answered or as lost.
+// A Load is clients that send one request after the other to a daemon, until the test ends. Each
+// request counts as answered or as lost. Over TLS there are exceptions, see [Daemon.Load].
 type Load struct {
 	daemon  *Daemon
 	clients []*loadClient

@@ -64,9 +64,10 @@ func (p *Process) WaitReady() {
 // defaultDrainTimeout is that of a Restarter.
 const defaultDrainTimeout = 10 * time.Second
 
-// BeginDrain begins to drain the process, as before a restart. It returns when all drainers are
-// quiesced, and the channel of [autorestart.Draining] is closed. The drainers are drained in the
-// background for the given time, as for [autorestart.Restarter.DrainTimeout]. If the time is zero, it is 10 s.
+// BeginDrain begins to drain the process, as before a restart. It returns when the drainers with
+// the lowest number are quiesced, and the channel of [autorestart.Draining] is closed. The drainers are
+// drained in the background for the given time, as for [autorestart.Restarter.DrainTimeout]. If the time is
+// zero, it is 10 s.
 // The drain lasts until CallOff, or until the test ends.
 func (p *Process) BeginDrain(timeout time.Duration) {
 	p.t.Helper()
