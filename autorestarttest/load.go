@@ -116,10 +116,23 @@ func (l *Load) awaitRequests(more int64) {
 	}
 }
 
-// stop ends the load. It may be called again.
+// stop ends the load. It may be called again. A request that ignores the end of its context is left
+// behind.
 func (l *Load) stop() {
 	l.cancel()
-	l.ended.Wait()
+	ended := make(chan bool)
+	go func() {
+		l.ended.Wait()
+		close(ended)
+	}()
+	testclock.Within(l.daemon.program.timeout(), func() bool {
+		select {
+		case <-ended:
+			return true
+		default:
+			return false
+		}
+	})
 }
 
 // Requests returns how many requests were made so far.

@@ -2,6 +2,7 @@ package autorestarttest
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
 	"io"
 	"net"
@@ -89,6 +90,7 @@ type timedConn struct {
 	began time.Time
 
 	mu       sync.Mutex
+	flushing bool // of HTTP/1.1: the next write sends the request
 	complete bool // the request was sent
 	sent     time.Duration
 }
@@ -106,17 +108,23 @@ func (c *httpClient) dial(ctx context.Context, network, address string) (net.Con
 
 func (c *timedConn) Write(b []byte) (int, error) {
 	n, err := c.Conn.Write(b)
-	c.wrote(false)
-	return n, err
-}
-
-// wrote is called after each write, and with true when the header of the request was written.
-func (c *timedConn) wrote(request bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if !c.complete {
-		c.complete, c.sent = request, time.Since(c.began)
+		c.complete, c.sent = c.flushing, time.Since(c.began)
 	}
+	return n, err
+}
+
+// wroteHeader is called when [http.Transport] has written the header of the request: of HTTP/2 to the
+// connection, and of HTTP/1.1 to a buffer.
+func (c *timedConn) wroteHeader(http2 bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if http2 && !c.complete {
+		c.complete, c.sent = true, time.Since(c.began)
+	}
+	c.flushing = true
 }
 
 func (c *timedConn) took() time.Duration {
@@ -130,10 +138,12 @@ var loadBody = strings.Repeat("a body that can't be sent again\n", 32)
 
 func (c *httpClient) send(ctx context.Context) error {
 	var sent atomic.Int32
+	var http2 atomic.Bool
 	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+		TLSHandshakeDone: func(state tls.ConnectionState, _ error) { http2.Store(state.NegotiatedProtocol == "h2") },
 		WroteHeaders: func() {
 			if conn := c.conn.Load(); conn != nil {
-				conn.wrote(true)
+				conn.wroteHeader(http2.Load())
 			}
 		},
 		WroteRequest: func(info httptrace.WroteRequestInfo) {

@@ -105,14 +105,16 @@ func (p *packets) callKeepPacket(packet *keptPacket) (keep bool) {
 	return p.keepPacket(packet.data, packet.from)
 }
 
-// beginKeeping is called when a drain begins.
-func (p *packets) beginKeeping() {
+// beginKeeping is called when a drain begins. It reports whether a read can be interrupted: the
+// program may have made the socket blocking, by [os.File.Fd].
+func (p *packets) beginKeeping() (nonblocking bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.spare == nil && (p.keepPacket != nil || len(p.kept.list) > 0) {
 		p.spare, _ = p.socket.File() // see seal
 	}
 	p.panicked = false
+	return p.spare == nil || isNonblocking(p.spare)
 }
 
 // seal ends the reading right before the exec, and passes the packets that were kept to the next

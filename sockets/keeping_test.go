@@ -266,6 +266,26 @@ func TestKeepPacketHasNoEffectBesideServingProcess(t *testing.T) {
 	wantPacket(t, read, "packet")
 }
 
+// Reads from a socket that the program has made blocking can't be interrupted before the exec.
+func TestBlockingSocketDoesNotReadInDrain(t *testing.T) {
+	imagetest.Start(t)
+	conn := openKeeping(t, keepNew, "127.0.0.1:0")
+	f, err := conn.File()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	f.Fd()
+	p := packetsDrainer{conn.packets}
+	p.Quiesce()
+	conn.mu.Lock()
+	if !conn.held || conn.reading {
+		t.Error("it reads")
+	}
+	conn.mu.Unlock()
+	p.Resume()
+}
+
 // A socket that is closed in the drain crosses the exec, with what was kept.
 func TestKeepingSocketClosedInDrainCrosses(t *testing.T) {
 	p := imagetest.Start(t)

@@ -177,11 +177,11 @@ type packetsDrainer struct{ *packets }
 func (p packetsDrainer) DrainOrder() int { return p.order }
 
 // Quiesce has the readers wait, unless this version goes on reading in the drain. Where another
-// process reads, it does not.
+// process reads, it does not, nor where reads can't be interrupted before the exec.
 func (p packetsDrainer) Quiesce() {
-	p.beginKeeping()
+	nonblocking := p.beginKeeping()
 	serves := p.registry.Beside.Serves()
-	if p.keepPacket != nil && !serves {
+	if p.keepPacket != nil && !serves && nonblocking {
 		p.mu.Lock()
 		p.reading = true
 		p.mu.Unlock()

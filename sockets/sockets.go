@@ -85,7 +85,8 @@
 // connection lacks the method ReadMsgUDP, by which other packages would recognize one that
 // they can read by system calls. ReadMsgUDPAddrPort does the same.
 //
-// With Overlap another process reads while this one drains. KeepPacket has no effect then.
+// With Overlap another process reads while this one drains. KeepPacket has no effect then, nor
+// if the program has made the socket blocking, as [os.File.Fd] does.
 //
 // # Descriptors
 //

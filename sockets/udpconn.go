@@ -20,7 +20,7 @@ func (c *udpConn) receive(b, oob []byte, call func() (received, error)) (r recei
 			r = received{n: copy(b, packet.data), oobn: copy(oob, packet.oob), from: packet.from}
 			return nil
 		}
-		if r, err = call(); err != nil {
+		if r, err = call(); err != nil || c.keepPacket == nil {
 			return err
 		}
 		return c.judge(keptPacket{r.from, b[:r.n], oob[:r.oobn]})
