@@ -267,15 +267,19 @@ func childrenOf(pid int) (pids []int) {
 	return pids
 }
 
-// standIn waits until the main process has a child, and returns its PID.
+// standIn waits until the main process has a child that has executed the new version, and returns its
+// PID. Before that, the main process waits for the exec, however long it takes.
 func (s *server) standIn() (pid int) {
 	s.t.Helper()
 	daemontest.WaitFor(s.t, "stand-in", func() bool {
 		pids := s.children()
-		if len(pids) > 0 {
-			pid = pids[len(pids)-1]
+		if len(pids) == 0 {
+			return false
 		}
-		return len(pids) > 0
+		pid = pids[len(pids)-1]
+		own, err := os.Stat(fmt.Sprintf("/proc/%d/exe", s.pid()))
+		other, otherErr := os.Stat(fmt.Sprintf("/proc/%d/exe", pid))
+		return err == nil && otherErr == nil && !os.SameFile(own, other)
 	})
 	return pid
 }
