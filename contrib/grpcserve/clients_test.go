@@ -13,6 +13,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
 
+	"github.com/autorestart-go/autorestart"
 	"github.com/autorestart-go/autorestart/contrib/grpcserve"
 	"github.com/autorestart-go/autorestart/internal/testprocess"
 )
@@ -160,3 +161,37 @@ func TestClientThatDoesNotAnswerPing(t *testing.T) {
 		}
 	}
 }
+
+// A connection whose handshake ends late in the drain has as much time for the PING as the others.
+func TestPingOfLateConnection(t *testing.T) {
+	f := start(t)
+	c := connect(t, f)
+	begun := beginDrain(t, long)
+	testprocess.Receive(t, "drain", autorestart.Draining())
+	time.Sleep(handshakeTimeout * 9 / 10)
+	io.WriteString(c, http2.ClientPreface)
+	framer := http2.NewFramer(c, c)
+	framer.WriteSettings()
+	var goAways []time.Time
+	for {
+		frame, err := framer.ReadFrame()
+		if err != nil {
+			break
+		}
+		if _, ok := frame.(*http2.GoAwayFrame); ok {
+			goAways = append(goAways, time.Now())
+		}
+	}
+	if len(goAways) != 2 {
+		t.Fatalf("%d frames GOAWAY", len(goAways))
+	}
+	if pause := goAways[1].Sub(goAways[0]); pause < 9*handshakeTimeout/10 {
+		t.Errorf("the client has %v to answer", pause)
+	}
+	if d := awaitDrain(t, begun); d.unfinished != "" {
+		t.Errorf("unfinished: %s", d.unfinished)
+	}
+}
+
+// handshakeTimeout is the time that clients have for a handshake, and for the answer to a PING.
+const handshakeTimeout = time.Second

@@ -44,13 +44,18 @@ func (s *server) Quiesce() {
 // whose clients take too long to begin.
 func (s *server) drainUntil(stop <-chan struct{}, start time.Time) {
 	pause := firstPause
+	begun := map[transport]time.Time{} // when each of them was drained
 	for {
 		joined := s.joined.Next()
-		s.fields.drain()
 		now := time.Now()
-		if now.Sub(start) >= pingTimeout {
-			s.fields.endPings()
+		for _, t := range s.fields.drain() {
+			if begun[t].IsZero() {
+				begun[t] = now
+			}
 		}
+		s.fields.endPings(func(t transport) bool {
+			return !begun[t].IsZero() && now.Sub(begun[t]) >= pingTimeout
+		})
 		timer := time.NewTimer(min(pause, s.closeDue(start, now)))
 		select {
 		case <-timer.C:

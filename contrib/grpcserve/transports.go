@@ -80,13 +80,16 @@ func exported(field reflect.Value) reflect.Value {
 }
 
 // drain has the server end its connections. A connection that is drained already notices nothing. As
-// in GracefulStop, Drain is called with the mutex locked. It does not block.
-func (f *fields) drain() {
+// in GracefulStop, Drain is called with the mutex locked. It does not block. drain returns the
+// connections.
+func (f *fields) drain() (all []transport) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for t := range f.transports {
 		t.Drain("restart")
+		all = append(all, t)
 	}
+	return all
 }
 
 // transports is called with f.mu locked.
@@ -115,13 +118,16 @@ func (f *fields) calls() (n int) {
 	return n
 }
 
-// endPings has drained connections go on as if their client had answered the PING. Otherwise a client
-// that does not answer has 5 seconds, also if it has no calls. Unless a transport has the fields of
-// those of the versions that fit, its client has that time.
-func (f *fields) endPings() {
+// endPings has drained connections that are late go on as if their client had answered the PING.
+// Otherwise a client that does not answer has 5 seconds, also if it has no calls. Unless a transport
+// has the fields of those of the versions that fit, its client has that time.
+func (f *fields) endPings(isLate func(transport) bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for t := range f.transports {
+		if !isLate(t) {
+			continue
+		}
 		withField(t, "drainEvent", func(event reflect.Value) {
 			if e, ok := event.Interface().(interface{ Fire() bool }); ok && !event.IsNil() {
 				e.Fire()

@@ -62,7 +62,7 @@ func TestOtherFieldsOfTransport(t *testing.T) {
 			t.Fatal(err)
 		}
 		f.drain()
-		f.endPings()
+		f.endPings(func(transport) bool { return true })
 		if n := f.calls(); n != 0 {
 			t.Errorf("%T: %d calls", other, n)
 		}
