@@ -85,8 +85,12 @@ func (s *server) closeDue(start, now time.Time) time.Duration {
 // time has come.
 func (s *server) Drain(ctx context.Context) error {
 	if deadline, ok := ctx.Deadline(); ok {
-		timer := time.AfterFunc(streamTimeout(time.Until(deadline)), restart.cancelStreams)
-		defer timer.Stop()
+		if left := streamTimeout(time.Until(deadline)); left > 0 {
+			timer := time.AfterFunc(left, restart.cancelStreams)
+			defer timer.Stop()
+		} else {
+			restart.cancelStreams() // a timer would be stopped before that, if ctx has ended
+		}
 	}
 	for {
 		left := s.left.Next()
