@@ -26,23 +26,31 @@
 //
 // # Streams
 //
-// A stream is told of the restart at once, by the GOAWAY for its client and by the channel of
-// [autorestart.Draining] for its handler. [StreamServerInterceptor] also cancels its context, when half
-// of the DrainTimeout is over, and a second before its end at the latest. The context of a unary call is
+// When the restart begins, the client of a stream gets a GOAWAY, and the channel of
+// [autorestart.Draining] is closed. [StreamServerInterceptor] also cancels the contexts of streams, when
+// half of the DrainTimeout is over, and a second before its end at the latest. For a server with a
+// DrainOrder, only the time counts that is left when its turn comes. The context of a unary call is
 // not cancelled. A call that has not ended at the end of the DrainTimeout is cut off by the exec. A log
 // line has the number of these calls. Their clients get the code Unavailable.
 //
 // # Health
 //
-// [Health] returns NOT_SERVING while the server is drained. Calls of Watch get that status, and end.
+// With [Health], all services are NOT_SERVING while the server is drained. A call of Watch gets that
+// status, and ends with the code Unavailable.
+//
+// # Several servers
+//
+// Streams and health are those of the whole program. When the turn of the first server comes, all
+// services are NOT_SERVING. When the time of its streams is over, the contexts of the streams of all
+// servers are cancelled, also of those with a higher DrainOrder.
 //
 // # Clients that do not take part
 //
 // A restart does not wait long for these clients:
 //   - A connection on which nothing arrives is closed one second after it was accepted.
 //   - A handshake, of TLS and of HTTP/2, has one second from the beginning of the restart.
-//   - The answer to the PING has one second. Then the server sends a second GOAWAY, which tells the
-//     client which calls the server has received. The connection is closed when these are done, and
+//   - The answer to the PING has one second. Then the server sends a second GOAWAY, with the
+//     last call that the server has received. The connection is closed when these are done, and
 //     without calls a second later.
 //
 // # Listeners

@@ -51,8 +51,8 @@ func ExampleServe() {
 	}
 }
 
-// A handler that sends events until the interceptor ends its context. It tells its client
-// where to begin again.
+// A handler that sends events until the interceptor ends its context. The
+// client gets the code Unavailable.
 func ExampleStreamServerInterceptor() {
 	s := grpc.NewServer(grpc.ChainStreamInterceptor(grpcserve.StreamServerInterceptor()))
 	testpb.RegisterTestServiceServer(s, events{})

@@ -15,9 +15,12 @@ import (
 var ErrRestart = errors.New("grpcserve: the server restarts")
 
 // StreamServerInterceptor returns an interceptor that ends streams before a restart would cut them. A
-// restart waits for streams as for other calls. When half of [autorestart.Restarter.DrainTimeout] is
-// over, and at least one second before its end, the interceptor cancels the contexts of all streams,
-// with the cause [ErrRestart]. With a DrainTimeout of less than a second, it does so at once. Then:
+// restart waits for streams as for other calls. The interceptor cancels the contexts of all streams of
+// the program, with the cause [ErrRestart], when half of the time is over that is left of
+// [autorestart.Restarter.DrainTimeout] when the turn of the server comes, and one second before its end
+// at the latest. With less than a second left, it does so at once. The turn of a server comes when the
+// restart begins, or after the drainers with a lower DrainOrder: if these use up the DrainTimeout, the
+// contexts are cancelled at its end. With several servers, the one that is drained first counts. Then:
 //   - A handler should return. It may still send messages.
 //   - A handler that waits in RecvMsg, or in the Recv of generated code, gets an error with the code
 //     Unavailable. A message that arrives at this moment may be lost.
