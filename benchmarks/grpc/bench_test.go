@@ -15,7 +15,7 @@ import (
 var (
 	loads = table.Table{{"load", "restarts", "calls", "failed", "", "restart p50", "slowest"}}
 	idles = table.Table{{"idle connections", "restarts", "p50 with none", "p50", "longer"}}
-	cuts  = table.Table{{"streams that ignore their context", "restarts", "told before the cut, at least"}}
+	cuts  = table.Table{{"streams that ignore their context", "restarts", "cancelled before the cut, at least"}}
 )
 
 func TestMain(m *testing.M) {
@@ -168,8 +168,8 @@ const (
 	// of it.
 	cutTimeout = 4 * time.Second
 
-	// toldLimit is how long before the cut a stream is told, at least.
-	toldLimit = time.Second
+	// noticeLimit is how long before the cut the context of a stream is cancelled, at least.
+	noticeLimit = time.Second
 )
 
 func BenchmarkStreams(b *testing.B) {
@@ -178,12 +178,12 @@ func BenchmarkStreams(b *testing.B) {
 	for b.Loop() {
 		err := with(b, ours, cutTimeout, func(r *run) error {
 			for range restarts {
-				told, err := r.cut(streams)
+				notice, err := r.cut(streams)
 				if err != nil {
 					return err
 				}
-				if least == 0 || told < least {
-					least = told
+				if least == 0 || notice < least {
+					least = notice
 				}
 			}
 			return nil
@@ -192,10 +192,10 @@ func BenchmarkStreams(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
-	if least < toldLimit {
-		b.Errorf("a stream was told %v before it was cut, at least %v are required", least, toldLimit)
+	if least < noticeLimit {
+		b.Errorf("the context of a stream was cancelled %v before the cut, at least %v are required", least, noticeLimit)
 	}
 	cuts.Add(streams, restarts, least)
 	b.ReportMetric(0, "ns/op")
-	b.ReportMetric(table.Milliseconds(least), "told-ms")
+	b.ReportMetric(table.Milliseconds(least), "notice-ms")
 }

@@ -11,13 +11,13 @@ import (
 )
 
 // cut restarts the server while it has streams, and returns the shortest time between the message that
-// says that a stream is told, and its end.
+// says that the context of a stream is cancelled, and the end of the stream.
 func (r *run) cut(streams int) (least time.Duration, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), callLimit)
 	defer cancel()
 	type result struct {
-		told time.Duration // before the end
-		err  error
+		notice time.Duration // before the end
+		err    error
 	}
 	results := make(chan result)
 	for range streams {
@@ -35,24 +35,24 @@ func (r *run) cut(streams int) (least time.Duration, err error) {
 		}
 		go func() {
 			m, err := s.Recv()
-			told := time.Now()
-			if err == nil && string(m.Payload.Body) != "told" {
+			cancelled := time.Now()
+			if err == nil && string(m.Payload.Body) != "cancelled" {
 				err = errWrong
 			}
 			if err == nil {
 				if _, end := s.Recv(); end == nil {
-					err = errors.New("a stream goes on after it was told")
+					err = errors.New("a stream goes on after its context was cancelled")
 				}
 			}
-			results <- result{time.Since(told), err}
+			results <- result{time.Since(cancelled), err}
 		}()
 	}
 	_, err = r.restart()
 	for range streams {
 		got := <-results
 		err = errors.Join(err, got.err)
-		if least == 0 || got.told < least {
-			least = got.told
+		if least == 0 || got.notice < least {
+			least = got.notice
 		}
 	}
 	return least, err

@@ -66,7 +66,7 @@ func (service) UnaryCall(_ context.Context, in *testpb.SimpleRequest) (*testpb.S
 }
 
 // StreamingOutputCall sends its request again and again, until a restart begins. If the request is
-// "stubborn", it sends that once, and "told" when its context is cancelled. It does not end then.
+// "stubborn", it sends that once, and "cancelled" when its context is cancelled. It does not end then.
 func (service) StreamingOutputCall(in *testpb.StreamingOutputCallRequest, ss grpc.ServerStreamingServer[testpb.StreamingOutputCallResponse]) error {
 	send := func(p *testpb.Payload) error { return ss.Send(&testpb.StreamingOutputCallResponse{Payload: p}) }
 	if err := send(in.Payload); err != nil {
@@ -74,7 +74,7 @@ func (service) StreamingOutputCall(in *testpb.StreamingOutputCallRequest, ss grp
 	}
 	if string(in.Payload.Body) == "stubborn" {
 		<-ss.Context().Done()
-		if err := send(&testpb.Payload{Body: []byte("told")}); err != nil {
+		if err := send(&testpb.Payload{Body: []byte("cancelled")}); err != nil {
 			return err
 		}
 		select {}
