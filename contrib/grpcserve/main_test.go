@@ -22,11 +22,18 @@ import (
 
 	"github.com/autorestart-go/autorestart"
 	"github.com/autorestart-go/autorestart/contrib/grpcserve"
+	"github.com/autorestart-go/autorestart/httpserve"
 	. "github.com/autorestart-go/autorestart/internal/daemontest"
 	"github.com/autorestart-go/autorestart/sockets"
 )
 
-func TestMain(m *testing.M) { Main(m, map[string]func(){"rpc": rpcMain}) }
+func TestMain(m *testing.M) {
+	Main(m, map[string]func(){
+		"rpc":               rpcMain,
+		"several":           func() { severalMain(0) },
+		"several in stages": func() { severalMain(rpcOrder) },
+	})
+}
 
 const (
 	networkEnv  = "AUTORESTART_TEST_NETWORK"
@@ -103,6 +110,9 @@ func serverOptions() []grpc.ServerOption {
 		config := &tls.Config{Certificates: []tls.Certificate{Must(tls.LoadX509KeyPair(cert+".pem", cert+".key"))}}
 		if os.Getenv(mutualEnv) != "" {
 			config.ClientAuth = tls.RequireAnyClientCert
+		}
+		if err := httpserve.ResumeSessions("rpc", config); err != nil {
+			panic(err)
 		}
 		options = append(options, grpc.Creds(credentials.NewTLS(config)))
 	}
