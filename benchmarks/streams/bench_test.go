@@ -34,8 +34,6 @@ func BenchmarkWebSockets(b *testing.B) {
 	b.Run("overlap", func(b *testing.B) { benchmark(b, "Overlap", true) })
 }
 
-func isFull() bool { return os.Getenv("AUTORESTART_BENCH_FULL") == "1" }
-
 // restarts returns the number of restarts in a mode. One with Overlap has two drains.
 func restarts(overlap bool) int {
 	if isFull() {

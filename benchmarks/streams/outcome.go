@@ -5,6 +5,7 @@ package streams
 import (
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"time"
 
@@ -33,6 +34,8 @@ var (
 	// busy is for another one. coder/websocket alone waits 5 s.
 	busy = limit{250 * time.Millisecond, 2 * time.Second}
 )
+
+func isFull() bool { return os.Getenv("AUTORESTART_BENCH_FULL") == "1" }
 
 // limits returns the limit of the form that is run.
 func limits() limit {
