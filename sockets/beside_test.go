@@ -414,20 +414,6 @@ func TestTakerRefuses(t *testing.T) {
 	wantConnections(t, b.second)
 }
 
-// Clients that another process gives must not take the last descriptors either.
-func TestTakerLeavesDescriptors(t *testing.T) {
-	b := startBesides(t)
-	client, _, read := b.idle("")
-	b.serve(imagetest.GiveTo(b.second))
-	lift := limitDescriptors(t, spareDescriptors)
-	b.drain()
-	wantConnections(t, b.first, parked)
-	wantConnections(t, b.second)
-	lift()
-	wantGone(t, read)
-	wantServed(t, b.to, client, "")
-}
-
 func mustDescriptor(t *testing.T, c *tcpConn) int {
 	t.Helper()
 	fd, err := descriptorOf(c)

@@ -66,12 +66,13 @@ const (
 	// maxOffers is how many of them a drain waits for: for 0.3 s. Then the connection crosses the
 	// exec. Where none follows, it would be lost, so a drain waits for lastOffers of them: for
 	// 10 s. The other process may be starting meanwhile.
-	maxOffers  = 9
-	lastOffers = 100
+	maxOffers = 9
 
 	// answerLimit is how long an exec waits for the answer to a connection.
 	answerLimit = time.Second
 )
+
+var lastOffers = 100
 
 // A giver gives the connections of a registry to the process beside this one, one after the other.
 type giver struct {

@@ -32,8 +32,14 @@ func dialListener(t *testing.T, l *listener) *net.TCPConn {
 
 func acceptConn(t *testing.T, l *listener) *tcpConn {
 	t.Helper()
-	conn, err := l.Accept()
-	if err != nil {
+	var conn net.Conn
+	result := make(chan error, 1)
+	go func() {
+		c, err := l.Accept()
+		conn = c
+		result <- err
+	}()
+	if err, _ := testprocess.Receive(t, "connection", result); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { conn.Close() })
