@@ -126,6 +126,7 @@ func (c *conn) snapshot(drainStart time.Time, grouped bool) snapshot {
 	}
 	if c.socket != nil {
 		s.mayCross = c.mayPark && c.socket.MayCross()
+		s.keptAt = c.socket.KeptAt()
 		s.readsKnown = true
 		s.lastRead, s.started = c.socket.LastRead()
 		s.started = s.started || c.state == http.StateIdle && c.readAhead

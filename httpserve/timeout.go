@@ -31,8 +31,9 @@ import (
 //	                                                    its body
 //
 // Where the table does not say after what, the time runs from the beginning of the
-// restart, or from the time when the connection was accepted or became idle if that was
-// later. So a client can't prolong it by sending a byte now and then.
+// restart, or from the time when the connection was accepted or became idle, or when no other
+// process has taken it, if that was later. So a client can't prolong it by sending a byte now
+// and then.
 const (
 	idleTimeout      = 10 * time.Millisecond
 	newTimeout       = 50 * time.Millisecond
@@ -40,6 +41,10 @@ const (
 
 	// unreadDelay is for the server to read what has arrived.
 	unreadDelay = time.Millisecond
+
+	// crossingInterval is the time between two looks at a connection that may cross. In a process
+	// that ends after the drain it does not if no other one takes it.
+	crossingInterval = time.Second
 
 	// noTimeout is for a connection that is not closed unless its state changes, which is
 	// reported.
@@ -58,8 +63,9 @@ type snapshot struct {
 	protocol    protocol
 	since       time.Time // when the connection got into that state
 	drainStart  time.Time
-	handshaking bool // not known to have ended the handshake
-	readsKnown  bool // the next two are
+	keptAt      time.Time // when it turned out that it does not cross; zero if that was known
+	handshaking bool      // not known to have ended the handshake
+	readsKnown  bool      // the next two are
 	lastRead    time.Time
 	started     bool // the next request or the handshake has started
 	pipelined   bool // the last request was sent with the one before it; another may follow
@@ -72,11 +78,11 @@ func (s snapshot) timeout(now time.Time) (left time.Duration, answer bool) {
 		return noTimeout, false
 	}
 	isNew := s.state == http.StateNew
-	begin := latest(s.drainStart, s.since)
+	begin := latest(s.drainStart, s.since, s.keptAt)
 	header := remaining(now, begin, headerTimeout)
 	switch {
 	case s.mayCross && header == 0:
-		return noTimeout, false
+		return crossingInterval, false
 	case s.mayCross:
 		return header, false // what has been read by then may be too much to cross
 	case !s.readsKnown:

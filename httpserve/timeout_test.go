@@ -45,9 +45,10 @@ func TestTimeout(t *testing.T) {
 		answer bool
 	}{
 		"may cross":                             {with(idle(1000), crosses), 400 * ms, false},
-		"may cross, later":                      {with(with(idle(1000), crosses), later), noTimeout, false},
-		"may cross, new":                        {with(with(fresh(1000), crosses), later), noTimeout, false},
-		"may cross with what was read":          {with(with(started(idle(1000), 5), crosses), later), noTimeout, false},
+		"may cross, later":                      {with(with(idle(1000), crosses), later), crossingInterval, false},
+		"may cross, new":                        {with(with(fresh(1000), crosses), later), crossingInterval, false},
+		"does not cross after all":              {with(with(started(idle(1000), 5), func(s *snapshot) { s.keptAt = ago(200) }), later), 300 * ms, true},
+		"may cross with what was read":          {with(with(started(idle(1000), 5), crosses), later), crossingInterval, false},
 		"HTTP/2, grouped":                       {with(idle(1000), grouped), noTimeout, false},
 		"HTTP/2, grouped, data":                 {with(started(idle(1000), 1), grouped), noTimeout, false},
 		"new":                                   {fresh(10), 40 * ms, false},

@@ -36,18 +36,29 @@ type givable interface {
 	// unpass has the connection not cross an exec while it is pinned.
 	unpass()
 
+	// hasRequest reports whether a client waits for an answer.
+	hasRequest() bool
+
+	// keep has this process serve the connection to its end. It returns when the drain waits for
+	// that, or false if this process can't.
+	keep() (kept bool)
+
 	// of returns the listener that counts the connection as offered.
 	of() *listener
 }
 
 // A stream without a request is parked when its turn comes, and not when the drain begins. Until
 // then this process serves it: a request does not wait until many idle connections are given.
+//
+// A process that ends after its drain serves what the other one does not take, since no next
+// version will: the other one may have no descriptors left, or end as well. That is for one more
+// response, which says that the connection ends.
 
 // An offer is a connection that waits for the giver.
 type offer struct {
 	givable
-	refused int  // times
-	counted bool // the drain waits for the answer
+	refused time.Time // for the first time; zero if it was not
+	counted bool      // the drain waits for the answer
 }
 
 const (
@@ -63,16 +74,17 @@ const (
 	firstRefusedInterval = 2 * time.Millisecond
 	refusedInterval      = 100 * time.Millisecond
 
-	// maxOffers is how many of them a drain waits for: for 0.3 s. Then the connection crosses the
-	// exec. Where none follows, it would be lost, so a drain waits for lastOffers of them: for
-	// 10 s. The other process may be starting meanwhile.
-	maxOffers = 9
+	// refusedLimit is how long a drain waits for a connection that is refused. Then the connection
+	// crosses the exec. Where none follows, this process keeps it if a request has come.
+	refusedLimit = 300 * time.Millisecond
 
 	// answerLimit is how long an exec waits for the answer to a connection.
 	answerLimit = time.Second
 )
 
-var lastOffers = 100
+// idleRefusedLimit is how long a connection without a request is refused before this process keeps it,
+// where no exec follows. The other process may be starting meanwhile.
+var idleRefusedLimit = 8 * time.Second
 
 // A giver gives the connections of a registry to the process beside this one, one after the other.
 type giver struct {
@@ -90,9 +102,9 @@ type giver struct {
 	changed chan struct{} // closed when one of the above changes
 }
 
-// offer has the connection given, if the other process takes any.
+// offer has the connection given, if the other process takes any. A process that ends keeps it otherwise.
 func (l *listener) offer(c givable) {
-	if !l.registry.Beside.Takes() {
+	if b := &l.registry.Beside; !b.Takes() && !b.Leaves() {
 		return
 	}
 	l.addOffered(+1)
@@ -241,6 +253,9 @@ func (g *giver) drop() {
 	defer g.mu.Lock()
 	g.parkNow()
 	for _, o := range dropped {
+		if g.beside.Leaves() {
+			o.keep()
+		}
 		o.uncount()
 	}
 }
@@ -262,14 +277,19 @@ func (g *giver) give(o *offer) {
 
 func (g *giver) answered(o *offer, err error) {
 	refused := errors.Is(err, image.ErrNotTaken)
-	if refused {
-		o.refused++
-	}
-	most := maxOffers
-	if g.beside.Leaves() {
-		most = lastOffers
-	}
-	if !refused || o.refused >= most {
+	lost := err != nil && !refused // the other process has ended
+	switch {
+	case refused:
+		if o.refused.IsZero() {
+			o.refused = time.Now()
+		}
+		if g.isRefusedForGood(o) {
+			o.uncount()
+		}
+	case lost && g.beside.Leaves():
+		o.keep()
+		o.uncount()
+	default:
 		o.uncount()
 	}
 	g.mu.Lock()
@@ -284,10 +304,24 @@ func (g *giver) answered(o *offer, err error) {
 	} else {
 		g.pause = firstRefusedInterval
 	}
-	if !refused && err != nil {
-		g.stopped = true // the other process has ended
+	if lost {
+		g.stopped = true
 	}
 	g.change()
+}
+
+// isRefusedForGood reports whether the drain waits for the offer no longer: the connection crosses
+// the exec, or this process keeps it. It is offered further until it is not parked any more.
+func (g *giver) isRefusedForGood(o *offer) bool {
+	since := time.Since(o.refused)
+	if !g.beside.Leaves() {
+		return since >= refusedLimit
+	}
+	last := since >= idleRefusedLimit
+	if last || since >= refusedLimit && o.hasRequest() {
+		return o.keep() || last
+	}
+	return false
 }
 
 // stop is called right before an exec. It returns when no connection is being given. If there

@@ -17,8 +17,19 @@ import (
 // and newcomers wait in the kernel's queue. The kernel gives the lowest number that is free, so
 // the number of an accepted connection tells how many are left.
 
-// reserve returns how many descriptors clients leave, of the given limit. A stand-in needs up to 20.
+// reserve returns how many descriptors clients leave, of the given limit. The start of a stand-in
+// needs 18, and those that end have four meanwhile.
 func reserve(limit int) int { return min(24, limit/4) }
+
+// leftByTaken returns how many descriptors the clients leave that another process gives. A
+// stand-in takes fewer clients: the main process can keep them. The main process takes as many
+// as leave room for the start of a stand-in: what it does not take is lost for the client.
+func leftByTaken(limit int, standIn bool) int {
+	if standIn {
+		return leftByNewcomers(limit)
+	}
+	return reserve(limit) * 3 / 4
+}
 
 // descriptors are those of the process.
 var descriptors headroom

@@ -190,11 +190,14 @@ func (t *taker) run(l *listener) {
 	}
 }
 
+// leftByNewcomers returns how many descriptors newcomers leave, of the given limit.
+func leftByNewcomers(limit int) int { return min(spareDescriptors, limit/4) }
+
 // isShort reports whether too few descriptors are free when a new one has the given number: it
 // is the lowest that is free.
 func isShort(number int) bool {
 	limit := openFilesLimit()
-	return limit-1-number < min(spareDescriptors, limit/4)
+	return limit-1-number < leftByNewcomers(limit)
 }
 
 func (t *taker) descriptorsAreShort() bool {

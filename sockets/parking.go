@@ -54,7 +54,7 @@ func (c httpConn) BetweenRequests(mayPark bool) {
 	defer s.mu.Unlock()
 	s.mayPark, s.between, s.started = mayPark, true, false
 	s.beginning.next()
-	if mayPark && s.listener.quiesced.Load() {
+	if s.isParkable() && s.listener.quiesced.Load() && s.listener.registry.parks() {
 		s.hold()
 	}
 }
@@ -99,11 +99,27 @@ func (c httpConn) MayCross() bool {
 	s := c.stream
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.mayPark && s.between && s.beginningCrosses() && s.listener.registry.parks()
+	return s.isParkable() && s.between && s.beginningCrosses() && s.listener.registry.parks()
 }
 
 // WillPark implements [httpconn.Conn].
-func (c httpConn) WillPark() bool { return c.stream.listener.registry.parks() }
+func (c httpConn) WillPark() bool {
+	s := c.stream
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.isParkable() && s.listener.registry.parks()
+}
+
+// KeptAt implements [httpconn.Conn].
+func (c httpConn) KeptAt() time.Time {
+	s := c.stream
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.keptAt
+}
+
+// isParkable reports whether the stream is parked between requests. It is called with s locked.
+func (s *stream) isParkable() bool { return s.mayPark && s.keptAt.IsZero() }
 
 // beginningCrosses reports whether the next version knows what to do with what was read of a
 // request. It is called with s locked.
@@ -119,7 +135,7 @@ func (s *stream) quiesce() {
 	case !s.listener.quiesced.Load(): // the drain was called off meanwhile
 	case s.halfClose && s.closed && !s.pinned:
 		s.pass(halfClosed, nil)
-	case !s.mayPark || !s.between:
+	case !s.isParkable() || !s.between:
 	case s.beginningCrosses():
 		s.hold()
 		if s.parked { // since the last restart
@@ -134,7 +150,7 @@ func (s *stream) quiesce() {
 func (s *stream) isIdle() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.mayPark && s.between && !s.parked && !s.closed && s.beginningCrosses()
+	return s.isParkable() && s.between && !s.parked && !s.closed && s.beginningCrosses()
 }
 
 // setParked is called with s locked, when a reader begins or stops to wait at the gate.

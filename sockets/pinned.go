@@ -1,8 +1,11 @@
 package sockets
 
 import (
+	"context"
 	"slices"
+	"time"
 
+	"github.com/autorestart-go/autorestart/internal/httpconn"
 	"github.com/autorestart-go/autorestart/internal/image"
 	"github.com/autorestart-go/autorestart/internal/sys"
 )
@@ -51,6 +54,25 @@ func (s *stream) endGiving(given bool) {
 		s.unpin()
 	}
 	s.mu.Unlock()
+}
+
+// hasRequest implements [givable]. The client has sent something, or has closed the connection.
+func (s *stream) hasRequest() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.started = s.started || httpconn.Unread(s.socket) // before the reader gets it
+	return s.started || len(s.beginning.bytes()) > 0
+}
+
+// keep implements [givable].
+func (s *stream) keep() (kept bool) {
+	s.mu.Lock()
+	s.keptAt = time.Now()
+	s.release()
+	s.mu.Unlock()
+	ctx, cancel := context.WithTimeout(context.Background(), answerLimit)
+	defer cancel()
+	return s.await(ctx, func() bool { return !s.parked }) == nil
 }
 
 // unpass implements [givable].
@@ -116,6 +138,22 @@ func (c waitingConn) endGiving(given bool) {
 	l.mu.Unlock()
 	l.closeInheritedIfClosed()
 	l.interrupt()
+}
+
+// hasRequest implements [givable]. A client waits to be accepted. One that is idle is given as a
+// stream then.
+func (c waitingConn) hasRequest() bool { return true }
+
+// keep implements [givable]. Accept returns all that waits. It returns nothing if the program has
+// closed the listener.
+func (c waitingConn) keep() (kept bool) {
+	c.listener.mu.Lock()
+	defer c.listener.mu.Unlock()
+	if c.listener.closed {
+		return false
+	}
+	c.listener.release()
+	return true
 }
 
 // unpass implements [givable]. The descriptor stays open.

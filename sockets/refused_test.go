@@ -76,8 +76,8 @@ func TestLeavingProcessServesRequestsOnRefusedConnections(t *testing.T) {
 
 // In the end package httpserve closes what was not taken, as it closes all that does not cross.
 func TestLeavingProcessKeepsWhatIsRefusedToTheLast(t *testing.T) {
-	defer func(n int) { lastOffers = n }(lastOffers)
-	lastOffers = maxOffers + 1
+	defer func(d time.Duration) { idleRefusedLimit = d }(idleRefusedLimit)
+	idleRefusedLimit = refusedLimit + time.Millisecond
 	b := startBesides(t)
 	client, conn, read := b.idle("")
 	drained := b.leave(refuse)

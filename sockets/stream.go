@@ -17,6 +17,7 @@ type stream struct {
 	listener *listener
 
 	mayPark   bool      // see httpconn.Conn
+	keptAt    time.Time // since when the stream is not parked any more, see giving.go
 	between   bool      // the next request has not started, or it crosses with its beginning
 	started   bool      // a part of it was read
 	lastRead  time.Time // when a read last returned data

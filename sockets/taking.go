@@ -7,7 +7,10 @@ import "github.com/autorestart-go/autorestart/internal/image"
 // here.
 func (r *registry) take(given image.Conn) bool {
 	k, ok := parseKey(given.Key)
-	if !ok || given.FD < 3 || isShort(given.FD) {
+	if !ok || given.FD < 3 {
+		return false
+	}
+	if limit := openFilesLimit(); limit-1-given.FD < leftByTaken(limit, r.Inherited.IsStandIn) {
 		return false
 	}
 	if k.kind == opened { // also while this process drains: a newer version has come

@@ -46,12 +46,17 @@ type Conn interface {
 	// MayCross reports whether a restart parks the connection as it is: no request has
 	// started, or all that was read of one is known and not too much. It is false of
 	// a pipelined request of which some lines may have been parsed already, and of the
-	// beginning of a request that the next version would not read.
+	// beginning of a request that the next version would not read. It becomes false
+	// without another event at KeptAt.
 	MayCross() bool
 
-	// WillPark reports whether a restart that is under way parks connections. It is false
-	// where the process ends after the drain.
+	// WillPark reports whether a restart that is under way parks the connection between
+	// requests. It is false where the process ends after the drain, and no other one takes it.
 	WillPark() bool
+
+	// KeptAt returns when it turned out in a drain that no other process takes the connection, so
+	// that this process serves it to its end. It is zero otherwise.
+	KeptAt() time.Time
 
 	// LastRead returns the time of the last read that returned data, and whether the
 	// next request has started: since the last call of BetweenRequests, data was read or

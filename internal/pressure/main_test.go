@@ -48,6 +48,10 @@ const unixEnv = "AUTORESTART_TEST_ADDRESS"
 // overlapEnv is set if the server restarts with Overlap.
 const overlapEnv = "AUTORESTART_TEST_OVERLAP"
 
+// crowdedEnv is set if the main process opens files at each start that leave no room for connections,
+// and closes them a second later.
+const crowdedEnv = "AUTORESTART_TEST_CROWDED"
+
 // generationHeader is in each response: the generation that has answered.
 const generationHeader = "Generation"
 
@@ -68,6 +72,9 @@ type image struct {
 func serverMain() {
 	defer autorestart.RollbackUnlessReady()
 	say("begun", image{})
+	if os.Getenv(crowdedEnv) != "" && !autorestart.StandIn() && autorestart.Generation() > 0 {
+		crowd(time.Second)
+	}
 	work := startWork()
 	restarter := &autorestart.Restarter{
 		ReadyTimeout: 30 * time.Second,
@@ -120,6 +127,25 @@ func startWork() (work func()) {
 	random := mathrand.New(mathrand.NewPCG(seed, uint64(autorestart.Generation())))
 	limit := time.Duration(random.IntN(3)*random.IntN(10)) * time.Millisecond
 	return func() { time.Sleep(time.Duration(mathrand.Int64N(int64(limit) + 1))) }
+}
+
+// crowd leaves no more descriptors than the start of a stand-in needs, for the given time.
+func crowd(duration time.Duration) {
+	var limit syscall.Rlimit
+	syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit)
+	var files []*os.File
+	for {
+		f := retry(func() (*os.File, error) { return os.Open(os.DevNull) })
+		files = append(files, f)
+		if uint64(f.Fd())+18 >= limit.Cur {
+			break
+		}
+	}
+	time.AfterFunc(duration, func() {
+		for _, f := range files {
+			f.Close()
+		}
+	})
 }
 
 func listen(network, address string) net.Listener {

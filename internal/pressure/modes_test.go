@@ -32,6 +32,7 @@ var modes = []mode{
 	{name: "faults", short: 3, pairs: 100, clients: allKinds, before: (*run).injectFaults},
 	{name: "overlap", short: 4, overlap: true, clients: allKinds},
 	{name: "overlap-full", short: 3, overlap: true, clients: keptKinds, before: (*run).limitDescriptors, loaded: (*run).fillTable},
+	{name: "overlap-crowded", short: 2, overlap: true, clients: keptKinds, before: (*run).crowd, loaded: (*run).fillTable},
 	{name: "overlap-faults", short: 3, pairs: 100, overlap: true, clients: allKinds, before: (*run).injectFaults},
 }
 
@@ -125,6 +126,12 @@ func (r *run) limitDescriptors() {
 	r.d.Cmd.Path = "/bin/sh"
 	r.d.Cmd.Args = []string{"sh", "-c", `ulimit -n "$1" && exec "$0"`, r.d.Path, strconv.Itoa(limit)}
 	r.notes = append(r.notes, "RLIMIT_NOFILE "+strconv.Itoa(limit))
+}
+
+// crowd has the main process refuse connections from stand-ins that end.
+func (r *run) crowd() {
+	r.limitDescriptors()
+	r.d.Setenv(crowdedEnv + "=1")
 }
 
 // fillTable opens idle connections until the server has no descriptor for another one.
