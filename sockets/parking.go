@@ -166,6 +166,7 @@ func (s *stream) setParked(waits bool) {
 	} else {
 		s.stopPassing()
 		s.listener.addOpen(+1)
+		s.wakeUp() // keep waits
 	}
 }
 

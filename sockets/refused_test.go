@@ -116,9 +116,13 @@ func TestLeavingProcessServesWhenProcessBesideIsLost(t *testing.T) {
 		b.first.Beside.SetGive(nil)
 		return image.ErrLost
 	})
+	watch := testprocess.StartStopwatch()
 	for i, client := range clients {
 		wantRequest(t, client, reads[i])
 		conns[i].Close()
+	}
+	if took := watch.Elapsed(); took > answerLimit/2 {
+		t.Errorf("the requests were read after %v", took)
 	}
 	wantResult(t, drained, nil)
 }
