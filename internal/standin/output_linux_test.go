@@ -3,11 +3,14 @@
 package standin
 
 import (
+	"bufio"
+	"bytes"
 	"fmt"
 	"io"
 	"os"
 	"os/exec"
 	"strings"
+	"sync"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -115,6 +118,72 @@ func TestTakeStreams(t *testing.T) {
 		defer testprocess.LimitIO(r, testprocess.Timeout)()
 		if b, err := io.ReadAll(r); string(b) != "before, after" || err != nil {
 			t.Errorf("stream %d: %q, %v", i+1, b, err)
+		}
+	}
+}
+
+const (
+	lineWriters = 4
+	lineCount   = 300 // of each
+	lineLength  = 3000
+)
+
+// take-streams-busily writes whole lines while it takes the streams.
+var _ = testprocess.RegisterHelper("take-streams-busily", func() {
+	out, err := newOutput()
+	if err != nil {
+		panic(err)
+	}
+	must(0, out.files[0].DuplicateOver(1))
+	var writing sync.WaitGroup
+	halfWay := make(chan bool, lineWriters)
+	for w := range lineWriters {
+		writing.Go(func() {
+			for n := range lineCount {
+				line := fmt.Appendf(nil, "%d %d ", w, n)
+				line = append(line, bytes.Repeat([]byte("x"), lineLength-1-len(line))...)
+				os.Stdout.Write(append(line, '\n'))
+				if n == lineCount/2 {
+					halfWay <- true
+				}
+			}
+		})
+	}
+	<-halfWay
+	takeStreams([]int{3})
+	writing.Wait()
+})
+
+// What a stand-in writes at the moment at which it gets the streams of its main process is neither
+// lost nor cut, and no line comes within another one.
+func TestLinesStayWhole(t *testing.T) {
+	for range 10 {
+		r, w, err := os.Pipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer r.Close()
+		defer testprocess.LimitIO(r, testprocess.Timeout)()
+		cmd := exec.Command("/proc/self/exe")
+		cmd.Env = append(os.Environ(), testprocess.UseHelper(t, "take-streams-busily"))
+		cmd.ExtraFiles = []*os.File{w}
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		w.Close()
+		lines := map[string]bool{}
+		for in := bufio.NewReader(r); ; {
+			line, err := in.ReadString('\n')
+			if err != nil {
+				break
+			}
+			if len(line) != lineLength || strings.Count(line, " ") != 2 {
+				t.Fatalf("a line has %d bytes: %.100q", len(line), line)
+			}
+			lines[strings.TrimRight(line, "x\n")] = true
+		}
+		if err := cmd.Wait(); err != nil || len(lines) != lineWriters*lineCount {
+			t.Fatalf("%d lines of %d, %v", len(lines), lineWriters*lineCount, err)
 		}
 	}
 }
