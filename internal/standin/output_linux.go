@@ -29,6 +29,8 @@ func newOutput() (*output, error) {
 			return nil, os.NewSyscallError("memfd_create", err)
 		}
 		o.files[i] = sys.NewFD(fd)
+		// The kernel lets two writers overwrite each other's lines in a file in memory otherwise.
+		unix.FcntlInt(uintptr(fd), unix.F_SETFL, unix.O_APPEND)
 	}
 	return o, nil
 }
@@ -139,32 +141,4 @@ func (o *output) streams() (all [3]int, real []int, done func(), err error) {
 		real = append(real, c.Int())
 	}
 	return all, real, done, nil
-}
-
-// takeStreams gives this stand-in the standard output and error of its main process, and copies
-// what it has written before. It owns the descriptors.
-func takeStreams(real []int) {
-	for i, fd := range real {
-		stream, target := i+1, sys.NewFD(fd)
-		written, err := sys.Duplicate(stream)
-		if target.DuplicateOver(stream) == nil && err == nil {
-			copyTo(stream, written.Int())
-		}
-		target.Close()
-		if err == nil {
-			written.Close()
-		}
-	}
-}
-
-func copyTo(stream, from int) {
-	b := make([]byte, 64<<10)
-	for offset := int64(0); ; {
-		n, err := unix.Pread(from, b, offset)
-		if n <= 0 || err != nil {
-			return
-		}
-		offset += int64(n)
-		sys.WriteTo(stream, b[:n])
-	}
 }

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -76,6 +77,7 @@ func TestClosedStreams(t *testing.T) {
 
 // take-streams writes, as a stand-in before it serves and then when it does.
 var _ = testprocess.RegisterHelper("take-streams", func() {
+	time.Sleep(1) // it opens the descriptors of the runtime's poller
 	real := []int{3, 4}
 	out, err := newOutput()
 	if err != nil {
@@ -157,7 +159,7 @@ var _ = testprocess.RegisterHelper("take-streams-busily", func() {
 // What a stand-in writes at the moment at which it gets the streams of its main process is neither
 // lost nor cut, and no line comes within another one.
 func TestLinesStayWhole(t *testing.T) {
-	for range 10 {
+	for range 4 {
 		r, w, err := os.Pipe()
 		if err != nil {
 			t.Fatal(err)
