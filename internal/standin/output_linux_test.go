@@ -77,7 +77,7 @@ func TestClosedStreams(t *testing.T) {
 
 // take-streams writes, as a stand-in before it serves and then when it does.
 var _ = testprocess.RegisterHelper("take-streams", func() {
-	time.Sleep(1) // it opens the descriptors of the runtime's poller
+	time.Sleep(time.Nanosecond) // it opens the descriptors of the runtime's poller
 	real := []int{3, 4}
 	out, err := newOutput()
 	if err != nil {
