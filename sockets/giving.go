@@ -82,8 +82,8 @@ const (
 	answerLimit = time.Second
 )
 
-// idleRefusedLimit is how long a connection without a request is refused before this process keeps it,
-// where no exec follows. The other process may be starting meanwhile.
+// idleRefusedLimit is how long a connection without a request is refused, or all are, before this
+// process keeps it, where no exec follows. The other process may be starting meanwhile.
 var idleRefusedLimit = 8 * time.Second
 
 // A giver gives the connections of a registry to the process beside this one, one after the other.
@@ -95,6 +95,7 @@ type giver struct {
 	refused []*offer  // to be offered again
 	later   []*stream // to be parked when the queue is empty
 	running bool
+	since   time.Time     // when the first one was refused after the last one that was taken; zero if none was
 	again   time.Time     // when the refused ones are offered again
 	pause   time.Duration // until then, the next time
 	stopped bool          // until the next drain
@@ -130,7 +131,7 @@ func (o *offer) uncount() {
 func (g *giver) begin() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.stopped, g.pause = false, firstRefusedInterval
+	g.stopped, g.pause, g.since = false, firstRefusedInterval, time.Time{}
 }
 
 func (g *giver) add(o *offer) {
@@ -247,13 +248,20 @@ func (g *giver) next() *offer {
 
 // drop drops all offers. It is called with g locked.
 func (g *giver) drop() {
-	dropped := slices.Concat(g.queue, g.refused)
-	g.queue, g.refused = nil, nil
+	dropped, later := slices.Concat(g.queue, g.refused), g.later
+	g.queue, g.refused, g.later = nil, nil, nil
 	g.mu.Unlock()
 	defer g.mu.Lock()
-	g.parkNow()
+	leaves := g.beside.Leaves()
+	for _, s := range later {
+		if leaves {
+			s.keep()
+		} else {
+			s.quiesce()
+		}
+	}
 	for _, o := range dropped {
-		if g.beside.Leaves() {
+		if leaves {
 			o.keep()
 		}
 		o.uncount()
@@ -272,7 +280,23 @@ func (g *giver) give(o *offer) {
 		duplicate.Close()
 	}
 	o.endGiving(err == nil)
+	g.note(err)
 	g.answered(o, err)
+}
+
+// note notes whether the other process takes connections at all. What waits for its turn is not
+// parked while others are refused, so a process that ends keeps all of them at the same time.
+func (g *giver) note(err error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	switch {
+	case err == nil:
+		g.since = time.Time{}
+	case g.since.IsZero():
+		g.since = time.Now()
+	case g.beside.Leaves() && time.Since(g.since) >= idleRefusedLimit:
+		g.stopped = true
+	}
 }
 
 func (g *giver) answered(o *offer, err error) {

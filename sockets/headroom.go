@@ -18,17 +18,19 @@ import (
 // the number of an accepted connection tells how many are left.
 
 // reserve returns how many descriptors clients leave, of the given limit. The start of a stand-in
-// needs 18, and those that end have four meanwhile.
+// needs standInNeeds, and those that end have four meanwhile.
 func reserve(limit int) int { return min(24, limit/4) }
+
+const standInNeeds = 18
 
 // leftByTaken returns how many descriptors the clients leave that another process gives. A
 // stand-in takes fewer clients: the main process can keep them. The main process takes as many
-// as leave room for the start of a stand-in: what it does not take is lost for the client.
+// as leave room for the start of a stand-in: the connection of a client that it does not take ends.
 func leftByTaken(limit int, standIn bool) int {
 	if standIn {
 		return leftByNewcomers(limit)
 	}
-	return reserve(limit) * 3 / 4
+	return min(standInNeeds, limit/4)
 }
 
 // descriptors are those of the process.

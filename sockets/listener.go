@@ -243,7 +243,9 @@ func (l listenerDrainer) Drain(ctx context.Context) error {
 		return l.lasting(leaves) == 0 && l.offered == 0 && l.inside == 0
 	})
 	if err != nil {
-		l.registry.giver.parkNow()
+		if !leaves { // they would be lost
+			l.registry.giver.parkNow()
+		}
 		ctx, cancel := context.WithTimeout(context.Background(), parkTimeout)
 		defer cancel()
 		l.await(ctx, func() bool { return l.lasting(leaves) == 0 && l.inside == 0 })

@@ -99,7 +99,7 @@ func (c httpConn) MayCross() bool {
 	s := c.stream
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.isParkable() && s.between && s.beginningCrosses() && s.listener.registry.parks()
+	return s.isParkable() && s.between && s.beginningCrosses() && (s.parked || s.listener.registry.parks())
 }
 
 // WillPark implements [httpconn.Conn].

@@ -70,9 +70,8 @@ func (s *stream) keep() (kept bool) {
 	s.keptAt = time.Now()
 	s.release()
 	s.mu.Unlock()
-	ctx, cancel := context.WithTimeout(context.Background(), answerLimit)
-	defer cancel()
-	return s.await(ctx, func() bool { return !s.parked }) == nil
+	s.await(context.Background(), func() bool { return !s.parked }) // nothing else holds the reader
+	return true
 }
 
 // unpass implements [givable].

@@ -6,6 +6,8 @@ import (
 	"context"
 	"io"
 	"net"
+	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -18,9 +20,10 @@ import (
 // when that is called.
 func (b *besides) leave(give func(image.Conn) error) (drained <-chan error) {
 	b.t.Helper()
-	offers := make(chan bool, 1000)
+	first := make(chan bool)
+	announce := sync.OnceFunc(func() { close(first) })
 	b.serve(func(c image.Conn) error {
-		offers <- true
+		announce()
 		return give(c)
 	})
 	b.first.Beside.SetLeaves()
@@ -34,7 +37,7 @@ func (b *besides) leave(give func(image.Conn) error) (drained <-chan error) {
 		cancel()
 		b.first.Beside.SetGive(nil)
 	})
-	testprocess.Receive(b.t, "offer", offers)
+	testprocess.Receive(b.t, "offer", first)
 	return ended
 }
 
@@ -87,6 +90,31 @@ func TestLeavingProcessKeepsWhatIsRefusedToTheLast(t *testing.T) {
 	wantResult(t, drained, nil)
 }
 
+// A crowd is kept at the same time, and not as many at a time as are offered in the time between two
+// offers of one.
+func TestLeavingProcessKeepsCrowd(t *testing.T) {
+	defer func(d time.Duration) { idleRefusedLimit = d }(idleRefusedLimit)
+	idleRefusedLimit = time.Second
+	b := startBesides(t)
+	var conns []*tcpConn
+	for range 500 {
+		_, conn, _ := b.idle("")
+		conns = append(conns, conn)
+	}
+	watch := testprocess.StartStopwatch()
+	drained := b.leave(refuse)
+	testprocess.WaitFor(t, "end of the offers", func() bool {
+		return !slices.ContainsFunc(conns, func(c *tcpConn) bool { return httpConn{c.stream}.MayCross() })
+	})
+	if took := watch.Elapsed(); took > 2*idleRefusedLimit {
+		t.Errorf("kept after %v", took)
+	}
+	for _, conn := range conns {
+		conn.Close()
+	}
+	wantResult(t, drained, nil)
+}
+
 // A client that has connected and was neither accepted nor given is accepted.
 func TestLeavingProcessAcceptsRefusedNewcomers(t *testing.T) {
 	b := startBesides(t)
@@ -128,7 +156,7 @@ func TestLeavingProcessServesWhenProcessBesideIsLost(t *testing.T) {
 }
 
 // Clients must not take the last descriptors of a stand-in. The main process takes more: what it
-// does not take from a stand-in that ends is lost for its client.
+// does not take from a stand-in that ends does not last.
 func TestDescriptorsThatTakerLeaves(t *testing.T) {
 	for _, c := range []struct {
 		process string

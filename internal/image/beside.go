@@ -136,7 +136,8 @@ var (
 	// ErrNotTaken says that the other process has done nothing with a connection.
 	ErrNotTaken = errors.New("the other process does not take the connection")
 
-	// ErrLost says that the other process has ended. It may have read from the connection.
+	// ErrLost says that the other process has ended. If it has taken the connection at the last
+	// moment, it may have read from it.
 	ErrLost = errors.New("the other process has ended")
 )
 
