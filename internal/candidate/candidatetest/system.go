@@ -21,6 +21,7 @@ type System struct {
 	IDs         candidate.Namespace
 	Kind        elfimage.Kind              // of the running image
 	Busy        bool                       // the running image can't be written
+	SharesPages bool                       // as a path-based FUSE file system, see SetStale
 	Faults      map[string]error           // by path: answers to Open
 	EntryFaults map[string]error           // by path: answers to Entry
 	Mounts      map[uint64]candidate.Mount // by [candidate.Entry.Mount]
@@ -34,6 +35,9 @@ type System struct {
 	inodes  uint64
 	clock   int64 // nanoseconds since 1970; each change takes one
 	open    int   // files
+	stale   int   // openings to come
+
+	openings int
 }
 
 type inode struct {
@@ -103,6 +107,14 @@ func (s *System) SetBusy(path string, busy bool) {
 	s.files[path].busy = busy
 }
 
+// SetStale has so many openings of files find the content of the running image, as pages of it in
+// the page cache of the file at its path.
+func (s *System) SetStale(openings int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.stale = openings
+}
+
 // SetCapable says whether the file at the path has capabilities.
 func (s *System) SetCapable(path string, capable bool) {
 	s.mu.Lock()
@@ -131,7 +143,7 @@ func (s *System) Run(path string) {
 	n := s.files[path]
 	s.running, s.started = n, n.id
 	s.mu.Unlock()
-	s.Kind, _ = elfimage.ReadKind(handle{s, n}, n.id.Size)
+	s.Kind, _ = elfimage.ReadKind(handle{s, n, n}, n.id.Size)
 }
 
 // OpenFiles returns how many files are open.
@@ -139,6 +151,13 @@ func (s *System) OpenFiles() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.open
+}
+
+// Openings returns how often files were opened by a path.
+func (s *System) Openings() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.openings
 }
 
 // Symlink makes a symbolic link of root.
@@ -259,7 +278,12 @@ func (s *System) Open(path string) (candidate.File, error) {
 		return nil, candidate.ErrNotRegular
 	}
 	s.open++
-	return handle{s, n}, nil
+	s.openings++
+	if s.stale > 0 {
+		s.stale--
+		return handle{s, n, s.running}, nil
+	}
+	return handle{s, n, n}, nil
 }
 
 func (s *System) Stat(path string) (candidate.ID, error) {
@@ -302,7 +326,7 @@ func (s *System) Namespace() candidate.Namespace     { return s.IDs }
 func (s *System) RunningKind() elfimage.Kind         { return s.Kind }
 func (s *System) RunningIsBusy() bool                { return s.Busy }
 
-func (s *System) RunningIsCoherent() bool { return true }
+func (s *System) RunningIsCoherent() bool { return !s.SharesPages }
 
 func (s *System) RunningChanged() bool {
 	s.mu.Lock()
@@ -335,19 +359,20 @@ func (s *System) OpenRunning() (candidate.File, error) {
 		return nil, fs.ErrNotExist
 	}
 	s.open++
-	return handle{s, s.running}, nil
+	return handle{s, s.running, s.running}, nil
 }
 
 // A handle is an open file.
 type handle struct {
 	sys   *System
 	inode *inode
+	pages *inode // whose content is read
 }
 
 func (h handle) ReadAt(b []byte, off int64) (int, error) {
 	h.sys.mu.Lock()
 	defer h.sys.mu.Unlock()
-	content := h.inode.content
+	content := h.pages.content
 	if off >= int64(len(content)) {
 		return 0, io.EOF
 	}
