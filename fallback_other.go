@@ -108,7 +108,7 @@ func (*fileSystem) OpenRunning() (candidate.File, error) { return nil, errors.Er
 // RunningIsBusy: not every system keeps writers away from a file that is executed.
 func (*fileSystem) RunningIsBusy() bool { return false }
 
-// RunningIsCoherent makes no difference, since OpenRunning fails.
+// RunningIsCoherent can't be told.
 func (*fileSystem) RunningIsCoherent() bool { return false }
 
 func (s *fileSystem) RunningKind() elfimage.Kind { return s.launchKind }

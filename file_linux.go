@@ -308,7 +308,7 @@ func readUncached(f *os.File) {
 // the emulator's file is executed.
 func (s *fileSystem) RunningIsBusy() bool { return !s.emulated && selfIsBusy() }
 
-// RunningIsCoherent: on FUSE the kernel caches what stat(2) tells.
+// RunningIsCoherent: on FUSE the kernel caches what stat(2) tells, and the pages of a path.
 func (*fileSystem) RunningIsCoherent() bool {
 	name, err := silentFileSystem(selfExe)
 	return err == nil && name != "fuse"

@@ -67,7 +67,7 @@ type System interface {
 	RunningChanged() bool
 
 	// RunningIsCoherent reports whether a read of that file finds nothing that its ID doesn't
-	// tell of.
+	// tell of, and a read of another file at its path nothing of it.
 	RunningIsCoherent() bool
 }
 

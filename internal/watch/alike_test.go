@@ -26,7 +26,7 @@ func newSharingWatcher(t *testing.T) *testWatcher {
 // TestWatcherReadsStalePages: a read that finds the content of the running image says little where
 // files share pages. The next ones find what is there.
 func TestWatcherReadsStalePages(t *testing.T) {
-	for stale := range 5 {
+	for stale := range alikeLooks {
 		synctest.Test(t, func(t *testing.T) {
 			w := newSharingWatcher(t)
 			next := w.startNext(t.Context())
@@ -37,4 +37,24 @@ func TestWatcherReadsStalePages(t *testing.T) {
 			wantVersion(t, 2, next)
 		})
 	}
+}
+
+// TestWatcherBelievesReads: a file that is only touched is left alone after some looks.
+func TestWatcherBelievesReads(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newSharingWatcher(t)
+		next := w.startNext(t.Context())
+		for range 2 {
+			w.sys.Touch(app)
+			before := w.sys.Openings()
+			time.Sleep(time.Minute)
+			wantNone(t, "touched", next)
+			if n := w.sys.Openings() - before; n != alikeLooks {
+				t.Errorf("the file was opened %d times, want %d", n, alikeLooks)
+			}
+		}
+		if lines := w.logged.take(); len(lines) > 0 {
+			t.Errorf("logged %q", lines)
+		}
+	})
 }

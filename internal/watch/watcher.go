@@ -57,6 +57,7 @@ type Watcher struct {
 	settled  candidate.ID // the state of a file about which nothing is left to say
 	outside  candidate.ID // that of a file rejected for a reason outside of it, or postponed; left alone until recheckAt
 	unsteady candidate.ID // the state of a file that is ready once it stays like that
+	alike    likeness     // of a file to the base
 	log      RejectionLog
 
 	seen      EntryID // by the last look; zero if there was no file
@@ -255,6 +256,10 @@ func (w *Watcher) look() *candidate.Candidate {
 			return c
 		}
 		c.Close()
+		if rejection == nil && !w.isSame(id) {
+			w.lookAgain = true
+			return nil
+		}
 	}
 	w.conclude(id, rejection)
 	return nil
