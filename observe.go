@@ -155,6 +155,7 @@ type events struct {
 	seen, verified candidate.ID // of the files that were reported
 	version        BuildInfo    // of the candidate that has no answer yet
 	underway       bool         // a restart is, and an event will say how it ends
+	drains         bool         // the program is drained, and that was reported
 	rejection      string       // the last event was about it; otherwise ""
 	mode           string       // that was reported
 }
@@ -224,10 +225,19 @@ func (o *events) watches(mode watch.Mode) {
 
 // add adds an event about a step. It is called with o locked.
 func (o *events) add(e Event) {
-	if !o.underway || e.Kind != EventDraining {
+	if e.Kind != EventDraining || !o.drains {
 		o.process.report(e.Kind, e.Err)
 	}
-	o.underway = e.Kind == EventDraining || e.Kind == EventRestarting || e.Kind == EventStandInServes
+	switch e.Kind {
+	case EventDraining:
+		o.underway, o.drains = true, true
+	case EventRestarting, EventStandInServes:
+		o.underway = true
+	case EventRejected:
+		if !o.isDraining() {
+			o.underway, o.drains = false, false
+		}
+	}
 	o.rejection = ""
 	if o.r.Observe == nil {
 		return
@@ -235,6 +245,10 @@ func (o *events) add(e Event) {
 	e.Old, e.New = o.running, o.version
 	o.send(e)
 }
+
+// isDraining reports whether the program is drained. A version that is rejected meanwhile is a newer
+// one than the one that the program is drained for.
+func (o *events) isDraining() bool { return o.process.image().Drainers.IsDraining() }
 
 // rejected adds an event, unless the last one has said the same.
 func (o *events) rejected(err error) {
@@ -263,7 +277,7 @@ func (o *events) answered(err error) {
 	case *drainedError:
 		err = e.error
 	}
-	if o.underway || !isRetryable(err) && o.ctx.Err() == nil {
+	if o.underway && !o.isDraining() || !isRetryable(err) && o.ctx.Err() == nil {
 		o.addRejected(err)
 	}
 	o.version = BuildInfo{}
