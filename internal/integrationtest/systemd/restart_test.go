@@ -106,8 +106,8 @@ func TestServiceRestartsInPlace(t *testing.T) {
 func TestServiceIsRolledBack(t *testing.T) {
 	t.Parallel()
 	const panics = 666
-	d := newDaemon(t, "rolledback", "unix", "/run/rolledback.sock")
-	d.Unit(t, d.unit, d.service(""))
+	d := newDaemon(t, "rolledback", "unix", "/run/rolledback/sock")
+	d.Unit(t, d.unit, d.service("RuntimeDirectory=rolledback\n"))
 	d.Run(t, "systemctl", "start", d.unit)
 	d.started()
 	load := d.Load(t, d.network, d.address)
