@@ -46,7 +46,7 @@ const (
 	unchecked = "a version that Verify accepts is executed by its path"
 	noRoom    = "passed files and states are missing"
 	slowLog   = "log lines lost at the restart"
-	scheduled = "the new version loses nice value, scheduling policy or CPUs of the main thread"
+	scheduled = "the new version loses the scheduling of the main thread"
 )
 
 // noScheduling is systemd's SystemCallFilter=~@resources.
