@@ -87,6 +87,32 @@ func (s *Store) SetKeeper(k Keeper) {
 	k.Begin(files, states)
 }
 
+// Carry passes a duplicate of fd on under a name of [CarriedName].
+func (s *Store) Carry(name Name, fd *sys.FD) error {
+	own, err := sys.Duplicate(fd.Int())
+	if err != nil {
+		return err
+	}
+	c, unlock := s.lock()
+	defer unlock()
+	c.drop(name)
+	c.files[name] = &file{name: name, fd: own, claimed: true}
+	return nil
+}
+
+// Carried returns a duplicate, which the caller owns, of the file that was passed to this image
+// under a name of [CarriedName].
+func (s *Store) Carried(name Name) (fd *sys.FD, ok bool) {
+	c, unlock := s.lock()
+	defer unlock()
+	own := c.files[name]
+	if own == nil {
+		return nil, false
+	}
+	fd, err := sys.Duplicate(own.fd.Int())
+	return fd, err == nil
+}
+
 // FlushKeeper waits until what was dropped is closed by the [Keeper], too, if there is one. It
 // reports whether there is.
 func (s *Store) FlushKeeper(ctx context.Context) bool {
