@@ -1,0 +1,132 @@
+//go:build linux && !autorestart_portable
+
+package systemd_test
+
+import (
+	"os"
+	"strconv"
+	"strings"
+	"testing"
+	"unicode/utf8"
+
+	"github.com/autorestart-go/autorestart/internal/daemontest"
+	"github.com/autorestart-go/autorestart/internal/elfimage"
+)
+
+// name returns the name of every version of the daemon.
+func name(t testing.TB) string {
+	t.Helper()
+	f, err := os.Open("/proc/self/exe")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	st, err := f.Stat()
+	if err != nil {
+		t.Fatal(err)
+	}
+	id := elfimage.ReadBuild(f, st.Size()).ID
+	return id[strings.LastIndexByte(id, '/')+1:]
+}
+
+const (
+	reloading = "RELOADING=1\nMONOTONIC_USEC="
+	ready     = "READY=1"
+	draining  = "EXTEND_TIMEOUT_USEC=15000000"
+	executing = "EXTEND_TIMEOUT_USEC=75000000"
+)
+
+func TestRestart(t *testing.T) {
+	for kind, address := range addresses(t) {
+		t.Run(kind, func(t *testing.T) {
+			r := listen(t, address)
+			d := r.startService()
+			d.Restart()
+			r.want(reloading, executing, "STATUS="+name(t)+" is being replaced")
+			r.wantNothing() // before it is ready
+			d.Tell("ready")
+			r.want(reloading, ready, "STATUS="+name(t)+" serves, generation 1")
+			d.Ask("drainer", "done")
+			d.Tell("restart")
+			d.Want("quiesced")
+			r.want(reloading, draining, "STATUS="+name(t)+" is being replaced")
+			r.wantNothing()
+			d.Tell("drained")
+			r.want(executing)
+			d.WantRestart(1)
+			d.Tell("ready")
+			r.want(reloading, ready, "STATUS="+name(t)+" serves, generation 2")
+		})
+	}
+}
+
+func TestRejection(t *testing.T) {
+	r := listen(t, addresses(t)["path"])
+	d := r.startService()
+	d.Ask("reject it is|bad|READY=1|\x01MAINPID=1|", "done")
+	d.Ask("restart", "failed")
+	got := r.next()
+	want := strings.Join([]string{reloading, ready, "STATUS=" + name(t) + " serves, generation 0: new version rejected: "}, "\n")
+	if !strings.HasPrefix(got, want) || strings.Count(got, "\n") != 3 || !strings.Contains(got, "bad READY=1 MAINPID=1") {
+		t.Errorf("received %q, want it to begin with %q", got, want)
+	}
+	d.Ask("reject "+strings.Repeat("ä", 2500), "done")
+	d.Ask("restart", "failed")
+	if got := r.next(); len(got) < 4000 || !utf8.ValidString(got) || !strings.HasSuffix(got, "ä…") {
+		t.Errorf("received %d bytes that end with %q", len(got), got[len(got)-10:])
+	}
+}
+
+func TestCalledOff(t *testing.T) {
+	r := listen(t, addresses(t)["path"])
+	d := r.startService()
+	d.Ask("drainer", "done")
+	d.Ask("call-off it is|not the time", "done")
+	d.Tell("restart")
+	d.Want("quiesced")
+	r.want(reloading, draining, "STATUS="+name(t)+" is being replaced")
+	d.Tell("drained")
+	d.Want("resumed")
+	r.want(reloading, ready, "STATUS="+name(t)+" serves, generation 0: new version rejected: it is not the time")
+	d.Want("failed")
+	r.wantNothing()
+}
+
+func TestRollback(t *testing.T) {
+	r := listen(t, addresses(t)["path"])
+	d := r.startService("AUTORESTART_TEST_READY=1m")
+	d.Restart()
+	r.want(reloading, executing, "STATUS="+name(t)+" is being replaced")
+	d.Tell("fail it is|no good")
+	d.WantStart(1, 2)
+	d.Tell("ready")
+	r.want(reloading, ready, "STATUS="+name(t)+" serves, generation 2: the new version was rolled back: it is no good")
+	r.wantNothing()
+}
+
+// until waits for an event of the main process, beside those of a stand-in.
+func until(d *daemontest.Daemon, event string) {
+	d.T.Helper()
+	for {
+		got, text := d.Next()
+		if got == event && (event != "start" || strings.Contains(text, `"PID":`+strconv.Itoa(d.PID()))) {
+			return
+		}
+	}
+}
+
+// The stand-in sends nothing.
+func TestOverlap(t *testing.T) {
+	r := listen(t, addresses(t)["abstract"])
+	d := r.startService("AUTORESTART_TEST_OVERLAP=1")
+	d.Ask("drainer", "done")
+	d.Tell("restart")
+	until(d, "quiesced")
+	r.want(reloading, draining, "STATUS="+name(t)+" is being replaced")
+	d.Tell("drained")
+	r.want(executing)
+	until(d, "start")
+	r.wantNothing()
+	d.Tell("ready")
+	r.want(reloading, ready, "STATUS="+name(t)+" serves, generation 1")
+}

@@ -1,0 +1,145 @@
+// Package systemd tells systemd what a restart does, in the protocol of sd_notify(3). With it,
+// `systemctl reload` and units of Type=notify and Type=notify-reload wait for the new version,
+// `systemctl status` shows which version serves, and the watchdog of a unit keeps running through
+// restarts.
+//
+// Start a [Service] at the top of main, and call [autorestart.Ready] in every version:
+//
+//	func main() {
+//		service := systemd.Service{Logger: slog.Default()}
+//		if err := service.Start(); err != nil {
+//			slog.Warn("systemd is not notified", "reason", err)
+//		}
+//		// Open what the program needs, and serve.
+//		autorestart.Ready()
+//		autorestart.RestartOnChange()
+//	}
+//
+// # Messages
+//
+// The program sends
+//   - READY=1 and STATUS when it is ready. After a restart or a rollback, RELOADING=1 and
+//     MONOTONIC_USEC come in the same message.
+//   - RELOADING=1 and MONOTONIC_USEC when a drain begins. If the restart is called off, READY=1
+//     follows with the reason in STATUS. Otherwise it follows from the next version.
+//   - RELOADING=1, MONOTONIC_USEC, READY=1 and STATUS, in one message, when a version is rejected
+//     before the program was drained for it.
+//   - EXTEND_TIMEOUT_USEC at the beginning of a drain, every 5 s during the drain, and before the
+//     exec. It also extends the watchdog.
+//   - WATCHDOG=1 if the unit has WatchdogSec, see [Service.Check].
+//
+// STATUS says which version serves, and why the last one was rejected or rolled back. The program
+// never sends STOPPING=1 or MAINPID: a restart changes neither the process nor its PID. Only the
+// main process sends, so NotifyAccess=main is enough.
+//
+// No message says to systemd that a reload has failed. `autorestart reload $MAINPID` as ExecReload
+// does. See docs/systemd.md, in the repository, for units to copy.
+//
+// # The notify socket
+//
+// Sending never blocks. If systemd does not read its socket, the messages wait and become one:
+// the last one counts. If the socket is missing or closed, they wait for the next message. A log
+// line says so. What waits at an exec is lost, and the first message of the next version says
+// everything that counts.
+package systemd
+
+import (
+	"context"
+	"errors"
+	"os"
+	"sync/atomic"
+
+	"github.com/autorestart-go/autorestart"
+	"github.com/autorestart-go/autorestart/internal/handover"
+	"github.com/autorestart-go/autorestart/internal/image"
+	"github.com/autorestart-go/autorestart/internal/report"
+	"github.com/autorestart-go/autorestart/internal/sdnotify"
+)
+
+// A Service is this process as a service of systemd. Set the fields before Start.
+type Service struct {
+	// Check says whether the program works. While it returns nil, WATCHDOG=1 is sent at half
+	// of the unit's WatchdogSec. It is called before each of these messages. If it fails,
+	// panics, or takes longer than a quarter of WatchdogSec, the message is not sent. When none
+	// was sent for WatchdogSec, systemd ends the process and starts it again.
+	//
+	// Check is not called, and the messages are sent
+	//   - before Ready, for as long as this version has to become ready. That is the
+	//     [autorestart.Restarter.ReadyTimeout] of the previous version, or one minute.
+	//   - while the program is drained.
+	//
+	// No message is sent between the end of a drain and the exec. EXTEND_TIMEOUT_USEC gives the
+	// next version the time that it has to become ready. A next version without a Service is
+	// ended by the watchdog after that.
+	//
+	// If nil, the messages are sent as long as the Go scheduler runs goroutines.
+	Check func(context.Context) error
+
+	// Logger receives failures of the notify socket and of Check. If nil, they go to the Logger
+	// of a [autorestart.Restarter], as the lines of package sockets do.
+	Logger autorestart.Logger
+
+	started atomic.Bool
+}
+
+// Start begins to notify systemd. Call it at the top of main, before package sockets is used and
+// before [autorestart.Ready].
+//
+// Start does nothing if NOTIFY_SOCKET is not set, because systemd has not started this program or
+// the unit is not notified. It does nothing in a stand-in, see [autorestart.StandIn], and in calls
+// after the first.
+//
+// Start returns an error, and systemd is not notified, if
+//   - NOTIFY_SOCKET is neither an absolute path nor an abstract name, or is too long
+//   - no Unix socket can be opened, because RestrictAddressFamilies lacks AF_UNIX for example
+//   - this program has other rights than its starter, who can have set NOTIFY_SOCKET
+//   - the system is not Linux; the error wraps [errors.ErrUnsupported].
+//
+// A socket that does not exist is no error, because it may appear later.
+func (s *Service) Start() error {
+	address := os.Getenv("NOTIFY_SOCKET")
+	if address == "" || autorestart.StandIn() || s.started.Swap(true) {
+		return nil
+	}
+	if handover.Elevated() {
+		return errElevated
+	}
+	socket, err := sdnotify.Open(address)
+	if err != nil {
+		return &startError{err}
+	}
+	logger := s.logger()
+	n := newNotifier(image.Current(), sdnotify.NewQueue(socket, logger))
+	n.start()
+	interval, err := watchdogInterval()
+	if err != nil {
+		logger.Warn("no watchdog: ignored the variables of systemd", "reason", err)
+	}
+	if interval > 0 {
+		w := &watchdog{notifier: n, check: s.Check, interval: interval, logger: logger}
+		w.start()
+	}
+	return nil
+}
+
+var errElevated = errors.New("systemd: NOTIFY_SOCKET may be that of a starter with fewer rights, because this process has other rights than its starter")
+
+// A startError says why systemd is not notified.
+type startError struct{ err error }
+
+func (e *startError) Error() string { return "systemd: " + e.err.Error() }
+func (e *startError) Unwrap() error { return e.err }
+
+func (s *Service) logger() report.Logger {
+	if s.Logger == nil {
+		return restartersLogger{}
+	}
+	return report.To(s.Logger)
+}
+
+// restartersLogger passes lines on to the Logger of a Restarter.
+type restartersLogger struct{}
+
+func (restartersLogger) Info(msg string, args ...any)  { report.Info(msg, args...) }
+func (restartersLogger) Warn(msg string, args ...any)  { report.Warn(msg, args...) }
+func (restartersLogger) Error(msg string, args ...any) { report.Error(msg, args...) }
