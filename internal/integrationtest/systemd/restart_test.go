@@ -47,7 +47,7 @@ func (d *daemon) deploy(version int) {
 
 // service is the text of a unit.
 func (d *daemon) service(options string) string {
-	return "[Service]\nExecStart=" + d.path + " " + d.network + " " + d.address + "\n" + options
+	return "[Service]\nExecStart=" + d.path + " -network=" + d.network + " -address=" + d.address + "\n" + options
 }
 
 // started waits until the first version serves.
