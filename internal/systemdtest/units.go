@@ -79,6 +79,17 @@ func (s *System) Property(t testing.TB, unit, name string) string {
 	return strings.TrimSuffix(s.Run(t, "systemctl", "show", "--property="+name, "--value", unit), "\n")
 }
 
+// Properties returns several properties of a unit.
+func (s *System) Properties(t testing.TB, unit string, names ...string) map[string]string {
+	t.Helper()
+	properties := make(map[string]string)
+	for line := range strings.Lines(s.Run(t, "systemctl", "show", "--property="+strings.Join(names, ","), unit)) {
+		name, value, _ := strings.Cut(strings.TrimSuffix(line, "\n"), "=")
+		properties[name] = value
+	}
+	return properties
+}
+
 // WantState waits until the ActiveState of a unit is the given one.
 func (s *System) WantState(t testing.TB, unit, state string) {
 	t.Helper()

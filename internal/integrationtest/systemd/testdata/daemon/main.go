@@ -32,10 +32,11 @@ const panics = 666
 func main() {
 	network := flag.String("network", "tcp", "`network` of the address")
 	address := flag.String("address", "localhost:8080", "`address` to listen at")
+	readyTimeout := flag.Duration("ready-timeout", 10*time.Second, "the `time` that a new version has; 0: it is never rolled back")
 	flag.Parse()
 	defer autorestart.RollbackUnlessReady()
 	slog.SetDefault(slog.New(slog.NewTextHandler(os.Stderr, nil)))
-	restarter := &autorestart.Restarter{Logger: slog.Default(), ReadyTimeout: 10 * time.Second}
+	restarter := &autorestart.Restarter{Logger: slog.Default(), ReadyTimeout: *readyTimeout}
 	go func() { slog.Error("the restarter has ended", "error", restarter.Run(context.Background())) }()
 	if number() == panics {
 		panic("this version panics")
