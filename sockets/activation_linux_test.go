@@ -25,7 +25,7 @@ const (
 	pidEnv      = "AUTORESTART_TEST_PID" // added to LISTEN_PID
 	fdsEnv      = "AUTORESTART_TEST_FDS" // a wrong LISTEN_FDS
 
-	pidfdEnv     = "AUTORESTART_TEST_PIDFDID"      // LISTEN_PIDFDID: own, none, or a wrong one
+	pidfdEnv     = "AUTORESTART_TEST_PIDFDID"      // LISTEN_PIDFDID: own, none, or a wrong one; that of LISTEN_PID if unset
 	namespaceEnv = "AUTORESTART_TEST_IN_NAMESPACE" // set: see inNamespace
 )
 
@@ -42,8 +42,10 @@ func activateMain() {
 	os.Setenv("LISTEN_PID", strconv.Itoa(os.Getpid()+pid))
 	os.Setenv("LISTEN_FDNAMES", os.Getenv(namesEnv))
 	os.Setenv("LISTEN_FDS", cmp.Or(os.Getenv(fdsEnv), strconv.Itoa(n)))
-	switch id := cmp.Or(os.Getenv(pidfdEnv), "own"); id {
+	switch id := os.Getenv(pidfdEnv); id {
 	case "none":
+	case "": // tells the same as LISTEN_PID
+		os.Setenv("LISTEN_PIDFDID", strconv.FormatUint(pidfdID()+uint64(pid), 10))
 	case "own":
 		os.Setenv("LISTEN_PIDFDID", strconv.FormatUint(pidfdID(), 10))
 	default:

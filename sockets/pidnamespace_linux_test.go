@@ -44,8 +44,8 @@ func inNamespace(n int) {
 // inPIDNamespace starts a daemon with a socket in a PID namespace of its own.
 func inPIDNamespace(t *testing.T, kind, address string, env ...string) *Daemon {
 	t.Helper()
-	if os.Getuid() != 0 {
-		t.Skip("needs root for a PID namespace")
+	if os.Getuid() != 0 || !HaveEvents {
+		t.Skip("needs root for a PID namespace, and the code for Linux")
 	}
 	d := newActivated(t, "tcp|"+address, "web")
 	d.InnerPID = 1
@@ -107,6 +107,9 @@ func TestOtherProcessInPIDNamespace(t *testing.T) {
 // TestPIDFDID: LISTEN_PIDFDID, since systemd 258, tells processes apart that have had the same PID, or
 // have it in different namespaces.
 func TestPIDFDID(t *testing.T) {
+	if !HaveEvents {
+		t.Skip("other systems have no pidfds")
+	}
 	var st unix.Statfs_t
 	fd, err := unix.PidfdOpen(os.Getpid(), 0)
 	if err == nil {
