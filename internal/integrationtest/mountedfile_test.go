@@ -39,8 +39,7 @@ func TestMountedFileReplacedElsewhere(t *testing.T) {
 				return
 			}
 			m.Rename(m.target(2), m.target(1)) // is not seen
-			// Another mount over the path is.
-			m.inside(`mount --bind "$4" "$1/mnt/app"`, m.args...)
+			m.inside(`umount -l "$1/mnt/app"; mount --bind "$4" "$1/mnt/app"`, m.args...)
 			m.WantRestart(3)
 		})
 	}
