@@ -127,12 +127,16 @@ func TestServiceIsRolledBack(t *testing.T) {
 // A service with a socket unit restarts in place, too. Its clients wait in the queue of that socket while
 // systemd stops the service and starts it again.
 func TestActivatedServiceRestartsInPlace(t *testing.T) {
-	for network, address := range map[string]string{"tcp": "127.0.0.1:8002", "unix": "/run/activated.sock"} {
-		t.Run(network, func(t *testing.T) {
-			d := newDaemon(t, "activated-"+network, network, address)
-			socket := "activated-" + network + ".socket"
-			d.Unit(t, d.unit, d.service(""))
-			d.Unit(t, socket, "[Socket]\nListenStream="+address+"\n")
+	for name, test := range map[string]struct{ network, address, options string }{
+		"tcp":         {"tcp", "127.0.0.1:8002", ""},
+		"unix":        {"unix", "/run/activated.sock", ""},
+		"PrivatePIDs": {"tcp", "127.0.0.1:8004", "PrivatePIDs=yes\n"}, // LISTEN_PID is another PID there
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := newDaemon(t, "activated-"+name, test.network, test.address)
+			socket := "activated-" + name + ".socket"
+			d.Unit(t, d.unit, d.service(test.options))
+			d.Unit(t, socket, "[Socket]\nListenStream="+test.address+"\n")
 			d.Run(t, "systemctl", "start", socket)
 			load := d.Load(t, d.network, d.address) // starts the service
 			d.started()

@@ -36,6 +36,7 @@ const (
 )
 
 const (
+	mountedFile  = "a version that is renamed over the executable will not be noticed: the file is mounted by itself; mount its directory instead"
 	polling      = "watching without relying on events"
 	cannotRoll   = "new versions will be rejected: none can be rolled back; mount /proc, or leave ReadyTimeout and Overlap out"
 	rejected     = "new version rejected"
@@ -94,7 +95,7 @@ var sandboxes = []sandbox{
 	{options: "NoExecPaths=/; ExecPaths=/srv/server"},
 	{options: "NoExecPaths=/; ExecPaths=/srv/server/server", outcome: rejects, lines: []string{polling, notReadyYet}},
 	{options: "BindReadOnlyPaths=/srv/server:/opt/app", exec: "/opt/app/server"},
-	{options: "BindReadOnlyPaths=/srv/server/server:/opt/server", exec: "/opt/server", outcome: unnoticed, lines: []string{polling}},
+	{options: "BindReadOnlyPaths=/srv/server/server:/opt/server", exec: "/opt/server", outcome: unnoticed, lines: []string{mountedFile, polling}},
 	{options: "TemporaryFileSystem=/; BindReadOnlyPaths=/srv/server; MountAPIVFS=yes"},
 	{options: "TemporaryFileSystem=/; BindReadOnlyPaths=/srv/server", outcome: rejects, lines: []string{polling, cannotRoll, rejected}},
 	{options: "TemporaryFileSystem=/; BindReadOnlyPaths=/srv/server", outcome: noRollback, lines: []string{polling}, flags: withoutProc},
