@@ -109,23 +109,30 @@ func restartsInPlace(t *testing.T, d *daemon) {
 	}
 }
 
-// A deploy keeps what systemd has started the process with.
+// A deploy keeps the environment, the limits and the sandbox that systemd has started the process with.
 func TestUnitChangesTakeEffectWhenSystemdStarts(t *testing.T) {
 	t.Parallel()
 	d := newDaemon(t, "changed", "tcp", "127.0.0.1:8003")
-	environment := func() string {
+	has := func(file, text string) bool {
 		t.Helper()
-		return string(testprocess.ReadFile(t, d.Path("/proc/"+d.Property(t, d.unit, "MainPID")+"/environ")))
+		path := d.Path("/proc/" + d.Property(t, d.unit, "MainPID") + "/" + file)
+		return strings.Contains(string(testprocess.ReadFile(t, path)), text)
 	}
-	d.Unit(t, d.unit, d.service("Environment=SETTING=before\n"))
+	isBefore := func() bool {
+		return has("environ", "SETTING=before\x00") && has("limits", " 100 ") && !has("mountinfo", " / / ro,")
+	}
+	isAfter := func() bool {
+		return has("environ", "SETTING=after\x00") && has("limits", " 200 ") && has("mountinfo", " / / ro,")
+	}
+	d.Unit(t, d.unit, d.service("Environment=SETTING=before\nLimitSIGPENDING=100\n"))
 	d.Run(t, "systemctl", "start", d.unit)
 	d.started()
-	d.Unit(t, d.unit, d.service("Environment=SETTING=after\n"))
+	d.Unit(t, d.unit, d.service("Environment=SETTING=after\nLimitSIGPENDING=200\nReadOnlyPaths=/\n"))
 	d.deploy(2)
 	d.wantRestarted(2)
-	if env := environment(); !strings.Contains(env, "SETTING=before\x00") {
-		t.Errorf("after a deploy the environment is %q", env)
+	if !isBefore() {
+		t.Error("the deploy has changed environment, limits or mounts")
 	}
 	d.Run(t, "systemctl", "restart", d.unit)
-	testprocess.WaitFor(t, "environment of the changed unit", func() bool { return strings.Contains(environment(), "SETTING=after\x00") })
+	testprocess.WaitFor(t, "environment, limits and mounts of the changed unit", isAfter)
 }
