@@ -200,8 +200,8 @@ func (l *Log) Size() (live, total int64) {
 	return l.live, l.tail
 }
 
-// slack is how much larger than twice what counts the current slot may become.
-const slack = 64 << 10
+// slack is how many bytes larger than twice what counts the current slot may become. Tests replace it.
+var slack int64 = 64 << 10
 
 // garbage returns how many bytes of the current slot don't count.
 func (l *Log) garbage() int64 { return l.tail - headerSize - l.live }

@@ -13,7 +13,7 @@ func find(files [2]File) (*Log, error) {
 	var headers [2]header
 	var sums [2]uint32
 	var errs [2]error
-	r := reader{buf: make([]byte, bufferSize)}
+	r := reader{buf: make([]byte, smallBuffer)}
 	for slot, file := range files {
 		r.open(file)
 		b, err := r.at(0, headerSize)
@@ -165,13 +165,17 @@ func (l *Log) content() (map[string][]byte, error) {
 	return content, nil
 }
 
-// bufferSize is the most that is read or copied at a time. It has room for the head of an entry.
-const bufferSize = 64 << 10
+// bufferSize is the most that is read or copied at a time. It has room for the head of an entry. A small
+// log needs no more than the small buffer.
+const (
+	bufferSize  = 64 << 10
+	smallBuffer = 4 << 10
+)
 
 // A reader reads a file through a buffer.
 type reader struct {
 	file   File
-	buf    []byte // of bufferSize
+	buf    []byte // of smallBuffer or bufferSize
 	offset int64  // of what is in the buffer
 	n      int    // how much that is
 }
@@ -183,6 +187,9 @@ func (r *reader) open(file File) { r.file, r.n = file, 0 }
 func (r *reader) at(offset, n int64) ([]byte, error) {
 	if from := offset - r.offset; 0 <= from && from+n <= int64(r.n) {
 		return r.buf[from : from+n], nil
+	}
+	if n > int64(len(r.buf)) {
+		r.buf = make([]byte, bufferSize)
 	}
 	got, err := readAt(r.file, r.buf, offset)
 	if err != nil {
