@@ -23,8 +23,9 @@ func (fd Descriptor) Discard(offset int64) error {
 		return nil
 	}
 	const keepSize, punchHole = 1, 2
+	length := st.Size - offset + int64(os.Getpagesize()) // of the last page, all goes
 	return os.NewSyscallError("fallocate", ignoringEINTR(func() error {
-		return syscall.Fallocate(int(fd), keepSize|punchHole, offset, st.Size-offset)
+		return syscall.Fallocate(int(fd), keepSize|punchHole, offset, length)
 	}))
 }
 

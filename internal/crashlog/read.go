@@ -148,19 +148,17 @@ func (l *Log) remove(name string) {
 	delete(l.places, name)
 }
 
-// content reads the values.
+// content reads the values, in their order.
 func (l *Log) content() (map[string][]byte, error) {
+	r := reader{buf: make([]byte, smallBuffer)}
+	r.open(l.files[l.current])
 	content := make(map[string][]byte, len(l.places))
-	for name, p := range l.places {
-		value := make([]byte, p.value)
-		n, err := readAt(l.files[l.current], value, p.offset+int64(p.head))
-		if err == nil && n < len(value) {
-			err = ErrDamaged
-		}
-		if err != nil {
+	for _, e := range l.entriesBut(nil) {
+		value := make([]byte, e.value)
+		if err := r.read(value, e.offset+int64(e.head)); err != nil {
 			return nil, &SlotError{l.current, err}
 		}
-		content[name] = value
+		content[e.name] = value
 	}
 	return content, nil
 }
@@ -198,6 +196,23 @@ func (r *reader) at(offset, n int64) ([]byte, error) {
 	}
 	r.offset, r.n = offset, got
 	return r.buf[:min(n, int64(got))], nil
+}
+
+// read fills b. It fails with ErrDamaged if the file ends before.
+func (r *reader) read(b []byte, offset int64) error {
+	for len(b) > 0 {
+		part, err := r.at(offset, min(int64(len(b)), bufferSize))
+		if err != nil {
+			return err
+		}
+		if len(part) == 0 {
+			return ErrDamaged
+		}
+		n := copy(b, part)
+		b = b[n:]
+		offset += int64(n)
+	}
+	return nil
 }
 
 // sum returns the checksum of a part of the file, continuing another one. It fails with ErrDamaged if
