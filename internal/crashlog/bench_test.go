@@ -7,7 +7,8 @@ import (
 	"testing"
 )
 
-// benchmarkFiles returns files on a tmpfs, where there is one: they are like memfds, and exist everywhere.
+// benchmarkFiles returns files on a tmpfs, where there is one: they are like memfds, and exist
+// everywhere.
 func benchmarkFiles(b *testing.B) (files [2]File) {
 	dir := "/dev/shm"
 	if _, err := os.Stat(dir); err != nil {
@@ -74,7 +75,8 @@ func BenchmarkOpen(b *testing.B) {
 	}
 }
 
-// BenchmarkReplace begins anew with a number of values of 100 bytes: the longest that a Write may take.
+// BenchmarkReplace begins anew with a number of values of 100 bytes: the longest that a Write
+// may take.
 func BenchmarkReplace(b *testing.B) {
 	for _, names := range []int{10, 10_000} {
 		b.Run(fmt.Sprintf("names=%d", names), func(b *testing.B) {

@@ -88,8 +88,8 @@ func runUntilFailure(t *testing.T, files [2]File, schedule []step) (before, afte
 	return content, content, nil
 }
 
-// TestCrashes: whatever a process has written when it is killed, in the middle of a write, too, the next one
-// finds the values as last set, goes on with them, and is killed again.
+// TestCrashes: whatever a process has written when it is killed, in the middle of a write, too,
+// the next one finds the values as last set, goes on with them, and is killed again.
 func TestCrashes(t *testing.T) {
 	withSlack(t, 100)
 	seeds := 6
@@ -113,8 +113,8 @@ func TestCrashes(t *testing.T) {
 	}
 }
 
-// crashEverywhere runs the schedule once for each moment at which the process may be killed. It returns
-// what one of these processes leaves behind.
+// crashEverywhere runs the schedule once for each moment at which the process may be killed. It
+// returns what one of these processes leaves behind.
 func crashEverywhere(t *testing.T, r *rand.Rand, start [2]*memory, schedule []step, discards bool) (left [2]*memory) {
 	var moments []int
 	files := copied(start)
@@ -145,8 +145,8 @@ func crashEverywhere(t *testing.T, r *rand.Rand, start [2]*memory, schedule []st
 	return left
 }
 
-// allMoments returns each byte after which a process can be killed, if these are not too many, and otherwise
-// those around the given ones and some others.
+// allMoments returns each byte after which a process can be killed, if these are not too many,
+// and otherwise those around the given ones and some others.
 func allMoments(r *rand.Rand, moments []int) []int {
 	last := slices.Max(append(moments, 0))
 	var all []int
@@ -214,8 +214,9 @@ func TestCrashInNew(t *testing.T) {
 	}
 }
 
-// TestErrorsThatPass: a write that fails, at the end of all its bytes, too, has changed nothing, and the
-// next one succeeds. Only if the file does not accept the correction either, the change may be found after a crash.
+// TestErrorsThatPass: a write that fails, at the end of all its bytes, too, has changed
+// nothing, and the next one succeeds. Only if the file does not accept the correction either,
+// the change may be found after a crash.
 func TestErrorsThatPass(t *testing.T) {
 	withSlack(t, 100)
 	seeds := 1000
@@ -265,5 +266,28 @@ func TestErrorsThatPass(t *testing.T) {
 		content = apply(content, []Change{change})
 		checkContent(t, asFiles(copied(memories)), content)
 		goesOn(t, memories, content)
+	}
+}
+
+// TestNoRoomForBoth: if there is no memory for another slot, the log goes on in the current
+// one, and does not try again with each Write.
+func TestNoRoomForBoth(t *testing.T) {
+	withSlack(t, 100)
+	memories := memories()
+	attempts, full := 0, errors.New("no space left")
+	l := newLog(t, asFiles(memories), Change{"a", bytes.Repeat([]byte("x"), 1000)})
+	l.files[1-l.current] = &faulty{memories[1-l.current], func(int) (int, error) {
+		attempts++
+		return 0, full
+	}}
+	for i := range 1000 {
+		write(t, l, Change{"b", []byte{byte(i), 99: 0}})
+	}
+	if attempts == 0 || attempts > 300 {
+		t.Errorf("%d attempts to write to the other slot", attempts)
+	}
+	checkContent(t, asFiles(memories), map[string]string{"a": string(bytes.Repeat([]byte("x"), 1000)), "b": string([]byte{999 % 256, 99: 0})})
+	if err := l.Replace(nil); err != full {
+		t.Error(err)
 	}
 }

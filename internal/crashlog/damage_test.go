@@ -30,8 +30,9 @@ func history(t testing.TB) (files [2]*memory, contents []map[string]string) {
 	return files, contents
 }
 
-// checkDamaged opens a log that is damaged from an offset of slot 1 on. The content has to be as before the
-// damaged record, and goes on from there, also if the next change is the one that was damaged.
+// checkDamaged opens a log that is damaged from an offset of slot 1 on. The content has to be
+// as before the damaged record, and goes on from there, also if the next change is the one that
+// was damaged.
 func checkDamaged(t *testing.T, files [2]*memory, contents []map[string]string) {
 	t.Helper()
 	l, content, err := Open(asFiles(files))
@@ -92,8 +93,8 @@ func TestEachLength(t *testing.T) {
 	}
 }
 
-// TestNoRecordComesBack: the record behind a damaged one was not found, so it must not be found later, also
-// if the damaged record is written again as it was.
+// TestNoRecordComesBack: the record behind a damaged one was not found, so it must not be found
+// later, also if the damaged record is written again as it was.
 func TestNoRecordComesBack(t *testing.T) {
 	files, contents := history(t)
 	for _, discards := range []bool{false, true} {
@@ -104,13 +105,16 @@ func TestNoRecordComesBack(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		if discards && len(bytes.TrimRight(damaged[1].b, "\x00")) > first {
+			t.Error("the memory of what does not count is not given back")
+		}
 		write(t, l, Change{"a", []byte("3")})
 		checkContent(t, asFiles(damaged), contents[1])
 	}
 }
 
-// TestNoValueBecomesARecord: a client may be the author of a value, and knows the format. It does not know
-// the random number.
+// TestNoValueBecomesARecord: a client may be the author of a value, and knows the format. It
+// does not know the random number.
 func TestNoValueBecomesARecord(t *testing.T) {
 	files := memories()
 	l := newLog(t, asFiles(files))
@@ -122,7 +126,7 @@ func TestNoValueBecomesARecord(t *testing.T) {
 	forged = append(binary.LittleEndian.AppendUint32(nil, sum), forged...)
 	value := bytes.Repeat(forged, 10)
 	record := recordHead + placeOf(Change{"v", value}, 0).size()
-	for cut := range int(record) { // the process is killed in the middle of Write, so that the record is no more one
+	for cut := range int(record) { // the log ends where a part of the value begins
 		damaged := copied(files)
 		l, _, err := Open(asFiles(damaged))
 		if err != nil {
@@ -142,6 +146,7 @@ func TestOpenSaysWhy(t *testing.T) {
 	headerOnly := slices.Clone(valid[:headerSize])
 	huge, _ := header{epoch: 7, base: maxBase}.append(nil)
 	tooLong, _ := header{epoch: 7, base: maxBase + 1}.append(nil)
+	negative, _ := header{epoch: 7, base: -1}.append(nil)
 	last, _ := header{epoch: maxEpoch}.append(nil)
 	later := strings.Replace(string(valid), "log 1", "log 2", 1)
 	for name, tt := range map[string]struct {
@@ -158,6 +163,7 @@ func TestOpenSaysWhy(t *testing.T) {
 		"header alone":       {[2]string{"", string(headerOnly)}, SlotError{1, ErrDamaged}},
 		"base without end":   {[2]string{string(huge), ""}, SlotError{0, ErrDamaged}},
 		"base that is wrong": {[2]string{string(tooLong), ""}, SlotError{0, ErrDamaged}},
+		"negative base":      {[2]string{string(negative), ""}, SlotError{0, ErrDamaged}},
 		"no further epoch":   {[2]string{string(last), ""}, SlotError{0, ErrDamaged}},
 		"entry is wrong":     {[2]string{string(slot(5, "s\x01")), ""}, SlotError{0, ErrDamaged}},
 	} {

@@ -3,7 +3,7 @@
 // Memfds.
 //
 //	call                   since    without it
-//	FALLOC_FL_PUNCH_HOLE   3.5      the memory of what does not count is given back when it is written over
+//	FALLOC_FL_PUNCH_HOLE   3.5      what does not count takes memory until it is overwritten
 //	F_ADD_SEALS            3.17     another process can truncate the file
 
 package crashlog

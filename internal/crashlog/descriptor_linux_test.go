@@ -102,14 +102,15 @@ var _ = testprocess.RegisterHelper("crashlog with a limit", func() {
 	if err != nil {
 		panic(err)
 	}
-	value := make([]byte, 90_000)
-	for i := range 20 { // not more at a time than there is room for
-		value[0] = byte(i)
-		if err := l.Write(Change{"a", value}); err != nil {
+	if err := l.Write(Change{"a", make([]byte, 90_000)}); err != nil {
+		panic(err)
+	}
+	for i := range 100 { // twice what counts, and the slack, are more than there is room for
+		if err := l.Write(Change{"b", []byte{9_999: byte(i)}}); err != nil {
 			panic(err)
 		}
 	}
-	if err := l.Write(Change{"b", make([]byte, limit)}); !errors.Is(err, syscall.EFBIG) {
+	if err := l.Write(Change{"c", make([]byte, limit)}); !errors.Is(err, syscall.EFBIG) {
 		panic(err)
 	}
 	if err := l.Write(Change{"c", []byte("behind")}); err != nil {
@@ -117,8 +118,8 @@ var _ = testprocess.RegisterHelper("crashlog with a limit", func() {
 	}
 })
 
-// TestFileSizeLimit: RLIMIT_FSIZE, which is LimitFSIZE of a unit, holds for memfds. A value for which there is no
-// room is not set, and others still are.
+// TestFileSizeLimit: RLIMIT_FSIZE, which is LimitFSIZE of a unit, holds for memfds. A value for
+// which there is no room is not set, and others still are.
 func TestFileSizeLimit(t *testing.T) {
 	memfds, files := newMemfds(t)
 	newLog(t, files, Change{"a", []byte("1")})
@@ -128,7 +129,5 @@ func TestFileSizeLimit(t *testing.T) {
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
-	value := make([]byte, 90_000)
-	value[0] = 19
-	checkContent(t, files, map[string]string{"a": string(value), "c": "behind"})
+	checkContent(t, files, map[string]string{"a": string(make([]byte, 90_000)), "b": string([]byte{9_999: 99}), "c": "behind"})
 }

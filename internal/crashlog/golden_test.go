@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// golden are the files in testdata. They are what other versions of this library have written, or may write later. A
-// golden file is never changed; a new format gets a new file.
+// golden are the files in testdata. They are what other versions of this library have written,
+// or may write later. A golden file is never changed; a new format gets a new file.
 var golden = []struct {
 	name    string
 	written bool // by this version
@@ -15,11 +15,13 @@ var golden = []struct {
 }{
 	{"base-1.golden", true, map[string]string{"counter": "41", "empty": "", "bytes": "a\x00\xff\n"}},
 	{"records-1.golden", true, map[string]string{"counter": "43", "empty": "", "socket \x00": "x"}},
-	{"later-1.golden", false, map[string]string{"counter": "43", "empty": ""}}, // with kinds of entries that this version does not know
+	// With kinds of entries that this version does not know.
+	{"later-1.golden", false, map[string]string{"counter": "43", "empty": ""}},
 	{"torn-1.golden", false, map[string]string{"counter": "42", "empty": "", "bytes": "a\x00\xff\n"}},
 }
 
-// writeGolden returns what this version writes: the file when it has a base, and the same with records.
+// writeGolden returns what this version writes: the file when it has a base, and the same with
+// records.
 func writeGolden(t *testing.T) (base, records []byte) {
 	was := newNonce
 	t.Cleanup(func() { newNonce = was })

@@ -117,9 +117,9 @@ var _ = testprocess.RegisterHelper("crashlog writer", func() {
 	}
 })
 
-// TestKills: a process sets values, and reports each Write that has returned. It ends at a random moment, 200
-// times. Each time the next process finds the values as last set: those that were reported, or those that the process was
-// setting.
+// TestKills: a process sets values, and reports each Write that has returned. It ends at a
+// random moment, 200 times. Each time the next process finds the values as last set: those that
+// were reported, or those that the process was setting.
 func TestKills(t *testing.T) {
 	kills := 200
 	if testing.Short() {
@@ -161,8 +161,8 @@ func TestKills(t *testing.T) {
 	}
 }
 
-// runWriter starts a writer, ends it after it has reported some writes, and returns the last count that it
-// has reported; 0 if none.
+// runWriter starts a writer, ends it after it has reported some writes, and returns the last
+// count that it has reported; 0 if none.
 func runWriter(t *testing.T, helper, kind string, memfds [2]*os.File, writes int) (reported uint64) {
 	t.Helper()
 	cmd := exec.Command(os.Args[0], kind)

@@ -91,8 +91,8 @@ func crashAfter(left int) fault {
 	}
 }
 
-// recordingWrites returns a fault that is none, and appends how many bytes had been written before each
-// call, and at its end.
+// recordingWrites returns a fault that is none, and appends how many bytes had been written
+// before each call, and at its end.
 func recordingWrites(moments *[]int) fault {
 	total := 0
 	return func(n int) (int, error) {

@@ -163,8 +163,8 @@ func (l *Log) content() (map[string][]byte, error) {
 	return content, nil
 }
 
-// bufferSize is the most that is read or copied at a time. It has room for the head of an entry. A small
-// log needs no more than the small buffer.
+// bufferSize is the most that is read or copied at a time. It has room for the head of an
+// entry. A small log needs no more than the small buffer.
 const (
 	bufferSize  = 64 << 10
 	smallBuffer = 4 << 10
@@ -180,8 +180,8 @@ type reader struct {
 
 func (r *reader) open(file File) { r.file, r.n = file, 0 }
 
-// at returns the n bytes at an offset, or those up to the end of the file. They are valid until the next
-// call.
+// at returns the n bytes at an offset, or those up to the end of the file. They are valid until
+// the next call.
 func (r *reader) at(offset, n int64) ([]byte, error) {
 	if from := offset - r.offset; 0 <= from && from+n <= int64(r.n) {
 		return r.buf[from : from+n], nil
@@ -215,8 +215,8 @@ func (r *reader) read(b []byte, offset int64) error {
 	return nil
 }
 
-// sum returns the checksum of a part of the file, continuing another one. It fails with ErrDamaged if
-// the file ends before.
+// sum returns the checksum of a part of the file, continuing another one. It fails with
+// ErrDamaged if the file ends before.
 func (r *reader) sum(offset, length int64, sum uint32) (uint32, error) {
 	for length > 0 {
 		b, err := r.at(offset, min(length, bufferSize))

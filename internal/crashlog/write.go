@@ -36,8 +36,8 @@ func (l *Log) append(changes []Change, length int64) error {
 	return nil
 }
 
-// rewrite begins anew in the other slot, with the changes, and with all other values if they are kept.
-// If it fails, the current slot stays as it is.
+// rewrite begins anew in the other slot, with the changes, and with all other values if they
+// are kept. If it fails, the current slot stays as it is.
 func (l *Log) rewrite(keep bool, changes []Change) error {
 	last := make(map[string]int, len(changes)) // the changes that count
 	for i, c := range changes {
@@ -59,14 +59,14 @@ func (l *Log) rewrite(keep bool, changes []Change) error {
 	w.flush()
 	h := header{l.epoch + 1, l.nonce, w.offset - headerSize, w.sum}
 	complete := w.err == nil
-	l.epoch++ // also if it fails: the header may count
 	headerSum := w.header(h)
 	if err := w.err; err != nil {
 		l.unsure = l.release(other) != nil && complete
 		return err
 	}
 	old := l.current
-	l.current, l.sum, l.tail = other, headerSum, headerSize+h.base
+	l.current, l.epoch = other, h.epoch
+	l.sum, l.tail = headerSum, headerSize+h.base
 	l.stale, l.retry = false, 0
 	l.move(kept, changes, last)
 	l.release(old) // it does not count beside a higher epoch
@@ -122,7 +122,8 @@ func (l *Log) move(kept []named, changes []Change, last map[string]int) {
 	l.places, l.live = places, offset-headerSize
 }
 
-// settle makes sure that the other slot does not count, after a header was written there with an error.
+// settle makes sure that the other slot does not count, after a header was written there with
+// an error.
 func (l *Log) settle() error {
 	if !l.unsure {
 		return nil
@@ -193,8 +194,8 @@ func (w *writer) beginRecord(length int64) {
 	w.skip = 4
 }
 
-// endRecord writes the rest of the record that begins at start: all of it at once, if it fits into the
-// buffer.
+// endRecord writes the rest of the record that begins at start: all of it at once, if it fits
+// into the buffer.
 func (w *writer) endRecord(start int64) {
 	if w.offset == start {
 		w.sum = crc32.Update(w.sum, castagnoli(), w.buf[w.skip:])
