@@ -54,7 +54,7 @@ func TestMemory(t *testing.T) {
 	}
 }
 
-// TestSeal: nobody can truncate the files, and the log can be used.
+// TestSeal: no process can truncate the files, and the log can be used.
 func TestSeal(t *testing.T) {
 	withSlack(t, 10_000)
 	memfds, files := newMemfds(t)

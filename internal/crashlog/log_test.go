@@ -164,8 +164,8 @@ func TestSize(t *testing.T) {
 	memories := memories()
 	l := newLog(t, faultyFiles(memories, func(n int) (int, error) { return n, nil }, true))
 	value := make([]byte, 1000)
-	for i := range 1000 {
-		name := strconv.Itoa(i % 100)
+	for i := range 400 {
+		name := strconv.Itoa(i % 60)
 		write(t, l, Change{name, value})
 		if i%50 == 49 {
 			write(t, l, Change{name, nil})
