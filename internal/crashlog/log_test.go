@@ -9,7 +9,11 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"github.com/autorestart-go/autorestart/internal/testprocess"
 )
+
+func TestMain(m *testing.M) { testprocess.Main(m) }
 
 // checkContent compares a log, opened anew, with what it should contain.
 func checkContent(t *testing.T, files [2]File, want map[string]string) *Log {
