@@ -120,6 +120,10 @@ func watch(f *os.File) (*os.File, error) {
 	return fd.File("inotify"), nil
 }
 
+// maxPages is the number of files with the name of a page that are looked at. A daemon has two for
+// a moment: its own descriptor and the one that crosses the exec.
+const maxPages = 16
+
 // openPages opens what may be pages of a process. The files are open for reading and writing.
 func openPages(pid int) (pages []*os.File, err error) {
 	dir := "/proc/" + strconv.Itoa(pid) + "/fd"
@@ -128,7 +132,7 @@ func openPages(pid int) (pages []*os.File, err error) {
 		return nil, err
 	}
 	err = ErrNoPage
-	for _, path := range paths {
+	for _, path := range paths[:min(len(paths), maxPages)] {
 		f, openErr := openPage(path)
 		if openErr != nil {
 			err = openErr
