@@ -27,21 +27,33 @@ const (
 	refused                // Verify of the version before rejects it
 	pageless               // does not adopt the status page
 	exiting                // ends before it is ready
-	slow                   // is ready when a file exists, see hold
+	slow                   // is ready when the file goOn exists
 )
 
 const healthTimeout = 300 * time.Millisecond
 
-// hold is the file that the daemon waits for in some steps. It is beside the executable.
-func hold() {
-	for !exists(filepath.Join(filepath.Dir(os.Args[0]), "go-on")) {
-		time.Sleep(time.Millisecond)
-	}
+// Files beside the executable, by which a test controls the daemon.
+const (
+	goOn      = "go-on"      // a slow version is ready if it exists
+	holdDrain = "hold-drain" // no drain ends while it exists
+	holdExec  = "hold-exec"  // BeforeExec waits for the end of the restart if it exists
+)
+
+func exists(name string) bool {
+	_, err := os.Stat(filepath.Join(filepath.Dir(os.Args[0]), name))
+	return err == nil
 }
 
-func exists(path string) bool {
-	_, err := os.Stat(path)
-	return err == nil
+// work is a Drainer whose work ends when the test says so.
+type work struct{}
+
+func (work) Quiesce() {}
+func (work) Resume()  {}
+func (work) Drain(ctx context.Context) error {
+	for exists(holdDrain) && ctx.Err() == nil {
+		time.Sleep(time.Millisecond)
+	}
+	return ctx.Err()
 }
 
 const pageName = "status page"
@@ -66,7 +78,7 @@ func runDaemon(health time.Duration) {
 			return nil
 		},
 		BeforeExec: func(ctx context.Context, _ *autorestart.ExecPlan) error {
-			if exists(filepath.Join(filepath.Dir(os.Args[0]), "hold-exec")) {
+			if exists(holdExec) {
 				daemontest.Say("held", "before the exec")
 				<-ctx.Done()
 				return context.Cause(ctx)
@@ -88,8 +100,11 @@ func runDaemon(health time.Duration) {
 	case exiting:
 		os.Exit(3)
 	case slow:
-		hold()
+		for !exists(goOn) {
+			time.Sleep(time.Millisecond)
+		}
 	}
+	autorestart.RegisterDrainer(work{})
 	go tracker.Serve(context.Background(), r.Restart)
 	if health > 0 {
 		// A Run has the Check called. This one watches a path at which nothing is deployed.

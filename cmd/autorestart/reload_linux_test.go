@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/autorestart-go/autorestart/internal/daemontest"
+	"github.com/autorestart-go/autorestart/internal/statuspage"
 	"github.com/autorestart-go/autorestart/internal/testprocess"
 )
 
@@ -54,6 +55,18 @@ func reloadOf(t *testing.T, d *daemontest.Daemon, flags ...string) *running {
 	return start(t, append(append([]string{"reload"}, flags...), fmt.Sprint(d.PID()))...)
 }
 
+// put makes a file by which the daemon is controlled.
+func put(d *daemontest.Daemon, name string) (remove func()) {
+	d.T.Helper()
+	path := filepath.Join(filepath.Dir(d.Path), name)
+	d.Write(path, nil)
+	return func() {
+		if err := os.Remove(path); err != nil {
+			d.T.Error(err)
+		}
+	}
+}
+
 // want compares a result: standard output as a whole, and what is to be in standard error.
 func (r result) want(t *testing.T, exit int, stdout, stderr string) {
 	t.Helper()
@@ -82,7 +95,7 @@ func TestReloadWaitsUntilVersionIsReady(t *testing.T) {
 	if len(r.ended) > 0 {
 		t.Error("it has returned")
 	}
-	d.Write(filepath.Join(filepath.Dir(d.Path), "go-on"), nil)
+	put(d, goOn)
 	r.wait(t).want(t, exitDone, fmt.Sprintf("process %d: version 106 is ready (generation 1)\n", d.PID()), "")
 }
 
@@ -141,11 +154,46 @@ func TestReloadsAtTheSameTime(t *testing.T) {
 	}
 }
 
+// The daemon restarts already, as after the SIGHUP that systemd sends before ExecReload= with
+// Type=notify-reload. That restart is also the one of the command.
+func TestReloadDuringRestart(t *testing.T) {
+	d := daemontest.Start(t, "daemon")
+	d.DeployVersion(2)
+	remove := put(d, holdDrain)
+	d.Tell("restart")
+	page, err := statuspage.Find(d.PID())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer page.Close()
+	testprocess.WaitFor(t, "drain", func() bool {
+		s, err := page.Status()
+		return err == nil && s.Phase == statuspage.Draining
+	})
+	r := reloadOf(t, d)
+	testprocess.WaitFor(t, "request", func() bool { return isAsked(t, d) })
+	remove()
+	r.wait(t).want(t, exitDone, fmt.Sprintf("process %d: version 2 is ready (generation 1)\n", d.PID()), "")
+	d.WantRestart(2)
+	if s, err := page.Status(); err != nil || s.Generation != 1 {
+		t.Errorf("after one restart: %+v, %v", s, err)
+	}
+}
+
+// isAsked reports whether a request is in the page of the daemon.
+func isAsked(t *testing.T, d *daemontest.Daemon) bool {
+	for _, path := range testprocess.Glob(t, "/proc/%d/fd/*", d.PID()) {
+		if target, _ := os.Readlink(path); strings.HasPrefix(target, "/memfd:autorestart-status") {
+			return bytes.Contains(testprocess.ReadFile(t, path), []byte("\x00restart "))
+		}
+	}
+	return false
+}
+
 // A reload that ends before the exec calls the restart off.
 func TestReloadThatEndsCallsRestartOff(t *testing.T) {
 	d := daemontest.Start(t, "daemon")
-	flag := filepath.Join(filepath.Dir(d.Path), "hold-exec")
-	d.Write(flag, nil)
+	remove := put(d, holdExec)
 	d.DeployVersion(2)
 	for name, end := range map[string]struct {
 		flags []string
@@ -163,9 +211,7 @@ func TestReloadThatEndsCallsRestartOff(t *testing.T) {
 			t.Errorf("%s: %+v", name, result)
 		}
 	}
-	if err := os.Remove(flag); err != nil {
-		t.Fatal(err)
-	}
+	remove()
 	reloadOf(t, d).wait(t).want(t, exitDone, fmt.Sprintf("process %d: version 2 is ready (generation 1)\n", d.PID()), "")
 	d.WantRestart(2)
 }
@@ -178,7 +224,7 @@ func TestReloadOfProcessThatEnds(t *testing.T) {
 	})
 	t.Run("old version", func(t *testing.T) {
 		d := daemontest.Start(t, "daemon")
-		d.Write(filepath.Join(filepath.Dir(d.Path), "hold-exec"), nil)
+		put(d, holdExec)
 		r := reloadOf(t, d)
 		d.Want("held")
 		d.Signal(syscall.SIGKILL)
