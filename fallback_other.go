@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"github.com/autorestart-go/autorestart/internal/candidate"
+	"github.com/autorestart-go/autorestart/internal/children"
 	"github.com/autorestart-go/autorestart/internal/elfimage"
 	"github.com/autorestart-go/autorestart/internal/handover"
 	"github.com/autorestart-go/autorestart/internal/sys"
@@ -63,7 +64,7 @@ func newFileSystem(launchPath string, inherited *handover.State) *fileSystem {
 	return s
 }
 
-func (*fileSystem) MayExecute(path string, _ candidate.ID) error { return mayExecute(path) }
+func (*fileSystem) MayExecute(path string, _ candidate.ID) error { return sys.MayExecute(path) }
 
 // OpenForWriting can't tell.
 func (*fileSystem) OpenForWriting(candidate.File) bool { return false }
@@ -71,7 +72,13 @@ func (*fileSystem) OpenForWriting(candidate.File) bool { return false }
 // HasCapabilities: there are none.
 func (*fileSystem) HasCapabilities(candidate.File) bool { return false }
 
-func (*fileSystem) Credentials() candidate.Credentials { return credentials() }
+func (*fileSystem) Credentials() candidate.Credentials {
+	uid, euid, gid, egid, ok := sys.IDs()
+	if !ok {
+		return candidate.Credentials{}
+	}
+	return candidate.CredentialsOf(uid, euid, gid, egid)
+}
 
 // Namespace: every owner is known.
 func (*fileSystem) Namespace() candidate.Namespace { return candidate.Namespace{} }
@@ -202,3 +209,7 @@ func (*fileSystem) savedImage() *os.File { return nil }
 
 // openPathOnly fails: no version is rolled back, see [handover.CanRollBack].
 func openPathOnly(string) (*sys.FD, error) { return nil, errors.ErrUnsupported }
+
+// childTable is the [reap.Table] of this process. A child is known by its PID, and SIGCHLD says that
+// some child has exited.
+type childTable struct{ children.Table }

@@ -3,6 +3,7 @@ package autorestart
 import (
 	"errors"
 	"os"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -324,6 +325,11 @@ var execMu sync.Mutex
 // inotify descriptors, which cross on purpose, see eventSet; and a fork in another
 // goroutine, which must not inherit them.
 func (p *process) execve(target handover.Target, args, env []string, h *handover.State) error {
+	runtime.LockOSThread() // it is the one that LosesScheduling tells of
+	defer runtime.UnlockOSThread()
+	if execve.LosesScheduling() {
+		report.Warn("the new version loses the scheduling of the main thread: a seccomp filter forbids to set it; allow sched_setattr, sched_setaffinity and ioprio_set", "path", p.launch.path)
+	}
 	if lines, events := report.Flush(p.image().LogTime); h != nil {
 		if lines > 0 {
 			h.Set(handover.Lines, lines)

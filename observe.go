@@ -5,11 +5,11 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/autorestart-go/autorestart/internal/candidate"
 	"github.com/autorestart-go/autorestart/internal/handover"
-	"github.com/autorestart-go/autorestart/internal/image"
 	"github.com/autorestart-go/autorestart/internal/watch"
 )
 
@@ -108,22 +108,40 @@ type observer interface {
 // newObserver returns the observer of a Run or Restart of r.
 type newObserver func(context.Context, *process, *Restarter, string, *candidate.Rules) observer
 
-// unobserved is the observer without Observe. A program that calls RestartOnChange alone contains
-// no other.
-type unobserved struct{}
-
-func withoutObserve(context.Context, *process, *Restarter, string, *candidate.Rules) observer {
-	return unobserved{}
+// unobserved is the observer without Observe: it reports to the other packages of this library alone,
+// see [image.Image.OnStep]. A program that calls RestartOnChange alone contains no other. It has a
+// function in place of a pointer for the reason for which [image.Part] is none.
+type unobserved struct {
+	report   func(EventKind, error)
+	underway atomic.Bool // a restart is, and a step will say how it ends
 }
 
-func (unobserved) saw(EventKind, *candidate.Candidate)         {}
-func (unobserved) about(*candidate.Candidate)                  {}
-func (unobserved) overlaps(EventKind)                          {}
-func (unobserved) draining(EventKind, *RestartTimes, []string) {}
-func (unobserved) watches(watch.Mode)                          {}
-func (unobserved) rejected(error)                              {}
-func (unobserved) answered(error)                              {}
-func (unobserved) handedOver() string                          { return "" }
+func withoutObserve(_ context.Context, p *process, _ *Restarter, _ string, _ *candidate.Rules) observer {
+	return &unobserved{report: p.report}
+}
+
+func (*unobserved) saw(EventKind, *candidate.Candidate) {}
+func (*unobserved) about(*candidate.Candidate)          {}
+func (*unobserved) overlaps(EventKind)                  {}
+func (*unobserved) watches(watch.Mode)                  {}
+func (*unobserved) handedOver() string                  { return "" }
+
+func (o *unobserved) draining(kind EventKind, _ *RestartTimes, _ []string) {
+	if !o.underway.Swap(true) || kind != EventDraining {
+		o.report(kind, nil)
+	}
+}
+
+func (o *unobserved) rejected(err error) { o.report(EventRejected, err) }
+
+func (o *unobserved) answered(err error) {
+	if o.underway.Swap(false) || !isRetryable(err) {
+		o.report(EventRejected, err)
+	}
+}
+
+// report reports a step to the other packages of this library.
+func (p *process) report(kind EventKind, err error) { p.image().Report(kind.String(), err) }
 
 // events is the observer that makes events of the steps.
 type events struct {
@@ -137,13 +155,14 @@ type events struct {
 	seen, verified candidate.ID // of the files that were reported
 	version        BuildInfo    // of the candidate that has no answer yet
 	underway       bool         // a restart is, and an event will say how it ends
+	drains         bool         // the program is drained, and that was reported
 	rejection      string       // the last event was about it; otherwise ""
 	mode           string       // that was reported
 }
 
 func withObserve(ctx context.Context, p *process, r *Restarter, path string, rules *candidate.Rules) observer {
-	if r.Observe == nil && image.OnStep == nil {
-		return unobserved{}
+	if r.Observe == nil && !p.image().Reports() {
+		return withoutObserve(ctx, p, r, path, rules)
 	}
 	o := &events{process: p, ctx: ctx, r: r, path: path, running: buildInfo(rules.Running.Build())}
 	if r.Observe != nil {
@@ -206,17 +225,30 @@ func (o *events) watches(mode watch.Mode) {
 
 // add adds an event about a step. It is called with o locked.
 func (o *events) add(e Event) {
-	o.underway = e.Kind == EventDraining || e.Kind == EventRestarting || e.Kind == EventStandInServes
-	o.rejection = ""
-	if image.OnStep != nil {
-		image.OnStep(e.Kind.String(), e.Err)
+	if e.Kind != EventDraining || !o.drains {
+		o.process.report(e.Kind, e.Err)
 	}
+	switch e.Kind {
+	case EventDraining:
+		o.underway, o.drains = true, true
+	case EventRestarting, EventStandInServes:
+		o.underway = true
+	case EventRejected:
+		if !o.isDraining() {
+			o.underway, o.drains = false, false
+		}
+	}
+	o.rejection = ""
 	if o.r.Observe == nil {
 		return
 	}
 	e.Old, e.New = o.running, o.version
 	o.send(e)
 }
+
+// isDraining reports whether the program is drained. A version that is rejected meanwhile is a newer
+// one than the one that the program is drained for.
+func (o *events) isDraining() bool { return o.process.image().Drainers.IsDraining() }
 
 // rejected adds an event, unless the last one has said the same.
 func (o *events) rejected(err error) {
@@ -245,7 +277,7 @@ func (o *events) answered(err error) {
 	case *drainedError:
 		err = e.error
 	}
-	if o.underway || !isRetryable(err) && o.ctx.Err() == nil {
+	if o.underway && !o.isDraining() || !isRetryable(err) && o.ctx.Err() == nil {
 		o.addRejected(err)
 	}
 	o.version = BuildInfo{}
@@ -292,59 +324,6 @@ func (p *process) observed() (before BuildInfo, lost int) {
 		fields = fields[3:] // the restart was into the version that failed
 	}
 	return BuildInfo{ID: fields[0], Module: fields[1], Version: fields[2]}, lost
-}
-
-// An outcome says how the restart has ended that began this image. Its events wait for a
-// Restarter that observes.
-type outcome struct {
-	mu      sync.Mutex  // nothing inside but the lock of report.Events
-	send    func(Event) // to the last one; nil before the first
-	waiting []Event     // EventReady, EventHealthy
-}
-
-// reportTo sends the events of the time before the first observer.
-func (x *outcome) reportTo(o *events) {
-	p := o.process
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	first := x.send == nil
-	before, lost := p.observed()
-	x.send = func(e Event) {
-		e.Old, e.New, e.Times = before, o.running, p.restartTimes()
-		if e.Kind == EventStarted || e.Kind == EventRolledBack {
-			e.Times.Ready = time.Time{} // it may be known by now
-		}
-		o.send(e)
-	}
-	if !first {
-		return
-	}
-	if lost > 0 {
-		o.r.events.Lose(lost)
-	}
-	started := Event{Kind: EventStarted, At: p.started}
-	if err := p.rolledBack(); err != nil {
-		started.Kind, started.Err = EventRolledBack, err
-	}
-	x.send(started)
-	for _, e := range x.waiting {
-		x.send(e)
-	}
-}
-
-// add sends an event about this image, now or when there is an observer.
-func (x *outcome) add(kind EventKind) {
-	e := Event{Kind: kind, At: time.Now()}
-	if image.OnStep != nil {
-		image.OnStep(kind.String(), nil)
-	}
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	if x.send == nil {
-		x.waiting = append(x.waiting, e)
-		return
-	}
-	x.send(e)
 }
 
 // logTakeover logs once how the restart has gone that began this image.

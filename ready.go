@@ -5,6 +5,7 @@ import (
 	"errors"
 	"runtime"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/autorestart-go/autorestart/internal/candidate"
@@ -40,7 +41,7 @@ func Ready() {
 			p.endTrial()
 		}
 		p.ready.Store(time.Now().UnixNano())
-		p.outcome.add(EventReady)
+		p.hasBecome(EventReady)
 		close(p.isReady)
 		p.besideReady()
 		if healthWithin == 0 {
@@ -61,8 +62,14 @@ func (p *process) watchHealth(within time.Duration) {
 		return
 	}
 	p.endTrial()
-	p.outcome.add(EventHealthy)
+	p.hasBecome(EventHealthy)
 	p.dropUnclaimed()
+}
+
+// hasBecome reports a step of this image after its start.
+func (p *process) hasBecome(kind EventKind) {
+	p.report(kind, nil)
+	p.outcome.add(kind)
 }
 
 // awaitSettled waits until this version is ready, or its time for that is up, if anything
@@ -201,4 +208,54 @@ func (p *process) rolledBack() error {
 		return nil
 	}
 	return &RollbackError{Generation: p.inherited.Number(handover.Generation) - 1, Reason: p.inherited.Texts[handover.Reason]}
+}
+
+// An outcome says how the restart has ended that began this image. Its events wait for a
+// Restarter that observes.
+type outcome struct {
+	mu      sync.Mutex  // nothing inside but the lock of report.Events
+	send    func(Event) // to the last one; nil before the first
+	waiting []Event     // EventReady, EventHealthy
+}
+
+// reportTo sends the events of the time before the first observer.
+func (x *outcome) reportTo(o *events) {
+	p := o.process
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	first := x.send == nil
+	before, lost := p.observed()
+	x.send = func(e Event) {
+		e.Old, e.New, e.Times = before, o.running, p.restartTimes()
+		if e.Kind == EventStarted || e.Kind == EventRolledBack {
+			e.Times.Ready = time.Time{} // it may be known by now
+		}
+		o.send(e)
+	}
+	if !first {
+		return
+	}
+	if lost > 0 {
+		o.r.events.Lose(lost)
+	}
+	started := Event{Kind: EventStarted, At: p.started}
+	if err := p.rolledBack(); err != nil {
+		started.Kind, started.Err = EventRolledBack, err
+	}
+	x.send(started)
+	for _, e := range x.waiting {
+		x.send(e)
+	}
+}
+
+// add sends an event about this image, now or when there is an observer.
+func (x *outcome) add(kind EventKind) {
+	e := Event{Kind: kind, At: time.Now()}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.send == nil {
+		x.waiting = append(x.waiting, e)
+		return
+	}
+	x.send(e)
 }

@@ -248,7 +248,7 @@ func (r *Restarter) run(ctx context.Context, f features) error {
 		<-ctx.Done()
 		return context.Cause(ctx)
 	}
-	var o observer = unobserved{}
+	var o observer
 	w, err := p.newWatcher(r.Path, r.PollInterval, r.TrustAnyOwner, r.Logger, func(err error) { o.rejected(err) })
 	if err != nil {
 		return err

@@ -51,7 +51,7 @@ func start(label protocol.Label) {
 	}
 	a.send(protocol.Message{Start: begin})
 	go a.awaitEnd()
-	image.OnStep = a.step
+	i.OnStep(a.step)
 	image.BeforeReady = func() bool { return fail(label.Fault) }
 	failBeforeMain(label.Fault)
 }

@@ -125,7 +125,7 @@ func track(version int) *statuspage.Tracker {
 		PID: os.Getpid(), Generation: autorestart.Generation(), Version: "version " + strconv.Itoa(version),
 		RolledBack: autorestart.RolledBack(), OnTrial: image.Current().Trial.On,
 	})
-	image.OnStep = tracker.Step
+	image.Current().OnStep(tracker.Step)
 	return tracker
 }
 

@@ -17,7 +17,8 @@
 //	user, groups, seccomp filters,   at that time, or when the thread    it does not execute
 //	umask                            is found
 //	working directory, root          when the thread is found            it executes if no other can
-//	scheduling, CPUs, I/O priority   at the exec                         they are set
+//	scheduling, CPUs, I/O priority   at the exec                         they are set, unless a seccomp
+//	                                                                     filter forbids that
 //	timer slack,                     before main                         they are set
 //	parent-death signal
 //

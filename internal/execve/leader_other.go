@@ -10,3 +10,6 @@ func RememberLeader() {}
 
 // PrepareExecutor does nothing.
 func PrepareExecutor() error { return nil }
+
+// LosesScheduling returns false: there is no filter.
+func LosesScheduling() bool { return false }

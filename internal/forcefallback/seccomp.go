@@ -122,6 +122,30 @@ func Allow(otherwise uint32, calls ...uint32) error {
 	return install(0, append(program, statement(reply, otherwise)))
 }
 
+// Resources are the system calls of @resources in systemd.exec(5), but nice(2), setrlimit(2) and
+// set_mempolicy_home_node(2): those are not on every architecture.
+var Resources = []uint32{
+	unix.SYS_IOPRIO_SET, unix.SYS_MBIND, unix.SYS_MIGRATE_PAGES, unix.SYS_MOVE_PAGES, unix.SYS_SCHED_SETAFFINITY,
+	unix.SYS_SCHED_SETATTR, unix.SYS_SCHED_SETPARAM, unix.SYS_SCHED_SETSCHEDULER, unix.SYS_SET_MEMPOLICY, unix.SYS_SETPRIORITY,
+}
+
+// Kill installs a seccomp filter that ends the process at each of these calls.
+func Kill(calls ...uint32) error { return install(0, killing(calls)) }
+
+// KillAll installs the filter of Kill for all threads of this process. The caller may unlock its
+// thread afterwards.
+func KillAll(calls ...uint32) error { return install(unix.SECCOMP_FILTER_FLAG_TSYNC, killing(calls)) }
+
+func killing(calls []uint32) []unix.SockFilter {
+	program := []unix.SockFilter{statement(load, 0)}
+	for _, call := range calls {
+		program = append(program,
+			unix.SockFilter{Code: equal, K: call, Jf: 1},
+			statement(reply, unix.SECCOMP_RET_KILL_PROCESS))
+	}
+	return append(program, statement(reply, unix.SECCOMP_RET_ALLOW))
+}
+
 func install(flags uintptr, program []unix.SockFilter) error {
 	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
 		return fmt.Errorf("no_new_privs: %w", err)

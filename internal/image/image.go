@@ -32,6 +32,8 @@ type Image struct {
 	LogTime time.Duration
 
 	parts [numParts]unsafe.Pointer
+
+	onStep atomic.Pointer[func(step string, err error)]
 }
 
 const logTime = 10 * time.Millisecond

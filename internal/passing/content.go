@@ -23,6 +23,8 @@ type content struct {
 	// retired are inherited descriptors of no use to this image. The previous image
 	// may need them as long as this one can be rolled back.
 	retired []*sys.FD
+
+	keeping
 }
 
 type file struct {
@@ -68,7 +70,7 @@ func (c *content) takeOver(inherited *handover.State) {
 		case manifestFile:
 			if fd := r.fd(); unnamed[fd] {
 				delete(unnamed, fd)
-				c.files[r.name] = &file{name: r.name, fd: sys.NewFD(fd), inherited: true}
+				c.files[r.name] = &file{name: r.name, fd: sys.NewFD(fd), inherited: true, claimed: r.name.isCarried()}
 			}
 		case manifestState:
 			c.states[r.name] = &state{value: r.value, inherited: true}
@@ -90,7 +92,9 @@ func (s *Store) Pass(name Name, f *os.File) error {
 	defer unlock()
 	c.drop(name)
 	name = name.clone()
-	c.files[name] = &file{name: name, fd: fd, claimed: true}
+	own := &file{name: name, fd: fd, claimed: true}
+	c.files[name] = own
+	c.keeping.file(own)
 	return nil
 }
 
@@ -125,12 +129,13 @@ func (s *Store) Inherited(name Name) (*os.File, error) {
 // image or back to the previous one. The caller owns the descriptor.
 func (s *Store) Take(name Name) (fd *sys.FD, ok bool) {
 	c, unlock := s.lock()
+	defer unlock()
 	own := c.files[name]
-	delete(c.files, name)
-	unlock()
 	if own == nil {
 		return nil, false
 	}
+	delete(c.files, name)
+	c.keeping.drop(own)
 	return own.fd, true
 }
 
@@ -160,6 +165,7 @@ func (s *Store) InheritedFiles() (names []string) {
 func (s *Store) SetState(name Name, value []byte) {
 	c, unlock := s.lock()
 	defer unlock()
+	c.keeping.state(name, value)
 	before := c.states[name]
 	inherited := before != nil && before.inherited || c.removed[name]
 	if value == nil {
@@ -191,6 +197,7 @@ func (c *content) drop(name Name) {
 		return
 	}
 	delete(c.files, name)
+	c.keeping.drop(f)
 	if f.lent {
 		return
 	}
@@ -295,7 +302,12 @@ func (c *content) closeUnclaimed() {
 			c.drop(f.name)
 		}
 	}
-	maps.DeleteFunc(c.states, func(_ Name, own *state) bool { return !own.claimed })
+	for name, own := range c.states {
+		if !own.claimed {
+			delete(c.states, name)
+			c.keeping.state(name, nil)
+		}
+	}
 	c.closeRetired()
 }
 

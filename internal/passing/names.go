@@ -17,6 +17,7 @@ const (
 	reserved      = "autorestart:"
 	programPrefix = reserved + "program:"
 	secretPrefix  = reserved + "secret:"
+	carriedPrefix = reserved + "carried:"
 )
 
 // keyKinds are the words that the keys of package sockets begin with. A later kind begins with
@@ -46,6 +47,25 @@ func (n Name) String() string {
 		return name
 	}
 	return string(n)
+}
+
+// CarriedName returns the name of a file of this library that crosses each exec, also of a version that
+// does not claim it.
+func CarriedName(name string) Name { return Name(carriedPrefix + name) }
+
+func (n Name) isCarried() bool { return strings.HasPrefix(string(n), carriedPrefix) }
+
+// isKeptFile reports whether a [Keeper] gets a file of this name: one of the program, or a socket
+// that the program has opened.
+func (n Name) isKeptFile() bool {
+	_, ofProgram := n.program()
+	return ofProgram || strings.HasPrefix(string(n), keyKinds[0]+" ")
+}
+
+// isKeptState reports whether a [Keeper] gets a state of this name.
+func (n Name) isKeptState() bool {
+	_, ofProgram := n.program()
+	return ofProgram || n.isSecret()
 }
 
 // looksLikeKey reports whether a name has the form of a key of package sockets:

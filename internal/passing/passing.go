@@ -22,6 +22,7 @@ const UnclaimedTimeout = time.Minute
 type Store struct {
 	mu        sync.Mutex
 	inherited *handover.State
+	restored  bool          // see Restore
 	settled   chan struct{} // closed when what was unclaimed is closed
 	onSettled []func()
 	onTaken   []func()
@@ -60,7 +61,9 @@ func (s *Store) Inherit(inherited *handover.State) {
 // Settled returns a channel that is closed when what was unclaimed is closed. It is closed
 // already if nothing was handed to this image.
 func (s *Store) Settled() <-chan struct{} {
-	if len(s.inherited.Numbers[handover.File]) == 0 && len(s.inherited.Numbers[handover.Manifest]) == 0 && s.inherited.Texts[handover.Content] == "" {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.handedOver() {
 		return closed
 	}
 	return s.settled

@@ -68,6 +68,7 @@ func (s *Store) takeStates(records []record) (callbacks []func()) {
 		mine := c.states[r.name]
 		if r.kind == manifestState && (mine == nil || !mine.set) && !c.removed[r.name] {
 			c.states[r.name.clone()] = &state{value: r.value, claimed: true}
+			c.keeping.state(r.name, r.value)
 		}
 	}
 	return slices.Clone(s.onTaken)

@@ -22,3 +22,12 @@ func Duplicate(fd int) (*FD, error) {
 	unix.CloseOnExec(dup)
 	return NewFD(dup), nil
 }
+
+// MayExecute wraps access(2), which goes by the real IDs: not every system can go by the
+// effective ones.
+func MayExecute(path string) error { return unix.Access(path, unix.X_OK) }
+
+// IDs returns those of this process.
+func IDs() (uid, euid, gid, egid int, ok bool) {
+	return unix.Getuid(), unix.Geteuid(), unix.Getgid(), unix.Getegid(), true
+}

@@ -49,6 +49,16 @@ func UseHelper(t testing.TB, name string) (env string) {
 	return HelperEnv + "=" + name
 }
 
+// atEnd are the functions that Main calls.
+var atEnd []func()
+
+// AtEnd has [Main] call a function after the tests. A test may call it.
+func AtEnd(f func()) {
+	usedMu.Lock()
+	defer usedMu.Unlock()
+	atEnd = append(atEnd, f)
+}
+
 // Main is the body of a TestMain. It runs the tests, or the helper that HelperEnv
 // names, and exits. A helper that no test has used fails a complete run.
 func Main(m *testing.M) {
@@ -70,6 +80,9 @@ func Main(m *testing.M) {
 		parallel.Value.Set(strconv.Itoa(4 * runtime.NumCPU())) // tests wait, mostly
 	}
 	code := m.Run()
+	for _, f := range atEnd {
+		f()
+	}
 	if code == 0 && isCompleteRun() {
 		for _, name := range slices.Sorted(maps.Keys(helpers)) {
 			if !used[name] {

@@ -30,6 +30,9 @@ type system struct {
 	// prepare does likewise to a daemon that has not been started. Both may be nil.
 	prepare func(t *testing.T, d *daemontest.Daemon)
 
+	// started does something to the daemon when it has been started; nil for nothing.
+	started func(t *testing.T, d *daemontest.Daemon)
+
 	// lines are what the daemon warns of, each once in an image at most.
 	lines []string
 
@@ -43,7 +46,11 @@ const (
 	unchecked = "a version that Verify accepts is executed by its path"
 	noRoom    = "passed files and states are missing"
 	slowLog   = "log lines lost at the restart"
+	scheduled = "the new version loses the scheduling of the main thread"
 )
+
+// noScheduling is systemd's SystemCallFilter=~@resources.
+const noScheduling = "no calls that set scheduling"
 
 var systems = []system{
 	{name: "everything"},
@@ -57,6 +64,7 @@ var systems = []system{
 	{name: "read-only root", take: readOnly},
 	{name: "no proc", take: forcefallback.NoProc, lines: []string{polling, unchecked}, noRollback: true},
 	{name: "64 MB", prepare: in64MB},
+	{name: noScheduling, take: func() error { return forcefallback.Kill(forcefallback.Resources...) }, started: renice, lines: []string{scheduled}},
 	{name: "nothing of these", take: nothing, prepare: func(t *testing.T, d *daemontest.Daemon) {
 		noTemporaryDirectory(t, d)
 		in64MB(t, d)
@@ -86,6 +94,9 @@ func (s *system) start(t *testing.T, env ...string) *daemontest.Daemon {
 		}
 	}
 	d.Start()
+	if s.started != nil {
+		s.started(t, d)
+	}
 	return d
 }
 
@@ -105,7 +116,6 @@ var _ = testprocess.RegisterHelper("system", func() {
 	runtime.LockOSThread() // it executes the daemon
 	self, err := os.Executable()
 	name := os.Getenv(systemEnv)
-	os.Unsetenv(systemEnv)
 	os.Setenv(testprocess.HelperEnv, "service")
 	for _, s := range systems {
 		if s.name == name {
@@ -139,6 +149,20 @@ func readOnly() error {
 func nothing() error {
 	return errors.Join(forcefallback.NoProc(), forcefallback.ReadOnly(),
 		denyAlways(unix.SYS_INOTIFY_INIT1)(), denyAlways(unix.SYS_MEMFD_CREATE)(), forcefallback.Linux419())
+}
+
+// The other goroutines of this daemon, which restart it, are never on its main thread, which differs.
+func init() {
+	if os.Getenv(systemEnv) == noScheduling {
+		runtime.LockOSThread()
+	}
+}
+
+// renice changes the main thread alone, as renice(1) does.
+func renice(t *testing.T, d *daemontest.Daemon) {
+	if err := unix.Setpriority(unix.PRIO_PROCESS, d.PID(), 5); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func noTemporaryDirectory(t *testing.T, d *daemontest.Daemon) {

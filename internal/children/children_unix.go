@@ -1,9 +1,8 @@
-//go:build unix && (!linux || autorestart_portable)
+//go:build unix
 
-// What Unix systems other than Linux have in common: access(2), and children. The build
-// tag autorestart_portable selects this file on Linux too, for tests.
-
-package autorestart
+// Package children is the table of children of a Unix system that has no pidfds. The library uses it on
+// systems other than Linux.
+package children
 
 import (
 	"errors"
@@ -14,27 +13,17 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/autorestart-go/autorestart/internal/candidate"
 	"github.com/autorestart-go/autorestart/internal/reap"
 	"github.com/autorestart-go/autorestart/internal/sys"
 )
 
-// mayExecute wraps access(2), which goes by the real IDs: not every system can go by
-// the effective ones.
-func mayExecute(path string) error { return unix.Access(path, unix.X_OK) }
-
-// credentials returns those of this process, as far as its IDs say.
-func credentials() candidate.Credentials {
-	return candidate.CredentialsOf(unix.Getuid(), unix.Geteuid(), unix.Getgid(), unix.Getegid())
-}
-
-// childTable is the table of processes of a system without pidfds, and without a
+// A Table is a [reap.Table] of a system without pidfds, and without a
 // list of children or a look at one that is the same on all systems. A child is known
 // by its PID, and SIGCHLD says that some child has exited.
-type childTable struct{ reap.Unsupported }
+type Table struct{ reap.Unsupported }
 
 // Wait wraps wait4(2) with WNOHANG.
-func (*childTable) Wait(pid int, e *reap.Exit) (reap.State, error) {
+func (*Table) Wait(pid int, e *reap.Exit) (reap.State, error) {
 	if e == nil {
 		e = new(reap.Exit)
 	}
@@ -42,7 +31,7 @@ func (*childTable) Wait(pid int, e *reap.Exit) (reap.State, error) {
 }
 
 // WaitAny wraps wait4(2) for any child, with WNOHANG.
-func (*childTable) WaitAny(e *reap.Exit) (reap.State, error) { return wait4(-1, e) }
+func (*Table) WaitAny(e *reap.Exit) (reap.State, error) { return wait4(-1, e) }
 
 func wait4(pid int, e *reap.Exit) (reap.State, error) {
 	var status syscall.WaitStatus
@@ -75,7 +64,7 @@ func wnohang() int {
 }
 
 // Kill wraps kill(2).
-func (*childTable) Kill(pid int, sig syscall.Signal) error {
+func (*Table) Kill(pid int, sig syscall.Signal) error {
 	err := unix.Kill(pid, sig)
 	if err == syscall.ESRCH {
 		return os.ErrProcessDone
@@ -83,10 +72,10 @@ func (*childTable) Kill(pid int, sig syscall.Signal) error {
 	return os.NewSyscallError("kill", err)
 }
 
-func (*childTable) ContinueSignal() syscall.Signal { return syscall.SIGCONT }
+func (*Table) ContinueSignal() syscall.Signal { return syscall.SIGCONT }
 
 // NotifyExits has SIGCHLD sent to a channel.
-func (*childTable) NotifyExits() (exits <-chan os.Signal, stop func()) {
+func (*Table) NotifyExits() (exits <-chan os.Signal, stop func()) {
 	c := make(chan os.Signal, 1)
 	signal.Notify(c, syscall.SIGCHLD)
 	return c, func() { signal.Stop(c) }

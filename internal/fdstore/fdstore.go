@@ -1,0 +1,254 @@
+// Package fdstore keeps what crosses an exec in the file descriptor store of systemd, so that the
+// program finds it after it has crashed. See FileDescriptorStoreMax in systemd.service(5).
+//
+// A set is what one program keeps: files, and a log of two memfds (internal/crashlog) with the states, and
+// with the name of each file. Only the log is written to when a state is set: systemd has its files
+// already.
+//
+// Systemd passes what it has stored to the next start, by sd_listen_fds(3), with names that this
+// package has chosen:
+//
+//	autorestart.SET.log0
+//	autorestart.SET.log1
+//	autorestart.SET.N     a file; N is a number
+//
+// SET is different in each start that finds no set. So the files of two sets are never mixed.
+//
+// # Order
+//
+// The log never names a file that systemd does not have: a file is sent before its name is written, and
+// its name is removed before the file is. What systemd has and the log doesn't name is removed by the next
+// start. Systemd handles messages in their order, also those of a process that has ended.
+//
+// A file is removed from the store before it is closed. Otherwise, the clients of a listener would
+// connect to a socket that no process accepts from.
+package fdstore
+
+import (
+	"context"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/autorestart-go/autorestart/internal/crashlog"
+	"github.com/autorestart-go/autorestart/internal/passing"
+	"github.com/autorestart-go/autorestart/internal/report"
+)
+
+// A Sender sends messages to systemd. [sdnotify.Socket] is one.
+type Sender interface {
+	// Send sends one message with duplicates of the descriptors. It never blocks.
+	Send(message string, fds ...int) error
+
+	// Barrier waits until systemd has handled all messages.
+	Barrier(ctx context.Context) error
+}
+
+// A Store is a [passing.Keeper].
+type Store struct {
+	sender Sender
+	logger report.Logger
+	limit  int // descriptors that systemd keeps
+
+	mu      sync.Mutex
+	set     string
+	log     *crashlog.Log
+	next    int                               // number of the next file
+	byName  map[passing.Name]*stored          // what the log names, or will
+	files   map[string]*stored                // by the name in systemd's store
+	order   []*stored                         // of files, in which they are sent
+	removed []string                          // names in systemd's store; not sent yet
+	lost    map[passing.Name]bool             // states that the log could not take; none of them is found
+	retry   *time.Timer                       // nil while nothing is tried again
+	pause   time.Duration                     // until then
+	logged  struct{ full, send, states bool } // a failure that lasts
+}
+
+// A stored file is a file that systemd has, or will get.
+type stored struct {
+	name string // in systemd's store
+	id   ID
+	fds  map[passing.Name]int // descriptors of this process, by the name under which each crosses
+	sent bool
+}
+
+// message returns the message that has systemd store files under a name. Systemd must not drop them by
+// itself, as it would a listener that was shut down or a pipe without a reader.
+func storeMessage(name string) string { return "FDSTORE=1\nFDPOLL=0\nFDNAME=" + name }
+
+func removeMessage(name string) string { return "FDSTOREREMOVE=1\nFDNAME=" + name }
+
+// Begin implements [passing.Keeper]. Files that systemd has already are not sent again.
+func (s *Store) Begin(files []passing.KeptFile, states []passing.KeptState) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	named := map[passing.Name]bool{}
+	for _, f := range files {
+		named[f.Name] = true
+	}
+	for name, own := range s.byName {
+		if !named[name] {
+			s.forget(name, own)
+		}
+	}
+	for _, f := range files {
+		s.add(f)
+	}
+	content := []crashlog.Change{setRecord(s.set)}
+	for _, st := range states {
+		content = append(content, stateRecord(st.Name, st.Value))
+	}
+	for name, own := range s.byName {
+		if own.sent {
+			content = append(content, fileRecord(name, own))
+		}
+	}
+	if err := s.log.Replace(content); err != nil {
+		s.logStates("states and files are not found after a crash: cannot write the list of them", err)
+	}
+	s.sync()
+}
+
+// KeepFile implements [passing.Keeper].
+func (s *Store) KeepFile(f passing.KeptFile) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.add(f)
+	s.sync()
+}
+
+// add has the file sent by the next sync, unless systemd has it. It is called with s locked.
+func (s *Store) add(f passing.KeptFile) {
+	id, err := IDOf(f.FD)
+	if err != nil {
+		return
+	}
+	if own := s.byName[f.Name]; own != nil {
+		if own.id == id {
+			own.fds[f.Name] = f.FD
+			return
+		}
+		s.drop(f.Name, own)
+	}
+	own := s.find(id, f.FD)
+	if own == nil {
+		own = &stored{name: fileName(s.set, strconv.Itoa(s.next)), id: id, fds: map[passing.Name]int{}}
+		s.next++
+		s.files[own.name] = own
+		s.order = append(s.order, own)
+	}
+	own.fds[f.Name] = f.FD
+	s.byName[f.Name] = own
+	if own.sent {
+		s.write(fileRecord(f.Name, own))
+	}
+}
+
+// find returns the stored file that fd has open, too: systemd would drop a second one silently.
+func (s *Store) find(id ID, fd int) *stored {
+	for _, own := range s.order {
+		if own.id != id {
+			continue
+		}
+		for _, other := range own.fds {
+			if SameDescription(fd, other) {
+				return own
+			}
+		}
+	}
+	return nil
+}
+
+// DropFile implements [passing.Keeper].
+func (s *Store) DropFile(name passing.Name) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if own := s.byName[name]; own != nil {
+		s.drop(name, own)
+		s.sync()
+	}
+}
+
+// drop has the file removed by the next sync, unless it has another name. It is called with s locked.
+func (s *Store) drop(name passing.Name, own *stored) {
+	if own.sent {
+		s.write(crashlog.Change{Name: filePrefix + string(name)})
+	}
+	s.forget(name, own)
+}
+
+// forget is drop while the log is about to be replaced.
+func (s *Store) forget(name passing.Name, own *stored) {
+	delete(s.byName, name)
+	delete(own.fds, name)
+	if len(own.fds) > 0 {
+		return
+	}
+	delete(s.files, own.name)
+	for i, other := range s.order {
+		if other == own {
+			s.order = append(s.order[:i:i], s.order[i+1:]...)
+			break
+		}
+	}
+	if own.sent {
+		s.removed = append(s.removed, own.name)
+	}
+}
+
+// KeepState implements [passing.Keeper].
+func (s *Store) KeepState(st passing.KeptState) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	err := s.log.Write(stateRecord(st.Name, st.Value))
+	if err == nil {
+		delete(s.lost, st.Name)
+		s.logged.states = s.logged.states && len(s.lost) > 0
+		return
+	}
+	s.lost[st.Name] = true
+	s.write(crashlog.Change{Name: statePrefix + string(st.Name)}) // none is better than an old one
+	s.logStates("a state is not found after a crash: cannot write it; raise MemoryMax, or set a shorter one", err,
+		"state", st.Name.String(), "bytes", len(st.Value))
+}
+
+// write writes a record of which a failure can be told by the next start alone: the record is short.
+func (s *Store) write(change crashlog.Change) {
+	if err := s.log.Write(change); err != nil {
+		s.logStates("states and files are not found after a crash: cannot write the list of them", err)
+	}
+}
+
+// logStates logs until all states could be written.
+func (s *Store) logStates(msg string, err error, args ...any) {
+	if !s.logged.states {
+		s.logged.states = true
+		s.logger.Warn(msg, append(args, "reason", err)...)
+	}
+}
+
+const (
+	// What the names of the log begin with, for a file, a state, and the set itself.
+	filePrefix  = "f"
+	statePrefix = "s"
+	setName     = "set"
+)
+
+func setRecord(set string) crashlog.Change { return crashlog.Change{Name: setName, Value: []byte(set)} }
+
+func stateRecord(name passing.Name, value []byte) crashlog.Change {
+	return crashlog.Change{Name: statePrefix + string(name), Value: value}
+}
+
+// fileRecord says which file a name is that of: its name in systemd's store and its ID.
+func fileRecord(name passing.Name, own *stored) crashlog.Change {
+	return crashlog.Change{Name: filePrefix + string(name), Value: []byte(own.name + " " + own.id.String())}
+}
+
+// parseFile parses the value of a fileRecord.
+func parseFile(value []byte) (name string, id ID, ok bool) {
+	name, text, _ := strings.Cut(string(value), " ")
+	id, ok = parseID(text)
+	return name, id, ok
+}

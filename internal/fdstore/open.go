@@ -1,0 +1,279 @@
+package fdstore
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/autorestart-go/autorestart/internal/crashlog"
+	"github.com/autorestart-go/autorestart/internal/handover"
+	"github.com/autorestart-go/autorestart/internal/passing"
+	"github.com/autorestart-go/autorestart/internal/report"
+	"github.com/autorestart-go/autorestart/internal/sys"
+)
+
+// A Passed file is a descriptor that systemd has passed, with a name for which [IsName] is true.
+type Passed struct {
+	Name string
+	FD   int
+}
+
+// Config has what a Store works with.
+type Config struct {
+	Sender Sender
+	Logger report.Logger
+	Limit  int // descriptors that systemd keeps
+}
+
+// A Log is the two descriptors of the log of a set. They cross an exec, to [Continue].
+type Log [2]*sys.FD
+
+// Kept is what a set has kept. The receiver owns the descriptors.
+type Kept struct {
+	Files  []passing.KeptFile
+	States []passing.KeptState
+}
+
+// Recover returns a Store in a start of the program, and what the last one has kept: all of it, or
+// nothing, if any of it is missing. It takes over the descriptors that systemd has passed.
+func Recover(c Config, passed []Passed) (*Store, Log, Kept, error) {
+	var problems []error
+	for _, set := range setsOf(passed) {
+		r, err := open(set, passed)
+		if err != nil {
+			problems = append(problems, fmt.Errorf("set %s: %w", set, err))
+			continue
+		}
+		s := newStore(c, set, r.log)
+		kept, err := s.takeOver(r)
+		if err != nil {
+			return nil, Log{}, Kept{}, err
+		}
+		s.removed = r.surplus(passed)
+		s.addLog(r.slots, true)
+		return s, r.slots, kept, nil
+	}
+	if len(problems) > 0 {
+		c.Logger.Warn("files and states from before the crash are lost: what systemd has stored is not complete", "reason", errors.Join(problems...))
+	}
+	s, slots, err := create(c)
+	if err != nil {
+		return nil, Log{}, Kept{}, err
+	}
+	s.removed = (*recovered)(nil).surplus(passed)
+	return s, slots, Kept{}, nil
+}
+
+// Continue returns a Store in an image that another one has handed its log to. It takes over the
+// descriptors.
+func Continue(c Config, slots Log) (*Store, Log, error) {
+	log, content, err := crashlog.Open(slots.files())
+	if err == nil {
+		var r *recovered
+		if r, err = parse(log, content); err == nil {
+			s := newStore(c, r.set, log)
+			for name, f := range r.files {
+				s.known(name, f, -1)
+			}
+			s.addLog(slots, true)
+			return s, slots, nil
+		}
+	}
+	c.Logger.Warn("files and states are stored anew: cannot read what the previous version has stored", "reason", err)
+	slots.close()
+	return create(c)
+}
+
+// create returns a Store with a new set.
+func create(c Config) (*Store, Log, error) {
+	var slots Log
+	for i := range slots {
+		fd, err := handover.EmptyFile()
+		if err == nil {
+			slots[i] = sys.NewFD(fd)
+			err = crashlog.Descriptor(fd).Seal() // which a file on a disk can't be
+		}
+		if err != nil {
+			slots.close()
+			return nil, Log{}, fmt.Errorf("cannot create a file in memory: %w", err)
+		}
+	}
+	set := strconv.FormatInt(time.Now().UnixNano(), 36)
+	log, err := crashlog.New(slots.files(), []crashlog.Change{setRecord(set)})
+	if err != nil {
+		slots.close()
+		return nil, Log{}, err
+	}
+	s := newStore(c, set, log)
+	s.addLog(slots, false)
+	return s, slots, nil
+}
+
+func newStore(c Config, set string, log *crashlog.Log) *Store {
+	return &Store{
+		sender: c.Sender, logger: c.Logger, limit: c.Limit,
+		set: set, log: log,
+		byName: map[passing.Name]*stored{}, files: map[string]*stored{}, lost: map[passing.Name]bool{},
+	}
+}
+
+// addLog has the log sent before anything else, unless systemd has it.
+func (s *Store) addLog(slots Log, sent bool) {
+	for i, fd := range slots {
+		own := &stored{name: fileName(s.set, logPrefix+strconv.Itoa(i)), fds: map[passing.Name]int{"": fd.Int()}, sent: sent}
+		s.order = slices.Insert(s.order, i, own)
+	}
+}
+
+// known adds a file that systemd has, and this process if fd is not -1.
+func (s *Store) known(name passing.Name, f storedFile, fd int) {
+	own := s.files[f.name]
+	if own == nil {
+		own = &stored{name: f.name, id: f.id, fds: map[passing.Name]int{}, sent: true}
+		s.files[f.name] = own
+		s.order = append(s.order, own)
+	}
+	own.fds[name] = fd
+	s.byName[name] = own
+	s.next = max(s.next, numberOf(f.name)+1)
+}
+
+// takeOver returns what r has. All names of one file get descriptors of their own.
+func (s *Store) takeOver(r *recovered) (kept Kept, err error) {
+	taken := map[string]bool{}
+	for name, f := range r.files {
+		fd := r.passed[f.name]
+		if taken[f.name] {
+			another, err := sys.Duplicate(fd)
+			if err != nil {
+				return Kept{}, err
+			}
+			fd = another.Release()
+		}
+		taken[f.name] = true
+		s.known(name, f, fd)
+		kept.Files = append(kept.Files, passing.KeptFile{Name: name, FD: fd})
+	}
+	slices.SortFunc(kept.Files, func(a, b passing.KeptFile) int { return cmp.Compare(a.Name, b.Name) })
+	for name, value := range r.states {
+		kept.States = append(kept.States, passing.KeptState{Name: name, Value: value})
+	}
+	return kept, nil
+}
+
+// A recovered set is what the log of a set names.
+type recovered struct {
+	set    string
+	slots  Log
+	log    *crashlog.Log
+	files  map[passing.Name]storedFile
+	states map[passing.Name][]byte
+	passed map[string]int // descriptors of the files, by their names in systemd's store
+}
+
+// A storedFile is a file as the log names it.
+type storedFile struct {
+	name string // in systemd's store
+	id   ID
+}
+
+// open opens a set. It fails if a file is missing, or is another one.
+func open(set string, passed []Passed) (r *recovered, err error) {
+	var slots Log
+	for i := range slots {
+		name := fileName(set, logPrefix+strconv.Itoa(i))
+		found := slices.IndexFunc(passed, func(p Passed) bool { return p.Name == name })
+		if found < 0 {
+			return nil, errors.New("found no file " + name + ", expected both files of the log")
+		}
+		slots[i] = sys.NewFD(passed[found].FD)
+	}
+	log, content, err := crashlog.Open(slots.files())
+	if err != nil {
+		return nil, err
+	}
+	if r, err = parse(log, content); err != nil {
+		return nil, err
+	}
+	if r.set != set {
+		return nil, errors.New("found the log of set " + strconv.Quote(r.set))
+	}
+	r.slots = slots
+	for name, f := range r.files {
+		found := slices.IndexFunc(passed, func(p Passed) bool {
+			id, err := IDOf(p.FD)
+			return p.Name == f.name && err == nil && id == f.id
+		})
+		if found < 0 {
+			return nil, errors.New("found no file " + f.name + " that is " + name.String())
+		}
+		r.passed[f.name] = passed[found].FD
+	}
+	return r, nil
+}
+
+// parse returns what a log names.
+func parse(log *crashlog.Log, content map[string][]byte) (*recovered, error) {
+	r := &recovered{
+		set: string(content[setName]), log: log,
+		files: map[passing.Name]storedFile{}, states: map[passing.Name][]byte{}, passed: map[string]int{},
+	}
+	if !isSet(r.set) {
+		return nil, errors.New("found the name of a set " + strconv.Quote(r.set) + ", expected letters and digits")
+	}
+	for name, value := range content {
+		switch {
+		case name == setName:
+		case strings.HasPrefix(name, filePrefix):
+			stored, id, ok := parseFile(value)
+			if !ok || !strings.HasPrefix(stored, fileName(r.set, "")) {
+				return nil, fmt.Errorf("found the record %q of file %q, expected a name of this set and an ID", value, name[1:])
+			}
+			r.files[passing.Name(name[1:])] = storedFile{stored, id}
+		case strings.HasPrefix(name, statePrefix):
+			r.states[passing.Name(name[1:])] = value
+		} // a later version of this library may keep more
+	}
+	return r, nil
+}
+
+// surplus closes the passed files that r does not have, and returns their names, but for those that
+// files of r have, too.
+func (r *recovered) surplus(passed []Passed) (names []string) {
+	used, usedNames := map[int]bool{}, map[string]bool{}
+	if r != nil {
+		for i, fd := range r.slots {
+			used[fd.Int()] = true
+			usedNames[fileName(r.set, logPrefix+strconv.Itoa(i))] = true
+		}
+		for name, fd := range r.passed {
+			used[fd], usedNames[name] = true, true
+		}
+	}
+	for _, p := range passed {
+		if used[p.FD] {
+			continue
+		}
+		sys.NewFD(p.FD).Close()
+		if !usedNames[p.Name] && !slices.Contains(names, p.Name) {
+			names = append(names, p.Name)
+		}
+	}
+	return names
+}
+
+func (l Log) files() [2]crashlog.File {
+	return [2]crashlog.File{crashlog.Descriptor(l[0].Int()), crashlog.Descriptor(l[1].Int())}
+}
+
+func (l Log) close() {
+	for _, fd := range l {
+		if fd != nil {
+			fd.Close()
+		}
+	}
+}

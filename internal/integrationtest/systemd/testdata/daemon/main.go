@@ -1,0 +1,54 @@
+// Command daemon is a server for units of tests. It serves HTTP at the address that is its argument, as
+// "tcp 127.0.0.1:8000" or "unix /run/daemon.sock", and restarts when another version is deployed.
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/autorestart-go/autorestart"
+	"github.com/autorestart-go/autorestart/httpserve"
+	"github.com/autorestart-go/autorestart/sockets"
+)
+
+var version = "version 0000000001"
+
+// number is that of the version. It is found when the program runs: the compiler must not do it.
+func number() int {
+	n, _ := strconv.Atoi(strings.TrimPrefix(version, "version "))
+	return n
+}
+
+// panics is the version that panics before it is ready.
+const panics = 666
+
+func main() {
+	defer autorestart.RollbackUnlessReady()
+	slog.SetDefault(slog.New(slog.NewTextHandler(os.Stderr, nil)))
+	restarter := &autorestart.Restarter{Logger: slog.Default(), ReadyTimeout: 10 * time.Second}
+	go func() { slog.Error("the restarter has ended", "error", restarter.Run(context.Background())) }()
+	if number() == panics {
+		panic("this version panics")
+	}
+
+	listener, err := sockets.Listen(os.Args[1], os.Args[2])
+	if err != nil {
+		slog.Error("cannot listen", "error", err)
+		os.Exit(1)
+	}
+	http.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		io.Copy(io.Discard, r.Body)
+		fmt.Fprint(w, number())
+	})
+	autorestart.Ready()
+	slog.Info("serving", "version", number(), "generation", autorestart.Generation())
+	slog.Error("the server has ended", "error", httpserve.Serve(new(http.Server), listener))
+	os.Exit(1)
+}

@@ -1,0 +1,192 @@
+//go:build linux
+
+package systemdtest
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/autorestart-go/autorestart/internal/testprocess"
+)
+
+func TestMain(m *testing.M) { testprocess.Main(m) }
+
+var _ = testprocess.RegisterHelper("boot", func() {
+	m, err := start(os.Getenv(RootEnv))
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	fmt.Println(m.PID(), m.cgroup)
+	testprocess.ReadLine()
+	m.end()
+})
+
+// However the process of the tests ends, nothing of the machine is left.
+func TestMachineEndsWithItsTests(t *testing.T) {
+	helper := testprocess.UseHelper(t, "boot")
+	Machine(t) // skips
+	for name, end := range map[string]func(cmd *exec.Cmd, stdin io.Closer){
+		"killed":      func(cmd *exec.Cmd, _ io.Closer) { cmd.Process.Kill() },
+		"interrupted": func(cmd *exec.Cmd, _ io.Closer) { cmd.Process.Signal(os.Interrupt) },
+		"end":         func(_ *exec.Cmd, stdin io.Closer) { stdin.Close() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			tests := exec.Command("/proc/self/exe")
+			tests.Env = append(os.Environ(), helper)
+			tests.Stderr = os.Stderr
+			stdin, err := tests.StdinPipe()
+			if err != nil {
+				t.Fatal(err)
+			}
+			stdout, err := tests.StdoutPipe()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := tests.Start(); err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { tests.Process.Kill(); tests.Wait() })
+			var pid int
+			var cgroup string
+			if _, err := fmt.Fscan(bufio.NewReader(stdout), &pid, &cgroup); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := os.Stat(cgroup + "/init.scope"); err != nil {
+				t.Fatal(err)
+			}
+			end(tests, stdin)
+			tests.Wait()
+			testprocess.WaitFor(t, "end of the cgroup", func() bool {
+				_, err := os.Stat(cgroup)
+				return errors.Is(err, fs.ErrNotExist)
+			})
+			testprocess.WaitFor(t, "end of process 1", func() bool { return syscall.Kill(pid, 0) == syscall.ESRCH })
+		})
+	}
+}
+
+const service = `
+[Service]
+ExecStart=sleep infinity
+ExecStartPre=echo first line of %N
+`
+
+func TestUnit(t *testing.T) {
+	s := Machine(t)
+	for range 2 { // the second unit is another one
+		t.Run("", func(t *testing.T) {
+			s.Unit(t, "unit.service", service)
+			if log := s.Log(t, "unit.service"); log != "" {
+				t.Errorf("the log begins with %q", log)
+			}
+			s.Run(t, "systemctl", "start", "unit.service")
+			s.WantState(t, "unit.service", "active")
+			s.Unit(t, "unit.service", service+"Restart=always\n")
+			if restart := s.Property(t, "unit.service", "Restart"); restart != "always" {
+				t.Errorf("Restart=%s", restart)
+			}
+			if log := s.Log(t, "unit.service"); strings.Count(log, "first line of unit") != 1 {
+				t.Errorf("the log is %q", log)
+			}
+		})
+		if state := s.Property(t, "unit.service", "LoadState"); state != "not-found" {
+			t.Errorf("after the test the unit is %s", state)
+		}
+	}
+}
+
+func TestTemplate(t *testing.T) {
+	s := Machine(t)
+	t.Run("", func(t *testing.T) {
+		s.Unit(t, "template@.service", service)
+		s.Run(t, "systemctl", "start", "template@a.service", "template@b.service")
+		s.WantState(t, "template@b.service", "active")
+		s.WantLogged(t, "template@a.service", "first line of template@a")
+	})
+	for _, name := range []string{"template@a.service", "template@b.service"} {
+		if state := s.Property(t, name, "ActiveState"); state != "inactive" {
+			t.Errorf("after the test %s is %s", name, state)
+		}
+	}
+}
+
+func TestFailedCommand(t *testing.T) {
+	s := Machine(t)
+	output, err := s.Try("systemctl", "start", "missing.service")
+	if err == nil || !strings.Contains(output, "missing.service not found") {
+		t.Errorf("%v, output %q", err, output)
+	}
+}
+
+// The machine has a network and a root of its own.
+func TestDial(t *testing.T) {
+	s := Machine(t)
+	s.Unit(t, "dialed.socket", "[Socket]\nListenStream=127.0.0.1:7\nListenStream=/run/dialed\nListenStream=@dialed\nAccept=yes\n")
+	s.Unit(t, "dialed@.service", "[Service]\nExecStart=cat\nStandardInput=socket\n")
+	s.Run(t, "systemctl", "start", "dialed.socket")
+	for _, test := range []struct{ network, address string }{{"tcp", "127.0.0.1:7"}, {"unix", "/run/dialed"}, {"unix", "@dialed"}} {
+		conn, err := s.Dial(test.network, test.address)
+		if err != nil {
+			t.Error(err)
+			continue
+		}
+		defer testprocess.LimitIO(conn, testprocess.Timeout)()
+		echo := make([]byte, 4)
+		if _, err := io.WriteString(conn, "echo"); err != nil {
+			t.Error(err)
+		}
+		if _, err := io.ReadFull(conn, echo); err != nil || string(echo) != "echo" {
+			t.Errorf("%s: %q, %v", test.address, echo, err)
+		}
+		conn.Close()
+		if conn, err := net.Dial(test.network, test.address); err == nil {
+			conn.Close()
+			t.Errorf("%s is there outside of the machine, too", test.address)
+		}
+	}
+}
+
+// A deploy is a rename, and nothing changes the directory that is the root of all machines.
+func TestFiles(t *testing.T) {
+	s := Machine(t)
+	s.WriteFile(t, "/opt/a/file", 0o600, []byte("content"))
+	t.Cleanup(func() { s.Remove(t, "/opt/a") })
+	if got := s.Run(t, "stat", "--format=%a %s", "/opt/a/file"); got != "600 7\n" {
+		t.Errorf("mode and size are %q", got)
+	}
+	if _, err := os.Stat(os.Getenv(RootEnv) + "/opt/a"); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the file is in the root of all machines: %v", err)
+	}
+	s.Install(t, "/srv/self", "/proc/self/exe")
+	t.Cleanup(func() { s.Remove(t, "/srv/self") })
+	if output, err := s.Try("/srv/self", "-test.list=^TestFiles$"); err != nil || !strings.HasPrefix(output, "TestFiles\n") {
+		t.Errorf("%v: %s", err, output)
+	}
+	if output, err := s.Try("touch", "/usr/file"); err == nil {
+		t.Errorf("/usr is not read-only: %s", output)
+	}
+}
+
+// systemd that executes itself is the same machine.
+func TestReexec(t *testing.T) {
+	s := Machine(t)
+	s.Unit(t, "before.service", service)
+	s.Run(t, "systemctl", "start", "before.service")
+	pid := s.Property(t, "before.service", "MainPID")
+	s.Reexec(t)
+	s.WantState(t, "before.service", "active")
+	if after := s.Property(t, "before.service", "MainPID"); after != pid {
+		t.Errorf("the PID is %s, before %s", after, pid)
+	}
+}
