@@ -87,12 +87,15 @@ type timeoutError struct{ limit time.Duration }
 
 func (e *timeoutError) Error() string { return "no outcome after " + e.limit.String() }
 
+// inUnit is what helps where the sandbox of a unit is why the process can't be asked.
+const inUnit = " (in ExecReload=, write + before the command)"
+
 // explain returns an error that says what the user can do about one of package statuspage.
 func explain(pid int, err error) error {
 	advice := ""
 	switch {
 	case errors.Is(err, statuspage.ErrNoProcess):
-		return fmt.Errorf("process %d: there is no such process in this PID namespace, or it is hidden from this user", pid)
+		return fmt.Errorf("process %d: there is no such process in this PID namespace, or it is hidden from this user%s", pid, inUnit)
 	case errors.Is(err, statuspage.ErrNoPage):
 		advice = "; the program has to use package systemd of autorestart, and this has to be its main process"
 	case errors.Is(err, statuspage.ErrFormat):
@@ -100,7 +103,9 @@ func explain(pid int, err error) error {
 	case errors.Is(err, statuspage.ErrGone):
 		advice = "; it is not known whether that works"
 	case errors.Is(err, fs.ErrPermission):
-		advice = "; run this command as the user of the process, or as root if the process has more rights than its user"
+		advice = "; run this command as the user of the process, or as root if the process has more rights than its user" + inUnit
+	case errors.Is(err, fs.ErrNotExist):
+		advice = "; this command needs /proc" + inUnit
 	case errors.Is(err, errors.ErrUnsupported):
 		advice = "; status pages need Linux"
 	}

@@ -146,7 +146,8 @@ func openPages(pid int) (pages []*os.File, err error) {
 	return pages, nil
 }
 
-// pagePaths returns the links in a directory of descriptors that lead to a page by their name.
+// pagePaths returns the links in a directory of descriptors that lead to a page by their name. Without
+// any descriptor it returns errNoFiles.
 func pagePaths(dir string) (paths []string, err error) {
 	entries, err := os.ReadDir(dir)
 	switch {
@@ -160,6 +161,8 @@ func pagePaths(dir string) (paths []string, err error) {
 			err = ErrNoProcess // it has ended
 		}
 		return nil, err
+	case len(entries) == 0:
+		return nil, errNoFiles
 	}
 	for _, entry := range entries {
 		path := filepath.Join(dir, entry.Name())

@@ -23,21 +23,28 @@ type Reader struct {
 // Find opens the status page of a process. The errors are [ErrNoProcess], [ErrNoPage], [ErrFormat]
 // and [ErrDamaged], and errors that wrap [fs.ErrPermission] or [errors.ErrUnsupported].
 func Find(pid int) (r *Reader, err error) {
-	for range findAttempts {
-		if r, err = find(pid); err != ErrNoPage {
-			break
+	for attempt := range findAttempts {
+		r, err = find(pid)
+		if err != errNoFiles && (err != ErrNoPage || attempt > findAttemptsWithFiles) {
+			return r, err
 		}
 		time.Sleep(findPause)
 	}
-	return r, err
+	return nil, ErrNoPage
 }
 
-// The descriptors of a process can't be listed at one moment. A page that is passed from one version
-// to the next may be missing in a list.
+// The descriptors of a process can't be listed at one moment, so a page that is passed from one version
+// to the next may be missing in a list. The list is empty for as long as the kernel ends the threads of a
+// process that executes: the main thread may be the first that ends. That takes milliseconds, but for a
+// program with the race detector.
 const (
-	findAttempts = 5
-	findPause    = 10 * time.Millisecond
+	findAttempts          = 100
+	findAttemptsWithFiles = 5
+	findPause             = 10 * time.Millisecond
 )
+
+// errNoFiles says that a process has no file open: it executes another version, or has ended.
+var errNoFiles = errors.New("the process has no files open")
 
 func find(pid int) (*Reader, error) {
 	pages, err := openPages(pid)
@@ -232,8 +239,11 @@ func (w *waiting) next(ctx context.Context) {
 	}
 }
 
-// look sets over if the page is not in the process any more. It must be missing twice: the descriptors
-// of a process can't be listed at one moment.
+// maxMissing is how often in a row a look must not find the page in the process: the descriptors of a
+// process can't be listed at one moment, see findAttempts.
+const maxMissing = 3
+
+// look sets over if the page is not in the process any more.
 func (w *waiting) look() {
 	open, err := isOpenIn(w.r.pid, w.r.page)
 	switch {
@@ -241,8 +251,8 @@ func (w *waiting) look() {
 		w.missing = 0
 	case err == ErrNoProcess:
 		w.over = ErrEnded
-	case err == nil:
-		if w.missing++; w.missing == 2 {
+	case err == nil || err == errNoFiles:
+		if w.missing++; w.missing == maxMissing {
 			w.over = ErrGone
 		}
 	}
