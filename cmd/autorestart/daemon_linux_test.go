@@ -155,8 +155,15 @@ func TestMain(m *testing.M) {
 		"on trial":  func() { runDaemon(healthTimeout) },
 		"stranger":  func() { daemontest.Obey(new(autorestart.Restarter), nil) },
 		"from 2050": fromLater,
+		"in a unit": func() {
+			os.Stdin, noCommands, _ = os.Pipe()
+			runDaemon(0)
+		},
 	})
 }
+
+// noCommands is never closed: a daemon in a unit gets no commands, and ends by a signal.
+var noCommands *os.File
 
 // fromLater is a daemon of a later release, whose page has another format.
 func fromLater() {
