@@ -17,6 +17,7 @@
 package statuspage
 
 import (
+	"bytes"
 	"errors"
 	"io/fs"
 	"math/rand/v2"
@@ -156,13 +157,12 @@ func pagePaths(dir string) (paths []string, err error) {
 			return nil, err // there is no /proc
 		}
 		return nil, ErrNoProcess
-	case err != nil && len(entries) == 0:
-		if errors.Is(err, unix.ESRCH) {
-			err = ErrNoProcess // it has ended
-		}
-		return nil, err
-	case len(entries) == 0:
+	case errors.Is(err, unix.ESRCH):
+		return nil, ErrNoProcess // it has ended
+	case err == nil && len(entries) == 0, errors.Is(err, fs.ErrPermission) && hasNoMainThread(dir):
 		return nil, errNoFiles
+	case err != nil:
+		return nil, err
 	}
 	for _, entry := range entries {
 		path := filepath.Join(dir, entry.Name())
@@ -175,6 +175,14 @@ func pagePaths(dir string) (paths []string, err error) {
 		}
 	}
 	return paths, nil
+}
+
+// hasNoMainThread reports whether the main thread of a process has ended, by its directory of descriptors.
+// That then belongs to root.
+func hasNoMainThread(dir string) bool {
+	stat, _ := os.ReadFile(filepath.Join(filepath.Dir(dir), "stat"))
+	_, rest, _ := strings.Cut(string(stat[bytes.LastIndexByte(stat, ')')+1:]), " ")
+	return strings.HasPrefix(rest, "Z")
 }
 
 // openPage opens a page. It looks at the file before it opens it: by now the path may lead to

@@ -25,9 +25,9 @@ func Create() (*Page, error) {
 	return &Page{file: withEvents(f)}, nil
 }
 
-// Adopt takes over the page of the previous image. The page owns f from then on. If f is no page,
-// or has another format, Adopt closes it and returns an error: then the previous image has answered
-// its requests in a way that no process reads any more.
+// Adopt takes over the page of the previous image. The page owns f from then on. If f is no page
+// ([ErrNoPage]) or has another format ([ErrFormat]), Adopt closes it. Then the program creates another
+// page, and the requests in this one fail with [ErrGone].
 func Adopt(f *os.File) (*Page, error) {
 	err := checkFile(f)
 	if err == nil {

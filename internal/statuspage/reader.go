@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
+	"io/fs"
 	"os"
 	"strconv"
 	"sync"
@@ -25,7 +26,8 @@ type Reader struct {
 func Find(pid int) (r *Reader, err error) {
 	for attempt := range findAttempts {
 		r, err = find(pid)
-		if err != errNoFiles && (err != ErrNoPage || attempt > findAttemptsWithFiles) {
+		passes := err == ErrNoPage || errors.Is(err, fs.ErrPermission)
+		if err != errNoFiles && (!passes || attempt > findAttemptsWithFiles) {
 			return r, err
 		}
 		time.Sleep(findPause)
@@ -34,9 +36,9 @@ func Find(pid int) (r *Reader, err error) {
 }
 
 // The descriptors of a process can't be listed at one moment, so a page that is passed from one version
-// to the next may be missing in a list. The list is empty for as long as the kernel ends the threads of a
-// process that executes: the main thread may be the first that ends. That takes milliseconds, but for a
-// program with the race detector.
+// to the next may be missing in a list. The list is empty, and only root may read it, for as long as the
+// kernel ends the threads of a process that executes: the main thread may be the first that ends. That
+// takes milliseconds, but up to 50 ms in a program with the race detector.
 const (
 	findAttempts          = 100
 	findAttemptsWithFiles = 5

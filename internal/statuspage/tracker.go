@@ -25,9 +25,9 @@ type Tracker struct {
 	failed error // of the last write
 }
 
-// Track begins the status of this version in the page. Requests that a previous version has
-// executed stay under way until this version is ready, and healthy if it is on trial. After a rollback
-// they have their outcome now.
+// Track begins the status of this version in the page. Call it before [autorestart.Ready], and not in a
+// stand-in. Requests that a previous version has executed stay under way until this version is ready,
+// and healthy if it is on trial. After a rollback they have their outcome now.
 func Track(page *Page, start Start) *Tracker {
 	previous, err := page.read()
 	if err != nil {
@@ -46,8 +46,8 @@ func (t *Tracker) Status() (Status, error) {
 }
 
 // Step takes a step of a restart into account: the text of an autorestart.EventKind, and the error
-// of the event. It ignores steps that it does not know. It returns soon, and calls nothing but
-// [Start.OnTrial].
+// of the event, as image.OnStep reports them. It ignores steps that it does not know. It returns soon, and
+// calls nothing but Start.OnTrial.
 func (t *Tracker) Step(step string, err error) {
 	trial := step == "ready" && t.start.OnTrial != nil && t.start.OnTrial()
 	t.mu.Lock()
