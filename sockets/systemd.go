@@ -6,7 +6,6 @@ import (
 	"slices"
 
 	"github.com/autorestart-go/autorestart/internal/activation"
-	"github.com/autorestart-go/autorestart/internal/handover"
 	"github.com/autorestart-go/autorestart/internal/report"
 	"github.com/autorestart-go/autorestart/internal/sys"
 )
@@ -19,12 +18,8 @@ import (
 // themselves, and LISTEN_PID stays right.
 //
 // A number that was taken may stand for no other file as long as the variables are
-// there. It gets a placeholder. The variables and the placeholders are removed when all
-// that was announced is taken.
-
-// placeholderText is the content of placeholders. Other versions of this library know
-// them by it: it never changes.
-const placeholderText = "autorestart: the socket that was passed here is taken\n"
+// there. It gets a placeholder, see [activation.NewPlaceholder]. The variables and the placeholders
+// are removed when all that was announced is taken.
 
 var (
 	errOtherRights  = errors.New("this process has other rights than its starter")
@@ -82,7 +77,7 @@ func (a *announcement) find(r *registry, announces activation.Variables) (socket
 			// another file of this image.
 			a.left[k.number] = true
 			continue
-		case isPlaceholder(k.number):
+		case activation.IsPlaceholder(k.number):
 			a.placeholders = append(a.placeholders, k.number)
 			continue
 		default:
@@ -141,11 +136,10 @@ func isNonblocking(f *os.File) (nonblocking bool) {
 // that the caller has is the only one from now on. A rollback puts it back, nonblocking or
 // not.
 func (r *registry) takeAnnounced(k key, nonblocking bool) error {
-	n, err := handover.MemoryFile([]byte(placeholderText))
+	placeholder, err := activation.NewPlaceholder()
 	if err != nil {
 		return err
 	}
-	placeholder := sys.NewFD(n)
 	defer placeholder.Close()
 	var kept *sys.FD
 	if r.rollbackPossible() {
@@ -179,9 +173,7 @@ func (a *announcement) endIfTaken() (obsolete []int) {
 	if len(a.left) > 0 || len(a.placeholders) == 0 {
 		return nil
 	}
-	for _, name := range activation.Names {
-		os.Unsetenv(name)
-	}
+	activation.Unset()
 	obsolete = a.placeholders
 	*a = announcement{}
 	return obsolete
@@ -193,7 +185,7 @@ func (a *announcement) endIfTaken() (obsolete []int) {
 func (r *registry) removePlaceholders(numbers []int) {
 	for _, n := range numbers {
 		// A library that has taken it has made it close-on-exec.
-		if closeOnExec, _, err := sys.Flags(n); err == nil && !closeOnExec && isPlaceholder(n) {
+		if closeOnExec, _, err := sys.Flags(n); err == nil && !closeOnExec && activation.IsPlaceholder(n) {
 			r.keepForRollback(sys.NewFD(n), n, true)
 		}
 	}

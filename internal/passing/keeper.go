@@ -2,6 +2,7 @@ package passing
 
 import (
 	"context"
+	"os"
 
 	"github.com/autorestart-go/autorestart/internal/handover"
 	"github.com/autorestart-go/autorestart/internal/sys"
@@ -88,8 +89,8 @@ func (s *Store) SetKeeper(k Keeper) {
 }
 
 // Carry passes a duplicate of fd on under a name of [CarriedName].
-func (s *Store) Carry(name Name, fd *sys.FD) error {
-	own, err := sys.Duplicate(fd.Int())
+func (s *Store) Carry(name Name, fd int) error {
+	own, err := sys.Duplicate(fd)
 	if err != nil {
 		return err
 	}
@@ -100,17 +101,16 @@ func (s *Store) Carry(name Name, fd *sys.FD) error {
 	return nil
 }
 
-// Carried returns a duplicate, which the caller owns, of the file that was passed to this image
-// under a name of [CarriedName].
-func (s *Store) Carried(name Name) (fd *sys.FD, ok bool) {
+// Carried returns a duplicate, which the caller owns, of the file that has a name of [CarriedName]. The
+// error wraps [os.ErrNotExist] if there is none.
+func (s *Store) Carried(name Name) (*sys.FD, error) {
 	c, unlock := s.lock()
 	defer unlock()
 	own := c.files[name]
 	if own == nil {
-		return nil, false
+		return nil, &os.PathError{Op: "inherit", Path: name.String(), Err: os.ErrNotExist}
 	}
-	fd, err := sys.Duplicate(own.fd.Int())
-	return fd, err == nil
+	return sys.Duplicate(own.fd.Int())
 }
 
 // FlushKeeper waits until what was dropped is closed by the [Keeper], too, if there is one. It
