@@ -75,6 +75,15 @@ func serviceMain() {
 			r.BeforeExec = func(context.Context, *autorestart.ExecPlan) error { return errors.New(unescape(reason)) }
 			Say("done", "")
 		},
+		"call-off-later": func(reason string) { // likewise, for a reason that may pass
+			r.BeforeExec = func(_ context.Context, plan *autorestart.ExecPlan) error {
+				if plan.StandIn {
+					return nil
+				}
+				return &autorestart.RejectedError{Found: reason, Expected: "another time", Retryable: true}
+			}
+			Say("done", "")
+		},
 		"fail":  func(reason string) { Say("failed", autorestart.Rollback(errors.New(unescape(reason)))) },
 		"check": func(kind string) { check.Store(kind) },
 	})
