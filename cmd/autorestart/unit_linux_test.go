@@ -16,6 +16,8 @@ import (
 // systemctl reload succeeds when the new version is ready, and fails when it was rolled back. The + in
 // ExecReload= takes the command out of sandboxes in which it can't see the process.
 func TestReloadOfUnit(t *testing.T) {
+	daemon, command := testprocess.UseHelper(t, "in a unit"), testprocess.UseHelper(t, "autorestart")
+	s := systemdtest.Machine(t)
 	for name, options := range map[string]string{
 		"plain":           "",
 		"user":            "User=daemon",
@@ -26,9 +28,7 @@ func TestReloadOfUnit(t *testing.T) {
 		"other processes": "ProtectProc=invisible\nProcSubset=pid\nUser=daemon",
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := systemdtest.Machine(t)
-			unit := strings.ReplaceAll(name, " ", "-")
-			unit = "reload-" + strings.ReplaceAll(unit, "/", "") + ".service"
+			unit := "reload-" + strings.NewReplacer(" ", "-", "/", "").Replace(name) + ".service"
 			app := "/opt/" + unit + "/app"
 			t.Cleanup(func() { s.Remove(t, path.Dir(app)) })
 			s.WriteFile(t, app, 0o755, daemontest.Image(t, 1))
@@ -39,7 +39,7 @@ Environment="%[1]s"
 ExecStart=%[2]s
 ExecReload=+/usr/bin/env %[3]s %[2]s reload $MAINPID
 %[4]s
-`, testprocess.UseHelper(t, "in a unit"), app, testprocess.UseHelper(t, "autorestart"), options))
+`, daemon, app, command, options))
 			s.Run(t, "systemctl", "start", unit)
 			pid := s.Property(t, unit, "MainPID")
 

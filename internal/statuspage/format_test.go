@@ -7,7 +7,11 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/autorestart-go/autorestart/internal/testprocess"
 )
+
+func TestMain(m *testing.M) { testprocess.Main(m) }
 
 const (
 	idA = "00112233445566778899aabbccddeeff"
