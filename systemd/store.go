@@ -2,12 +2,10 @@ package systemd
 
 import (
 	"os"
-	"strconv"
 
 	"github.com/autorestart-go/autorestart/internal/activation"
 	"github.com/autorestart-go/autorestart/internal/fdstore"
 	"github.com/autorestart-go/autorestart/internal/image"
-	"github.com/autorestart-go/autorestart/internal/origin"
 	"github.com/autorestart-go/autorestart/internal/passing"
 	"github.com/autorestart-go/autorestart/internal/report"
 	"github.com/autorestart-go/autorestart/internal/sdnotify"
@@ -22,7 +20,7 @@ var logNames = [...]passing.Name{passing.CarriedName("fdstore-log0"), passing.Ca
 // for descriptors, it does nothing.
 func keep(i *image.Image, socket *sdnotify.Socket, logger report.Logger) error {
 	names, err := activation.Get().For(os.Getpid())
-	limit := storeLimit(os.Getenv("FDSTORE"), origin.OpenFiles.Soft)
+	limit := storeLimit()
 	if err != nil && limit > 0 {
 		logger.Warn("ignored what systemd has stored", "reason", err)
 	}
@@ -92,22 +90,4 @@ func carriedLog(i *image.Image) (log fdstore.Log, ok bool) {
 		log[n] = fd
 	}
 	return log, true
-}
-
-// spareDescriptors is how many descriptors systemd needs to start a process, besides those that it
-// passes. With less room than that, the unit can't be started any more.
-const spareDescriptors = 16
-
-// storeLimit returns how many descriptors systemd passes to the next start at most. max is $FDSTORE,
-// which systemd 254 and later set, and soft the RLIMIT_NOFILE of the unit.
-func storeLimit(max string, soft uint64) int {
-	limit, err := strconv.Atoi(max)
-	switch {
-	case err != nil || limit <= 0 || soft <= spareDescriptors:
-		return 0
-	case uint64(limit) > soft-spareDescriptors:
-		return int(soft) - spareDescriptors
-	default:
-		return limit
-	}
 }
