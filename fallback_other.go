@@ -194,6 +194,9 @@ func (*fileSystem) EndLease(candidate.File) {}
 // LeaseIsBreaking: there is none.
 func (*fileSystem) LeaseIsBreaking(candidate.File) bool { return false }
 
+// keepsReplaced: no other system is known to mount single files.
+func (*fileSystem) keepsReplaced(string) bool { return false }
+
 // whyByPath: no system but Linux executes a descriptor.
 func (*fileSystem) whyByPath() error { return errors.ErrUnsupported }
 

@@ -8,9 +8,9 @@
 //	AT_EXECVE_CHECK in execveat(2)   6.14    execve answers ETXTBSY
 //	security.capability, capget(2)   2.6.24  no file has capabilities
 //	system.posix_acl_access          2.6     there are no ACLs
-//	statx(2): stx_mnt_id             5.8     mounts are told apart by st_dev
+//	statx(2): stx_mnt_id             5.8     mounts are told apart by st_dev; no warning of a file mount
 //	ST_NOSUID in statfs(2)           2.6.36  no mount has the flag
-//	/proc/self/mountinfo             2.6.26  no FUSE file system is trusted
+//	/proc/self/mountinfo             2.6.26  no FUSE file system is trusted; no warning of a file mount
 //	/proc/self/uid_map, gid_map      3.5     no file of UID or GID 65534 is trusted
 
 package autorestart
@@ -228,6 +228,18 @@ func mountID(path string, flags int, dev uint64) uint64 {
 		return dev
 	}
 	return st.Mnt_id
+}
+
+// keepsReplaced reports whether the file at the path is mounted by itself, so that no other file
+// that is put in its place elsewhere is seen here.
+func (*fileSystem) keepsReplaced(path string) bool {
+	var st unix.Statx_t
+	err := sys.RetryEINTR(func() error { return unix.Statx(unix.AT_FDCWD, path, 0, unix.STATX_TYPE|unix.STATX_MNT_ID, &st) })
+	if err != nil || st.Mask&unix.STATX_MNT_ID == 0 || st.Mode&unix.S_IFMT != unix.S_IFREG || st.Attributes&unix.STATX_ATTR_MOUNT_ROOT == 0 {
+		return false
+	}
+	content, _ := readMounts()
+	return candidate.KeepsReplaced(string(content), strconv.FormatUint(st.Mnt_id, 10))
 }
 
 func (*fileSystem) Mount(path string, dev uint64) (m candidate.Mount) {

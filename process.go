@@ -276,6 +276,9 @@ func (p *process) newWatcher(path string, interval time.Duration, trustAnyOwner 
 	if err != nil {
 		return nil, err
 	}
+	if p.files.keepsReplaced(path) {
+		logger.Warn("a version that is renamed over the executable will not be noticed: the file is mounted by itself; mount its directory instead", "path", path)
+	}
 	rules := p.newRules(path, trustAnyOwner)
 	rules.SumRunning()
 	return &watch.Watcher{

@@ -41,7 +41,9 @@ type Watcher struct {
 	//
 	// Some changes come without an event: on network file systems, without /proc, and for
 	// a file that is mounted by itself. There, and on systems without events, a
-	// PollInterval of zero is one second. A mount over the path is an event.
+	// PollInterval of zero is one second. A mount over the path is an event. A file that is
+	// mounted by itself stays the same when it is replaced where it was mounted from: Logger
+	// receives a warning.
 	PollInterval time.Duration
 
 	// TrustAnyOwner lifts a rule for processes with more rights than their user: those of

@@ -24,6 +24,9 @@ const (
 	namesEnv    = "AUTORESTART_TEST_NAMES"
 	pidEnv      = "AUTORESTART_TEST_PID" // added to LISTEN_PID
 	fdsEnv      = "AUTORESTART_TEST_FDS" // a wrong LISTEN_FDS
+
+	pidfdEnv     = "AUTORESTART_TEST_PIDFDID"      // LISTEN_PIDFDID: own, none, or a wrong one; that of LISTEN_PID if unset
+	namespaceEnv = "AUTORESTART_TEST_IN_NAMESPACE" // set: see inNamespace
 )
 
 const firstPassed = 3
@@ -39,10 +42,30 @@ func activateMain() {
 	os.Setenv("LISTEN_PID", strconv.Itoa(os.Getpid()+pid))
 	os.Setenv("LISTEN_FDNAMES", os.Getenv(namesEnv))
 	os.Setenv("LISTEN_FDS", cmp.Or(os.Getenv(fdsEnv), strconv.Itoa(n)))
-	os.Setenv("LISTEN_PIDFDID", "4711")
+	switch id := os.Getenv(pidfdEnv); id {
+	case "none":
+	case "": // tells the same as LISTEN_PID
+		os.Setenv("LISTEN_PIDFDID", strconv.FormatUint(pidfdID()+uint64(pid), 10))
+	case "own":
+		os.Setenv("LISTEN_PIDFDID", strconv.FormatUint(pidfdID(), 10))
+	default:
+		os.Setenv("LISTEN_PIDFDID", id)
+	}
 	Say("passed", descriptors(n))
 	os.Setenv(HelperEnv, "echo")
+	inNamespace(n)
 	panic(syscall.Exec(os.Args[0], os.Args, os.Environ()))
+}
+
+// pidfdID returns the number of this process's inode in pidfs, since Linux 6.9. Before, it returns
+// any number.
+func pidfdID() uint64 {
+	var st unix.Stat_t
+	if fd, err := unix.PidfdOpen(os.Getpid(), 0); err == nil {
+		defer unix.Close(fd)
+		unix.Fstat(fd, &st)
+	}
+	return uint64(st.Ino)
 }
 
 // openPassed opens network|address, or one of the other things that systemd passes.

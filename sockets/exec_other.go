@@ -25,4 +25,3 @@ func lowestFree(syscall.Conn) (int, error)   { return 0, errors.ErrUnsupported }
 func withDescriptor(syscall.Conn, func(fd int)) error { return errors.ErrUnsupported }
 
 func setNonblock(*os.File, bool) {}
-func isPlaceholder(int) bool     { return false }

@@ -118,14 +118,3 @@ func setNonblock(f *os.File, nonblocking bool) {
 		conn.Control(func(fd uintptr) { syscall.SetNonblock(int(fd), nonblocking) })
 	}
 }
-
-// isPlaceholder reports whether fd has a file open that [takeAnnounced] has put there.
-func isPlaceholder(fd int) bool {
-	var st syscall.Stat_t
-	if err := syscall.Fstat(fd, &st); err != nil || uint32(st.Mode)&syscall.S_IFMT != syscall.S_IFREG || st.Size != int64(len(placeholderText)) {
-		return false
-	}
-	b := make([]byte, len(placeholderText))
-	n, err := syscall.Pread(fd, b, 0)
-	return err == nil && string(b[:n]) == placeholderText
-}

@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/autorestart-go/autorestart/internal/activation"
 )
 
 // fileOf returns a duplicate of what a listener or connection of package net has open.
@@ -100,7 +102,7 @@ func TestNetworkAndAddressOfOtherFiles(t *testing.T) {
 		if network, local, err := networkAndAddress(int(f.Fd())); err == nil {
 			t.Errorf("a %s: %s %s", name, network, local)
 		}
-		if isPlaceholder(int(f.Fd())) {
+		if activation.IsPlaceholder(int(f.Fd())) {
 			t.Errorf("a %s is a placeholder", name)
 		}
 	}

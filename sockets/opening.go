@@ -39,6 +39,9 @@ const (
 	inUseLimit = 100 * time.Millisecond
 
 	inUseInterval = 5 * time.Millisecond
+
+	// flushLimit is the time for flush.
+	flushLimit = 5 * time.Second
 )
 
 // again reports whether the socket can be opened if it is tried again. Then it has waited: the
@@ -54,6 +57,7 @@ func (o *opening) again(err error) bool {
 		return ended == nil
 	}
 	if o.inUse.IsZero() {
+		o.flush()
 		o.inUse = time.Now()
 	}
 	if time.Since(o.inUse) > inUseLimit {
@@ -64,6 +68,13 @@ func (o *opening) again(err error) bool {
 	case <-o.ctx.Done():
 	}
 	return o.ctx.Err() == nil
+}
+
+// flush waits until a supervisor has closed its copies of sockets that the program has closed.
+func (o *opening) flush() {
+	limited, cancel := context.WithTimeout(o.ctx, flushLimit)
+	defer cancel()
+	o.registry.Store.FlushKeeper(limited)
 }
 
 // end ends the step, if it has begun.

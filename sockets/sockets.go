@@ -200,8 +200,10 @@
 // finds the sockets that the failed version has taken.
 //
 // A descriptor that is close-on-exec is not taken, because another library has taken it
-// already. Announcements for another process are ignored. A setuid or setgid program
-// ignores all announcements. A program that uses two libraries for systemd must not call
+// already. Announcements for another process are ignored: LISTEN_PID, or LISTEN_PIDFDID if
+// the kernel has pidfs, tells the process. With PrivatePIDs=, LISTEN_PID is a PID outside of
+// the service's PID namespace. Then process 1 takes the sockets, if LISTEN_PID equals
+// SYSTEMD_EXEC_PID. A setuid or setgid program ignores all announcements. A program that uses two libraries for systemd must not call
 // both at the same time.
 package sockets
 

@@ -4,10 +4,8 @@ import (
 	"errors"
 	"os"
 	"slices"
-	"strconv"
-	"strings"
 
-	"github.com/autorestart-go/autorestart/internal/handover"
+	"github.com/autorestart-go/autorestart/internal/activation"
 	"github.com/autorestart-go/autorestart/internal/report"
 	"github.com/autorestart-go/autorestart/internal/sys"
 )
@@ -20,33 +18,17 @@ import (
 // themselves, and LISTEN_PID stays right.
 //
 // A number that was taken may stand for no other file as long as the variables are
-// there. It gets a placeholder. The variables and the placeholders are removed when all
-// that was announced is taken.
-
-// activation contains the variables of sd_listen_fds(3).
-type activation struct{ pid, fds, names string }
-
-// activationVars begins with those of an activation. LISTEN_PIDFDID says the same as
-// LISTEN_PID and stays right as long.
-var activationVars = [...]string{"LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "LISTEN_PIDFDID"}
-
-// firstAnnounced is the descriptor of the first socket.
-const firstAnnounced = 3
-
-// placeholderText is the content of placeholders. Other versions of this library know
-// them by it: it never changes.
-const placeholderText = "autorestart: the socket that was passed here is taken\n"
+// there. It gets a placeholder, see [activation.NewPlaceholder]. The variables and the placeholders
+// are removed when all that was announced is taken.
 
 var (
-	errOtherProcess = errors.New("LISTEN_PID is that of another process")
-	errMalformed    = errors.New("LISTEN_PID or LISTEN_FDS is not a valid number")
 	errOtherRights  = errors.New("this process has other rights than its starter")
 	errNotAnnounced = &os.PathError{Op: "take", Path: "socket from systemd", Err: os.ErrNotExist}
 )
 
 // An announcement is what the environment announces. The zero value is nothing.
 type announcement struct {
-	activation
+	activation.Variables
 	left         map[int]bool // descriptors that this package has not taken
 	placeholders []int        // where it has, in this version or an earlier one
 }
@@ -56,12 +38,9 @@ func (r *registry) lookAtAnnounced() {
 	if !hasExec {
 		return
 	}
-	var a activation
-	for i, value := range [...]*string{&a.pid, &a.fds, &a.names} {
-		*value = os.Getenv(activationVars[i])
-	}
+	a := activation.Get()
 	unlock := r.lock()
-	if r.announced.activation == a {
+	if r.announced.Variables == a {
 		unlock()
 		return
 	}
@@ -77,9 +56,9 @@ func (r *registry) lookAtAnnounced() {
 }
 
 // find fills a in, and returns the keys of the sockets that can be taken.
-func (a *announcement) find(r *registry, announces activation) (sockets []key) {
-	*a = announcement{activation: announces, left: map[int]bool{}}
-	names, err := a.parse(r.mainPID())
+func (a *announcement) find(r *registry, announces activation.Variables) (sockets []key) {
+	*a = announcement{Variables: announces, left: map[int]bool{}}
+	names, err := a.For(r.mainPID())
 	if len(names) > 0 && elevated() {
 		names, err = nil, errOtherRights
 	}
@@ -89,7 +68,7 @@ func (a *announcement) find(r *registry, announces activation) (sockets []key) {
 	var ignored []int
 	var reason error
 	for i, name := range names {
-		k := key{kind: announced, number: firstAnnounced + i, name: name}
+		k := key{kind: announced, number: activation.FirstDescriptor + i, name: name}
 		closeOnExec, _, err := sys.Flags(k.number)
 		switch {
 		case err != nil: // not open
@@ -98,7 +77,7 @@ func (a *announcement) find(r *registry, announces activation) (sockets []key) {
 			// another file of this image.
 			a.left[k.number] = true
 			continue
-		case isPlaceholder(k.number):
+		case activation.IsPlaceholder(k.number):
 			a.placeholders = append(a.placeholders, k.number)
 			continue
 		default:
@@ -119,29 +98,6 @@ func (a *announcement) find(r *registry, announces activation) (sockets []key) {
 			"descriptors", len(ignored), "first", ignored[0], "reason", reason)
 	}
 	return sockets
-}
-
-// parse returns the names of the sockets for the process pid. A name may be empty.
-func (a activation) parse(pid int) (names []string, err error) {
-	if a.pid == "" && a.fds == "" {
-		return nil, nil
-	}
-	forPID, err := strconv.ParseInt(a.pid, 10, 32)
-	if err != nil || forPID <= 0 {
-		return nil, errMalformed
-	}
-	if int(forPID) != pid {
-		return nil, errOtherProcess
-	}
-	n, err := strconv.ParseUint(a.fds, 10, 16)
-	if err != nil {
-		return nil, errMalformed
-	}
-	names = make([]string, n)
-	if a.names != "" {
-		copy(names, strings.Split(a.names, ":"))
-	}
-	return names, nil
 }
 
 // warnInFirstVersion logs what every later version finds, too.
@@ -180,11 +136,10 @@ func isNonblocking(f *os.File) (nonblocking bool) {
 // that the caller has is the only one from now on. A rollback puts it back, nonblocking or
 // not.
 func (r *registry) takeAnnounced(k key, nonblocking bool) error {
-	n, err := handover.MemoryFile([]byte(placeholderText))
+	placeholder, err := activation.NewPlaceholder()
 	if err != nil {
 		return err
 	}
-	placeholder := sys.NewFD(n)
 	defer placeholder.Close()
 	var kept *sys.FD
 	if r.rollbackPossible() {
@@ -218,9 +173,7 @@ func (a *announcement) endIfTaken() (obsolete []int) {
 	if len(a.left) > 0 || len(a.placeholders) == 0 {
 		return nil
 	}
-	for _, name := range activationVars {
-		os.Unsetenv(name)
-	}
+	activation.Unset()
 	obsolete = a.placeholders
 	*a = announcement{}
 	return obsolete
@@ -232,7 +185,7 @@ func (a *announcement) endIfTaken() (obsolete []int) {
 func (r *registry) removePlaceholders(numbers []int) {
 	for _, n := range numbers {
 		// A library that has taken it has made it close-on-exec.
-		if closeOnExec, _, err := sys.Flags(n); err == nil && !closeOnExec && isPlaceholder(n) {
+		if closeOnExec, _, err := sys.Flags(n); err == nil && !closeOnExec && activation.IsPlaceholder(n) {
 			r.keepForRollback(sys.NewFD(n), n, true)
 		}
 	}

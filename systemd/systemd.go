@@ -58,6 +58,12 @@ import (
 
 // A Service is this process as a service of systemd. Set the fields before Start.
 type Service struct {
+	// Restarter restarts the program when `autorestart reload PID` asks for it, by its Restart. That
+	// command is for ExecReload in the unit. It waits until the new version is ready, and healthy where a
+	// HealthTimeout is set, and fails if the version was rejected or rolled back. If Restarter is nil,
+	// the command fails. Run may be called on the same Restarter.
+	Restarter *autorestart.Restarter
+
 	// Check says whether the program works. While it returns nil, WATCHDOG=1 is sent at half
 	// of the unit's WatchdogSec. It is called before each of these messages. If it fails,
 	// panics, or takes longer than a quarter of WatchdogSec, the message is not sent. When none
@@ -75,7 +81,7 @@ type Service struct {
 	// If nil, the messages are sent as long as the Go scheduler runs goroutines.
 	Check func(context.Context) error
 
-	// Logger receives failures of the notify socket and of Check. If nil, they go to the Logger
+	// Logger receives failures of the notify socket, of Check and of the store. If nil, they go to the Logger
 	// of a [autorestart.Restarter], as the lines of package sockets do.
 	Logger autorestart.Logger
 
@@ -85,9 +91,10 @@ type Service struct {
 // Start begins to notify systemd. Call it at the top of main, before package sockets is used and
 // before [autorestart.Ready].
 //
-// Start does nothing if NOTIFY_SOCKET is not set, because systemd has not started this program or
-// the unit is not notified. It does nothing in a stand-in, see [autorestart.StandIn], and in calls
-// after the first.
+// Start does nothing if systemd has not started this program: neither NOTIFY_SOCKET nor INVOCATION_ID is
+// set. It does nothing in a stand-in, see [autorestart.StandIn], and in calls after the first. If
+// NOTIFY_SOCKET is not set, the unit is not notified and stores nothing. Then Start has an effect only
+// if a Restarter is set.
 //
 // Start returns an error, and systemd is not notified, if
 //   - NOTIFY_SOCKET is neither an absolute path nor an abstract name, or is too long
@@ -98,7 +105,17 @@ type Service struct {
 // A socket that does not exist is no error, because it may appear later.
 func (s *Service) Start() error {
 	address := os.Getenv("NOTIFY_SOCKET")
-	if address == "" || autorestart.StandIn() || s.started.Swap(true) {
+	started := address != "" || os.Getenv("INVOCATION_ID") != ""
+	if !started || autorestart.StandIn() || s.started.Swap(true) {
+		return nil
+	}
+	i, logger := image.Current(), s.logger()
+	if s.Restarter != nil {
+		if err := serveReloads(i, s.Restarter, logger); err != nil {
+			logger.Warn("autorestart reload can't restart this program: cannot create a status page", "reason", err)
+		}
+	}
+	if address == "" {
 		return nil
 	}
 	if handover.Elevated() {
@@ -108,8 +125,10 @@ func (s *Service) Start() error {
 	if err != nil {
 		return &startError{err}
 	}
-	logger := s.logger()
-	n := newNotifier(image.Current(), sdnotify.NewQueue(socket, logger))
+	if err := keep(i, socket, logger); err != nil {
+		logger.Warn("sockets, files and states are not found after a crash: cannot use systemd's store", "reason", err)
+	}
+	n := newNotifier(i, sdnotify.NewQueue(socket, logger))
 	n.start()
 	interval, err := watchdogInterval()
 	if err != nil {

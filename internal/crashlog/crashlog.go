@@ -87,7 +87,7 @@ type Log struct {
 	mu      sync.Mutex
 	files   [2]File
 	current int    // the slot that counts
-	epoch   uint64 // the highest that a header has, or may have
+	epoch   uint64 // the highest that a header has
 	nonce   uint64 // of all headers of this log
 	places  map[string]place
 	live    int64  // bytes of the entries in places
@@ -108,9 +108,9 @@ type place struct {
 
 func (p place) size() int64 { return int64(p.head) + int64(p.value) }
 
-// New returns a log that has the given content, and no other. If the files contain a log, its content is
-// replaced: after a crash in New either the old content is found, or the new one. Whatever
-// else the files contain is overwritten.
+// New returns a log that has the given content. If the files contain a log, its content is
+// replaced: after a crash in New either the old content is found, or the new one. Whatever else
+// the files contain is overwritten.
 func New(files [2]File, content []Change) (*Log, error) {
 	l, err := find(files)
 	var unreadable *SlotError
@@ -132,9 +132,10 @@ func (e *SlotError) hasNoLog() bool {
 	return e.Err == ErrEmpty || e.Err == ErrFormat || e.Err == ErrDamaged
 }
 
-// Open returns the log that the files contain, and its content, which the caller owns. If neither
-// slot counts, the error is a [*SlotError] about the one that says more: [ErrEmpty] means
-// that nothing was written to either.
+// Open returns the log that the files contain, and its content, which the caller owns. No other
+// process may still be writing to the files. If neither slot counts, the error is a
+// [*SlotError] about the one that says more: [ErrEmpty] means that nothing was written to
+// either.
 func Open(files [2]File) (l *Log, content map[string][]byte, err error) {
 	l, err = find(files)
 	if err != nil {
@@ -148,9 +149,11 @@ func Open(files [2]File) (l *Log, content map[string][]byte, err error) {
 	return l, content, nil
 }
 
-// Write makes all of the changes, or none if it fails. After a crash either all or none of them are found.
-// Of several changes for one name the last one counts. An error of the file may pass: the
-// next Write may succeed.
+// Write makes all of the changes, or none if it fails. After a crash in Write either all or
+// none of them are found. Of several changes for one name the last one counts. An error of a
+// file, such as ENOSPC, may pass: the next Write may succeed. A Write that has failed changes
+// nothing after a crash either, unless the file has also rejected the bytes that should have
+// corrected it.
 func (l *Log) Write(changes ...Change) error {
 	length, err := bodyLength(changes)
 	if length == 0 || err != nil {
@@ -166,9 +169,7 @@ func (l *Log) Write(changes ...Change) error {
 		if l.rewrite(true, changes) == nil {
 			return nil
 		}
-		if err := l.settle(); err != nil {
-			return err
-		}
+		// The other slot may count now. That has the same values as this one, until the next change.
 		l.retry = l.tail + max(l.live, slack)
 	}
 	err = l.append(changes, length)
@@ -178,8 +179,8 @@ func (l *Log) Write(changes ...Change) error {
 	return err
 }
 
-// Replace makes content the whole content of the log. If it fails, the old content stays. After a crash
-// either the old content is found, or the new one.
+// Replace makes content the whole content of the log. If it fails, the old content stays. After
+// a crash either the old content is found, or the new one.
 func (l *Log) Replace(content []Change) error {
 	if err := checkSizes(content); err != nil {
 		return err
@@ -192,16 +193,17 @@ func (l *Log) Replace(content []Change) error {
 	return l.rewrite(false, content)
 }
 
-// Size returns how many bytes the entries take that count, and how many the current slot takes. While
-// the log begins anew, the other slot takes as many as count.
+// Size returns how many bytes the entries take that count, and how many the current slot takes.
+// While the log begins anew, the other slot takes as many as count.
 func (l *Log) Size() (live, total int64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.live, l.tail
 }
 
-// slack is how much larger than twice what counts the current slot may become.
-const slack = 64 << 10
+// slack is how many bytes larger than twice what counts the current slot may become. Tests
+// replace it.
+var slack int64 = 64 << 10
 
 // garbage returns how many bytes of the current slot don't count.
 func (l *Log) garbage() int64 { return l.tail - headerSize - l.live }

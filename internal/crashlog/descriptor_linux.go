@@ -3,7 +3,7 @@
 // Memfds.
 //
 //	call                   since    without it
-//	FALLOC_FL_PUNCH_HOLE   3.5      the memory of what does not count is given back when it is written over
+//	FALLOC_FL_PUNCH_HOLE   3.5      what does not count takes memory until it is overwritten
 //	F_ADD_SEALS            3.17     another process can truncate the file
 
 package crashlog
@@ -23,8 +23,9 @@ func (fd Descriptor) Discard(offset int64) error {
 		return nil
 	}
 	const keepSize, punchHole = 1, 2
+	length := st.Size - offset + int64(os.Getpagesize()) // of the last page, all goes
 	return os.NewSyscallError("fallocate", ignoringEINTR(func() error {
-		return syscall.Fallocate(int(fd), keepSize|punchHole, offset, st.Size-offset)
+		return syscall.Fallocate(int(fd), keepSize|punchHole, offset, length)
 	}))
 }
 

@@ -1,9 +1,11 @@
 package crashlog
 
 import (
+	"bytes"
 	"encoding/binary"
 	"hash/crc32"
 	"math/rand/v2"
+	"strings"
 	"sync"
 )
 
@@ -69,16 +71,12 @@ func (h header) append(b []byte) ([]byte, uint32) {
 
 // parseHeader parses what is at the beginning of a slot, which may be too short.
 func parseHeader(b []byte) (h header, sum uint32, err error) {
-	written := false
-	for _, c := range b {
-		written = written || c != 0
-	}
-	switch {
-	case !written:
+	switch line := bytes.TrimRight(b[:min(len(b), len(magic))], "\x00"); {
+	case !bytes.ContainsFunc(b, func(c rune) bool { return c != 0 }):
 		return header{}, 0, ErrEmpty
-	case string(b[:min(len(b), len(magic))]) != magic:
+	case !strings.HasPrefix(magic, string(line)):
 		return header{}, 0, ErrFormat
-	case len(b) < int(headerSize):
+	case len(line) < len(magic) || len(b) < int(headerSize):
 		return header{}, 0, ErrDamaged
 	}
 	rest := b[len(magic):headerSize]

@@ -13,7 +13,7 @@ func find(files [2]File) (*Log, error) {
 	var headers [2]header
 	var sums [2]uint32
 	var errs [2]error
-	r := reader{buf: make([]byte, bufferSize)}
+	r := reader{buf: make([]byte, smallBuffer)}
 	for slot, file := range files {
 		r.open(file)
 		b, err := r.at(0, headerSize)
@@ -148,41 +148,46 @@ func (l *Log) remove(name string) {
 	delete(l.places, name)
 }
 
-// content reads the values.
+// content reads the values, in their order.
 func (l *Log) content() (map[string][]byte, error) {
+	r := reader{buf: make([]byte, smallBuffer)}
+	r.open(l.files[l.current])
 	content := make(map[string][]byte, len(l.places))
-	for name, p := range l.places {
-		value := make([]byte, p.value)
-		n, err := readAt(l.files[l.current], value, p.offset+int64(p.head))
-		if err == nil && n < len(value) {
-			err = ErrDamaged
-		}
-		if err != nil {
+	for _, e := range l.entriesBut(nil) {
+		value := make([]byte, e.value)
+		if err := r.read(value, e.offset+int64(e.head)); err != nil {
 			return nil, &SlotError{l.current, err}
 		}
-		content[name] = value
+		content[e.name] = value
 	}
 	return content, nil
 }
 
-// bufferSize is the most that is read or copied at a time. It has room for the head of an entry.
-const bufferSize = 64 << 10
+// bufferSize is the most that is read or copied at a time. It has room for the head of an
+// entry. A small log needs no more than the small buffer.
+const (
+	bufferSize  = 64 << 10
+	smallBuffer = 4 << 10
+)
 
 // A reader reads a file through a buffer.
 type reader struct {
 	file   File
-	buf    []byte // of bufferSize
+	buf    []byte // of smallBuffer or bufferSize
 	offset int64  // of what is in the buffer
 	n      int    // how much that is
 }
 
 func (r *reader) open(file File) { r.file, r.n = file, 0 }
 
-// at returns the n bytes at an offset, or those up to the end of the file. They are valid until the next
-// call.
+// at returns the n bytes at an offset, or those up to the end of the file. They are valid until
+// the next call.
 func (r *reader) at(offset, n int64) ([]byte, error) {
 	if from := offset - r.offset; 0 <= from && from+n <= int64(r.n) {
 		return r.buf[from : from+n], nil
+	}
+	if n > int64(len(r.buf)) {
+		r.buf = make([]byte, bufferSize)
 	}
 	got, err := readAt(r.file, r.buf, offset)
 	if err != nil {
@@ -193,8 +198,25 @@ func (r *reader) at(offset, n int64) ([]byte, error) {
 	return r.buf[:min(n, int64(got))], nil
 }
 
-// sum returns the checksum of a part of the file, continuing another one. It fails with ErrDamaged if
-// the file ends before.
+// read fills b. It fails with ErrDamaged if the file ends before.
+func (r *reader) read(b []byte, offset int64) error {
+	for len(b) > 0 {
+		part, err := r.at(offset, min(int64(len(b)), bufferSize))
+		if err != nil {
+			return err
+		}
+		if len(part) == 0 {
+			return ErrDamaged
+		}
+		n := copy(b, part)
+		b = b[n:]
+		offset += int64(n)
+	}
+	return nil
+}
+
+// sum returns the checksum of a part of the file, continuing another one. It fails with
+// ErrDamaged if the file ends before.
 func (r *reader) sum(offset, length int64, sum uint32) (uint32, error) {
 	for length > 0 {
 		b, err := r.at(offset, min(length, bufferSize))

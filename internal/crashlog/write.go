@@ -36,21 +36,21 @@ func (l *Log) append(changes []Change, length int64) error {
 	return nil
 }
 
-// rewrite begins anew in the other slot, with the changes, and with all other values if they are kept.
-// If it fails, the current slot stays as it is.
+// rewrite begins anew in the other slot, with the changes, and with all other values if they
+// are kept. If it fails, the current slot stays as it is.
 func (l *Log) rewrite(keep bool, changes []Change) error {
 	last := make(map[string]int, len(changes)) // the changes that count
 	for i, c := range changes {
 		last[c.Name] = i
 	}
-	var names []string // of the values that are kept, in their order
+	var kept []named
 	if keep {
-		names = l.namesWithout(last)
+		kept = l.entriesBut(last)
 	}
 	other := 1 - l.current
 	w := &l.writer
 	w.begin(l.files[other], headerSize, 0)
-	l.copyEntries(w, names)
+	l.copyEntries(w, kept)
 	for i, c := range changes {
 		if c.Value != nil && last[c.Name] == i {
 			w.entry(c)
@@ -59,53 +59,58 @@ func (l *Log) rewrite(keep bool, changes []Change) error {
 	w.flush()
 	h := header{l.epoch + 1, l.nonce, w.offset - headerSize, w.sum}
 	complete := w.err == nil
-	l.epoch++ // also if it fails: the header may count
 	headerSum := w.header(h)
 	if err := w.err; err != nil {
 		l.unsure = l.release(other) != nil && complete
 		return err
 	}
 	old := l.current
-	l.current, l.sum, l.tail = other, headerSum, headerSize+h.base
+	l.current, l.epoch = other, h.epoch
+	l.sum, l.tail = headerSum, headerSize+h.base
 	l.stale, l.retry = false, 0
-	l.move(names, changes, last)
+	l.move(kept, changes, last)
 	l.release(old) // it does not count beside a higher epoch
 	return nil
 }
 
-// namesWithout returns the names of all values but those that change, as they are in the slot.
-func (l *Log) namesWithout(changing map[string]int) []string {
-	names := make([]string, 0, len(l.places))
-	for name := range l.places {
-		if _, ok := changing[name]; !ok {
-			names = append(names, name)
-		}
-	}
-	slices.SortFunc(names, func(a, b string) int { return cmp.Compare(l.places[a].offset, l.places[b].offset) })
-	return names
+// A named place.
+type named struct {
+	name string
+	place
 }
 
-// copyEntries copies the entries with the given names, adjacent ones at once.
-func (l *Log) copyEntries(w *writer, names []string) {
-	for i := 0; i < len(names); {
-		start := l.places[names[i]].offset
+// entriesBut returns the places of all entries but those of some names, in their order.
+func (l *Log) entriesBut(without map[string]int) []named {
+	entries := make([]named, 0, len(l.places))
+	for name, p := range l.places {
+		if _, ok := without[name]; !ok {
+			entries = append(entries, named{name, p})
+		}
+	}
+	slices.SortFunc(entries, func(a, b named) int { return cmp.Compare(a.offset, b.offset) })
+	return entries
+}
+
+// copyEntries copies entries, adjacent ones at once.
+func (l *Log) copyEntries(w *writer, entries []named) {
+	for i := 0; i < len(entries); {
+		start := entries[i].offset
 		end := start
-		for ; i < len(names) && l.places[names[i]].offset == end; i++ {
-			end += l.places[names[i]].size()
+		for ; i < len(entries) && entries[i].offset == end; i++ {
+			end += entries[i].size()
 		}
 		w.copy(l.files[l.current], start, end-start)
 	}
 }
 
 // move adjusts the places to a slot that was rewritten.
-func (l *Log) move(names []string, changes []Change, last map[string]int) {
-	places := make(map[string]place, len(names)+len(last))
+func (l *Log) move(kept []named, changes []Change, last map[string]int) {
+	places := make(map[string]place, len(kept)+len(last))
 	offset := headerSize
-	for _, name := range names {
-		p := l.places[name]
-		p.offset = offset
-		places[name] = p
-		offset += p.size()
+	for _, e := range kept {
+		e.offset = offset
+		places[e.name] = e.place
+		offset += e.size()
 	}
 	for i, c := range changes {
 		if c.Value != nil && last[c.Name] == i {
@@ -117,7 +122,8 @@ func (l *Log) move(names []string, changes []Change, last map[string]int) {
 	l.places, l.live = places, offset-headerSize
 }
 
-// settle makes sure that the other slot does not count, after a header was written there with an error.
+// settle makes sure that the other slot does not count, after a header was written there with
+// an error.
 func (l *Log) settle() error {
 	if !l.unsure {
 		return nil
@@ -188,8 +194,8 @@ func (w *writer) beginRecord(length int64) {
 	w.skip = 4
 }
 
-// endRecord writes the rest of the record that begins at start: all of it at once, if it fits into the
-// buffer.
+// endRecord writes the rest of the record that begins at start: all of it at once, if it fits
+// into the buffer.
 func (w *writer) endRecord(start int64) {
 	if w.offset == start {
 		w.sum = crc32.Update(w.sum, castagnoli(), w.buf[w.skip:])

@@ -4,6 +4,7 @@ package daemontest
 
 import (
 	"bufio"
+	"cmp"
 	"encoding/json"
 	"io"
 	"os"
@@ -23,6 +24,9 @@ type Daemon struct {
 	Cmd  *exec.Cmd
 	Path string // where versions are deployed
 	Last Status // of the image that runs, at its start
+
+	// InnerPID is the PID that the daemon has in a PID namespace of its own; 0 without one.
+	InnerPID int
 
 	newest int // the version that was deployed last
 	stdin  io.WriteCloser
@@ -182,10 +186,10 @@ func (d *Daemon) PendingStart() (s Status, ok bool) {
 // generation, in the same process.
 func (d *Daemon) WantStart(version, generation int) Status {
 	d.T.Helper()
-	s := d.NextStart()
-	if s.Version != version || s.Generation != generation || s.PID != d.PID() {
+	s, pid := d.NextStart(), cmp.Or(d.InnerPID, d.PID())
+	if s.Version != version || s.Generation != generation || s.PID != pid {
 		d.T.Fatalf("started version %d, generation %d, PID %d; expected version %d, generation %d, PID %d",
-			s.Version, s.Generation, s.PID, version, generation, d.PID())
+			s.Version, s.Generation, s.PID, version, generation, pid)
 	}
 	return s
 }

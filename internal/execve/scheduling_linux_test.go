@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -34,11 +35,11 @@ var schedulingFilters = map[string]func() error{
 	"kills at IO": func() error { return forcefallback.KillAll(unix.SYS_IOPRIO_SET) },
 }
 
-// changeScheduling gives the main thread what no other has.
+// changeScheduling gives this thread what no other has.
 func changeScheduling() error {
-	err := unix.Setpriority(unix.PRIO_PROCESS, os.Getpid(), 5)
+	err := unix.Setpriority(unix.PRIO_PROCESS, 0, 5)
 	const idle = 3 << 13
-	if _, _, errno := unix.Syscall(unix.SYS_IOPRIO_SET, ioprioWhoProcess, uintptr(os.Getpid()), idle); errno != 0 {
+	if _, _, errno := unix.Syscall(unix.SYS_IOPRIO_SET, ioprioWhoProcess, 0, idle); errno != 0 {
 		err = errors.Join(err, errno)
 	}
 	var cpus unix.CPUSet
@@ -50,6 +51,29 @@ func changeScheduling() error {
 		}
 	}
 	return errors.Join(err, unix.SchedSetaffinity(0, &cpus))
+}
+
+var _ = testprocess.RegisterHelper("thread with other scheduling", func() {
+	RememberLeader()
+	result := make(chan error)
+	go func() {
+		runtime.LockOSThread()
+		result <- errors.Join(changeScheduling(), forcefallback.KillAll(forcefallback.Resources...))
+		result <- AsLeader(func() error {
+			if !hasScheduling() {
+				return errors.New("executes with other scheduling")
+			}
+			return nil
+		})
+	}()
+	fmt.Print(<-result, " ", <-result)
+})
+
+// A thread that differs is no reason to lose the scheduling of the main thread, while others are like it.
+func TestOneThreadWithOtherScheduling(t *testing.T) {
+	if output := runHelper(t, testprocess.UseHelper(t, "thread with other scheduling")); output != "<nil> <nil>" {
+		t.Error(output)
+	}
 }
 
 // schedulingKept returns how many threads execute, and in what the last of them differs from the

@@ -54,6 +54,7 @@ type Store struct {
 	mu      sync.Mutex
 	set     string
 	log     *crashlog.Log
+	slots   Log                               // of log
 	next    int                               // number of the next file
 	byName  map[passing.Name]*stored          // what the log names, or will
 	files   map[string]*stored                // by the name in systemd's store
@@ -73,7 +74,10 @@ type stored struct {
 	sent bool
 }
 
-// message returns the message that has systemd store files under a name. Systemd must not drop them by
+// Log returns the descriptors of the log. The Store owns them.
+func (s *Store) Log() Log { return s.slots }
+
+// storeMessage returns the message that has systemd store files under a name. Systemd must not drop them by
 // itself, as it would a listener that was shut down or a pipe without a reader.
 func storeMessage(name string) string { return "FDSTORE=1\nFDPOLL=0\nFDNAME=" + name }
 

@@ -3,6 +3,8 @@ package fdstore
 import (
 	"strconv"
 	"strings"
+
+	"github.com/autorestart-go/autorestart/internal/sys"
 )
 
 // An ID says which file a descriptor has open. A socket has another one than any other socket that
@@ -20,4 +22,10 @@ func parseID(text string) (id ID, ok bool) {
 	id.Dev, errs[0] = strconv.ParseUint(dev, 10, 64)
 	id.Ino, errs[1] = strconv.ParseUint(ino, 10, 64)
 	return id, errs == [2]error{}
+}
+
+// IDOf returns the ID of what a descriptor has open.
+func IDOf(fd int) (ID, error) {
+	st, err := sys.StatDescriptor(fd)
+	return ID{st.Dev, st.Ino}, err
 }

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/autorestart-go/autorestart/internal/crashlog"
-	"github.com/autorestart-go/autorestart/internal/handover"
 	"github.com/autorestart-go/autorestart/internal/passing"
 	"github.com/autorestart-go/autorestart/internal/report"
 	"github.com/autorestart-go/autorestart/internal/sys"
@@ -29,7 +28,7 @@ type Config struct {
 	Limit  int // descriptors that systemd keeps
 }
 
-// A Log is the two descriptors of the log of a set. They cross an exec, to [Continue].
+// A Log is the two descriptors of the log of a set. Duplicates cross an exec, to [Continue].
 type Log [2]*sys.FD
 
 // Kept is what a set has kept. The receiver owns the descriptors.
@@ -40,7 +39,7 @@ type Kept struct {
 
 // Recover returns a Store in a start of the program, and what the last one has kept: all of it, or
 // nothing, if any of it is missing. It takes over the descriptors that systemd has passed.
-func Recover(c Config, passed []Passed) (*Store, Log, Kept, error) {
+func Recover(c Config, passed []Passed) (*Store, Kept, error) {
 	var problems []error
 	for _, set := range setsOf(passed) {
 		r, err := open(set, passed)
@@ -48,86 +47,105 @@ func Recover(c Config, passed []Passed) (*Store, Log, Kept, error) {
 			problems = append(problems, fmt.Errorf("set %s: %w", set, err))
 			continue
 		}
-		s := newStore(c, set, r.log)
+		s := newStore(c, set, r.log, r.slots)
 		kept, err := s.takeOver(r)
 		if err != nil {
-			return nil, Log{}, Kept{}, err
+			closeAll(passed)
+			return nil, Kept{}, err
 		}
-		s.removed = r.surplus(passed)
-		s.addLog(r.slots, true)
-		return s, r.slots, kept, nil
+		s.removed = r.closeSurplus(passed)
+		s.addLog(true)
+		return s, kept, nil
 	}
 	if len(problems) > 0 {
 		c.Logger.Warn("files and states from before the crash are lost: what systemd has stored is not complete", "reason", errors.Join(problems...))
 	}
-	s, slots, err := create(c)
+	names := closeAll(passed)
+	s, err := create(c)
 	if err != nil {
-		return nil, Log{}, Kept{}, err
+		return nil, Kept{}, err
 	}
-	s.removed = (*recovered)(nil).surplus(passed)
-	return s, slots, Kept{}, nil
+	s.removed = names
+	return s, Kept{}, nil
 }
 
 // Continue returns a Store in an image that another one has handed its log to. It takes over the
-// descriptors.
-func Continue(c Config, slots Log) (*Store, Log, error) {
-	log, content, err := crashlog.Open(slots.files())
-	if err == nil {
-		var r *recovered
-		if r, err = parse(log, content); err == nil {
-			s := newStore(c, r.set, log)
-			for name, f := range r.files {
-				s.known(name, f, -1)
-			}
-			s.addLog(slots, true)
-			return s, slots, nil
+// descriptors, also those that systemd has passed: they are of no use by now.
+func Continue(c Config, slots Log, passed []Passed) (*Store, error) {
+	names := closeAll(passed)
+	s, err := continueLog(c, slots)
+	if err != nil {
+		c.Logger.Warn("files and states are stored anew: cannot read what the previous version has stored", "reason", err)
+		slots.close()
+		if s, err = create(c); err != nil {
+			return nil, err
 		}
 	}
-	c.Logger.Warn("files and states are stored anew: cannot read what the previous version has stored", "reason", err)
-	slots.close()
-	return create(c)
+	for _, name := range names {
+		if s.files[name] == nil && !s.isLog(name) {
+			s.removed = append(s.removed, name)
+		}
+	}
+	return s, nil
+}
+
+func continueLog(c Config, slots Log) (*Store, error) {
+	log, content, err := crashlog.Open(slots.files())
+	if err != nil {
+		return nil, err
+	}
+	r, err := parse(log, content)
+	if err != nil {
+		return nil, err
+	}
+	s := newStore(c, r.set, log, slots)
+	for name, f := range r.files {
+		s.known(name, f, -1)
+	}
+	s.addLog(true)
+	return s, nil
 }
 
 // create returns a Store with a new set.
-func create(c Config) (*Store, Log, error) {
+func create(c Config) (*Store, error) {
 	var slots Log
 	for i := range slots {
-		fd, err := handover.EmptyFile()
-		if err == nil {
-			slots[i] = sys.NewFD(fd)
-			err = crashlog.Descriptor(fd).Seal() // which a file on a disk can't be
-		}
-		if err != nil {
+		var err error
+		if slots[i], err = newMemory(); err != nil {
 			slots.close()
-			return nil, Log{}, fmt.Errorf("cannot create a file in memory: %w", err)
+			return nil, fmt.Errorf("cannot create a file in memory: %w", err)
 		}
 	}
 	set := strconv.FormatInt(time.Now().UnixNano(), 36)
 	log, err := crashlog.New(slots.files(), []crashlog.Change{setRecord(set)})
 	if err != nil {
 		slots.close()
-		return nil, Log{}, err
+		return nil, err
 	}
-	s := newStore(c, set, log)
-	s.addLog(slots, false)
-	return s, slots, nil
+	s := newStore(c, set, log, slots)
+	s.addLog(false)
+	return s, nil
 }
 
-func newStore(c Config, set string, log *crashlog.Log) *Store {
+func newStore(c Config, set string, log *crashlog.Log, slots Log) *Store {
 	return &Store{
 		sender: c.Sender, logger: c.Logger, limit: c.Limit,
-		set: set, log: log,
+		set: set, log: log, slots: slots,
 		byName: map[passing.Name]*stored{}, files: map[string]*stored{}, lost: map[passing.Name]bool{},
 	}
 }
 
 // addLog has the log sent before anything else, unless systemd has it.
-func (s *Store) addLog(slots Log, sent bool) {
-	for i, fd := range slots {
-		own := &stored{name: fileName(s.set, logPrefix+strconv.Itoa(i)), fds: map[passing.Name]int{"": fd.Int()}, sent: sent}
+func (s *Store) addLog(sent bool) {
+	for i, fd := range s.slots {
+		own := &stored{name: s.logName(i), fds: map[passing.Name]int{"": fd.Int()}, sent: sent}
 		s.order = slices.Insert(s.order, i, own)
 	}
 }
+
+func (s *Store) logName(i int) string { return fileName(s.set, logPrefix+strconv.Itoa(i)) }
+
+func (s *Store) isLog(name string) bool { return name == s.logName(0) || name == s.logName(1) }
 
 // known adds a file that systemd has, and this process if fd is not -1.
 func (s *Store) known(name passing.Name, f storedFile, fd int) {
@@ -241,25 +259,26 @@ func parse(log *crashlog.Log, content map[string][]byte) (*recovered, error) {
 	return r, nil
 }
 
-// surplus closes the passed files that r does not have, and returns their names, but for those that
-// files of r have, too.
-func (r *recovered) surplus(passed []Passed) (names []string) {
+// closeSurplus closes the passed files that r does not have, and returns their names, but for those
+// that files of r have, too.
+func (r *recovered) closeSurplus(passed []Passed) (names []string) {
 	used, usedNames := map[int]bool{}, map[string]bool{}
-	if r != nil {
-		for i, fd := range r.slots {
-			used[fd.Int()] = true
-			usedNames[fileName(r.set, logPrefix+strconv.Itoa(i))] = true
-		}
-		for name, fd := range r.passed {
-			used[fd], usedNames[name] = true, true
-		}
+	for i, fd := range r.slots {
+		used[fd.Int()] = true
+		usedNames[fileName(r.set, logPrefix+strconv.Itoa(i))] = true
 	}
+	for name, fd := range r.passed {
+		used[fd], usedNames[name] = true, true
+	}
+	surplus := slices.DeleteFunc(slices.Clone(passed), func(p Passed) bool { return used[p.FD] })
+	return slices.DeleteFunc(closeAll(surplus), func(name string) bool { return usedNames[name] })
+}
+
+// closeAll closes passed files, and returns their names.
+func closeAll(passed []Passed) (names []string) {
 	for _, p := range passed {
-		if used[p.FD] {
-			continue
-		}
 		sys.NewFD(p.FD).Close()
-		if !usedNames[p.Name] && !slices.Contains(names, p.Name) {
+		if !slices.Contains(names, p.Name) {
 			names = append(names, p.Name)
 		}
 	}

@@ -28,6 +28,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/autorestart-go/autorestart/internal/activation"
 	"github.com/autorestart-go/autorestart/internal/execve"
 	"github.com/autorestart-go/autorestart/internal/handover"
 	"github.com/autorestart-go/autorestart/internal/sys"
@@ -260,12 +261,9 @@ func sharesMemory(pid int) bool {
 // announced returns the descriptors that a supervisor has passed to this process, see
 // sd_listen_fds(3). Package sockets takes one when the program listens at its address.
 func announced() (descriptors []int) {
-	if os.Getenv("LISTEN_PID") != strconv.Itoa(os.Getpid()) {
-		return nil
-	}
-	const first, most = 3, 1 << 16
-	n, err := strconv.Atoi(os.Getenv("LISTEN_FDS"))
-	for fd := first; err == nil && fd < first+min(n, most); fd++ {
+	names, _ := activation.Get().For(os.Getpid())
+	for i := range names {
+		fd := activation.FirstDescriptor + i
 		if closeOnExec, _, err := sys.Flags(fd); err == nil && !closeOnExec {
 			descriptors = append(descriptors, fd)
 		}

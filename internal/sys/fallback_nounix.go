@@ -42,6 +42,9 @@ func StatFile(f *os.File) (FileStat, error) {
 	return fileStat(info, err)
 }
 
+// StatDescriptor returns an error that wraps [errors.ErrUnsupported].
+func StatDescriptor(int) (FileStat, error) { return FileStat{}, errors.ErrUnsupported }
+
 func fileStat(info os.FileInfo, err error) (FileStat, error) {
 	if err != nil {
 		return FileStat{}, err

@@ -32,6 +32,13 @@ func StatFile(f *os.File) (FileStat, error) {
 	return fileStat(&st, "fstat", f.Name(), err)
 }
 
+// StatDescriptor wraps fstat(2). Its errors are [*os.PathError]s.
+func StatDescriptor(fd int) (FileStat, error) {
+	var st unix.Stat_t
+	err := RetryEINTR(func() error { return unix.Fstat(fd, &st) })
+	return fileStat(&st, "fstat", "", err)
+}
+
 // fileStat converts st, unless the call that fills it in has failed.
 func fileStat(st *unix.Stat_t, call, path string, err error) (FileStat, error) {
 	if err != nil {

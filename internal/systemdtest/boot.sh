@@ -41,7 +41,10 @@ done
 for unit in 'modprobe@.service' getty.target timers.target; do
 	ln -sf /dev/null "etc/systemd/system/$unit"
 done
-mkdir -p etc/systemd/journald.conf.d
+mkdir -p etc/systemd/journald.conf.d etc/systemd/system-generators
+for generator in usr/lib/systemd/system-generators/*; do # each daemon-reload would run them
+	ln -s /dev/null "etc/systemd/system-generators/${generator##*/}"
+done
 printf '[Journal]\nStorage=volatile\nRateLimitIntervalSec=0\n' >etc/systemd/journald.conf.d/test.conf
 
 mkdir old

@@ -136,10 +136,11 @@ func (m *machine) Command(name string, args ...string) *exec.Cmd {
 }
 
 func (m *machine) commandContext(ctx context.Context, name string, args ...string) *exec.Cmd {
-	enter := []string{"--target", strconv.Itoa(m.PID()), "--mount", "--uts", "--ipc", "--net", "--pid", "--cgroup", "--", name}
+	enter := []string{"--target", strconv.Itoa(m.PID()), "--mount", "--uts", "--ipc", "--net", "--pid", "--cgroup",
+		"setpriv", "--pdeathsig=KILL", name} // nsenter has a child in the machine, which ends with it
 	cmd := exec.CommandContext(ctx, "nsenter", append(enter, args...)...)
 	cmd.Env = []string{"PATH=/usr/sbin:/usr/bin", "LANG=C.UTF-8", "SYSTEMD_COLORS=0"}
-	cmd.WaitDelay = time.Second // nsenter has a child, which has the pipes
+	cmd.WaitDelay = time.Second // the child has the pipes, too
 	return cmd
 }
 

@@ -5,6 +5,7 @@ package systemdtest
 import (
 	"bytes"
 	"context"
+	"path"
 	"strings"
 	"testing"
 
@@ -78,6 +79,17 @@ func (s *System) Property(t testing.TB, unit, name string) string {
 	return strings.TrimSuffix(s.Run(t, "systemctl", "show", "--property="+name, "--value", unit), "\n")
 }
 
+// Properties returns several properties of a unit.
+func (s *System) Properties(t testing.TB, unit string, names ...string) map[string]string {
+	t.Helper()
+	properties := make(map[string]string)
+	for line := range strings.Lines(s.Run(t, "systemctl", "show", "--property="+strings.Join(names, ","), unit)) {
+		name, value, _ := strings.Cut(strings.TrimSuffix(line, "\n"), "=")
+		properties[name] = value
+	}
+	return properties
+}
+
 // WantState waits until the ActiveState of a unit is the given one.
 func (s *System) WantState(t testing.TB, unit, state string) {
 	t.Helper()
@@ -87,21 +99,36 @@ func (s *System) WantState(t testing.TB, unit, state string) {
 // Log returns what a unit has logged since Unit was called, with what systemd has logged about it.
 func (s *System) Log(t testing.TB, name string) string {
 	t.Helper()
-	s.mu.Lock()
-	u := s.units[strings.Replace(name, "@*.", "@.", 1)]
-	s.mu.Unlock()
 	s.Run(t, "journalctl", "--sync")
-	args := []string{"--quiet", "--no-pager", "--output=cat", "--unit=" + name}
-	if u != nil && u.cursor != "" {
-		args = append(args, "--after-cursor="+u.cursor)
-	}
-	return s.Run(t, "journalctl", args...)
+	return s.Run(t, "journalctl", s.journal(name)...)
 }
 
 // WantLogged waits until a unit has logged a text.
 func (s *System) WantLogged(t testing.TB, name, text string) {
 	t.Helper()
-	testprocess.WaitFor(t, "line of "+name+" with "+text, func() bool { return strings.Contains(s.Log(t, name), text) })
+	var log testprocess.Log
+	follow := s.Command("journalctl", append(s.journal(name), "--follow", "--no-tail")...)
+	follow.Stdout, follow.Stderr = &log, &log
+	if err := follow.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer follow.Wait()
+	defer follow.Process.Kill()
+	testprocess.WaitFor(t, "line of "+name+" with "+text, func() bool { return strings.Contains(log.String(), text) })
+}
+
+// journal returns the arguments for a unit's part of the journal.
+func (s *System) journal(name string) []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	args := []string{"--quiet", "--no-pager", "--output=cat", "--unit=" + name}
+	template, _, _ := strings.Cut(name, "@")
+	for _, of := range []string{name, template + "@" + path.Ext(name)} {
+		if u := s.units[of]; u != nil && u.cursor != "" {
+			return append(args, "--after-cursor="+u.cursor)
+		}
+	}
+	return args
 }
 
 // Reexec has systemd execute itself. Commands in the machine fail meanwhile, so the test must not be parallel.

@@ -177,7 +177,13 @@ func in64MB(t *testing.T, d *daemontest.Daemon) {
 			continue
 		}
 		t.Cleanup(func() { os.Remove(dir) })
-		if err := os.WriteFile(filepath.Join(dir, limit), []byte("64M"), 0); err != nil {
+		// Beside the hierarchies of cgroups v1, /sys/fs/cgroup is a tmpfs, where any file can be made.
+		file, err := os.OpenFile(filepath.Join(dir, limit), os.O_WRONLY, 0)
+		if err != nil {
+			continue
+		}
+		_, err = file.WriteString("64M")
+		if err := errors.Join(err, file.Close()); err != nil {
 			continue
 		}
 		d.Setenv("GOMEMLIMIT=40MiB")

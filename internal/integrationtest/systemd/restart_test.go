@@ -5,6 +5,8 @@ package systemd_test
 
 import (
 	"errors"
+	"maps"
+	"slices"
 	"strconv"
 	"syscall"
 	"testing"
@@ -12,6 +14,9 @@ import (
 	"github.com/autorestart-go/autorestart/internal/systemdtest"
 	"github.com/autorestart-go/autorestart/internal/testprocess"
 )
+
+// panics is the version that panics.
+const panics = 666
 
 func TestMain(m *testing.M) { testprocess.Main(m) }
 
@@ -33,7 +38,7 @@ func newDaemon(t *testing.T, name, network, address string) *daemon {
 	d := &daemon{
 		System: systemdtest.Machine(t), t: t,
 		program: systemdtest.Build(t, "internal/integrationtest/systemd/testdata/daemon"),
-		path:    "/srv/" + name + "/daemon", unit: name + ".service", network: network, address: address,
+		path:    "/srv/" + name + "/server", unit: name + ".service", network: network, address: address,
 	}
 	d.deploy(1)
 	t.Cleanup(func() { d.Remove(t, "/srv/"+name) })
@@ -47,15 +52,15 @@ func (d *daemon) deploy(version int) {
 
 // service is the text of a unit.
 func (d *daemon) service(options string) string {
-	return "[Service]\nExecStart=" + d.path + " " + d.network + " " + d.address + "\n" + options
+	return "[Service]\nExecStart=" + d.path + " -network=" + d.network + " -address=" + d.address + "\n" + options
 }
 
 // started waits until the first version serves.
 func (d *daemon) started() {
 	d.t.Helper()
 	d.WantLogged(d.t, d.unit, "serving version=1")
-	d.pid = d.Property(d.t, d.unit, "MainPID")
-	d.group = d.Property(d.t, d.unit, "ControlGroup")
+	properties := d.Properties(d.t, d.unit, "MainPID", "ControlGroup")
+	d.pid, d.group = properties["MainPID"], properties["ControlGroup"]
 }
 
 // wantRestarted waits until a version serves, in the process that systemd has started.
@@ -65,16 +70,15 @@ func (d *daemon) wantRestarted(version int) {
 	d.wantUnchanged()
 }
 
+// wantUnchanged compares the unit with what it was when it was started.
 func (d *daemon) wantUnchanged() {
 	d.t.Helper()
-	for name, want := range map[string]string{
+	want := map[string]string{
 		"MainPID": d.pid, "ControlGroup": d.group, "NRestarts": "0", "ActiveState": "active", "SubState": "running",
-	} {
-		if got := d.Property(d.t, d.unit, name); got != want {
-			d.t.Errorf("%s of %s is %s, expected %s", name, d.unit, got, want)
-		}
 	}
-	d.Run(d.t, "systemctl", "status", "--no-pager", d.unit) // succeeds if the unit is active
+	if got := d.Properties(d.t, d.unit, slices.Collect(maps.Keys(want))...); !maps.Equal(got, want) {
+		d.t.Errorf("%s is %q, expected %q", d.unit, got, want)
+	}
 }
 
 // reloads has systemd read its units again, and execute itself.
@@ -100,12 +104,12 @@ func TestServiceRestartsInPlace(t *testing.T) {
 	d.wantRestarted(3)
 	load.Await(t, 20)
 	load.Stop(t, "1", "2", "3")
+	d.Run(t, "systemctl", "status", d.unit) // succeeds if the unit is active
 }
 
 // A version that fails is rolled back, and the service stays active.
 func TestServiceIsRolledBack(t *testing.T) {
 	t.Parallel()
-	const panics = 666
 	d := newDaemon(t, "rolledback", "unix", "/run/rolledback/sock")
 	d.Unit(t, d.unit, d.service("RuntimeDirectory=rolledback\n"))
 	d.Run(t, "systemctl", "start", d.unit)
@@ -123,12 +127,16 @@ func TestServiceIsRolledBack(t *testing.T) {
 // A service with a socket unit restarts in place, too. Its clients wait in the queue of that socket while
 // systemd stops the service and starts it again.
 func TestActivatedServiceRestartsInPlace(t *testing.T) {
-	for network, address := range map[string]string{"tcp": "127.0.0.1:8002", "unix": "/run/activated.sock"} {
-		t.Run(network, func(t *testing.T) {
-			d := newDaemon(t, "activated-"+network, network, address)
-			socket := "activated-" + network + ".socket"
-			d.Unit(t, d.unit, d.service(""))
-			d.Unit(t, socket, "[Socket]\nListenStream="+address+"\n")
+	for name, test := range map[string]struct{ network, address, options string }{
+		"tcp":         {"tcp", "127.0.0.1:8002", ""},
+		"unix":        {"unix", "/run/activated.sock", ""},
+		"PrivatePIDs": {"tcp", "127.0.0.1:8004", "PrivatePIDs=yes\n"}, // LISTEN_PID is another PID there
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := newDaemon(t, "activated-"+name, test.network, test.address)
+			socket := "activated-" + name + ".socket"
+			d.Unit(t, d.unit, d.service(test.options))
+			d.Unit(t, socket, "[Socket]\nListenStream="+test.address+"\n")
 			d.Run(t, "systemctl", "start", socket)
 			load := d.Load(t, d.network, d.address) // starts the service
 			d.started()

@@ -1,9 +1,9 @@
-// Command daemon is a server for units of tests. It serves HTTP at the address that is its argument, as
-// "tcp 127.0.0.1:8000" or "unix /run/daemon.sock", and restarts when another version is deployed.
+// Command daemon is a server for units of tests. It serves HTTP, and restarts when another version is deployed.
 package main
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"io"
 	"log/slog"
@@ -30,15 +30,19 @@ func number() int {
 const panics = 666
 
 func main() {
+	network := flag.String("network", "tcp", "`network` of the address")
+	address := flag.String("address", "localhost:8080", "`address` to listen at")
+	readyTimeout := flag.Duration("ready-timeout", 10*time.Second, "the `time` that a new version has; 0: it is never rolled back")
+	flag.Parse()
 	defer autorestart.RollbackUnlessReady()
 	slog.SetDefault(slog.New(slog.NewTextHandler(os.Stderr, nil)))
-	restarter := &autorestart.Restarter{Logger: slog.Default(), ReadyTimeout: 10 * time.Second}
+	restarter := &autorestart.Restarter{Logger: slog.Default(), ReadyTimeout: *readyTimeout}
 	go func() { slog.Error("the restarter has ended", "error", restarter.Run(context.Background())) }()
 	if number() == panics {
 		panic("this version panics")
 	}
 
-	listener, err := sockets.Listen(os.Args[1], os.Args[2])
+	listener, err := sockets.Listen(*network, *address)
 	if err != nil {
 		slog.Error("cannot listen", "error", err)
 		os.Exit(1)

@@ -1,10 +1,11 @@
 //go:build !autorestart_portable
 
-// Descriptors of the same file.
+// Descriptors and files in memory.
 //
 //	call           since  without it
 //	F_DUPFD_QUERY  6.10   kcmp(2)
 //	KCMP_FILE      3.5    two descriptors of one file have the same description
+//	memfd_create   3.17   nothing is kept
 
 package fdstore
 
@@ -12,16 +13,11 @@ import (
 	"os"
 
 	"golang.org/x/sys/unix"
-)
 
-// IDOf wraps fstat(2).
-func IDOf(fd int) (ID, error) {
-	var st unix.Stat_t
-	if err := unix.Fstat(fd, &st); err != nil {
-		return ID{}, os.NewSyscallError("fstat", err)
-	}
-	return ID{uint64(st.Dev), st.Ino}, nil
-}
+	"github.com/autorestart-go/autorestart/internal/crashlog"
+	"github.com/autorestart-go/autorestart/internal/handover"
+	"github.com/autorestart-go/autorestart/internal/sys"
+)
 
 // SameDescription reports whether two descriptors, of which the IDs are the same, are duplicates of one
 // another, as systemd decides that.
@@ -34,4 +30,17 @@ func SameDescription(a, b int) bool {
 	pid := uintptr(os.Getpid())
 	order, _, errno := unix.Syscall6(unix.SYS_KCMP, pid, pid, file, uintptr(a), uintptr(b), 0)
 	return errno != 0 || order == 0
+}
+
+// newMemory returns a file in memory that no process can truncate.
+func newMemory() (*sys.FD, error) {
+	n, err := handover.EmptyFile()
+	if err != nil {
+		return nil, err
+	}
+	if err := crashlog.Descriptor(n).Seal(); err != nil { // on a disk it can't be sealed
+		sys.NewFD(n).Close()
+		return nil, err
+	}
+	return sys.NewFD(n), nil
 }

@@ -1,0 +1,6 @@
+//go:build !linux || autorestart_portable
+
+package activation
+
+// processOf tells the PID only: other systems have no PID namespaces.
+func processOf(pid int, _ bool) process { return process{pid: pid} }

@@ -1,0 +1,18 @@
+//go:build !linux || autorestart_portable
+
+package fdstore
+
+import (
+	"errors"
+
+	"github.com/autorestart-go/autorestart/internal/sys"
+)
+
+// There is no systemd on other systems, and with the build tag autorestart_portable the library does
+// not ask for it.
+
+// SameDescription returns true.
+func SameDescription(int, int) bool { return true }
+
+// newMemory returns an error that wraps [errors.ErrUnsupported].
+func newMemory() (*sys.FD, error) { return nil, errors.ErrUnsupported }

@@ -1,0 +1,53 @@
+package systemd
+
+import (
+	"context"
+	"os"
+
+	"github.com/autorestart-go/autorestart"
+	"github.com/autorestart-go/autorestart/internal/image"
+	"github.com/autorestart-go/autorestart/internal/passing"
+	"github.com/autorestart-go/autorestart/internal/report"
+	"github.com/autorestart-go/autorestart/internal/statuspage"
+)
+
+// The status page, by which `autorestart reload` asks for a restart and waits for the outcome.
+
+// pageName is the name under which the page crosses an exec.
+var pageName = passing.CarriedName("status page")
+
+// serveReloads restarts by r when `autorestart reload` asks for it.
+func serveReloads(i *image.Image, r *autorestart.Restarter, logger report.Logger) error {
+	page, err := statusPage(i, logger)
+	if err != nil {
+		return err
+	}
+	start := statuspage.Start{
+		PID: os.Getpid(), Generation: autorestart.Generation(), Version: runningBuild().String(),
+		RolledBack: autorestart.RolledBack(), OnTrial: i.Trial.On,
+	}
+	tracker := statuspage.Track(page, start)
+	i.OnStep(tracker.Step)
+	go tracker.Serve(context.Background(), r.Restart)
+	return nil
+}
+
+// statusPage returns the page of the previous image, or a new one. It crosses each exec.
+func statusPage(i *image.Image, logger report.Logger) (*statuspage.Page, error) {
+	if fd, err := i.Store.Carried(pageName); err == nil {
+		page, err := statuspage.Adopt(fd.File("status page"))
+		if err == nil {
+			return page, nil
+		}
+		logger.Warn("a reload that is under way has no outcome: cannot use the status page of the previous version", "reason", err)
+	}
+	page, err := statuspage.Create()
+	if err != nil {
+		return nil, err
+	}
+	if err := i.Store.Pass(pageName, page.File()); err != nil {
+		page.Close()
+		return nil, err
+	}
+	return page, nil
+}

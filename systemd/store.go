@@ -1,0 +1,113 @@
+package systemd
+
+import (
+	"os"
+	"strconv"
+
+	"github.com/autorestart-go/autorestart/internal/activation"
+	"github.com/autorestart-go/autorestart/internal/fdstore"
+	"github.com/autorestart-go/autorestart/internal/image"
+	"github.com/autorestart-go/autorestart/internal/origin"
+	"github.com/autorestart-go/autorestart/internal/passing"
+	"github.com/autorestart-go/autorestart/internal/report"
+	"github.com/autorestart-go/autorestart/internal/sdnotify"
+)
+
+// The file descriptor store of systemd: what crosses an exec is found after a crash, too.
+
+// logNames are the names under which the log of the store crosses an exec.
+var logNames = [...]passing.Name{passing.CarriedName("fdstore-log0"), passing.CarriedName("fdstore-log1")}
+
+// keep has systemd keep what i passes on, and restores what it has kept. Unless the unit has room
+// for descriptors, it does nothing.
+func keep(i *image.Image, socket *sdnotify.Socket, logger report.Logger) error {
+	names, err := activation.Get().For(os.Getpid())
+	limit := storeLimit(os.Getenv("FDSTORE"), origin.OpenFiles.Soft)
+	if err != nil && limit > 0 {
+		logger.Warn("ignored what systemd has stored", "reason", err)
+	}
+	taken, err := activation.Take(names, fdstore.IsName)
+	if err != nil {
+		return err
+	}
+	if limit == 0 {
+		closeTaken(taken, logger)
+		return nil
+	}
+	passed := make([]fdstore.Passed, len(taken))
+	for n, f := range taken {
+		passed[n] = fdstore.Passed{Name: f.Name, FD: f.FD.Release()}
+	}
+	c := fdstore.Config{Sender: socket, Logger: logger, Limit: limit}
+	if log, ok := carriedLog(i); ok {
+		store, err := fdstore.Continue(c, log, passed)
+		if err != nil {
+			return err
+		}
+		return keepIn(i, store)
+	}
+	store, kept, err := fdstore.Recover(c, passed)
+	if err != nil {
+		return err
+	}
+	if len(kept.Files)+len(kept.States) > 0 {
+		logger.Info("found files and states of the process before this one", "files", len(kept.Files), "states", len(kept.States))
+		i.Store.Restore(kept.Files, kept.States)
+		i.Store.StartTimer(i.Store.CloseUnclaimed)
+	}
+	return keepIn(i, store)
+}
+
+// closeTaken closes the files of a unit that has no room for any now.
+func closeTaken(taken []activation.File, logger report.Logger) {
+	if len(taken) > 0 {
+		logger.Warn("closed the files that systemd has stored: the unit has no FileDescriptorStoreMax any more", "files", len(taken))
+	}
+	for _, f := range taken {
+		f.FD.Close()
+	}
+}
+
+// keepIn has the store keep what i passes on. Its log crosses each exec.
+func keepIn(i *image.Image, store *fdstore.Store) error {
+	for n, name := range logNames {
+		if err := i.Store.Carry(name, store.Log()[n].Int()); err != nil {
+			return err
+		}
+	}
+	i.Store.SetKeeper(store)
+	return nil
+}
+
+// carriedLog returns the log that the previous image had.
+func carriedLog(i *image.Image) (log fdstore.Log, ok bool) {
+	for n, name := range logNames {
+		fd, err := i.Store.Carried(name)
+		if err != nil {
+			if n > 0 {
+				log[0].Close()
+			}
+			return fdstore.Log{}, false
+		}
+		log[n] = fd
+	}
+	return log, true
+}
+
+// spareDescriptors is how many descriptors systemd needs to start a process, besides those that it
+// passes. With less room than that, the unit can't be started any more.
+const spareDescriptors = 16
+
+// storeLimit returns how many descriptors systemd passes to the next start at most. max is $FDSTORE,
+// which systemd 254 and later set, and soft the RLIMIT_NOFILE of the unit.
+func storeLimit(max string, soft uint64) int {
+	limit, err := strconv.Atoi(max)
+	switch {
+	case err != nil || limit <= 0 || soft <= spareDescriptors:
+		return 0
+	case uint64(limit) > soft-spareDescriptors:
+		return int(soft) - spareDescriptors
+	default:
+		return limit
+	}
+}
