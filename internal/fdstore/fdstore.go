@@ -239,6 +239,9 @@ const (
 	setName     = "set"
 )
 
+// ofLog stands for the name of the files of the log, which have none.
+var ofLog = passing.CarriedName("log")
+
 func setRecord(set string) crashlog.Change { return crashlog.Change{Name: setName, Value: []byte(set)} }
 
 func stateRecord(name passing.Name, value []byte) crashlog.Change {

@@ -138,7 +138,7 @@ func newStore(c Config, set string, log *crashlog.Log, slots Log) *Store {
 // addLog has the log sent before anything else, unless systemd has it.
 func (s *Store) addLog(sent bool) {
 	for i, fd := range s.slots {
-		own := &stored{name: s.logName(i), fds: map[passing.Name]int{"": fd.Int()}, sent: sent}
+		own := &stored{name: s.logName(i), fds: map[passing.Name]int{ofLog: fd.Int()}, sent: sent}
 		s.order = slices.Insert(s.order, i, own)
 	}
 }

@@ -44,7 +44,9 @@ func (s *Store) sync() {
 		own.sent = true
 		sent++
 		for name := range own.fds {
-			s.write(fileRecord(name, own))
+			if name != ofLog {
+				s.write(fileRecord(name, own))
+			}
 		}
 	}
 	s.logged.full = false

@@ -1,0 +1,91 @@
+// Command crashing is a server for units of tests that ends in different ways. It counts its requests, and finds the
+// count again when systemd starts it anew.
+package main
+
+import (
+	"context"
+	"encoding/binary"
+	"flag"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/autorestart-go/autorestart"
+	"github.com/autorestart-go/autorestart/httpserve"
+	"github.com/autorestart-go/autorestart/sockets"
+	"github.com/autorestart-go/autorestart/systemd"
+)
+
+var version = "version 0000000001"
+
+func number() int {
+	n, _ := strconv.Atoi(strings.TrimPrefix(version, "version "))
+	return n
+}
+
+func main() {
+	network := flag.String("network", "tcp", "`network` of the addresses")
+	addresses := flag.String("addresses", "127.0.0.1:8100", "`addresses` to listen at, separated by commas")
+	flag.Parse()
+	defer autorestart.RollbackUnlessReady()
+	slog.SetDefault(slog.New(slog.NewTextHandler(os.Stderr, nil)))
+	restarter := &autorestart.Restarter{Logger: slog.Default(), ReadyTimeout: 10 * time.Second}
+	service := systemd.Service{Restarter: restarter, Logger: slog.Default()}
+	if err := service.Start(); err != nil {
+		slog.Error("no systemd", "error", err)
+	}
+	go func() { slog.Error("the restarter has ended", "error", restarter.Run(context.Background())) }()
+
+	var mu sync.Mutex
+	count := uint64(0)
+	if b, ok := autorestart.State("count"); ok {
+		count = binary.BigEndian.Uint64(b)
+	}
+	http.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, number()) })
+	http.HandleFunc("/count", func(w http.ResponseWriter, r *http.Request) {
+		mu.Lock()
+		defer mu.Unlock()
+		count++
+		autorestart.SetState("count", binary.BigEndian.AppendUint64(nil, count))
+		fmt.Fprint(w, count)
+	})
+	http.HandleFunc("/crash", func(_ http.ResponseWriter, r *http.Request) { crash(r.FormValue("by")) })
+	for _, address := range strings.Split(*addresses, ",") {
+		listener, err := sockets.Listen(*network, address)
+		if err != nil {
+			slog.Error("cannot listen", "error", err)
+			os.Exit(1)
+		}
+		go serve(listener)
+	}
+	autorestart.Ready()
+	slog.Info("serving", "version", number(), "generation", autorestart.Generation(), "count", count)
+	select {}
+}
+
+func serve(listener net.Listener) {
+	slog.Error("the server has ended", "error", httpserve.Serve(new(http.Server), listener))
+	os.Exit(1)
+}
+
+// crash ends the program.
+func crash(by string) {
+	switch by {
+	case "panic":
+		go panic("as asked for")
+	case "exit":
+		os.Exit(3)
+	case "segv":
+		syscall.Kill(os.Getpid(), syscall.SIGSEGV)
+	default:
+		syscall.Kill(os.Getpid(), syscall.SIGKILL)
+	}
+	select {}
+}
