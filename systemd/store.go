@@ -17,8 +17,8 @@ import (
 var logNames = [...]passing.Name{passing.CarriedName("fdstore-log0"), passing.CarriedName("fdstore-log1")}
 
 // keep has systemd keep what i passes on, and restores what it has kept. Unless the unit has room
-// for descriptors, it does nothing.
-func keep(i *image.Image, socket *sdnotify.Socket, logger report.Logger) error {
+// for descriptors, it does nothing, and returns nil.
+func keep(i *image.Image, socket *sdnotify.Socket, logger report.Logger) (*fdstore.Store, error) {
 	names, err := activation.Get().For(os.Getpid())
 	limit := storeLimit()
 	if err != nil && limit > 0 {
@@ -26,11 +26,11 @@ func keep(i *image.Image, socket *sdnotify.Socket, logger report.Logger) error {
 	}
 	taken, err := activation.Take(names, fdstore.IsName)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if limit == 0 {
 		closeTaken(taken, logger)
-		return nil
+		return nil, nil
 	}
 	passed := make([]fdstore.Passed, len(taken))
 	for n, f := range taken {
@@ -40,20 +40,20 @@ func keep(i *image.Image, socket *sdnotify.Socket, logger report.Logger) error {
 	if log, ok := carriedLog(i); ok {
 		store, err := fdstore.Continue(c, log, passed)
 		if err != nil {
-			return err
+			return nil, err
 		}
-		return keepIn(i, store)
+		return store, keepIn(i, store)
 	}
 	store, kept, err := fdstore.Recover(c, passed)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if len(kept.Files)+len(kept.States) > 0 {
 		logger.Info("found files and states of the process before this one", "files", len(kept.Files), "states", len(kept.States))
 		i.Store.Restore(kept.Files, kept.States)
 		i.Store.StartTimer(i.Store.CloseUnclaimed)
 	}
-	return keepIn(i, store)
+	return store, keepIn(i, store)
 }
 
 // closeTaken closes the files of a unit that has no room for any now.

@@ -49,6 +49,7 @@ type Message struct {
 	Reloading time.Duration // RELOADING=1, and MONOTONIC_USEC with this time, see [Monotonic]
 	Ready     bool          // READY=1
 	Extend    time.Duration // EXTEND_TIMEOUT_USEC
+	Stopping  bool          // STOPPING=1
 	Watchdog  bool          // WATCHDOG=1, which systemd evaluates after EXTEND_TIMEOUT_USEC
 	Status    string        // STATUS, as [Line] returns it
 }
@@ -61,6 +62,9 @@ func (m Message) String() string {
 	}
 	if m.Ready {
 		fields = append(fields, "READY=1")
+	}
+	if m.Stopping {
+		fields = append(fields, "STOPPING=1")
 	}
 	if m.Extend != 0 {
 		fields = append(fields, "EXTEND_TIMEOUT_USEC="+microseconds(m.Extend))
@@ -88,6 +92,7 @@ func (m *Message) add(later Message) {
 		m.Reloading, m.Ready = later.Reloading, false
 	}
 	m.Ready = m.Ready || later.Ready
+	m.Stopping = m.Stopping || later.Stopping
 	if later.Extend != 0 {
 		m.Extend, m.Watchdog = later.Extend, false // WATCHDOG would undo the extension
 	}
