@@ -115,7 +115,7 @@ func (s *Store) Begin(files []passing.KeptFile, states []passing.KeptState) {
 		}
 	}
 	if err := s.log.Replace(content); err != nil {
-		s.logStates("states and files are not found after a crash: cannot write the list of them", err)
+		s.logUnwritten(err)
 	}
 	s.sync()
 }
@@ -258,23 +258,30 @@ func (s *Store) KeepState(st passing.KeptState) {
 	}
 	s.lost[st.Name] = true
 	s.write(crashlog.Change{Name: statePrefix + string(st.Name)}) // none is better than an old one
-	s.logStates("a state is not found after a crash: cannot write it; raise MemoryMax, or set a shorter one", err,
-		"state", st.Name.String(), "bytes", len(st.Value))
+	if s.statesFail() {
+		s.logger.Warn("a state is not found after a crash: cannot write it; raise MemoryMax, or set a shorter one",
+			"state", st.Name.String(), "bytes", len(st.Value), "reason", err)
+	}
 }
 
 // write writes a record of which a failure can be told by the next start alone: the record is short.
 func (s *Store) write(change crashlog.Change) {
 	if err := s.log.Write(change); err != nil {
-		s.logStates("states and files are not found after a crash: cannot write the list of them", err)
+		s.logUnwritten(err)
 	}
 }
 
-// logStates logs until all states could be written.
-func (s *Store) logStates(msg string, err error, args ...any) {
-	if !s.logged.states {
-		s.logged.states = true
-		s.logger.Warn(msg, append(args, "reason", err)...)
+func (s *Store) logUnwritten(err error) {
+	if s.statesFail() {
+		s.logger.Warn("states and files are not found after a crash: cannot write the list of them", "reason", err)
 	}
+}
+
+// statesFail reports whether a failure to write is the first one since all states could be written.
+func (s *Store) statesFail() (first bool) {
+	first = !s.logged.states
+	s.logged.states = true
+	return first
 }
 
 const (
