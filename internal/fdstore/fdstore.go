@@ -20,6 +20,12 @@
 // its name is removed before the file is. What systemd has and the log doesn't name is removed by the next
 // start. Systemd handles messages in their order, also those of a process that has ended.
 //
+// Between the two, the log says that systemd may have an unnamed file. After an exec, no other part knows
+// of it: systemd passes nothing then.
+//
+// If the log can't be written, it is emptied, and nothing is found after a crash until the next exec. It
+// would contain old states otherwise, and names of files that systemd does not have.
+//
 // A file is removed from the store before it is closed. Otherwise, the clients of a listener would
 // connect to a socket that no process accepts from.
 package fdstore
@@ -60,6 +66,7 @@ type Store struct {
 	files   map[string]*stored                // by the name in systemd's store
 	order   []*stored                         // of files, in which they are sent
 	removed []string                          // names in systemd's store; not sent yet
+	gone    bool                              // nothing is kept, see giveUp
 	lost    map[passing.Name]bool             // states that the log could not take; none of them is found
 	retry   *time.Timer                       // nil while nothing is tried again
 	pause   time.Duration                     // until then
@@ -72,6 +79,8 @@ type stored struct {
 	id   ID
 	fds  map[passing.Name]int // descriptors of this process, by the name under which each crosses
 	sent bool
+
+	announced bool // the log says that systemd may have it
 }
 
 // Log returns the descriptors of the log. The Store owns them.
@@ -96,20 +105,30 @@ func (s *Store) Begin(files []passing.KeptFile, states []passing.KeptState) {
 			s.forget(name, own)
 		}
 	}
-	for _, f := range files {
-		s.add(f)
+	// Files that systemd may have come first: others are compared with them.
+	for _, known := range [...]bool{true, false} {
+		for _, f := range files {
+			if (s.byName[f.Name] != nil) == known {
+				s.add(f)
+			}
+		}
 	}
 	content := []crashlog.Change{setRecord(s.set)}
 	for _, st := range states {
 		content = append(content, stateRecord(st.Name, st.Value))
 	}
-	for name, own := range s.byName {
+	for _, own := range s.order {
 		if own.sent {
-			content = append(content, fileRecord(name, own))
+			content = append(content, own.records()...)
 		}
 	}
-	if err := s.log.Replace(content); err != nil {
-		s.logStates("states and files are not found after a crash: cannot write the list of them", err)
+	for _, name := range s.removed {
+		content = append(content, unnamedRecord(name))
+	}
+	if !s.gone {
+		if err := s.log.Replace(content); err != nil {
+			s.giveUp(err)
+		}
 	}
 	s.sync()
 }
@@ -125,11 +144,11 @@ func (s *Store) KeepFile(f passing.KeptFile) {
 // add has the file sent by the next sync, unless systemd has it. It is called with s locked.
 func (s *Store) add(f passing.KeptFile) {
 	id, err := IDOf(f.FD)
-	if err != nil {
+	if s.gone || err != nil {
 		return
 	}
 	if own := s.byName[f.Name]; own != nil {
-		if own.id == id {
+		if own.id == id && own.has(f.FD) {
 			own.fds[f.Name] = f.FD
 			return
 		}
@@ -152,16 +171,25 @@ func (s *Store) add(f passing.KeptFile) {
 // find returns the stored file that fd has open, too: systemd would drop a second one silently.
 func (s *Store) find(id ID, fd int) *stored {
 	for _, own := range s.order {
-		if own.id != id {
-			continue
-		}
-		for _, other := range own.fds {
-			if SameDescription(fd, other) {
-				return own
-			}
+		if own.id == id && own.has(fd) {
+			return own
 		}
 	}
 	return nil
+}
+
+// has reports whether fd, which has the same ID, has the stored file open. Of a file that only systemd
+// has open so far, the ID decides. The program may have closed one that was found after a crash.
+func (own *stored) has(fd int) bool {
+	for _, other := range own.fds {
+		if other < 0 {
+			return true
+		}
+		if id, err := IDOf(other); err == nil && id == own.id && SameDescription(fd, other) {
+			return true
+		}
+	}
+	return false
 }
 
 // DropFile implements [passing.Keeper].
@@ -177,7 +205,11 @@ func (s *Store) DropFile(name passing.Name) {
 // drop has the file removed by the next sync, unless it has another name. It is called with s locked.
 func (s *Store) drop(name passing.Name, own *stored) {
 	if own.sent {
-		s.write(crashlog.Change{Name: filePrefix + string(name)})
+		changes := []crashlog.Change{{Name: filePrefix + string(name)}}
+		if len(own.fds) == 1 {
+			changes = append(changes, unnamedRecord(own.name))
+		}
+		s.write(changes...)
 	}
 	s.forget(name, own)
 }
@@ -196,7 +228,7 @@ func (s *Store) forget(name passing.Name, own *stored) {
 			break
 		}
 	}
-	if own.sent {
+	if own.sent && !s.gone {
 		s.removed = append(s.removed, own.name)
 	}
 }
@@ -205,6 +237,9 @@ func (s *Store) forget(name passing.Name, own *stored) {
 func (s *Store) KeepState(st passing.KeptState) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.gone {
+		return
+	}
 	err := s.log.Write(stateRecord(st.Name, st.Value))
 	if err == nil {
 		delete(s.lost, st.Name)
@@ -213,15 +248,36 @@ func (s *Store) KeepState(st passing.KeptState) {
 	}
 	s.lost[st.Name] = true
 	s.write(crashlog.Change{Name: statePrefix + string(st.Name)}) // none is better than an old one
+	if s.gone {
+		s.sync()
+	}
 	s.logStates("a state is not found after a crash: cannot write it; raise MemoryMax, or set a shorter one", err,
 		"state", st.Name.String(), "bytes", len(st.Value))
 }
 
-// write writes a record of which a failure can be told by the next start alone: the record is short.
-func (s *Store) write(change crashlog.Change) {
-	if err := s.log.Write(change); err != nil {
-		s.logStates("states and files are not found after a crash: cannot write the list of them", err)
+// write writes short records.
+func (s *Store) write(changes ...crashlog.Change) {
+	if s.gone {
+		return
 	}
+	if err := s.log.Write(changes...); err != nil {
+		s.giveUp(err)
+	}
+}
+
+// giveUp has nothing kept by this image any more.
+func (s *Store) giveUp(err error) {
+	s.logStates("states and files are not found after a crash: cannot write the list of them", err)
+	s.gone = true
+	s.slots.clear()
+	for _, own := range s.order {
+		if own.sent {
+			s.removed = append(s.removed, own.name)
+		}
+	}
+	s.order = nil
+	clear(s.byName)
+	clear(s.files)
 }
 
 // logStates logs until all states could be written.
@@ -233,10 +289,11 @@ func (s *Store) logStates(msg string, err error, args ...any) {
 }
 
 const (
-	// What the names of the log begin with, for a file, a state, and the set itself.
-	filePrefix  = "f"
-	statePrefix = "s"
-	setName     = "set"
+	// What the names of the log begin with, for a file, a state, an unnamed file, and the set itself.
+	filePrefix    = "f"
+	statePrefix   = "s"
+	unnamedPrefix = "u" // of a name in systemd's store; see Order
+	setName       = "set"
 )
 
 // ofLog stands for the name of the files of the log, which have none.
@@ -251,6 +308,10 @@ func stateRecord(name passing.Name, value []byte) crashlog.Change {
 // fileRecord says which file a name is that of: its name in systemd's store and its ID.
 func fileRecord(name passing.Name, own *stored) crashlog.Change {
 	return crashlog.Change{Name: filePrefix + string(name), Value: []byte(own.name + " " + own.id.String())}
+}
+
+func unnamedRecord(name string) crashlog.Change {
+	return crashlog.Change{Name: unnamedPrefix + name, Value: []byte{}}
 }
 
 // parseFile parses the value of a fileRecord.

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -142,12 +143,12 @@ func TestManagerThatHangs(t *testing.T) {
 		m := newManager(t)
 		s, _ := m.recover()
 		m.busy, m.room = true, 0
-		attempts := 0
-		m.onEvent = func() { attempts++ }
+		var attempts atomic.Int32
+		m.onEvent = func() { attempts.Add(1) }
 		s.Begin(nil, nil)
 		<-time.After(100 * lastRetry)
-		if attempts > 110 {
-			t.Errorf("%d attempts in 100 s", attempts)
+		if n := attempts.Load(); n > 110 {
+			t.Errorf("%d attempts in 100 s", n)
 		}
 		m.logs.want(t, "systemd does not receive the messages")
 		m.setBusy(false)
@@ -348,6 +349,9 @@ func TestFullMemory(t *testing.T) {
 		m.logs.lines = nil
 		s = m.exec(s) // has room
 		s.Begin([]passing.KeptFile{file(0, a)}, []passing.KeptState{state("a", "3")})
+		if test.want == "" {
+			m.logs.want(t, "stored anew")
+		}
 		m.wantKept("a:3, file 0=0", a)
 		m.logs.want(t)
 		end(s)
