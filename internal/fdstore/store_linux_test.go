@@ -133,7 +133,7 @@ func testSleep(s *Store) {
 		if !waits {
 			return
 		}
-		<-time.After(lastRetry)
+		time.Sleep(lastRetry)
 	}
 }
 
@@ -146,7 +146,7 @@ func TestManagerThatHangs(t *testing.T) {
 		var attempts atomic.Int32
 		m.onEvent = func() { attempts.Add(1) }
 		s.Begin(nil, nil)
-		<-time.After(100 * lastRetry)
+		time.Sleep(100 * lastRetry)
 		if n := attempts.Load(); n > 110 {
 			t.Errorf("%d attempts in 100 s", n)
 		}
