@@ -28,6 +28,9 @@ func keep(i *image.Image, socket *sdnotify.Socket, logger report.Logger) error {
 	}
 	taken, err := activation.Take(names, fdstore.IsName)
 	if err != nil {
+		for _, f := range taken {
+			f.FD.Close()
+		}
 		return err
 	}
 	if limit == 0 {

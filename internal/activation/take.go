@@ -2,6 +2,7 @@ package activation
 
 import (
 	"os"
+	"slices"
 
 	"github.com/autorestart-go/autorestart/internal/handover"
 	"github.com/autorestart-go/autorestart/internal/sys"
@@ -48,8 +49,11 @@ type File struct {
 
 // Take takes the files that names announces and for whose name own returns true. If these are all
 // that is announced, it removes the variables. Otherwise each number gets a placeholder. A file stays
-// if it can't be taken.
+// if it can't be taken. The caller owns those that were taken, also beside an error.
 func Take(names []string, own func(name string) bool) (taken []File, err error) {
+	if !slices.ContainsFunc(names, own) {
+		return nil, nil
+	}
 	placeholder, err := NewPlaceholder()
 	if err != nil {
 		return nil, err
