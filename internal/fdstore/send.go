@@ -90,7 +90,7 @@ func (s *Store) store(own *stored) (sent bool) {
 
 // records returns what names the file in the log; nothing if it is one of the log.
 func (own *stored) records() (changes []crashlog.Change) {
-	for name := range own.fds {
+	for name := range own.names {
 		if name != ofLog {
 			changes = append(changes, fileRecord(name, own))
 		}
@@ -142,6 +142,7 @@ func (s *Store) send(message string, fds ...int) (sent bool) {
 func (s *Store) Flush(ctx context.Context) error {
 	for {
 		s.mu.Lock()
+		s.dropAll()
 		s.sync()
 		waits := s.retry != nil
 		s.mu.Unlock()

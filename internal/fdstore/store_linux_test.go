@@ -58,8 +58,8 @@ func TestOrder(t *testing.T) {
 	a, b := socket(t), socket(t)
 	s.Begin([]passing.KeptFile{file(0, a)}, nil)
 	s.KeepFile(file(1, b))
-	s.DropFile(name(0))
-	s.DropFile(name(0))
+	s.DropFile(name(0), true)
+	s.DropFile(name(0), true)
 	s.KeepFile(file(1, a)) // in place of b
 	var parts []string
 	for _, name := range m.sent {
@@ -84,10 +84,10 @@ func TestLimit(t *testing.T) {
 	s.KeepFile(file(3, fds[3]))
 	m.logs.want(t, "raise FileDescriptorStoreMax, or LimitNOFILElimit4needed5")
 	m.wantKept("file 0=0, file 1=1", fds...)
-	s.DropFile(name(0))
+	s.DropFile(name(0), true)
 	m.wantKept("file 1=1, file 2=2", fds...)
 	m.logs.want(t)
-	s.DropFile(name(1))
+	s.DropFile(name(1), true)
 	m.wantKept("file 2=2, file 3=3", fds...)
 	s.KeepFile(file(0, fds[0]))
 	m.logs.want(t, "raise FileDescriptorStoreMax") // again
@@ -111,7 +111,7 @@ func TestBusyManager(t *testing.T) {
 		s.Begin([]passing.KeptFile{file(0, fds[0])}, []passing.KeptState{state("a", "1")})
 		m.busy, m.room = true, 2
 		s.KeepFile(file(1, fds[1]))
-		s.DropFile(name(0))
+		s.DropFile(name(0), true)
 		s.KeepFile(file(2, fds[2]))
 		s.KeepState(state("a", "2"))
 		m.setBusy(false)
@@ -166,7 +166,7 @@ func TestNoReceiver(t *testing.T) {
 	a := socket(t)
 	s.Begin([]passing.KeptFile{file(0, a)}, nil)
 	s.KeepState(state("a", "1"))
-	s.DropFile("unknown")
+	s.DropFile("unknown", true)
 	m.logs.want(t, "systemd does not receive the messages of this program")
 	if err := s.Flush(t.Context()); !errors.Is(err, syscall.ECONNREFUSED) {
 		t.Errorf("flushed: %v", err)
@@ -188,7 +188,7 @@ func TestFlush(t *testing.T) {
 	s.Begin(files, nil)
 	m.busy, m.room = true, 1
 	for i := range 5 {
-		s.DropFile(name(i))
+		s.DropFile(name(i), true)
 	}
 	if err := s.Flush(t.Context()); err != nil {
 		t.Error(err)
@@ -278,7 +278,7 @@ func TestExecWhileManagerIsBusy(t *testing.T) {
 			case "file not sent":
 				s.KeepFile(file(1, b))
 			case "removal not sent":
-				s.DropFile(name(0))
+				s.DropFile(name(0), true)
 			case "record not written":
 				m.busy = false
 				m.onEvent = func() {
@@ -298,7 +298,7 @@ func TestExecWhileManagerIsBusy(t *testing.T) {
 			if len(m.stored) != 5 {
 				t.Errorf("stored are %q, want the log and 3 files", m.names())
 			}
-			s.DropFile(name(2))
+			s.DropFile(name(2), true)
 			m.wantKept("file 0=0, file 1=1", a, b)
 			m.logs.want(t)
 			end(s)
@@ -331,7 +331,7 @@ func TestFullMemory(t *testing.T) {
 		{1000, func(s *Store) { s.KeepState(state("a", string(make([]byte, 2000)))) }, "b:1, file 0=0", "raise MemoryMax"},
 		{0, func(s *Store) { s.KeepState(state("a", "2")) }, "", "cannot write the list"},
 		{0, func(s *Store) { s.KeepState(passing.KeptState{Name: "a"}) }, "", "cannot write the list"},
-		{0, func(s *Store) { s.DropFile(name(0)) }, "", "cannot write the list"},
+		{0, func(s *Store) { s.DropFile(name(0), true) }, "", "cannot write the list"},
 		{0, func(s *Store) { s.Begin([]passing.KeptFile{file(0, s.byName[name(0)].descriptor())}, nil) }, "", "cannot write the list"},
 	} {
 		m := newManager(t)

@@ -56,15 +56,30 @@ func main() {
 		autorestart.SetState("count", binary.BigEndian.AppendUint64(nil, count))
 		fmt.Fprint(w, count)
 	})
-	http.HandleFunc("/crash", func(_ http.ResponseWriter, r *http.Request) { crash(r.FormValue("by")) })
+	var listeners []net.Listener
 	for _, address := range strings.Split(*addresses, ",") {
 		listener, err := sockets.Listen(*network, address)
 		if err != nil {
 			slog.Error("cannot listen", "error", err)
 			os.Exit(1)
 		}
+		listeners = append(listeners, listener)
 		go serve(listener)
 	}
+	http.HandleFunc("/crash", func(_ http.ResponseWriter, r *http.Request) {
+		switch by := r.FormValue("by"); by {
+		case "stop": // as slow programs end
+			service.Stopping()
+			closeAll(listeners)
+			time.Sleep(2 * time.Second)
+			os.Exit(0)
+		case "end": // as most programs end
+			closeAll(listeners)
+			os.Exit(0)
+		default:
+			crash(by)
+		}
+	})
 	autorestart.Ready()
 	slog.Info("serving", "version", number(), "generation", autorestart.Generation(), "count", count)
 	select {}
@@ -72,7 +87,12 @@ func main() {
 
 func serve(listener net.Listener) {
 	slog.Error("the server has ended", "error", httpserve.Serve(new(http.Server), listener))
-	os.Exit(1)
+}
+
+func closeAll(listeners []net.Listener) {
+	for _, l := range listeners {
+		l.Close()
+	}
 }
 
 // crash ends the program.
