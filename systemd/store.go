@@ -26,6 +26,9 @@ func keep(i *image.Image, socket *sdnotify.Socket, logger report.Logger) (*fdsto
 	}
 	taken, err := activation.Take(names, fdstore.IsName)
 	if err != nil {
+		for _, f := range taken {
+			f.FD.Close()
+		}
 		return nil, err
 	}
 	if limit == 0 {

@@ -49,7 +49,7 @@ type File struct {
 
 // Take takes the files that names announces and for whose name own returns true. If these are all
 // that is announced, it removes the variables. Otherwise each number gets a placeholder. A file stays
-// if it can't be taken.
+// if it can't be taken. The caller owns those that were taken, also beside an error.
 func Take(names []string, own func(name string) bool) (taken []File, err error) {
 	if !slices.ContainsFunc(names, own) {
 		return nil, nil

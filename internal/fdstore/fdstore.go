@@ -20,6 +20,12 @@
 // its name is removed before the file is. What systemd has and the log doesn't name is removed by the next
 // start. Systemd handles messages in their order, also those of a process that has ended.
 //
+// Between the two, the log says that systemd may have an unnamed file. After an exec, no other part knows
+// of it: systemd passes nothing then.
+//
+// If the log can't be written, it is emptied, and nothing is found after a crash until the next exec. It
+// would contain old states otherwise, and names of files that systemd does not have.
+//
 // A file is removed from the store before it is closed. Otherwise, the clients of a listener would
 // connect to a socket that no process accepts from.
 package fdstore
@@ -60,6 +66,7 @@ type Store struct {
 	files   map[string]*stored                // by the name in systemd's store
 	order   []*stored                         // of files, in which they are sent
 	removed []string                          // names in systemd's store; not sent yet
+	gone    bool                              // nothing is kept, see giveUp
 	lost    map[passing.Name]bool             // states that the log could not take; none of them is found
 	ending  bool                              // see End
 	retry   *time.Timer                       // nil while nothing is tried again
@@ -74,6 +81,8 @@ type stored struct {
 	names map[passing.Name]bool // under which it crosses; true for one that was dropped, and may be found again
 	fds   map[passing.Name]int  // descriptors of this process
 	sent  bool
+
+	announced bool // the log says that systemd may have it
 }
 
 // Log returns the descriptors of the log. The Store owns them.
@@ -102,20 +111,30 @@ func (s *Store) Begin(files []passing.KeptFile, states []passing.KeptState) {
 			s.forget(name, own)
 		}
 	}
-	for _, f := range files {
-		s.add(f)
+	// Files that systemd may have come first: others are compared with them.
+	for _, known := range [...]bool{true, false} {
+		for _, f := range files {
+			if (s.byName[f.Name] != nil) == known {
+				s.add(f)
+			}
+		}
 	}
 	content := []crashlog.Change{setRecord(s.set)}
 	for _, st := range states {
 		content = append(content, stateRecord(st.Name, st.Value))
 	}
-	for name, own := range s.byName {
+	for _, own := range s.order {
 		if own.sent {
-			content = append(content, fileRecord(name, own))
+			content = append(content, own.records()...)
 		}
 	}
-	if err := s.log.Replace(content); err != nil {
-		s.logUnwritten(err)
+	for _, name := range s.removed {
+		content = append(content, unnamedRecord(name))
+	}
+	if !s.gone {
+		if err := s.log.Replace(content); err != nil {
+			s.giveUp(err)
+		}
 	}
 	s.sync()
 }
@@ -131,11 +150,11 @@ func (s *Store) KeepFile(f passing.KeptFile) {
 // add has the file sent by the next sync, unless systemd has it. It is called with s locked.
 func (s *Store) add(f passing.KeptFile) {
 	id, err := IDOf(f.FD)
-	if err != nil {
+	if s.gone || err != nil {
 		return
 	}
 	if own := s.byName[f.Name]; own != nil {
-		if own.id == id {
+		if own.id == id && own.has(f.FD) {
 			own.names[f.Name], own.fds[f.Name] = false, f.FD
 			return
 		}
@@ -158,19 +177,25 @@ func (s *Store) add(f passing.KeptFile) {
 // find returns the stored file that fd has open, too: systemd would drop a second one silently.
 func (s *Store) find(id ID, fd int) *stored {
 	for _, own := range s.order {
-		if own.id != id {
-			continue
-		}
-		if len(own.fds) == 0 { // dropped, and systemd has it still
+		if own.id == id && own.has(fd) {
 			return own
-		}
-		for _, other := range own.fds {
-			if SameDescription(fd, other) {
-				return own
-			}
 		}
 	}
 	return nil
+}
+
+// has reports whether fd, which has the same ID, has the stored file open. Of a file that only systemd
+// has open so far, the ID decides. The program may have closed one that was found after a crash.
+func (own *stored) has(fd int) bool {
+	for _, other := range own.fds {
+		if other < 0 {
+			return true
+		}
+		if id, err := IDOf(other); err == nil && id == own.id && SameDescription(fd, other) {
+			return true
+		}
+	}
+	return len(own.fds) == 0 // dropped, and systemd has it still
 }
 
 // endLimit is how long a program may take to end after it has closed a socket. If it ends later, the next
@@ -221,7 +246,11 @@ func (s *Store) dropAll() {
 // drop has the file removed by the next sync, unless it has another name. It is called with s locked.
 func (s *Store) drop(name passing.Name, own *stored) {
 	if own.sent {
-		s.write(crashlog.Change{Name: filePrefix + string(name)})
+		changes := []crashlog.Change{{Name: filePrefix + string(name)}}
+		if len(own.names) == 1 {
+			changes = append(changes, unnamedRecord(own.name))
+		}
+		s.write(changes...)
 	}
 	s.forget(name, own)
 }
@@ -241,7 +270,7 @@ func (s *Store) forget(name passing.Name, own *stored) {
 			break
 		}
 	}
-	if own.sent {
+	if own.sent && !s.gone {
 		s.removed = append(s.removed, own.name)
 	}
 }
@@ -250,6 +279,9 @@ func (s *Store) forget(name passing.Name, own *stored) {
 func (s *Store) KeepState(st passing.KeptState) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.gone {
+		return
+	}
 	err := s.log.Write(stateRecord(st.Name, st.Value))
 	if err == nil {
 		delete(s.lost, st.Name)
@@ -258,23 +290,40 @@ func (s *Store) KeepState(st passing.KeptState) {
 	}
 	s.lost[st.Name] = true
 	s.write(crashlog.Change{Name: statePrefix + string(st.Name)}) // none is better than an old one
+	if s.gone {
+		s.sync()
+	}
 	if s.statesFail() {
 		s.logger.Warn("a state is not found after a crash: cannot write it; raise MemoryMax, or set a shorter one",
 			"state", st.Name.String(), "bytes", len(st.Value), "reason", err)
 	}
 }
 
-// write writes a record of which a failure can be told by the next start alone: the record is short.
-func (s *Store) write(change crashlog.Change) {
-	if err := s.log.Write(change); err != nil {
-		s.logUnwritten(err)
+// write writes short records.
+func (s *Store) write(changes ...crashlog.Change) {
+	if s.gone {
+		return
+	}
+	if err := s.log.Write(changes...); err != nil {
+		s.giveUp(err)
 	}
 }
 
-func (s *Store) logUnwritten(err error) {
+// giveUp has nothing kept by this image any more.
+func (s *Store) giveUp(err error) {
 	if s.statesFail() {
 		s.logger.Warn("states and files are not found after a crash: cannot write the list of them", "reason", err)
 	}
+	s.gone = true
+	s.slots.clear()
+	for _, own := range s.order {
+		if own.sent {
+			s.removed = append(s.removed, own.name)
+		}
+	}
+	s.order = nil
+	clear(s.byName)
+	clear(s.files)
 }
 
 // statesFail reports whether a failure to write is the first one since all states could be written.
@@ -285,10 +334,11 @@ func (s *Store) statesFail() (first bool) {
 }
 
 const (
-	// What the names of the log begin with, for a file, a state, and the set itself.
-	filePrefix  = "f"
-	statePrefix = "s"
-	setName     = "set"
+	// What the names of the log begin with, for a file, a state, an unnamed file, and the set itself.
+	filePrefix    = "f"
+	statePrefix   = "s"
+	unnamedPrefix = "u" // of a name in systemd's store; see Order
+	setName       = "set"
 )
 
 // ofLog stands for the name of the files of the log, which have none.
@@ -303,6 +353,10 @@ func stateRecord(name passing.Name, value []byte) crashlog.Change {
 // fileRecord says which file a name is that of: its name in systemd's store and its ID.
 func fileRecord(name passing.Name, own *stored) crashlog.Change {
 	return crashlog.Change{Name: filePrefix + string(name), Value: []byte(own.name + " " + own.id.String())}
+}
+
+func unnamedRecord(name string) crashlog.Change {
+	return crashlog.Change{Name: unnamedPrefix + name, Value: []byte{}}
 }
 
 // parseFile parses the value of a fileRecord.

@@ -32,6 +32,12 @@ func SameDescription(a, b int) bool {
 	return errno != 0 || order == 0
 }
 
+// accessOf returns whether a descriptor is open for reading, for writing, or both.
+func accessOf(fd int) (uint64, error) {
+	flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFL, 0)
+	return uint64(flags & unix.O_ACCMODE), os.NewSyscallError("fcntl", err)
+}
+
 // newMemory returns a file in memory that no process can truncate.
 func newMemory() (*sys.FD, error) {
 	n, err := handover.EmptyFile()

@@ -1,6 +1,7 @@
 package fdstore
 
 import (
+	"cmp"
 	"slices"
 	"strconv"
 	"strings"
@@ -63,7 +64,7 @@ func setsOf(passed []Passed) (sets []string) {
 	slices.SortFunc(sets, func(a, b string) int {
 		x, _ := strconv.ParseInt(a, 36, 64)
 		y, _ := strconv.ParseInt(b, 36, 64)
-		return int(min(1, max(-1, y-x)))
+		return cmp.Compare(y, x)
 	})
 	return sets
 }

@@ -82,7 +82,7 @@ func Continue(c Config, slots Log, passed []Passed) (*Store, error) {
 		}
 	}
 	for _, name := range names {
-		if s.files[name] == nil && !s.isLog(name) {
+		if s.files[name] == nil && !s.isLog(name) && !slices.Contains(s.removed, name) {
 			s.removed = append(s.removed, name)
 		}
 	}
@@ -101,6 +101,11 @@ func continueLog(c Config, slots Log) (*Store, error) {
 	s := newStore(c, r.set, log, slots)
 	for name, f := range r.files {
 		s.known(name, f, -1)
+	}
+	for _, name := range r.unnamed {
+		if s.files[name] == nil {
+			s.removed = append(s.removed, name)
+		}
 	}
 	s.addLog(true)
 	return s, nil
@@ -162,23 +167,32 @@ func (s *Store) known(name passing.Name, f storedFile, fd int) {
 	s.next = max(s.next, numberOf(f.name)+1)
 }
 
-// takeOver returns what r has. All names of one file get descriptors of their own.
+// takeOver returns what r has. All names of one file get descriptors of their own. If it fails, those that
+// it has made are closed.
 func (s *Store) takeOver(r *recovered) (kept Kept, err error) {
 	taken := map[string]bool{}
+	var duplicates []*sys.FD
 	for name, f := range r.files {
 		fd := r.passed[f.name]
 		if taken[f.name] {
 			another, err := sys.Duplicate(fd)
 			if err != nil {
+				for _, fd := range duplicates {
+					fd.Close()
+				}
 				return Kept{}, err
 			}
-			fd = another.Release()
+			duplicates = append(duplicates, another)
+			fd = another.Int()
 		}
 		taken[f.name] = true
 		s.known(name, f, fd)
 		kept.Files = append(kept.Files, passing.KeptFile{Name: name, FD: fd})
 	}
 	slices.SortFunc(kept.Files, func(a, b passing.KeptFile) int { return cmp.Compare(a.Name, b.Name) })
+	for _, fd := range duplicates {
+		fd.Release()
+	}
 	for name, value := range r.states {
 		kept.States = append(kept.States, passing.KeptState{Name: name, Value: value})
 	}
@@ -193,6 +207,8 @@ type recovered struct {
 	files  map[passing.Name]storedFile
 	states map[passing.Name][]byte
 	passed map[string]int // descriptors of the files, by their names in systemd's store
+
+	unnamed []string // files that systemd may have
 }
 
 // A storedFile is a file as the log names it.
@@ -256,6 +272,10 @@ func parse(log *crashlog.Log, content map[string][]byte) (*recovered, error) {
 			r.files[passing.Name(name[1:])] = storedFile{stored, id}
 		case strings.HasPrefix(name, statePrefix):
 			r.states[passing.Name(name[1:])] = value
+		case strings.HasPrefix(name, unnamedPrefix):
+			if set, _, ok := parseName(name[1:]); ok && set == r.set {
+				r.unnamed = append(r.unnamed, name[1:])
+			}
 		} // a later version of this library may keep more
 	}
 	return r, nil
@@ -295,6 +315,15 @@ func (l Log) close() {
 	for _, fd := range l {
 		if fd != nil {
 			fd.Close()
+		}
+	}
+}
+
+// clear empties the log, which needs no memory.
+func (l Log) clear() {
+	for _, f := range l.files() {
+		if d, ok := f.(interface{ Discard(int64) error }); ok {
+			d.Discard(0)
 		}
 	}
 }

@@ -3,8 +3,10 @@ package fdstore
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
+	"github.com/autorestart-go/autorestart/internal/crashlog"
 	"github.com/autorestart-go/autorestart/internal/sdnotify"
 )
 
@@ -18,38 +20,82 @@ const (
 // room, then those that it is to store. What can't be sent now is sent later. It is called with s
 // locked.
 func (s *Store) sync() {
+	if s.removeFiles() && s.storeFiles() && s.retry != nil {
+		s.retry.Stop()
+		s.retry = nil
+	}
+}
+
+// removeFiles reports whether all messages were sent.
+func (s *Store) removeFiles() bool {
 	for len(s.removed) > 0 {
-		if !s.send(removeMessage(s.removed[0])) {
-			return
+		name := s.removed[0]
+		if !s.send(removeMessage(name)) {
+			return false
 		}
 		s.removed = s.removed[1:]
+		s.write(crashlog.Change{Name: unnamedPrefix + name})
 	}
+	return true
+}
+
+// storeFiles reports whether all messages were sent, but for those that systemd has no room for.
+func (s *Store) storeFiles() bool {
 	sent := 0
 	for _, own := range s.order {
 		if own.sent {
 			sent++
 		}
 	}
-	for _, own := range s.order {
+	for _, own := range slices.Clone(s.order) {
 		if own.sent {
 			continue
 		}
 		if sent >= s.limit {
 			s.logFull()
-			return
+			return true
 		}
-		if !s.send(storeMessage(own.name), own.descriptor()) {
-			return
+		if !s.store(own) {
+			return false
 		}
-		own.sent = true
+		if s.gone {
+			return s.removeFiles()
+		}
 		sent++
-		for name := range own.fds {
-			if name != ofLog {
-				s.write(fileRecord(name, own))
-			}
-		}
 	}
 	s.logged.full = false
+	return true
+}
+
+// store has systemd store a file, and names it in the log then. It reports whether the message was
+// sent.
+func (s *Store) store(own *stored) (sent bool) {
+	changes := own.records()
+	if len(changes) > 0 && !own.announced {
+		own.announced = true
+		s.write(unnamedRecord(own.name))
+	}
+	if s.gone {
+		return true
+	}
+	if !s.send(storeMessage(own.name), own.descriptor()) {
+		return false
+	}
+	own.sent = true
+	if len(changes) > 0 {
+		s.write(append(changes, crashlog.Change{Name: unnamedPrefix + own.name})...)
+	}
+	return true
+}
+
+// records returns what names the file in the log; nothing if it is one of the log.
+func (own *stored) records() (changes []crashlog.Change) {
+	for name := range own.names {
+		if name != ofLog {
+			changes = append(changes, fileRecord(name, own))
+		}
+	}
+	return changes
 }
 
 func (own *stored) descriptor() int {
@@ -94,9 +140,15 @@ func (s *Store) send(message string, fds ...int) (sent bool) {
 
 // Flush implements [passing.Keeper].
 func (s *Store) Flush(ctx context.Context) error {
-	s.mu.Lock()
-	s.dropAll()
-	s.sync()
-	s.mu.Unlock()
-	return s.sender.Barrier(ctx)
+	for {
+		s.mu.Lock()
+		s.dropAll()
+		s.sync()
+		waits := s.retry != nil
+		s.mu.Unlock()
+		// When the barrier is passed, there is room again.
+		if err := s.sender.Barrier(ctx); err != nil || !waits {
+			return err
+		}
+	}
 }

@@ -129,7 +129,8 @@ func (s *Store) FlushKeeper(ctx context.Context) bool {
 
 // Restore has the store begin with what a [Keeper] has kept, in a program that no version of itself
 // has executed: as if it was inherited. It takes over the descriptors. A program that has passed a
-// file or set a state of that name before keeps its own.
+// file or set a state of that name before keeps its own. If it is ready already, [Store.CloseUnclaimed]
+// closes what is restored when it is called again.
 func (s *Store) Restore(files []KeptFile, states []KeptState) {
 	c, unlock := s.lock()
 	defer unlock()
@@ -146,6 +147,9 @@ func (s *Store) Restore(files []KeptFile, states []KeptState) {
 		}
 	}
 	s.restored = true
+	if s.isSettled() {
+		s.settled = make(chan struct{})
+	}
 }
 
 // handedOver reports whether anything was handed to this image. It is called with s locked.

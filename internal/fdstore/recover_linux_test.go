@@ -1,0 +1,201 @@
+//go:build !autorestart_portable
+
+package fdstore
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/autorestart-go/autorestart/internal/passing"
+	"github.com/autorestart-go/autorestart/internal/testprocess"
+)
+
+func TestMain(m *testing.M) { testprocess.Main(m) }
+
+// filesAndStates has a manager store two files, one of them under two names, and two states.
+func filesAndStates(t *testing.T) (m *manager, fds [2]int) {
+	m = newManager(t)
+	s, kept := m.recover()
+	if len(kept.Files)+len(kept.States) > 0 {
+		t.Fatalf("found %v", kept)
+	}
+	fds = [2]int{socket(t), socket(t)}
+	s.Begin([]passing.KeptFile{{Name: name(0), FD: fds[0]}}, []passing.KeptState{{Name: "a", Value: []byte("1")}})
+	s.KeepFile(passing.KeptFile{Name: name(1), FD: fds[1]})
+	s.KeepFile(passing.KeptFile{Name: name(2), FD: fds[1]})
+	s.KeepState(passing.KeptState{Name: "a", Value: []byte("2")})
+	s.KeepState(passing.KeptState{Name: "b", Value: []byte{}})
+	end(s)
+	m.want("0", "1", "log0", "log1")
+	m.logs.want(t)
+	return m, fds
+}
+
+// describe returns what was kept as text, where each file has the number of its descriptor in fds.
+func describe(kept passing.KeptFile, fds []int) string {
+	return fmt.Sprintf("%s=%d", kept.Name, slices.IndexFunc(fds, func(fd int) bool { return sameFile(fd, kept.FD) }))
+}
+
+func describeAll(kept Kept, fds ...int) string {
+	var all []string
+	for _, f := range kept.Files {
+		all = append(all, describe(f, fds))
+	}
+	for _, st := range kept.States {
+		all = append(all, fmt.Sprintf("%s:%s", st.Name, st.Value))
+	}
+	slices.Sort(all)
+	return strings.Join(all, ", ")
+}
+
+const everything = "a:2, b:, file 0=0, file 1=1, file 2=1"
+
+// TestRecover: all that was kept is found, or nothing. The store of systemd has nothing then that the
+// program does not know, and no descriptor is left.
+func TestRecover(t *testing.T) {
+	another := func(t *testing.T, p *Passed) {
+		if err := unix.Dup3(socket(t), p.FD, unix.O_CLOEXEC); err != nil {
+			t.Fatal(err)
+		}
+	}
+	damage := func(t *testing.T, p *Passed) {
+		if _, err := unix.Pwrite(p.FD, make([]byte, 100), 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for what, test := range map[string]struct {
+		change func(t *testing.T, m *manager)
+		log    string // reason of the loss; none if everything is found
+	}{
+		"nothing happened":   {func(*testing.T, *manager) {}, ""},
+		"log missing":        {func(t *testing.T, m *manager) { m.remove("log1") }, "found no file autorestart."},
+		"file missing":       {func(t *testing.T, m *manager) { m.remove("0") }, "0 that is file 0"},
+		"another file":       {func(t *testing.T, m *manager) { another(t, m.find("1")) }, "1 that is file "},
+		"log is another":     {func(t *testing.T, m *manager) { another(t, m.find("log0")); another(t, m.find("log1")) }, ""},
+		"log damaged":        {func(t *testing.T, m *manager) { damage(t, m.find("log0")); damage(t, m.find("log1")) }, "crash log, slot"},
+		"surplus":            {func(t *testing.T, m *manager) { m.add(m.set()+".7", socket(t)) }, ""},
+		"duplicate name":     {func(t *testing.T, m *manager) { m.add(m.set()+".0", socket(t)) }, ""},
+		"incomplete new set": {func(t *testing.T, m *manager) { m.add("autorestart.zzzzzzzzzzzz.log0", socket(t)) }, ""},
+		"incomplete old set": {func(t *testing.T, m *manager) { m.add("autorestart.1.5", socket(t)) }, ""},
+		"hostile names": {func(t *testing.T, m *manager) {
+			m.add("autorestart.-1y2p0ij32e8e7.log0", socket(t)) // the lowest number
+			m.add("autorestart.1y2p0ij32e8e7.log0", socket(t))  // the highest
+		}, ""},
+	} {
+		t.Run(what, func(t *testing.T) {
+			m, fds := filesAndStates(t)
+			test.change(t, m)
+			if what == "log is another" {
+				test.log = "pread"
+			}
+			before := descriptors(t) - len(m.stored)
+			s, kept := m.recover()
+			want := everything
+			if test.log != "" {
+				want = ""
+				m.logs.want(t, test.log)
+			} else {
+				m.logs.want(t)
+			}
+			if got := describeAll(kept, fds[:]...); got != want {
+				t.Errorf("found %q, want %q", got, want)
+			}
+			s.Begin(kept.Files, kept.States)
+			switch {
+			case test.log != "":
+				m.want("log0", "log1")
+			case what == "duplicate name": // stays as long as the file is kept
+				m.want("0", "0", "1", "log0", "log1")
+			default:
+				m.want("0", "1", "log0", "log1")
+			}
+			end(s, kept.Files...)
+			if after := descriptors(t) - len(m.stored); after != before {
+				t.Errorf("%d descriptors, before there were %d", after, before)
+			}
+			s, kept = m.recover()
+			if got := describeAll(kept, fds[:]...); got != want {
+				t.Errorf("after another crash: found %q, want %q", got, want)
+			}
+			end(s, kept.Files...)
+		})
+	}
+}
+
+// remove is a message of another part of the program, or of an administrator.
+func (m *manager) remove(part string) {
+	p := *m.find(part)
+	unix.Close(p.FD)
+	m.stored = slices.DeleteFunc(m.stored, func(o Passed) bool { return o == p })
+}
+
+// add puts a descriptor before all others.
+func (m *manager) add(name string, fd int) {
+	m.stored = slices.Insert(m.stored, 0, Passed{name, duplicate(m.t, fd)})
+}
+
+// set returns the beginning of the names.
+func (m *manager) set() string {
+	name := m.find("log0").Name
+	return name[:strings.LastIndex(name, ".")]
+}
+
+// TestTwoWholeSets: the new one counts, and the old one is removed.
+func TestTwoWholeSets(t *testing.T) {
+	m, fds := filesAndStates(t)
+	old := m.stored
+	m.stored = nil
+	s, _ := m.recover()
+	s.Begin([]passing.KeptFile{{Name: "new", FD: fds[0]}}, nil)
+	end(s)
+	m.stored = append(old, m.stored...)
+	s, kept := m.recover()
+	if got := describeAll(kept, fds[:]...); got != "new=0" {
+		t.Errorf("found %q", got)
+	}
+	s.Begin(kept.Files, kept.States)
+	m.want("0", "log0", "log1")
+	m.logs.want(t)
+	end(s, kept.Files...)
+}
+
+// TestNamesInStore: the names that a store gives are its own, and no others are.
+func TestNamesInStore(t *testing.T) {
+	for name, want := range map[string]bool{
+		"autorestart.3x5k.0": true, "autorestart.3x5k.log0": true, "autorestart.3x5k.123456": true,
+		"": false, "stored": false, "autorestart": false, "autorestart.3x5k": false, "autorestart..0": false,
+		"autorestart.3X5K.0": false, "autorestart.3x5k.": false, "autorestart.3x5k.x": false, "autorestart.3x5k.-1": false,
+		"autorestart.3x5k.99999999999": false, "autorestart.03x5k.0": false, "my.autorestart.3x5k.0": false, "http": false,
+	} {
+		if IsName(name) != want {
+			t.Errorf("%q: %v", name, !want)
+		}
+	}
+	if id, ok := parseID((ID{Dev: 1 << 63, Ino: 7}).String()); !ok || id != (ID{Dev: 1 << 63, Ino: 7}) {
+		t.Errorf("%v, %v", id, ok)
+	}
+}
+
+// TestEndsOfPipe: both have the same inode, and neither is restored in place of the other.
+func TestEndsOfPipe(t *testing.T) {
+	m := newManager(t)
+	s, _ := m.recover()
+	r, w := pipe(t)
+	s.Begin(nil, nil)
+	s.KeepFile(passing.KeptFile{Name: name(0), FD: r})
+	s.KeepFile(passing.KeptFile{Name: name(1), FD: w})
+	end(s)
+	a, b := m.find("0"), m.find("1")
+	for _, want := range []string{"", "file 0=0, file 1=1"} {
+		a.Name, b.Name = b.Name, a.Name
+		s, kept := m.recover() // nothing is removed before Begin
+		if got := describeAll(kept, r, w); got != want {
+			t.Errorf("found %q, want %q", got, want)
+		}
+		end(s, kept.Files...)
+	}
+}
