@@ -109,7 +109,7 @@ func (s *Store) Begin(files []passing.KeptFile, states []passing.KeptState) {
 		}
 	}
 	if err := s.log.Replace(content); err != nil {
-		s.logStates("states and files are not found after a crash: cannot write the list of them", err)
+		s.logStates("states and files are not found after a crash: cannot write the list of them", "reason", err)
 	}
 	s.sync()
 }
@@ -213,22 +213,22 @@ func (s *Store) KeepState(st passing.KeptState) {
 	}
 	s.lost[st.Name] = true
 	s.write(crashlog.Change{Name: statePrefix + string(st.Name)}) // none is better than an old one
-	s.logStates("a state is not found after a crash: cannot write it; raise MemoryMax, or set a shorter one", err,
-		"state", st.Name.String(), "bytes", len(st.Value))
+	s.logStates("a state is not found after a crash: cannot write it; raise MemoryMax, or set a shorter one",
+		"state", st.Name.String(), "bytes", len(st.Value), "reason", err)
 }
 
 // write writes a record of which a failure can be told by the next start alone: the record is short.
 func (s *Store) write(change crashlog.Change) {
 	if err := s.log.Write(change); err != nil {
-		s.logStates("states and files are not found after a crash: cannot write the list of them", err)
+		s.logStates("states and files are not found after a crash: cannot write the list of them", "reason", err)
 	}
 }
 
 // logStates logs until all states could be written.
-func (s *Store) logStates(msg string, err error, args ...any) {
+func (s *Store) logStates(msg string, args ...any) {
 	if !s.logged.states {
 		s.logged.states = true
-		s.logger.Warn(msg, append(args, "reason", err)...)
+		s.logger.Warn(msg, args...)
 	}
 }
 
