@@ -75,8 +75,8 @@ type Service struct {
 	//   - while the program is drained.
 	//
 	// No message is sent between the end of a drain and the exec. EXTEND_TIMEOUT_USEC gives the
-	// next version the time that it has to become ready. A next version without a Service is
-	// ended by the watchdog after that.
+	// next version more than one minute until it calls Start. A next version without a Service
+	// is ended by the watchdog after that.
 	//
 	// If nil, the messages are sent as long as the Go scheduler runs goroutines.
 	Check func(context.Context) error
