@@ -38,7 +38,7 @@ func Build(t testing.TB, pkg string) *Program {
 		return p
 	}
 	out := filepath.Join(testprocess.MemoryDir(t), "program")
-	testprocess.Build(t, out, pkg, "-ldflags=-s -w -X 'main.version="+firstVersion+"'")
+	testprocess.Build(t, out, pkg, "-ldflags=-s -w")
 	p := &Program{image: testprocess.ReadFile(t, out)}
 	if n := bytes.Count(p.image, []byte(firstVersion)); n != 1 {
 		t.Fatalf("%s has %q %d times", pkg, firstVersion, n)
