@@ -44,7 +44,7 @@ func main() {
 		logger.Warn("systemd is not notified", "reason", err)
 	}
 	go func() { logger.Error("the restarter has ended", "reason", restarter.Run(context.Background())) }()
-	go reload(restarter, logger)
+	go reload(restarter, autorestart.NotifyOnSighup(), logger) // subscribed before Ready
 
 	listener, err := sockets.Listen(network, *address)
 	if err != nil {
@@ -59,8 +59,8 @@ func main() {
 }
 
 // reload restarts at SIGHUP, which systemd sends to a unit of Type=notify-reload.
-func reload(restarter *autorestart.Restarter, logger *slog.Logger) {
-	for range autorestart.NotifyOnSighup() {
+func reload(restarter *autorestart.Restarter, signals <-chan os.Signal, logger *slog.Logger) {
+	for range signals {
 		logger.Warn("not reloaded", "reason", restarter.Restart(context.Background()))
 	}
 }

@@ -96,7 +96,7 @@ func startDocumented(t *testing.T, program string, units map[string]string) *dae
 		d.deploy(1)
 	}
 	if strings.Contains(units["server.service"], "/usr/local/bin/autorestart") {
-		installCommand(t, d)
+		installReload(t, d)
 	}
 	if d.path != match[1] {
 		t.Fatalf("ExecStart=%s, expected %s", match[1], d.path)

@@ -21,13 +21,13 @@ import (
 // wantVersion waits until a version of the example serves.
 func (d *daemon) wantVersion(version, generation int) {
 	d.t.Helper()
-	d.WantLogged(d.t, d.unit, fmt.Sprintf("serving version=%q generation=%d", versionName(version), generation))
+	d.WantLogged(d.t, d.unit, fmt.Sprintf("serving version=%q generation=%d", exampleVersion(version), generation))
 }
 
-func versionName(version int) string { return fmt.Sprintf("version %010d", version) }
+func exampleVersion(version int) string { return fmt.Sprintf("version %010d", version) }
 
-// wantCount requests the count, which must be that number.
-func (d *daemon) wantCount(count int) {
+// wantTotal requests the count, which must be that number.
+func (d *daemon) wantTotal(count int) {
 	d.t.Helper()
 	if got, err := d.get("/count"); got != strconv.Itoa(count) || err != nil {
 		d.t.Errorf("the count is %q, %v; expected %d", got, err, count)
@@ -41,8 +41,8 @@ func (d *daemon) deployPanicking() {
 	d.Deploy(d.t, d.path, other.program, panics)
 }
 
-// installCommand installs cmd/autorestart where the units expect it.
-func installCommand(t *testing.T, d *daemon) {
+// installReload installs cmd/autorestart where the units expect it.
+func installReload(t *testing.T, d *daemon) {
 	t.Helper()
 	const bin = "/usr/local/bin" // which the machine only reads
 	d.Run(t, "mount", "-t", "tmpfs", "tmpfs", bin)
@@ -68,7 +68,7 @@ func notifies(t *testing.T, d *daemon) {
 	})
 	d.wantUnchanged()
 	load.Await(t, 20)
-	load.Stop(t, versionName(1), versionName(2))
+	load.Stop(t, exampleVersion(1), exampleVersion(2))
 }
 
 func (d *daemon) hasStatus(text string) bool {
@@ -83,7 +83,7 @@ func reloadsByCommand(t *testing.T, d *daemon) {
 	for version := 2; version < 5; version++ {
 		d.deploy(version)
 		d.Run(t, "systemctl", "reload", d.unit)
-		if got, err := d.get("/"); got != versionName(version) || err != nil {
+		if got, err := d.get("/"); got != exampleVersion(version) || err != nil {
 			t.Errorf("after the reload the version is %q, %v", got, err)
 		}
 	}
@@ -94,7 +94,7 @@ func reloadsByCommand(t *testing.T, d *daemon) {
 	d.WantLogged(t, d.unit, "rolled back: main panicked")
 	d.wantUnchanged()
 	load.Await(t, 20)
-	load.Stop(t, versionName(1), versionName(2), versionName(3), versionName(4))
+	load.Stop(t, exampleVersion(1), exampleVersion(2), exampleVersion(3), exampleVersion(4))
 }
 
 // reloadsBySignal reloads with SIGHUP only: it returns when a version is ready, also if that is the one before.
@@ -103,7 +103,7 @@ func reloadsBySignal(t *testing.T, d *daemon) {
 	load := d.Load(t, d.network, d.address)
 	d.deploy(2)
 	d.Run(t, "systemctl", "reload", d.unit)
-	if got, err := d.get("/"); got != versionName(2) || err != nil {
+	if got, err := d.get("/"); got != exampleVersion(2) || err != nil {
 		t.Errorf("after the reload the version is %q, %v", got, err)
 	}
 	d.deployPanicking()
@@ -111,7 +111,7 @@ func reloadsBySignal(t *testing.T, d *daemon) {
 	d.WantLogged(t, d.unit, "rolled back")
 	d.wantUnchanged()
 	load.Await(t, 20)
-	load.Stop(t, versionName(1), versionName(2))
+	load.Stop(t, exampleVersion(1), exampleVersion(2))
 }
 
 // isWatched stops the process, so that it does not work: systemd ends it and starts it again.
@@ -130,7 +130,7 @@ func survivesCrashes(t *testing.T, d *daemon) {
 	t.Helper()
 	load := d.Load(t, d.network, d.address)
 	count := 1
-	d.wantCount(count)
+	d.wantTotal(count)
 	for _, end := range [][]string{
 		{"kill", "--signal=KILL"}, {"kill", "--signal=SEGV"}, {"restart"},
 	} {
@@ -141,11 +141,11 @@ func survivesCrashes(t *testing.T, d *daemon) {
 			return now != pid && now != "0"
 		})
 		count++
-		d.wantCount(count)
+		d.wantTotal(count)
 	}
 	d.deploy(2)
 	d.wantVersion(2, 1)
-	d.wantCount(count + 1)
+	d.wantTotal(count + 1)
 	load.Await(t, 20)
 	_, lost := load.Requests()
 	for _, err := range lost { // accepted requests are cut off
@@ -160,7 +160,7 @@ func survivesStops(t *testing.T, d *daemon) {
 	t.Helper()
 	d.Run(t, "systemctl", "enable", d.unit)
 	t.Cleanup(func() { d.Try("systemctl", "disable", d.unit) })
-	d.wantCount(1)
+	d.wantTotal(1)
 	d.Run(t, "systemctl", "stop", d.unit)
 	if state := d.Property(t, d.unit, "SubState"); state != "dead-resources-pinned" {
 		t.Errorf("the stopped unit is %s", state)
@@ -171,7 +171,7 @@ func survivesStops(t *testing.T, d *daemon) {
 	}
 	conn.Close()
 	d.Run(t, "systemctl", "start", d.unit)
-	d.wantCount(2)
+	d.wantTotal(2)
 	d.Run(t, "systemctl", "stop", d.unit)
 	d.Run(t, "systemctl", "clean", "--what=fdstore", d.unit)
 	if conn, err := d.Dial(d.network, d.address); err == nil {
@@ -179,7 +179,7 @@ func survivesStops(t *testing.T, d *daemon) {
 		t.Error("the store was cleaned, and the socket is open")
 	}
 	d.Run(t, "systemctl", "start", d.unit)
-	d.wantCount(1)
+	d.wantTotal(1)
 }
 
 // keepsPath kills a service with a Unix socket: the file stays.
