@@ -91,7 +91,7 @@ func reloadsByCommand(t *testing.T, d *daemon) {
 	if output, err := d.Try("systemctl", "reload", d.unit); err == nil {
 		t.Errorf("a reload into a version that panics succeeds: %s", output)
 	}
-	d.WantLogged(t, d.unit, "rolled back: main panicked")
+	d.WantLogged(t, d.unit, "autorestart reload: process ") // rolled back, or rejected if the watcher came first
 	d.wantUnchanged()
 	load.Await(t, 20)
 	load.Stop(t, exampleVersion(1), exampleVersion(2), exampleVersion(3), exampleVersion(4))
