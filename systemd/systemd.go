@@ -35,6 +35,26 @@
 // No message says to systemd that a reload has failed. `autorestart reload $MAINPID` as ExecReload
 // does. See docs/systemd.md, in the repository, for units to copy.
 //
+// # Reload
+//
+// With [Service.Restarter], `autorestart reload PID` restarts the program and waits for the outcome. It exits
+// with 0 when the new version is ready, and with 1 if the version was rejected or rolled back. In
+// ExecReload of a unit it makes `systemctl reload` fail in that case. The command is
+// github.com/autorestart-go/autorestart/cmd/autorestart.
+//
+// # After a crash
+//
+// If the unit has FileDescriptorStoreMax, systemd keeps copies of the listeners and packet sockets of package
+// sockets, of the files of [autorestart.Pass], and of the states of [autorestart.SetState]. When the
+// process has ended by a signal, a panic or [os.Exit], and when systemd restarts the unit, the next process
+// finds them by the calls that find them after a restart: sockets.Listen, [autorestart.Inherited]
+// and [autorestart.State]. Clients that connect meanwhile wait in the queue of the kernel. Accepted
+// connections are lost.
+//
+// Either everything is found or nothing. [autorestart.Ready] removes from the store what the program has not
+// claimed. The store needs systemd 254, and counts against RLIMIT_NOFILE. The states count as memory of
+// the unit, and those of package httpserve have the keys of TLS session tickets.
+//
 // # The notify socket
 //
 // Sending never blocks. If systemd does not read its socket, the messages wait and become one:

@@ -13,7 +13,7 @@ import (
 )
 
 // roots are the packages that programs import.
-var roots = []string{"autorestart", "sockets", "httpserve", "verify"}
+var roots = []string{"autorestart", "sockets", "httpserve", "verify", "systemd"}
 
 // A library is a package of this module that programs may contain.
 type library struct {

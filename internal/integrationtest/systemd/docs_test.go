@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/autorestart-go/autorestart/internal/systemdtest"
 	"github.com/autorestart-go/autorestart/internal/testprocess"
 )
 
@@ -43,11 +44,26 @@ func documentedUnits(t *testing.T) map[string]map[string]string {
 	return sections
 }
 
-// runs are the tests of the units in each section.
-var runs = map[string]func(t *testing.T, d *daemon){
-	"A service":         restartsInPlace,
-	"Socket activation": restartsInPlace,
-	"A sandbox":         restartsInPlace,
+// A run is the test of the units in a section.
+type run struct {
+	program string // "" for testdata/daemon
+	test    func(t *testing.T, d *daemon)
+}
+
+// service is the program that uses package systemd.
+const service = "examples/systemd"
+
+var runs = map[string]run{
+	"A service":               {"", restartsInPlace},
+	"Socket activation":       {"", restartsInPlace},
+	"Type=notify":             {service, notifies},
+	"Reload":                  {service, reloadsByCommand},
+	"Type=notify-reload":      {service, reloadsBySignal},
+	"A watchdog":              {service, isWatched},
+	"A crash":                 {service, survivesCrashes},
+	"Unix sockets in a crash": {service, keepsPath},
+	"Stop and start":          {service, survivesStops},
+	"A sandbox":               {"", restartsInPlace},
 }
 
 // Each unit in the documentation does what the page says.
@@ -57,20 +73,31 @@ func TestDocumentedUnits(t *testing.T) {
 		t.Errorf("docs/systemd.md has units in the sections %q; there are tests for %q", got, want)
 	}
 	for section, units := range sections {
-		if run := runs[section]; run != nil {
-			t.Run(section, func(t *testing.T) { run(t, startDocumented(t, units)) })
+		if run, ok := runs[section]; ok {
+			t.Run(section, func(t *testing.T) { run.test(t, startDocumented(t, run.program, units)) })
 		}
 	}
 }
 
-// startDocumented starts the units of a section: the program in testdata/daemon by ExecStart of server.service.
-func startDocumented(t *testing.T, units map[string]string) *daemon {
+// startDocumented starts the units of a section, with the program by ExecStart of server.service.
+func startDocumented(t *testing.T, program string, units map[string]string) *daemon {
 	t.Helper()
 	match := execStart.FindStringSubmatch(units["server.service"])
 	if match == nil {
 		t.Fatal("server.service has no ExecStart of the form that is expected")
 	}
-	d := newDaemon(t, "server", "tcp", match[2])
+	network := "tcp"
+	if strings.HasPrefix(match[2], "/") {
+		network = "unix"
+	}
+	d := newDaemon(t, "server", network, match[2])
+	if program != "" {
+		d.program = systemdtest.Build(t, program)
+		d.deploy(1)
+	}
+	if strings.Contains(units["server.service"], "/usr/local/bin/autorestart") {
+		installReload(t, d)
+	}
 	if d.path != match[1] {
 		t.Fatalf("ExecStart=%s, expected %s", match[1], d.path)
 	}
@@ -89,7 +116,12 @@ func startDocumented(t *testing.T, units map[string]string) *daemon {
 		}
 		conn.Close()
 	}
-	d.started()
+	if program == "" {
+		d.started()
+	} else {
+		d.wantVersion(1, 0)
+		d.known()
+	}
 	return d
 }
 

@@ -59,6 +59,12 @@ func (d *daemon) service(options string) string {
 func (d *daemon) started() {
 	d.t.Helper()
 	d.WantLogged(d.t, d.unit, "serving version=1")
+	d.known()
+}
+
+// known notes what wantUnchanged compares with.
+func (d *daemon) known() {
+	d.t.Helper()
 	properties := d.Properties(d.t, d.unit, "MainPID", "ControlGroup")
 	d.pid, d.group = properties["MainPID"], properties["ControlGroup"]
 }

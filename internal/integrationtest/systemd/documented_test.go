@@ -1,0 +1,196 @@
+//go:build linux && !autorestart_portable
+
+package systemd_test
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/autorestart-go/autorestart/internal/testprocess"
+)
+
+// What docs/systemd.md says about units whose program uses package systemd. It is examples/systemd.
+
+// wantVersion waits until a version of the example serves.
+func (d *daemon) wantVersion(version, generation int) {
+	d.t.Helper()
+	d.WantLogged(d.t, d.unit, fmt.Sprintf("serving version=%q generation=%d", exampleVersion(version), generation))
+}
+
+func exampleVersion(version int) string { return fmt.Sprintf("version %010d", version) }
+
+// wantTotal requests the count, which must be that number.
+func (d *daemon) wantTotal(count int) {
+	d.t.Helper()
+	if got, err := d.get("/count"); got != strconv.Itoa(count) || err != nil {
+		d.t.Errorf("the count is %q, %v; expected %d", got, err, count)
+	}
+}
+
+// deployPanicking deploys a version that panics before it is ready: of another program.
+func (d *daemon) deployPanicking() {
+	d.t.Helper()
+	other := newDaemon(d.t, d.unit+".other", d.network, d.address)
+	d.Deploy(d.t, d.path, other.program, panics)
+}
+
+// installReload installs cmd/autorestart where the units expect it.
+func installReload(t *testing.T, d *daemon) {
+	t.Helper()
+	const bin = "/usr/local/bin" // which the machine only reads
+	d.Run(t, "mount", "-t", "tmpfs", "tmpfs", bin)
+	t.Cleanup(func() { d.Run(t, "umount", "--lazy", bin) })
+	command := filepath.Join(testprocess.MemoryDir(t), "autorestart")
+	testprocess.Build(t, command, "cmd/autorestart")
+	d.Install(t, bin+"/autorestart", command)
+}
+
+// notifies deploys versions: systemd says which one serves.
+func notifies(t *testing.T, d *daemon) {
+	t.Helper()
+	d.wantStatus("serves, generation 0")
+	load := d.Load(t, d.network, d.address)
+	d.deploy(2)
+	d.wantVersion(2, 1)
+	testprocess.WaitFor(t, "status", func() bool { return d.hasStatus("serves, generation 1") })
+	d.deployPanicking()
+	d.wantVersion(2, 3)
+	testprocess.WaitFor(t, "status", func() bool {
+		// It is rolled back, and rejected as long as the file stays.
+		return d.hasStatus("serves, generation 3: ") && d.hasStatus("main panicked: this version panics")
+	})
+	d.wantUnchanged()
+	load.Await(t, 20)
+	load.Stop(t, exampleVersion(1), exampleVersion(2))
+}
+
+func (d *daemon) hasStatus(text string) bool {
+	d.t.Helper()
+	return strings.Contains(d.Property(d.t, d.unit, "StatusText"), text)
+}
+
+// reloadsByCommand reloads with ExecReload=: it returns when the new version is ready, and fails when that was rolled back.
+func reloadsByCommand(t *testing.T, d *daemon) {
+	t.Helper()
+	load := d.Load(t, d.network, d.address)
+	for version := 2; version < 5; version++ {
+		d.deploy(version)
+		d.Run(t, "systemctl", "reload", d.unit)
+		if got, err := d.get("/"); got != exampleVersion(version) || err != nil {
+			t.Errorf("after the reload the version is %q, %v", got, err)
+		}
+	}
+	d.deployPanicking()
+	if output, err := d.Try("systemctl", "reload", d.unit); err == nil {
+		t.Errorf("a reload into a version that panics succeeds: %s", output)
+	}
+	d.WantLogged(t, d.unit, "autorestart reload: process ") // rolled back, or rejected if the watcher came first
+	d.wantUnchanged()
+	load.Await(t, 20)
+	load.Stop(t, exampleVersion(1), exampleVersion(2), exampleVersion(3), exampleVersion(4))
+}
+
+// reloadsBySignal reloads with SIGHUP only: it returns when a version is ready, also if that is the one before.
+func reloadsBySignal(t *testing.T, d *daemon) {
+	t.Helper()
+	load := d.Load(t, d.network, d.address)
+	d.deploy(2)
+	d.Run(t, "systemctl", "reload", d.unit)
+	if got, err := d.get("/"); got != exampleVersion(2) || err != nil {
+		t.Errorf("after the reload the version is %q, %v", got, err)
+	}
+	d.deployPanicking()
+	d.Run(t, "systemctl", "reload", d.unit)
+	d.WantLogged(t, d.unit, "rolled back")
+	d.wantUnchanged()
+	load.Await(t, 20)
+	load.Stop(t, exampleVersion(1), exampleVersion(2))
+}
+
+// isWatched stops the process, so that it does not work: systemd ends it and starts it again.
+func isWatched(t *testing.T, d *daemon) {
+	t.Helper()
+	d.deploy(2)
+	d.wantVersion(2, 1)
+	d.wantUnchanged()
+	d.Run(t, "systemctl", "kill", "--kill-whom=main", "--signal=STOP", d.unit)
+	d.WantLogged(t, d.unit, "Watchdog timeout")
+	d.wantVersion(2, 0)
+}
+
+// survivesCrashes kills the process under load: no client is refused, and the count goes on.
+func survivesCrashes(t *testing.T, d *daemon) {
+	t.Helper()
+	load := d.Load(t, d.network, d.address)
+	count := 1
+	d.wantTotal(count)
+	for _, end := range [][]string{
+		{"kill", "--signal=KILL"}, {"kill", "--signal=SEGV"}, {"restart"},
+	} {
+		pid := d.Property(t, d.unit, "MainPID")
+		d.Run(t, "systemctl", append(end, d.unit)...)
+		testprocess.WaitFor(t, "another process", func() bool {
+			now := d.Property(t, d.unit, "MainPID")
+			return now != pid && now != "0"
+		})
+		count++
+		d.wantTotal(count)
+	}
+	d.deploy(2)
+	d.wantVersion(2, 1)
+	d.wantTotal(count + 1)
+	load.Await(t, 20)
+	_, lost := load.Requests()
+	for _, err := range lost { // accepted requests are cut off
+		if errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, fs.ErrNotExist) {
+			t.Error(err)
+		}
+	}
+}
+
+// survivesStops stops the unit, and starts it later: clients wait meanwhile.
+func survivesStops(t *testing.T, d *daemon) {
+	t.Helper()
+	d.Run(t, "systemctl", "enable", d.unit)
+	t.Cleanup(func() { d.Try("systemctl", "disable", d.unit) })
+	d.wantTotal(1)
+	d.Run(t, "systemctl", "stop", d.unit)
+	if state := d.Property(t, d.unit, "SubState"); state != "dead-resources-pinned" {
+		t.Errorf("the stopped unit is %s", state)
+	}
+	conn, err := d.Dial(d.network, d.address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn.Close()
+	d.Run(t, "systemctl", "start", d.unit)
+	d.wantTotal(2)
+	d.Run(t, "systemctl", "stop", d.unit)
+	d.Run(t, "systemctl", "clean", "--what=fdstore", d.unit)
+	if conn, err := d.Dial(d.network, d.address); err == nil {
+		conn.Close()
+		t.Error("the store was cleaned, and the socket is open")
+	}
+	d.Run(t, "systemctl", "start", d.unit)
+	d.wantTotal(1)
+}
+
+// keepsPath kills a service with a Unix socket: the file stays.
+func keepsPath(t *testing.T, d *daemon) {
+	t.Helper()
+	before, err := os.Stat(d.Path(d.address))
+	if err != nil {
+		t.Fatal(err)
+	}
+	survivesCrashes(t, d)
+	if after, err := os.Stat(d.Path(d.address)); err != nil || !os.SameFile(before, after) {
+		t.Errorf("the socket is another file: %v", err)
+	}
+}
