@@ -52,9 +52,11 @@ type client struct {
 
 // An outage begins before the server ends, and ends when each client was served again.
 type outage struct {
-	pid    string // of the server that ends
-	watch  testprocess.Stopwatch
-	served time.Duration // when the first client was
+	pid   string // of the server that ends
+	watch testprocess.Stopwatch
+	began time.Time
+
+	served, wall time.Duration // when the first client was, by both clocks
 }
 
 // newClients starts two clients of each kind for each address, and waits until they have been served.
@@ -175,7 +177,7 @@ func (c *clients) wasAnswered(one *client, count uint64, pid string) {
 	c.answered++
 	if c.outage != nil && c.outage.pid != pid {
 		if c.outage.served == 0 {
-			c.outage.served = c.outage.watch.Elapsed()
+			c.outage.served, c.outage.wall = c.outage.watch.Elapsed(), time.Since(c.outage.began)
 		}
 		one.served = true
 	}
@@ -197,15 +199,15 @@ func (c *clients) await(more int) {
 }
 
 // during calls a function that ends the server, waits until each client has been served by the next process, and
-// returns after which time the first was.
-func (c *clients) during(end func()) time.Duration {
+// returns after which time the first was, by the clock of tests and by the wall clock.
+func (c *clients) during(end func()) (served, wall time.Duration) {
 	c.t.Helper()
 	pid := c.d.Property(c.t, c.d.unit, "MainPID")
 	c.mu.Lock()
 	for _, one := range c.all {
 		one.cut, one.served = false, false
 	}
-	c.outage = &outage{pid: pid, watch: testprocess.StartStopwatch()}
+	c.outage = &outage{pid: pid, watch: testprocess.StartStopwatch(), began: time.Now()}
 	c.mu.Unlock()
 	end()
 	testprocess.WaitFor(c.t, "responses of the next process to all clients", func() bool {
@@ -219,11 +221,11 @@ func (c *clients) during(end func()) time.Duration {
 		return true
 	})
 	c.mu.Lock()
-	served := c.outage.served
+	served, wall = c.outage.served, c.outage.wall
 	c.outage = nil
 	c.mu.Unlock()
 	c.check()
-	return served
+	return served, wall
 }
 
 // check fails the test at the first problem.
