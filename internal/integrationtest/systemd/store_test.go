@@ -189,3 +189,17 @@ func TestStoreWithPrivatePIDs(t *testing.T) {
 		t.Errorf("logged %q", lines)
 	}
 }
+
+// The listeners of a .socket unit count against the limit of descriptors, too.
+func TestStoreBesideManySockets(t *testing.T) {
+	addresses := ports(8200, 80)
+	d := newStoring(t, "manysockets", addresses, "FileDescriptorStoreMax=1000\nLimitNOFILE=64:4096\n")
+	d.Run(t, "systemctl", "stop", d.unit)
+	d.Unit(t, "manysockets.socket", "[Socket]\nListenStream="+strings.Join(addresses[:30], "\nListenStream=")+"\n")
+	d.Run(t, "systemctl", "start", "manysockets.socket")
+	for n := range 3 {
+		d.wantCount(n + 1)
+		d.killed(addresses[0], addresses[79])
+	}
+	d.wantStored(64 - 16 - 30)
+}
