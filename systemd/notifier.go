@@ -12,9 +12,9 @@ import (
 )
 
 const (
-	extendEvery = 5 * time.Second  // from one extension in a drain to the next
-	extension   = 15 * time.Second // of the timeouts, from the message on; longer than extendEvery on a busy machine, too
-	startTime   = passing.UnclaimedTimeout
+	extendEvery = 5 * time.Second          // from one extension in a drain to the next
+	extension   = 15 * time.Second         // of the timeouts, from the message on; longer than extendEvery on a busy machine, too
+	startTime   = passing.UnclaimedTimeout // from the exec to the Start of the next version, which knows how long it may take
 )
 
 // A notifier makes messages of the steps of a restart.
@@ -47,7 +47,11 @@ func (n *notifier) start() {
 	case !autorestart.LastRestart().Ready.IsZero():
 		n.becomeReady("")
 	default:
-		n.starting = time.AfterFunc(n.startLimit(), n.startingEnds)
+		limit := n.startLimit()
+		n.starting = time.AfterFunc(limit, n.startingEnds)
+		if n.restarted && limit > startTime+extension {
+			n.queue.Send(sdnotify.Message{Extend: limit + extension})
+		}
 	}
 }
 

@@ -2,12 +2,10 @@ package systemd
 
 import (
 	"os"
-	"strconv"
 
 	"github.com/autorestart-go/autorestart/internal/activation"
 	"github.com/autorestart-go/autorestart/internal/fdstore"
 	"github.com/autorestart-go/autorestart/internal/image"
-	"github.com/autorestart-go/autorestart/internal/origin"
 	"github.com/autorestart-go/autorestart/internal/passing"
 	"github.com/autorestart-go/autorestart/internal/report"
 	"github.com/autorestart-go/autorestart/internal/sdnotify"
@@ -19,20 +17,20 @@ import (
 var logNames = [...]passing.Name{passing.CarriedName("fdstore-log0"), passing.CarriedName("fdstore-log1")}
 
 // keep has systemd keep what i passes on, and restores what it has kept. Unless the unit has room
-// for descriptors, it does nothing.
-func keep(i *image.Image, socket *sdnotify.Socket, logger report.Logger) error {
+// for descriptors, it does nothing, and returns nil.
+func keep(i *image.Image, socket *sdnotify.Socket, logger report.Logger) (*fdstore.Store, error) {
 	names, err := activation.Get().For(os.Getpid())
-	limit := storeLimit(os.Getenv("FDSTORE"), origin.OpenFiles.Soft)
+	limit := storeLimit()
 	if err != nil && limit > 0 {
 		logger.Warn("ignored what systemd has stored", "reason", err)
 	}
 	taken, err := activation.Take(names, fdstore.IsName)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if limit == 0 {
 		closeTaken(taken, logger)
-		return nil
+		return nil, nil
 	}
 	passed := make([]fdstore.Passed, len(taken))
 	for n, f := range taken {
@@ -42,20 +40,20 @@ func keep(i *image.Image, socket *sdnotify.Socket, logger report.Logger) error {
 	if log, ok := carriedLog(i); ok {
 		store, err := fdstore.Continue(c, log, passed)
 		if err != nil {
-			return err
+			return nil, err
 		}
-		return keepIn(i, store)
+		return store, keepIn(i, store)
 	}
 	store, kept, err := fdstore.Recover(c, passed)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if len(kept.Files)+len(kept.States) > 0 {
 		logger.Info("found files and states of the process before this one", "files", len(kept.Files), "states", len(kept.States))
 		i.Store.Restore(kept.Files, kept.States)
 		i.Store.StartTimer(i.Store.CloseUnclaimed)
 	}
-	return keepIn(i, store)
+	return store, keepIn(i, store)
 }
 
 // closeTaken closes the files of a unit that has no room for any now.
@@ -92,22 +90,4 @@ func carriedLog(i *image.Image) (log fdstore.Log, ok bool) {
 		log[n] = fd
 	}
 	return log, true
-}
-
-// spareDescriptors is how many descriptors systemd needs to start a process, besides those that it
-// passes. With less room than that, the unit can't be started any more.
-const spareDescriptors = 16
-
-// storeLimit returns how many descriptors systemd passes to the next start at most. max is $FDSTORE,
-// which systemd 254 and later set, and soft the RLIMIT_NOFILE of the unit.
-func storeLimit(max string, soft uint64) int {
-	limit, err := strconv.Atoi(max)
-	switch {
-	case err != nil || limit <= 0 || soft <= spareDescriptors:
-		return 0
-	case uint64(limit) > soft-spareDescriptors:
-		return int(soft) - spareDescriptors
-	default:
-		return limit
-	}
 }

@@ -75,8 +75,8 @@ type Service struct {
 	//   - while the program is drained.
 	//
 	// No message is sent between the end of a drain and the exec. EXTEND_TIMEOUT_USEC gives the
-	// next version the time that it has to become ready. A next version without a Service is
-	// ended by the watchdog after that.
+	// next version more than one minute until it calls Start. A next version without a Service
+	// is ended by the watchdog after that.
 	//
 	// If nil, the messages are sent as long as the Go scheduler runs goroutines.
 	Check func(context.Context) error
@@ -86,6 +86,7 @@ type Service struct {
 	Logger autorestart.Logger
 
 	started atomic.Bool
+	ending  atomic.Pointer[func()] // see Stopping
 }
 
 // Start begins to notify systemd. Call it at the top of main, before package sockets is used and
@@ -125,10 +126,19 @@ func (s *Service) Start() error {
 	if err != nil {
 		return &startError{err}
 	}
-	if err := keep(i, socket, logger); err != nil {
+	store, err := keep(i, socket, logger)
+	if err != nil {
 		logger.Warn("sockets, files and states are not found after a crash: cannot use systemd's store", "reason", err)
 	}
-	n := newNotifier(i, sdnotify.NewQueue(socket, logger))
+	queue := sdnotify.NewQueue(socket, logger)
+	ending := func() {
+		if store != nil {
+			store.End()
+		}
+		queue.Send(sdnotify.Message{Stopping: true})
+	}
+	s.ending.Store(&ending)
+	n := newNotifier(i, queue)
 	n.start()
 	interval, err := watchdogInterval()
 	if err != nil {
@@ -139,6 +149,20 @@ func (s *Service) Start() error {
 		w.start()
 	}
 	return nil
+}
+
+// Stopping says that the program is about to end, and sends STOPPING=1. Call it before the program
+// closes its listeners, as when it has received SIGTERM. If systemd starts the program again, it finds these
+// listeners, and the clients that wait in their queues. Without Stopping it finds them if the program ends
+// within one second after it has closed them.
+//
+// A Unix listener that is closed is not found again, because Close removes its path.
+//
+// Stopping is not for restarts by this library. It does nothing if Start has not begun to notify systemd.
+func (s *Service) Stopping() {
+	if ending := s.ending.Load(); ending != nil {
+		(*ending)()
+	}
 }
 
 var errElevated = errors.New("systemd: NOTIFY_SOCKET may be that of a starter with fewer rights, because this process has other rights than its starter")

@@ -239,6 +239,22 @@ func TestNeverReady(t *testing.T) {
 	})
 }
 
+// A version with much time until it is ready extends the timeouts by that.
+func TestLongStart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		inherited := new(handover.State)
+		inherited.Set(handover.PID, os.Getpid())
+		inherited.Set(handover.ReadyWithin, 5*60*1000)
+		b := newBubble(t, inherited)
+		t.Cleanup(image.Current().Use)
+		b.image.Use()
+		b.start()
+		b.want("EXTEND_TIMEOUT_USEC=316000000")
+		b.step("ready", nil)
+		b.want("RELOADING MONOTONIC_USEC READY STATUS")
+	})
+}
+
 // A service that has not started, because it has not called Ready, says neither that it reloads nor
 // that it is ready.
 func TestNotReadyYet(t *testing.T) {

@@ -2,6 +2,7 @@ package activation
 
 import (
 	"os"
+	"slices"
 
 	"github.com/autorestart-go/autorestart/internal/handover"
 	"github.com/autorestart-go/autorestart/internal/sys"
@@ -50,6 +51,9 @@ type File struct {
 // that is announced, it removes the variables. Otherwise each number gets a placeholder. A file stays
 // if it can't be taken.
 func Take(names []string, own func(name string) bool) (taken []File, err error) {
+	if !slices.ContainsFunc(names, own) {
+		return nil, nil
+	}
 	placeholder, err := NewPlaceholder()
 	if err != nil {
 		return nil, err

@@ -61,6 +61,7 @@ type Store struct {
 	order   []*stored                         // of files, in which they are sent
 	removed []string                          // names in systemd's store; not sent yet
 	lost    map[passing.Name]bool             // states that the log could not take; none of them is found
+	ending  bool                              // see End
 	retry   *time.Timer                       // nil while nothing is tried again
 	pause   time.Duration                     // until then
 	logged  struct{ full, send, states bool } // a failure that lasts
@@ -68,14 +69,19 @@ type Store struct {
 
 // A stored file is a file that systemd has, or will get.
 type stored struct {
-	name string // in systemd's store
-	id   ID
-	fds  map[passing.Name]int // descriptors of this process, by the name under which each crosses
-	sent bool
+	name  string // in systemd's store
+	id    ID
+	names map[passing.Name]bool // under which it crosses; true for one that was dropped, and may be found again
+	fds   map[passing.Name]int  // descriptors of this process
+	sent  bool
 }
 
 // Log returns the descriptors of the log. The Store owns them.
 func (s *Store) Log() Log { return s.slots }
+
+func newStored(name string, id ID) *stored {
+	return &stored{name: name, id: id, names: map[passing.Name]bool{}, fds: map[passing.Name]int{}}
+}
 
 // storeMessage returns the message that has systemd store files under a name. Systemd must not drop them by
 // itself, as it would a listener that was shut down or a pipe without a reader.
@@ -109,7 +115,7 @@ func (s *Store) Begin(files []passing.KeptFile, states []passing.KeptState) {
 		}
 	}
 	if err := s.log.Replace(content); err != nil {
-		s.logStates("states and files are not found after a crash: cannot write the list of them", err)
+		s.logUnwritten(err)
 	}
 	s.sync()
 }
@@ -130,19 +136,19 @@ func (s *Store) add(f passing.KeptFile) {
 	}
 	if own := s.byName[f.Name]; own != nil {
 		if own.id == id {
-			own.fds[f.Name] = f.FD
+			own.names[f.Name], own.fds[f.Name] = false, f.FD
 			return
 		}
 		s.drop(f.Name, own)
 	}
 	own := s.find(id, f.FD)
 	if own == nil {
-		own = &stored{name: fileName(s.set, strconv.Itoa(s.next)), id: id, fds: map[passing.Name]int{}}
+		own = newStored(fileName(s.set, strconv.Itoa(s.next)), id)
 		s.next++
 		s.files[own.name] = own
 		s.order = append(s.order, own)
 	}
-	own.fds[f.Name] = f.FD
+	own.names[f.Name], own.fds[f.Name] = false, f.FD
 	s.byName[f.Name] = own
 	if own.sent {
 		s.write(fileRecord(f.Name, own))
@@ -155,6 +161,9 @@ func (s *Store) find(id ID, fd int) *stored {
 		if own.id != id {
 			continue
 		}
+		if len(own.fds) == 0 { // dropped, and systemd has it still
+			return own
+		}
 		for _, other := range own.fds {
 			if SameDescription(fd, other) {
 				return own
@@ -164,13 +173,48 @@ func (s *Store) find(id ID, fd int) *stored {
 	return nil
 }
 
+// endLimit is how long a program may take to end after it has closed a socket. If it ends later, the next
+// start does not find the socket. Meanwhile the clients of the socket wait.
+const endLimit = time.Second
+
 // DropFile implements [passing.Keeper].
-func (s *Store) DropFile(name passing.Name) {
+func (s *Store) DropFile(name passing.Name, atOnce bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if own := s.byName[name]; own != nil {
+	own := s.byName[name]
+	switch {
+	case own == nil:
+	case atOnce || !own.sent:
 		s.drop(name, own)
 		s.sync()
+	default:
+		own.names[name] = true
+		delete(own.fds, name)
+		time.AfterFunc(endLimit, func() {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			if !s.ending && s.byName[name] == own && own.names[name] {
+				s.drop(name, own)
+				s.sync()
+			}
+		})
+	}
+}
+
+// End says that the program is about to end: the next start finds the sockets that the program closes
+// from now on, also if it ends later than after endLimit.
+func (s *Store) End() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.ending = true
+}
+
+// dropAll drops the files that may be found again. It is called with s locked.
+func (s *Store) dropAll() {
+	for name, own := range s.byName {
+		if own.names[name] {
+			s.drop(name, own)
+		}
 	}
 }
 
@@ -185,8 +229,9 @@ func (s *Store) drop(name passing.Name, own *stored) {
 // forget is drop while the log is about to be replaced.
 func (s *Store) forget(name passing.Name, own *stored) {
 	delete(s.byName, name)
+	delete(own.names, name)
 	delete(own.fds, name)
-	if len(own.fds) > 0 {
+	if len(own.names) > 0 {
 		return
 	}
 	delete(s.files, own.name)
@@ -213,23 +258,30 @@ func (s *Store) KeepState(st passing.KeptState) {
 	}
 	s.lost[st.Name] = true
 	s.write(crashlog.Change{Name: statePrefix + string(st.Name)}) // none is better than an old one
-	s.logStates("a state is not found after a crash: cannot write it; raise MemoryMax, or set a shorter one", err,
-		"state", st.Name.String(), "bytes", len(st.Value))
+	if s.statesFail() {
+		s.logger.Warn("a state is not found after a crash: cannot write it; raise MemoryMax, or set a shorter one",
+			"state", st.Name.String(), "bytes", len(st.Value), "reason", err)
+	}
 }
 
 // write writes a record of which a failure can be told by the next start alone: the record is short.
 func (s *Store) write(change crashlog.Change) {
 	if err := s.log.Write(change); err != nil {
-		s.logStates("states and files are not found after a crash: cannot write the list of them", err)
+		s.logUnwritten(err)
 	}
 }
 
-// logStates logs until all states could be written.
-func (s *Store) logStates(msg string, err error, args ...any) {
-	if !s.logged.states {
-		s.logged.states = true
-		s.logger.Warn(msg, append(args, "reason", err)...)
+func (s *Store) logUnwritten(err error) {
+	if s.statesFail() {
+		s.logger.Warn("states and files are not found after a crash: cannot write the list of them", "reason", err)
 	}
+}
+
+// statesFail reports whether a failure to write is the first one since all states could be written.
+func (s *Store) statesFail() (first bool) {
+	first = !s.logged.states
+	s.logged.states = true
+	return first
 }
 
 const (

@@ -138,7 +138,8 @@ func newStore(c Config, set string, log *crashlog.Log, slots Log) *Store {
 // addLog has the log sent before anything else, unless systemd has it.
 func (s *Store) addLog(sent bool) {
 	for i, fd := range s.slots {
-		own := &stored{name: s.logName(i), fds: map[passing.Name]int{ofLog: fd.Int()}, sent: sent}
+		own := newStored(s.logName(i), ID{})
+		own.names[ofLog], own.fds[ofLog], own.sent = false, fd.Int(), sent
 		s.order = slices.Insert(s.order, i, own)
 	}
 }
@@ -151,11 +152,12 @@ func (s *Store) isLog(name string) bool { return name == s.logName(0) || name ==
 func (s *Store) known(name passing.Name, f storedFile, fd int) {
 	own := s.files[f.name]
 	if own == nil {
-		own = &stored{name: f.name, id: f.id, fds: map[passing.Name]int{}, sent: true}
+		own = newStored(f.name, f.id)
+		own.sent = true
 		s.files[f.name] = own
 		s.order = append(s.order, own)
 	}
-	own.fds[name] = fd
+	own.names[name], own.fds[name] = false, fd
 	s.byName[name] = own
 	s.next = max(s.next, numberOf(f.name)+1)
 }

@@ -95,6 +95,7 @@ func (s *Store) send(message string, fds ...int) (sent bool) {
 // Flush implements [passing.Keeper].
 func (s *Store) Flush(ctx context.Context) error {
 	s.mu.Lock()
+	s.dropAll()
 	s.sync()
 	s.mu.Unlock()
 	return s.sender.Barrier(ctx)

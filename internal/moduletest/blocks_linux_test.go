@@ -30,6 +30,7 @@ type block struct {
 var packageOf = map[string]string{
 	"autorestart":     rootModule,
 	"sockets":         rootModule + "/sockets",
+	"systemd":         rootModule + "/systemd",
 	"httpserve":       rootModule + "/httpserve",
 	"verify":          rootModule + "/verify",
 	"autorestarttest": rootModule + "/autorestarttest",

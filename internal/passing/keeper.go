@@ -21,13 +21,15 @@ type Keeper interface {
 	// descriptor stays the store's, and open until DropFile has returned.
 	KeepFile(KeptFile)
 
-	// DropFile is called before the file with a name is closed, if there is one.
-	DropFile(Name)
+	// DropFile is called before the file with a name is closed, if there is one. Unless atOnce, the
+	// program has closed a socket that it was using. That may be because the program is about to end: then
+	// the next start needs the socket.
+	DropFile(name Name, atOnce bool)
 
 	// KeepState is called with each value that is set. A nil value removes the state.
 	KeepState(KeptState)
 
-	// Flush waits until everything so far is kept, and what was dropped is closed by others, too. The
+	// Flush drops at once what was dropped, and waits until others have closed it, too. The
 	// error is the cause of the end of ctx.
 	Flush(ctx context.Context) error
 }
@@ -56,7 +58,7 @@ func (k keeping) file(f *file) {
 
 func (k keeping) drop(f *file) {
 	if k.keeper != nil && f.isKept() {
-		k.keeper.DropFile(f.name)
+		k.keeper.DropFile(f.name, !f.claimed || !f.name.isSocket())
 	}
 }
 

@@ -59,8 +59,11 @@ func (n Name) isCarried() bool { return strings.HasPrefix(string(n), carriedPref
 // that the program has opened.
 func (n Name) isKeptFile() bool {
 	_, ofProgram := n.program()
-	return ofProgram || strings.HasPrefix(string(n), keyKinds[0]+" ")
+	return ofProgram || n.isSocket()
 }
+
+// isSocket reports whether the name is that of a socket that the program has opened.
+func (n Name) isSocket() bool { return strings.HasPrefix(string(n), keyKinds[0]+" ") }
 
 // isKeptState reports whether a [Keeper] gets a state of this name.
 func (n Name) isKeptState() bool {

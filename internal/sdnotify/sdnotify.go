@@ -23,24 +23,24 @@ var ErrFull = errors.New("the receiver has not read the messages before this one
 // checkAddress returns an error unless address is one that Open takes, and pathSize is the size
 // of a socket address.
 func checkAddress(address string, pathSize int) error {
-	wrong := func(found, expected string) error {
-		return errors.New("notify socket " + strconv.Quote(shorten(address, 2*pathSize)) + ": found " + found + ", expected " + expected)
+	unusable := func(is, instead string) error {
+		return errors.New("notify socket " + strconv.Quote(shorten(address, 2*pathSize)) + ": found " + is + ", expected " + instead)
 	}
 	const expected = "an absolute path, or an abstract name that begins with @"
 	kind, _, hasKind := strings.Cut(address, ":")
 	switch {
 	case address == "" || address == "@":
-		return wrong("no name", expected)
+		return unusable("no name", expected)
 	case strings.Contains(address, "\x00"):
-		return wrong("a NUL byte", expected)
+		return unusable("a NUL byte", expected)
 	case (address[0] == '@' || address[0] == '/') && len(address) >= pathSize: // one is for a NUL byte
-		return wrong(strconv.Itoa(len(address))+" bytes", "at most "+strconv.Itoa(pathSize-1))
+		return unusable(strconv.Itoa(len(address))+" bytes", "at most "+strconv.Itoa(pathSize-1))
 	case address[0] == '@' || address[0] == '/':
 		return nil
 	case hasKind && !strings.Contains(kind, "/"):
-		return wrong("an address of the kind "+shorten(kind, pathSize), expected)
+		return unusable("an address of the kind "+shorten(kind, pathSize), expected)
 	default:
-		return wrong("a relative path", expected)
+		return unusable("a relative path", expected)
 	}
 }
 
@@ -49,6 +49,7 @@ type Message struct {
 	Reloading time.Duration // RELOADING=1, and MONOTONIC_USEC with this time, see [Monotonic]
 	Ready     bool          // READY=1
 	Extend    time.Duration // EXTEND_TIMEOUT_USEC
+	Stopping  bool          // STOPPING=1
 	Watchdog  bool          // WATCHDOG=1, which systemd evaluates after EXTEND_TIMEOUT_USEC
 	Status    string        // STATUS, as [Line] returns it
 }
@@ -61,6 +62,9 @@ func (m Message) String() string {
 	}
 	if m.Ready {
 		fields = append(fields, "READY=1")
+	}
+	if m.Stopping {
+		fields = append(fields, "STOPPING=1")
 	}
 	if m.Extend != 0 {
 		fields = append(fields, "EXTEND_TIMEOUT_USEC="+microseconds(m.Extend))
@@ -88,6 +92,7 @@ func (m *Message) add(later Message) {
 		m.Reloading, m.Ready = later.Reloading, false
 	}
 	m.Ready = m.Ready || later.Ready
+	m.Stopping = m.Stopping || later.Stopping
 	if later.Extend != 0 {
 		m.Extend, m.Watchdog = later.Extend, false // WATCHDOG would undo the extension
 	}

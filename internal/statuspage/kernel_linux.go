@@ -38,7 +38,7 @@ const (
 )
 
 // createFile returns a memfd whose size can't be changed.
-func createFile() (*os.File, error) {
+func createFile(size int64) (*os.File, error) {
 	const flags = unix.MFD_CLOEXEC | unix.MFD_ALLOW_SEALING
 	fd, err := sys.AboveStandard(unix.MemfdCreate(memfdName, flags|unix.MFD_NOEXEC_SEAL))
 	if err == unix.EINVAL {
@@ -51,7 +51,7 @@ func createFile() (*os.File, error) {
 		return nil, os.NewSyscallError("memfd_create", err)
 	}
 	f := fd.File(memfdName)
-	if err := f.Truncate(pageSize); err != nil {
+	if err := f.Truncate(size); err != nil {
 		f.Close()
 		return nil, err
 	}

@@ -10,7 +10,7 @@ import (
 // There are no status pages on these systems: no process can open a file that another one has
 // open.
 
-func createFile() (*os.File, error)        { return nil, errors.ErrUnsupported }
+func createFile(int64) (*os.File, error)   { return nil, errors.ErrUnsupported }
 func checkFile(*os.File) error             { return errors.ErrUnsupported }
 func withEvents(f *os.File) *os.File       { return f }
 func watch(*os.File) (*os.File, error)     { return nil, errors.ErrUnsupported }

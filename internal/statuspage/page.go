@@ -14,7 +14,7 @@ type Page struct {
 // Create makes a page. It fails with an error that wraps [errors.ErrUnsupported] on systems
 // without memfds.
 func Create() (*Page, error) {
-	f, err := createFile()
+	f, err := createFile(pageSize)
 	if err != nil {
 		return nil, err
 	}

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"strings"
 	"testing"
 
 	"github.com/autorestart-go/autorestart/internal/systemdtest"
@@ -66,5 +67,33 @@ func TestServiceThatCrashes(t *testing.T) {
 	}
 	if got, err := d.get("/count"); got != "6" || err != nil {
 		t.Errorf("%q, %v", got, err)
+	}
+}
+
+// A service that closes its listeners and takes a while to end finds them when systemd starts it again. A client that
+// has connected meanwhile is served.
+func TestServiceThatEndsSlowly(t *testing.T) {
+	for _, stopping := range []bool{true, false} {
+		t.Run(fmt.Sprintf("stopping=%t", stopping), func(t *testing.T) {
+			d := newCrashing(t, fmt.Sprintf("ending-%t", stopping), "127.0.0.1:8101", "FileDescriptorStoreMax=20\n")
+			if got, err := d.get("/count"); got != "1" || err != nil {
+				t.Fatalf("%q, %v", got, err)
+			}
+			by := "end"
+			if stopping {
+				by = "stop"
+			}
+			d.get("/crash?by=" + by)
+			conn, err := d.Dial("tcp", d.address)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close()
+			fmt.Fprint(conn, "GET /count HTTP/1.0\r\n\r\n")
+			b, err := io.ReadAll(conn)
+			if !strings.HasSuffix(string(b), "\r\n\r\n2") || err != nil {
+				t.Errorf("%q, %v", b, err)
+			}
+		})
 	}
 }

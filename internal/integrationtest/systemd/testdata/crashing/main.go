@@ -78,10 +78,24 @@ func main() {
 		w.Header().Set("PID", pid)
 		fmt.Fprint(w, count)
 	})
-	http.HandleFunc("/crash", func(_ http.ResponseWriter, r *http.Request) { crash(r.FormValue("by")) })
+	var listeners []net.Listener
 	http.HandleFunc("/hold", func(http.ResponseWriter, *http.Request) {
 		slog.Info("holding a request")
 		await("release")
+	})
+	http.HandleFunc("/crash", func(_ http.ResponseWriter, r *http.Request) {
+		switch by := r.FormValue("by"); by {
+		case "stop": // as slow programs end
+			service.Stopping()
+			closeAll(listeners)
+			time.Sleep(2 * time.Second)
+			os.Exit(0)
+		case "end": // as most programs end
+			closeAll(listeners)
+			os.Exit(0)
+		default:
+			crash(by)
+		}
 	})
 	for _, address := range strings.Split(*addresses, ",") {
 		network := "tcp"
@@ -93,6 +107,7 @@ func main() {
 			slog.Error("cannot listen", "error", err)
 			os.Exit(1)
 		}
+		listeners = append(listeners, listener)
 		go serve(listener)
 	}
 	autorestart.Ready()
@@ -102,7 +117,12 @@ func main() {
 
 func serve(listener net.Listener) {
 	slog.Error("the server has ended", "error", httpserve.Serve(new(http.Server), listener))
-	os.Exit(1)
+}
+
+func closeAll(listeners []net.Listener) {
+	for _, l := range listeners {
+		l.Close()
+	}
 }
 
 // await waits until a file beside the executable exists.
