@@ -202,4 +202,10 @@ func TestStoreBesideManySockets(t *testing.T) {
 		d.killed(addresses[0], addresses[79])
 	}
 	d.wantStored(64 - 16 - 30)
+	d.deploy(2)
+	d.WantLogged(t, d.unit, "serving version=2 generation=1")
+	d.wantCount(4)
+	d.wantStored(64 - 16 - 30)
+	d.kill("KILL")
+	d.wantCount(5)
 }
