@@ -20,7 +20,7 @@ var logNames = [...]passing.Name{passing.CarriedName("fdstore-log0"), passing.Ca
 // for descriptors, it does nothing, and returns nil.
 func keep(i *image.Image, socket *sdnotify.Socket, logger report.Logger) (*fdstore.Store, error) {
 	names, err := activation.Get().For(os.Getpid())
-	limit := storeLimit()
+	limit := storeLimit(listeners(i, names))
 	if err != nil && limit > 0 {
 		logger.Warn("ignored what systemd has stored", "reason", err)
 	}
@@ -57,6 +57,18 @@ func keep(i *image.Image, socket *sdnotify.Socket, logger report.Logger) (*fdsto
 		i.Store.StartTimer(i.Store.CloseUnclaimed)
 	}
 	return store, keepIn(i, store)
+}
+
+// listeners returns how many listeners of socket units systemd passes to this process: those that a part of
+// the program has still to take, and those that have crossed an exec.
+func listeners(i *image.Image, announced []string) int {
+	n := i.Store.Activated()
+	for at, name := range announced {
+		if !fdstore.IsName(name) && !activation.IsPlaceholder(activation.FirstDescriptor+at) {
+			n++
+		}
+	}
+	return n
 }
 
 // closeTaken closes the files of a unit that has no room for any now.

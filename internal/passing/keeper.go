@@ -115,6 +115,18 @@ func (s *Store) Carried(name Name) (*sys.FD, error) {
 	return sys.Duplicate(own.fd.Int())
 }
 
+// Activated returns how many listeners that systemd has passed cross an exec.
+func (s *Store) Activated() (n int) {
+	c, unlock := s.lock()
+	defer unlock()
+	for name := range c.files {
+		if name.isActivated() {
+			n++
+		}
+	}
+	return n
+}
+
 // FlushKeeper waits until what was dropped is closed by the [Keeper], too, if there is one. It
 // reports whether there is.
 func (s *Store) FlushKeeper(ctx context.Context) bool {

@@ -65,6 +65,11 @@ func (n Name) isKeptFile() bool {
 // isSocket reports whether the name is that of a socket that the program has opened.
 func (n Name) isSocket() bool { return strings.HasPrefix(string(n), keyKinds[0]+" ") }
 
+// isActivated reports whether the name is that of a listener that systemd has passed.
+func (n Name) isActivated() bool {
+	return strings.HasPrefix(string(n), keyKinds[1]+" ") || strings.HasPrefix(string(n), keyKinds[2]+" ")
+}
+
 // isKeptState reports whether a [Keeper] gets a state of this name.
 func (n Name) isKeptState() bool {
 	_, ofProgram := n.program()

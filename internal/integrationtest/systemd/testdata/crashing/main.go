@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
@@ -30,9 +31,16 @@ func number() int {
 	return n
 }
 
+// Versions that differ from the others.
+const (
+	slow   = 500 // waits for the file "go" before it is ready
+	panics = 666 // panics before it is ready
+)
+
 func main() {
-	network := flag.String("network", "tcp", "`network` of the addresses")
-	addresses := flag.String("addresses", "127.0.0.1:8100", "`addresses` to listen at, separated by commas")
+	addresses := flag.String("addresses", "127.0.0.1:8100", "`addresses` to listen at, separated by commas; one with a / is a Unix socket")
+	watch := flag.Bool("watch", true, "restart when another version is deployed")
+	files := flag.Bool("files", false, "pass a file in memory and a pipe on")
 	flag.Parse()
 	defer autorestart.RollbackUnlessReady()
 	slog.SetDefault(slog.New(slog.NewTextHandler(os.Stderr, nil)))
@@ -41,31 +49,40 @@ func main() {
 	if err := service.Start(); err != nil {
 		slog.Error("no systemd", "error", err)
 	}
-	go func() { slog.Error("the restarter has ended", "error", restarter.Run(context.Background())) }()
+	if *watch {
+		go func() { slog.Error("the restarter has ended", "error", restarter.Run(context.Background())) }()
+	}
+	switch number() {
+	case slow:
+		slog.Info("waiting", "generation", autorestart.Generation())
+		await("go")
+	case panics:
+		panic("this version panics")
+	}
+	if *files {
+		http.HandleFunc("/files", passFiles())
+	}
 
 	var mu sync.Mutex
 	count := uint64(0)
 	if b, ok := autorestart.State("count"); ok {
 		count = binary.BigEndian.Uint64(b)
 	}
+	pid := strconv.Itoa(os.Getpid())
 	http.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, number()) })
 	http.HandleFunc("/count", func(w http.ResponseWriter, r *http.Request) {
 		mu.Lock()
 		defer mu.Unlock()
 		count++
 		autorestart.SetState("count", binary.BigEndian.AppendUint64(nil, count))
+		w.Header().Set("PID", pid)
 		fmt.Fprint(w, count)
 	})
 	var listeners []net.Listener
-	for _, address := range strings.Split(*addresses, ",") {
-		listener, err := sockets.Listen(*network, address)
-		if err != nil {
-			slog.Error("cannot listen", "error", err)
-			os.Exit(1)
-		}
-		listeners = append(listeners, listener)
-		go serve(listener)
-	}
+	http.HandleFunc("/hold", func(http.ResponseWriter, *http.Request) {
+		slog.Info("holding a request")
+		await("release")
+	})
 	http.HandleFunc("/crash", func(_ http.ResponseWriter, r *http.Request) {
 		switch by := r.FormValue("by"); by {
 		case "stop": // as slow programs end
@@ -80,6 +97,19 @@ func main() {
 			crash(by)
 		}
 	})
+	for _, address := range strings.Split(*addresses, ",") {
+		network := "tcp"
+		if strings.Contains(address, "/") {
+			network = "unix"
+		}
+		listener, err := sockets.Listen(network, address)
+		if err != nil {
+			slog.Error("cannot listen", "error", err)
+			os.Exit(1)
+		}
+		listeners = append(listeners, listener)
+		go serve(listener)
+	}
 	autorestart.Ready()
 	slog.Info("serving", "version", number(), "generation", autorestart.Generation(), "count", count)
 	select {}
@@ -92,6 +122,15 @@ func serve(listener net.Listener) {
 func closeAll(listeners []net.Listener) {
 	for _, l := range listeners {
 		l.Close()
+	}
+}
+
+// await waits until a file beside the executable exists.
+func await(name string) {
+	for name = filepath.Join(filepath.Dir(os.Args[0]), name); ; time.Sleep(time.Millisecond) {
+		if _, err := os.Stat(name); err == nil {
+			return
+		}
 	}
 }
 

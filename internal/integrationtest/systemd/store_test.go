@@ -1,0 +1,211 @@
+//go:build linux && !autorestart_portable
+
+package systemd_test
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/autorestart-go/autorestart/internal/systemdtest"
+	"github.com/autorestart-go/autorestart/internal/testprocess"
+)
+
+// Units whose store has no room, or is lost, or is not alone.
+
+const fullStore = "files are not found after a crash: systemd stores no more"
+
+// ports returns addresses of that many ports.
+func ports(first, n int) (addresses []string) {
+	for i := range n {
+		addresses = append(addresses, "127.0.0.1:"+strconv.Itoa(first+i))
+	}
+	return addresses
+}
+
+// newStoring starts a daemon with these addresses.
+func newStoring(t *testing.T, name string, addresses []string, options string) *daemon {
+	t.Helper()
+	d := newCrashing(t, name, strings.Join(addresses, ","), options)
+	d.address = addresses[0]
+	return d
+}
+
+func (d *daemon) wantCount(want int) {
+	d.t.Helper()
+	if got, err := d.get("/count"); got != fmt.Sprint(want) || err != nil {
+		d.t.Errorf("the count is %q, %v; expected %d", got, err, want)
+	}
+}
+
+func (d *daemon) wantStored(n int) {
+	d.t.Helper()
+	var got string
+	if !testprocess.Within(testprocess.Timeout, func() bool {
+		got = d.Property(d.t, d.unit, "NFileDescriptorStore")
+		return got == strconv.Itoa(n)
+	}) {
+		d.t.Errorf("systemd has stored %s files, expected %d", got, n)
+	}
+}
+
+// killed kills the daemon and waits until the next process serves at all addresses.
+func (d *daemon) killed(addresses ...string) {
+	d.t.Helper()
+	before := d.Property(d.t, d.unit, "MainPID")
+	d.kill("KILL")
+	testprocess.WaitFor(d.t, "next process", func() bool {
+		p := d.Properties(d.t, d.unit, "MainPID", "ActiveState")
+		return p["ActiveState"] == "active" && p["MainPID"] != before
+	})
+	first := d.address
+	for _, d.address = range addresses {
+		if got := d.page("/"); got != "1" {
+			d.t.Errorf("%s: %q", d.address, got)
+		}
+	}
+	d.address = first
+}
+
+// A store that is too small keeps the states and what has room. The rest is opened anew after a crash.
+func TestStoreThatIsFull(t *testing.T) {
+	addresses := ports(8130, 4)
+	d := newStoring(t, "fullstore", addresses, "FileDescriptorStoreMax=3\n")
+	d.WantLogged(t, d.unit, fullStore)
+	d.wantStored(3)
+	for n := range 3 {
+		d.wantCount(n + 1)
+		d.killed(addresses...)
+		d.wantStored(3)
+	}
+	d.wantCount(4)
+}
+
+// More files than the soft limit of descriptors are never stored: systemd could not start the unit.
+func TestStoreAboveLimitOfDescriptors(t *testing.T) {
+	addresses := ports(8140, 60)
+	d := newStoring(t, "fewdescriptors", addresses, "FileDescriptorStoreMax=1000\nLimitNOFILE=64:4096\n")
+	d.WantLogged(t, d.unit, fullStore)
+	d.wantStored(64 - 16)
+	for n := range 2 {
+		d.wantCount(n + 1)
+		d.killed(addresses...)
+	}
+	d.wantCount(3)
+}
+
+// Without FileDescriptorStoreMax nothing is kept, and nothing is logged.
+func TestServiceWithoutStore(t *testing.T) {
+	d := newStoring(t, "nostore", ports(8134, 1), "")
+	d.wantCount(1)
+	d.killed(d.address)
+	d.wantCount(1)
+	d.wantStored(0)
+	if lines := warnings(d.Log(t, d.unit)); len(lines) > 0 {
+		t.Errorf("logged %q", lines)
+	}
+}
+
+// When StartLimitBurst is reached, systemd releases the store: clients are refused, and the next start is a fresh one.
+func TestStoreIsReleasedAtStartLimit(t *testing.T) {
+	d := newStoring(t, "startlimit", ports(8135, 1),
+		"FileDescriptorStoreMax=20\n[Unit]\nStartLimitIntervalSec=1h\nStartLimitBurst=2\n")
+	d.wantCount(1)
+	d.killed(d.address)
+	d.wantCount(2)
+	d.kill("KILL")
+	d.WantState(t, d.unit, "failed")
+	d.wantStored(0)
+	if conn, err := d.Dial(d.network, d.address); !errors.Is(err, syscall.ECONNREFUSED) {
+		t.Errorf("%v, %v; expected that the connection is refused", conn, err)
+	}
+	d.Run(t, "systemctl", "reset-failed", d.unit)
+	d.Run(t, "systemctl", "start", d.unit)
+	d.wantCount(1)
+}
+
+// Each instance of a template has a store of its own.
+func TestInstancesHaveTheirStores(t *testing.T) {
+	d := &daemon{
+		System: systemdtest.Machine(t), t: t,
+		program: systemdtest.Build(t, "internal/integrationtest/systemd/testdata/crashing"),
+		path:    "/srv/instances/daemon", network: "tcp",
+	}
+	d.deploy(1)
+	t.Cleanup(func() { d.Remove(t, "/srv/instances") })
+	d.Unit(t, "instance@.service", "[Unit]\nStartLimitIntervalSec=0\n[Service]\nType=notify\nRestart=always\nRestartSec=100ms\n"+
+		"FileDescriptorStoreMax=20\nExecStart="+d.path+" -addresses=127.0.0.1:%i\n")
+	instance := func(port int) *daemon {
+		other := *d
+		other.unit, other.address = fmt.Sprintf("instance@%d.service", port), fmt.Sprintf("127.0.0.1:%d", port)
+		return &other
+	}
+	a, b := instance(8136), instance(8137)
+	d.Run(t, "systemctl", "start", a.unit, b.unit)
+	a.wantCount(1)
+	b.wantCount(1)
+	b.wantCount(2)
+	a.killed(a.address)
+	a.wantCount(2)
+	b.killed(b.address)
+	b.wantCount(3)
+	a.wantStored(3)
+	b.wantStored(3)
+}
+
+// A listener of a .socket unit is not stored: systemd passes it to each start.
+func TestSocketUnitBesideStore(t *testing.T) {
+	addresses := ports(8138, 2)
+	d := newStoring(t, "besidesocket", addresses, "FileDescriptorStoreMax=20\n")
+	d.Run(t, "systemctl", "stop", d.unit)
+	d.Unit(t, "besidesocket.socket", "[Socket]\nListenStream="+addresses[0]+"\n")
+	d.Run(t, "systemctl", "start", "besidesocket.socket")
+	for n := range 3 {
+		d.wantCount(n + 1)
+		d.wantStored(3) // the log, and the other listener
+		d.killed(addresses...)
+	}
+	d.deploy(2)
+	d.WantLogged(t, d.unit, "serving version=2 generation=1")
+	d.wantCount(4)
+	d.wantStored(3)
+	if lines := warnings(d.Log(t, d.unit)); len(lines) > 0 {
+		t.Errorf("logged %q", lines)
+	}
+}
+
+// With PrivatePIDs=, LISTEN_PID is a PID outside of the namespace of the service.
+func TestStoreWithPrivatePIDs(t *testing.T) {
+	d := newStoring(t, "privatestore", ports(8139, 1), "FileDescriptorStoreMax=20\nPrivatePIDs=yes\n")
+	for n := range 3 {
+		d.wantCount(n + 1)
+		d.killed(d.address)
+	}
+	d.wantCount(4)
+	if lines := warnings(d.Log(t, d.unit)); len(lines) > 0 {
+		t.Errorf("logged %q", lines)
+	}
+}
+
+// The listeners of a .socket unit count against the limit of descriptors, too.
+func TestStoreBesideManySockets(t *testing.T) {
+	addresses := ports(8200, 80)
+	d := newStoring(t, "manysockets", addresses, "FileDescriptorStoreMax=1000\nLimitNOFILE=64:4096\n")
+	d.Run(t, "systemctl", "stop", d.unit)
+	d.Unit(t, "manysockets.socket", "[Socket]\nListenStream="+strings.Join(addresses[:30], "\nListenStream=")+"\n")
+	d.Run(t, "systemctl", "start", "manysockets.socket")
+	for n := range 3 {
+		d.wantCount(n + 1)
+		d.killed(addresses[0], addresses[79])
+	}
+	d.wantStored(64 - 16 - 30)
+	d.deploy(2)
+	d.WantLogged(t, d.unit, "serving version=2 generation=1")
+	d.wantCount(4)
+	d.wantStored(64 - 16 - 30)
+	d.kill("KILL")
+	d.wantCount(5)
+}
