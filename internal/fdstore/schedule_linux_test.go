@@ -225,9 +225,9 @@ func (w *world) runUntilKilled() {
 // TestRandomSchedules: whenever the program is killed, the next start finds everything as last set. Only what
 // systemd had no room for yet is missing. What the program has not, the store of systemd has not, either.
 func TestRandomSchedules(t *testing.T) {
-	seeds := 300
+	seeds := 60
 	if testing.Short() {
-		seeds = 50
+		seeds = 20
 	}
 	for seed := range seeds {
 		synctest.Test(t, func(t *testing.T) {
