@@ -141,14 +141,19 @@ func (s *Store) send(message string, fds ...int) (sent bool) {
 // Flush implements [passing.Keeper].
 func (s *Store) Flush(ctx context.Context) error {
 	for {
-		s.mu.Lock()
-		s.dropAll()
-		s.sync()
-		waits := s.retry != nil
-		s.mu.Unlock()
+		waits := s.sendNow()
 		// When the barrier is passed, there is room again.
 		if err := s.sender.Barrier(ctx); err != nil || !waits {
 			return err
 		}
 	}
+}
+
+// sendNow reports whether a message waits until systemd has room for it.
+func (s *Store) sendNow() (waits bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.dropAll()
+	s.sync()
+	return s.retry != nil
 }
