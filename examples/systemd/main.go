@@ -54,8 +54,7 @@ func main() {
 	http.Handle("/count", countRequests())
 	autorestart.Ready()
 	logger.Info("serving", "version", version, "generation", autorestart.Generation())
-	logger.Error("the server has ended", "reason", httpserve.Serve(new(http.Server), listener))
-	os.Exit(1)
+	panic(httpserve.Serve(new(http.Server), listener))
 }
 
 // reload restarts at SIGHUP, which systemd sends to a unit of Type=notify-reload.
