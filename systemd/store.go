@@ -74,7 +74,7 @@ func listeners(i *image.Image, announced []string) int {
 // closeTaken closes the files of a unit that has no room for any now.
 func closeTaken(taken []activation.File, logger report.Logger) {
 	if len(taken) > 0 {
-		logger.Warn("closed the files that systemd has stored: the unit has no FileDescriptorStoreMax any more", "files", len(taken))
+		logger.Warn("closed the files that systemd has stored: there is no room for any in the next start; set FileDescriptorStoreMax, or raise LimitNOFILE", "files", len(taken))
 	}
 	for _, f := range taken {
 		f.FD.Close()

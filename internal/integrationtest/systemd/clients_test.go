@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net"
 	"net/http"
 	"os"
@@ -65,7 +66,7 @@ func newClients(t *testing.T, d *daemon, addresses ...string) *clients {
 	c := &clients{t: t, d: d, seen: map[uint64]bool{}}
 	for _, address := range addresses {
 		for i := range 4 {
-			c.start(&client{address: address, kept: i%2 == 0}, 1<<62)
+			c.start(&client{address: address, kept: i%2 == 0}, math.MaxInt)
 		}
 	}
 	t.Cleanup(c.stop)

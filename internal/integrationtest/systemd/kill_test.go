@@ -19,7 +19,7 @@ import (
 // The versions of testdata/crashing that differ from the others.
 const slow = 500 // waits for the file "go"
 
-const restartSec = 100 * time.Millisecond // RestartSec of the unit
+const restartDelay = 100 * time.Millisecond // RestartSec of the unit
 
 // killable is the unit of a daemon with two listeners and other files, under load.
 func killable(t *testing.T, name string, port int) (d *daemon, c *clients) {
@@ -136,7 +136,7 @@ func TestKills(t *testing.T) {
 		c.await(rand.IntN(50))
 		before := c.wereCut()
 		took, wall := c.during(func() { ends[kind](d, c) })
-		if took > restartSec+time.Second {
+		if took > restartDelay+time.Second {
 			t.Errorf("served again %v after the end by %s", took, kind)
 		}
 		outages, walls = append(outages, took), append(walls, wall)
