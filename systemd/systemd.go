@@ -6,13 +6,14 @@
 // Start a [Service] at the top of main, and call [autorestart.Ready] in every version:
 //
 //	func main() {
-//		service := systemd.Service{Logger: slog.Default()}
+//		restarter := &autorestart.Restarter{ReadyTimeout: 10 * time.Second, Logger: slog.Default()}
+//		service := systemd.Service{Restarter: restarter, Logger: slog.Default()}
 //		if err := service.Start(); err != nil {
 //			slog.Warn("systemd is not notified", "reason", err)
 //		}
 //		// Open what the program needs, and serve.
 //		autorestart.Ready()
-//		autorestart.RestartOnChange()
+//		restarter.Run(context.Background())
 //	}
 //
 // # Messages
@@ -27,9 +28,10 @@
 //   - EXTEND_TIMEOUT_USEC at the beginning of a drain, every 5 s during the drain, and before the
 //     exec. It also extends the watchdog.
 //   - WATCHDOG=1 if the unit has WatchdogSec, see [Service.Check].
+//   - STOPPING=1 when it calls [Service.Stopping].
 //
-// STATUS says which version serves, and why the last one was rejected or rolled back. The program
-// never sends STOPPING=1 or MAINPID: a restart changes neither the process nor its PID. Only the
+// STATUS says which version serves, and why the last one was rejected or rolled back. A restart
+// sends neither STOPPING=1 nor MAINPID, because it changes neither the process nor its PID. Only the
 // main process sends, so NotifyAccess=main is enough.
 //
 // No message says to systemd that a reload has failed. `autorestart reload $MAINPID` as ExecReload
@@ -59,7 +61,7 @@
 //
 // Sending never blocks. If systemd does not read its socket, the messages wait and become one:
 // the last one counts. If the socket is missing or closed, they wait for the next message. A log
-// line says so. What waits at an exec is lost, and the first message of the next version says
+// line says so. Messages that wait at an exec are lost, and the first message of the next version says
 // everything that counts.
 package systemd
 
@@ -112,8 +114,8 @@ type Service struct {
 // Start begins to notify systemd. Call it at the top of main, before package sockets is used and
 // before [autorestart.Ready].
 //
-// Start does nothing if systemd has not started this program: neither NOTIFY_SOCKET nor INVOCATION_ID is
-// set. It does nothing in a stand-in, see [autorestart.StandIn], and in calls after the first. If
+// Start does nothing if neither NOTIFY_SOCKET nor INVOCATION_ID is set: systemd has started neither this
+// program nor a process that this program descends from. It does nothing in a stand-in, see [autorestart.StandIn], and in calls after the first. If
 // NOTIFY_SOCKET is not set, the unit is not notified and stores nothing. Then Start has an effect only
 // if a Restarter is set.
 //

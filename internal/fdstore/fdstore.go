@@ -27,7 +27,9 @@
 // would contain old states otherwise, and names of files that systemd does not have.
 //
 // A file is removed from the store before it is closed. Otherwise, the clients of a listener would
-// connect to a socket that no process accepts from.
+// connect to a socket that no process accepts from. A socket that the program has used and closes is an
+// exception: the program may be about to end, and the next start needs the socket. It is removed
+// after endLimit.
 package fdstore
 
 import (
