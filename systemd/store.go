@@ -2,9 +2,12 @@ package systemd
 
 import (
 	"os"
+	"slices"
+	"time"
 
 	"github.com/autorestart-go/autorestart/internal/activation"
 	"github.com/autorestart-go/autorestart/internal/fdstore"
+	"github.com/autorestart-go/autorestart/internal/handover"
 	"github.com/autorestart-go/autorestart/internal/image"
 	"github.com/autorestart-go/autorestart/internal/passing"
 	"github.com/autorestart-go/autorestart/internal/report"
@@ -18,45 +21,74 @@ var logNames = [...]passing.Name{passing.CarriedName("fdstore-log0"), passing.Ca
 
 // keep has systemd keep what i passes on, and restores what it has kept. Unless the unit has room
 // for descriptors, it does nothing, and returns nil.
-func keep(i *image.Image, socket *sdnotify.Socket, logger report.Logger) (*fdstore.Store, error) {
+func keep(i *image.Image, socket *sdnotify.Socket, logger report.Logger) (store *fdstore.Store, err error) {
 	names, err := activation.Get().For(os.Getpid())
 	limit := storeLimit(listeners(i, names))
 	if err != nil && limit > 0 {
 		logger.Warn("ignored what systemd has stored", "reason", err)
 	}
+	own := slices.DeleteFunc(slices.Clone(names), func(name string) bool { return !fdstore.IsName(name) })
+	defer func() {
+		if store == nil {
+			fdstore.Remove(socket, own)
+		}
+	}()
 	taken, err := activation.Take(names, fdstore.IsName)
 	if err != nil {
-		for _, f := range taken {
-			f.FD.Close()
-		}
+		closeAll(taken)
 		return nil, err
 	}
 	if limit == 0 {
-		closeTaken(taken, logger)
+		if len(taken) > 0 {
+			logger.Warn("closed the files that systemd has stored: there is no room for any in the next start; set FileDescriptorStoreMax, or raise LimitNOFILE", "files", len(taken))
+		}
+		closeAll(taken)
 		return nil, nil
 	}
 	passed := make([]fdstore.Passed, len(taken))
 	for n, f := range taken {
 		passed[n] = fdstore.Passed{Name: f.Name, FD: f.FD.Release()}
 	}
-	c := fdstore.Config{Sender: socket, Logger: logger, Limit: limit}
-	if log, ok := carriedLog(i); ok {
-		store, err := fdstore.Continue(c, log, passed)
-		if err != nil {
-			return nil, err
-		}
-		return store, keepIn(i, store)
+	c := fdstore.Config{
+		Sender: socket, Logger: logger, Limit: limit,
+		Set: fdstore.SetOf(os.Getenv("INVOCATION_ID"), time.Now()),
 	}
-	store, kept, err := fdstore.Recover(c, passed)
-	if err != nil {
+	if store, err = open(i, c, passed); err != nil {
 		return nil, err
 	}
-	if len(kept.Files)+len(kept.States) > 0 {
-		logger.Info("found files and states of the process before this one", "files", len(kept.Files), "states", len(kept.States))
+	// The log crosses each exec.
+	for n, name := range logNames {
+		if err := i.Store.Carry(name, store.Log()[n].Int()); err != nil {
+			store.GiveUp(err)
+			return store, err
+		}
+	}
+	i.Store.SetKeeper(store)
+	return store, nil
+}
+
+// open returns the store of this image: the one of the previous image, or the one from before a crash, whose
+// content it restores.
+func open(i *image.Image, c fdstore.Config, passed []fdstore.Passed) (*fdstore.Store, error) {
+	if log, ok := carriedLog(i); ok {
+		return fdstore.Continue(c, log, passed)
+	}
+	if i.Inherited.Number(handover.PID) != 0 { // what is stored is older than what this image has inherited
+		return fdstore.Renew(c, passed)
+	}
+	store, kept, err := fdstore.Recover(c, passed)
+	if err == nil && len(kept.Files)+len(kept.States) > 0 {
+		c.Logger.Info("found files and states of the process before this one", "files", len(kept.Files), "states", len(kept.States))
 		i.Store.Restore(kept.Files, kept.States)
 		i.Store.StartTimer(i.Store.CloseUnclaimed)
 	}
-	return store, keepIn(i, store)
+	return store, err
+}
+
+func closeAll(taken []activation.File) {
+	for _, f := range taken {
+		f.FD.Close()
+	}
 }
 
 // listeners returns how many listeners of socket units systemd passes to this process: those that a part of
@@ -69,27 +101,6 @@ func listeners(i *image.Image, announced []string) int {
 		}
 	}
 	return n
-}
-
-// closeTaken closes the files of a unit that has no room for any now.
-func closeTaken(taken []activation.File, logger report.Logger) {
-	if len(taken) > 0 {
-		logger.Warn("closed the files that systemd has stored: there is no room for any in the next start; set FileDescriptorStoreMax, or raise LimitNOFILE", "files", len(taken))
-	}
-	for _, f := range taken {
-		f.FD.Close()
-	}
-}
-
-// keepIn has the store keep what i passes on. Its log crosses each exec.
-func keepIn(i *image.Image, store *fdstore.Store) error {
-	for n, name := range logNames {
-		if err := i.Store.Carry(name, store.Log()[n].Int()); err != nil {
-			return err
-		}
-	}
-	i.Store.SetKeeper(store)
-	return nil
 }
 
 // carriedLog returns the log that the previous image had.

@@ -42,6 +42,12 @@ func Get() (v Variables) {
 	return v
 }
 
+// IsMain reports whether a process of this PID namespace may be the one that systemd has started. Before
+// systemd 248 each process may be.
+func (v Variables) IsMain(pid int) bool {
+	return v.ExecPID == "" || v.ExecPID == strconv.Itoa(pid) || pid == 1 && processOf(pid, false).procIsOwn
+}
+
 // For returns the names of the sockets that are announced for a process of this PID namespace. A
 // name may be empty. The error is [ErrOtherProcess] or [ErrMalformed].
 func (v Variables) For(pid int) (names []string, err error) {

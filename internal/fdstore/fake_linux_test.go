@@ -25,6 +25,8 @@ type manager struct {
 	t   testing.TB
 	max int // FileDescriptorStoreMax
 
+	starts int
+
 	mu      sync.Mutex
 	stored  []Passed
 	sent    []string // FDNAMEs, with + or - before them
@@ -165,7 +167,11 @@ func (m *manager) find(part string) *Passed {
 	return nil
 }
 
-func (m *manager) config() Config { return Config{Sender: m, Logger: &m.logs, Limit: m.max} }
+// config is that of another start each time.
+func (m *manager) config() Config {
+	m.starts++
+	return Config{Sender: m, Logger: &m.logs, Limit: m.max, Set: fmt.Sprint("3x5k", m.starts)}
+}
 
 // recover is Recover with what is stored. Each write to the log is an event, too.
 func (m *manager) recover() (*Store, Kept) {

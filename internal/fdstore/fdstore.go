@@ -12,7 +12,8 @@
 //	autorestart.SET.log1
 //	autorestart.SET.N     a file; N is a number
 //
-// SET is different in each start that finds no set. So the files of two sets are never mixed.
+// SET is different in each start that finds no set, and the same in all images that follow it by exec. So
+// the files of two sets are never mixed, and an image without the log of its set knows the names in it.
 //
 // # Order
 //
@@ -61,9 +62,9 @@ type Store struct {
 
 	mu      sync.Mutex
 	set     string
+	created int64 // when the set was made
 	log     *crashlog.Log
 	slots   Log                               // of log
-	next    int                               // number of the next file
 	byName  map[passing.Name]*stored          // what the log names, or will
 	files   map[string]*stored                // by the name in systemd's store
 	order   []*stored                         // of files, in which they are sent
@@ -121,7 +122,7 @@ func (s *Store) Begin(files []passing.KeptFile, states []passing.KeptState) {
 			}
 		}
 	}
-	content := []crashlog.Change{setRecord(s.set)}
+	content := setRecords(s.set, s.created)
 	for _, st := range states {
 		content = append(content, stateRecord(st.Name, st.Value))
 	}
@@ -164,8 +165,7 @@ func (s *Store) add(f passing.KeptFile) {
 	}
 	own := s.find(id, f.FD)
 	if own == nil {
-		own = newStored(fileName(s.set, strconv.Itoa(s.next)), id)
-		s.next++
+		own = newStored(s.freeName(), id)
 		s.files[own.name] = own
 		s.order = append(s.order, own)
 	}
@@ -173,6 +173,16 @@ func (s *Store) add(f passing.KeptFile) {
 	s.byName[f.Name] = own
 	if own.sent {
 		s.write(fileRecord(f.Name, own))
+	}
+}
+
+// freeName returns the name with the lowest number that is free, so that all that a set has had are
+// known: see renew. Systemd removes the file that had it first.
+func (s *Store) freeName() string {
+	for n := 0; ; n++ {
+		if name := fileName(s.set, strconv.Itoa(n)); s.files[name] == nil {
+			return name
+		}
 	}
 }
 
@@ -238,6 +248,9 @@ func (s *Store) End() {
 
 // dropAll drops the files that may be found again. It is called with s locked.
 func (s *Store) dropAll() {
+	if s.ending {
+		return
+	}
 	for name, own := range s.byName {
 		if own.names[name] {
 			s.drop(name, own)
@@ -290,7 +303,7 @@ func (s *Store) KeepState(st passing.KeptState) {
 		s.logged.states = s.logged.states && len(s.lost) > 0
 		return
 	}
-	s.lost[st.Name] = true
+	s.lost[passing.Name(strings.Clone(string(st.Name)))] = true
 	s.write(crashlog.Change{Name: statePrefix + string(st.Name)}) // none is better than an old one
 	if s.gone {
 		s.sync()
@@ -311,7 +324,15 @@ func (s *Store) write(changes ...crashlog.Change) {
 	}
 }
 
-// giveUp has nothing kept by this image any more.
+// GiveUp has nothing kept by this image any more.
+func (s *Store) GiveUp(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.giveUp(err)
+	s.sync()
+}
+
+// giveUp is GiveUp with s locked. The caller calls sync.
 func (s *Store) giveUp(err error) {
 	if s.statesFail() {
 		s.logger.Warn("states and files are not found after a crash: cannot write the list of them", "reason", err)
@@ -341,12 +362,18 @@ const (
 	statePrefix   = "s"
 	unnamedPrefix = "u" // of a name in systemd's store; see Order
 	setName       = "set"
+	createdName   = "created" // a time of CLOCK_MONOTONIC, in nanoseconds
 )
 
 // ofLog stands for the name of the files of the log, which have none.
 var ofLog = passing.CarriedName("log")
 
-func setRecord(set string) crashlog.Change { return crashlog.Change{Name: setName, Value: []byte(set)} }
+func setRecords(set string, created int64) []crashlog.Change {
+	return []crashlog.Change{
+		{Name: setName, Value: []byte(set)},
+		{Name: createdName, Value: strconv.AppendInt(nil, created, 10)},
+	}
+}
 
 func stateRecord(name passing.Name, value []byte) crashlog.Change {
 	return crashlog.Change{Name: statePrefix + string(name), Value: value}

@@ -19,6 +19,15 @@ import (
 	"github.com/autorestart-go/autorestart/internal/sys"
 )
 
+// now returns the time of CLOCK_MONOTONIC in nanoseconds: it goes on for as long as systemd can store files.
+func now() int64 {
+	var t unix.Timespec
+	if unix.ClockGettime(unix.CLOCK_MONOTONIC, &t) != nil {
+		return 0
+	}
+	return t.Nano()
+}
+
 // SameDescription reports whether two descriptors, of which the IDs are the same, are duplicates of one
 // another, as systemd decides that.
 func SameDescription(a, b int) bool {

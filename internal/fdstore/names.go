@@ -1,10 +1,10 @@
 package fdstore
 
 import (
-	"cmp"
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // Names in systemd's store have at most 255 bytes and no colon, which separates them in
@@ -40,31 +40,26 @@ func parseName(name string) (set, part string, ok bool) {
 
 // isSet reports whether s may be the name of a set: a number with the base 36.
 func isSet(s string) bool {
-	n, err := strconv.ParseInt(s, 36, 64)
-	return err == nil && strconv.FormatInt(n, 36) == s
+	n, err := strconv.ParseUint(s, 36, 64)
+	return err == nil && strconv.FormatUint(n, 36) == s
 }
 
-// numberOf returns the number of a file, or -1 for a log.
-func numberOf(name string) int {
-	_, part, _ := parseName(name)
-	n, err := strconv.Atoi(part)
+// SetOf returns the name of the set of a start that systemd gives an invocation ID: the same one in all
+// images that follow the start. Without an ID it is that of the time.
+func SetOf(invocationID string, now time.Time) string {
+	n, err := strconv.ParseUint(invocationID[:min(16, len(invocationID))], 16, 64)
 	if err != nil {
-		return -1
+		n = uint64(now.UnixNano())
 	}
-	return n
+	return strconv.FormatUint(n, 36)
 }
 
-// setsOf returns the sets that passed files belong to, the newest first.
+// setsOf returns the sets that passed files belong to.
 func setsOf(passed []Passed) (sets []string) {
 	for _, p := range passed {
 		if set, _, ok := parseName(p.Name); ok && !slices.Contains(sets, set) {
 			sets = append(sets, set)
 		}
 	}
-	slices.SortFunc(sets, func(a, b string) int {
-		x, _ := strconv.ParseInt(a, 36, 64)
-		y, _ := strconv.ParseInt(b, 36, 64)
-		return cmp.Compare(y, x)
-	})
 	return sets
 }

@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/autorestart-go/autorestart/internal/crashlog"
 	"github.com/autorestart-go/autorestart/internal/passing"
@@ -25,7 +24,8 @@ type Passed struct {
 type Config struct {
 	Sender Sender
 	Logger report.Logger
-	Limit  int // descriptors that systemd keeps
+	Limit  int    // descriptors that systemd keeps
+	Set    string // of a new set, see SetOf
 }
 
 // A Log is the two descriptors of the log of a set. Duplicates cross an exec, to [Continue].
@@ -40,53 +40,97 @@ type Kept struct {
 // Recover returns a Store in a start of the program, and what the last one has kept: all of it, or
 // nothing, if any of it is missing. It takes over the descriptors that systemd has passed.
 func Recover(c Config, passed []Passed) (*Store, Kept, error) {
+	r, err := openNewest(passed)
+	if err != nil {
+		c.Logger.Warn("files and states from before the crash are lost: what systemd has stored is not complete", "reason", err)
+	}
+	if r == nil {
+		names := closeAll(passed)
+		s, err := create(c)
+		if err != nil {
+			return nil, Kept{}, err
+		}
+		s.removed = names
+		return s, Kept{}, nil
+	}
+	s := newStore(c, r.set, r.log, r.slots)
+	s.created = r.created
+	kept, err := s.takeOver(r)
+	if err != nil {
+		closeAll(passed)
+		return nil, Kept{}, err
+	}
+	s.removed = r.closeSurplus(passed)
+	s.addLog(true)
+	return s, kept, nil
+}
+
+// openNewest opens the set that was made last, or returns nil if there is none. An older one is not what
+// the program has kept last, even if it is complete.
+func openNewest(passed []Passed) (newest *recovered, err error) {
 	var problems []error
 	for _, set := range setsOf(passed) {
 		r, err := open(set, passed)
 		if err != nil {
 			problems = append(problems, fmt.Errorf("set %s: %w", set, err))
-			continue
+		} else if newest == nil || r.created > newest.created {
+			newest = r
 		}
-		s := newStore(c, set, r.log, r.slots)
-		kept, err := s.takeOver(r)
-		if err != nil {
-			closeAll(passed)
-			return nil, Kept{}, err
-		}
-		s.removed = r.closeSurplus(passed)
-		s.addLog(true)
-		return s, kept, nil
 	}
-	if len(problems) > 0 {
-		c.Logger.Warn("files and states from before the crash are lost: what systemd has stored is not complete", "reason", errors.Join(problems...))
+	if newest == nil {
+		return nil, errors.Join(problems...)
 	}
-	names := closeAll(passed)
-	s, err := create(c)
-	if err != nil {
-		return nil, Kept{}, err
+	if err := newest.find(passed); err != nil {
+		return nil, fmt.Errorf("set %s: %w", newest.set, err)
 	}
-	s.removed = names
-	return s, Kept{}, nil
+	return newest, nil
 }
 
 // Continue returns a Store in an image that another one has handed its log to. It takes over the
 // descriptors, also those that systemd has passed: they are of no use by now.
 func Continue(c Config, slots Log, passed []Passed) (*Store, error) {
-	names := closeAll(passed)
 	s, err := continueLog(c, slots)
 	if err != nil {
 		c.Logger.Warn("files and states are stored anew: cannot read what the previous version has stored", "reason", err)
 		slots.close()
-		if s, err = create(c); err != nil {
-			return nil, err
-		}
+		return Renew(c, passed)
 	}
+	s.removeOthers(closeAll(passed))
+	return s, nil
+}
+
+// Renew returns a Store in an image that was executed by another one, and has no log. It takes over the
+// descriptors that systemd has passed, and has systemd remove them, and all that an earlier image may have
+// stored in the set: the same files under other names would be dropped.
+func Renew(c Config, passed []Passed) (*Store, error) {
+	names := closeAll(passed)
+	s, err := create(c)
+	if err != nil {
+		return nil, err
+	}
+	s.removed = []string{s.logName(0), s.logName(1)}
+	for n := range c.Limit {
+		s.removed = append(s.removed, fileName(s.set, strconv.Itoa(n)))
+	}
+	s.removeOthers(names)
+	return s, nil
+}
+
+// removeOthers has systemd remove the files with these names that s does not have.
+func (s *Store) removeOthers(names []string) {
 	for _, name := range names {
 		if s.files[name] == nil && !s.isLog(name) && !slices.Contains(s.removed, name) {
 			s.removed = append(s.removed, name)
 		}
 	}
-	return s, nil
+}
+
+// Remove has systemd remove the files with these names, as far as it receives that now: where no Store
+// can be made, clients must not wait for a listener that nothing serves.
+func Remove(sender Sender, names []string) {
+	for _, name := range names {
+		sender.Send(removeMessage(name))
+	}
 }
 
 func continueLog(c Config, slots Log) (*Store, error) {
@@ -99,6 +143,7 @@ func continueLog(c Config, slots Log) (*Store, error) {
 		return nil, err
 	}
 	s := newStore(c, r.set, log, slots)
+	s.created = r.created
 	for name, f := range r.files {
 		s.known(name, f, -1)
 	}
@@ -121,13 +166,14 @@ func create(c Config) (*Store, error) {
 			return nil, fmt.Errorf("cannot create a file in memory: %w", err)
 		}
 	}
-	set := strconv.FormatInt(time.Now().UnixNano(), 36)
-	log, err := crashlog.New(slots.files(), []crashlog.Change{setRecord(set)})
+	created := now()
+	log, err := crashlog.New(slots.files(), setRecords(c.Set, created))
 	if err != nil {
 		slots.close()
 		return nil, err
 	}
-	s := newStore(c, set, log, slots)
+	s := newStore(c, c.Set, log, slots)
+	s.created = created
 	s.addLog(false)
 	return s, nil
 }
@@ -164,7 +210,6 @@ func (s *Store) known(name passing.Name, f storedFile, fd int) {
 	}
 	own.names[name], own.fds[name] = false, fd
 	s.byName[name] = own
-	s.next = max(s.next, numberOf(f.name)+1)
 }
 
 // takeOver returns what r has. All names of one file get descriptors of their own. If it fails, those that
@@ -201,12 +246,13 @@ func (s *Store) takeOver(r *recovered) (kept Kept, err error) {
 
 // A recovered set is what the log of a set names.
 type recovered struct {
-	set    string
-	slots  Log
-	log    *crashlog.Log
-	files  map[passing.Name]storedFile
-	states map[passing.Name][]byte
-	passed map[string]int // descriptors of the files, by their names in systemd's store
+	set     string
+	created int64 // when the set was made
+	slots   Log
+	log     *crashlog.Log
+	files   map[passing.Name]storedFile
+	states  map[passing.Name][]byte
+	passed  map[string]int // descriptors of the files, by their names in systemd's store
 
 	unnamed []string // files that systemd may have
 }
@@ -217,7 +263,7 @@ type storedFile struct {
 	id   ID
 }
 
-// open opens a set. It fails if a file is missing, or is another one.
+// open opens the log of a set.
 func open(set string, passed []Passed) (r *recovered, err error) {
 	var slots Log
 	for i := range slots {
@@ -239,17 +285,22 @@ func open(set string, passed []Passed) (r *recovered, err error) {
 		return nil, errors.New("found the log of set " + strconv.Quote(r.set))
 	}
 	r.slots = slots
+	return r, nil
+}
+
+// find finds the files of the set. It fails if one is missing, or is another one.
+func (r *recovered) find(passed []Passed) error {
 	for name, f := range r.files {
 		found := slices.IndexFunc(passed, func(p Passed) bool {
 			id, err := IDOf(p.FD)
 			return p.Name == f.name && err == nil && id == f.id
 		})
 		if found < 0 {
-			return nil, errors.New("found no file " + f.name + " that is " + name.String())
+			return errors.New("found no file " + f.name + " that is " + name.String())
 		}
 		r.passed[f.name] = passed[found].FD
 	}
-	return r, nil
+	return nil
 }
 
 // parse returns what a log names.
@@ -264,6 +315,8 @@ func parse(log *crashlog.Log, content map[string][]byte) (*recovered, error) {
 	for name, value := range content {
 		switch {
 		case name == setName:
+		case name == createdName:
+			r.created, _ = strconv.ParseInt(string(value), 10, 64)
 		case strings.HasPrefix(name, filePrefix):
 			stored, id, ok := parseFile(value)
 			if !ok || !strings.HasPrefix(stored, fileName(r.set, "")) {

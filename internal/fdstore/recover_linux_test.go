@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -144,23 +145,76 @@ func (m *manager) set() string {
 	return name[:strings.LastIndex(name, ".")]
 }
 
-// TestTwoWholeSets: the new one counts, and the old one is removed.
+// TestTwoWholeSets: the new one counts, and the old one is removed. If a file of the new one is missing, as one
+// that systemd has in the old one already, nothing is found.
 func TestTwoWholeSets(t *testing.T) {
+	for _, whole := range []bool{true, false} {
+		t.Run(fmt.Sprint(whole), func(t *testing.T) { twoSets(t, whole) })
+	}
+}
+
+func twoSets(t *testing.T, whole bool) {
 	m, fds := filesAndStates(t)
 	old := m.stored
 	m.stored = nil
 	s, _ := m.recover()
 	s.Begin([]passing.KeptFile{{Name: "new", FD: fds[0]}}, nil)
 	end(s)
+	want, parts, logs := "new=0", []string{"0", "log0", "log1"}, []string(nil)
+	if !whole {
+		m.remove("0")
+		want, parts, logs = "", parts[1:], []string{"found no file"}
+	}
 	m.stored = append(old, m.stored...)
 	s, kept := m.recover()
-	if got := describeAll(kept, fds[:]...); got != "new=0" {
-		t.Errorf("found %q", got)
+	if got := describeAll(kept, fds[:]...); got != want {
+		t.Errorf("found %q, want %q", got, want)
 	}
 	s.Begin(kept.Files, kept.States)
+	m.want(parts...)
+	m.logs.want(t, logs...)
+	end(s, kept.Files...)
+}
+
+// TestRenew: an image whose previous one has lost the log of the set stores the same files. Without a removal of
+// those that systemd has, it would drop them, and nothing would be found.
+func TestRenew(t *testing.T) {
+	m := newManager(t)
+	c := m.config()
+	s, kept, err := Recover(c, nil)
+	if err != nil || len(kept.Files) > 0 {
+		t.Fatal(err)
+	}
+	fds := []int{socket(t), socket(t)}
+	s.Begin([]passing.KeptFile{{Name: name(0), FD: fds[0]}, {Name: name(1), FD: fds[1]}}, nil)
+	end(s)
+	s, err = Renew(c, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Begin([]passing.KeptFile{{Name: name(1), FD: fds[1]}}, []passing.KeptState{{Name: "a", Value: []byte("1")}})
+	end(s)
 	m.want("0", "log0", "log1")
+	s, kept = m.recover()
+	if got := describeAll(kept, fds...); got != "a:1, file 1=1" {
+		t.Errorf("found %q", got)
+	}
 	m.logs.want(t)
 	end(s, kept.Files...)
+}
+
+// TestSetOf: all images of a start have the same set.
+func TestSetOf(t *testing.T) {
+	const id = "4943371f57ef4c199155ceb9d485784b"
+	set := SetOf(id, time.Unix(1, 0))
+	if !isSet(set) || set != SetOf(id, time.Unix(2, 0)) || set == SetOf("f"+id[1:], time.Unix(1, 0)) {
+		t.Errorf("set %q", set)
+	}
+	for _, id := range []string{"", "-1", "x943371f57ef4c19", "4"} {
+		if set := SetOf(id, time.Unix(1, 0)); !isSet(set) {
+			t.Errorf("%q: set %q", id, set)
+		}
+	}
 }
 
 // TestNamesInStore: the names that a store gives are its own, and no others are.

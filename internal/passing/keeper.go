@@ -131,12 +131,12 @@ func (s *Store) Activated() (n int) {
 // reports whether there is.
 func (s *Store) FlushKeeper(ctx context.Context) bool {
 	s.mu.Lock()
-	c, _ := s.content.(*content)
-	s.mu.Unlock()
-	if c == nil || c.keeping.keeper == nil {
-		return false
+	var k Keeper
+	if c, ok := s.content.(*content); ok {
+		k = c.keeping.keeper
 	}
-	return c.keeping.keeper.Flush(ctx) == nil
+	s.mu.Unlock()
+	return k != nil && k.Flush(ctx) == nil
 }
 
 // Restore has the store begin with what a [Keeper] has kept, in a program that no version of itself
