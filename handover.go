@@ -372,7 +372,7 @@ func (p *process) execveOnThread(target handover.Target, args, env []string, h *
 // executePrevious executes the previous version. Its caller keeps this version on
 // trial meanwhile, so nothing that h names is closed.
 func (p *process) executePrevious(target handover.Target, args, env []string, h *handover.State) error {
-	report.Warn("rolling back to the previous version", "path", p.launch.path, "reason", h.Texts[handover.Reason])
+	p.rollingBack(h.Texts[handover.Reason])
 	h.Reserve = p.rollback
 	if h.Texts[handover.Image] == "" {
 		if id, err := p.files.Stat(target.ExecPath()); err == nil {
@@ -392,7 +392,7 @@ func (p *process) executePrevious(target handover.Target, args, env []string, h 
 		p.beside.handOver(p.inherited, h)
 		return p.execute(target, args, env, h)
 	})
-	report.Error("rollback failed: cannot execute the previous version", "path", p.launch.path, "reason", err)
+	p.rollbackFailed(err)
 	if resume != nil {
 		resume()
 	}

@@ -259,7 +259,8 @@ func (o *events) rejected(err error) {
 
 // addRejected is called with o locked.
 func (o *events) addRejected(err error) {
-	if text := err.Error(); text != o.rejection {
+	ends := o.underway && !o.isDraining()
+	if text := err.Error(); ends || text != o.rejection {
 		o.add(Event{Kind: EventRejected, Err: err})
 		o.rejection = text
 	}

@@ -142,6 +142,22 @@ func Rollback(err error) error {
 	return err
 }
 
+// Steps of a rollback, see [image.Image.OnStep]. No [Event] is about them.
+const (
+	stepRollingBack    = "rolling back"
+	stepRollbackFailed = "rollback failed"
+)
+
+func (p *process) rollingBack(reason string) {
+	report.Warn("rolling back to the previous version", "path", p.launch.path, "reason", reason)
+	p.image().Report(stepRollingBack, nil)
+}
+
+func (p *process) rollbackFailed(err error) {
+	report.Error("rollback failed: cannot execute the previous version", "path", p.launch.path, "reason", err)
+	p.image().Report(stepRollbackFailed, err)
+}
+
 // maxReason is the length in bytes to which the reason of a rollback is cut:
 // execve(2) takes no variable of more than 128 KiB, and the others in there have the
 // greater need.

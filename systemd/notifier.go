@@ -47,7 +47,7 @@ func (n *notifier) start() {
 	case !autorestart.LastRestart().Ready.IsZero():
 		n.becomeReady("")
 	default:
-		limit := n.startLimit()
+		limit := startLimit(n.image)
 		n.starting = time.AfterFunc(limit, n.startingEnds)
 		if n.restarted && limit > startTime+extension {
 			n.queue.Send(sdnotify.Message{Extend: limit + extension})
@@ -57,9 +57,9 @@ func (n *notifier) start() {
 
 // startLimit is how long this image may take from its start until it is ready, and a moment longer:
 // a rollback comes first.
-func (n *notifier) startLimit() time.Duration {
+func startLimit(i *image.Image) time.Duration {
 	limit := passing.UnclaimedTimeout
-	if ms := n.image.Inherited.Number(handover.ReadyWithin); ms != 0 {
+	if ms := i.Inherited.Number(handover.ReadyWithin); ms != 0 {
 		limit = time.Duration(ms) * time.Millisecond
 	}
 	return time.Until(autorestart.LastRestart().Started.Add(limit + time.Second))
@@ -94,6 +94,15 @@ func (n *notifier) step(kind string, err error) {
 		n.stopExtending()
 		n.executing = true
 		n.reload(startTime + extension)
+	case "rolling back":
+		n.stopExtending()
+		n.executing = true
+		n.queue.Send(sdnotify.Message{Extend: startTime + extension})
+	case "rollback failed":
+		n.executing = false
+		if !n.ready && n.starting == nil {
+			n.becomeReady(", but has not called Ready")
+		}
 	case autorestart.EventRejected.String():
 		// A newer version may be rejected while the program is drained for another one.
 		if !n.image.Drainers.IsDraining() {
@@ -152,7 +161,7 @@ func (n *notifier) callOff(err error) {
 func (n *notifier) extend() {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if n.extending != nil {
+	if n.extending != nil && n.image.Drainers.IsDraining() {
 		n.queue.Send(sdnotify.Message{Extend: extension})
 		n.extending.Reset(extendEvery)
 	}

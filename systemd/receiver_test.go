@@ -96,6 +96,7 @@ func (r *receiver) newService(env ...string) *daemontest.Daemon {
 	r.t.Helper()
 	d := daemontest.New(r.t, "service")
 	d.Setenv("NOTIFY_SOCKET=" + r.address)
+	d.Setenv("SYSTEMD_EXEC_PID=") // the tests may be a part of a unit
 	for _, kv := range env {
 		d.Setenv(kv)
 	}

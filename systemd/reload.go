@@ -3,8 +3,10 @@ package systemd
 import (
 	"context"
 	"os"
+	"time"
 
 	"github.com/autorestart-go/autorestart"
+	"github.com/autorestart-go/autorestart/internal/handover"
 	"github.com/autorestart-go/autorestart/internal/image"
 	"github.com/autorestart-go/autorestart/internal/passing"
 	"github.com/autorestart-go/autorestart/internal/report"
@@ -27,7 +29,27 @@ func serveReloads(i *image.Image, r *autorestart.Restarter, logger report.Logger
 		RolledBack: autorestart.RolledBack(), OnTrial: i.Trial.On,
 	}
 	tracker := statuspage.Track(page, start)
-	i.OnStep(tracker.Step)
+	i.OnStep(func(step string, err error) {
+		// A version that is rejected while the program is drained is a newer one.
+		if step != autorestart.EventRejected.String() || !i.Drainers.IsDraining() {
+			tracker.Step(step, err)
+		}
+	})
+	isReady := func() {
+		if s, _ := tracker.Status(); s.Phase == statuspage.Starting {
+			tracker.Step(autorestart.EventReady.String(), nil)
+		}
+	}
+	switch {
+	case !autorestart.LastRestart().Ready.IsZero():
+		isReady()
+	case i.Inherited.Number(handover.PID) != 0: // the version may never call Ready
+		time.AfterFunc(startLimit(i), func() {
+			if !i.Drainers.IsDraining() {
+				isReady()
+			}
+		})
+	}
 	go tracker.Serve(context.Background(), r.Restart)
 	return nil
 }

@@ -99,6 +99,7 @@ func TestRollback(t *testing.T) {
 	r.want(reloading, executing, "STATUS="+name(t)+" is being replaced")
 	d.Tell("fail it is|no good")
 	d.WantStart(1, 2)
+	r.want(executing)
 	d.Tell("ready")
 	r.want(reloading, ready, "STATUS="+name(t)+" serves, generation 2: the new version was rolled back: it is no good")
 	r.wantNothing()

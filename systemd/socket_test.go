@@ -5,11 +5,13 @@ package systemd_test
 import (
 	"os"
 	"runtime"
+	"strconv"
 	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/autorestart-go/autorestart"
 	"github.com/autorestart-go/autorestart/internal/handover"
 	"github.com/autorestart-go/autorestart/internal/image"
 	"github.com/autorestart-go/autorestart/systemd"
@@ -22,23 +24,31 @@ func TestNothingIsNotified(t *testing.T) {
 	standIn.Set(handover.PID, os.Getppid())
 	for name, test := range map[string]struct {
 		socket    string
+		execPID   string
 		inherited *handover.State
 		err       string
 	}{
-		"no socket": {"", new(handover.State), ""},
-		"stand-in":  {"/run/systemd/notify", standIn, ""},
-		"relative":  {"run/notify", new(handover.State), "systemd: notify socket \"run/notify\": found a relative path, expected an absolute path"},
-		"too long":  {"/" + strings.Repeat("x", 107), new(handover.State), "found 108 bytes, expected at most 107"},
-		"vsock":     {"vsock:2:9999", new(handover.State), "found an address of the kind vsock"},
+		"no socket": {"", "", new(handover.State), ""},
+		"stand-in":  {"/run/systemd/notify", "", standIn, ""},
+		"child":     {"/run/systemd/notify", "1", new(handover.State), "systemd: found SYSTEMD_EXEC_PID=\"1\", expected " + strconv.Itoa(os.Getpid())},
+		"relative":  {"run/notify", "", new(handover.State), "systemd: notify socket \"run/notify\": found a relative path, expected an absolute path"},
+		"too long":  {"/" + strings.Repeat("x", 107), "", new(handover.State), "found 108 bytes, expected at most 107"},
+		"vsock":     {"vsock:2:9999", "", new(handover.State), "found an address of the kind vsock"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Setenv("NOTIFY_SOCKET", test.socket)
+			t.Setenv("SYSTEMD_EXEC_PID", test.execPID)
+			t.Setenv("INVOCATION_ID", "")
 			t.Setenv("WATCHDOG_USEC", "1000000")
 			t.Cleanup(image.Current().Use)
 			i := image.Start(test.inherited, nil)
 			i.Use()
 			goroutines, next := runtime.NumGoroutine(), nextDescriptor(t)
-			err := new(systemd.Service).Start()
+			service := new(systemd.Service)
+			if test.socket == "" || test.execPID != "" || test.inherited == standIn { // reloads need no such socket
+				service.Restarter = new(autorestart.Restarter)
+			}
+			err := service.Start()
 			if (err == nil) != (test.err == "") || err != nil && !strings.Contains(err.Error(), test.err) {
 				t.Errorf("%v, want %q", err, test.err)
 			}

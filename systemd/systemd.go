@@ -69,9 +69,11 @@ import (
 	"context"
 	"errors"
 	"os"
+	"strconv"
 	"sync/atomic"
 
 	"github.com/autorestart-go/autorestart"
+	"github.com/autorestart-go/autorestart/internal/activation"
 	"github.com/autorestart-go/autorestart/internal/handover"
 	"github.com/autorestart-go/autorestart/internal/image"
 	"github.com/autorestart-go/autorestart/internal/report"
@@ -88,8 +90,9 @@ type Service struct {
 
 	// Check says whether the program works. While it returns nil, WATCHDOG=1 is sent at half
 	// of the unit's WatchdogSec. It is called before each of these messages. If it fails,
-	// panics, or takes longer than a quarter of WatchdogSec, the message is not sent. When none
-	// was sent for WatchdogSec, systemd ends the process and starts it again.
+	// panics, or takes longer than a quarter of WatchdogSec, the message is not sent, and Check
+	// is called again after an eighth of WatchdogSec. When none was sent for WatchdogSec, systemd
+	// ends the process and starts it again.
 	//
 	// Check is not called, and the messages are sent
 	//   - before Ready, for as long as this version has to become ready. That is the
@@ -123,6 +126,7 @@ type Service struct {
 //   - NOTIFY_SOCKET is neither an absolute path nor an abstract name, or is too long
 //   - no Unix socket can be opened, because RestrictAddressFamilies lacks AF_UNIX for example
 //   - this program has other rights than its starter, who can have set NOTIFY_SOCKET
+//   - this process is a child of the one that systemd has started, as SYSTEMD_EXEC_PID says
 //   - the system is not Linux; the error wraps [errors.ErrUnsupported].
 //
 // A socket that does not exist is no error, because it may appear later.
@@ -131,6 +135,10 @@ func (s *Service) Start() error {
 	started := address != "" || os.Getenv("INVOCATION_ID") != ""
 	if !started || autorestart.StandIn() || s.started.Swap(true) {
 		return nil
+	}
+	if v := activation.Get(); !v.IsMain(os.Getpid()) {
+		return errors.New("systemd: found SYSTEMD_EXEC_PID=" + strconv.Quote(v.ExecPID) + ", expected " + strconv.Itoa(os.Getpid()) +
+			": only the process that systemd has started notifies it")
 	}
 	i, logger := image.Current(), s.logger()
 	if s.Restarter != nil {

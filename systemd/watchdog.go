@@ -59,31 +59,41 @@ type watchdog struct {
 func (w *watchdog) start() {
 	w.notifier.alive()
 	go func() {
-		for ticks := time.Tick(w.interval); ; {
+		for next := time.NewTimer(w.interval); ; {
 			select {
-			case <-ticks:
-				w.tick()
+			case at := <-next.C:
+				pause := w.interval
+				if !w.tick() {
+					pause /= retries
+				}
+				next.Reset(time.Until(at.Add(pause)))
 			case <-w.end:
+				next.Stop()
 				return
 			}
 		}
 	}()
 }
 
-// tick sends a message, unless the check fails. What began before a drain means nothing.
-func (w *watchdog) tick() {
+// retries is how often a check that has failed is made until the next message would be due: one failure does
+// not end the program.
+const retries = 4
+
+// tick sends a message, unless the check fails. A check that began before a drain means nothing.
+func (w *watchdog) tick() (sent bool) {
 	if w.check != nil && !w.notifier.excused() {
 		drains := w.notifier.image.Drainers.Begun()
 		err := w.ask()
 		if err != nil && w.notifier.image.Drainers.Begun() == drains && !w.notifier.excused() {
 			w.log(err.Error())
-			return
+			return false
 		}
 		if err == nil {
 			w.log("")
 		}
 	}
 	w.notifier.alive()
+	return true
 }
 
 // ask calls the check. The next call waits for one that does not return.

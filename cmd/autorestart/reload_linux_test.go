@@ -200,7 +200,7 @@ func TestReloadThatEndsCallsRestartOff(t *testing.T) {
 		do    func(*running)
 		text  string
 	}{
-		"timeout": {[]string{"-timeout", "200ms"}, func(*running) {}, "no outcome after 200ms"},
+		"timeout": {[]string{"-timeout", "3s"}, func(*running) {}, "no outcome after 3s"}, // of which a busy machine needs a part
 		"SIGTERM": {nil, func(r *running) { r.cmd.Process.Signal(syscall.SIGTERM) }, "terminated"},
 		"SIGINT":  {nil, func(r *running) { r.cmd.Process.Signal(syscall.SIGINT) }, "interrupt"},
 	} {

@@ -3,7 +3,7 @@ package image
 // OnStep has f called with each step of a restart of this image, and when it has become ready and
 // healthy: with the text of an autorestart.EventKind, and the error of the event. f may be called under
 // a lock, and returns soon. "draining" is reported once, as it begins; unless an exec follows,
-// "rejected" is. RestartOnChange, and a Restarter whose Run was called before OnStep, report no
+// "rejected" is. A rollback reports "rolling back", and "rollback failed" unless an exec follows. RestartOnChange, and a Restarter whose Run was called before OnStep, report no
 // other steps before the exec than "draining", "restarting" and "rejected", and one rejection again and
 // again.
 func (i *Image) OnStep(f func(step string, err error)) {

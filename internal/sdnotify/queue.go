@@ -12,12 +12,16 @@ import (
 const (
 	firstRetry = 10 * time.Millisecond
 	lastRetry  = time.Second
+
+	// The same where there is no receiver, and a reload waits for the message.
+	firstSlowRetry = time.Second
+	lastSlowRetry  = time.Minute
 )
 
 // A Queue sends messages to a [Socket] and never blocks. What can't be sent waits, and becomes one
 // message with those after it: only the last status, and the last step of a reload, count. So a
 // receiver that reads nothing costs no memory. While there is no receiver, what waits is sent with
-// the next message, or by Flush.
+// the next message. A message for which a reload waits is also sent again, less and less often.
 type Queue struct {
 	socket *Socket
 	logger report.Logger
@@ -55,18 +59,26 @@ func (q *Queue) flush() {
 		q.retry(err)
 	default:
 		q.log(err)
+		if q.waiting.Ready || q.waiting.Reloading != 0 {
+			q.retryWithin(firstSlowRetry, lastSlowRetry)
+		}
 	}
 }
 
 // retry sends what waits later. A queue that is full for a moment is not worth a line.
 func (q *Queue) retry(err error) {
+	if q.timer == nil && q.pause >= lastRetry {
+		q.log(err)
+	}
+	q.retryWithin(firstRetry, lastRetry)
+}
+
+// retryWithin sends what waits after a pause, which is longer than the one before.
+func (q *Queue) retryWithin(first, last time.Duration) {
 	if q.timer != nil {
 		return
 	}
-	if q.pause >= lastRetry {
-		q.log(err)
-	}
-	q.pause = min(max(firstRetry, 2*q.pause), lastRetry)
+	q.pause = min(max(first, 2*q.pause), last)
 	q.timer = time.AfterFunc(q.pause, func() {
 		q.mu.Lock()
 		defer q.mu.Unlock()

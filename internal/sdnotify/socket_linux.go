@@ -67,8 +67,8 @@ func (s *Socket) Send(state string, fds ...int) error {
 	switch err {
 	case nil:
 		return nil
-	case unix.EAGAIN:
-		return s.failed(ErrFull)
+	case unix.EAGAIN, unix.ENOBUFS, unix.ENOMEM, unix.ETOOMANYREFS: // the last one of descriptors that others have not received
+		return s.failed(errors.Join(ErrFull, err))
 	default:
 		return s.failed(err)
 	}

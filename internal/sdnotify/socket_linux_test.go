@@ -290,14 +290,18 @@ func TestQueueLogs(t *testing.T) {
 	})
 }
 
-// While there is no receiver, nothing is tried until the next message, which says everything.
+// While there is no receiver, nothing is tried until the next message, which says everything, unless a reload
+// waits for it.
 func TestQueueWithoutReceiver(t *testing.T) {
 	address := path(t)
 	q, log := newQueue(t, address)
-	q.Send(Message{Ready: true})
 	q.Send(Message{Watchdog: true})
 	if q.timer != nil {
 		t.Error("a timer runs")
+	}
+	q.Send(Message{Ready: true})
+	if q.timer == nil || q.pause != firstSlowRetry {
+		t.Errorf("the next attempt is in %v", q.pause)
 	}
 	if n := strings.Count(log.String(), "level=WARN"); n != 1 || !strings.Contains(log.String(), "no such file") {
 		t.Errorf("it has logged %s", log)

@@ -5,6 +5,7 @@ package systemd_test
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -86,6 +87,7 @@ func reloadsByCommand(t *testing.T, d *daemon) {
 		if got, err := d.get("/"); got != exampleVersion(version) || err != nil {
 			t.Errorf("after the reload the version is %q, %v", got, err)
 		}
+		load.Await(t, 8) // so that the version is seen
 	}
 	d.deployPanicking()
 	if output, err := d.Try("systemctl", "reload", d.unit); err == nil {
@@ -169,14 +171,19 @@ func survivesStops(t *testing.T, d *daemon) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	conn.Close()
+	defer conn.Close()
+	fmt.Fprint(conn, "GET /count HTTP/1.0\r\n\r\n")
 	d.Run(t, "systemctl", "start", d.unit)
-	d.wantTotal(2)
+	if b, err := io.ReadAll(conn); !strings.HasSuffix(string(b), "\r\n\r\n2") || err != nil {
+		t.Errorf("a client that has connected meanwhile receives %q, %v", b, err)
+	}
 	d.Run(t, "systemctl", "stop", d.unit)
 	d.Run(t, "systemctl", "clean", "--what=fdstore", d.unit)
-	if conn, err := d.Dial(d.network, d.address); err == nil {
-		conn.Close()
-		t.Error("the store was cleaned, and the socket is open")
+	if conn, err := d.Dial(d.network, d.address); !errors.Is(err, syscall.ECONNREFUSED) {
+		if err == nil {
+			conn.Close()
+		}
+		t.Errorf("the store was cleaned: %v", err)
 	}
 	d.Run(t, "systemctl", "start", d.unit)
 	d.wantTotal(1)

@@ -55,6 +55,7 @@ func testReloads(t *testing.T, name, command, options string, reloads int) {
 			if output, err := d.Try("systemctl", "reload", d.unit); !errors.As(err, &exit) || exit.ExitCode() != 1 {
 				t.Errorf("reload with a version that panics: %v\n%s", err, output)
 			}
+			d.WantLogged(t, d.unit, "autorestart reload: process "+d.pid+": rolled back: main panicked")
 			if got := d.page("/"); got != strconv.Itoa(version) {
 				t.Fatalf("after the failed reload version %s serves, expected %d", got, version)
 			}

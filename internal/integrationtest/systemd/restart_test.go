@@ -105,6 +105,7 @@ func TestServiceRestartsInPlace(t *testing.T) {
 	load := d.Load(t, d.network, d.address)
 	d.deploy(2)
 	d.wantRestarted(2)
+	load.Await(t, 8) // so that the version is seen
 	d.reloads()
 	d.deploy(3)
 	d.wantRestarted(3)

@@ -31,6 +31,7 @@ func TestServiceUnderFilterOfScheduling(t *testing.T) {
 			for version := 2; version < 5; version++ {
 				d.deploy(version)
 				d.wantRestarted(version)
+				load.Await(t, 8) // so that the version is seen
 			}
 			load.Await(t, 20)
 			load.Stop(t, "1", "2", "3", "4")
@@ -51,6 +52,7 @@ func TestActivatedServiceWithPrivatePIDs(t *testing.T) {
 	for version := 2; version < 4; version++ {
 		d.deploy(version)
 		d.wantRestarted(version)
+		load.Await(t, 8) // so that the version is seen
 	}
 	load.Await(t, 20)
 	load.Stop(t, "1", "2", "3")
