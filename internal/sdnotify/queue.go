@@ -55,6 +55,7 @@ func (q *Queue) flush() {
 			q.logger.Info("systemd receives messages of this program again")
 		}
 		q.waiting, q.logged, q.pause = Message{}, false, 0
+		q.stopTimer()
 	case errors.Is(err, ErrFull):
 		q.retry(err)
 	default:
@@ -62,6 +63,14 @@ func (q *Queue) flush() {
 		if q.waiting.Ready || q.waiting.Reloading != 0 {
 			q.retryWithin(firstSlowRetry, lastSlowRetry)
 		}
+	}
+}
+
+// stopTimer is called with q locked.
+func (q *Queue) stopTimer() {
+	if q.timer != nil {
+		q.timer.Stop()
+		q.timer = nil
 	}
 }
 

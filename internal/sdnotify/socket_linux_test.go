@@ -230,7 +230,14 @@ func TestBarrierEnds(t *testing.T) {
 // newQueue returns a queue for the address, and its log lines.
 func newQueue(t testing.TB, address string) (*Queue, *testprocess.Log) {
 	log := new(testprocess.Log)
-	return NewQueue(open(t, address), slog.New(slog.NewTextHandler(log, nil))), log
+	q := NewQueue(open(t, address), slog.New(slog.NewTextHandler(log, nil)))
+	t.Cleanup(func() { // before the socket is closed
+		q.mu.Lock()
+		defer q.mu.Unlock()
+		q.stopTimer()
+		q.waiting = Message{}
+	})
+	return q, log
 }
 
 // pass has time pass in a bubble of synctest.
