@@ -10,12 +10,14 @@ import (
 	"testing"
 	"time"
 
+	"github.com/autorestart-go/autorestart/internal/systemdtest"
 	"github.com/autorestart-go/autorestart/internal/testprocess"
 )
 
 // systemctl reload restarts a daemon under load, returns when the new version is ready, and loses no request. With a version
 // that fails it fails, and the daemon goes on. What systemd does to itself in between changes nothing.
 func TestReloads(t *testing.T) {
+	systemdtest.Machine(t) // first: without privileges nothing can be built
 	reloads := testprocess.FromEnv(t, "AUTORESTART_TEST_RELOADS", 12)
 	command := filepath.Join(t.TempDir(), "autorestart")
 	testprocess.Build(t, command, "cmd/autorestart")
