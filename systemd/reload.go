@@ -56,7 +56,7 @@ func serveReloads(i *image.Image, r *autorestart.Restarter, logger report.Logger
 
 // statusPage returns the page of the previous image, or a new one. It crosses each exec.
 func statusPage(i *image.Image, logger report.Logger) (*statuspage.Page, error) {
-	if fd, err := i.Store.Carried(pageName); err == nil {
+	if fd, err := i.Store.InheritedDescriptor(pageName); err == nil {
 		page, err := statuspage.Adopt(fd.File("status page"))
 		if err == nil {
 			return page, nil

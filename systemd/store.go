@@ -58,7 +58,7 @@ func keep(i *image.Image, socket *sdnotify.Socket, logger report.Logger) (store 
 	}
 	// The log crosses each exec.
 	for n, name := range logNames {
-		if err := i.Store.Carry(name, store.Log()[n].Int()); err != nil {
+		if err := i.Store.PassDescriptor(name, store.Log()[n].Int()); err != nil {
 			store.GiveUp(err)
 			return store, err
 		}
@@ -106,7 +106,7 @@ func listeners(i *image.Image, announced []string) int {
 // carriedLog returns the log that the previous image had.
 func carriedLog(i *image.Image) (log fdstore.Log, ok bool) {
 	for n, name := range logNames {
-		fd, err := i.Store.Carried(name)
+		fd, err := i.Store.InheritedDescriptor(name)
 		if err != nil {
 			if n > 0 {
 				log[0].Close()

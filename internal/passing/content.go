@@ -85,9 +85,23 @@ func (c *content) takeOver(inherited *handover.State) {
 // the name.
 func (s *Store) Pass(name Name, f *os.File) error {
 	fd, err := sys.DuplicateFile(f)
-	if err != nil {
-		return err
+	if err == nil {
+		s.pass(name, fd)
 	}
+	return err
+}
+
+// PassDescriptor is Pass of a duplicate of fd.
+func (s *Store) PassDescriptor(name Name, fd int) error {
+	own, err := sys.Duplicate(fd)
+	if err == nil {
+		s.pass(name, own)
+	}
+	return err
+}
+
+// pass passes fd on, which it takes over.
+func (s *Store) pass(name Name, fd *sys.FD) {
 	c, unlock := s.lock()
 	defer unlock()
 	c.drop(name)
@@ -95,7 +109,6 @@ func (s *Store) Pass(name Name, f *os.File) error {
 	own := &file{name: name, fd: fd, claimed: true}
 	c.files[name] = own
 	c.keeping.file(own)
-	return nil
 }
 
 // clone copies a name: an argument of the program may be overwritten by a title.
@@ -111,6 +124,15 @@ func (s *Store) Unpass(name Name) {
 // Inherited claims the file with the given name and returns a duplicate of it, which
 // the caller owns. The error wraps [os.ErrNotExist] if there is none.
 func (s *Store) Inherited(name Name) (*os.File, error) {
+	fd, err := s.InheritedDescriptor(name)
+	if err != nil {
+		return nil, err
+	}
+	return fd.File(name.String()), nil
+}
+
+// InheritedDescriptor is Inherited for a descriptor.
+func (s *Store) InheritedDescriptor(name Name) (*sys.FD, error) {
 	c, unlock := s.lock()
 	defer unlock()
 	own := c.files[name]
@@ -122,7 +144,7 @@ func (s *Store) Inherited(name Name) (*os.File, error) {
 		return nil, err
 	}
 	own.claimed = true
-	return fd.File(name.String()), nil
+	return fd, nil
 }
 
 // Take removes the file with the given name from what crosses an exec, to the next

@@ -2,7 +2,6 @@ package passing
 
 import (
 	"context"
-	"os"
 
 	"github.com/autorestart-go/autorestart/internal/handover"
 	"github.com/autorestart-go/autorestart/internal/sys"
@@ -88,31 +87,6 @@ func (s *Store) SetKeeper(k Keeper) {
 	}
 	c.keeping = keeping{k}
 	k.Begin(files, states)
-}
-
-// Carry passes a duplicate of fd on under a name of [CarriedName].
-func (s *Store) Carry(name Name, fd int) error {
-	own, err := sys.Duplicate(fd)
-	if err != nil {
-		return err
-	}
-	c, unlock := s.lock()
-	defer unlock()
-	c.drop(name)
-	c.files[name] = &file{name: name, fd: own, claimed: true}
-	return nil
-}
-
-// Carried returns a duplicate, which the caller owns, of the file that has a name of [CarriedName]. The
-// error wraps [os.ErrNotExist] if there is none.
-func (s *Store) Carried(name Name) (*sys.FD, error) {
-	c, unlock := s.lock()
-	defer unlock()
-	own := c.files[name]
-	if own == nil {
-		return nil, &os.PathError{Op: "inherit", Path: name.String(), Err: os.ErrNotExist}
-	}
-	return sys.Duplicate(own.fd.Int())
 }
 
 // Activated returns how many listeners that systemd has passed cross an exec.

@@ -94,7 +94,7 @@ func passAll(t *testing.T, s *Store) {
 	if err := s.Lend(`connection tcp/0 "" "" "7"`, int(conn.Fd()), []byte("of a connection"), time.Now()); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Carry(CarriedName("page"), int(conn.Fd())); err != nil {
+	if err := s.PassDescriptor(CarriedName("page"), int(conn.Fd())); err != nil {
 		t.Fatal(err)
 	}
 	s.SetState(ProgramName("counter"), []byte("1"))
@@ -260,11 +260,11 @@ func TestRestoredCrosses(t *testing.T) {
 func TestCarried(t *testing.T) {
 	name := CarriedName("page")
 	s := NewStore(new(handover.State))
-	if _, err := s.Carried(name); !errors.Is(err, os.ErrNotExist) {
+	if _, err := s.Inherited(name); !errors.Is(err, os.ErrNotExist) {
 		t.Error(err)
 	}
 	pipe := pipeWith(t, "text")
-	if err := s.Carry(name, int(pipe.Fd())); err != nil {
+	if err := s.PassDescriptor(name, int(pipe.Fd())); err != nil {
 		t.Fatal(err)
 	}
 	for range 3 {
@@ -273,7 +273,7 @@ func TestCarried(t *testing.T) {
 		s.CloseUnclaimed() // of all but what is carried
 	}
 	last := handedOver(t, s, 1000)
-	if err := last.Carry(name, int(pipeWith(t, "another").Fd())); err != nil {
+	if err := last.PassDescriptor(name, int(pipeWith(t, "another").Fd())); err != nil {
 		t.Fatal(err)
 	}
 	h := new(handover.State)
@@ -287,11 +287,10 @@ func TestCarried(t *testing.T) {
 		back = NewStore(duplicate)
 		return nil
 	})
-	fd, err := back.Carried(name)
+	f, err := back.Inherited(name)
 	if err != nil {
 		t.Fatal(err)
 	}
-	f := fd.File("carried")
 	defer f.Close()
 	b := make([]byte, 10)
 	if n, err := f.Read(b); string(b[:n]) != "text" {
