@@ -10,6 +10,7 @@ import (
 
 	"github.com/autorestart-go/autorestart/internal/candidate"
 	"github.com/autorestart-go/autorestart/internal/handover"
+	"github.com/autorestart-go/autorestart/internal/step"
 	"github.com/autorestart-go/autorestart/internal/watch"
 )
 
@@ -80,9 +81,9 @@ const (
 	EventStandInServes                       // with Overlap: the stand-in is ready and serves; this version is drained
 )
 
-var eventKinds = [...]string{
-	"unknown", "seen", "rejected", "verifying", "draining", "restarting", "started", "ready", "healthy", "rolled back", "mode changed",
-	"stand-in started", "stand-in serves",
+var eventKinds = [...]step.Kind{
+	"unknown", step.Seen, step.Rejected, step.Verifying, step.Draining, step.Restarting, step.Started, step.Ready, step.Healthy,
+	step.RolledBack, step.ModeChanged, step.StandInStarted, step.StandInServes,
 }
 
 // String returns the kind in words, as "rolled back".

@@ -12,6 +12,7 @@ import (
 	"github.com/autorestart-go/autorestart/internal/handover"
 	"github.com/autorestart-go/autorestart/internal/image"
 	"github.com/autorestart-go/autorestart/internal/report"
+	"github.com/autorestart-go/autorestart/internal/step"
 )
 
 // Ready says that this version works: it has opened and claimed what it needs, and
@@ -142,20 +143,14 @@ func Rollback(err error) error {
 	return err
 }
 
-// Steps of a rollback, see [image.Image.OnStep]. No [Event] is about them.
-const (
-	stepRollingBack    = "rolling back"
-	stepRollbackFailed = "rollback failed"
-)
-
 func (p *process) rollingBack(reason string) {
 	report.Warn("rolling back to the previous version", "path", p.launch.path, "reason", reason)
-	p.image().Report(stepRollingBack, nil)
+	p.image().Report(step.RollingBack, nil)
 }
 
 func (p *process) rollbackFailed(err error) {
 	report.Error("rollback failed: cannot execute the previous version", "path", p.launch.path, "reason", err)
-	p.image().Report(stepRollbackFailed, err)
+	p.image().Report(step.RollbackFailed, err)
 }
 
 // maxReason is the length in bytes to which the reason of a rollback is cut:

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/autorestart-go/autorestart/autorestarttest/internal/protocol"
+	"github.com/autorestart-go/autorestart/internal/step"
 )
 
 // A report is that of one image of the daemon, or of a stand-in. Its fields are guarded by the mutex
@@ -81,9 +82,9 @@ func (x *reports) follow(conn net.Conn, i *report) {
 }
 
 // has reports whether the image has reported a step.
-func (i *report) has(text string) bool {
+func (i *report) has(kind step.Kind) bool {
 	for _, s := range i.steps {
-		if s.Step == text {
+		if s.Step == kind {
 			return true
 		}
 	}
@@ -96,9 +97,9 @@ func (i *report) rejection() (reason string, ofStandIn bool) {
 	standIn := false
 	for _, s := range i.steps[i.used:] {
 		switch s.Step {
-		case protocol.StandInStarted:
+		case step.StandInStarted:
 			standIn = true
-		case protocol.Rejected:
+		case step.Rejected:
 			reason, ofStandIn = s.Error, standIn
 			standIn = false
 		}

@@ -5,11 +5,11 @@ import (
 	"slices"
 
 	"github.com/autorestart-go/autorestart"
-	"github.com/autorestart-go/autorestart/autorestarttest/internal/protocol"
+	"github.com/autorestart-go/autorestart/internal/step"
 )
 
 // isReady reports whether the image is ready.
-func (d *Daemon) isReady(i *report) bool { return d.program.NoReady || i.has(protocol.Ready) }
+func (d *Daemon) isReady(i *report) bool { return d.program.NoReady || i.has(step.Ready) }
 
 // startedFirst is the outcome of the start.
 func (d *Daemon) startedFirst() (*report, string) {
@@ -109,7 +109,7 @@ func (d *Daemon) WantRollback() (reason string) {
 				reason = i.RolledBack
 				return i, ""
 			case i.Version != d.newest || i.RolledBack != "":
-			case d.isReady(i) && (i.HealthWithin == 0 || i.has(protocol.Healthy)):
+			case d.isReady(i) && (i.HealthWithin == 0 || i.has(step.Healthy)):
 				return nil, "it is ready"
 			case !i.OnTrial:
 				return nil, "it is not on trial; set a ReadyTimeout in Restarter"

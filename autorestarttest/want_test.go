@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/autorestart-go/autorestart/autorestarttest/internal/protocol"
+	"github.com/autorestart-go/autorestart/internal/step"
 )
 
 // Version 1 of process 7 runs as generation 3, and version 2 was deployed. WantRestart waits for its next
@@ -16,7 +17,7 @@ func TestRestarted(t *testing.T) {
 		return &report{Start: protocol.Start{PID: pid, Version: version, Generation: generation}}
 	}
 	ready := func(i *report) *report {
-		i.steps = append(i.steps, protocol.Message{Step: protocol.Ready})
+		i.steps = append(i.steps, protocol.Message{Step: step.Ready})
 		return i
 	}
 	standIn := func(i *report) *report {

@@ -9,6 +9,7 @@ import (
 	"github.com/autorestart-go/autorestart/internal/image"
 	"github.com/autorestart-go/autorestart/internal/passing"
 	"github.com/autorestart-go/autorestart/internal/sdnotify"
+	"github.com/autorestart-go/autorestart/internal/step"
 )
 
 const (
@@ -78,32 +79,32 @@ func (n *notifier) startingEnds() {
 }
 
 // step is called with each step of a restart, and does not block.
-func (n *notifier) step(kind string, err error) {
+func (n *notifier) step(kind step.Kind, err error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	switch kind {
-	case autorestart.EventReady.String():
+	case step.Ready:
 		if !n.ready {
 			n.becomeReady("")
 		}
-	case autorestart.EventDraining.String():
+	case step.Draining:
 		n.stopExtending()
 		n.reload(extension)
 		n.extending = time.AfterFunc(extendEvery, n.extend)
-	case autorestart.EventRestarting.String():
+	case step.Restarting:
 		n.stopExtending()
 		n.executing = true
 		n.reload(startTime + extension)
-	case "rolling back":
+	case step.RollingBack:
 		n.stopExtending()
 		n.executing = true
 		n.queue.Send(sdnotify.Message{Extend: startTime + extension})
-	case "rollback failed":
+	case step.RollbackFailed:
 		n.executing = false
 		if !n.ready && n.starting == nil {
 			n.becomeReady(", but has not called Ready")
 		}
-	case autorestart.EventRejected.String():
+	case step.Rejected:
 		// A newer version may be rejected while the program is drained for another one.
 		if !n.image.Drainers.IsDraining() {
 			n.callOff(err)

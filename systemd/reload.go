@@ -11,6 +11,7 @@ import (
 	"github.com/autorestart-go/autorestart/internal/passing"
 	"github.com/autorestart-go/autorestart/internal/report"
 	"github.com/autorestart-go/autorestart/internal/statuspage"
+	"github.com/autorestart-go/autorestart/internal/step"
 )
 
 // The status page, by which `autorestart reload` asks for a restart and waits for the outcome.
@@ -29,15 +30,15 @@ func serveReloads(i *image.Image, r *autorestart.Restarter, logger report.Logger
 		RolledBack: autorestart.RolledBack(), OnTrial: i.Trial.On,
 	}
 	tracker := statuspage.Track(page, start)
-	i.OnStep(func(step string, err error) {
+	i.OnStep(func(kind step.Kind, err error) {
 		// A version that is rejected while the program is drained is a newer one.
-		if step != autorestart.EventRejected.String() || !i.Drainers.IsDraining() {
-			tracker.Step(step, err)
+		if kind != step.Rejected || !i.Drainers.IsDraining() {
+			tracker.Step(kind, err)
 		}
 	})
 	isReady := func() {
 		if s, _ := tracker.Status(); s.Phase == statuspage.Starting {
-			tracker.Step(autorestart.EventReady.String(), nil)
+			tracker.Step(step.Ready, nil)
 		}
 	}
 	switch {

@@ -21,6 +21,7 @@ import (
 	"github.com/autorestart-go/autorestart/internal/handover"
 	"github.com/autorestart-go/autorestart/internal/image"
 	"github.com/autorestart-go/autorestart/internal/sdnotify"
+	"github.com/autorestart-go/autorestart/internal/step"
 	"github.com/autorestart-go/autorestart/internal/testprocess"
 )
 
@@ -104,12 +105,12 @@ func (b *bubble) watch(check func(context.Context) error) {
 
 // While a drain is slow, the timeouts are extended, until it ends.
 func TestSlowDrain(t *testing.T) {
-	for _, last := range []autorestart.EventKind{autorestart.EventRestarting, autorestart.EventRejected} {
+	for _, last := range []step.Kind{step.Restarting, step.Rejected} {
 		synctest.Test(t, func(t *testing.T) {
 			b := newBubble(t, new(handover.State))
-			b.step("ready", nil)
+			b.step(step.Ready, nil)
 			b.want("READY STATUS")
-			b.step("draining", nil)
+			b.step(step.Draining, nil)
 			b.want("RELOADING MONOTONIC_USEC EXTEND_TIMEOUT_USEC=15000000 STATUS")
 			drained, err := b.image.Drainers.Begin(t.Context(), time.Minute, func([]string) {})
 			if err != nil {
@@ -118,8 +119,8 @@ func TestSlowDrain(t *testing.T) {
 			time.Sleep(14 * time.Second)
 			b.want("EXTEND_TIMEOUT_USEC=15000000, EXTEND_TIMEOUT_USEC=15000000")
 			drained.Resume()
-			b.step(last.String(), errors.New("called off"))
-			if last == autorestart.EventRejected {
+			b.step(last, errors.New("called off"))
+			if last == step.Rejected {
 				b.want("RELOADING MONOTONIC_USEC READY STATUS")
 			} else {
 				b.want("EXTEND_TIMEOUT_USEC=75000000")
@@ -155,7 +156,7 @@ func TestWatchdog(t *testing.T) {
 			t.Error("Check was called before Ready")
 		}
 		bad.Store(false)
-		b.step("ready", nil)
+		b.step(step.Ready, nil)
 		b.want("READY STATUS")
 		time.Sleep(time.Second)
 		b.want("WATCHDOG, WATCHDOG")
@@ -174,12 +175,12 @@ func TestWatchdog(t *testing.T) {
 		}
 		time.Sleep(time.Second)
 		b.want("WATCHDOG, WATCHDOG")
-		b.step("restarting", nil)
+		b.step(step.Restarting, nil)
 		b.want("RELOADING MONOTONIC_USEC EXTEND_TIMEOUT_USEC=75000000 STATUS")
 		time.Sleep(time.Second)
 		b.want("")
 		drained.Resume()
-		b.step("rejected", errors.New("called off"))
+		b.step(step.Rejected, errors.New("called off"))
 		b.want("RELOADING MONOTONIC_USEC READY STATUS")
 		time.Sleep(time.Second)
 		b.want("")
@@ -201,7 +202,7 @@ func TestWatchdogCheckMisbehaves(t *testing.T) {
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			b := newBubble(t, new(handover.State))
-			b.step("ready", nil)
+			b.step(step.Ready, nil)
 			b.want("READY STATUS")
 			hang := make(chan bool)
 			var works atomic.Bool
@@ -235,11 +236,11 @@ func TestNeverReady(t *testing.T) {
 		inherited.Set(handover.PID, os.Getpid())
 		b := newBubble(t, inherited)
 		b.starting = time.AfterFunc(time.Minute, b.startingEnds)
-		b.step("rejected", errors.New("bad"))
+		b.step(step.Rejected, errors.New("bad"))
 		b.want("STATUS")
 		time.Sleep(time.Minute)
 		b.want("RELOADING MONOTONIC_USEC READY STATUS")
-		b.step("rejected", errors.New("bad"))
+		b.step(step.Rejected, errors.New("bad"))
 		b.want("RELOADING MONOTONIC_USEC READY STATUS")
 	})
 }
@@ -255,7 +256,7 @@ func TestLongStart(t *testing.T) {
 		b.image.Use()
 		b.start()
 		b.want("EXTEND_TIMEOUT_USEC=316000000")
-		b.step("ready", nil)
+		b.step(step.Ready, nil)
 		b.want("RELOADING MONOTONIC_USEC READY STATUS")
 	})
 }
@@ -265,11 +266,11 @@ func TestLongStart(t *testing.T) {
 func TestNotReadyYet(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBubble(t, new(handover.State))
-		b.step("draining", nil)
+		b.step(step.Draining, nil)
 		b.want("EXTEND_TIMEOUT_USEC=15000000 STATUS")
-		b.step("rejected", errors.New("bad"))
+		b.step(step.Rejected, errors.New("bad"))
 		b.want("STATUS")
-		b.step("ready", nil)
+		b.step(step.Ready, nil)
 		b.want("READY STATUS")
 	})
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/autorestart-go/autorestart/autorestarttest/internal/protocol"
 	"github.com/autorestart-go/autorestart/internal/handover"
 	"github.com/autorestart-go/autorestart/internal/image"
+	"github.com/autorestart-go/autorestart/internal/step"
 )
 
 // The initialisation of this package comes before main, and before that of package main: a
@@ -97,8 +98,8 @@ func (a *agent) send(m protocol.Message) {
 	a.conn.Write(append(text, '\n')) // if that fails, the test has ended, see awaitEnd
 }
 
-func (a *agent) step(step string, err error) {
-	m := protocol.Message{Step: step}
+func (a *agent) step(kind step.Kind, err error) {
+	m := protocol.Message{Step: kind}
 	if err != nil {
 		m.Error = err.Error()
 	}

@@ -1,18 +1,20 @@
 package image
 
-// OnStep has f called with each step of a restart of this image, and when it has become ready and
-// healthy: with the text of an autorestart.EventKind, and the error of the event. f may be called under
-// a lock, and returns soon. "draining" is reported once, as it begins; unless an exec follows,
-// "rejected" is. A rollback reports "rolling back", and "rollback failed" unless an exec follows. RestartOnChange, and a Restarter whose Run was called before OnStep, report no
-// other steps before the exec than "draining", "restarting" and "rejected", and one rejection again and
-// again.
-func (i *Image) OnStep(f func(step string, err error)) {
+import "github.com/autorestart-go/autorestart/internal/step"
+
+// OnStep has f called with each step of a restart of this image, when the image has become ready and healthy,
+// and with the steps of its rollback; err is that of the autorestart.Event. f may be called under a lock, and
+// returns soon. After [step.Draining] or [step.StandInServes] comes an exec or [step.Rejected], and after
+// [step.RollingBack] an exec or [step.RollbackFailed]. RestartOnChange, and a Restarter whose Run was called
+// before OnStep, report no other steps before the exec than Draining, [step.Restarting] and Rejected, and one
+// rejection again and again.
+func (i *Image) OnStep(f func(kind step.Kind, err error)) {
 	before := i.onStep.Load()
-	both := func(step string, err error) {
+	both := func(kind step.Kind, err error) {
 		if before != nil {
-			(*before)(step, err)
+			(*before)(kind, err)
 		}
-		f(step, err)
+		f(kind, err)
 	}
 	i.onStep.Store(&both)
 }
@@ -21,9 +23,9 @@ func (i *Image) OnStep(f func(step string, err error)) {
 func (i *Image) Reports() bool { return i.onStep.Load() != nil }
 
 // Report calls what OnStep has registered.
-func (i *Image) Report(step string, err error) {
+func (i *Image) Report(kind step.Kind, err error) {
 	if f := i.onStep.Load(); f != nil {
-		(*f)(step, err)
+		(*f)(kind, err)
 	}
 }
 

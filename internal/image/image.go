@@ -14,6 +14,7 @@ import (
 	"github.com/autorestart-go/autorestart/internal/drain"
 	"github.com/autorestart-go/autorestart/internal/handover"
 	"github.com/autorestart-go/autorestart/internal/passing"
+	"github.com/autorestart-go/autorestart/internal/step"
 )
 
 // An Image is one image of a process.
@@ -33,7 +34,7 @@ type Image struct {
 
 	parts [numParts]unsafe.Pointer
 
-	onStep atomic.Pointer[func(step string, err error)]
+	onStep atomic.Pointer[func(kind step.Kind, err error)]
 }
 
 const logTime = 10 * time.Millisecond

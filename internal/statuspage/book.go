@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/autorestart-go/autorestart/internal/step"
 )
 
 // A Start says how a version of a daemon has started.
@@ -47,32 +49,31 @@ func begin(previous record, s Start, now time.Time) *book {
 	return b
 }
 
-// step takes a step of a restart into account: the text of an autorestart.EventKind, and the error of
-// the event.
-func (b *book) step(step string, err error, trial bool, arrived []string, now time.Time) {
+// step takes a step of a restart into account.
+func (b *book) step(kind step.Kind, err error, trial bool, arrived []string, now time.Time) {
 	b.keep(arrived)
-	switch step {
-	case "stand-in started":
+	switch kind {
+	case step.StandInStarted:
 		b.overlaps = true
-	case "draining":
+	case step.Draining:
 		b.enter(Draining, now)
-	case "restarting":
+	case step.Restarting:
 		b.enter(Restarting, now)
 		if !b.overlaps {
 			b.joined = b.add(arrived)
 		}
-	case "rejected":
+	case step.Rejected:
 		b.stay(now)
 		if err != nil {
 			b.Last = b.outcome(Rejected, err.Error(), now)
 		}
-	case "ready":
+	case step.Ready:
 		b.ready, b.Trial = true, trial
 		b.enter(Serving, now)
 		if b.restarted && !trial {
 			b.answerExecuted(b.outcome(Ready, "", now))
 		}
-	case "healthy":
+	case step.Healthy:
 		b.Trial = false
 		if b.restarted {
 			b.answerExecuted(b.outcome(Healthy, "", now))

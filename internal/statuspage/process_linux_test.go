@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/autorestart-go/autorestart/internal/forcefallback"
+	"github.com/autorestart-go/autorestart/internal/step"
 	"github.com/autorestart-go/autorestart/internal/testprocess"
 )
 
@@ -61,7 +62,7 @@ func beDaemon() {
 		panic(err)
 	}
 	tracker := Track(p, Start{PID: os.Getpid(), Version: "v1"})
-	tracker.Step("ready", nil)
+	tracker.Step(step.Ready, nil)
 	go tracker.Serve(context.Background(), func(context.Context) error { return errBad })
 	fmt.Println("serves")
 	testprocess.ReadLine()

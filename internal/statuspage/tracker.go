@@ -7,6 +7,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/autorestart-go/autorestart/internal/step"
 )
 
 // pollInterval is the time between two looks for requests on systems without inotify or /proc, and
@@ -45,14 +47,13 @@ func (t *Tracker) Status() (Status, error) {
 	return t.book.Status, t.failed
 }
 
-// Step takes a step of a restart into account: the text of an autorestart.EventKind, and the error
-// of the event, as image.OnStep reports them. It ignores steps that it does not know. It returns soon, and
-// calls nothing but Start.OnTrial.
-func (t *Tracker) Step(step string, err error) {
-	trial := step == "ready" && t.start.OnTrial != nil && t.start.OnTrial()
+// Step takes a step of a restart into account, as image.OnStep reports it. It ignores the steps of a
+// rollback, and those that begin no phase. It returns soon, and calls nothing but Start.OnTrial.
+func (t *Tracker) Step(kind step.Kind, err error) {
+	trial := kind == step.Ready && t.start.OnTrial != nil && t.start.OnTrial()
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.book.step(step, err, trial, t.arrived(), time.Now())
+	t.book.step(kind, err, trial, t.arrived(), time.Now())
 	t.write()
 }
 

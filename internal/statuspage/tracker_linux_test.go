@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/autorestart-go/autorestart/internal/step"
 	"github.com/autorestart-go/autorestart/internal/testprocess"
 )
 
@@ -32,7 +33,7 @@ func newPage(t testing.TB) *Page {
 func track(t testing.TB, p *Page) *Tracker {
 	t.Helper()
 	tracker := Track(p, Start{PID: os.Getpid(), Version: "v1"})
-	tracker.Step("ready", nil)
+	tracker.Step(step.Ready, nil)
 	if _, err := tracker.Status(); err != nil {
 		t.Fatal(err)
 	}
@@ -233,11 +234,11 @@ func TestRestartThatReturnsNothing(t *testing.T) {
 func TestRequestSurvivesExec(t *testing.T) {
 	for name, test := range map[string]struct {
 		start Start
-		steps []string
+		steps []step.Kind
 		want  Outcome
 	}{
-		"ready":       {Start{}, []string{"ready"}, Outcome{Kind: Ready, Version: "v2"}},
-		"healthy":     {Start{OnTrial: func() bool { return true }}, []string{"ready", "healthy"}, Outcome{Kind: Healthy, Version: "v2"}},
+		"ready":       {Start{}, []step.Kind{step.Ready}, Outcome{Kind: Ready, Version: "v2"}},
+		"healthy":     {Start{OnTrial: func() bool { return true }}, []step.Kind{step.Ready, step.Healthy}, Outcome{Kind: Healthy, Version: "v2"}},
 		"rolled back": {Start{RolledBack: errBad}, nil, Outcome{Kind: RolledBack, Version: "v2", Reason: "bad file"}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -245,7 +246,7 @@ func TestRequestSurvivesExec(t *testing.T) {
 			before := track(t, p)
 			executed := make(chan struct{})
 			serve(t, before, func(ctx context.Context) error {
-				before.Step("restarting", nil)
+				before.Step(step.Restarting, nil)
 				close(executed)
 				<-ctx.Done() // an exec does not return
 				return context.Cause(ctx)
@@ -268,11 +269,11 @@ func TestRequestSurvivesExec(t *testing.T) {
 			defer next.Close()
 			test.start.PID, test.start.Generation, test.start.Version = os.Getpid(), 1, "v2"
 			after := Track(next, test.start)
-			for _, step := range test.steps {
+			for _, kind := range test.steps {
 				if len(answered) > 0 {
-					t.Errorf("there is an outcome before %q", step)
+					t.Errorf("there is an outcome before %q", kind)
 				}
-				after.Step(step, nil)
+				after.Step(kind, nil)
 			}
 			o, _ := testprocess.Receive(t, "outcome", answered)
 			if o.Generation, o.At = 0, (time.Time{}); o != test.want {
@@ -301,7 +302,7 @@ func TestStatusIsNeverTorn(t *testing.T) {
 			for len(reason) < n%2*400 {
 				reason += " " + reason
 			}
-			tracker.Step("rejected", errors.New(reason))
+			tracker.Step(step.Rejected, errors.New(reason))
 		}
 	}()
 	for range 2000 {
@@ -321,7 +322,7 @@ func TestStatusIsNeverTorn(t *testing.T) {
 func TestRecordThatIsNotWhole(t *testing.T) {
 	p := newPage(t)
 	tracker := track(t, p)
-	tracker.Step("draining", nil)
+	tracker.Step(step.Draining, nil)
 	torn := encodeSlot(p.sequence+1, tracker.book.encode())
 	p.file.WriteAt(torn[:len(torn)/2], slotOffset(p.sequence+1))
 	if s, err := readerOf(t, os.Getpid()).Status(); err != nil || s.Phase != Draining {

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/autorestart-go/autorestart"
+	"github.com/autorestart-go/autorestart/internal/step"
 )
 
 // A Label makes a version of one build: it is written after the end of the executable.
@@ -59,18 +60,10 @@ func ReadLabel(executable io.ReadSeeker) (l Label, ok bool) {
 // A Message is sent by the agent. The first message of an image has Start, the others have Step.
 type Message struct {
 	At    time.Time
-	Start *Start `json:",omitempty"`
-	Step  string `json:",omitempty"` // the text of an autorestart.EventKind
-	Error string `json:",omitempty"` // of the step
+	Start *Start    `json:",omitempty"`
+	Step  step.Kind `json:",omitempty"` // without a Restarter, Ready and Healthy alone
+	Error string    `json:",omitempty"` // of the step
 }
-
-// Steps. A program without a Restarter reports only Ready and Healthy.
-const (
-	Ready          = "ready"
-	Healthy        = "healthy"
-	Rejected       = "rejected"
-	StandInStarted = "stand-in started"
-)
 
 // A Start is the state in which an image begins.
 type Start struct {

@@ -5,6 +5,8 @@ import (
 	"io"
 	"strings"
 	"testing"
+
+	"github.com/autorestart-go/autorestart/internal/step"
 )
 
 func TestLabel(t *testing.T) {
@@ -29,7 +31,7 @@ func TestReceiver(t *testing.T) {
 	if m, err := r.Start(); err != nil || m.Start.PID != 7 || m.Start.Version != 2 {
 		t.Fatalf("got %+v, %v", m, err)
 	}
-	if m, err := r.Step(); err != nil || m.Step != Rejected || m.Error != "why" {
+	if m, err := r.Step(); err != nil || m.Step != step.Rejected || m.Error != "why" {
 		t.Errorf("got %+v, %v", m, err)
 	}
 	if _, err := r.Step(); !errors.Is(err, io.ErrUnexpectedEOF) {

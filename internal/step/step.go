@@ -1,0 +1,29 @@
+// Package step has the steps of a restart, as the packages of this library report them to each other,
+// see OnStep of package image.
+package step
+
+// A Kind says what a step is. It is the text of an autorestart.EventKind, except in the steps of a
+// rollback. A type of its own would make each program larger.
+type Kind = string
+
+// Kinds of steps.
+const (
+	Seen           = "seen"
+	Rejected       = "rejected"
+	Verifying      = "verifying"
+	Draining       = "draining" // reported once, as the drain begins
+	Restarting     = "restarting"
+	Started        = "started"
+	Ready          = "ready"
+	Healthy        = "healthy"
+	RolledBack     = "rolled back"
+	ModeChanged    = "mode changed"
+	StandInStarted = "stand-in started"
+	StandInServes  = "stand-in serves"
+)
+
+// Kinds of steps of a rollback. No autorestart.Event is about them.
+const (
+	RollingBack    = "rolling back"
+	RollbackFailed = "rollback failed" // there is no exec after RollingBack
+)
