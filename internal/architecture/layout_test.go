@@ -18,10 +18,11 @@ const (
 	maxSourceLines = 400
 	maxTestLines   = 600
 	maxKernel      = 6 // files *_linux.go, with those of kernelFiles
-	maxFallback    = 3 // files fallback_*.go, with fallback_other.go
 )
 
-// kernelFiles are the design's names, which stay.
+// The design's names, which stay.
+const fallbackFile = "fallback_other.go"
+
 var kernelFiles = []string{"exec_linux.go", "inotify_linux.go", "pidfd_linux.go", "procfs_linux.go"}
 
 func TestLayout(t *testing.T) {
@@ -74,39 +75,33 @@ func lengths(tree fs.FS) (violations []string, err error) {
 	return violations, err
 }
 
-// kernel checks that only the kernel and fallback files of the root package depend
-// on the system or on tags, and how many they are.
+// kernel checks that only the kernel files and the fallback file of the root package depend
+// on the system or on tags, and how many kernel files there are.
 func kernel(tree fs.FS) (violations []string, err error) {
 	names, err := fs.Glob(tree, "*.go")
 	if err != nil {
 		return nil, err
 	}
-	var linux, fallback int
+	linux := 0
 	for _, name := range names {
-		kernel, other := strings.HasSuffix(name, "_linux.go"), strings.HasPrefix(name, "fallback_")
 		switch {
-		case !isSource(name):
-		case kernel:
+		case !isSource(name), name == fallbackFile:
+		case strings.HasSuffix(name, "_linux.go"):
 			linux++
-		case other:
-			fallback++
 		default:
 			everywhere, err := isEverywhere(tree, name)
 			if err != nil {
 				return nil, err
 			}
 			if !everywhere {
-				violations = append(violations, name+" depends on the system, but is neither *_linux.go nor fallback_*.go")
+				violations = append(violations, name+" depends on the system, but is neither *_linux.go nor "+fallbackFile)
 			}
 		}
 	}
 	if linux > maxKernel {
 		violations = append(violations, fmt.Sprintf("%d files *_linux.go at the top level, at most %d are allowed", linux, maxKernel))
 	}
-	if fallback > maxFallback {
-		violations = append(violations, fmt.Sprintf("%d files fallback_*.go, at most %d are allowed", fallback, maxFallback))
-	}
-	for _, name := range append(slices.Clone(kernelFiles), "fallback_other.go") {
+	for _, name := range append(slices.Clone(kernelFiles), fallbackFile) {
 		if !slices.Contains(names, name) {
 			violations = append(violations, name+" is missing")
 		}
@@ -150,7 +145,10 @@ func TestLayoutChecks(t *testing.T) {
 		"kernel":       {kernel, nil, nil},
 		"kernel full":  {kernel, numbered("k%d_linux.go", 2), nil},
 		"kernel files": {kernel, numbered("k%d_linux.go", 3), []string{"7 files *_linux.go at the top level"}},
-		"fallbacks":    {kernel, numbered("fallback_%d.go", 3), []string{"4 files fallback_*.go"}},
+		"fallback": {
+			kernel, fstest.MapFS{"fallback_unix.go": source("//go:build unix\n\npackage p\n")},
+			[]string{"fallback_unix.go depends on the system"},
+		},
 		"file missing": {kernel, fstest.MapFS{"pidfd_linux.go": nil}, []string{"pidfd_linux.go is missing"}},
 		"tag": {
 			kernel, fstest.MapFS{"x.go": source("//go:build unix\n\npackage p\n")},
@@ -165,7 +163,7 @@ func TestLayoutChecks(t *testing.T) {
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			tree := fstest.MapFS{"go.mod": source(""), "autorestart.go": lines(1), "fallback_other.go": lines(1), "internal/p/p.go": lines(1)}
+			tree := fstest.MapFS{"go.mod": source(""), "autorestart.go": lines(1), fallbackFile: lines(1), "internal/p/p.go": lines(1)}
 			for _, name := range kernelFiles {
 				tree[name] = lines(1)
 			}
