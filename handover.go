@@ -18,7 +18,7 @@ import (
 	"github.com/autorestart-go/autorestart/internal/sys"
 )
 
-// What crosses the exec, to the next version and back to the previous one.
+// The exec of the next version, and what crosses it.
 
 // exec executes the candidate and hands over what it can take. It returns only if that failed.
 func (p *process) exec(x *replacement) error {
@@ -367,34 +367,4 @@ func (p *process) execveOnThread(target handover.Target, args, env []string, h *
 		return rejected
 	}
 	return &os.PathError{Op: "execve", Path: target.Path, Err: err}
-}
-
-// executePrevious executes the previous version. Its caller keeps this version on
-// trial meanwhile, so nothing that h names is closed.
-func (p *process) executePrevious(target handover.Target, args, env []string, h *handover.State) error {
-	p.rollingBack(h.Texts[handover.Reason])
-	h.Reserve = p.rollback
-	if h.Texts[handover.Image] == "" {
-		if id, err := p.files.Stat(target.ExecPath()); err == nil {
-			h.Texts[handover.Image] = id.Format()
-		}
-	}
-	p.image().Store.SetReceiverKnows(p.inherited.Number(handover.Connections) != 0)
-	var resume func()
-	if drainers := p.image().Drainers.Notifier(); drainers != nil {
-		var quiesced, drained time.Time
-		quiesced, drained, resume = drainers.BeginRollback()
-		seen, _, _ := strings.Cut(h.Texts[handover.Times], "/") // and Judged at once
-		h.Texts[handover.Times] = seen + "/" + seen + "/" + handover.FormatTimes(quiesced, drained)
-	}
-	defer p.beside.pause()()
-	err := p.image().Store.HandBack(h, func() error {
-		p.beside.handOver(p.inherited, h)
-		return p.execute(target, args, env, h)
-	})
-	p.rollbackFailed(err)
-	if resume != nil {
-		resume()
-	}
-	return err
 }

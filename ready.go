@@ -143,16 +143,6 @@ func Rollback(err error) error {
 	return err
 }
 
-func (p *process) rollingBack(reason string) {
-	report.Warn("rolling back to the previous version", "path", p.launch.path, "reason", reason)
-	p.image().Report(step.RollingBack, nil)
-}
-
-func (p *process) rollbackFailed(err error) {
-	report.Error("rollback failed: cannot execute the previous version", "path", p.launch.path, "reason", err)
-	p.image().Report(step.RollbackFailed, err)
-}
-
 // maxReason is the length in bytes to which the reason of a rollback is cut:
 // execve(2) takes no variable of more than 128 KiB, and the others in there have the
 // greater need.
@@ -198,6 +188,38 @@ func printPanic(v any) {
 	stack = stack[:runtime.Stack(stack, false)]
 	report.To(stderrText{}).Error("panic: " + report.PanicText(v) + "\n\n" + string(stack))
 	flushLog()
+}
+
+// executePrevious executes the previous version. Its caller keeps this version on
+// trial meanwhile, so nothing that h names is closed.
+func (p *process) executePrevious(target handover.Target, args, env []string, h *handover.State) error {
+	report.Warn("rolling back to the previous version", "path", p.launch.path, "reason", h.Texts[handover.Reason])
+	p.image().Report(step.RollingBack, nil)
+	h.Reserve = p.rollback
+	if h.Texts[handover.Image] == "" {
+		if id, err := p.files.Stat(target.ExecPath()); err == nil {
+			h.Texts[handover.Image] = id.Format()
+		}
+	}
+	p.image().Store.SetReceiverKnows(p.inherited.Number(handover.Connections) != 0)
+	var resume func()
+	if drainers := p.image().Drainers.Notifier(); drainers != nil {
+		var quiesced, drained time.Time
+		quiesced, drained, resume = drainers.BeginRollback()
+		seen, _, _ := strings.Cut(h.Texts[handover.Times], "/") // and Judged at once
+		h.Texts[handover.Times] = seen + "/" + seen + "/" + handover.FormatTimes(quiesced, drained)
+	}
+	defer p.beside.pause()()
+	err := p.image().Store.HandBack(h, func() error {
+		p.beside.handOver(p.inherited, h)
+		return p.execute(target, args, env, h)
+	})
+	report.Error("rollback failed: cannot execute the previous version", "path", p.launch.path, "reason", err)
+	p.image().Report(step.RollbackFailed, err)
+	if resume != nil {
+		resume()
+	}
+	return err
 }
 
 // A RollbackError says that this version runs again because a newer one failed.
