@@ -12,6 +12,7 @@ import (
 	"github.com/autorestart-go/autorestart/internal/passing"
 	"github.com/autorestart-go/autorestart/internal/report"
 	"github.com/autorestart-go/autorestart/internal/sdnotify"
+	"github.com/autorestart-go/autorestart/internal/step"
 )
 
 // The file descriptor store of systemd: what crosses an exec is found after a crash, too.
@@ -74,7 +75,11 @@ func open(i *image.Image, c fdstore.Config, passed []fdstore.Passed) (*fdstore.S
 		return fdstore.Continue(c, log, passed)
 	}
 	if i.Inherited.Number(handover.PID) != 0 { // what is stored is older than what this image has inherited
-		return fdstore.Renew(c, passed)
+		store, err := fdstore.Renew(c, passed)
+		if err == nil {
+			clearInRollback(i, store)
+		}
+		return store, err
 	}
 	store, kept, err := fdstore.Recover(c, passed)
 	if err == nil && len(kept.Files)+len(kept.States) > 0 {
@@ -83,6 +88,16 @@ func open(i *image.Image, c fdstore.Config, passed []fdstore.Passed) (*fdstore.S
 		i.Store.StartTimer(i.Store.CloseUnclaimed)
 	}
 	return store, err
+}
+
+// clearInRollback leaves nothing in systemd's store for a previous version that keeps nothing there: the start after
+// a crash of that version would find what this one has kept.
+func clearInRollback(i *image.Image, store *fdstore.Store) {
+	i.OnStep(func(kind step.Kind, _ error) {
+		if kind == step.RollingBack {
+			store.Clear()
+		}
+	})
 }
 
 func closeAll(taken []activation.File) {

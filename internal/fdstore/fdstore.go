@@ -69,7 +69,7 @@ type Store struct {
 	files   map[string]*stored                // by the name in systemd's store
 	order   []*stored                         // of files, in which they are sent
 	removed []string                          // names in systemd's store; not sent yet
-	gone    bool                              // nothing is kept, see giveUp
+	gone    bool                              // nothing is kept, see clear
 	lost    map[passing.Name]bool             // states that the log could not take; none of them is found
 	ending  bool                              // see End
 	retry   *time.Timer                       // nil while nothing is tried again
@@ -322,31 +322,6 @@ func (s *Store) write(changes ...crashlog.Change) {
 	if err := s.log.Write(changes...); err != nil {
 		s.giveUp(err)
 	}
-}
-
-// GiveUp has nothing kept by this image any more.
-func (s *Store) GiveUp(err error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.giveUp(err)
-	s.sync()
-}
-
-// giveUp is GiveUp with s locked. The caller calls sync.
-func (s *Store) giveUp(err error) {
-	if s.statesFail() {
-		s.logger.Warn("states and files are not found after a crash: cannot write the list of them", "reason", err)
-	}
-	s.gone = true
-	s.slots.clear()
-	for _, own := range s.order {
-		if own.sent {
-			s.removed = append(s.removed, own.name)
-		}
-	}
-	s.order = nil
-	clear(s.byName)
-	clear(s.files)
 }
 
 // statesFail reports whether a failure to write is the first one since all states could be written.
