@@ -74,8 +74,8 @@ func logFiles(t *testing.T, i *image.Image) (files [2]crashlog.File) {
 	return files
 }
 
-// The first version with a store leaves nothing there when it is rolled back: the previous version keeps nothing in it, and
-// the start after a crash of that version would find the states of the trial.
+// The first version with a store leaves nothing there when it is rolled back: the previous version keeps
+// nothing in it, and the start after a crash of that version would find the states of the trial.
 func TestRollbackToVersionWithoutStore(t *testing.T) {
 	r := listen(t, addresses(t)["path"])
 	for name, value := range map[string]string{

@@ -90,8 +90,8 @@ func open(i *image.Image, c fdstore.Config, passed []fdstore.Passed) (*fdstore.S
 	return store, err
 }
 
-// clearInRollback leaves nothing in systemd's store for a previous version that keeps nothing there: the start after
-// a crash of that version would find what this one has kept.
+// clearInRollback leaves nothing in systemd's store for a previous version that keeps nothing there: the
+// start after a crash of that version would find what this one has kept.
 func clearInRollback(i *image.Image, store *fdstore.Store) {
 	i.OnStep(func(kind step.Kind, _ error) {
 		if kind == step.RollingBack {

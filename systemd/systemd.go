@@ -118,9 +118,9 @@ type Service struct {
 // before [autorestart.Ready].
 //
 // Start does nothing if neither NOTIFY_SOCKET nor INVOCATION_ID is set: systemd has started neither this
-// program nor a process that this program descends from. It does nothing in a stand-in, see [autorestart.StandIn], and in calls after the first. If
-// NOTIFY_SOCKET is not set, the unit is not notified and stores nothing. Then Start has an effect only
-// if a Restarter is set.
+// program nor a process that this program descends from. It does nothing in a stand-in, see
+// [autorestart.StandIn], and in calls after the first. If NOTIFY_SOCKET is not set, the unit is not notified
+// and stores nothing. Then Start has an effect only if a Restarter is set.
 //
 // Start returns an error, and systemd is not notified, if
 //   - NOTIFY_SOCKET is neither an absolute path nor an abstract name, or is too long

@@ -145,8 +145,8 @@ func (m *manager) set() string {
 	return name[:strings.LastIndex(name, ".")]
 }
 
-// TestTwoWholeSets: the new one counts, and the old one is removed. If a file of the new one is missing, as one
-// that systemd has in the old one already, nothing is found.
+// TestTwoWholeSets: the new one counts, and the old one is removed. If a file of the new one is missing, as
+// one that systemd has in the old one already, nothing is found.
 func TestTwoWholeSets(t *testing.T) {
 	for _, whole := range []bool{true, false} {
 		t.Run(fmt.Sprint(whole), func(t *testing.T) { twoSets(t, whole) })
@@ -176,8 +176,8 @@ func twoSets(t *testing.T, whole bool) {
 	end(s, kept.Files...)
 }
 
-// TestRenew: an image whose previous one has lost the log of the set stores the same files. Without a removal of
-// those that systemd has, it would drop them, and nothing would be found.
+// TestRenew: an image whose previous one has lost the log of the set stores the same files. Without a removal
+// of those that systemd has, it would drop them, and nothing would be found.
 func TestRenew(t *testing.T) {
 	m := newManager(t)
 	c := m.config()

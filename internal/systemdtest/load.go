@@ -17,8 +17,8 @@ import (
 	"github.com/autorestart-go/autorestart/internal/testprocess"
 )
 
-// Load is clients that send requests to a server in the machine: some on connections that they keep, and some on
-// a new connection for each request.
+// Load is clients that send requests to a server in the machine: some on connections that they keep, and some
+// on a new connection for each request.
 type Load struct {
 	cancel context.CancelFunc
 	ended  sync.WaitGroup
@@ -34,8 +34,8 @@ const (
 	loadPause   = time.Millisecond
 )
 
-// Load starts clients of an HTTP server that listens at an address of the machine, and waits until they have been
-// served. The load ends with the test, or by Stop.
+// Load starts clients of an HTTP server that listens at an address of the machine, and waits until they have
+// been served. The load ends with the test, or by Stop.
 func (s *System) Load(t testing.TB, network, address string) *Load {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
@@ -112,8 +112,8 @@ func (l *Load) Await(t testing.TB, more int) {
 	})
 }
 
-// Stop ends the load. The test fails if a request was lost, or if the responses, which are the versions of the server,
-// were other ones.
+// Stop ends the load. The test fails if a request was lost, or if the responses, which are the versions of
+// the server, were other ones.
 func (l *Load) Stop(t testing.TB, versions ...string) {
 	t.Helper()
 	l.cancel()

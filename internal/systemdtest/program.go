@@ -12,8 +12,8 @@ import (
 	"github.com/autorestart-go/autorestart/internal/testprocess"
 )
 
-// Program is a program for the machine: a static executable, in versions that differ in a number. The source of the
-// program has the number of version 1 in a variable:
+// Program is a program for the machine: a static executable, in versions that differ in a number. The source
+// of the program has the number of version 1 in a variable:
 //
 //	var version = "version 0000000001"
 type Program struct {

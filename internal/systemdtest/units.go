@@ -22,8 +22,8 @@ func (s *System) Run(t testing.TB, name string, args ...string) string {
 	return output
 }
 
-// Try runs a command in the machine. If it fails, it returns what the command writes to standard error, too. It
-// fails after [testprocess.Timeout].
+// Try runs a command in the machine. If it fails, it returns what the command writes to standard error, too.
+// It fails after [testprocess.Timeout].
 func (s *System) Try(name string, args ...string) (string, error) {
 	ctx, stop := testprocess.WithTimeout(context.Background(), testprocess.Timeout)
 	defer stop()
@@ -36,8 +36,8 @@ func (s *System) Try(name string, args ...string) (string, error) {
 	return stdout.String(), nil
 }
 
-// Unit writes a unit, which systemd then knows, and does not start it. A unit of that name is replaced. At the end of
-// the test it is stopped and removed. If the test has failed, its status and log are printed.
+// Unit writes a unit, which systemd then knows, and does not start it. A unit of that name is replaced. At
+// the end of the test it is stopped and removed. If the test has failed, its status and log are printed.
 func (s *System) Unit(t testing.TB, name, text string) {
 	t.Helper()
 	s.mu.Lock()

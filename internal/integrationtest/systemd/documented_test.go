@@ -77,7 +77,8 @@ func (d *daemon) hasStatus(text string) bool {
 	return strings.Contains(d.Property(d.t, d.unit, "StatusText"), text)
 }
 
-// reloadsByCommand reloads with ExecReload=: it returns when the new version is ready, and fails when that was rolled back.
+// reloadsByCommand reloads with ExecReload=: it returns when the new version is ready, and fails when that
+// was rolled back.
 func reloadsByCommand(t *testing.T, d *daemon) {
 	t.Helper()
 	load := d.Load(t, d.network, d.address)
@@ -99,7 +100,7 @@ func reloadsByCommand(t *testing.T, d *daemon) {
 	load.Stop(t, exampleVersion(1), exampleVersion(2), exampleVersion(3), exampleVersion(4))
 }
 
-// reloadsBySignal reloads with SIGHUP only: it returns when a version is ready, also if that is the one before.
+// reloadsBySignal reloads with SIGHUP only: it returns when a version is ready, also if it is the one before.
 func reloadsBySignal(t *testing.T, d *daemon) {
 	t.Helper()
 	load := d.Load(t, d.network, d.address)

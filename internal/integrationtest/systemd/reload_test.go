@@ -14,8 +14,9 @@ import (
 	"github.com/autorestart-go/autorestart/internal/testprocess"
 )
 
-// systemctl reload restarts a daemon under load, returns when the new version is ready, and loses no request. With a version
-// that fails it fails, and the daemon goes on. What systemd does to itself in between changes nothing.
+// systemctl reload restarts a daemon under load, returns when the new version is ready, and loses no request.
+// With a version that fails it fails, and the daemon goes on. systemd reads its units again and executes
+// itself in between, which changes nothing.
 func TestReloads(t *testing.T) {
 	systemdtest.Machine(t) // first: without privileges nothing can be built
 	reloads := testprocess.FromEnv(t, "AUTORESTART_TEST_RELOADS", 12)

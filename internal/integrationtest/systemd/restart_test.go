@@ -159,7 +159,8 @@ func TestActivatedServiceRestartsInPlace(t *testing.T) {
 	}
 }
 
-// restarted has systemd restart an activated service under load. Requests that the service has accepted may be cut off.
+// restarted has systemd restart an activated service under load. Requests that the service has accepted may
+// be cut off.
 func restarted(t *testing.T, d *daemon) {
 	t.Helper()
 	load := d.Load(t, d.network, d.address)

@@ -109,7 +109,8 @@ func TestServiceWithoutStore(t *testing.T) {
 	}
 }
 
-// When StartLimitBurst is reached, systemd releases the store: clients are refused, and the next start is a fresh one.
+// When StartLimitBurst is reached, systemd releases the store: clients are refused, and the next
+// start is a fresh one.
 func TestStoreIsReleasedAtStartLimit(t *testing.T) {
 	d := newStoring(t, "startlimit", ports(8135, 1),
 		"FileDescriptorStoreMax=20\n[Unit]\nStartLimitIntervalSec=1h\nStartLimitBurst=2\n")
