@@ -2,6 +2,7 @@ package systemd
 
 import (
 	"context"
+	"errors"
 	"os"
 	"time"
 
@@ -27,7 +28,10 @@ func serveReloads(i *image.Image, r *autorestart.Restarter, logger report.Logger
 	}
 	start := statuspage.Start{
 		PID: os.Getpid(), Generation: autorestart.Generation(), Version: runningBuild().String(),
-		RolledBack: autorestart.RolledBack(), OnTrial: i.Trial.On,
+		OnTrial: i.Trial.On,
+	}
+	if rollback, ok := errors.AsType[*autorestart.RollbackError](autorestart.RolledBack()); ok {
+		start.RolledBack = errors.New(rollback.Reason)
 	}
 	tracker := statuspage.Track(page, start)
 	i.OnStep(func(kind step.Kind, err error) {

@@ -121,10 +121,14 @@ func track(version int) *statuspage.Tracker {
 	if err := autorestart.Pass(pageName, page.File()); err != nil {
 		panic(err)
 	}
-	tracker := statuspage.Track(page, statuspage.Start{
+	start := statuspage.Start{
 		PID: os.Getpid(), Generation: autorestart.Generation(), Version: "version " + strconv.Itoa(version),
-		RolledBack: autorestart.RolledBack(), OnTrial: image.Current().Trial.On,
-	})
+		OnTrial: image.Current().Trial.On,
+	}
+	if rollback, ok := errors.AsType[*autorestart.RollbackError](autorestart.RolledBack()); ok {
+		start.RolledBack = errors.New(rollback.Reason)
+	}
+	tracker := statuspage.Track(page, start)
 	image.Current().OnStep(tracker.Step)
 	return tracker
 }

@@ -14,7 +14,7 @@ type Start struct {
 	PID        int
 	Generation int
 	Version    string
-	RolledBack error // of autorestart.RolledBack; nil unless this version runs again after a rollback
+	RolledBack error // why a newer version was rolled back; nil unless this version runs again after that
 
 	// OnTrial reports whether this version may still be rolled back. If nil, it never is.
 	OnTrial func() bool
@@ -43,8 +43,7 @@ func begin(previous record, s Start, now time.Time) *book {
 	b.Trial = s.OnTrial != nil && s.OnTrial()
 	b.Phase, b.Since = Starting, now
 	if s.RolledBack != nil {
-		reason := strings.TrimPrefix(s.RolledBack.Error(), "autorestart: the new version was rolled back: ")
-		b.answerExecuted(b.outcome(RolledBack, reason, now))
+		b.answerExecuted(b.outcome(RolledBack, s.RolledBack.Error(), now))
 	}
 	return b
 }

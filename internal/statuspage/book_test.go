@@ -48,7 +48,7 @@ func (s *script) run(t *testing.T, line string) {
 	case "exec":
 		next(Start{Generation: s.book.Generation + 1, OnTrial: trial(arg == "trial")})
 	case "rollback":
-		next(Start{Generation: s.book.Generation + 1, RolledBack: errors.New("autorestart: the new version was rolled back: it is bad")})
+		next(Start{Generation: s.book.Generation + 1, RolledBack: errors.New("it is bad")})
 	case "ask":
 		s.arrived = append(s.arrived, arg)
 	case "withdraw":
