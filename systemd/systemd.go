@@ -1,4 +1,4 @@
-// Package systemd tells systemd what a restart does, in the protocol of sd_notify(3). With it,
+// Package systemd notifies systemd of restarts, in the protocol of sd_notify(3). With it,
 // `systemctl reload` and units of Type=notify and Type=notify-reload wait for the new version,
 // `systemctl status` shows which version serves, and the watchdog of a unit keeps running through
 // restarts.

@@ -1,4 +1,4 @@
-// Autorestart asks daemons that contain package autorestart what to do, and tells what they did.
+// Autorestart controls daemons that contain package autorestart.
 //
 //	autorestart reload [-timeout DURATION] PID
 //	autorestart help [COMMAND]

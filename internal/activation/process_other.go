@@ -2,5 +2,5 @@
 
 package activation
 
-// processOf tells the PID only: other systems have no PID namespaces.
+// processOf knows the PID only: other systems have no PID namespaces.
 func processOf(pid int, _ bool) process { return process{pid: pid} }

@@ -177,7 +177,7 @@ func (s *Store) add(f passing.KeptFile) {
 }
 
 // freeName returns the name with the lowest number that is free, so that all that a set has had are
-// known: see renew. Systemd removes the file that had it first.
+// known: see [Renew]. Systemd removes the file that had it first.
 func (s *Store) freeName() string {
 	for n := 0; ; n++ {
 		if name := fileName(s.set, strconv.Itoa(n)); s.files[name] == nil {
