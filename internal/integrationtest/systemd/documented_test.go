@@ -14,6 +14,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/autorestart-go/autorestart/internal/systemdtest"
 	"github.com/autorestart-go/autorestart/internal/testprocess"
 )
 
@@ -48,9 +49,16 @@ func installReload(t *testing.T, d *daemon) {
 	const bin = "/usr/local/bin" // which the machine only reads
 	d.Run(t, "mount", "-t", "tmpfs", "tmpfs", bin)
 	t.Cleanup(func() { d.Run(t, "umount", "--lazy", bin) })
+	installCommand(t, d.System, bin+"/autorestart")
+}
+
+// installCommand installs cmd/autorestart at a path of the machine.
+func installCommand(t *testing.T, s *systemdtest.System, path string) {
+	t.Helper()
 	command := filepath.Join(testprocess.MemoryDir(t), "autorestart")
 	testprocess.Build(t, command, "cmd/autorestart")
-	d.Install(t, bin+"/autorestart", command)
+	s.Install(t, path, command)
+	t.Cleanup(func() { s.Remove(t, path) })
 }
 
 // notifies deploys versions: systemd says which one serves.
