@@ -130,9 +130,28 @@ func isWatched(t *testing.T, d *daemon) {
 	d.deploy(2)
 	d.wantVersion(2, 1)
 	d.wantUnchanged()
+	endsStopped(t, d)
+	d.wantVersion(2, 0)
+}
+
+func endsStopped(t *testing.T, d *daemon) {
+	t.Helper()
 	d.Run(t, "systemctl", "kill", "--kill-whom=main", "--signal=STOP", d.unit)
 	d.WantLogged(t, d.unit, "Watchdog timeout")
+}
+
+// worksSandboxed reloads the service, kills it, and stops its process: the watchdog ends that.
+func worksSandboxed(t *testing.T, d *daemon) {
+	t.Helper()
+	reloadsByCommand(t, d)
+	d.deploy(5)
+	d.WantLogged(t, d.unit, fmt.Sprintf("serving version=%q", exampleVersion(5)))
+	survivesCrashes(t, d)
+	endsStopped(t, d)
 	d.wantVersion(2, 0)
+	if lines := warnings(d.Log(t, d.unit)); len(lines) > 0 {
+		t.Errorf("logged %q", lines)
+	}
 }
 
 // survivesCrashes kills the process under load: no client is refused, and the count goes on.
