@@ -130,16 +130,19 @@ func (s sandbox) reloads(t *testing.T, d *daemon, generation int) {
 // crashes kills the service. The next process, of the version that was deployed, counts on if it finds the count.
 func (s sandbox) crashes(t *testing.T, d *daemon) {
 	t.Helper()
-	count, logged := 1, ""
+	stored, count, logged := 3, 2, "found files and states of the process before this one\" files="
 	switch s.crash {
 	case none:
 		return
 	case found:
-		count, logged = 2, "found files and states of the process before this one\" files=1 states=1"
+		logged += "1 states=1"
 	case foundPart:
-		count, logged = 2, "found files and states of the process before this one\" files=0 states=1"
+		logged += "0 states=1"
+	case lost:
+		stored, count, logged = 0, 1, ""
 	}
 	d.wantCountInside(1)
+	d.wantStored(stored) // systemd may be slow
 	d.kill("KILL")
 	d.WantLogged(t, d.unit, "serving version=2 generation=0 ")
 	d.known()

@@ -204,9 +204,9 @@ func TestStoreWithPrivateNetwork(t *testing.T) {
 				if got, err := d.getFrom(d.Property(t, d.unit, "MainPID"), "/count"); got != strconv.Itoa(n+1) || err != nil {
 					t.Errorf("the count is %q, %v; expected %d", got, err, n+1)
 				}
+				d.wantStored(3)
 				d.kill("KILL")
 				d.WantLogged(t, d.unit, fmt.Sprintf("serving version=1 generation=0 count=%d", n+1))
-				d.wantStored(3)
 			}
 			if log := d.Log(t, d.unit); strings.Count(log, test.found) != 3 {
 				t.Errorf("there is not three times %q in the log", test.found)
