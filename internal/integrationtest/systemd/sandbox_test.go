@@ -126,9 +126,6 @@ var sandboxes = []sandbox{
 	{options: "InaccessiblePaths=/proc", deploy: noTimeout, lines: []string{polling}},
 }
 
-// sandboxHeading is that of the table of the page.
-const sandboxHeading = "| options | a deploy | a reload | a crash | log lines |\n|---|---|---|---|---|\n"
-
 // A service does in each sandbox what the page says.
 func TestSandboxes(t *testing.T) {
 	installCommand(t, systemdtest.Machine(t), sandboxCommand)
