@@ -52,7 +52,7 @@ func keep(i *image.Image, socket *sdnotify.Socket, logger report.Logger) (store 
 	}
 	c := fdstore.Config{
 		Sender: socket, Logger: logger, Limit: limit,
-		Set: fdstore.SetOf(os.Getenv("INVOCATION_ID"), time.Now()),
+		Set: fdstore.SetOf(os.Getenv("INVOCATION_ID"), time.Now()), Network: fdstore.OwnNetwork(),
 	}
 	if store, err = open(i, c, passed); err != nil {
 		return nil, err

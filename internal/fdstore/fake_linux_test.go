@@ -170,7 +170,7 @@ func (m *manager) find(part string) *Passed {
 // config is that of another start each time.
 func (m *manager) config() Config {
 	m.starts++
-	return Config{Sender: m, Logger: &m.logs, Limit: m.max, Set: fmt.Sprint("3x5k", m.starts)}
+	return Config{Sender: m, Logger: &m.logs, Limit: m.max, Set: fmt.Sprint("3x5k", m.starts), Network: OwnNetwork()}
 }
 
 // recover is Recover with what is stored. Each write to the log is an event, too.

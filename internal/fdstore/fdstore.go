@@ -62,7 +62,8 @@ type Store struct {
 
 	mu      sync.Mutex
 	set     string
-	created int64 // when the set was made
+	created int64  // when the set was made
+	network uint64 // of this process
 	log     *crashlog.Log
 	slots   Log                               // of log
 	byName  map[passing.Name]*stored          // what the log names, or will
@@ -122,7 +123,7 @@ func (s *Store) Begin(files []passing.KeptFile, states []passing.KeptState) {
 			}
 		}
 	}
-	content := setRecords(s.set, s.created)
+	content := setRecords(s.set, s.created, s.network)
 	for _, st := range states {
 		content = append(content, stateRecord(st.Name, st.Value))
 	}
@@ -338,15 +339,17 @@ const (
 	unnamedPrefix = "u" // of a name in systemd's store; see Order
 	setName       = "set"
 	createdName   = "created" // a time of CLOCK_MONOTONIC, in nanoseconds
+	networkName   = "network" // see OwnNetwork
 )
 
 // ofLog stands for the name of the files of the log, which have none.
 var ofLog = passing.CarriedName("log")
 
-func setRecords(set string, created int64) []crashlog.Change {
+func setRecords(set string, created int64, network uint64) []crashlog.Change {
 	return []crashlog.Change{
 		{Name: setName, Value: []byte(set)},
 		{Name: createdName, Value: strconv.AppendInt(nil, created, 10)},
+		{Name: networkName, Value: strconv.AppendUint(nil, network, 10)},
 	}
 }
 

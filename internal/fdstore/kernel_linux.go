@@ -6,11 +6,13 @@
 //	F_DUPFD_QUERY  6.10   kcmp(2)
 //	KCMP_FILE      3.5    two descriptors of one file have the same description
 //	memfd_create   3.17   nothing is kept
+//	SO_NETNS_COOKIE  5.14  a socket of a network that this process is not in is found, too
 
 package fdstore
 
 import (
 	"os"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -58,4 +60,33 @@ func newMemory() (*sys.FD, error) {
 		return nil, err
 	}
 	return sys.NewFD(n), nil
+}
+
+// OwnNetwork returns a number that no other network namespace has had since the boot, or 0 if it is not known.
+func OwnNetwork() uint64 {
+	fd, err := sys.AboveStandard(unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0))
+	if err != nil {
+		return 0
+	}
+	defer fd.Close()
+	return networkCookie(fd.Int())
+}
+
+// networkOf returns the number of the network in which a socket has its address, or 0 if it has none there. The path
+// of a Unix socket is in all networks.
+func networkOf(fd int) uint64 {
+	if a, err := unix.Getsockname(fd); err != nil {
+		return 0
+	} else if a, ok := a.(*unix.SockaddrUnix); ok && !strings.HasPrefix(a.Name, "@") {
+		return 0
+	}
+	return networkCookie(fd)
+}
+
+func networkCookie(fd int) uint64 {
+	cookie, err := unix.GetsockoptUint64(fd, unix.SOL_SOCKET, unix.SO_NETNS_COOKIE)
+	if err != nil {
+		return 0
+	}
+	return cookie
 }

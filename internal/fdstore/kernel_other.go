@@ -22,3 +22,9 @@ func accessOf(int) (uint64, error) { return 0, nil }
 
 // newMemory returns an error that wraps [errors.ErrUnsupported].
 func newMemory() (*sys.FD, error) { return nil, errors.ErrUnsupported }
+
+// OwnNetwork returns 0.
+func OwnNetwork() uint64 { return 0 }
+
+// networkOf returns 0.
+func networkOf(int) uint64 { return 0 }

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
-	"strings"
 
 	"github.com/autorestart-go/autorestart/internal/crashlog"
 	"github.com/autorestart-go/autorestart/internal/passing"
@@ -26,6 +25,8 @@ type Config struct {
 	Logger report.Logger
 	Limit  int    // descriptors that systemd keeps
 	Set    string // of a new set, see SetOf
+
+	Network uint64 // of this process, see OwnNetwork
 }
 
 // A Log is the two descriptors of the log of a set. Duplicates cross an exec, to [Continue].
@@ -38,7 +39,8 @@ type Kept struct {
 }
 
 // Recover returns a Store in a start of the program, and what the last one has kept: all of it, or
-// nothing, if any of it is missing. It takes over the descriptors that systemd has passed.
+// nothing, if any of it is missing. It takes over the descriptors that systemd has passed. Sockets of the network
+// of the last one are not found if this process is in another one, where they have no clients.
 func Recover(c Config, passed []Passed) (*Store, Kept, error) {
 	r, err := openNewest(passed)
 	if err != nil {
@@ -52,6 +54,9 @@ func Recover(c Config, passed []Passed) (*Store, Kept, error) {
 		}
 		s.removed = names
 		return s, Kept{}, nil
+	}
+	if left := r.leaveNetwork(c.Network); left > 0 {
+		c.Logger.Info("closed the sockets of the process before this one: this one is in another network namespace", "files", left)
 	}
 	s := newStore(c, r.set, r.log, r.slots)
 	s.created = r.created
@@ -167,7 +172,7 @@ func create(c Config) (*Store, error) {
 		}
 	}
 	created := now()
-	log, err := crashlog.New(slots.files(), setRecords(c.Set, created))
+	log, err := crashlog.New(slots.files(), setRecords(c.Set, created, c.Network))
 	if err != nil {
 		slots.close()
 		return nil, err
@@ -181,7 +186,7 @@ func create(c Config) (*Store, error) {
 func newStore(c Config, set string, log *crashlog.Log, slots Log) *Store {
 	return &Store{
 		sender: c.Sender, logger: c.Logger, limit: c.Limit,
-		set: set, log: log, slots: slots,
+		set: set, network: c.Network, log: log, slots: slots,
 		byName: map[passing.Name]*stored{}, files: map[string]*stored{}, lost: map[passing.Name]bool{},
 	}
 }
@@ -242,111 +247,6 @@ func (s *Store) takeOver(r *recovered) (kept Kept, err error) {
 		kept.States = append(kept.States, passing.KeptState{Name: name, Value: value})
 	}
 	return kept, nil
-}
-
-// A recovered set is what the log of a set names.
-type recovered struct {
-	set     string
-	created int64 // when the set was made
-	slots   Log
-	log     *crashlog.Log
-	files   map[passing.Name]storedFile
-	states  map[passing.Name][]byte
-	passed  map[string]int // descriptors of the files, by their names in systemd's store
-
-	unnamed []string // files that systemd may have
-}
-
-// A storedFile is a file as the log names it.
-type storedFile struct {
-	name string // in systemd's store
-	id   ID
-}
-
-// open opens the log of a set.
-func open(set string, passed []Passed) (r *recovered, err error) {
-	var slots Log
-	for i := range slots {
-		name := fileName(set, logPrefix+strconv.Itoa(i))
-		found := slices.IndexFunc(passed, func(p Passed) bool { return p.Name == name })
-		if found < 0 {
-			return nil, errors.New("found no file " + name + ", expected both files of the log")
-		}
-		slots[i] = sys.NewFD(passed[found].FD)
-	}
-	log, content, err := crashlog.Open(slots.files())
-	if err != nil {
-		return nil, err
-	}
-	if r, err = parse(log, content); err != nil {
-		return nil, err
-	}
-	if r.set != set {
-		return nil, errors.New("found the log of set " + strconv.Quote(r.set))
-	}
-	r.slots = slots
-	return r, nil
-}
-
-// find finds the files of the set. It fails if one is missing, or is another one.
-func (r *recovered) find(passed []Passed) error {
-	for name, f := range r.files {
-		found := slices.IndexFunc(passed, func(p Passed) bool {
-			id, err := IDOf(p.FD)
-			return p.Name == f.name && err == nil && id == f.id
-		})
-		if found < 0 {
-			return errors.New("found no file " + f.name + " that is " + name.String())
-		}
-		r.passed[f.name] = passed[found].FD
-	}
-	return nil
-}
-
-// parse returns what a log names.
-func parse(log *crashlog.Log, content map[string][]byte) (*recovered, error) {
-	r := &recovered{
-		set: string(content[setName]), log: log,
-		files: map[passing.Name]storedFile{}, states: map[passing.Name][]byte{}, passed: map[string]int{},
-	}
-	if !isSet(r.set) {
-		return nil, errors.New("found the name of a set " + strconv.Quote(r.set) + ", expected letters and digits")
-	}
-	for name, value := range content {
-		switch {
-		case name == setName:
-		case name == createdName:
-			r.created, _ = strconv.ParseInt(string(value), 10, 64)
-		case strings.HasPrefix(name, filePrefix):
-			stored, id, ok := parseFile(value)
-			if !ok || !strings.HasPrefix(stored, fileName(r.set, "")) {
-				return nil, fmt.Errorf("found the record %q of file %q, expected a name of this set and an ID", value, name[1:])
-			}
-			r.files[passing.Name(name[1:])] = storedFile{stored, id}
-		case strings.HasPrefix(name, statePrefix):
-			r.states[passing.Name(name[1:])] = value
-		case strings.HasPrefix(name, unnamedPrefix):
-			if set, _, ok := parseName(name[1:]); ok && set == r.set {
-				r.unnamed = append(r.unnamed, name[1:])
-			}
-		} // a later version of this library may keep more
-	}
-	return r, nil
-}
-
-// closeSurplus closes the passed files that r does not have, and returns their names, but for those
-// that files of r have, too.
-func (r *recovered) closeSurplus(passed []Passed) (names []string) {
-	used, usedNames := map[int]bool{}, map[string]bool{}
-	for i, fd := range r.slots {
-		used[fd.Int()] = true
-		usedNames[fileName(r.set, logPrefix+strconv.Itoa(i))] = true
-	}
-	for name, fd := range r.passed {
-		used[fd], usedNames[name] = true, true
-	}
-	surplus := slices.DeleteFunc(slices.Clone(passed), func(p Passed) bool { return used[p.FD] })
-	return slices.DeleteFunc(closeAll(surplus), func(name string) bool { return usedNames[name] })
 }
 
 // closeAll closes passed files, and returns their names.

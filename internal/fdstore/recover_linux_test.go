@@ -4,6 +4,9 @@ package fdstore
 
 import (
 	"fmt"
+	"net"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -251,5 +254,74 @@ func TestEndsOfPipe(t *testing.T) {
 			t.Errorf("found %q, want %q", got, want)
 		}
 		end(s, kept.Files...)
+	}
+}
+
+// In another network namespace, sockets of the one before are not found, but for paths of Unix sockets. A socket that
+// was opened in a third one is found.
+func TestRecoverInAnotherNetwork(t *testing.T) {
+	own := OwnNetwork()
+	if own == 0 {
+		t.Fatal("the network namespace has no number")
+	}
+	listen := func(network, address string) int {
+		l, err := net.Listen(network, address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Close()
+		f, err := l.(interface{ File() (*os.File, error) }).File()
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { f.Close() })
+		return int(f.Fd())
+	}
+	r, _ := pipe(t)
+	fds := []int{
+		listen("tcp", "127.0.0.1:0"), listen("unix", "@"+t.Name()), listen("unix", filepath.Join(t.TempDir(), "socket")), r,
+	}
+	const everything, elsewhere = "file 0=0, file 1=1, file 2=2, file 3=3, s:1", "file 2=2, file 3=3, s:1"
+	for what, test := range map[string]struct {
+		before, now uint64
+		want        string
+	}{
+		"same":           {own, own, everything},
+		"another":        {own, own + 1, elsewhere},
+		"third":          {own + 1, own + 2, everything},
+		"unknown before": {0, own, everything},
+		"unknown now":    {own, 0, everything},
+	} {
+		t.Run(what, func(t *testing.T) {
+			m := newManager(t)
+			start := func(network uint64) (*Store, Kept) {
+				c := m.config()
+				c.Network = network
+				s, kept, err := Recover(c, m.passed())
+				if err != nil {
+					t.Fatal(err)
+				}
+				return s, kept
+			}
+			s, _ := start(test.before)
+			var files []passing.KeptFile
+			for i, fd := range fds {
+				files = append(files, file(i, fd))
+			}
+			s.Begin(files, []passing.KeptState{state("s", "1")})
+			end(s)
+			for range 2 { // and after another crash
+				s, kept := start(test.now)
+				if got := describeAll(kept, fds...); got != test.want {
+					t.Errorf("found %q, expected %q", got, test.want)
+				}
+				s.Begin(kept.Files, kept.States)
+				if want := 2 + len(kept.Files); len(m.names()) != want {
+					t.Errorf("systemd has %q, expected %d", m.names(), want)
+				}
+				end(s, kept.Files...)
+			}
+			m.logs.want(t)
+		})
 	}
 }

@@ -4,7 +4,6 @@ package systemdtest
 
 import (
 	"context"
-	"fmt"
 	"net"
 	"runtime"
 	"strings"
@@ -19,6 +18,11 @@ func (s *System) Dial(network, address string) (net.Conn, error) {
 
 // DialContext is Dial with a context, for [net/http.Transport].
 func (s *System) DialContext(ctx context.Context, network, address string) (conn net.Conn, err error) {
+	return s.DialFrom(ctx, "1", network, address)
+}
+
+// DialFrom is DialContext in the network of a process of the machine, which may have one of its own.
+func (s *System) DialFrom(ctx context.Context, pid, network, address string) (conn net.Conn, err error) {
 	if strings.HasPrefix(network, "unix") && !strings.HasPrefix(address, "@") {
 		return new(net.Dialer).DialContext(ctx, network, s.Path(address))
 	}
@@ -26,7 +30,7 @@ func (s *System) DialContext(ctx context.Context, network, address string) (conn
 	dialed := make(chan struct{})
 	go func() {
 		defer close(dialed)
-		err = s.inNetwork(func() (err error) {
+		err = inNetwork(s.Path("/proc/"+pid+"/ns/net"), func() (err error) {
 			conn, err = new(net.Dialer).DialContext(ctx, network, address)
 			return err
 		})
@@ -35,20 +39,20 @@ func (s *System) DialContext(ctx context.Context, network, address string) (conn
 	return conn, err
 }
 
-// inNetwork calls a function on a thread in the network of the machine.
-func (s *System) inNetwork(f func() error) error {
+// inNetwork calls a function on a thread in a network namespace.
+func inNetwork(namespace string, f func() error) error {
 	own, err := unix.Open("/proc/thread-self/ns/net", unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return err
 	}
 	defer unix.Close(own)
-	machines, err := unix.Open(fmt.Sprintf("/proc/%d/ns/net", s.PID()), unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	other, err := unix.Open(namespace, unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return err
 	}
-	defer unix.Close(machines)
+	defer unix.Close(other)
 	runtime.LockOSThread()
-	if err := unix.Setns(machines, unix.CLONE_NEWNET); err != nil {
+	if err := unix.Setns(other, unix.CLONE_NEWNET); err != nil {
 		runtime.UnlockOSThread()
 		return err
 	}

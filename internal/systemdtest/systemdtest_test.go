@@ -4,6 +4,7 @@ package systemdtest
 
 import (
 	"bufio"
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -11,7 +12,10 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"path/filepath"
+	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 
@@ -104,6 +108,41 @@ func TestUnit(t *testing.T) {
 			t.Errorf("after the test the unit is %s", state)
 		}
 	}
+}
+
+// journalctl ends where inotify has no room, after it has written what is there. A line that comes later is seen all the same.
+func TestWantLoggedAfterEndOfJournalctl(t *testing.T) {
+	s := Machine(t)
+	s.Unit(t, "late.service", "[Service]\nType=oneshot\nExecStart=echo a late line\n")
+	var ended sync.WaitGroup
+	defer ended.Wait()
+	ended.Go(func() {
+		pid := 0
+		if !testprocess.Within(testprocess.Timeout, func() bool { pid = follower(s, "late.service"); return pid != 0 }) {
+			t.Error("no journalctl follows the log of the unit")
+			return
+		}
+		if output, err := s.Try("sh", "-c", fmt.Sprint("kill -KILL ", pid)); err != nil {
+			t.Errorf("%v: %s", err, output)
+		}
+		if output, err := s.Try("systemctl", "start", "late.service"); err != nil {
+			t.Errorf("%v: %s", err, output)
+		}
+	})
+	s.WantLogged(t, "late.service", "a late line")
+}
+
+// follower returns the PID in the machine of the journalctl that follows the log of a unit, or 0.
+func follower(s *System, unit string) int {
+	names, _ := filepath.Glob(s.Path("/proc/[0-9]*/cmdline"))
+	for _, name := range names {
+		args, _ := os.ReadFile(name)
+		if bytes.HasPrefix(args, []byte("journalctl\x00")) && bytes.Contains(args, []byte("\x00--unit="+unit+"\x00")) {
+			pid, _ := strconv.Atoi(filepath.Base(filepath.Dir(name)))
+			return pid
+		}
+	}
+	return 0
 }
 
 func TestTemplate(t *testing.T) {

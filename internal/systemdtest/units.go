@@ -7,7 +7,9 @@ import (
 	"context"
 	"path"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/autorestart-go/autorestart/internal/testprocess"
 )
@@ -103,17 +105,26 @@ func (s *System) Log(t testing.TB, name string) string {
 	return s.Run(t, "journalctl", s.journal(name)...)
 }
 
+// followPause is the pause before the journal is followed again. journalctl ends after the lines that are there if the
+// user has too many inotify instances.
+const followPause = 100 * time.Millisecond
+
 // WantLogged waits until a unit has logged a text.
 func (s *System) WantLogged(t testing.TB, name, text string) {
 	t.Helper()
 	var log testprocess.Log
-	follow := s.Command("journalctl", append(s.journal(name), "--follow", "--no-tail")...)
-	follow.Stdout, follow.Stderr = &log, &log
-	if err := follow.Start(); err != nil {
-		t.Fatal(err)
-	}
-	defer follow.Wait()
-	defer follow.Process.Kill()
+	args := append(s.journal(name), "--follow", "--no-tail")
+	ctx, stop := context.WithCancel(context.Background())
+	var ended sync.WaitGroup
+	ended.Go(func() {
+		for ; ctx.Err() == nil; time.Sleep(followPause) {
+			follow := s.commandContext(ctx, "journalctl", args...)
+			follow.Stdout, follow.Stderr = &log, &log
+			follow.Run()
+		}
+	})
+	defer ended.Wait()
+	defer stop()
 	testprocess.WaitFor(t, "line of "+name+" with "+text, func() bool { return strings.Contains(log.String(), text) })
 }
 

@@ -15,12 +15,15 @@ import (
 	"github.com/autorestart-go/autorestart/internal/testprocess"
 )
 
+// crashing is a program that uses package systemd.
+const crashing = "internal/integrationtest/systemd/testdata/crashing"
+
 // newCrashing starts a daemon of testdata/crashing.
 func newCrashing(t *testing.T, name, address, options string) *daemon {
 	t.Helper()
 	d := &daemon{
 		System: systemdtest.Machine(t), t: t,
-		program: systemdtest.Build(t, "internal/integrationtest/systemd/testdata/crashing"),
+		program: systemdtest.Build(t, crashing),
 		path:    "/srv/" + name + "/daemon", unit: name + ".service", network: "tcp", address: address,
 	}
 	d.deploy(1)
@@ -32,11 +35,14 @@ func newCrashing(t *testing.T, name, address, options string) *daemon {
 }
 
 // get requests a page on a connection of its own.
-func (d *daemon) get(page string) (string, error) {
+func (d *daemon) get(page string) (string, error) { return d.getFrom("1", page) }
+
+// getFrom is get in the network of a process.
+func (d *daemon) getFrom(pid, page string) (string, error) {
 	client := &http.Client{Transport: &http.Transport{
 		DisableKeepAlives: true,
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return d.DialContext(ctx, d.network, d.address)
+			return d.DialFrom(ctx, pid, d.network, d.address)
 		},
 	}}
 	ctx, stop := testprocess.WithTimeout(context.Background(), testprocess.Timeout)

@@ -54,16 +54,17 @@ type run struct {
 const service = "examples/systemd"
 
 var runs = map[string]run{
-	"A service":               {"", restartsInPlace},
-	"Socket activation":       {"", restartsInPlace},
-	"Type=notify":             {service, notifies},
-	"Reload":                  {service, reloadsByCommand},
-	"Type=notify-reload":      {service, reloadsBySignal},
-	"A watchdog":              {service, isWatched},
-	"A crash":                 {service, survivesCrashes},
-	"Unix sockets in a crash": {service, keepsPath},
-	"Stop and start":          {service, survivesStops},
-	"A sandbox":               {"", restartsInPlace},
+	"A service":                      {"", restartsInPlace},
+	"Socket activation":              {"", restartsInPlace},
+	"Type=notify":                    {service, notifies},
+	"Reload":                         {service, reloadsByCommand},
+	"Type=notify-reload":             {service, reloadsBySignal},
+	"A watchdog":                     {service, isWatched},
+	"A crash":                        {service, survivesCrashes},
+	"Unix sockets in a crash":        {service, keepsPath},
+	"Stop and start":                 {service, survivesStops},
+	"A sandbox":                      {"", restartsInPlace},
+	"A sandbox with package systemd": {service, worksSandboxed},
 }
 
 // Each unit in the documentation does what the page says.

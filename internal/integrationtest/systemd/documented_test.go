@@ -14,6 +14,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/autorestart-go/autorestart/internal/systemdtest"
 	"github.com/autorestart-go/autorestart/internal/testprocess"
 )
 
@@ -48,9 +49,16 @@ func installReload(t *testing.T, d *daemon) {
 	const bin = "/usr/local/bin" // which the machine only reads
 	d.Run(t, "mount", "-t", "tmpfs", "tmpfs", bin)
 	t.Cleanup(func() { d.Run(t, "umount", "--lazy", bin) })
+	installCommand(t, d.System, bin+"/autorestart")
+}
+
+// installCommand installs cmd/autorestart at a path of the machine.
+func installCommand(t *testing.T, s *systemdtest.System, path string) {
+	t.Helper()
 	command := filepath.Join(testprocess.MemoryDir(t), "autorestart")
 	testprocess.Build(t, command, "cmd/autorestart")
-	d.Install(t, bin+"/autorestart", command)
+	s.Install(t, path, command)
+	t.Cleanup(func() { s.Remove(t, path) })
 }
 
 // notifies deploys versions: systemd says which one serves.
@@ -123,9 +131,28 @@ func isWatched(t *testing.T, d *daemon) {
 	d.deploy(2)
 	d.wantVersion(2, 1)
 	d.wantUnchanged()
+	endsStopped(t, d)
+	d.wantVersion(2, 0)
+}
+
+func endsStopped(t *testing.T, d *daemon) {
+	t.Helper()
 	d.Run(t, "systemctl", "kill", "--kill-whom=main", "--signal=STOP", d.unit)
 	d.WantLogged(t, d.unit, "Watchdog timeout")
+}
+
+// worksSandboxed reloads the service, kills it, and stops its process: the watchdog ends that.
+func worksSandboxed(t *testing.T, d *daemon) {
+	t.Helper()
+	reloadsByCommand(t, d)
+	d.deploy(5)
+	d.WantLogged(t, d.unit, fmt.Sprintf("serving version=%q", exampleVersion(5)))
+	survivesCrashes(t, d)
+	endsStopped(t, d)
 	d.wantVersion(2, 0)
+	if lines := warnings(d.Log(t, d.unit)); len(lines) > 0 {
+		t.Errorf("logged %q", lines)
+	}
 }
 
 // survivesCrashes kills the process under load: no client is refused, and the count goes on.

@@ -5,7 +5,6 @@ package systemd_test
 import (
 	"errors"
 	"os/exec"
-	"path/filepath"
 	"strconv"
 	"testing"
 	"time"
@@ -18,10 +17,9 @@ import (
 // With a version that fails it fails, and the daemon goes on. systemd reads its units again and executes
 // itself in between, which changes nothing.
 func TestReloads(t *testing.T) {
-	systemdtest.Machine(t) // first: without privileges nothing can be built
+	const command = "/srv/reloads/autorestart"
+	installCommand(t, systemdtest.Machine(t), command)
 	reloads := testprocess.FromEnv(t, "AUTORESTART_TEST_RELOADS", 12)
-	command := filepath.Join(t.TempDir(), "autorestart")
-	testprocess.Build(t, command, "cmd/autorestart")
 	for name, options := range map[string]string{
 		"notify":        "Type=notify\n",
 		"notify-reload": "Type=notify-reload\nReloadSignal=SIGWINCH\n", // which Go ignores
@@ -34,9 +32,8 @@ func TestReloads(t *testing.T) {
 
 func testReloads(t *testing.T, name, command, options string, reloads int) {
 	d := newCrashing(t, "reloads-"+name, "127.0.0.1:8120 -watch=false",
-		"FileDescriptorStoreMax=20\nExecReload=+/srv/reloads-"+name+"/autorestart reload $MAINPID\n"+options)
+		"FileDescriptorStoreMax=20\nExecReload=+"+command+" reload $MAINPID\n"+options)
 	d.address = "127.0.0.1:8120"
-	d.Install(t, filepath.Join(filepath.Dir(d.path), "autorestart"), command)
 	d.started()
 	load := d.Load(t, d.network, d.address)
 	versions, took, failed := []string{"1"}, []time.Duration(nil), 0

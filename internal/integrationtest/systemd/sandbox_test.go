@@ -3,39 +3,57 @@
 package systemd_test
 
 import (
-	"bytes"
+	"cmp"
 	"fmt"
-	"regexp"
-	"slices"
 	"strconv"
 	"strings"
 	"testing"
 
+	"github.com/autorestart-go/autorestart/internal/systemdtest"
 	"github.com/autorestart-go/autorestart/internal/testprocess"
 )
 
-// A sandbox is options of a unit, and what a deploy does there.
+// A sandbox is options of a unit, and what a service does there that uses package systemd.
 type sandbox struct {
 	options string // separated by "; ". The executable is /srv/server/server.
 	exec    string // path of the executable inside, if it is another one
 
-	outcome outcome
-	lines   []string // that the daemon logs at the levels Warn and Error
-	flags   string   // of the daemon
+	deploy outcome  // works if ""
+	reload outcome  // works if "", by ExecReload=
+	crash  outcome  // found if ""
+	lines  []string // that are logged at the levels Warn and Error
 }
 
-// An outcome of a deploy.
+// An outcome is what a service does, in the words of the page.
 type outcome string
 
 const (
-	works       outcome = "works"
-	noRollback  outcome = "works without `ReadyTimeout`"
+	works     outcome = "works"
+	none      outcome = "-"                               // of what is not tried
+	noTimeout outcome = "works without `ReadyTimeout`"    // and with it, another row says
+	noPackage outcome = "works without package `systemd`" // and with it, another row says
+
+	// Of a deploy.
 	rejects     outcome = "every version is rejected"
 	unnoticed   outcome = "no version is noticed"
 	unstartable outcome = "the unit does not start"
+
+	// Of a reload.
+	fails   outcome = "fails"
+	waits   outcome = "waits for an executable file"
+	runsOld outcome = "executes the old version"
+	noStart outcome = "the command does not start"
+
+	// Of a crash.
+	found     outcome = "found"
+	foundPart outcome = "state found, listener not"
+	lost      outcome = "not found"
 )
 
 const (
+	notNotified  = "systemd is not notified"
+	notReceived  = "systemd does not receive the messages of this program: they wait, and are sent with the next one"
+	notStored    = "files are not found after a crash: systemd does not receive the messages of this program"
 	mountedFile  = "a version that is renamed over the executable will not be noticed: the file is mounted by itself; mount its directory instead"
 	polling      = "watching without relying on events"
 	cannotRoll   = "new versions will be rejected: none can be rolled back; mount /proc, or leave ReadyTimeout and Overlap out"
@@ -46,9 +64,6 @@ const (
 	failedBefore = "found a version that failed before"
 	slowLog      = "log lines lost at the restart: the logger of the previous version was too slow"
 )
-
-// withoutProc are the flags of a daemon that can't roll back.
-const withoutProc = " -ready-timeout=0"
 
 var sandboxes = []sandbox{
 	{options: "NoNewPrivileges=yes"},
@@ -66,7 +81,7 @@ var sandboxes = []sandbox{
 	{options: "PrivateDevices=yes"},
 	{options: "DevicePolicy=closed"},
 	{options: "PrivateIPC=yes"},
-	{options: "PrivateNetwork=yes"},
+	{options: "PrivateNetwork=yes", crash: foundPart},
 	{options: "PrivatePIDs=yes"},
 	{options: "ProtectProc=invisible"},
 	{options: "ProcSubset=pid"},
@@ -80,7 +95,10 @@ var sandboxes = []sandbox{
 	{options: "RestrictNamespaces=yes"},
 	{options: "RestrictRealtime=yes"},
 	{options: "RestrictSUIDSGID=yes"},
-	{options: "RestrictAddressFamilies=AF_INET AF_INET6"},
+	{options: "RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX"},
+	{options: "RestrictAddressFamilies=AF_INET AF_INET6", deploy: unstartable, reload: none, crash: none, lines: []string{notNotified}},
+	{options: "RestrictAddressFamilies=AF_INET AF_INET6", deploy: noPackage, reload: none, crash: none},
+	{options: "RestrictAddressFamilies=AF_INET AF_INET6; Type=simple", crash: lost, lines: []string{notNotified}},
 	{options: "LockPersonality=yes"},
 	{options: "MemoryDenyWriteExecute=yes"},
 	{options: "SystemCallArchitectures=native"},
@@ -93,42 +111,66 @@ var sandboxes = []sandbox{
 
 	{options: "ReadOnlyPaths=/"},
 	{options: "NoExecPaths=/; ExecPaths=/srv/server"},
-	{options: "NoExecPaths=/; ExecPaths=/srv/server/server", outcome: rejects, lines: []string{polling, notReadyYet}},
+	{options: "NoExecPaths=/; ExecPaths=/srv/server/server", deploy: rejects, reload: waits, lines: []string{polling, notReadyYet}},
 	{options: "BindReadOnlyPaths=/srv/server:/opt/app", exec: "/opt/app/server"},
-	{options: "BindReadOnlyPaths=/srv/server/server:/opt/server", exec: "/opt/server", outcome: unnoticed, lines: []string{mountedFile, polling}},
-	{options: "TemporaryFileSystem=/; BindReadOnlyPaths=/srv/server; MountAPIVFS=yes"},
-	{options: "TemporaryFileSystem=/; BindReadOnlyPaths=/srv/server", outcome: rejects, lines: []string{polling, cannotRoll, rejected}},
-	{options: "TemporaryFileSystem=/; BindReadOnlyPaths=/srv/server", outcome: noRollback, lines: []string{polling}, flags: withoutProc},
-	{options: "RootDirectory=/srv/server", exec: "/server"},
-	{options: "RootDirectory=/srv/server; MountAPIVFS=no", exec: "/server", outcome: unstartable},
-	{options: "InaccessiblePaths=/proc", outcome: rejects, lines: []string{polling, cannotRoll, rejected}},
-	{options: "InaccessiblePaths=/proc", outcome: noRollback, lines: []string{polling}, flags: withoutProc},
+	{options: "BindReadOnlyPaths=/srv/server/server:/opt/server", exec: "/opt/server", deploy: unnoticed, reload: runsOld, lines: []string{mountedFile, polling}},
+	{options: "TemporaryFileSystem=/; BindReadOnlyPaths=/srv/server /run/systemd/notify /usr/local/bin; MountAPIVFS=yes; ExecReload=/usr/local/bin/autorestart reload $MAINPID"},
+	{options: "TemporaryFileSystem=/; BindReadOnlyPaths=/srv/server /run/systemd/notify", deploy: rejects, reload: noStart, lines: []string{polling, cannotRoll, rejected}},
+	{options: "TemporaryFileSystem=/; BindReadOnlyPaths=/srv/server /run/systemd/notify", deploy: noTimeout, reload: noStart, lines: []string{polling}},
+	{options: "TemporaryFileSystem=/; BindReadOnlyPaths=/srv/server; MountAPIVFS=yes", deploy: unstartable, reload: none, crash: none, lines: []string{notReceived, notStored}},
+	{options: "TemporaryFileSystem=/; BindReadOnlyPaths=/srv/server; MountAPIVFS=yes", deploy: noPackage, reload: none, crash: none},
+	{options: "RootDirectory=/srv/server; RootDirectoryStartOnly=yes", exec: "/server"},
+	{options: "RootDirectory=/srv/server", exec: "/server", reload: noStart},
+	{options: "RootDirectory=/srv/server; MountAPIVFS=no", exec: "/server", deploy: unstartable, reload: none, crash: none},
+	{options: "InaccessiblePaths=/proc", deploy: rejects, reload: fails, lines: []string{polling, cannotRoll, rejected}},
+	{options: "InaccessiblePaths=/proc", deploy: noTimeout, lines: []string{polling}},
 }
 
-// For each option of a sandbox the page says what a deploy does there.
+// A service does in each sandbox what the page says.
 func TestSandboxes(t *testing.T) {
-	page := testprocess.ReadFile(t, "../../../docs/systemd.md")
+	installCommand(t, systemdtest.Machine(t), sandboxCommand)
 	for i, s := range sandboxes {
-		if s.outcome == "" {
-			s.outcome = works
-		}
-		if row := s.row(); !bytes.Contains(page, []byte(row)) {
-			t.Errorf("docs/systemd.md lacks %s", row)
-		}
-		t.Run(s.options+s.flags, func(t *testing.T) {
+		s = s.complete()
+		t.Run(fmt.Sprintf("%s: %s", s.options, s.deploy), func(t *testing.T) {
 			t.Parallel()
 			s.run(t, "sandbox"+strconv.Itoa(i), "127.0.0.1:"+strconv.Itoa(9000+i))
 		})
 	}
 }
 
-// row is that of the table.
-func (s *sandbox) row() string {
-	lines := []string{"-"}
-	if len(s.lines) > 0 {
-		lines = quoted(s.lines)
+// The table of the page has a row for each sandbox, and no other.
+func TestSandboxesAreDocumented(t *testing.T) {
+	page := string(testprocess.ReadFile(t, "../../../docs/systemd.md"))
+	_, table, _ := strings.Cut(page, "| options | a deploy | a reload | a crash | log lines |\n|---|---|---|---|---|\n")
+	table, _, _ = strings.Cut(table, "\n\n")
+	documented := strings.Split(table, "\n")
+	for i := range max(len(documented), len(sandboxes)) {
+		switch {
+		case i >= len(sandboxes):
+			t.Errorf("docs/systemd.md has a row that is not tested: %s", documented[i])
+		case i >= len(documented):
+			t.Errorf("docs/systemd.md lacks %s", sandboxes[i].row())
+		case documented[i] != sandboxes[i].row():
+			t.Fatalf("docs/systemd.md has the row\n%s\nexpected\n%s", documented[i], sandboxes[i].row())
+		}
 	}
-	return fmt.Sprintf("| %s | %s | %s |\n", strings.Join(quoted(strings.Split(s.options, "; ")), " "), s.outcome, strings.Join(lines, ", "))
+}
+
+// complete returns s with the outcomes that are left out.
+func (s sandbox) complete() sandbox {
+	s.deploy, s.reload, s.crash = cmp.Or(s.deploy, works), cmp.Or(s.reload, works), cmp.Or(s.crash, found)
+	return s
+}
+
+// row is that of the page.
+func (s sandbox) row() string {
+	s = s.complete()
+	lines := string(none)
+	if len(s.lines) > 0 {
+		lines = strings.Join(quoted(s.lines), ", ")
+	}
+	options := strings.Join(quoted(strings.Split(s.options, "; ")), " ")
+	return fmt.Sprintf("| %s | %s | %s | %s | %s |", options, s.deploy, s.reload, s.crash, lines)
 }
 
 func quoted(texts []string) (quoted []string) {
@@ -136,74 +178,4 @@ func quoted(texts []string) (quoted []string) {
 		quoted = append(quoted, "`"+text+"`")
 	}
 	return quoted
-}
-
-// run runs the daemon in the sandbox, in a directory of its own.
-func (s *sandbox) run(t *testing.T, name, address string) {
-	d := newDaemon(t, name, "tcp", address)
-	d.Unit(t, d.unit, s.unit(d))
-	if _, err := d.Try("systemctl", "start", d.unit); err != nil {
-		t.Error("systemd does not accept the unit")
-	}
-	if s.outcome == unstartable {
-		d.WantState(t, d.unit, "failed")
-		return
-	}
-	d.started()
-	switch s.outcome {
-	case works:
-		d.deploy(panics)
-		d.WantLogged(t, d.unit, "serving version=1 generation=2")
-		fallthrough
-	case noRollback:
-		d.deploy(2)
-		d.wantRestarted(2)
-	case rejects:
-		d.deploy(2)
-		for _, line := range s.lines {
-			d.WantLogged(t, d.unit, line)
-		}
-		d.wantUnchanged()
-	case unnoticed:
-		d.deploy(2)
-		for _, line := range s.lines {
-			d.WantLogged(t, d.unit, line)
-		}
-		// Inside there is still the first version.
-		if inside := testprocess.ReadFile(t, d.Path("/proc/"+d.pid+"/root"+s.exec)); !bytes.Equal(inside, d.program.Version(1)) {
-			t.Error("the file inside has changed")
-		}
-		d.wantUnchanged()
-	}
-	if got := warnings(d.Log(t, d.unit)); !slices.Equal(got, slices.Sorted(slices.Values(s.lines))) {
-		t.Errorf("logged %q, expected %q", got, s.lines)
-	}
-}
-
-// unit is the text of the unit of a daemon.
-func (s *sandbox) unit(d *daemon) string {
-	directory := strings.TrimSuffix(d.path, "/server")
-	exec := d.path
-	if s.exec != "" {
-		exec = s.exec
-	}
-	text := strings.Replace(d.service(""), d.path, exec+s.flags, 1) + strings.ReplaceAll(s.options, "; ", "\n") + "\n"
-	return strings.NewReplacer("/srv/server/server", d.path, "/srv/server", directory).Replace(text)
-}
-
-var warning = regexp.MustCompile(`(?m) level=(?:WARN|ERROR) msg=("(?:[^"\\]|\\.)*"|\S+).*$`)
-
-// warnings returns the different messages at the levels Warn and Error, without those of a rollback.
-func warnings(log string) (messages []string) {
-	for _, line := range warning.FindAllStringSubmatch(log, -1) {
-		message, err := strconv.Unquote(line[1])
-		if err != nil {
-			message = line[1]
-		}
-		if !slices.Contains([]string{wasRolled, rollingBack, slowLog}, message) && !strings.Contains(line[0], failedBefore) {
-			messages = append(messages, message)
-		}
-	}
-	slices.Sort(messages)
-	return slices.Compact(messages)
 }

@@ -132,7 +132,7 @@ func TestStoreIsReleasedAtStartLimit(t *testing.T) {
 func TestInstancesHaveTheirStores(t *testing.T) {
 	d := &daemon{
 		System: systemdtest.Machine(t), t: t,
-		program: systemdtest.Build(t, "internal/integrationtest/systemd/testdata/crashing"),
+		program: systemdtest.Build(t, crashing),
 		path:    "/srv/instances/daemon", network: "tcp",
 	}
 	d.deploy(1)
@@ -188,6 +188,31 @@ func TestStoreWithPrivatePIDs(t *testing.T) {
 	d.wantCount(4)
 	if lines := warnings(d.Log(t, d.unit)); len(lines) > 0 {
 		t.Errorf("logged %q", lines)
+	}
+}
+
+// With PrivateNetwork=, a process that systemd starts again is in another network: a listener of the one before has no clients
+// there. The network stays the same while another unit is in it, too.
+func TestStoreWithPrivateNetwork(t *testing.T) {
+	other := newStoring(t, "othernetwork", ports(8140, 1), "PrivateNetwork=yes\n")
+	for name, test := range map[string]struct{ options, found string }{
+		"alone":  {"", "files=0 states=1"},
+		"joined": {"[Unit]\nJoinsNamespaceOf=" + other.unit + "\n", "files=1 states=1"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := newStoring(t, name+"network", ports(8141, 1), "FileDescriptorStoreMax=20\nPrivateNetwork=yes\n"+test.options)
+			for n := range 3 {
+				if got, err := d.getFrom(d.Property(t, d.unit, "MainPID"), "/count"); got != strconv.Itoa(n+1) || err != nil {
+					t.Errorf("the count is %q, %v; expected %d", got, err, n+1)
+				}
+				d.wantStored(3)
+				d.kill("KILL")
+				d.WantLogged(t, d.unit, fmt.Sprintf("serving version=1 generation=0 count=%d", n+1))
+			}
+			if log := d.Log(t, d.unit); strings.Count(log, test.found) != 3 {
+				t.Errorf("there is not three times %q in the log", test.found)
+			}
+		})
 	}
 }
 

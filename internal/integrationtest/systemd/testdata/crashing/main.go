@@ -41,13 +41,14 @@ func main() {
 	addresses := flag.String("addresses", "127.0.0.1:8100", "`addresses` to listen at, separated by commas; one with a / is a Unix socket")
 	watch := flag.Bool("watch", true, "restart when another version is deployed")
 	files := flag.Bool("files", false, "pass a file in memory and a pipe on")
+	readyTimeout := flag.Duration("ready-timeout", 10*time.Second, "the `time` that a new version has; 0: it is never rolled back")
 	flag.Parse()
 	defer autorestart.RollbackUnlessReady()
 	slog.SetDefault(slog.New(slog.NewTextHandler(os.Stderr, nil)))
-	restarter := &autorestart.Restarter{Logger: slog.Default(), ReadyTimeout: 10 * time.Second}
+	restarter := &autorestart.Restarter{Logger: slog.Default(), ReadyTimeout: *readyTimeout}
 	service := systemd.Service{Restarter: restarter, Logger: slog.Default()}
 	if err := service.Start(); err != nil {
-		slog.Error("no systemd", "error", err)
+		slog.Warn("systemd is not notified", "reason", err)
 	}
 	if *watch {
 		go func() { slog.Error("the restarter has ended", "error", restarter.Run(context.Background())) }()
