@@ -54,6 +54,7 @@ func serviceMain() {
 		Say("error", err)
 	}
 	if autorestart.StandIn() {
+		Say("stand-in", os.Getpid())
 		autorestart.Ready()
 		select {}
 	}

@@ -6,11 +6,13 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"unicode/utf8"
 
 	"github.com/autorestart-go/autorestart/internal/daemontest"
 	"github.com/autorestart-go/autorestart/internal/elfimage"
+	"github.com/autorestart-go/autorestart/internal/testprocess"
 )
 
 // name returns the name of every version of the daemon.
@@ -116,13 +118,21 @@ func until(d *daemontest.Daemon, event string) {
 	}
 }
 
-// The stand-in sends nothing.
+// The stand-in sends nothing, from its start to its end.
 func TestOverlap(t *testing.T) {
 	r := listen(t, addresses(t)["abstract"])
 	d := r.startService("AUTORESTART_TEST_OVERLAP=1")
 	d.Ask("drainer", "done")
 	d.Tell("restart")
-	until(d, "quiesced")
+	standIn := 0
+	for quiesced := false; !quiesced || standIn == 0; { // in any order
+		switch event, text := d.Next(); event {
+		case "quiesced":
+			quiesced = true
+		case "stand-in":
+			standIn, _ = strconv.Atoi(text)
+		}
+	}
 	r.want(reloading, draining, "STATUS="+name(t)+" is being replaced")
 	d.Tell("drained")
 	r.want(executing)
@@ -130,4 +140,6 @@ func TestOverlap(t *testing.T) {
 	r.wantNothing()
 	d.Tell("ready")
 	r.want(reloading, ready, "STATUS="+name(t)+" serves, generation 1")
+	testprocess.WaitFor(t, "end of the stand-in", func() bool { return syscall.Kill(standIn, 0) == syscall.ESRCH })
+	r.wantNothing()
 }

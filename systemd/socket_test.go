@@ -94,6 +94,7 @@ func TestSocketIsMissing(t *testing.T) {
 			d.Ask("reject bad", "done")
 			os.Remove(r.address)
 			r = listen(t, r.address)
+			r.daemon = d
 			d.Ask("restart", "failed")
 			if got := r.next(); !strings.HasPrefix(got, reloading+"\n"+ready+"\n") || !strings.Contains(got, "generation 1: new version rejected: ") {
 				t.Errorf("received %q", got)
