@@ -143,3 +143,34 @@ func TestOverlap(t *testing.T) {
 	testprocess.WaitFor(t, "end of the stand-in", func() bool { return syscall.Kill(standIn, 0) == syscall.ESRCH })
 	r.wantNothing()
 }
+
+// What another Restarter rejects while a restart is under way does not end that: neither when its drain has not begun
+// yet, nor when there is nothing to drain.
+func TestOtherRestarterRejects(t *testing.T) {
+	for _, step := range []string{"draining", "restarting"} {
+		t.Run(step, func(t *testing.T) {
+			r := listen(t, addresses(t)["path"])
+			d := r.startService()
+			d.Ask("hold "+step, "done")
+			extend := executing
+			if step == "draining" {
+				d.Ask("drainer", "done")
+				extend = draining
+			}
+			d.Tell("restart")
+			d.Want("held")
+			r.want(reloading, extend, "STATUS="+name(t)+" is being replaced")
+			d.Ask("restart-other "+t.TempDir(), "failed")
+			r.wantNothing()
+			d.Tell("go-on")
+			if step == "draining" {
+				d.Want("quiesced")
+				d.Tell("drained")
+				r.want(executing)
+			}
+			d.WantRestart(1)
+			d.Tell("ready")
+			r.want(reloading, ready, "STATUS="+name(t)+" serves, generation 1")
+		})
+	}
+}
