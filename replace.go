@@ -132,7 +132,10 @@ func (p *process) replaceImage(ctx context.Context, r *Restarter, rules *candida
 	}
 	select {
 	case p.restarting <- struct{}{}:
-		defer func() { <-p.restarting }()
+		defer func() {
+			p.image().Restarts.Store(false)
+			<-p.restarting
+		}()
 	case <-ctx.Done():
 		return errEnded
 	}

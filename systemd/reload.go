@@ -30,8 +30,8 @@ func serveReloads(i *image.Image, r *autorestart.Restarter, logger report.Logger
 	}
 	tracker := statuspage.Track(page, start)
 	i.OnStep(func(step string, err error) {
-		// A version that is rejected while the program is drained is a newer one.
-		if step != autorestart.EventRejected.String() || !i.Drainers.IsDraining() {
+		// A version that is rejected while one is about to be executed is another one.
+		if step != autorestart.EventRejected.String() || !i.IsReplaced() {
 			tracker.Step(step, err)
 		}
 	})
@@ -45,7 +45,7 @@ func serveReloads(i *image.Image, r *autorestart.Restarter, logger report.Logger
 		isReady()
 	case i.Inherited.Number(handover.PID) != 0: // the version may never call Ready
 		time.AfterFunc(startLimit(i), func() {
-			if !i.Drainers.IsDraining() {
+			if !i.IsReplaced() {
 				isReady()
 			}
 		})
