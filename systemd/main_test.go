@@ -100,6 +100,10 @@ func serviceMain() {
 			other := &autorestart.Restarter{Logger: logger, Path: path}
 			go func() { Say("failed", other.Restart(context.Background())) }()
 		},
+		"stopping": func(string) {
+			service.Stopping()
+			Say("done", "")
+		},
 		"fail":  func(reason string) { Say("failed", autorestart.Rollback(errors.New(unescape(reason)))) },
 		"check": func(kind string) { check.Store(kind) },
 	})

@@ -174,3 +174,32 @@ func TestOtherRestarterRejects(t *testing.T) {
 		})
 	}
 }
+
+// A program that is about to end does not execute another version any more, and systemd receives nothing after STOPPING=1
+// that would have it wait longer.
+func TestStopping(t *testing.T) {
+	const reason = "autorestart: the program is about to end"
+	r := listen(t, addresses(t)["path"])
+	d := r.startService()
+	d.Ask("drainer", "done")
+	d.Tell("restart")
+	d.Want("quiesced")
+	r.want(reloading, draining, "STATUS="+name(t)+" is being replaced")
+	d.Ask("stopping", "done")
+	r.want("STOPPING=1")
+	d.Tell("drained")
+	d.Want("resumed")
+	if got := d.Want("failed"); got != reason {
+		t.Errorf("the restart has failed: %q, want %q", got, reason)
+	}
+	r.wantNothing()
+
+	r = listen(t, addresses(t)["path"])
+	d = r.startService()
+	d.Ask("stopping", "done")
+	r.want("STOPPING=1")
+	if got := d.Ask("restart", "failed"); got != reason { // also where nothing is drained
+		t.Errorf("a restart has failed: %q, want %q", got, reason)
+	}
+	r.wantNothing()
+}
