@@ -3,6 +3,7 @@
 package systemd_test
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -56,6 +57,27 @@ func bind(t testing.TB, address string) *receiver {
 	return r
 }
 
+// fill sends messages until no other process can send one.
+func (r *receiver) fill() {
+	r.t.Helper()
+	for more := true; more; { // one socket alone may have less room than the receiver
+		socket, err := sdnotify.Open(r.address)
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		more = false
+		for err == nil {
+			if err = socket.Send("STATUS=full"); err == nil {
+				more = true
+			}
+		}
+		if !errors.Is(err, sdnotify.ErrFull) {
+			r.t.Fatal(err)
+		}
+		socket.Close()
+	}
+}
+
 // listen opens a notify socket.
 func listen(t testing.TB, address string) *receiver {
 	t.Helper()
@@ -87,7 +109,9 @@ func (r *receiver) read() {
 					m.pid = int(sender.Pid)
 				}
 			}
-			r.messages <- m
+			if m.pid != os.Getpid() { // see fill
+				r.messages <- m
+			}
 		}
 	}()
 }

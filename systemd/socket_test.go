@@ -123,6 +123,24 @@ func TestSocketIsFull(t *testing.T) {
 	}
 }
 
+// A restart does not wait for a systemd that reads nothing, either. The messages that wait at the exec are lost, and the
+// first message of the version that runs when systemd reads again says everything.
+func TestSocketIsFullInRestart(t *testing.T) {
+	r := bind(t, addresses(t)["path"])
+	r.fill()
+	d := r.newService()
+	d.Start()
+	d.Tell("ready")
+	for range 2 {
+		d.Restart()
+		d.Tell("ready")
+	}
+	d.Ask("drainer", "done") // it has called Ready
+	r.read()
+	r.want(reloading, ready, "STATUS="+name(t)+" serves, generation 2")
+	r.wantNothing()
+}
+
 // The reason of a rejection by a newer version, while the program is drained, does not end the reload. A
 // drain that is called off for a reason that may pass does.
 func TestNewerVersionIsRejectedInDrain(t *testing.T) {
