@@ -102,7 +102,7 @@ type nothingToDrain struct{}
 
 func (nothingToDrain) Times() (quiesced, drained time.Time) { return }
 func (nothingToDrain) Unfinished() []string                 { return nil }
-func (nothingToDrain) Seal()                                {}
+func (nothingToDrain) Seal() error                          { return nil }
 func (nothingToDrain) Resume()                              {}
 
 // ErrInHandler is returned by [Restarter.Restart] when an HTTP handler of a program with

@@ -141,8 +141,15 @@ func (o *unobserved) answered(err error) {
 	}
 }
 
-// report reports a step to the other packages of this library.
-func (p *process) report(kind EventKind, err error) { p.image().Report(kind.String(), err) }
+// report reports a step to the other packages of this library. Where a restart is under way from then on, another step or
+// the exec ends it, see replaceImage.
+func (p *process) report(kind EventKind, err error) {
+	i := p.image()
+	if kind == EventDraining || kind == EventRestarting {
+		i.Restarts.Store(true)
+	}
+	i.Report(kind.String(), err)
+}
 
 // events is the observer that makes events of the steps.
 type events struct {
@@ -203,6 +210,9 @@ func (o *events) about(c *candidate.Candidate) {
 func (o *events) overlaps(kind EventKind) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	if kind == EventStandInServes {
+		o.process.image().Restarts.Store(true)
+	}
 	o.add(Event{Kind: kind})
 }
 
@@ -235,7 +245,7 @@ func (o *events) add(e Event) {
 	case EventRestarting, EventStandInServes:
 		o.underway = true
 	case EventRejected:
-		if !o.isDraining() {
+		if !o.isReplaced() {
 			o.underway, o.drains = false, false
 		}
 	}
@@ -247,9 +257,8 @@ func (o *events) add(e Event) {
 	o.send(e)
 }
 
-// isDraining reports whether the program is drained. A version that is rejected meanwhile is a newer
-// one than the one that the program is drained for.
-func (o *events) isDraining() bool { return o.process.image().Drainers.IsDraining() }
+// isReplaced reports whether a version is about to be executed. One that is rejected meanwhile is a newer one.
+func (o *events) isReplaced() bool { return o.process.image().IsReplaced() }
 
 // rejected adds an event, unless the last one has said the same.
 func (o *events) rejected(err error) {
@@ -260,7 +269,7 @@ func (o *events) rejected(err error) {
 
 // addRejected is called with o locked.
 func (o *events) addRejected(err error) {
-	ends := o.underway && !o.isDraining()
+	ends := o.underway && !o.isReplaced()
 	if text := err.Error(); ends || text != o.rejection {
 		o.add(Event{Kind: EventRejected, Err: err})
 		o.rejection = text
@@ -279,7 +288,7 @@ func (o *events) answered(err error) {
 	case *drainedError:
 		err = e.error
 	}
-	if o.underway && !o.isDraining() || !isRetryable(err) && o.ctx.Err() == nil {
+	if o.underway && !o.isReplaced() || !isRetryable(err) && o.ctx.Err() == nil {
 		o.addRejected(err)
 	}
 	o.version = BuildInfo{}

@@ -132,7 +132,10 @@ func (p *process) replaceImage(ctx context.Context, r *Restarter, rules *candida
 	}
 	select {
 	case p.restarting <- struct{}{}:
-		defer func() { <-p.restarting }()
+		defer func() {
+			p.image().Restarts.Store(false)
+			<-p.restarting
+		}()
 	case <-ctx.Done():
 		return errEnded
 	}
@@ -169,7 +172,9 @@ func (p *process) replaceImage(ctx context.Context, r *Restarter, rules *candida
 			defer overlap.resume(drained)
 		}
 	}
-	drained.Seal()
+	if err := drained.Seal(); err != nil {
+		return err
+	}
 	o.draining(EventRestarting, &x.times, drained.Unfinished())
 	x.prepared.observed = o.handedOver()
 	if err := overlap.ping(); err != nil {

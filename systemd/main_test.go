@@ -54,9 +54,11 @@ func serviceMain() {
 		Say("error", err)
 	}
 	if autorestart.StandIn() {
+		Say("stand-in", os.Getpid())
 		autorestart.Ready()
 		select {}
 	}
+	held := make(chan bool)
 	r := &autorestart.Restarter{Logger: logger, Overlap: os.Getenv(overlapEnv) != ""}
 	r.ReadyTimeout, _ = time.ParseDuration(os.Getenv(readyEnv))
 	d := &drainer{quiesced: make(chan bool, 10), release: make(chan bool, 10)}
@@ -82,6 +84,24 @@ func serviceMain() {
 				}
 				return &autorestart.RejectedError{Found: reason, Expected: "another time", Retryable: true}
 			}
+			Say("done", "")
+		},
+		"hold": func(step string) { // in the next such step, which systemd has been notified of
+			image.Current().OnStep(func(s string, _ error) {
+				if s == step {
+					Say("held", step)
+					<-held
+				}
+			})
+			Say("done", "")
+		},
+		"go-on": func(string) { held <- true },
+		"restart-other": func(path string) { // by another Restarter
+			other := &autorestart.Restarter{Logger: logger, Path: path}
+			go func() { Say("failed", other.Restart(context.Background())) }()
+		},
+		"stopping": func(string) {
+			service.Stopping()
 			Say("done", "")
 		},
 		"fail":  func(reason string) { Say("failed", autorestart.Rollback(errors.New(unescape(reason)))) },

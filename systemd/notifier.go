@@ -105,8 +105,8 @@ func (n *notifier) step(kind step.Kind, err error) {
 			n.becomeReady(", but has not called Ready")
 		}
 	case step.Rejected:
-		// A newer version may be rejected while the program is drained for another one.
-		if !n.image.Drainers.IsDraining() {
+		// Another version may be rejected while one is about to be executed.
+		if !n.image.IsReplaced() {
 			n.callOff(err)
 		}
 	}

@@ -3,6 +3,7 @@
 package systemd_test
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -23,7 +24,8 @@ type receiver struct {
 	address  string
 	file     *os.File
 	messages chan message
-	last     int64 // MONOTONIC_USEC
+	last     int64              // MONOTONIC_USEC
+	daemon   *daemontest.Daemon // whose main process sends everything
 }
 
 type message struct {
@@ -53,6 +55,27 @@ func bind(t testing.TB, address string) *receiver {
 	r := &receiver{t: t, address: address, file: os.NewFile(uintptr(fd), address), messages: make(chan message, 1000)}
 	t.Cleanup(func() { r.file.Close() })
 	return r
+}
+
+// fill sends messages until no other process can send one.
+func (r *receiver) fill() {
+	r.t.Helper()
+	for more := true; more; { // one socket alone may have less room than the receiver
+		socket, err := sdnotify.Open(r.address)
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		more = false
+		for err == nil {
+			if err = socket.Send("STATUS=full"); err == nil {
+				more = true
+			}
+		}
+		if !errors.Is(err, sdnotify.ErrFull) {
+			r.t.Fatal(err)
+		}
+		socket.Close()
+	}
 }
 
 // listen opens a notify socket.
@@ -86,7 +109,9 @@ func (r *receiver) read() {
 					m.pid = int(sender.Pid)
 				}
 			}
-			r.messages <- m
+			if m.pid != os.Getpid() { // see fill
+				r.messages <- m
+			}
 		}
 	}()
 }
@@ -95,6 +120,7 @@ func (r *receiver) read() {
 func (r *receiver) newService(env ...string) *daemontest.Daemon {
 	r.t.Helper()
 	d := daemontest.New(r.t, "service")
+	r.daemon = d
 	d.Setenv("NOTIFY_SOCKET=" + r.address)
 	d.Setenv("SYSTEMD_EXEC_PID=") // the tests may be a part of a unit
 	for _, kv := range env {
@@ -115,10 +141,14 @@ func (r *receiver) startService(env ...string) *daemontest.Daemon {
 
 var monotonic = regexp.MustCompile(`(?m)^MONOTONIC_USEC=(\d+)$`)
 
-// next returns the next message, without the number of MONOTONIC_USEC, which must be right.
+// next returns the next message, without the number of MONOTONIC_USEC, which must be right. It must come from the
+// main process: with NotifyAccess=main systemd ignores any other.
 func (r *receiver) next() string {
 	r.t.Helper()
 	m, _ := testprocess.Receive(r.t, "message", r.messages)
+	if m.pid != r.daemon.PID() {
+		r.t.Errorf("process %d has sent %q, want process %d", m.pid, m.text, r.daemon.PID())
+	}
 	if field := monotonic.FindStringSubmatch(m.text); field != nil {
 		at, _ := strconv.ParseInt(field[1], 10, 64)
 		if now := sdnotify.Monotonic().Microseconds(); at <= r.last || at > now {

@@ -35,8 +35,8 @@ func serveReloads(i *image.Image, r *autorestart.Restarter, logger report.Logger
 	}
 	tracker := statuspage.Track(page, start)
 	i.OnStep(func(kind step.Kind, err error) {
-		// A version that is rejected while the program is drained is a newer one.
-		if kind != step.Rejected || !i.Drainers.IsDraining() {
+		// A version that is rejected while one is about to be executed is another one.
+		if kind != step.Rejected || !i.IsReplaced() {
 			tracker.Step(kind, err)
 		}
 	})
@@ -50,7 +50,7 @@ func serveReloads(i *image.Image, r *autorestart.Restarter, logger report.Logger
 		isReady()
 	case i.Inherited.Number(handover.PID) != 0: // the version may never call Ready
 		time.AfterFunc(startLimit(i), func() {
-			if !i.Drainers.IsDraining() {
+			if !i.IsReplaced() {
 				isReady()
 			}
 		})

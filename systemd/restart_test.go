@@ -6,11 +6,13 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"unicode/utf8"
 
 	"github.com/autorestart-go/autorestart/internal/daemontest"
 	"github.com/autorestart-go/autorestart/internal/elfimage"
+	"github.com/autorestart-go/autorestart/internal/testprocess"
 )
 
 // name returns the name of every version of the daemon.
@@ -116,13 +118,21 @@ func until(d *daemontest.Daemon, event string) {
 	}
 }
 
-// The stand-in sends nothing.
+// The stand-in sends nothing, from its start to its end.
 func TestOverlap(t *testing.T) {
 	r := listen(t, addresses(t)["abstract"])
 	d := r.startService("AUTORESTART_TEST_OVERLAP=1")
 	d.Ask("drainer", "done")
 	d.Tell("restart")
-	until(d, "quiesced")
+	standIn := 0
+	for quiesced := false; !quiesced || standIn == 0; { // in any order
+		switch event, text := d.Next(); event {
+		case "quiesced":
+			quiesced = true
+		case "stand-in":
+			standIn, _ = strconv.Atoi(text)
+		}
+	}
 	r.want(reloading, draining, "STATUS="+name(t)+" is being replaced")
 	d.Tell("drained")
 	r.want(executing)
@@ -130,4 +140,66 @@ func TestOverlap(t *testing.T) {
 	r.wantNothing()
 	d.Tell("ready")
 	r.want(reloading, ready, "STATUS="+name(t)+" serves, generation 1")
+	testprocess.WaitFor(t, "end of the stand-in", func() bool { return syscall.Kill(standIn, 0) == syscall.ESRCH })
+	r.wantNothing()
+}
+
+// What another Restarter rejects while a restart is under way does not end that: neither when its drain has not begun
+// yet, nor when there is nothing to drain.
+func TestOtherRestarterRejects(t *testing.T) {
+	for _, step := range []string{"draining", "restarting"} {
+		t.Run(step, func(t *testing.T) {
+			r := listen(t, addresses(t)["path"])
+			d := r.startService()
+			d.Ask("hold "+step, "done")
+			extend := executing
+			if step == "draining" {
+				d.Ask("drainer", "done")
+				extend = draining
+			}
+			d.Tell("restart")
+			d.Want("held")
+			r.want(reloading, extend, "STATUS="+name(t)+" is being replaced")
+			d.Ask("restart-other "+t.TempDir(), "failed")
+			r.wantNothing()
+			d.Tell("go-on")
+			if step == "draining" {
+				d.Want("quiesced")
+				d.Tell("drained")
+				r.want(executing)
+			}
+			d.WantRestart(1)
+			d.Tell("ready")
+			r.want(reloading, ready, "STATUS="+name(t)+" serves, generation 1")
+		})
+	}
+}
+
+// A program that is about to end does not execute another version any more, and systemd receives nothing after STOPPING=1
+// that would have it wait longer.
+func TestStopping(t *testing.T) {
+	const reason = "autorestart: the program is about to end"
+	r := listen(t, addresses(t)["path"])
+	d := r.startService()
+	d.Ask("drainer", "done")
+	d.Tell("restart")
+	d.Want("quiesced")
+	r.want(reloading, draining, "STATUS="+name(t)+" is being replaced")
+	d.Ask("stopping", "done")
+	r.want("STOPPING=1")
+	d.Tell("drained")
+	d.Want("resumed")
+	if got := d.Want("failed"); got != reason {
+		t.Errorf("the restart has failed: %q, want %q", got, reason)
+	}
+	r.wantNothing()
+
+	r = listen(t, addresses(t)["path"])
+	d = r.startService()
+	d.Ask("stopping", "done")
+	r.want("STOPPING=1")
+	if got := d.Ask("restart", "failed"); got != reason { // also where nothing is drained
+		t.Errorf("a restart has failed: %q, want %q", got, reason)
+	}
+	r.wantNothing()
 }

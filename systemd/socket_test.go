@@ -94,6 +94,7 @@ func TestSocketIsMissing(t *testing.T) {
 			d.Ask("reject bad", "done")
 			os.Remove(r.address)
 			r = listen(t, r.address)
+			r.daemon = d
 			d.Ask("restart", "failed")
 			if got := r.next(); !strings.HasPrefix(got, reloading+"\n"+ready+"\n") || !strings.Contains(got, "generation 1: new version rejected: ") {
 				t.Errorf("received %q", got)
@@ -120,6 +121,24 @@ func TestSocketIsFull(t *testing.T) {
 	if !strings.HasPrefix(last, reloading+"\n"+ready+"\n") {
 		t.Errorf("received %q at last", last)
 	}
+}
+
+// A restart does not wait for a systemd that reads nothing, either. The messages that wait at the exec are lost, and the
+// first message of the version that runs when systemd reads again says everything.
+func TestSocketIsFullInRestart(t *testing.T) {
+	r := bind(t, addresses(t)["path"])
+	r.fill()
+	d := r.newService()
+	d.Start()
+	d.Tell("ready")
+	for range 2 {
+		d.Restart()
+		d.Tell("ready")
+	}
+	d.Ask("drainer", "done") // it has called Ready
+	r.read()
+	r.want(reloading, ready, "STATUS="+name(t)+" serves, generation 2")
+	r.wantNothing()
 }
 
 // The reason of a rejection by a newer version, while the program is drained, does not end the reload. A

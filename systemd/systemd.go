@@ -28,7 +28,7 @@
 //   - EXTEND_TIMEOUT_USEC at the beginning of a drain, every 5 s during the drain, and before the
 //     exec. It also extends the watchdog.
 //   - WATCHDOG=1 if the unit has WatchdogSec, see [Service.Check].
-//   - STOPPING=1 when it calls [Service.Stopping].
+//   - STOPPING=1 when it calls [Service.Stopping]. After that it sends WATCHDOG=1 alone.
 //
 // STATUS says which version serves, and why the last one was rejected or rolled back. A restart
 // sends neither STOPPING=1 nor MAINPID, because it changes neither the process nor its PID. Only the
@@ -162,6 +162,7 @@ func (s *Service) Start() error {
 	}
 	queue := sdnotify.NewQueue(socket, logger)
 	ending := func() {
+		i.Drainers.End(errEnding)
 		if store != nil {
 			store.End()
 		}
@@ -186,6 +187,9 @@ func (s *Service) Start() error {
 // listeners, and the clients that wait in their queues. Without Stopping it finds them if the program ends
 // within one second after it has closed them.
 //
+// From then on no other version is executed: the next one would know nothing of the SIGTERM, and systemd would wait for
+// its end until TimeoutStopSec. A restart that is under way is called off.
+//
 // A Unix listener that is closed is not found again, because Close removes its path.
 //
 // Stopping is not for restarts by this library. It does nothing if Start has not begun to notify systemd.
@@ -194,6 +198,9 @@ func (s *Service) Stopping() {
 		(*ending)()
 	}
 }
+
+// errEnding is why a program is not replaced any more: the next version would know nothing of the SIGTERM.
+var errEnding = errors.New("autorestart: the program is about to end")
 
 var errElevated = errors.New("systemd: NOTIFY_SOCKET may be that of a starter with fewer rights, because this process has other rights than its starter")
 

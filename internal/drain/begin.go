@@ -236,8 +236,16 @@ func (d *Drain) logLate(unfinished []string) {
 
 // Seal drains what was registered since Begin, in the time that is left, and then has
 // registrations wait until Resume, so that nothing can be registered that is not drained.
-// What is being opened has hookTimeout for that. Seal is called right before the exec.
-func (d *Drain) Seal() {
+// What is being opened has hookTimeout for that. Seal is called right before the exec. It returns the error of
+// [Group.End] if that was called.
+func (d *Drain) Seal() error {
+	d.seal()
+	d.group.mu.Lock()
+	defer d.group.mu.Unlock()
+	return d.group.ending
+}
+
+func (d *Drain) seal() {
 	g := d.group
 	soon, cancel := context.WithTimeout(context.Background(), hookTimeout)
 	defer cancel()
@@ -353,7 +361,7 @@ func (g *Group) BeginRollback() (quiesced, drained time.Time, resume func()) {
 	go func() {
 		d, _ := g.Begin(context.Background(), rollbackTimeout, nil)
 		if limit.Err() == nil {
-			d.Seal()
+			d.Seal() // also in a program that is about to end
 		}
 		begun <- d
 	}()

@@ -44,8 +44,8 @@ type Drained interface {
 	Unfinished() []string
 
 	// Seal drains what was registered since, in the time that is left. From then on nothing
-	// is registered. It is called right before the exec.
-	Seal()
+	// is registered. It is called right before the exec, and fails after [Group.End].
+	Seal() error
 
 	// Resume has everything accept work again, where no exec follows.
 	Resume()
@@ -77,6 +77,7 @@ type Group struct {
 	changed  chan struct{} // closed when one of the above changes; nil if nothing waits
 
 	beforeSeal []*func()
+	ending     error // see End
 
 	// notifier is the group itself once it has drainers or its channel was asked for. It
 	// is an interface so that a program that never drains does not contain the code for
@@ -277,6 +278,15 @@ func (g *Group) Begun() int {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return g.begun
+}
+
+// End has [Drained.Seal] fail with err from now on: the program is about to end, and is executed no more. A rollback
+// is no such exec.
+func (g *Group) End(err error) {
+	g.mu.Lock()
+	g.ending = err
+	g.mu.Unlock()
+	g.AlwaysNotify()
 }
 
 // AlwaysNotify has the group notice each drain, also while it has no drainers: the program

@@ -215,6 +215,34 @@ func TestSeal(t *testing.T) {
 	})
 }
 
+// TestEnd: a program that is about to end is not executed any more, also if it has no drainers, and is still rolled back.
+func TestEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var g Group
+		ending := errors.New("ending")
+		g.End(ending)
+		d, err := g.Notifier().Begin(t.Context(), time.Minute, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := newRecorder()
+		close(r.done)
+		g.Register(r)
+		if err := d.Seal(); err != ending {
+			t.Errorf("%v, want %v", err, ending)
+		}
+		d.Resume()
+		r.check(t, "quiesce", "drain", "resume")
+		sealed := false
+		defer g.BeforeSeal(func() { sealed = true })()
+		_, _, resume := g.BeginRollback()
+		resume()
+		if !sealed {
+			t.Error("a rollback was not sealed")
+		}
+	})
+}
+
 // TestOpening: what is opened during a drain is drained, and nothing is opened right before
 // the exec.
 func TestOpening(t *testing.T) {

@@ -29,6 +29,10 @@ func (i *Image) Report(kind step.Kind, err error) {
 	}
 }
 
+// IsReplaced reports whether a restart is under way, also where nothing is drained, or the drain of a rollback. A step
+// "rejected" is then about another version.
+func (i *Image) IsReplaced() bool { return i.Restarts.Load() || i.Drainers.IsDraining() }
+
 // BeforeReady is called by the first call of Ready. If it returns false, that call does nothing. It is
 // a hook of package autorestarttest/agent, which is in the daemon of a test and nowhere else, and sets
 // it before main runs. In any other program it is nil.

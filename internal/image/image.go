@@ -32,6 +32,10 @@ type Image struct {
 	// LogTime is how long an exec waits for loggers. Clients wait meanwhile.
 	LogTime time.Duration
 
+	// Restarts is set while a restart is under way: from the first step that another step has to follow, until that step or
+	// the exec comes next.
+	Restarts atomic.Bool
+
 	parts [numParts]unsafe.Pointer
 
 	onStep atomic.Pointer[func(kind step.Kind, err error)]

@@ -31,6 +31,7 @@ type Queue struct {
 	timer   *time.Timer   // sends what waits; nil while nothing does, or there is no receiver
 	pause   time.Duration // until the timer's next attempt
 	logged  bool          // the failure that lasts
+	stopped bool          // STOPPING=1 is sent or waits
 }
 
 // NewQueue returns a queue for the socket, which logs to logger.
@@ -38,10 +39,17 @@ func NewQueue(socket *Socket, logger report.Logger) *Queue {
 	return &Queue{socket: socket, logger: logger}
 }
 
-// Send sends m after everything that waits.
+// Send sends m after everything that waits. After STOPPING=1 only WATCHDOG=1 is sent.
 func (q *Queue) Send(m Message) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	if q.stopped {
+		m = Message{Watchdog: m.Watchdog}
+		if !m.Watchdog {
+			return
+		}
+	}
+	q.stopped = q.stopped || m.Stopping
 	q.waiting.add(m)
 	q.flush()
 }

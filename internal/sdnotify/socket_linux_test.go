@@ -275,6 +275,20 @@ func TestQueueIsFull(t *testing.T) {
 	})
 }
 
+// After STOPPING=1 nothing follows but what keeps the watchdog from ending the program: EXTEND_TIMEOUT_USEC would have
+// systemd wait longer for the end. What waits is sent before it.
+func TestQueueStops(t *testing.T) {
+	r := newReceiver(t, path(t))
+	q, _ := newQueue(t, r.path)
+	q.Send(Message{Stopping: true})
+	r.want("STOPPING=1")
+	q.Send(Message{Extend: time.Second})
+	q.Send(Message{Reloading: time.Second, Ready: true, Status: "a"})
+	r.want()
+	q.Send(Message{Extend: time.Second, Watchdog: true})
+	r.want("WATCHDOG=1")
+}
+
 // One line says that nothing is read, and one that it is again.
 func TestQueueLogs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
