@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"os/signal"
 	"runtime"
 	"runtime/pprof"
@@ -15,6 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/autorestart-go/autorestart/internal/forcefallback"
 	"github.com/autorestart-go/autorestart/internal/rawsys"
 	"github.com/autorestart-go/autorestart/internal/testprocess"
 )
@@ -102,6 +102,9 @@ func TestSubscriptionWhileIgnoringStops(t *testing.T) {
 	}
 }
 
+// timerCalls are those of @timer in systemd.exec(5) that set timers of a process.
+var timerCalls = []uint32{unix.SYS_SETITIMER, unix.SYS_GETITIMER, unix.SYS_TIMER_CREATE, unix.SYS_TIMER_SETTIME}
+
 // The helper profiles the CPU when it executes its next image, to which it hands nothing over.
 var _ = testprocess.RegisterHelper("profile", func() {
 	if os.Getenv("SECOND") != "" {
@@ -109,21 +112,34 @@ var _ = testprocess.RegisterHelper("profile", func() {
 		fmt.Print(timer.Value, err, isIgnored(int(syscall.SIGHUP)))
 		return
 	}
-	fmt.Print(pprof.StartCPUProfile(io.Discard))
+	fmt.Print(schedulingFilters[os.Getenv("FILTER")](), pprof.StartCPUProfile(io.Discard))
 	fmt.Print(Execute(os.Args[0], os.Args, append(os.Environ(), "SECOND=yes"), nil, func() {}))
 })
 
 // TestProfileEndsWithForeignVersion: also a version without this library, in whose program a
 // SIGPROF may have its default action for ever, gets no timer.
 func TestProfileEndsWithForeignVersion(t *testing.T) {
-	exe, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
+	env := testprocess.UseHelper(t, "profile")
+	for _, filter := range []string{"none", "harmless"} {
+		t.Run(filter, func(t *testing.T) {
+			t.Setenv("FILTER", filter)
+			if output, want := runHelper(t, env), "<nil> <nil>{0 0} <nil> false"; output != want {
+				t.Errorf("%q, want %q", output, want)
+			}
+		})
 	}
-	cmd := exec.Command(exe)
-	cmd.Env = append(os.Environ(), testprocess.UseHelper(t, "profile"))
-	output, err := cmd.CombinedOutput()
-	if want := "<nil>{0 0} <nil> false"; err != nil || string(output) != want {
-		t.Errorf("%q, %v; want %q", output, err, want)
+}
+
+var _ = testprocess.RegisterHelper("filter of timers", func() {
+	err := forcefallback.KillAll(timerCalls...)
+	fmt.Print(err, " ", Execute("/nonexistent", os.Args, os.Environ(), nil, func() {}))
+})
+
+// A filter that ends the process at the calls that set timers ends no process that restarts: no
+// profile runs under it.
+func TestExecUnderFilterOfTimers(t *testing.T) {
+	const want = "<nil> no such file or directory"
+	if output := runHelper(t, testprocess.UseHelper(t, "filter of timers")); output != want {
+		t.Errorf("%q, want %q", output, want)
 	}
 }
