@@ -54,6 +54,12 @@ var (
 				return
 			}
 		}
+		if os.Getenv("FILTER") != "" {
+			if err := forcefallback.KillAll(unix.SYS_CAPSET); err != nil {
+				fmt.Print(err)
+				return
+			}
+		}
 		RememberLeader()
 		main := readRights(mainThread)
 		fmt.Print(onOther(func() error {
@@ -165,6 +171,28 @@ func TestMainThreadWithLess(t *testing.T) {
 			t.Setenv("LESS", test.less)
 			if output := runHelper(t, env); output != "like main" {
 				t.Error(output)
+			}
+		})
+	}
+}
+
+// TestMainThreadWithLessUnderFilter: a filter that ends the process at capset(2), as systemd's
+// SystemCallFilter=~@privileged does, ends no process that restarts. A thread that can't give up its
+// capabilities does not execute. Other rights are given up without that call.
+func TestMainThreadWithLessUnderFilter(t *testing.T) {
+	env := testprocess.UseHelper(t, "main thread with less")
+	if os.Geteuid() != 0 {
+		t.Skip("needs root for capabilities")
+	}
+	t.Setenv("FILTER", "yes")
+	for less, want := range map[string]string{
+		"bounding":     "like main",
+		"capabilities": "no thread has the rights and namespaces of the main one: it has CapPrm",
+	} {
+		t.Run(less, func(t *testing.T) {
+			t.Setenv("LESS", less)
+			if output := runHelper(t, env); !strings.HasPrefix(output, want) {
+				t.Errorf("%q, want %q", output, want)
 			}
 		})
 	}

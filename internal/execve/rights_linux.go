@@ -47,11 +47,14 @@ func (main *standing) giveUpRights() (changed bool) {
 		}
 	}
 	var data [2][numSets]uint32 // low and high halves, in the order of struct __user_cap_data_struct
+	var more uint64             // than the main thread has
 	for i, set := range [numSets]string{"CapEff", "CapPrm", "CapInh"} {
-		keep := rightsNumber(own, set) &^ excess(set)
+		n := excess(set)
+		keep := rightsNumber(own, set) &^ n
 		data[0][i], data[1][i] = uint32(keep), uint32(keep>>32)
+		more |= n
 	}
-	if changed {
+	if more != 0 && !isFatal(syscall.SYS_CAPSET) {
 		header := struct{ version, pid uint32 }{version: capabilityVersion}
 		syscall.RawSyscall(syscall.SYS_CAPSET, uintptr(unsafe.Pointer(&header)), uintptr(unsafe.Pointer(&data)), 0)
 	}

@@ -2,17 +2,13 @@
 
 // The scheduling of a thread.
 //
-// A seccomp filter may end the process at a call that sets it: systemd's
-// SystemCallFilter=~@resources does. Nothing tells beforehand which calls a filter allows. So no
-// call is made for what does not differ. In a process with a filter, a child makes the call for the
-// thread. If the filter ends the child, the thread keeps what it has, and this process does not make
-// the call again.
+// A seccomp filter may end the process at a call that sets it, see filter_linux.go: systemd's
+// SystemCallFilter=~@resources does. Then the thread keeps what it has.
 //
 //	call                       since    without it
 //	sched_setattr(2)           3.14     the new image has the scheduling of the calling thread
 //	ioprio_set(2)              2.6.13   the same for its I/O priority
 //	sched_setaffinity(2)       2.5.8    -
-//	PR_GET_SECCOMP             2.6.23   there are no filters
 
 package execve
 
@@ -64,10 +60,6 @@ const (
 	numSettings
 )
 
-// fatal are the calls at which a filter ends the process. The holder of executor.mu, and the
-// threads that work for it one after the other, use it.
-var fatal [numSettings]bool
-
 // differencesTo returns which calls make a thread with the scheduling s like one with want.
 func (s *scheduling) differencesTo(want *scheduling) [numSettings]bool {
 	return [numSettings]bool{
@@ -86,28 +78,30 @@ func hasScheduling() bool {
 // adoptScheduling gives this thread the scheduling of the main one, as far as that can be set, and
 // reports whether that may have changed it.
 func adoptScheduling() (changed bool) {
-	c := schedulingChange{want: schedulingOf(syscall.Getpid()), pid: uintptr(syscall.Getpid()), tid: uintptr(syscall.Gettid())}
-	own := schedulingOf(0)
-	for what, differs := range own.differencesTo(&c.want) {
-		if !differs || fatal[what] {
-			continue
+	calls := [numSettings]uintptr{
+		setPolicy: rawsys.Numbers.SchedSetattr, setCPUs: syscall.SYS_SCHED_SETAFFINITY, setIO: syscall.SYS_IOPRIO_SET,
+	}
+	own, want := schedulingOf(0), schedulingOf(syscall.Getpid())
+	for what, differs := range own.differencesTo(&want) {
+		if differs && !isFatal(calls[what]) {
+			want.set(setting(what), calls[what])
+			changed = true
 		}
-		c.what = setting(what)
-		if mayBeFiltered() {
-			fatal[what] = c.makeInChild()
-		} else {
-			c.make()
-		}
-		changed = changed || !fatal[what]
 	}
 	return changed
 }
 
-// mayBeFiltered reports whether this thread has a seccomp filter, as far as that can be told.
-func mayBeFiltered() bool {
-	const getSeccomp = 21
-	mode, _, errno := syscall.RawSyscall(syscall.SYS_PRCTL, getSeccomp, 0, 0)
-	return mode != 0 && errno != syscall.EINVAL // which is the answer of a kernel without filters
+// set gives this thread one setting of s, by the call for it. An error changes nothing: what can't be
+// set stays.
+func (s *scheduling) set(what setting, call uintptr) {
+	switch what {
+	case setPolicy:
+		syscall.RawSyscall(call, 0, uintptr(unsafe.Pointer(&s.attr)), 0)
+	case setCPUs:
+		syscall.RawSyscall(call, 0, unsafe.Sizeof(s.cpus), uintptr(unsafe.Pointer(&s.cpus)))
+	case setIO:
+		syscall.RawSyscall(call, ioprioWhoProcess, 0, s.io)
+	}
 }
 
 // LosesScheduling reports whether an exec by this thread gives the next image the scheduling of
@@ -118,7 +112,7 @@ func LosesScheduling() (loses bool) {
 		return false
 	}
 	AsLeader(func() error {
-		loses = fatal != [numSettings]bool{} && !hasScheduling() && !lossReported
+		loses = len(fatal) > 0 && !hasScheduling() && !lossReported
 		lossReported = lossReported || loses
 		return nil
 	})
@@ -126,80 +120,3 @@ func LosesScheduling() (loses bool) {
 }
 
 var lossReported bool
-
-// A schedulingChange is a call that gives the thread tid of the process pid what it is to have.
-type schedulingChange struct {
-	want     scheduling
-	what     setting
-	pid, tid uintptr
-
-	allSignals, signals rawsys.SignalMask
-}
-
-// make makes the call. Its error changes nothing: what can't be set stays.
-//
-//go:norace
-//go:nocheckptr
-//go:nosplit
-func (c *schedulingChange) make() {
-	switch c.what {
-	case setPolicy:
-		syscall.RawSyscall6(rawsys.Numbers.SchedSetattr, c.tid, uintptr(unsafe.Pointer(&c.want.attr)), 0, 0, 0, 0)
-	case setCPUs:
-		syscall.RawSyscall6(syscall.SYS_SCHED_SETAFFINITY, c.tid, unsafe.Sizeof(c.want.cpus), uintptr(unsafe.Pointer(&c.want.cpus)), 0, 0, 0)
-	case setIO:
-		syscall.RawSyscall6(syscall.SYS_IOPRIO_SET, ioprioWhoProcess, c.tid, c.want.io, 0, 0, 0)
-	}
-}
-
-// makeInChild has a child make the call, and reports whether a filter has ended the child. The
-// child sends no SIGCHLD, and only __WALL waits for it.
-func (c *schedulingChange) makeInChild() (fatal bool) {
-	pid, errno := c.fork()
-	if errno != 0 {
-		return false // processes or memory are short
-	}
-	const wall = 0x40000000
-	for {
-		var status syscall.WaitStatus
-		_, err := syscall.Wait4(pid, &status, wall, nil)
-		if err != syscall.EINTR {
-			return err == nil && status.Signaled() && status.Signal() == syscall.SIGSYS
-		}
-	}
-}
-
-// fork starts the child and returns its PID. A signal must not find the child: the runtime's
-// handlers work on state that belongs to this process. It has a copy of the memory: up to Linux
-// 5.15, a core dump ends all processes that share it.
-//
-//go:norace
-//go:nocheckptr
-//go:nosplit
-func (c *schedulingChange) fork() (pid int, errno syscall.Errno) {
-	c.allSignals = rawsys.SignalMask{^uint64(0), ^uint64(0)}
-	c.signals.Change(&c.allSignals)
-	n, _, errno := syscall.RawSyscall6(syscall.SYS_CLONE, 0, 0, 0, 0, 0, 0)
-	if n == 0 && errno == 0 {
-		c.run()
-	}
-	c.allSignals.Change(&c.signals)
-	return int(n), errno
-}
-
-// run is the child. It leaves no core dump behind.
-//
-//go:norace
-//go:nocheckptr
-//go:nosplit
-func (c *schedulingChange) run() {
-	const setDumpable = 4
-	syscall.RawSyscall6(syscall.SYS_PRCTL, setDumpable, 0, 0, 0, 0, 0)
-	// In another PID namespace, tid is the number of another thread.
-	if parent, _, _ := syscall.RawSyscall6(syscall.SYS_GETPPID, 0, 0, 0, 0, 0, 0); parent == c.pid {
-		c.make()
-	}
-	for {
-		syscall.RawSyscall6(syscall.SYS_EXIT_GROUP, 0, 0, 0, 0, 0, 0)
-	}
-}

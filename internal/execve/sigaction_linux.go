@@ -5,6 +5,7 @@
 //	call                  since    without it
 //	rt_sigaction(2)       2.2      -
 //	setitimer(2)          ever     -
+//	/proc/self/timers     3.10     under a seccomp filter, a child tries setitimer
 
 package execve
 
@@ -74,20 +75,46 @@ func replaceIgnoring(sig int, action *sigaction) {
 	}
 }
 
-// stopProfile stops the interval timer of a CPU profile, and drops its pending signal. A
-// program that profiles nothing would be interrupted by it for ever.
-func stopProfile() (restart func()) {
+// A profileTimer is the interval timer of a CPU profile, as it was when it was stopped; zero if
+// there was none.
+type profileTimer [2]syscall.Timeval
+
+// stopProfile stops the timer, and drops its pending signal. A program that profiles nothing would
+// be interrupted by it for ever.
+func stopProfile() (before profileTimer) {
+	if mayProfile() {
+		new(profileTimer).set(&before)
+		pending := ignore(int(syscall.SIGPROF))
+		pending.restore()
+	}
+	return before
+}
+
+// restart starts a timer that was stopped.
+func (t *profileTimer) restart() {
+	if t[1] != (syscall.Timeval{}) {
+		t.set(nil)
+	}
+}
+
+func (t *profileTimer) set(old *profileTimer) {
 	const itimerProf = 2
-	var off, before [2]syscall.Timeval
-	setitimer := func(to, old *[2]syscall.Timeval) {
-		syscall.RawSyscall(syscall.SYS_SETITIMER, itimerProf, uintptr(unsafe.Pointer(to)), uintptr(unsafe.Pointer(old)))
+	syscall.RawSyscall(syscall.SYS_SETITIMER, itimerProf, uintptr(unsafe.Pointer(t)), uintptr(unsafe.Pointer(old)))
+}
+
+// mayProfile reports whether a profile of the CPU may run. A seccomp filter may end the process at
+// setitimer(2): systemd's SystemCallFilter=~@timer does. In a profile of Go, threads have timers of
+// timer_create(2), too. These can be seen.
+func mayProfile() bool {
+	if !mayBeFiltered() {
+		return true
 	}
-	setitimer(&off, &before)
-	pending := ignore(int(syscall.SIGPROF))
-	pending.restore()
-	return func() {
-		if before[1] != off[1] {
-			setitimer(&before, nil)
-		}
+	fd := open("/proc/self/timers")
+	if fd < 0 {
+		return !isFatal(syscall.SYS_SETITIMER)
 	}
+	var b [1]byte
+	n, _ := syscall.Read(fd, b[:])
+	syscall.Close(fd)
+	return n > 0
 }

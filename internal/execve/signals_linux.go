@@ -99,7 +99,7 @@ func (k *Kept) prepareSignals() (restore func()) {
 	runtime.LockOSThread()
 	var before rawsys.SignalMask
 	before.Change(&launchMask)
-	restartProfile := stopProfile()
+	profile := stopProfile()
 	var ignored []ignoredSignal
 	for sig := 1; sig <= lastSignal; sig++ {
 		if k.ignoresInExec(sig) {
@@ -110,7 +110,7 @@ func (k *Kept) prepareSignals() (restore func()) {
 		for i := range ignored {
 			ignored[i].restore()
 		}
-		restartProfile()
+		profile.restart()
 		new(rawsys.SignalMask).Change(&before) // on this thread still
 		runtime.UnlockOSThread()
 	}

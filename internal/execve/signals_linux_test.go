@@ -3,18 +3,20 @@
 package execve
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"os/signal"
 	"runtime"
 	"runtime/pprof"
+	"strings"
 	"syscall"
 	"testing"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/autorestart-go/autorestart/internal/forcefallback"
 	"github.com/autorestart-go/autorestart/internal/rawsys"
 	"github.com/autorestart-go/autorestart/internal/testprocess"
 )
@@ -102,6 +104,9 @@ func TestSubscriptionWhileIgnoringStops(t *testing.T) {
 	}
 }
 
+// timerCalls are those of @timer in systemd.exec(5) that set timers of a process.
+var timerCalls = []uint32{unix.SYS_SETITIMER, unix.SYS_GETITIMER, unix.SYS_TIMER_CREATE, unix.SYS_TIMER_SETTIME}
+
 // The helper profiles the CPU when it executes its next image, to which it hands nothing over.
 var _ = testprocess.RegisterHelper("profile", func() {
 	if os.Getenv("SECOND") != "" {
@@ -109,21 +114,57 @@ var _ = testprocess.RegisterHelper("profile", func() {
 		fmt.Print(timer.Value, err, isIgnored(int(syscall.SIGHUP)))
 		return
 	}
-	fmt.Print(pprof.StartCPUProfile(io.Discard))
+	fmt.Print(hideProc(), schedulingFilters[os.Getenv("FILTER")](), pprof.StartCPUProfile(io.Discard))
 	fmt.Print(Execute(os.Args[0], os.Args, append(os.Environ(), "SECOND=yes"), nil, func() {}))
 })
+
+// hideProc hides /proc, which lists timers, if a test asks for that.
+func hideProc() error {
+	if os.Getenv("NOPROC") == "" {
+		return nil
+	}
+	return forcefallback.NoProc()
+}
 
 // TestProfileEndsWithForeignVersion: also a version without this library, in whose program a
 // SIGPROF may have its default action for ever, gets no timer.
 func TestProfileEndsWithForeignVersion(t *testing.T) {
-	exe, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.Command(exe)
-	cmd.Env = append(os.Environ(), testprocess.UseHelper(t, "profile"))
-	output, err := cmd.CombinedOutput()
-	if want := "<nil>{0 0} <nil> false"; err != nil || string(output) != want {
-		t.Errorf("%q, %v; want %q", output, err, want)
-	}
+	env := testprocess.UseHelper(t, "profile")
+	withoutProc(t, func(t *testing.T) {
+		for _, filter := range []string{"none", "harmless"} {
+			t.Setenv("FILTER", filter)
+			const begin, end = "<nil> <nil> <nil>", "{0 0} <nil> false" // the race detector may write between
+			if output := runHelper(t, env); !strings.HasPrefix(output, begin) || !strings.HasSuffix(output, end) {
+				t.Errorf("filter %s: %q, want %q", filter, output, begin+end)
+			}
+		}
+	})
+}
+
+// withoutProc runs a test with /proc, and without.
+func withoutProc(t *testing.T, test func(t *testing.T)) {
+	t.Run("timers in proc", test)
+	t.Run("no proc", func(t *testing.T) {
+		if os.Geteuid() != 0 {
+			t.Skip("needs root for a mount namespace")
+		}
+		t.Setenv("NOPROC", "yes")
+		test(t)
+	})
+}
+
+var _ = testprocess.RegisterHelper("filter of timers", func() {
+	err := errors.Join(hideProc(), forcefallback.KillAll(timerCalls...))
+	fmt.Print(err, " ", Execute("/nonexistent", os.Args, os.Environ(), nil, func() {}))
+})
+
+// A filter that ends the process at the calls that set timers ends no process that restarts: no
+// profile runs under it.
+func TestExecUnderFilterOfTimers(t *testing.T) {
+	env := testprocess.UseHelper(t, "filter of timers")
+	withoutProc(t, func(t *testing.T) {
+		if output, want := runHelper(t, env), "<nil> no such file or directory"; !strings.HasSuffix(output, want) {
+			t.Errorf("%q, want %q", output, want)
+		}
+	})
 }

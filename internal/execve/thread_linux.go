@@ -199,7 +199,9 @@ func (main *standing) enterNamespaces() (changed bool) {
 	if opened[mounts] >= 0 { // that has changed both directories
 		here := [...]byte{'.', 0}
 		call(syscall.SYS_FCHDIR, uintptr(root))
-		syscall.RawSyscall(syscall.SYS_CHROOT, uintptr(unsafe.Pointer(&here)), 0, 0)
+		if !isFatal(syscall.SYS_CHROOT) {
+			syscall.RawSyscall(syscall.SYS_CHROOT, uintptr(unsafe.Pointer(&here)), 0, 0)
+		}
 		call(syscall.SYS_FCHDIR, uintptr(directory))
 	}
 	syscall.Close(root)

@@ -1,0 +1,116 @@
+//go:build linux && !autorestart_portable
+
+package systemd_test
+
+import (
+	"bytes"
+	"fmt"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/autorestart-go/autorestart/internal/systemdtest"
+	"github.com/autorestart-go/autorestart/internal/testprocess"
+)
+
+// A filter is options of a unit that forbid system calls, and what a deploy does there.
+type filter struct {
+	options string // separated by "; "
+	deploy  outcome
+}
+
+// killed is the outcome of a deploy under a filter of which the program without the library knows nothing.
+const killed outcome = "the service is killed"
+
+// optional are the groups of calls that neither the library nor Go's runtime needs.
+const optional = "SystemCallFilter=~@aio @chown @clock @cpu-emulation @debug @keyring @memlock @module @mount @obsolete " +
+	"@pkey @privileged @raw-io @reboot @resources @sandbox @setuid @swap @sync @timer"
+
+var filters = []filter{
+	{options: optional, deploy: works},
+	{options: optional + "; SystemCallErrorNumber=EPERM", deploy: works},
+	{options: "SystemCallFilter=~@ipc", deploy: killed},
+	{options: "SystemCallFilter=~@ipc; SystemCallErrorNumber=EPERM", deploy: works},
+	{options: "SystemCallFilter=~@ipc; SystemCallFilter=memfd_create", deploy: works},
+	{options: "SystemCallFilter=~@basic-io", deploy: unstartable},
+	{options: "SystemCallFilter=~@default", deploy: unstartable},
+	{options: "SystemCallFilter=~@file-system", deploy: unstartable},
+	{options: "SystemCallFilter=~@io-event", deploy: unstartable},
+	{options: "SystemCallFilter=~@known", deploy: unstartable},
+	{options: "SystemCallFilter=~@network-io", deploy: unstartable},
+	{options: "SystemCallFilter=~@process", deploy: unstartable},
+	{options: "SystemCallFilter=~@signal", deploy: unstartable},
+	{options: "SystemCallFilter=~@system-service", deploy: unstartable},
+}
+
+// For each group of calls that a unit can forbid the page says what a deploy does then.
+func TestSystemCallFilters(t *testing.T) {
+	page := testprocess.ReadFile(t, "../../../docs/systemd.md")
+	var rows strings.Builder
+	for i, f := range filters {
+		row := fmt.Sprintf("| %s | %s |\n", strings.Join(quoted(strings.Split(f.options, "; ")), " "), f.deploy)
+		if rows.WriteString(row); !bytes.Contains(page, []byte(row)) {
+			t.Errorf("docs/systemd.md lacks %s", row)
+		}
+		t.Run(f.options, func(t *testing.T) {
+			t.Parallel()
+			f.run(t, "filter"+strconv.Itoa(i), "127.0.0.1:"+strconv.Itoa(9200+i))
+		})
+	}
+	groups := systemdtest.Machine(t).Run(t, "systemd-analyze", "--no-pager", "syscall-filter")
+	for line := range strings.Lines(groups) {
+		if group := strings.TrimSpace(line); line[0] == '@' && !strings.Contains(rows.String(), group) {
+			t.Errorf("no filter forbids %s", group)
+		}
+	}
+}
+
+// run runs the daemon under the filter. Its directory and address are its own.
+func (f *filter) run(t *testing.T, name, address string) {
+	d := newDaemon(t, name, "tcp", address)
+	d.Unit(t, d.unit, d.service(strings.ReplaceAll(f.options, "; ", "\n")+"\n"))
+	d.Run(t, "systemctl", "start", d.unit)
+	if f.deploy == unstartable {
+		d.WantState(t, d.unit, "failed")
+		return
+	}
+	d.started()
+	switch f.deploy {
+	case works:
+		d.deploy(panics)
+		d.WantLogged(t, d.unit, "serving version=1 generation=2")
+		d.deploy(2)
+		d.wantRestarted(2)
+	case killed:
+		d.deploy(2)
+		d.WantState(t, d.unit, "failed")
+		const sigsys = "31"
+		if got := d.Properties(t, d.unit, "Result", "ExecMainStatus"); got["Result"] != "signal" || got["ExecMainStatus"] != sigsys {
+			t.Errorf("the unit is %q", got)
+		}
+	}
+	d.wantNoWarnings()
+}
+
+func (d *daemon) wantNoWarnings() {
+	d.t.Helper()
+	if got := warnings(d.Log(d.t, d.unit)); len(got) > 0 {
+		d.t.Errorf("logged %q", got)
+	}
+}
+
+// A service whose filter has memfd_create alone of @ipc finds after a crash what it has stored, and restarts.
+func TestStoreUnderFilterOfIPC(t *testing.T) {
+	t.Parallel()
+	addresses := []string{"127.0.0.1:9240"}
+	d := newStoring(t, "filteredstore", addresses, "FileDescriptorStoreMax=16\nSystemCallFilter=~@ipc\nSystemCallFilter=memfd_create\n")
+	d.wantCount(1)
+	d.killed(addresses...)
+	d.wantCount(2)
+	d.deploy(2)
+	d.WantLogged(t, d.unit, "serving version=2 generation=1 count=2")
+	if got := d.Property(t, d.unit, "NRestarts"); got != "1" {
+		t.Errorf("systemd has started the service %s times again, expected once", got)
+	}
+	d.wantNoWarnings()
+}
