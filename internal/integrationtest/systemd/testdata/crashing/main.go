@@ -3,6 +3,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"flag"
@@ -15,6 +16,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -45,7 +47,13 @@ func main() {
 	defer autorestart.RollbackUnlessReady()
 	slog.SetDefault(slog.New(slog.NewTextHandler(os.Stderr, nil)))
 	restarter := &autorestart.Restarter{Logger: slog.Default(), ReadyTimeout: 10 * time.Second}
-	service := systemd.Service{Restarter: restarter, Logger: slog.Default()}
+	var stuck atomic.Bool
+	service := systemd.Service{Restarter: restarter, Logger: slog.Default(), Check: func(context.Context) error {
+		for stuck.Load() {
+			time.Sleep(time.Hour)
+		}
+		return nil
+	}}
 	if err := service.Start(); err != nil {
 		slog.Error("no systemd", "error", err)
 	}
@@ -93,6 +101,8 @@ func main() {
 		case "end": // as most programs end
 			closeAll(listeners)
 			os.Exit(0)
+		case "check": // the watchdog ends it
+			stuck.Store(true)
 		default:
 			crash(by)
 		}
@@ -141,6 +151,12 @@ func crash(by string) {
 		go panic("as asked for")
 	case "exit":
 		os.Exit(3)
+	case "memory": // the kernel ends it
+		var held [][]byte
+		for range 1 << 10 {
+			held = append(held, bytes.Repeat([]byte{1}, 1<<20))
+		}
+		go panic("no limit for " + strconv.Itoa(len(held)) + " MB of memory")
 	case "segv":
 		syscall.Kill(os.Getpid(), syscall.SIGSEGV)
 	default:
