@@ -35,7 +35,8 @@ func number() int {
 
 // Versions that differ from the others.
 const (
-	slow   = 500 // waits for the file "go" before it is ready
+	slow   = 500 // waits for the file "go" before it claims anything
+	half   = 501 // waits for it when it has claimed a listener, and serves nothing meanwhile
 	panics = 666 // panics before it is ready
 )
 
@@ -62,8 +63,7 @@ func main() {
 	}
 	switch number() {
 	case slow:
-		slog.Info("waiting", "generation", autorestart.Generation())
-		await("go")
+		awaitGo()
 	case panics:
 		panic("this version panics")
 	}
@@ -118,6 +118,11 @@ func main() {
 			os.Exit(1)
 		}
 		listeners = append(listeners, listener)
+		if number() == half {
+			awaitGo()
+		}
+	}
+	for _, listener := range listeners {
 		go serve(listener)
 	}
 	autorestart.Ready()
@@ -133,6 +138,11 @@ func closeAll(listeners []net.Listener) {
 	for _, l := range listeners {
 		l.Close()
 	}
+}
+
+func awaitGo() {
+	slog.Info("waiting", "generation", autorestart.Generation())
+	await("go")
 }
 
 // await waits until a file beside the executable exists.
