@@ -78,6 +78,9 @@ func main() {
 	}
 	pid := strconv.Itoa(os.Getpid())
 	http.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, number()) })
+	http.HandleFunc("/ready", func(w http.ResponseWriter, r *http.Request) {
+		fmt.Fprint(w, autorestart.LastRestart().Ready.UnixNano())
+	})
 	http.HandleFunc("/count", func(w http.ResponseWriter, r *http.Request) {
 		mu.Lock()
 		defer mu.Unlock()
