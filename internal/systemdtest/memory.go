@@ -21,9 +21,9 @@ const MemoryLimit = 128 << 20
 
 // Memory is the controller of memory, by which the kernel kills a process that needs more than [MemoryLimit].
 type Memory struct {
-	system *System
 	group  string // of version 1: directory of a group that has the limit; systemd knows nothing of it
-	before int    // processes that were killed there earlier
+	events string // file in which the kernel counts
+	before int    // processes that it had killed already
 }
 
 // Memory returns the controller of memory. It skips the test where the kernel gives the machine none.
@@ -31,7 +31,7 @@ func (s *System) Memory(t testing.TB) *Memory {
 	t.Helper()
 	controllers := testprocess.ReadFile(t, s.Path("/sys/fs/cgroup/cgroup.controllers"))
 	if slices.Contains(strings.Fields(string(controllers)), "memory") {
-		return &Memory{system: s}
+		return (&Memory{events: filepath.Join(s.cgroup, "memory.events")}).begin(t)
 	}
 	if s.memory == "" {
 		t.Skip("the kernel limits no memory here: neither is the memory controller of cgroup v2 enabled for the machine, nor is the one of v1 mounted")
@@ -47,9 +47,7 @@ func (s *System) Memory(t testing.TB) *Memory {
 			t.Fatal(err)
 		}
 	}
-	m := &Memory{system: s, group: s.memory}
-	m.before = m.counted(t)
-	return m
+	return (&Memory{group: s.memory, events: filepath.Join(s.memory, "memory.oom_control")}).begin(t)
 }
 
 // Options are those of a unit whose memory is limited.
@@ -72,22 +70,22 @@ func (m *Memory) Limit(t testing.TB, pid int) {
 	}
 }
 
-// Kills returns how many processes of the only unit with a limit the kernel has killed in this test.
-func (m *Memory) Kills(t testing.TB, unit string) int {
-	t.Helper()
-	if m.group == "" {
-		return strings.Count(m.system.Log(t, unit), "killed by the OOM killer")
-	}
-	return m.counted(t) - m.before
+// begin has Kills begin with 0.
+func (m *Memory) begin(t testing.TB) *Memory {
+	m.before = m.counted(t)
+	return m
 }
 
-// counted returns how many processes of the group the kernel has killed.
+// Kills returns how many processes of the machine the kernel has killed since Memory was called.
+func (m *Memory) Kills(t testing.TB) int { return m.counted(t) - m.before }
+
+// counted returns how many processes the kernel has killed since the boot of the machine.
 func (m *Memory) counted(t testing.TB) (n int) {
 	t.Helper()
-	content := string(testprocess.ReadFile(t, filepath.Join(m.group, "memory.oom_control")))
+	content := string(testprocess.ReadFile(t, m.events))
 	_, count, _ := strings.Cut(content, "\noom_kill ")
 	if _, err := fmt.Sscan(count, &n); err != nil {
-		t.Fatalf("no number of OOM kills in %q: %v", content, err)
+		t.Fatalf("%s: no number of OOM kills in %q: %v", m.events, content, err)
 	}
 	return n
 }

@@ -55,10 +55,10 @@ func TestKills(t *testing.T) {
 	})
 	t.Run("memory", func(t *testing.T) {
 		memory := systemdtest.Machine(t).Memory(t) // skips
-		d, c := killable(t, "memory", 8114, memory.Options())
+		_, c := killable(t, "memory", 8114, memory.Options())
 		n := max(kills/5, 1)
 		c.kill(n, oomKills(memory))
-		if killed := memory.Kills(t, d.unit); killed != n {
+		if killed := memory.Kills(t); killed != n {
 			t.Errorf("the kernel has killed %d of %d processes", killed, n)
 		}
 	})
