@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -36,6 +37,7 @@ const enterScript = `echo 0 >"$1/cgroup.procs"; exec unshare --cgroup sh -euc "$
 // machine is systemd in namespaces, and the process that keeps its cgroup.
 type machine struct {
 	cgroup string // directory
+	memory string // directory of a group of version 1, see Memory, if the keeper could make it; "" without that controller
 	keeper *exec.Cmd
 	hold   io.Closer // the keeper ends the machine when it is closed
 
@@ -52,11 +54,19 @@ func start(root string) (*machine, error) {
 	if _, err := os.Stat(filepath.Join(root, "sbin/init")); err != nil {
 		return nil, fmt.Errorf("%s=%s: %w", RootEnv, root, err)
 	}
-	parent, err := cgroup2()
+	mounts, err := os.ReadFile("/proc/self/mountinfo")
 	if err != nil {
 		return nil, err
 	}
-	m := &machine{cgroup: filepath.Join(parent, "autorestart-test-"+strconv.Itoa(os.Getpid()))}
+	parent, memory := cgroups(string(mounts))
+	if parent == "" {
+		return nil, errors.New("no cgroup2 is mounted")
+	}
+	name := "autorestart-test-" + strconv.Itoa(os.Getpid())
+	m := &machine{cgroup: filepath.Join(parent, name)}
+	if memory != "" {
+		m.memory = filepath.Join(memory, name)
+	}
 	if err := m.keep(); err != nil {
 		return nil, err
 	}
@@ -78,9 +88,9 @@ func start(root string) (*machine, error) {
 	return m, nil
 }
 
-// keep starts the keeper, which makes the cgroup.
+// keep starts the keeper, which makes the cgroup, and the one for memory if it can.
 func (m *machine) keep() (err error) {
-	m.keeper = exec.Command("sh", "-euc", keepScript, "sh", m.cgroup)
+	m.keeper = exec.Command("sh", "-euc", keepScript, "sh", m.cgroup, m.memory)
 	m.keeper.SysProcAttr = &syscall.SysProcAttr{Setsid: true} // a terminal interrupts the tests only
 	var failure bytes.Buffer
 	m.keeper.Stderr = &failure
@@ -144,17 +154,21 @@ func (m *machine) commandContext(ctx context.Context, name string, args ...strin
 	return cmd
 }
 
-// cgroup2 returns the directory at which the second version of cgroups is mounted, alone or beside the first.
-func cgroup2() (string, error) {
-	mounts, err := os.ReadFile("/proc/self/mountinfo")
-	if err != nil {
-		return "", err
-	}
-	for line := range strings.Lines(string(mounts)) {
+// cgroups returns the directories at which the second version of cgroups is mounted, alone or beside the first, and
+// at which the memory controller of the first version is; "" for what is not mounted.
+func cgroups(mountinfo string) (v2, memory string) {
+	for line := range strings.Lines(mountinfo) {
 		mount, fileSystem, _ := strings.Cut(line, " - ")
-		if fields := strings.Fields(mount); len(fields) > 4 && strings.HasPrefix(fileSystem, "cgroup2 ") {
-			return fields[4], nil
+		at, what := strings.Fields(mount), strings.Fields(fileSystem) // what: type, source, options
+		if len(at) < 5 || len(what) < 3 {
+			continue
+		}
+		switch {
+		case v2 == "" && what[0] == "cgroup2":
+			v2 = at[4]
+		case memory == "" && what[0] == "cgroup" && slices.Contains(strings.Split(what[2], ","), "memory"):
+			memory = at[4]
 		}
 	}
-	return "", errors.New("no cgroup2 is mounted")
+	return v2, memory
 }

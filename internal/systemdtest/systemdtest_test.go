@@ -30,7 +30,7 @@ var _ = testprocess.RegisterHelper("boot", func() {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
-	fmt.Println(m.PID(), m.cgroup)
+	fmt.Printf("%d %q %q\n", m.PID(), m.cgroup, m.memory)
 	testprocess.ReadLine()
 	m.end()
 })
@@ -62,21 +62,54 @@ func TestMachineEndsWithItsTests(t *testing.T) {
 			}
 			t.Cleanup(func() { tests.Process.Kill(); tests.Wait() })
 			var pid int
-			var cgroup string
-			if _, err := fmt.Fscan(bufio.NewReader(stdout), &pid, &cgroup); err != nil {
+			var cgroup, memory string
+			if _, err := fmt.Fscanf(bufio.NewReader(stdout), "%d %q %q", &pid, &cgroup, &memory); err != nil {
 				t.Fatal(err)
 			}
 			if _, err := os.Stat(cgroup + "/init.scope"); err != nil {
 				t.Fatal(err)
 			}
+			if memory != "" {
+				enter(t, memory, pid)
+			}
 			end(tests, stdin)
 			tests.Wait()
-			testprocess.WaitFor(t, "end of the cgroup", func() bool {
+			testprocess.WaitFor(t, "end of the cgroups", func() bool {
 				_, err := os.Stat(cgroup)
-				return errors.Is(err, fs.ErrNotExist)
+				_, memoryErr := os.Stat(memory)
+				return errors.Is(err, fs.ErrNotExist) && errors.Is(memoryErr, fs.ErrNotExist)
 			})
 			testprocess.WaitFor(t, "end of process 1", func() bool { return syscall.Kill(pid, 0) == syscall.ESRCH })
 		})
+	}
+}
+
+// enter moves a process into a group, unless there is none, as where that part of the machine is read-only.
+func enter(t *testing.T, group string, pid int) {
+	t.Helper()
+	err := os.WriteFile(group+"/cgroup.procs", []byte(strconv.Itoa(pid)), 0)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		t.Error(err)
+	}
+}
+
+func TestCgroups(t *testing.T) {
+	const (
+		memory  = "31 27 0:28 / /sys/fs/cgroup/memory rw,relatime shared:9 - cgroup cgroup rw,memory\n"
+		cpu     = "30 27 0:27 / /sys/fs/cgroup/cpu rw,relatime - cgroup cgroup rw,cpu,cpuacct\n"
+		beside  = "33 27 0:30 / /sys/fs/cgroup/unified rw,relatime - cgroup2 cgroup2 rw\n"
+		alone   = "28 24 0:25 / /sys/fs/cgroup rw shared:4 - cgroup2 cgroup2 rw,memory_recursiveprot\n"
+		another = "50 24 0:25 / /mnt rw shared:4 - cgroup2 cgroup2 rw\n"
+	)
+	for mounts, want := range map[string][2]string{
+		"":                    {"", ""},
+		cpu:                   {"", ""},
+		alone + another:       {"/sys/fs/cgroup", ""},
+		cpu + memory + beside: {"/sys/fs/cgroup/unified", "/sys/fs/cgroup/memory"},
+	} {
+		if v2, memory := cgroups(mounts); v2 != want[0] || memory != want[1] {
+			t.Errorf("found %q and %q, expected %q, in:\n%s", v2, memory, want, mounts)
+		}
 	}
 }
 

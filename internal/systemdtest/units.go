@@ -146,6 +146,12 @@ func (s *System) journal(name string) []string {
 func (s *System) Reexec(t testing.TB) {
 	t.Helper()
 	s.Run(t, "systemctl", "daemon-reexec")
+	s.AwaitReexec(t)
+}
+
+// AwaitReexec waits until systemd, which executes itself, answers again.
+func (s *System) AwaitReexec(t testing.TB) {
+	t.Helper()
 	testprocess.WaitFor(t, "systemd after its exec", func() bool {
 		_, err := s.Try("systemctl", "show-environment")
 		return err == nil

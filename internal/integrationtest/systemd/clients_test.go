@@ -10,12 +10,14 @@ import (
 	"math"
 	"net"
 	"net/http"
-	"os"
 	"strconv"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/autorestart-go/autorestart/internal/testprocess"
 )
@@ -31,8 +33,9 @@ type clients struct {
 	stopped atomic.Bool
 	ended   sync.WaitGroup
 
+	all []*client // but for queued ones
+
 	mu       sync.Mutex
-	all      []*client
 	seen     map[uint64]bool // counts in responses
 	highest  uint64          // of them
 	answered int
@@ -53,11 +56,11 @@ type client struct {
 
 // An outage begins before the server ends, and ends when each client was served again.
 type outage struct {
-	pid   string // of the server that ends
+	pid   string // of the server that ends, in the machine
 	watch testprocess.Stopwatch
-	began time.Time
+	began time.Time // of watch: the server was last seen running then
 
-	served, wall time.Duration // when the first client was, by both clocks
+	served, wall time.Duration // when the last client was, by both clocks
 }
 
 // newClients starts two clients of each kind for each address, and waits until they have been served.
@@ -66,7 +69,9 @@ func newClients(t *testing.T, d *daemon, addresses ...string) *clients {
 	c := &clients{t: t, d: d, seen: map[uint64]bool{}}
 	for _, address := range addresses {
 		for i := range 4 {
-			c.start(&client{address: address, kept: i%2 == 0}, math.MaxInt)
+			one := &client{address: address, kept: i%2 == 0}
+			c.all = append(c.all, one)
+			c.run(one, math.MaxInt)
 		}
 	}
 	t.Cleanup(c.stop)
@@ -74,11 +79,8 @@ func newClients(t *testing.T, d *daemon, addresses ...string) *clients {
 	return c
 }
 
-// start starts a client, of that many requests.
-func (c *clients) start(one *client, requests int) {
-	c.mu.Lock()
-	c.all = append(c.all, one)
-	c.mu.Unlock()
+// run runs a client, of that many requests.
+func (c *clients) run(one *client, requests int) {
 	c.ended.Go(func() {
 		defer one.disconnect()
 		for ; requests > 0 && !c.stopped.Load(); time.Sleep(time.Millisecond) {
@@ -104,12 +106,12 @@ func (c *clients) request(one *client) bool {
 	defer testprocess.LimitIO(one.conn, testprocess.Timeout)()
 	count, pid, err := exchange(one)
 	switch {
-	case errors.Is(err, os.ErrDeadlineExceeded):
-		c.failed(fmt.Errorf("a request has no answer: %w", err))
-	case err != nil:
-		c.wasCut(one, err)
-	default:
+	case err == nil:
 		c.wasAnswered(one, count, pid)
+	case isCut(err):
+		c.wasCut(one, err)
+	default: // also one that is late
+		c.failed(fmt.Errorf("no answer: %w", err))
 	}
 	if err != nil || !one.kept {
 		one.disconnect()
@@ -132,6 +134,16 @@ func (c *clients) connect(one *client) bool {
 	return true
 }
 
+// isCut reports whether a connection has ended before the response did.
+func isCut(err error) bool {
+	for _, cut := range []error{io.EOF, io.ErrUnexpectedEOF, syscall.ECONNRESET, syscall.EPIPE} {
+		if errors.Is(err, cut) {
+			return true
+		}
+	}
+	return false
+}
+
 func exchange(one *client) (count uint64, pid string, err error) {
 	if _, err := io.WriteString(one.conn, "GET /count HTTP/1.1\r\nHost: machine\r\n\r\n"); err != nil {
 		return 0, "", err
@@ -145,8 +157,10 @@ func exchange(one *client) (count uint64, pid string, err error) {
 	if err != nil {
 		return 0, "", err
 	}
-	count, err = strconv.ParseUint(string(body), 10, 64)
-	return count, response.Header.Get("PID"), err
+	if count, err = strconv.ParseUint(string(body), 10, 64); err != nil {
+		return 0, "", fmt.Errorf("%s: %w", response.Status, err)
+	}
+	return count, response.Header.Get("PID"), nil
 }
 
 func (c *clients) failed(err error) {
@@ -176,10 +190,8 @@ func (c *clients) wasAnswered(one *client, count uint64, pid string) {
 	c.seen[count] = true
 	c.highest = max(c.highest, count)
 	c.answered++
-	if c.outage != nil && c.outage.pid != pid {
-		if c.outage.served == 0 {
-			c.outage.served, c.outage.wall = c.outage.watch.Elapsed(), time.Since(c.outage.began)
-		}
+	if c.outage != nil && c.outage.pid != pid && !one.served {
+		c.outage.served, c.outage.wall = c.outage.watch.Elapsed(), time.Since(c.outage.began)
 		one.served = true
 	}
 }
@@ -199,34 +211,76 @@ func (c *clients) await(more int) {
 	c.check()
 }
 
-// during calls a function that ends the server, waits until each client has been served by the next process, and
-// returns after which time the first was, by the clock of tests and by the wall clock.
+// during calls a function that ends the server, and waits until each client has been served by the next process. It
+// returns how long after the end of the server the last client was, by the clock of tests and by the wall clock.
 func (c *clients) during(end func()) (served, wall time.Duration) {
 	c.t.Helper()
 	pid := c.d.Property(c.t, c.d.unit, "MainPID")
+	process, err := unix.PidfdOpen(c.d.process(), 0)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	defer unix.Close(process)
 	c.mu.Lock()
 	for _, one := range c.all {
 		one.cut, one.served = false, false
 	}
 	c.outage = &outage{pid: pid, watch: testprocess.StartStopwatch(), began: time.Now()}
 	c.mu.Unlock()
+	var following sync.WaitGroup
+	following.Go(func() { c.follow(process) })
 	end()
-	testprocess.WaitFor(c.t, "responses of the next process to all clients", func() bool {
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		for _, one := range c.all {
-			if !one.served {
-				return len(c.problems) > 0
-			}
-		}
-		return true
-	})
+	c.awaitNext(c.all)
+	following.Wait()
 	c.mu.Lock()
 	served, wall = c.outage.served, c.outage.wall
 	c.outage = nil
 	c.mu.Unlock()
 	c.check()
 	return served, wall
+}
+
+// follow starts the watch of the outage again and again until a process has ended.
+func (c *clients) follow(pidfd int) {
+	for !c.stopped.Load() {
+		watch, began := testprocess.StartStopwatch(), time.Now()
+		poll := []unix.PollFd{{Fd: int32(pidfd), Events: unix.POLLIN}}
+		if n, err := unix.Poll(poll, 10); n > 0 || err != nil && err != unix.EINTR {
+			return
+		}
+		c.mu.Lock()
+		c.outage.watch, c.outage.began = watch, began
+		c.mu.Unlock()
+	}
+}
+
+// awaitNext waits until each of these clients has been served by the next process.
+func (c *clients) awaitNext(all []*client) {
+	c.t.Helper()
+	testprocess.WaitFor(c.t, "responses of the next process to all clients", func() bool {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		for _, one := range all {
+			if !one.served {
+				return len(c.problems) > 0
+			}
+		}
+		return true
+	})
+}
+
+// queue has further clients connect in an outage, to all addresses in turn. The server accepts none of them any more, so that
+// none may be cut.
+func (c *clients) queue(n int) (queued []*client) {
+	addresses := []string{c.all[0].address, c.all[len(c.all)-1].address}
+	for i := range n {
+		one := &client{address: addresses[i%len(addresses)], cut: true}
+		if c.connect(one) {
+			c.run(one, 1)
+			queued = append(queued, one)
+		}
+	}
+	return queued
 }
 
 // check fails the test at the first problem.
@@ -252,11 +306,4 @@ func (c *clients) wereCut() int {
 func (c *clients) stop() {
 	c.stopped.Store(true)
 	c.ended.Wait()
-}
-
-// forget removes the clients from the n-th on, which have ended.
-func (c *clients) forget(n int) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.all = c.all[:n]
 }

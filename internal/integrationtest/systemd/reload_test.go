@@ -6,6 +6,7 @@ import (
 	"errors"
 	"os/exec"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -36,17 +37,18 @@ func testReloads(t *testing.T, name, command, options string, reloads int) {
 	d.address = "127.0.0.1:8120"
 	d.started()
 	load := d.Load(t, d.network, d.address)
-	versions, took, failed := []string{"1"}, []time.Duration(nil), 0
+	versions, took, failed := []string{"1", strconv.Itoa(slow)}, []time.Duration(nil), 0
+	d.deploy(slow)
+	d.reload(slow, func() {
+		d.WantLogged(t, d.unit, "msg=waiting generation=1")
+		d.WriteFile(t, d.file("go"), 0o644, nil)
+	})
+	load.Await(t, 8)
 	for n := range reloads {
 		version := n + 1001 // none of the bad ones
 		d.deploy(version)
-		start := time.Now()
-		d.Run(t, "systemctl", "reload", d.unit)
-		took = append(took, time.Since(start))
+		took = append(took, d.reload(version, func() {}))
 		versions = append(versions, strconv.Itoa(version))
-		if got := d.page("/"); got != strconv.Itoa(version) {
-			t.Fatalf("after the reload version %s serves, expected %d", got, version)
-		}
 		load.Await(t, 8) // so that the version is seen
 		if n%10 == 4 {
 			failed++
@@ -55,7 +57,10 @@ func testReloads(t *testing.T, name, command, options string, reloads int) {
 			if output, err := d.Try("systemctl", "reload", d.unit); !errors.As(err, &exit) || exit.ExitCode() != 1 {
 				t.Errorf("reload with a version that panics: %v\n%s", err, output)
 			}
-			d.WantLogged(t, d.unit, "autorestart reload: process "+d.pid+": rolled back: main panicked")
+			line := "autorestart reload: process " + d.pid + ": rolled back: main panicked"
+			if n := strings.Count(d.Log(t, d.unit), line); n != failed {
+				t.Errorf("%d of %d failed reloads have logged %q", n, failed, line)
+			}
 			if got := d.page("/"); got != strconv.Itoa(version) {
 				t.Fatalf("after the failed reload version %s serves, expected %d", got, version)
 			}
@@ -72,4 +77,36 @@ func testReloads(t *testing.T, name, command, options string, reloads int) {
 	load.Stop(t, versions...)
 	t.Logf("%d reloads in %v (median), %v (longest), %d failed ones; lost 0 of %d requests",
 		reloads, testprocess.Quantile(took, 0.5), testprocess.Quantile(took, 1), failed, sent)
+}
+
+// A reload is one systemctl reload.
+type reload struct {
+	returned time.Time
+	output   string
+	err      error
+}
+
+// reload reloads the daemon, which executes a version, and calls a function meanwhile. It returns how long the reload took. That
+// must not return before the version is ready.
+func (d *daemon) reload(version int, meanwhile func()) time.Duration {
+	d.t.Helper()
+	start, done := time.Now(), make(chan reload, 1)
+	go func() {
+		output, err := d.Try("systemctl", "reload", d.unit)
+		done <- reload{time.Now(), output, err}
+	}()
+	meanwhile()
+	r, _ := testprocess.Receive(d.t, "end of the reload", done)
+	if r.err != nil {
+		d.t.Fatalf("reload to version %d: %v\n%s", version, r.err, r.output)
+	}
+	if got := d.page("/"); got != strconv.Itoa(version) {
+		d.t.Fatalf("after the reload version %s serves, expected %d", got, version)
+	}
+	nanoseconds, err := strconv.ParseInt(d.page("/ready"), 10, 64)
+	if ready := time.Unix(0, nanoseconds); err != nil || ready.Before(start) || ready.After(r.returned) {
+		d.t.Fatalf("version %d was ready %v after the reload had returned, and %v after it had begun; %v",
+			version, ready.Sub(r.returned), ready.Sub(start), err)
+	}
+	return r.returned.Sub(start)
 }

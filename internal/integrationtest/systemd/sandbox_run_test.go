@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/autorestart-go/autorestart/internal/systemdtest"
@@ -143,7 +144,7 @@ func (s sandbox) crashes(t *testing.T, d *daemon) {
 	}
 	d.wantCountInside(1)
 	d.wantStored(stored) // systemd may be slow
-	d.kill("KILL")
+	d.kill(syscall.SIGKILL)
 	d.WantLogged(t, d.unit, "serving version=2 generation=0 ")
 	d.known()
 	d.wantCountInside(count)

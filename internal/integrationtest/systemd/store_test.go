@@ -56,7 +56,7 @@ func (d *daemon) wantStored(n int) {
 func (d *daemon) killed(addresses ...string) {
 	d.t.Helper()
 	before := d.Property(d.t, d.unit, "MainPID")
-	d.kill("KILL")
+	d.kill(syscall.SIGKILL)
 	testprocess.WaitFor(d.t, "next process", func() bool {
 		p := d.Properties(d.t, d.unit, "MainPID", "ActiveState")
 		return p["ActiveState"] == "active" && p["MainPID"] != before
@@ -117,7 +117,7 @@ func TestStoreIsReleasedAtStartLimit(t *testing.T) {
 	d.wantCount(1)
 	d.killed(d.address)
 	d.wantCount(2)
-	d.kill("KILL")
+	d.kill(syscall.SIGKILL)
 	d.WantState(t, d.unit, "failed")
 	d.wantStored(0)
 	if conn, err := d.Dial(d.network, d.address); !errors.Is(err, syscall.ECONNREFUSED) {
@@ -206,7 +206,7 @@ func TestStoreWithPrivateNetwork(t *testing.T) {
 					t.Errorf("the count is %q, %v; expected %d", got, err, n+1)
 				}
 				d.wantStored(3)
-				d.kill("KILL")
+				d.kill(syscall.SIGKILL)
 				d.WantLogged(t, d.unit, fmt.Sprintf("serving version=1 generation=0 count=%d", n+1))
 			}
 			if log := d.Log(t, d.unit); strings.Count(log, test.found) != 3 {
@@ -232,6 +232,39 @@ func TestStoreBesideManySockets(t *testing.T) {
 	d.WantLogged(t, d.unit, "serving version=2 generation=1")
 	d.wantCount(4)
 	d.wantStored(64 - 16 - 30)
-	d.kill("KILL")
+	d.kill(syscall.SIGKILL)
 	d.wantCount(5)
+}
+
+// systemctl restart keeps the store. systemctl stop keeps it where the unit asks for that, and is enabled: otherwise systemd
+// forgets the unit.
+func TestStoreOverRestartAndStop(t *testing.T) {
+	for name, keeps := range map[string]bool{"restart": false, "yes": true} {
+		t.Run(name, func(t *testing.T) {
+			d := newCrashing(t, "preserve-"+name, "127.0.0.1:8112",
+				"FileDescriptorStoreMax=20\nFileDescriptorStorePreserve="+name+"\n[Install]\nWantedBy=multi-user.target\n")
+			d.Run(t, "systemctl", "enable", d.unit)
+			t.Cleanup(func() { d.Run(t, "systemctl", "disable", d.unit) })
+			want := func(count int) {
+				t.Helper()
+				if got, err := d.get("/count"); got != fmt.Sprint(count) || err != nil {
+					t.Errorf("%q, %v; expected %d", got, err, count)
+				}
+			}
+			want(1)
+			d.Run(t, "systemctl", "restart", d.unit)
+			want(2)
+			d.Run(t, "systemctl", "stop", d.unit)
+			stored := d.Property(t, d.unit, "NFileDescriptorStore")
+			if (stored != "0") != keeps {
+				t.Errorf("systemd has %s files of the stopped unit", stored)
+			}
+			d.Run(t, "systemctl", "start", d.unit)
+			if keeps {
+				want(3)
+			} else {
+				want(1)
+			}
+		})
+	}
 }

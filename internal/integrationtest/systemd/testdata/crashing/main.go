@@ -3,6 +3,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"flag"
@@ -15,6 +16,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -33,7 +35,8 @@ func number() int {
 
 // Versions that differ from the others.
 const (
-	slow   = 500 // waits for the file "go" before it is ready
+	slow   = 500 // waits for the file "go" before it claims anything
+	half   = 501 // waits for it when it has claimed a listener, and serves nothing meanwhile
 	panics = 666 // panics before it is ready
 )
 
@@ -46,7 +49,13 @@ func main() {
 	defer autorestart.RollbackUnlessReady()
 	slog.SetDefault(slog.New(slog.NewTextHandler(os.Stderr, nil)))
 	restarter := &autorestart.Restarter{Logger: slog.Default(), ReadyTimeout: *readyTimeout}
-	service := systemd.Service{Restarter: restarter, Logger: slog.Default()}
+	var stuck atomic.Bool
+	service := systemd.Service{Restarter: restarter, Logger: slog.Default(), Check: func(context.Context) error {
+		for stuck.Load() {
+			time.Sleep(time.Hour)
+		}
+		return nil
+	}}
 	if err := service.Start(); err != nil {
 		slog.Warn("systemd is not notified", "reason", err)
 	}
@@ -55,8 +64,7 @@ func main() {
 	}
 	switch number() {
 	case slow:
-		slog.Info("waiting", "generation", autorestart.Generation())
-		await("go")
+		awaitGo()
 	case panics:
 		panic("this version panics")
 	}
@@ -71,6 +79,9 @@ func main() {
 	}
 	pid := strconv.Itoa(os.Getpid())
 	http.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, number()) })
+	http.HandleFunc("/ready", func(w http.ResponseWriter, r *http.Request) {
+		fmt.Fprint(w, autorestart.LastRestart().Ready.UnixNano())
+	})
 	http.HandleFunc("/count", func(w http.ResponseWriter, r *http.Request) {
 		mu.Lock()
 		defer mu.Unlock()
@@ -94,6 +105,8 @@ func main() {
 		case "end": // as most programs end
 			closeAll(listeners)
 			os.Exit(0)
+		case "check": // the watchdog ends it
+			stuck.Store(true)
 		default:
 			crash(by)
 		}
@@ -109,6 +122,11 @@ func main() {
 			os.Exit(1)
 		}
 		listeners = append(listeners, listener)
+		if number() == half {
+			awaitGo()
+		}
+	}
+	for _, listener := range listeners {
 		go serve(listener)
 	}
 	autorestart.Ready()
@@ -124,6 +142,11 @@ func closeAll(listeners []net.Listener) {
 	for _, l := range listeners {
 		l.Close()
 	}
+}
+
+func awaitGo() {
+	slog.Info("waiting", "generation", autorestart.Generation())
+	await("go")
 }
 
 // await waits until a file beside the executable exists.
@@ -142,6 +165,12 @@ func crash(by string) {
 		go panic("as asked for")
 	case "exit":
 		os.Exit(3)
+	case "memory": // the kernel ends it
+		var held [][]byte
+		for range 1 << 10 {
+			held = append(held, bytes.Repeat([]byte{1}, 1<<20))
+		}
+		go panic("no limit for " + strconv.Itoa(len(held)) + " MB of memory")
 	case "segv":
 		syscall.Kill(os.Getpid(), syscall.SIGSEGV)
 	default:
