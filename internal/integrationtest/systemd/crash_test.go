@@ -25,10 +25,15 @@ func newCrashing(t *testing.T, name, address, options string) *daemon {
 	}
 	d.deploy(1)
 	t.Cleanup(func() { d.Remove(t, "/srv/"+name) })
-	d.Unit(t, d.unit, "[Unit]\nStartLimitIntervalSec=0\n[Service]\nType=notify\nExecStart="+d.path+" -addresses="+address+
-		"\nRestart=always\nRestartSec=100ms\n"+options)
+	d.Unit(t, d.unit, d.crashingUnit(address, options))
 	d.Run(t, "systemctl", "start", d.unit)
 	return d
+}
+
+// crashingUnit is the text of its unit.
+func (d *daemon) crashingUnit(address, options string) string {
+	return "[Unit]\nStartLimitIntervalSec=0\n[Service]\nType=notify\nExecStart=" + d.path + " -addresses=" + address +
+		"\nRestart=always\nRestartSec=100ms\n" + options
 }
 
 // get requests a page on a connection of its own.

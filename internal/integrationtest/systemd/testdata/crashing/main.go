@@ -35,6 +35,7 @@ func number() int {
 const (
 	slow   = 500 // waits for the file "go" before it is ready
 	panics = 666 // panics before it is ready
+	plain  = 700 // does not use package systemd
 )
 
 func main() {
@@ -46,7 +47,9 @@ func main() {
 	slog.SetDefault(slog.New(slog.NewTextHandler(os.Stderr, nil)))
 	restarter := &autorestart.Restarter{Logger: slog.Default(), ReadyTimeout: 10 * time.Second}
 	service := systemd.Service{Restarter: restarter, Logger: slog.Default()}
-	if err := service.Start(); err != nil {
+	if number() == plain {
+		slog.Info("systemd is not notified")
+	} else if err := service.Start(); err != nil {
 		slog.Error("no systemd", "error", err)
 	}
 	if *watch {
