@@ -26,6 +26,8 @@ type Config struct {
 	Logger report.Logger
 	Limit  int    // descriptors that systemd keeps
 	Set    string // of a new set, see SetOf
+
+	Announced []string // names of ours that systemd has announced; the files of some may be taken already
 }
 
 // A Log is the two descriptors of the log of a set. Duplicates cross an exec, to [Continue].
