@@ -15,6 +15,9 @@
 // SET is different in each start that finds no set, and the same in all images that follow it by exec. So
 // the files of two sets are never mixed, and an image without the log of its set knows the names in it.
 //
+// Systemd may also have descriptors of others, which the program or its socket units have. They count against the limit,
+// and this package neither closes nor removes them.
+//
 // # Order
 //
 // The log never names a file that systemd does not have: a file is sent before its name is written, and
@@ -58,7 +61,8 @@ type Sender interface {
 type Store struct {
 	sender Sender
 	logger report.Logger
-	limit  int // descriptors that systemd keeps
+	limit  int // descriptors that systemd passes to a start
+	others int // of these that are not of this package
 
 	mu      sync.Mutex
 	set     string
@@ -87,6 +91,9 @@ type stored struct {
 
 	announced bool // the log says that systemd may have it
 }
+
+// Set returns the name of the set.
+func (s *Store) Set() string { return s.set }
 
 // Log returns the descriptors of the log. The Store owns them.
 func (s *Store) Log() Log { return s.slots }
@@ -122,7 +129,7 @@ func (s *Store) Begin(files []passing.KeptFile, states []passing.KeptState) {
 			}
 		}
 	}
-	content := setRecords(s.set, s.created)
+	content := setRecords(s.set, s.created, s.others)
 	for _, st := range states {
 		content = append(content, stateRecord(st.Name, st.Value))
 	}
@@ -354,43 +361,4 @@ func (s *Store) statesFail() (first bool) {
 	first = !s.logged.states
 	s.logged.states = true
 	return first
-}
-
-const (
-	// What the names of the log begin with, for a file, a state, an unnamed file, and the set itself.
-	filePrefix    = "f"
-	statePrefix   = "s"
-	unnamedPrefix = "u" // of a name in systemd's store; see Order
-	setName       = "set"
-	createdName   = "created" // a time of CLOCK_MONOTONIC, in nanoseconds
-)
-
-// ofLog stands for the name of the files of the log, which have none.
-var ofLog = passing.CarriedName("log")
-
-func setRecords(set string, created int64) []crashlog.Change {
-	return []crashlog.Change{
-		{Name: setName, Value: []byte(set)},
-		{Name: createdName, Value: strconv.AppendInt(nil, created, 10)},
-	}
-}
-
-func stateRecord(name passing.Name, value []byte) crashlog.Change {
-	return crashlog.Change{Name: statePrefix + string(name), Value: value}
-}
-
-// fileRecord says which file a name is that of: its name in systemd's store and its ID.
-func fileRecord(name passing.Name, own *stored) crashlog.Change {
-	return crashlog.Change{Name: filePrefix + string(name), Value: []byte(own.name + " " + own.id.String())}
-}
-
-func unnamedRecord(name string) crashlog.Change {
-	return crashlog.Change{Name: unnamedPrefix + name, Value: []byte{}}
-}
-
-// parseFile parses the value of a fileRecord.
-func parseFile(value []byte) (name string, id ID, ok bool) {
-	name, text, _ := strings.Cut(string(value), " ")
-	id, ok = parseID(text)
-	return name, id, ok
 }

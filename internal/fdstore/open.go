@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
-	"strings"
 
 	"github.com/autorestart-go/autorestart/internal/crashlog"
 	"github.com/autorestart-go/autorestart/internal/passing"
@@ -24,10 +23,12 @@ type Passed struct {
 type Config struct {
 	Sender Sender
 	Logger report.Logger
-	Limit  int    // descriptors that systemd keeps
+	Limit  int    // descriptors that systemd passes to a start
+	Others int    // of these that are not of this package
 	Set    string // of a new set, see SetOf
 
-	Announced []string // names of ours that systemd has announced; the files of some may be taken already
+	// Announced are the names in systemd's store that the environment tells. The previous image may have taken the files.
+	Announced []string
 }
 
 // A Log is the two descriptors of the log of a set. Duplicates cross an exec, to [Continue].
@@ -103,7 +104,7 @@ func Continue(c Config, slots Log, passed []Passed) (*Store, error) {
 
 // Renew returns a Store in an image that was executed by another one, and has no log. It takes over the
 // descriptors that systemd has passed, and has systemd remove them, and all that an earlier image may have
-// stored in the set: the same files under other names would be dropped.
+// stored in the set or in an announced one: the same files under other names would be dropped.
 func Renew(c Config, passed []Passed) (*Store, error) {
 	names := closeAll(passed)
 	s, err := create(c)
@@ -114,7 +115,7 @@ func Renew(c Config, passed []Passed) (*Store, error) {
 	for n := range c.Limit {
 		s.removed = append(s.removed, fileName(s.set, strconv.Itoa(n)))
 	}
-	s.removeOthers(names)
+	s.removeOthers(append(names, c.Announced...))
 	return s, nil
 }
 
@@ -145,7 +146,7 @@ func continueLog(c Config, slots Log) (*Store, error) {
 		return nil, err
 	}
 	s := newStore(c, r.set, log, slots)
-	s.created = r.created
+	s.created, s.others = r.created, max(s.others, r.others)
 	for name, f := range r.files {
 		s.known(name, f, -1)
 	}
@@ -169,7 +170,7 @@ func create(c Config) (*Store, error) {
 		}
 	}
 	created := now()
-	log, err := crashlog.New(slots.files(), setRecords(c.Set, created))
+	log, err := crashlog.New(slots.files(), setRecords(c.Set, created, c.Others))
 	if err != nil {
 		slots.close()
 		return nil, err
@@ -182,7 +183,7 @@ func create(c Config) (*Store, error) {
 
 func newStore(c Config, set string, log *crashlog.Log, slots Log) *Store {
 	return &Store{
-		sender: c.Sender, logger: c.Logger, limit: c.Limit,
+		sender: c.Sender, logger: c.Logger, limit: c.Limit, others: c.Others,
 		set: set, log: log, slots: slots,
 		byName: map[passing.Name]*stored{}, files: map[string]*stored{}, lost: map[passing.Name]bool{},
 	}
@@ -250,6 +251,7 @@ func (s *Store) takeOver(r *recovered) (kept Kept, err error) {
 type recovered struct {
 	set     string
 	created int64 // when the set was made
+	others  int   // see Config; of the start, 0 if it is not known
 	slots   Log
 	log     *crashlog.Log
 	files   map[passing.Name]storedFile
@@ -303,37 +305,6 @@ func (r *recovered) find(passed []Passed) error {
 		r.passed[f.name] = passed[found].FD
 	}
 	return nil
-}
-
-// parse returns what a log names.
-func parse(log *crashlog.Log, content map[string][]byte) (*recovered, error) {
-	r := &recovered{
-		set: string(content[setName]), log: log,
-		files: map[passing.Name]storedFile{}, states: map[passing.Name][]byte{}, passed: map[string]int{},
-	}
-	if !isSet(r.set) {
-		return nil, errors.New("found the name of a set " + strconv.Quote(r.set) + ", expected letters and digits")
-	}
-	for name, value := range content {
-		switch {
-		case name == setName:
-		case name == createdName:
-			r.created, _ = strconv.ParseInt(string(value), 10, 64)
-		case strings.HasPrefix(name, filePrefix):
-			stored, id, ok := parseFile(value)
-			if !ok || !strings.HasPrefix(stored, fileName(r.set, "")) {
-				return nil, fmt.Errorf("found the record %q of file %q, expected a name of this set and an ID", value, name[1:])
-			}
-			r.files[passing.Name(name[1:])] = storedFile{stored, id}
-		case strings.HasPrefix(name, statePrefix):
-			r.states[passing.Name(name[1:])] = value
-		case strings.HasPrefix(name, unnamedPrefix):
-			if set, _, ok := parseName(name[1:]); ok && set == r.set {
-				r.unnamed = append(r.unnamed, name[1:])
-			}
-		} // a later version of this library may keep more
-	}
-	return r, nil
 }
 
 // closeSurplus closes the passed files that r does not have, and returns their names, but for those
