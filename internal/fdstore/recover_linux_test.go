@@ -309,3 +309,23 @@ func TestEndsOfPipe(t *testing.T) {
 		end(s, kept.Files...)
 	}
 }
+
+// TestStateNames: no name of a state is taken for another record.
+func TestStateNames(t *testing.T) {
+	m := newManager(t)
+	s, _ := m.recover()
+	var states []passing.KeptState
+	var want []string
+	for _, name := range []string{"", "a", "et", "reated", "thers", "f", "u", "created", "set"} {
+		states = append(states, state(name, "x"))
+		want = append(want, name+":x")
+	}
+	s.Begin(nil, states[:4])
+	for _, st := range states[4:] {
+		s.KeepState(st)
+	}
+	end(s)
+	slices.Sort(want)
+	m.wantKept(strings.Join(want, ", "))
+	m.logs.want(t)
+}
