@@ -13,13 +13,15 @@ import (
 // The records of the log. Other versions of this library read them: a version ignores the records that it does not know.
 
 const (
-	// What the names of the log begin with, for a file, a state, an unnamed file, and the set itself.
+	// What the names of the log begin with, for a file, a state, and an unnamed file.
 	filePrefix    = "f"
 	statePrefix   = "s"
 	unnamedPrefix = "u" // of a name in systemd's store; see Order
-	setName       = "set"
-	createdName   = "created" // a time of CLOCK_MONOTONIC, in nanoseconds
-	othersName    = "others"  // how many descriptors of others systemd has passed to the start
+
+	// Names of records about the set. They begin with no prefix.
+	setName     = "name"
+	createdName = "created" // a time of CLOCK_MONOTONIC, in nanoseconds
+	othersName  = "others"  // how many descriptors of others systemd has passed to the start
 )
 
 // ofLog stands for the name of the files of the log, which have none.
