@@ -88,14 +88,18 @@ func main() {
 	})
 	http.HandleFunc("/crash", func(_ http.ResponseWriter, r *http.Request) {
 		switch by := r.FormValue("by"); by {
-		case "stop": // as slow programs end
-			service.Stopping()
-			closeAll(listeners)
-			time.Sleep(2 * time.Second)
-			os.Exit(0)
 		case "end": // as most programs end
 			closeAll(listeners)
 			os.Exit(0)
+		case "stop", "linger": // as slow programs end, which should call Stopping
+			if by == "stop" {
+				service.Stopping()
+			}
+			closeAll(listeners)
+			go func() {
+				await("release")
+				os.Exit(0)
+			}()
 		default:
 			crash(by)
 		}
