@@ -42,9 +42,13 @@ func main() {
 	addresses := flag.String("addresses", "127.0.0.1:8100", "`addresses` to listen at, separated by commas; one with a / is a Unix socket")
 	watch := flag.Bool("watch", true, "restart when another version is deployed")
 	files := flag.Bool("files", false, "pass a file in memory and a pipe on")
+	own := flag.Bool("own", false, "have systemd store a file beside those of the library")
 	flag.Parse()
 	defer autorestart.RollbackUnlessReady()
 	slog.SetDefault(slog.New(slog.NewTextHandler(os.Stderr, nil)))
+	if *own {
+		http.HandleFunc("/own", ownFile())
+	}
 	restarter := &autorestart.Restarter{Logger: slog.Default(), ReadyTimeout: 10 * time.Second}
 	service := systemd.Service{Restarter: restarter, Logger: slog.Default()}
 	if number() == plain {
