@@ -101,7 +101,6 @@ func TestServiceThatEnds(t *testing.T) {
 	for by, files := range map[string]int{"end": 1, "stop": 1, "linger": 0} {
 		d := all[by]
 		d.WantLogged(t, d.unit, fmt.Sprintf(`"found files and states of the process before this one" files=%d states=1`, files))
-		d.WantLogged(t, d.unit, "serving version=1 generation=0 count=1")
 	}
 	all["end"].wantCount(2)
 	all["linger"].wantCount(2)
