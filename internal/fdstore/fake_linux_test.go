@@ -250,7 +250,8 @@ func sameFile(a, b int) bool {
 		return false
 	}
 	if x.Mode&unix.S_IFMT != unix.S_IFREG {
-		return SameDescription(a, b)
+		same, err := sameDescription(a, b)
+		return same && err == nil
 	}
 	was, err := unix.Seek(a, 0, io.SeekCurrent)
 	if err != nil {

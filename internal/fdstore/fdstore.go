@@ -37,6 +37,7 @@
 package fdstore
 
 import (
+	"cmp"
 	"context"
 	"strconv"
 	"strings"
@@ -164,13 +165,18 @@ func (s *Store) add(f passing.KeptFile) {
 		return
 	}
 	if own := s.byName[f.Name]; own != nil {
-		if own.id == id && own.has(f.FD) {
+		if same, _ := own.is(id, f.FD); same {
 			own.names[f.Name], own.fds[f.Name] = false, f.FD
 			return
 		}
 		s.drop(f.Name, own)
 	}
-	own := s.find(id, f.FD)
+	own, err := s.find(id, f.FD)
+	if err != nil {
+		s.logger.Warn("a file is not found after a crash: it may be a duplicate of another one that systemd stores; allow kcmp(2)",
+			"file", f.Name.String(), "reason", err)
+		return
+	}
 	if own == nil {
 		own = newStored(s.freeName(), id)
 		s.files[own.name] = own
@@ -193,28 +199,38 @@ func (s *Store) freeName() string {
 	}
 }
 
-// find returns the stored file that fd has open, too: systemd would drop a second one silently.
-func (s *Store) find(id ID, fd int) *stored {
+// find returns the stored file that fd has open, too, or nil: systemd would drop a second one silently. It fails if that
+// can't be told.
+func (s *Store) find(id ID, fd int) (*stored, error) {
+	var unknown error
 	for _, own := range s.order {
-		if own.id == id && own.has(fd) {
-			return own
+		same, err := own.is(id, fd)
+		if same {
+			return own, nil
 		}
+		unknown = cmp.Or(unknown, err)
 	}
-	return nil
+	return nil, unknown
 }
 
-// has reports whether fd, which has the same ID, has the stored file open. Of a file that only systemd
-// has open so far, the ID decides. The program may have closed one that was found after a crash.
-func (own *stored) has(fd int) bool {
+// is reports whether fd has the stored file open. Of a file that only systemd has open so far, the ID
+// decides. The program may have closed one that was found after a crash.
+func (own *stored) is(id ID, fd int) (same bool, err error) {
+	if own.id != id {
+		return false, nil
+	}
 	for _, other := range own.fds {
 		if other < 0 {
-			return true
+			return true, nil
 		}
-		if id, err := IDOf(other); err == nil && id == own.id && SameDescription(fd, other) {
-			return true
+		if id, err := IDOf(other); err != nil || id != own.id {
+			continue
+		}
+		if same, err = sameDescription(fd, other); same {
+			return true, nil
 		}
 	}
-	return len(own.fds) == 0 // dropped, and systemd has it still
+	return len(own.fds) == 0, err // dropped, and systemd has it still
 }
 
 // endLimit is how long a program may take to end after it has closed a socket. If it ends later, the next
