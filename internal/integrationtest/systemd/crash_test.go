@@ -88,8 +88,10 @@ func TestServiceThatEnds(t *testing.T) {
 		d.wantStored(3)
 		d.get("/crash?by=" + by) // returns when the listener is closed
 	}
-	all["linger"].wantStored(2) // as stop would be by now
-	all["stop"].wantStored(3)
+	all["linger"].wantStored(2)
+	if stored := all["stop"].Property(t, "ends-stop.service", "NFileDescriptorStore"); stored != "3" {
+		t.Fatalf("systemd has %s files of the service that has called Stopping and has closed its listener earlier, expected 3", stored)
+	}
 	waiting := all["stop"].send()
 	if conn, err := all["linger"].Dial("tcp", all["linger"].address); !errors.Is(err, syscall.ECONNREFUSED) {
 		t.Errorf("%v, %v; expected that the connection is refused", conn, err)
