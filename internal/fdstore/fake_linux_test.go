@@ -132,6 +132,8 @@ func (m *manager) setBusy(busy bool) {
 // passed returns what the next start gets, with descriptors of its own.
 func (m *manager) passed() (passed []Passed) {
 	m.setBusy(false)
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	for _, p := range m.stored {
 		passed = append(passed, Passed{p.Name, duplicate(m.t, p.FD)})
 	}
