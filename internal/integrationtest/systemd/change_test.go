@@ -91,6 +91,26 @@ func TestSocketUnitForPathInStore(t *testing.T) {
 	d.wantCount(3)
 }
 
+// What a version without package systemd changes is not in the store: the next version that systemd starts finds the state
+// of the version before.
+func TestVersionWithoutStoreBetweenStarts(t *testing.T) {
+	d := newCrashing(t, "between", ports(8214, 1)[0]+" -watch=false", "Type=exec\nNotifyAccess=main\nFileDescriptorStoreMax=20\n")
+	d.address = ports(8214, 1)[0]
+	d.WantLogged(t, d.unit, "serving version=1 generation=0")
+	d.wantCount(1)
+	d.wantCount(2)
+	d.deploy(plain)
+	d.Run(t, "systemctl", "restart", d.unit)
+	d.WantLogged(t, d.unit, "serving version=700 generation=0 count=0")
+	d.wantCount(1)
+	d.wantStored(3)
+	d.deploy(2)
+	d.Run(t, "systemctl", "restart", d.unit)
+	d.WantLogged(t, d.unit, "serving version=2 generation=0 count=2")
+	d.wantCount(3)
+	d.wantStored(3)
+}
+
 // A version without package systemd, but with package sockets, serves at the listeners of the store when systemd starts
 // it. The next version with package systemd, which it executes, stores what there is by then.
 func TestVersionWithoutStore(t *testing.T) {
