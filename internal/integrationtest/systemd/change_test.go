@@ -53,7 +53,7 @@ func TestSocketUnitForAddressInStore(t *testing.T) {
 	if _, err := d.Try("systemctl", "restart", d.unit); err == nil {
 		t.Error("the socket unit binds an address that is in use")
 	}
-	d.WantLogged(t, "latersocket.socket", "Address already in use")
+	d.WantLogged(t, "latersocket.socket", "Failed to listen on sockets")
 	d.Run(t, "systemctl", "clean", "--what=fdstore", d.unit)
 	d.Run(t, "systemctl", "start", d.unit)
 	d.wantStored(2)
