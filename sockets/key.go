@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+
+	"github.com/autorestart-go/autorestart/internal/activation"
 )
 
 // A key is the name under which a socket crosses the exec, see [passing.Name]. It
@@ -85,6 +87,17 @@ func (k key) isOpened() bool { return k.kind != unclaimed && k.kind != announced
 
 // hasPath reports whether clients reach the socket by a path.
 func (k key) hasPath() bool { return isUnix(k.network) && !isAbstract(k.local) }
+
+// isReplacedBy reports whether other has the path of a socket that this program has opened. systemd binds the path of a
+// socket unit anew, also if the program has bound it before.
+func (k key) isReplacedBy(other key) bool {
+	return k.kind == opened && k.hasPath() &&
+		other.kind == announced && other.hasPath() && !other.isStored() && cleanPath(k.local) == cleanPath(other.local)
+}
+
+// isStored reports whether systemd announces the socket because this program has had it stored, for the time after a
+// crash. It then belongs to the program, and to no socket unit.
+func (k key) isStored() bool { return k.kind == announced && activation.IsStored(k.name) }
 
 // isConnection reports whether the socket is a connection to a listener, or the packets of a packet
 // connection: it crosses beside the socket with the rest of the key.

@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/netip"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -51,10 +52,14 @@ const (
 )
 
 // bestMatch returns the index of the inherited socket that matches the request best,
-// or -1 if none does. Of several, it is the one with the lowest number.
+// or -1 if none does. Of several, it is the one with the lowest number. Clients don't reach one whose path was
+// bound anew.
 func bestMatch(inherited []key, r *request) int {
 	best, highest := -1, noMatch
 	for i, k := range inherited {
+		if slices.ContainsFunc(inherited, k.isReplacedBy) {
+			continue
+		}
 		match := r.match(k)
 		if match > highest || match > noMatch && match == highest && k.number < inherited[best].number {
 			best, highest = i, match

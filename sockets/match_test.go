@@ -29,6 +29,8 @@ func TestBestMatch(t *testing.T) {
 		announcedKey(4, "tcp", "[::]:94", "first"),
 		announcedKey(3, "tcp", "[::]:80", "opened, too"),
 		announcedKey(6, "unix", "", "unbound"),
+		{kind: opened, network: "unix", address: "/run/e", local: "/run/e"},
+		announcedKey(7, "unix", "/run//e", ""),
 	}
 	for _, test := range []struct {
 		network, address, name string
@@ -65,6 +67,7 @@ func TestBestMatch(t *testing.T) {
 		{"tcp", ":94", "second", 12},     //
 		{"tcp", ":80", "opened, too", 1}, // the same call comes first
 		{"unix", "", "", -1},             // not a call of this package
+		{"unix", "/run/e", "", 17},       // systemd has bound the path anew
 	} {
 		r := &request{network: test.network, address: test.address, name: test.name}
 		if !isUnix(test.network) {

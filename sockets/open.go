@@ -129,7 +129,10 @@ func inherit[S socket](r *registry, oldKey key, req *request, src source[S]) (s 
 		return s, oldKey, err
 	}
 	k = oldKey
-	if !k.isOpened() {
+	switch {
+	case k.isStored():
+		k.kind, k.name = opened, ""
+	case !k.isOpened():
 		k.kind = activated
 	}
 	k.network, k.address = req.network, req.address

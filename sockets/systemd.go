@@ -20,6 +20,9 @@ import (
 // A number that was taken may stand for no other file as long as the variables are
 // there. It gets a placeholder, see [activation.NewPlaceholder]. The variables and the placeholders
 // are removed when all that was announced is taken.
+//
+// systemd also announces what package systemd has had stored, by names of its own. That package takes everything of it
+// at the start. A version without that package finds it here, and takes its sockets by their addresses.
 
 var (
 	errOtherRights  = errors.New("this process has other rights than its starter")
@@ -86,6 +89,9 @@ func (a *announcement) find(r *registry, announces activation.Variables) (socket
 		}
 		if err == nil {
 			sockets = append(sockets, k)
+			continue
+		}
+		if k.isStored() {
 			continue
 		}
 		if len(ignored) == 0 {

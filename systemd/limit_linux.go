@@ -14,12 +14,8 @@ import (
 const spareDescriptors = 16
 
 // storeLimit returns how many descriptors systemd passes to the next start at most. It says how many it
-// stores in $FDSTORE, since systemd 254. The start also needs room below the soft RLIMIT_NOFILE of the unit,
-// for the listeners of socket units, too.
-func storeLimit(listeners int) int {
-	openFiles := origin.OpenFiles.Soft
-	return lowerLimit(os.Getenv("FDSTORE"), openFiles-min(openFiles, uint64(listeners)))
-}
+// stores in $FDSTORE, since systemd 254. The start also needs room below the soft RLIMIT_NOFILE of the unit.
+func storeLimit() int { return lowerLimit(os.Getenv("FDSTORE"), origin.OpenFiles.Soft) }
 
 func lowerLimit(stores string, openFiles uint64) int {
 	limit, err := strconv.Atoi(stores)

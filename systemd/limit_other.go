@@ -9,9 +9,8 @@ package systemd
 // On Linux, limit_linux.go returns how many descriptors systemd passes to the next start. That is the
 // lower one of
 //   - $FDSTORE, which systemd 254 and later set
-//   - the soft RLIMIT_NOFILE of the unit, less what systemd needs to start a process, and less the
-//     listeners of socket units.
+//   - the soft RLIMIT_NOFILE of the unit, less what systemd needs to start a process.
 //
 // Package origin has the limit from before package syscall has raised it. It has none on other
 // systems.
-func storeLimit(int) int { return 0 }
+func storeLimit() int { return 0 }

@@ -3,6 +3,8 @@ package systemd
 import (
 	"os"
 	"slices"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/autorestart-go/autorestart/internal/activation"
@@ -17,15 +19,18 @@ import (
 
 // The file descriptor store of systemd: what crosses an exec is found after a crash, too.
 
-// logNames are the names under which the log of the store crosses an exec.
-var logNames = [...]passing.Name{passing.CarriedName("fdstore-log0"), passing.CarriedName("fdstore-log1")}
+// logName returns the name under which a file of the log of a set crosses an exec. An image that can't read the log has
+// the name of the set from there.
+func logName(n int, set string) passing.Name {
+	return passing.CarriedName("fdstore-log" + strconv.Itoa(n) + "." + set)
+}
 
 // keep has systemd keep what i passes on, and restores what it has kept. Unless the unit has room
 // for descriptors, it does nothing, and returns nil.
 func keep(i *image.Image, socket *sdnotify.Socket, logger report.Logger) (store *fdstore.Store, err error) {
 	names, err := activation.Get().For(os.Getpid())
-	limit := storeLimit(listeners(i, names))
-	if err != nil && limit > 0 {
+	limit, others := storeLimit(), others(i, names)
+	if err != nil && limit > others {
 		logger.Warn("ignored what systemd has stored", "reason", err)
 	}
 	own := slices.DeleteFunc(slices.Clone(names), func(name string) bool { return !fdstore.IsName(name) })
@@ -39,7 +44,7 @@ func keep(i *image.Image, socket *sdnotify.Socket, logger report.Logger) (store 
 		closeAll(taken)
 		return nil, err
 	}
-	if limit == 0 {
+	if limit <= others {
 		if len(taken) > 0 {
 			logger.Warn("closed the files that systemd has stored: there is no room for any in the next start; set FileDescriptorStoreMax, or raise LimitNOFILE", "files", len(taken))
 		}
@@ -51,15 +56,15 @@ func keep(i *image.Image, socket *sdnotify.Socket, logger report.Logger) (store 
 		passed[n] = fdstore.Passed{Name: f.Name, FD: f.FD.Release()}
 	}
 	c := fdstore.Config{
-		Sender: socket, Logger: logger, Limit: limit,
+		Sender: socket, Logger: logger, Limit: limit, Others: others, Announced: own,
 		Set: fdstore.SetOf(os.Getenv("INVOCATION_ID"), time.Now()), Network: fdstore.OwnNetwork(),
 	}
 	if store, err = open(i, c, passed); err != nil {
 		return nil, err
 	}
 	// The log crosses each exec.
-	for n, name := range logNames {
-		if err := i.Store.PassDescriptor(name, store.Log()[n].Int()); err != nil {
+	for n, fd := range store.Log() {
+		if err := i.Store.PassDescriptor(logName(n, store.Set()), fd.Int()); err != nil {
 			store.GiveUp(err)
 			return store, err
 		}
@@ -71,7 +76,11 @@ func keep(i *image.Image, socket *sdnotify.Socket, logger report.Logger) (store 
 // open returns the store of this image: the one of the previous image, or the one from before a crash, whose
 // content it restores.
 func open(i *image.Image, c fdstore.Config, passed []fdstore.Passed) (*fdstore.Store, error) {
-	if log, ok := carriedLog(i); ok {
+	log, set, ok := carriedLog(i)
+	if set != "" {
+		c.Set = set
+	}
+	if ok {
 		return fdstore.Continue(c, log, passed)
 	}
 	if i.Inherited.Number(handover.PID) != 0 { // what is stored is older than what this image has inherited
@@ -106,9 +115,11 @@ func closeAll(taken []activation.File) {
 	}
 }
 
-// listeners returns how many listeners of socket units systemd passes to this process: those that a part of
-// the program has still to take, and those that have crossed an exec.
-func listeners(i *image.Image, announced []string) int {
+// others returns how many descriptors systemd passes to a start besides those of this library: the listeners of socket
+// units, and what the program has stored by itself. Nothing says which of them are stored, so that all count. Some are
+// announced, and a part of the program has still to take them. The listeners that package sockets has taken cross each
+// exec.
+func others(i *image.Image, announced []string) int {
 	n := i.Store.Activated()
 	for at, name := range announced {
 		if !fdstore.IsName(name) && !activation.IsPlaceholder(activation.FirstDescriptor+at) {
@@ -118,17 +129,24 @@ func listeners(i *image.Image, announced []string) int {
 	return n
 }
 
-// carriedLog returns the log that the previous image had.
-func carriedLog(i *image.Image) (log fdstore.Log, ok bool) {
-	for n, name := range logNames {
-		fd, err := i.Store.InheritedDescriptor(name)
+// carriedLog returns the log that the previous image had, and its set, also if a file of the log is missing.
+func carriedLog(i *image.Image) (log fdstore.Log, set string, ok bool) {
+	for _, name := range i.Store.Names() {
+		for n := range log {
+			if of, found := strings.CutPrefix(string(name), string(logName(n, ""))); found {
+				set = of
+			}
+		}
+	}
+	for n := range log {
+		fd, err := i.Store.InheritedDescriptor(logName(n, set))
 		if err != nil {
 			if n > 0 {
 				log[0].Close()
 			}
-			return fdstore.Log{}, false
+			return fdstore.Log{}, set, false
 		}
 		log[n] = fd
 	}
-	return log, true
+	return log, set, true
 }

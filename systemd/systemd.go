@@ -110,8 +110,7 @@ type Service struct {
 	// of a [autorestart.Restarter], as the lines of package sockets do.
 	Logger autorestart.Logger
 
-	started atomic.Bool
-	ending  atomic.Pointer[func()] // see Stopping
+	ending atomic.Pointer[func()] // see Stopping
 }
 
 // Start begins to notify systemd. Call it at the top of main, before package sockets is used and
@@ -122,7 +121,9 @@ type Service struct {
 // [autorestart.StandIn], and in calls after the first. If NOTIFY_SOCKET is not set, the unit is not notified
 // and stores nothing. Then Start has an effect only if a Restarter is set.
 //
-// Start returns an error, and systemd is not notified, if
+// A process has one Service. Start of another one returns an error, and changes nothing.
+//
+// Start also returns an error, and systemd is not notified, if
 //   - NOTIFY_SOCKET is neither an absolute path nor an abstract name, or is too long
 //   - no Unix socket can be opened, because RestrictAddressFamilies lacks AF_UNIX for example
 //   - this program has other rights than its starter, who can have set NOTIFY_SOCKET
@@ -133,14 +134,20 @@ type Service struct {
 func (s *Service) Start() error {
 	address := os.Getenv("NOTIFY_SOCKET")
 	started := address != "" || os.Getenv("INVOCATION_ID") != ""
-	if !started || autorestart.StandIn() || s.started.Swap(true) {
+	if !started || autorestart.StandIn() {
 		return nil
+	}
+	i, logger := image.Current(), s.logger()
+	if !i.Service.CompareAndSwap(nil, s) {
+		if i.Service.Load() == s {
+			return nil
+		}
+		return errSecond
 	}
 	if v := activation.Get(); !v.IsMain(os.Getpid()) {
 		return errors.New("systemd: found SYSTEMD_EXEC_PID=" + strconv.Quote(v.ExecPID) + ", expected " + strconv.Itoa(os.Getpid()) +
 			": only the process that systemd has started notifies it")
 	}
-	i, logger := image.Current(), s.logger()
 	if s.Restarter != nil {
 		if err := serveReloads(i, s.Restarter, logger); err != nil {
 			logger.Warn("autorestart reload can't restart this program: cannot create a status page", "reason", err)
@@ -202,7 +209,10 @@ func (s *Service) Stopping() {
 // errEnding is why a program is not replaced any more: the next version would know nothing of the SIGTERM.
 var errEnding = errors.New("autorestart: the program is about to end")
 
-var errElevated = errors.New("systemd: NOTIFY_SOCKET may be that of a starter with fewer rights, because this process has other rights than its starter")
+var (
+	errSecond   = errors.New("systemd: found another Service that was started before, expected one in this process")
+	errElevated = errors.New("systemd: NOTIFY_SOCKET may be that of a starter with fewer rights, because this process has other rights than its starter")
+)
 
 // A startError says why systemd is not notified.
 type startError struct{ err error }

@@ -13,6 +13,13 @@ import (
 // FirstDescriptor is the descriptor of the first socket.
 const FirstDescriptor = 3
 
+// StoredPrefix begins the names of the descriptors that systemd stores for this library, see internal/fdstore. It is the
+// same in all versions of this library.
+const StoredPrefix = "autorestart."
+
+// IsStored reports whether a name is that of a descriptor that systemd stores for this library.
+func IsStored(name string) bool { return strings.HasPrefix(name, StoredPrefix) }
+
 // Names are the variables that announce sockets. A process that has taken the sockets removes them.
 var Names = [...]string{"LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "LISTEN_PIDFDID"}
 

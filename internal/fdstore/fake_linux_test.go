@@ -5,6 +5,7 @@ package fdstore
 import (
 	"context"
 	"fmt"
+	"io"
 	"os"
 	"slices"
 	"strconv"
@@ -131,6 +132,8 @@ func (m *manager) setBusy(busy bool) {
 // passed returns what the next start gets, with descriptors of its own.
 func (m *manager) passed() (passed []Passed) {
 	m.setBusy(false)
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	for _, p := range m.stored {
 		passed = append(passed, Passed{p.Name, duplicate(m.t, p.FD)})
 	}
@@ -241,10 +244,25 @@ func duplicate(t testing.TB, fd int) int {
 	return d.Release()
 }
 
-// sameFile reports whether two descriptors are duplicates of one another.
+// sameFile reports whether two descriptors are duplicates of one another. Of regular files, it also does so if the kernel
+// does not say so: duplicates have one offset.
 func sameFile(a, b int) bool {
 	var x, y unix.Stat_t
-	return unix.Fstat(a, &x) == nil && unix.Fstat(b, &y) == nil && x.Dev == y.Dev && x.Ino == y.Ino && SameDescription(a, b)
+	if unix.Fstat(a, &x) != nil || unix.Fstat(b, &y) != nil || x.Dev != y.Dev || x.Ino != y.Ino {
+		return false
+	}
+	if x.Mode&unix.S_IFMT != unix.S_IFREG {
+		same, err := sameDescription(a, b)
+		return same && err == nil
+	}
+	was, err := unix.Seek(a, 0, io.SeekCurrent)
+	if err != nil {
+		return false
+	}
+	defer unix.Seek(a, was, io.SeekStart)
+	unix.Seek(a, was+1, io.SeekStart)
+	now, err := unix.Seek(b, 0, io.SeekCurrent)
+	return err == nil && now == was+1
 }
 
 // pipe returns both ends of a pipe.

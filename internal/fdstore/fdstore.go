@@ -15,6 +15,9 @@
 // SET is different in each start that finds no set, and the same in all images that follow it by exec. So
 // the files of two sets are never mixed, and an image without the log of its set knows the names in it.
 //
+// Systemd may also have descriptors of others, which the program or its socket units have. They count against the limit,
+// and this package neither closes nor removes them.
+//
 // # Order
 //
 // The log never names a file that systemd does not have: a file is sent before its name is written, and
@@ -34,6 +37,7 @@
 package fdstore
 
 import (
+	"cmp"
 	"context"
 	"strconv"
 	"strings"
@@ -58,7 +62,8 @@ type Sender interface {
 type Store struct {
 	sender Sender
 	logger report.Logger
-	limit  int // descriptors that systemd keeps
+	limit  int // descriptors that systemd passes to a start
+	others int // of these that are not of this package
 
 	mu      sync.Mutex
 	set     string
@@ -88,6 +93,9 @@ type stored struct {
 
 	announced bool // the log says that systemd may have it
 }
+
+// Set returns the name of the set.
+func (s *Store) Set() string { return s.set }
 
 // Log returns the descriptors of the log. The Store owns them.
 func (s *Store) Log() Log { return s.slots }
@@ -123,7 +131,7 @@ func (s *Store) Begin(files []passing.KeptFile, states []passing.KeptState) {
 			}
 		}
 	}
-	content := setRecords(s.set, s.created, s.network)
+	content := setRecords(s.set, s.created, s.network, s.others)
 	for _, st := range states {
 		content = append(content, stateRecord(st.Name, st.Value))
 	}
@@ -158,13 +166,18 @@ func (s *Store) add(f passing.KeptFile) {
 		return
 	}
 	if own := s.byName[f.Name]; own != nil {
-		if own.id == id && own.has(f.FD) {
+		if same, _ := own.is(id, f.FD); same {
 			own.names[f.Name], own.fds[f.Name] = false, f.FD
 			return
 		}
 		s.drop(f.Name, own)
 	}
-	own := s.find(id, f.FD)
+	own, err := s.find(id, f.FD)
+	if err != nil {
+		s.logger.Warn("a file is not found after a crash: it may be a duplicate of another one that systemd stores; allow kcmp(2)",
+			"file", f.Name.String(), "reason", err)
+		return
+	}
 	if own == nil {
 		own = newStored(s.freeName(), id)
 		s.files[own.name] = own
@@ -187,28 +200,38 @@ func (s *Store) freeName() string {
 	}
 }
 
-// find returns the stored file that fd has open, too: systemd would drop a second one silently.
-func (s *Store) find(id ID, fd int) *stored {
+// find returns the stored file that fd has open, too, or nil: systemd would drop a second one silently. It fails if that
+// can't be told.
+func (s *Store) find(id ID, fd int) (*stored, error) {
+	var unknown error
 	for _, own := range s.order {
-		if own.id == id && own.has(fd) {
-			return own
+		same, err := own.is(id, fd)
+		if same {
+			return own, nil
 		}
+		unknown = cmp.Or(unknown, err)
 	}
-	return nil
+	return nil, unknown
 }
 
-// has reports whether fd, which has the same ID, has the stored file open. Of a file that only systemd
-// has open so far, the ID decides. The program may have closed one that was found after a crash.
-func (own *stored) has(fd int) bool {
+// is reports whether fd has the stored file open. Of a file that only systemd has open so far, the ID
+// decides. The program may have closed one that was found after a crash.
+func (own *stored) is(id ID, fd int) (same bool, err error) {
+	if own.id != id {
+		return false, nil
+	}
 	for _, other := range own.fds {
 		if other < 0 {
-			return true
+			return true, nil
 		}
-		if id, err := IDOf(other); err == nil && id == own.id && SameDescription(fd, other) {
-			return true
+		if id, err := IDOf(other); err != nil || id != own.id {
+			continue
+		}
+		if same, err = sameDescription(fd, other); same {
+			return true, nil
 		}
 	}
-	return len(own.fds) == 0 // dropped, and systemd has it still
+	return len(own.fds) == 0, err // dropped, and systemd has it still
 }
 
 // endLimit is how long a program may take to end after it has closed a socket. If it ends later, the next
@@ -330,45 +353,4 @@ func (s *Store) statesFail() (first bool) {
 	first = !s.logged.states
 	s.logged.states = true
 	return first
-}
-
-const (
-	// What the names of the log begin with, for a file, a state, an unnamed file, and the set itself.
-	filePrefix    = "f"
-	statePrefix   = "s"
-	unnamedPrefix = "u" // of a name in systemd's store; see Order
-	setName       = "set"
-	createdName   = "created" // a time of CLOCK_MONOTONIC, in nanoseconds
-	networkName   = "network" // see OwnNetwork
-)
-
-// ofLog stands for the name of the files of the log, which have none.
-var ofLog = passing.CarriedName("log")
-
-func setRecords(set string, created int64, network uint64) []crashlog.Change {
-	return []crashlog.Change{
-		{Name: setName, Value: []byte(set)},
-		{Name: createdName, Value: strconv.AppendInt(nil, created, 10)},
-		{Name: networkName, Value: strconv.AppendUint(nil, network, 10)},
-	}
-}
-
-func stateRecord(name passing.Name, value []byte) crashlog.Change {
-	return crashlog.Change{Name: statePrefix + string(name), Value: value}
-}
-
-// fileRecord says which file a name is that of: its name in systemd's store and its ID.
-func fileRecord(name passing.Name, own *stored) crashlog.Change {
-	return crashlog.Change{Name: filePrefix + string(name), Value: []byte(own.name + " " + own.id.String())}
-}
-
-func unnamedRecord(name string) crashlog.Change {
-	return crashlog.Change{Name: unnamedPrefix + name, Value: []byte{}}
-}
-
-// parseFile parses the value of a fileRecord.
-func parseFile(value []byte) (name string, id ID, ok bool) {
-	name, text, _ := strings.Cut(string(value), " ")
-	id, ok = parseID(text)
-	return name, id, ok
 }

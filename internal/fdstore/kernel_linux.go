@@ -4,7 +4,7 @@
 //
 //	call           since  without it
 //	F_DUPFD_QUERY  6.10   kcmp(2)
-//	KCMP_FILE      3.5    two descriptors of one file have the same description
+//	KCMP_FILE      3.5    a file that may be a duplicate of a stored one is not kept, unless both are sockets
 //	memfd_create   3.17   nothing is kept
 //	SO_NETNS_COOKIE  5.14  a socket of a network that this process is not in is found, too
 
@@ -30,17 +30,23 @@ func now() int64 {
 	return t.Nano()
 }
 
-// SameDescription reports whether two descriptors, of which the IDs are the same, are duplicates of one
-// another, as systemd decides that.
-func SameDescription(a, b int) bool {
+// sameDescription reports whether two descriptors, of which the IDs are the same, are duplicates of one
+// another, as systemd decides that. It fails if the kernel does not say so, as in containers without kcmp(2).
+func sameDescription(a, b int) (same bool, err error) {
+	if _, err := unix.GetsockoptInt(a, unix.SOL_SOCKET, unix.SO_TYPE); err == nil {
+		return true, nil // a socket has one description
+	}
 	const dupfdQuery = 1024 + 3
 	if same, err := unix.FcntlInt(uintptr(a), dupfdQuery, b); err == nil {
-		return same == 1
+		return same == 1, nil
 	}
 	const file = 0 // KCMP_FILE
 	pid := uintptr(os.Getpid())
 	order, _, errno := unix.Syscall6(unix.SYS_KCMP, pid, pid, file, uintptr(a), uintptr(b), 0)
-	return errno != 0 || order == 0
+	if errno != 0 {
+		return false, os.NewSyscallError("kcmp", errno)
+	}
+	return order == 0, nil
 }
 
 // accessOf returns whether a descriptor is open for reading, for writing, or both.

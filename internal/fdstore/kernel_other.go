@@ -14,8 +14,8 @@ import (
 // now returns 0.
 func now() int64 { return 0 }
 
-// SameDescription returns true.
-func SameDescription(int, int) bool { return true }
+// sameDescription returns true.
+func sameDescription(int, int) (bool, error) { return true, nil }
 
 // accessOf returns 0.
 func accessOf(int) (uint64, error) { return 0, nil }

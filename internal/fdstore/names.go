@@ -5,13 +5,15 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/autorestart-go/autorestart/internal/activation"
 )
 
 // Names in systemd's store have at most 255 bytes and no colon, which separates them in
 // LISTEN_FDNAMES.
 
 const (
-	prefix    = "autorestart."
+	prefix    = activation.StoredPrefix
 	logPrefix = "log" // of the part behind the set, in the names of a log
 )
 

@@ -23,10 +23,13 @@ type Passed struct {
 type Config struct {
 	Sender Sender
 	Logger report.Logger
-	Limit  int    // descriptors that systemd keeps
+	Limit  int    // descriptors that systemd passes to a start
+	Others int    // of these that are not of this package
 	Set    string // of a new set, see SetOf
 
 	Network uint64 // of this process, see OwnNetwork
+	// Announced are the names in systemd's store that the environment tells. The previous image may have taken the files.
+	Announced []string
 }
 
 // A Log is the two descriptors of the log of a set. Duplicates cross an exec, to [Continue].
@@ -106,7 +109,7 @@ func Continue(c Config, slots Log, passed []Passed) (*Store, error) {
 
 // Renew returns a Store in an image that was executed by another one, and has no log. It takes over the
 // descriptors that systemd has passed, and has systemd remove them, and all that an earlier image may have
-// stored in the set: the same files under other names would be dropped.
+// stored in the set or in an announced one: the same files under other names would be dropped.
 func Renew(c Config, passed []Passed) (*Store, error) {
 	names := closeAll(passed)
 	s, err := create(c)
@@ -117,7 +120,7 @@ func Renew(c Config, passed []Passed) (*Store, error) {
 	for n := range c.Limit {
 		s.removed = append(s.removed, fileName(s.set, strconv.Itoa(n)))
 	}
-	s.removeOthers(names)
+	s.removeOthers(append(names, c.Announced...))
 	return s, nil
 }
 
@@ -148,7 +151,7 @@ func continueLog(c Config, slots Log) (*Store, error) {
 		return nil, err
 	}
 	s := newStore(c, r.set, log, slots)
-	s.created = r.created
+	s.created, s.others = r.created, max(s.others, r.others)
 	for name, f := range r.files {
 		s.known(name, f, -1)
 	}
@@ -172,7 +175,7 @@ func create(c Config) (*Store, error) {
 		}
 	}
 	created := now()
-	log, err := crashlog.New(slots.files(), setRecords(c.Set, created, c.Network))
+	log, err := crashlog.New(slots.files(), setRecords(c.Set, created, c.Network, c.Others))
 	if err != nil {
 		slots.close()
 		return nil, err
@@ -185,7 +188,7 @@ func create(c Config) (*Store, error) {
 
 func newStore(c Config, set string, log *crashlog.Log, slots Log) *Store {
 	return &Store{
-		sender: c.Sender, logger: c.Logger, limit: c.Limit,
+		sender: c.Sender, logger: c.Logger, limit: c.Limit, others: c.Others,
 		set: set, network: c.Network, log: log, slots: slots,
 		byName: map[passing.Name]*stored{}, files: map[string]*stored{}, lost: map[passing.Name]bool{},
 	}

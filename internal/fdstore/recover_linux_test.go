@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/autorestart-go/autorestart/internal/passing"
+	"github.com/autorestart-go/autorestart/internal/sys"
 	"github.com/autorestart-go/autorestart/internal/testprocess"
 )
 
@@ -206,6 +207,61 @@ func TestRenew(t *testing.T) {
 	end(s, kept.Files...)
 }
 
+// TestRenewAfterForeignVersion: a version without package systemd has taken a file that systemd had stored in an earlier
+// start. It executes an image that stores the same file in a set of its own.
+func TestRenewAfterForeignVersion(t *testing.T) {
+	m, fds := filesAndStates(t)
+	var passed []Passed
+	c := m.config()
+	for _, p := range m.passed() {
+		c.Announced = append(c.Announced, p.Name)
+		if strings.Contains(p.Name, ".log") {
+			passed = append(passed, p)
+		} else {
+			unix.Close(p.FD)
+		}
+	}
+	s, err := Renew(c, passed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Begin([]passing.KeptFile{{Name: name(0), FD: fds[1]}}, nil)
+	end(s)
+	m.want("0", "log0", "log1")
+	m.wantKept("file 0=0", fds[1])
+	m.logs.want(t)
+}
+
+// TestContinueWithDamagedLog: an image that can't read the log has all files of the set removed, and stores its own
+// anew.
+func TestContinueWithDamagedLog(t *testing.T) {
+	m, fds := filesAndStates(t)
+	c := m.config()
+	c.Set, _, _ = parseName(m.find("log0").Name)
+	var log Log
+	for i := range log {
+		fd := m.find(fmt.Sprint("log", i)).FD
+		if _, err := unix.Pwrite(fd, make([]byte, 100), 0); err != nil {
+			t.Fatal(err)
+		}
+		log[i] = sys.NewFD(duplicate(t, fd))
+	}
+	before := descriptors(t)
+	s, err := Continue(c, log, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.logs.want(t, "files and states are stored anew")
+	s.Begin([]passing.KeptFile{{Name: name(0), FD: fds[1]}}, []passing.KeptState{{Name: "a", Value: []byte("3")}})
+	m.want("0", "log0", "log1")
+	if after := descriptors(t); after != before-1 { // a file of the manager is gone
+		t.Errorf("%d descriptors, before there were %d", after, before)
+	}
+	end(s)
+	m.wantKept("a:3, file 0=0", fds[1])
+	m.logs.want(t)
+}
+
 // TestSetOf: all images of a start have the same set.
 func TestSetOf(t *testing.T) {
 	const id = "4943371f57ef4c199155ceb9d485784b"
@@ -324,4 +380,24 @@ func TestRecoverInAnotherNetwork(t *testing.T) {
 			m.logs.want(t)
 		})
 	}
+}
+
+// TestStateNames: no name of a state is taken for another record.
+func TestStateNames(t *testing.T) {
+	m := newManager(t)
+	s, _ := m.recover()
+	var states []passing.KeptState
+	var want []string
+	for _, name := range []string{"", "a", "et", "reated", "thers", "f", "u", "created", "set"} {
+		states = append(states, state(name, "x"))
+		want = append(want, name+":x")
+	}
+	s.Begin(nil, states[:4])
+	for _, st := range states[4:] {
+		s.KeepState(st)
+	}
+	end(s)
+	slices.Sort(want)
+	m.wantKept(strings.Join(want, ", "))
+	m.logs.want(t)
 }

@@ -2,10 +2,8 @@ package fdstore
 
 import (
 	"errors"
-	"fmt"
 	"slices"
 	"strconv"
-	"strings"
 
 	"github.com/autorestart-go/autorestart/internal/crashlog"
 	"github.com/autorestart-go/autorestart/internal/passing"
@@ -17,6 +15,7 @@ type recovered struct {
 	set     string
 	created int64  // when the set was made
 	network uint64 // of the process; 0 if it is not known
+	others  int    // see Config; of the start, 0 if it is not known
 	slots   Log
 	log     *crashlog.Log
 	files   map[passing.Name]storedFile
@@ -90,39 +89,6 @@ func (r *recovered) leaveNetwork(own uint64) (left int) {
 		}
 	}
 	return left
-}
-
-// parse returns what a log names.
-func parse(log *crashlog.Log, content map[string][]byte) (*recovered, error) {
-	r := &recovered{
-		set: string(content[setName]), log: log,
-		files: map[passing.Name]storedFile{}, states: map[passing.Name][]byte{}, passed: map[string]int{},
-	}
-	if !isSet(r.set) {
-		return nil, errors.New("found the name of a set " + strconv.Quote(r.set) + ", expected letters and digits")
-	}
-	for name, value := range content {
-		switch {
-		case name == setName:
-		case name == createdName:
-			r.created, _ = strconv.ParseInt(string(value), 10, 64)
-		case name == networkName:
-			r.network, _ = strconv.ParseUint(string(value), 10, 64)
-		case strings.HasPrefix(name, filePrefix):
-			stored, id, ok := parseFile(value)
-			if !ok || !strings.HasPrefix(stored, fileName(r.set, "")) {
-				return nil, fmt.Errorf("found the record %q of file %q, expected a name of this set and an ID", value, name[1:])
-			}
-			r.files[passing.Name(name[1:])] = storedFile{stored, id}
-		case strings.HasPrefix(name, statePrefix):
-			r.states[passing.Name(name[1:])] = value
-		case strings.HasPrefix(name, unnamedPrefix):
-			if set, _, ok := parseName(name[1:]); ok && set == r.set {
-				r.unnamed = append(r.unnamed, name[1:])
-			}
-		} // a later version of this library may keep more
-	}
-	return r, nil
 }
 
 // closeSurplus closes the passed files that r does not have, and returns their names, but for those

@@ -41,7 +41,7 @@ func (s *Store) removeFiles() bool {
 
 // storeFiles reports whether all messages were sent, but for those that systemd has no room for.
 func (s *Store) storeFiles() bool {
-	sent := 0
+	sent := s.others
 	for _, own := range s.order {
 		if own.sent {
 			sent++
@@ -109,7 +109,7 @@ func (s *Store) logFull() {
 	if !s.logged.full {
 		s.logged.full = true
 		s.logger.Warn("files are not found after a crash: systemd stores no more; raise FileDescriptorStoreMax, or LimitNOFILE",
-			"limit", s.limit, "needed", len(s.order))
+			"limit", s.limit, "needed", len(s.order)+s.others)
 	}
 }
 

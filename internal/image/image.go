@@ -24,6 +24,7 @@ type Image struct {
 	Store     passing.Store
 	Drainers  drain.Group
 	Beside    Beside
+	Service   atomic.Value // the systemd.Service that was started
 
 	// Execute replaces the image by another one; nil in the image that the program runs in. It
 	// returns only if that failed.

@@ -158,6 +158,19 @@ func (s *System) AwaitReexec(t testing.TB) {
 	})
 }
 
+// SoftReboot stops all units and starts again those of the default target, see systemd-soft-reboot.service(8). It returns
+// when these are about to start. The machine runs no other test meanwhile, so the test must not be parallel.
+func (s *System) SoftReboot(t testing.TB) {
+	t.Helper()
+	const count = "systemctl show --property=SoftRebootsCount --value"
+	before := s.Run(t, "sh", "-c", count)
+	s.Run(t, "systemctl", "soft-reboot")
+	testprocess.WaitFor(t, "systemd after its soft reboot", func() bool {
+		now, err := s.Try("sh", "-c", count)
+		return err == nil && now != before
+	})
+}
+
 // cursor returns the end of the journal, "" if the journal is empty.
 func (s *System) cursor(t testing.TB) string {
 	t.Helper()

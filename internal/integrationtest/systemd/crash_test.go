@@ -4,11 +4,12 @@ package systemd_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
-	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/autorestart-go/autorestart/internal/systemdtest"
@@ -28,10 +29,15 @@ func newCrashing(t *testing.T, name, address, options string) *daemon {
 	}
 	d.deploy(1)
 	t.Cleanup(func() { d.Remove(t, "/srv/"+name) })
-	d.Unit(t, d.unit, "[Unit]\nStartLimitIntervalSec=0\n[Service]\nType=notify\nExecStart="+d.path+" -addresses="+address+
-		"\nRestart=always\nRestartSec=100ms\n"+options)
+	d.Unit(t, d.unit, d.crashingUnit(address, options))
 	d.Run(t, "systemctl", "start", d.unit)
 	return d
+}
+
+// crashingUnit is the text of its unit.
+func (d *daemon) crashingUnit(address, options string) string {
+	return "[Unit]\nStartLimitIntervalSec=0\n[Service]\nType=notify\nExecStart=" + d.path + " -addresses=" + address +
+		"\nRestart=always\nRestartSec=100ms\n" + options
 }
 
 // get requests a page on a connection of its own.
@@ -76,30 +82,34 @@ func TestServiceThatCrashes(t *testing.T) {
 	}
 }
 
-// A service that closes its listeners and takes a while to end finds them when systemd starts it again. A client that
-// has connected meanwhile is served.
-func TestServiceThatEndsSlowly(t *testing.T) {
-	for _, stopping := range []bool{true, false} {
-		t.Run(fmt.Sprintf("stopping=%t", stopping), func(t *testing.T) {
-			d := newCrashing(t, fmt.Sprintf("ending-%t", stopping), "127.0.0.1:8101", "FileDescriptorStoreMax=20\n")
-			if got, err := d.get("/count"); got != "1" || err != nil {
-				t.Fatalf("%q, %v", got, err)
-			}
-			by := "end"
-			if stopping {
-				by = "stop"
-			}
-			d.get("/crash?by=" + by)
-			conn, err := d.Dial("tcp", d.address)
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer conn.Close()
-			fmt.Fprint(conn, "GET /count HTTP/1.0\r\n\r\n")
-			b, err := io.ReadAll(conn)
-			if !strings.HasSuffix(string(b), "\r\n\r\n2") || err != nil {
-				t.Errorf("%q, %v", b, err)
-			}
-		})
+// A service that has ended finds its listeners when systemd starts it again: if it ends at once after it has closed them,
+// and if it takes longer and has called Stopping. A client that has connected meanwhile is served. Without Stopping, a
+// service that takes longer finds its state only, and refuses clients until then.
+func TestServiceThatEnds(t *testing.T) {
+	all := map[string]*daemon{}
+	for n, by := range []string{"end", "stop", "linger"} { // linger is the last one to close its listener
+		d := newCrashing(t, "ends-"+by, ports(8220+n, 1)[0], "FileDescriptorStoreMax=20\n")
+		all[by] = d
+		d.wantCount(1)
+		d.wantStored(3)
+		d.get("/crash?by=" + by) // returns when the listener is closed
 	}
+	all["linger"].wantStored(2)
+	if stored := all["stop"].Property(t, "ends-stop.service", "NFileDescriptorStore"); stored != "3" {
+		t.Fatalf("systemd has %s files of the service that has called Stopping and has closed its listener earlier, expected 3", stored)
+	}
+	waiting := all["stop"].send()
+	if conn, err := all["linger"].Dial("tcp", all["linger"].address); !errors.Is(err, syscall.ECONNREFUSED) {
+		t.Errorf("%v, %v; expected that the connection is refused", conn, err)
+	}
+	for _, by := range []string{"stop", "linger"} {
+		all[by].WriteFile(t, "/srv/ends-"+by+"/release", 0o600, nil)
+	}
+	wantResponse(t, waiting, 2)
+	for by, files := range map[string]int{"end": 1, "stop": 1, "linger": 0} {
+		d := all[by]
+		d.WantLogged(t, d.unit, fmt.Sprintf(`"found files and states of the process before this one" files=%d states=1`, files))
+	}
+	all["end"].wantCount(2)
+	all["linger"].wantCount(2)
 }

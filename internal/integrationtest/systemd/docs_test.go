@@ -63,6 +63,7 @@ var runs = map[string]run{
 	"A crash":                        {service, survivesCrashes},
 	"Unix sockets in a crash":        {service, keepsPath},
 	"Stop and start":                 {service, survivesStops},
+	"A soft reboot":                  {service, survivesSoftReboots},
 	"A sandbox":                      {"", restartsInPlace},
 	"A sandbox with package systemd": {service, worksSandboxed},
 }

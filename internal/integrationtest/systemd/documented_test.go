@@ -217,6 +217,36 @@ func survivesStops(t *testing.T, d *daemon) {
 	d.wantTotal(1)
 }
 
+// survivesSoftReboots reboots: clients that connect while the service does not run are answered, and the count goes on.
+func survivesSoftReboots(t *testing.T, d *daemon) {
+	t.Helper()
+	const target, wait = "server-store.target", "server-wait.service"
+	units := []string{d.unit, target}
+	d.Run(t, "systemctl", append([]string{"enable", "--now"}, units...)...)
+	t.Cleanup(func() { d.Try("systemctl", append([]string{"disable"}, units...)...) })
+	// The service starts when the test says so.
+	d.Unit(t, wait, "[Unit]\nBefore="+d.unit+"\n[Service]\nType=oneshot\nTimeoutStartSec=infinity\n"+
+		"ExecStart=sh -c 'until [ -e /run/server-starts ]; do sleep 0.01; done'\n[Install]\nWantedBy="+d.unit+"\n")
+	d.Run(t, "systemctl", "enable", wait)
+	t.Cleanup(func() { d.Try("systemctl", "disable", wait); d.Remove(t, "/run/server-starts") })
+	d.wantTotal(1)
+	for n := range 2 {
+		d.Remove(t, "/run/server-starts")
+		d.SoftReboot(t)
+		d.WantState(t, wait, "activating")
+		if state := d.Property(t, d.unit, "ActiveState"); state != "inactive" {
+			t.Errorf("the service is %s", state)
+		}
+		waiting := d.send()
+		d.WriteFile(t, "/run/server-starts", 0o600, nil)
+		wantResponse(t, waiting, n+2)
+	}
+	d.WantState(t, d.unit, "active")
+	d.deploy(2)
+	d.wantVersion(2, 1)
+	d.wantTotal(4)
+}
+
 // keepsPath kills a service with a Unix socket: the file stays.
 func keepsPath(t *testing.T, d *daemon) {
 	t.Helper()

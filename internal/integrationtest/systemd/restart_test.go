@@ -15,8 +15,11 @@ import (
 	"github.com/autorestart-go/autorestart/internal/testprocess"
 )
 
-// panics is the version that panics.
-const panics = 666
+// The versions that differ from the others.
+const (
+	panics = 666 // panics
+	plain  = 700 // does not use package systemd
+)
 
 func TestMain(m *testing.M) { testprocess.Main(m) }
 

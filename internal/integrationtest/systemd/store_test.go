@@ -178,6 +178,61 @@ func TestSocketUnitBesideStore(t *testing.T) {
 	}
 }
 
+// What the program stores by itself stays, and takes a place of the store. The library knows of it when systemd has
+// passed it.
+func TestStoreOfProgram(t *testing.T) {
+	const text = "a file of the program"
+	t.Run("room", func(t *testing.T) {
+		addresses := ports(8230, 2)
+		d := newCrashing(t, "ownroom", strings.Join(addresses, ",")+" -own", "FileDescriptorStoreMax=5\n")
+		d.address = addresses[0]
+		for n := range 3 {
+			d.wantCount(n + 1)
+			d.wantStored(5)
+			d.killed(addresses...)
+			if got := d.page("/own"); got != text {
+				t.Errorf("the stored file contains %q", got)
+			}
+		}
+		d.deploy(2)
+		d.WantLogged(t, d.unit, "serving version=2 generation=1")
+		d.wantCount(4)
+		if got := d.page("/own"); got != text {
+			t.Errorf("after a deploy, the stored file contains %q", got)
+		}
+		d.wantStored(5)
+		if log := d.Log(t, d.unit); strings.Contains(log, fullStore) {
+			t.Error("logged that there is no room")
+		}
+	})
+	t.Run("no room", func(t *testing.T) {
+		addresses := ports(8232, 3)
+		d := newCrashing(t, "ownfull", strings.Join(addresses, ",")+" -own", "FileDescriptorStoreMax=5\n")
+		d.address = addresses[0]
+		d.wantCount(1)
+		d.wantStored(5)
+		d.killed(addresses...)
+		// systemd has dropped a listener silently. From now on, the library knows that there is no room.
+		d.WantLogged(t, d.unit, "what systemd has stored is not complete")
+		d.WantLogged(t, d.unit, fullStore)
+		d.WantLogged(t, d.unit, "limit=5 needed=6")
+		for n := range 3 {
+			d.wantCount(n + 1)
+			d.wantStored(5)
+			if n == 1 {
+				d.deploy(2)
+				d.WantLogged(t, d.unit, "serving version=2 generation=1")
+				continue
+			}
+			d.killed()
+			if got := d.page("/own"); got != text {
+				t.Errorf("the stored file contains %q", got)
+			}
+		}
+		d.wantCount(4)
+	})
+}
+
 // With PrivatePIDs=, LISTEN_PID is a PID outside of the namespace of the service.
 func TestStoreWithPrivatePIDs(t *testing.T) {
 	d := newStoring(t, "privatestore", ports(8139, 1), "FileDescriptorStoreMax=20\nPrivatePIDs=yes\n")

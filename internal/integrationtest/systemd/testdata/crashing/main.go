@@ -38,6 +38,7 @@ const (
 	slow   = 500 // waits for the file "go" before it claims anything
 	half   = 501 // waits for it when it has claimed a listener, and serves nothing meanwhile
 	panics = 666 // panics before it is ready
+	plain  = 700 // does not use package systemd
 )
 
 func main() {
@@ -45,9 +46,13 @@ func main() {
 	watch := flag.Bool("watch", true, "restart when another version is deployed")
 	files := flag.Bool("files", false, "pass a file in memory and a pipe on")
 	readyTimeout := flag.Duration("ready-timeout", 10*time.Second, "the `time` that a new version has; 0: it is never rolled back")
+	own := flag.Bool("own", false, "have systemd store a file beside those of the library")
 	flag.Parse()
 	defer autorestart.RollbackUnlessReady()
 	slog.SetDefault(slog.New(slog.NewTextHandler(os.Stderr, nil)))
+	if *own {
+		http.HandleFunc("/own", ownFile())
+	}
 	restarter := &autorestart.Restarter{Logger: slog.Default(), ReadyTimeout: *readyTimeout}
 	var stuck atomic.Bool
 	service := systemd.Service{Restarter: restarter, Logger: slog.Default(), Check: func(context.Context) error {
@@ -56,7 +61,9 @@ func main() {
 		}
 		return nil
 	}}
-	if err := service.Start(); err != nil {
+	if number() == plain {
+		slog.Info("systemd is not notified")
+	} else if err := service.Start(); err != nil {
 		slog.Warn("systemd is not notified", "reason", err)
 	}
 	if *watch {
@@ -97,16 +104,20 @@ func main() {
 	})
 	http.HandleFunc("/crash", func(_ http.ResponseWriter, r *http.Request) {
 		switch by := r.FormValue("by"); by {
-		case "stop": // as slow programs end
-			service.Stopping()
-			closeAll(listeners)
-			time.Sleep(2 * time.Second)
-			os.Exit(0)
 		case "end": // as most programs end
 			closeAll(listeners)
 			os.Exit(0)
 		case "check": // the watchdog ends it
 			stuck.Store(true)
+		case "stop", "linger": // as slow programs end, which should call Stopping
+			if by == "stop" {
+				service.Stopping()
+			}
+			closeAll(listeners)
+			go func() {
+				await("release")
+				os.Exit(0)
+			}()
 		default:
 			crash(by)
 		}
