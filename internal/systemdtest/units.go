@@ -162,7 +162,8 @@ func (s *System) AwaitReexec(t testing.TB) {
 // when these are about to start. The machine runs no other test meanwhile, so the test must not be parallel.
 func (s *System) SoftReboot(t testing.TB) {
 	t.Helper()
-	const count = "systemctl show --property=SoftRebootsCount --value"
+	// A command that connects while systemd executes itself may get no answer.
+	const count = "timeout 3 systemctl show --property=SoftRebootsCount --value"
 	before := s.Run(t, "sh", "-c", count)
 	s.Run(t, "systemctl", "soft-reboot")
 	testprocess.WaitFor(t, "systemd after its soft reboot", func() bool {
