@@ -225,20 +225,25 @@ func survivesSoftReboots(t *testing.T, d *daemon) {
 	d.Run(t, "systemctl", append([]string{"enable", "--now"}, units...)...)
 	t.Cleanup(func() { d.Try("systemctl", append([]string{"disable"}, units...)...) })
 	// The service starts when the test says so.
+	const waits, starts = "/run/server-waits", "/run/server-starts"
 	d.Unit(t, wait, "[Unit]\nBefore="+d.unit+"\n[Service]\nType=oneshot\nTimeoutStartSec=infinity\n"+
-		"ExecStart=sh -c 'until [ -e /run/server-starts ]; do sleep 0.01; done'\n[Install]\nWantedBy="+d.unit+"\n")
+		"ExecStart=sh -c 'touch "+waits+"; until [ -e "+starts+" ]; do sleep 0.01; done'\n[Install]\nWantedBy="+d.unit+"\n")
 	d.Run(t, "systemctl", "enable", wait)
-	t.Cleanup(func() { d.Try("systemctl", "disable", wait); d.Remove(t, "/run/server-starts") })
+	t.Cleanup(func() { d.Try("systemctl", "disable", wait); d.Remove(t, starts) })
 	d.wantTotal(1)
 	for n := range 2 {
-		d.Remove(t, "/run/server-starts")
+		d.Remove(t, waits)
+		d.Remove(t, starts)
 		d.SoftReboot(t)
-		d.WantState(t, wait, "activating")
+		testprocess.WaitFor(t, "start after the soft reboot", func() bool {
+			_, err := os.Stat(d.Path(waits))
+			return err == nil
+		})
 		if state := d.Property(t, d.unit, "ActiveState"); state != "inactive" {
 			t.Errorf("the service is %s", state)
 		}
 		waiting := d.send()
-		d.WriteFile(t, "/run/server-starts", 0o600, nil)
+		d.WriteFile(t, starts, 0o600, nil)
 		wantResponse(t, waiting, n+2)
 	}
 	d.WantState(t, d.unit, "active")
