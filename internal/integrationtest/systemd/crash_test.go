@@ -98,7 +98,7 @@ func TestServiceThatEnds(t *testing.T) {
 	if stored := all["stop"].Property(t, "ends-stop.service", "NFileDescriptorStore"); stored != "3" {
 		t.Fatalf("systemd has %s files of the service that has called Stopping and has closed its listener earlier, expected 3", stored)
 	}
-	waiting := all["stop"].send()
+	waiting := all["stop"].requestCount()
 	if conn, err := all["linger"].Dial("tcp", all["linger"].address); !errors.Is(err, syscall.ECONNREFUSED) {
 		t.Errorf("%v, %v; expected that the connection is refused", conn, err)
 	}
