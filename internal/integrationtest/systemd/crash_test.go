@@ -4,12 +4,10 @@ package systemd_test
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
-	"syscall"
 	"testing"
 
 	"github.com/autorestart-go/autorestart/internal/systemdtest"
@@ -99,9 +97,7 @@ func TestServiceThatEnds(t *testing.T) {
 		t.Fatalf("systemd has %s files of the service that has called Stopping and has closed its listener earlier, expected 3", stored)
 	}
 	waiting := all["stop"].requestCount()
-	if conn, err := all["linger"].Dial("tcp", all["linger"].address); !errors.Is(err, syscall.ECONNREFUSED) {
-		t.Errorf("%v, %v; expected that the connection is refused", conn, err)
-	}
+	all["linger"].wantRefused()
 	for _, by := range []string{"stop", "linger"} {
 		all[by].WriteFile(t, "/srv/ends-"+by+"/release", 0o600, nil)
 	}
