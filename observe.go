@@ -141,8 +141,8 @@ func (o *unobserved) answered(err error) {
 	}
 }
 
-// report reports a step to the other packages of this library. Where a restart is under way from then on, another step or
-// the exec ends it, see replaceImage.
+// report reports a step to the other packages of this library. It also notes that a restart is under way; replaceImage
+// notes the end.
 func (p *process) report(kind EventKind, err error) {
 	i := p.image()
 	if kind == EventDraining || kind == EventRestarting {

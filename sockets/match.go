@@ -52,8 +52,8 @@ const (
 )
 
 // bestMatch returns the index of the inherited socket that matches the request best,
-// or -1 if none does. Of several, it is the one with the lowest number. Clients don't reach one whose path was
-// bound anew.
+// or -1 if none does. Of several, it is the one with the lowest number. It is never a socket whose path was bound
+// anew: clients don't reach that one.
 func bestMatch(inherited []key, r *request) int {
 	best, highest := -1, noMatch
 	for i, k := range inherited {

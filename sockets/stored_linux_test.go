@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// What systemd has stored for the program belongs to the program, also in a version without package systemd: it crosses
+// A socket that systemd has stored for the program belongs to the program, also in a version without package systemd: it crosses
 // as a socket that the program has opened, and Close removes its path.
 func TestStoredSocketsBelongToTheProgram(t *testing.T) {
 	path, address := filepath.Join(t.TempDir(), "socket"), "127.0.0.1:"+freePort(t)

@@ -21,8 +21,9 @@ import (
 // there. It gets a placeholder, see [activation.NewPlaceholder]. The variables and the placeholders
 // are removed when all that was announced is taken.
 //
-// systemd also announces what package systemd has had stored, by names of its own. That package takes everything of it
-// at the start. A version without that package finds it here, and takes its sockets by their addresses.
+// systemd also announces the descriptors that package systemd has stored, by names of their own. Package systemd takes
+// all of them at the start. In a version without that package, this package takes the sockets among them, by their
+// addresses.
 
 var (
 	errOtherRights  = errors.New("this process has other rights than its starter")

@@ -144,8 +144,8 @@ func TestOverlap(t *testing.T) {
 	r.wantNothing()
 }
 
-// What another Restarter rejects while a restart is under way does not end that: neither when its drain has not begun
-// yet, nor when there is nothing to drain.
+// A version that another Restarter rejects does not end a restart that is under way: neither before its drain has begun,
+// nor if nothing is drained.
 func TestOtherRestarterRejects(t *testing.T) {
 	for _, step := range []string{"draining", "restarting"} {
 		t.Run(step, func(t *testing.T) {

@@ -19,8 +19,8 @@ import (
 
 // The file descriptor store of systemd: what crosses an exec is found after a crash, too.
 
-// logName returns the name under which a file of the log of a set crosses an exec. An image that can't read the log has
-// the name of the set from there.
+// logName returns the name under which a file of the log of a set crosses an exec. It contains the set for an image that
+// can't read the log.
 func logName(n int, set string) passing.Name {
 	return passing.CarriedName("fdstore-log" + strconv.Itoa(n) + "." + set)
 }
@@ -116,9 +116,9 @@ func closeAll(taken []activation.File) {
 }
 
 // others returns how many descriptors systemd passes to a start besides those of this library: the listeners of socket
-// units, and what the program has stored by itself. Nothing says which of them are stored, so that all count. Some are
-// announced, and a part of the program has still to take them. The listeners that package sockets has taken cross each
-// exec.
+// units, and the descriptors that the program stores by itself. All of them count, because systemd does not say which it
+// has stored. Those that no part of the program has taken yet are announced. The listeners that package sockets has taken
+// cross each exec.
 func others(i *image.Image, announced []string) int {
 	n := i.Store.Activated()
 	for at, name := range announced {

@@ -194,8 +194,8 @@ func (s *Service) Start() error {
 // listeners, and the clients that wait in their queues. Without Stopping it finds them if the program ends
 // within one second after it has closed them.
 //
-// From then on no other version is executed: the next one would know nothing of the SIGTERM, and systemd would wait for
-// its end until TimeoutStopSec. A restart that is under way is called off.
+// After Stopping no other version is executed: it would not receive the SIGTERM, and systemd would wait for its end until
+// TimeoutStopSec. A restart that is under way is called off.
 //
 // A Unix listener that is closed is not found again, because Close removes its path.
 //
@@ -206,7 +206,7 @@ func (s *Service) Stopping() {
 	}
 }
 
-// errEnding is why a program is not replaced any more: the next version would know nothing of the SIGTERM.
+// errEnding is the error of a restart after Stopping.
 var errEnding = errors.New("autorestart: the program is about to end")
 
 var (

@@ -236,8 +236,8 @@ func (d *Drain) logLate(unfinished []string) {
 
 // Seal drains what was registered since Begin, in the time that is left, and then has
 // registrations wait until Resume, so that nothing can be registered that is not drained.
-// What is being opened has hookTimeout for that. Seal is called right before the exec. It returns the error of
-// [Group.End] if that was called.
+// A socket that is being opened, see [Group.Opening], has hookTimeout for that. Seal is called right before the exec. After
+// [Group.End] it returns the error of that call.
 func (d *Drain) Seal() error {
 	d.seal()
 	d.group.mu.Lock()
@@ -361,7 +361,7 @@ func (g *Group) BeginRollback() (quiesced, drained time.Time, resume func()) {
 	go func() {
 		d, _ := g.Begin(context.Background(), rollbackTimeout, nil)
 		if limit.Err() == nil {
-			d.Seal() // also in a program that is about to end
+			d.Seal() // its error, see End, does not prevent a rollback
 		}
 		begun <- d
 	}()

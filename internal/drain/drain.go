@@ -280,8 +280,8 @@ func (g *Group) Begun() int {
 	return g.begun
 }
 
-// End has [Drained.Seal] fail with err from now on: the program is about to end, and is executed no more. A rollback
-// is no such exec.
+// End has [Drained.Seal] return err from now on: the program is about to end, and no other version is executed. A
+// rollback goes on.
 func (g *Group) End(err error) {
 	g.mu.Lock()
 	g.ending = err

@@ -2,13 +2,13 @@
 
 // Seccomp filters that end the process.
 //
-// systemd's SystemCallFilter= does so at each call that it forbids. Nothing tells beforehand which
-// calls a filter allows. So no call is made for what does not differ. In a process with a filter, a
-// child makes the call first, with arguments that change nothing. If the filter ends the child, this
-// process does without the call. A filter that forbids some arguments alone is not found: those of
-// systemd, Docker and the like then answer with an error.
+// systemd's SystemCallFilter= does so at each call that it forbids. A process can't find out beforehand
+// which calls a filter allows. So an attribute that has its value already is not set. In a process with a
+// filter, a child makes the call first, with arguments that change nothing. If the filter ends the child,
+// this process leaves the call out. A filter that forbids the call with some arguments only is not found:
+// filters of systemd and Docker return an error for these.
 //
-// Only for calls that few execs make: a child costs a copy of the page tables.
+// isFatal is for calls that few execs make: a child costs a copy of the page tables.
 //
 //	call                       since    without it
 //	PR_GET_SECCOMP             2.6.23   there are no filters
@@ -33,7 +33,7 @@ func mayBeFiltered() bool {
 }
 
 // isFatal reports whether a filter of this thread ends the process at a call. It is true if no child
-// can tell, because processes or memory are short.
+// could try it, because processes or memory are short.
 func isFatal(number uintptr) bool {
 	for _, call := range fatal {
 		if call == number {

@@ -103,8 +103,8 @@ func (t *profileTimer) set(old *profileTimer) {
 }
 
 // mayProfile reports whether a profile of the CPU may run. A seccomp filter may end the process at
-// setitimer(2): systemd's SystemCallFilter=~@timer does. In a profile of Go, threads have timers of
-// timer_create(2), too. These can be seen.
+// setitimer(2): systemd's SystemCallFilter=~@timer does. A CPU profile of Go also makes a timer for each thread, by
+// timer_create(2). /proc/self/timers lists these.
 func mayProfile() bool {
 	if !mayBeFiltered() {
 		return true

@@ -200,8 +200,8 @@ func (s *Store) freeName() string {
 	}
 }
 
-// find returns the stored file that fd has open, too, or nil: systemd would drop a second one silently. It fails if that
-// can't be told.
+// find returns the stored file that fd is a duplicate of, or nil. systemd would drop a duplicate silently. find fails if
+// the kernel can't compare the two.
 func (s *Store) find(id ID, fd int) (*stored, error) {
 	var unknown error
 	for _, own := range s.order {

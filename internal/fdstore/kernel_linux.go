@@ -2,11 +2,11 @@
 
 // Descriptors and files in memory.
 //
-//	call           since  without it
-//	F_DUPFD_QUERY  6.10   kcmp(2)
-//	KCMP_FILE      3.5    a file that may be a duplicate of a stored one is not kept, unless both are sockets
-//	memfd_create   3.17   nothing is kept
-//	SO_NETNS_COOKIE  5.14  a socket of a network that this process is not in is found, too
+//	call             since  without it
+//	F_DUPFD_QUERY    6.10   kcmp(2)
+//	KCMP_FILE        3.5    a file that may be a duplicate of a stored one is not kept, unless both are sockets
+//	memfd_create     3.17   nothing is kept
+//	SO_NETNS_COOKIE  5.14   a socket of a network that this process is not in is found, too
 
 package fdstore
 
@@ -31,7 +31,7 @@ func now() int64 {
 }
 
 // sameDescription reports whether two descriptors, of which the IDs are the same, are duplicates of one
-// another, as systemd decides that. It fails if the kernel does not say so, as in containers without kcmp(2).
+// another, as systemd decides that. It fails if the kernel can't compare them, as in containers without kcmp(2).
 func sameDescription(a, b int) (same bool, err error) {
 	if _, err := unix.GetsockoptInt(a, unix.SOL_SOCKET, unix.SO_TYPE); err == nil {
 		return true, nil // a socket has one description
@@ -68,7 +68,8 @@ func newMemory() (*sys.FD, error) {
 	return sys.NewFD(n), nil
 }
 
-// OwnNetwork returns a number that no other network namespace has had since the boot, or 0 if it is not known.
+// OwnNetwork returns the number of the network namespace of this process, or 0 if it is not known. No other namespace
+// has had it since the boot.
 func OwnNetwork() uint64 {
 	fd, err := sys.AboveStandard(unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0))
 	if err != nil {
@@ -78,8 +79,8 @@ func OwnNetwork() uint64 {
 	return networkCookie(fd.Int())
 }
 
-// networkOf returns the number of the network in which a socket has its address, or 0 if it has none there. The path
-// of a Unix socket is in all networks.
+// networkOf returns the number of the network namespace in which a socket has its address. It returns 0 if it is not
+// known, and for the path of a Unix socket, which all network namespaces share.
 func networkOf(fd int) uint64 {
 	if a, err := unix.Getsockname(fd); err != nil {
 		return 0

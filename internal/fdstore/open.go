@@ -28,7 +28,7 @@ type Config struct {
 	Set    string // of a new set, see SetOf
 
 	Network uint64 // of this process, see OwnNetwork
-	// Announced are the names in systemd's store that the environment tells. The previous image may have taken the files.
+	// Announced are the names in systemd's store that LISTEN_FDNAMES has. The previous image may have taken the files.
 	Announced []string
 }
 

@@ -13,7 +13,7 @@ import (
 // The records of the log. Other versions of this library read them: a version ignores the records that it does not know.
 
 const (
-	// What the names of the log begin with, for a file, a state, and an unnamed file.
+	// Prefixes of the names of the log: of a file, a state, and an unnamed file.
 	filePrefix    = "f"
 	statePrefix   = "s"
 	unnamedPrefix = "u" // of a name in systemd's store; see Order
@@ -41,7 +41,7 @@ func stateRecord(name passing.Name, value []byte) crashlog.Change {
 	return crashlog.Change{Name: statePrefix + string(name), Value: value}
 }
 
-// fileRecord says which file a name is that of: its name in systemd's store and its ID.
+// fileRecord is the record of a file under one of its names: the name in systemd's store, and the ID.
 func fileRecord(name passing.Name, own *stored) crashlog.Change {
 	return crashlog.Change{Name: filePrefix + string(name), Value: []byte(own.name + " " + own.id.String())}
 }
@@ -57,7 +57,7 @@ func parseFile(value []byte) (name string, id ID, ok bool) {
 	return name, id, ok
 }
 
-// parse returns what a log names.
+// parse returns the set that a log describes.
 func parse(log *crashlog.Log, content map[string][]byte) (*recovered, error) {
 	r := &recovered{
 		set: string(content[setName]), log: log,

@@ -71,8 +71,9 @@ func (r *recovered) find(passed []Passed) error {
 	return nil
 }
 
-// leaveNetwork removes the sockets of the network that the process before was in, unless that is the one of
-// this process. It returns how many there were. A socket of a third network was opened there on purpose.
+// leaveNetwork removes the sockets of the network namespace of the process before this one, unless this process is in
+// the same one. It returns how many it has removed. It keeps a socket of a third namespace: the program has
+// opened it there on purpose.
 func (r *recovered) leaveNetwork(own uint64) (left int) {
 	if own == 0 || r.network == 0 || own == r.network {
 		return 0

@@ -29,8 +29,8 @@ func (i *Image) Report(kind step.Kind, err error) {
 	}
 }
 
-// IsReplaced reports whether a restart is under way, also where nothing is drained, or the drain of a rollback. A step
-// "rejected" is then about another version.
+// IsReplaced reports whether a restart is under way, also if nothing is drained, or whether a rollback drains the program.
+// [step.Rejected] is then about another version.
 func (i *Image) IsReplaced() bool { return i.Restarts.Load() || i.Drainers.IsDraining() }
 
 // BeforeReady is called by the first call of Ready. If it returns false, that call does nothing. It is

@@ -33,8 +33,8 @@ type Image struct {
 	// LogTime is how long an exec waits for loggers. Clients wait meanwhile.
 	LogTime time.Duration
 
-	// Restarts is set while a restart is under way: from the first step that another step has to follow, until that step or
-	// the exec comes next.
+	// Restarts is set while a restart is under way: from step.Draining, step.StandInServes or step.Restarting, whichever
+	// comes first, until the restart has failed.
 	Restarts atomic.Bool
 
 	parts [numParts]unsafe.Pointer

@@ -21,12 +21,12 @@ const MemoryLimit = 128 << 20
 
 // Memory is the controller of memory, by which the kernel kills a process that needs more than [MemoryLimit].
 type Memory struct {
-	group  string // of version 1: directory of a group that has the limit; systemd knows nothing of it
+	group  string // of version 1: directory of a group that has the limit, beside those of systemd
 	events string // file in which the kernel counts
 	before int    // processes that it had killed already
 }
 
-// Memory returns the controller of memory. It skips the test where the kernel gives the machine none.
+// Memory returns the controller of memory. It skips the test if the machine has none.
 func (s *System) Memory(t testing.TB) *Memory {
 	t.Helper()
 	controllers := testprocess.ReadFile(t, s.Path("/sys/fs/cgroup/cgroup.controllers"))
@@ -58,8 +58,8 @@ func (m *Memory) Options() string {
 	return fmt.Sprintf("MemoryMax=%d\nMemorySwapMax=0\n", MemoryLimit)
 }
 
-// Limit limits the memory of a process of such a unit, and of those that it forks. What the process has already does
-// not count where systemd does not know the group.
+// Limit limits the memory of a process of such a unit, and of those that it forks. With version 1 of cgroups, memory that
+// the process has already does not count.
 func (m *Memory) Limit(t testing.TB, pid int) {
 	t.Helper()
 	if m.group == "" {

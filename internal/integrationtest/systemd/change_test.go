@@ -16,8 +16,8 @@ import (
 
 // Units and programs that change while the store has their sockets.
 
-// send connects and requests the count. The server may be one that starts later.
-func (d *daemon) send() net.Conn {
+// requestCount connects and requests the count. The server that responds may start later, see wantResponse.
+func (d *daemon) requestCount() net.Conn {
 	d.t.Helper()
 	conn, err := d.Dial(d.network, d.address)
 	if err != nil {
@@ -63,7 +63,7 @@ func TestSocketUnitForAddressInStore(t *testing.T) {
 	d.wantCount(2)
 }
 
-// If the service is stopped before it gets the socket unit, nothing fails.
+// A service that is stopped before it gets the socket unit starts with its listener.
 func TestSocketUnitForStoppedService(t *testing.T) {
 	const options = "FileDescriptorStoreMax=20\n"
 	d := newStoring(t, "stoppedsocket", ports(8211, 1), options)
@@ -92,8 +92,8 @@ func TestSocketUnitForPathInStore(t *testing.T) {
 	d.wantCount(3)
 }
 
-// What a version without package systemd changes is not in the store: the next version that systemd starts finds the state
-// of the version before.
+// A version without package systemd does not change the store: the next version that systemd starts finds the state of
+// the version before.
 func TestVersionWithoutStoreBetweenStarts(t *testing.T) {
 	d := newCrashing(t, "between", ports(8214, 1)[0]+" -watch=false", "Type=exec\nNotifyAccess=main\nFileDescriptorStoreMax=20\n")
 	d.address = ports(8214, 1)[0]
@@ -124,7 +124,7 @@ func TestVersionWithoutStore(t *testing.T) {
 			d.Run(t, "systemctl", "enable", d.unit)
 			t.Cleanup(func() { d.Try("systemctl", "disable", d.unit) })
 			d.Run(t, "systemctl", "stop", d.unit)
-			waiting := d.send()
+			waiting := d.requestCount()
 			d.Run(t, "systemctl", "start", d.unit)
 			wantResponse(t, waiting, 1)
 		}},
@@ -149,7 +149,7 @@ func TestVersionWithoutStore(t *testing.T) {
 			d.wantCount(count + 1)
 			d.wantStored(3)
 			d.kill(syscall.SIGSTOP)
-			waiting := d.send()
+			waiting := d.requestCount()
 			d.kill(syscall.SIGKILL)
 			wantResponse(t, waiting, count+2)
 			d.wantStored(3)

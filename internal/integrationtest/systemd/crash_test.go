@@ -4,12 +4,10 @@ package systemd_test
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
-	"syscall"
 	"testing"
 
 	"github.com/autorestart-go/autorestart/internal/systemdtest"
@@ -87,29 +85,27 @@ func TestServiceThatCrashes(t *testing.T) {
 // service that takes longer finds its state only, and refuses clients until then.
 func TestServiceThatEnds(t *testing.T) {
 	all := map[string]*daemon{}
-	for n, by := range []string{"end", "stop", "linger"} { // linger is the last one to close its listener
+	for n, by := range []string{"end", "stop", "late"} { // late is the last one to close its listener
 		d := newCrashing(t, "ends-"+by, ports(8220+n, 1)[0], "FileDescriptorStoreMax=20\n")
 		all[by] = d
 		d.wantCount(1)
 		d.wantStored(3)
 		d.get("/crash?by=" + by) // returns when the listener is closed
 	}
-	all["linger"].wantStored(2)
+	all["late"].wantStored(2)
 	if stored := all["stop"].Property(t, "ends-stop.service", "NFileDescriptorStore"); stored != "3" {
 		t.Fatalf("systemd has %s files of the service that has called Stopping and has closed its listener earlier, expected 3", stored)
 	}
-	waiting := all["stop"].send()
-	if conn, err := all["linger"].Dial("tcp", all["linger"].address); !errors.Is(err, syscall.ECONNREFUSED) {
-		t.Errorf("%v, %v; expected that the connection is refused", conn, err)
-	}
-	for _, by := range []string{"stop", "linger"} {
+	waiting := all["stop"].requestCount()
+	all["late"].wantRefused()
+	for _, by := range []string{"stop", "late"} {
 		all[by].WriteFile(t, "/srv/ends-"+by+"/release", 0o600, nil)
 	}
 	wantResponse(t, waiting, 2)
-	for by, files := range map[string]int{"end": 1, "stop": 1, "linger": 0} {
+	for by, files := range map[string]int{"end": 1, "stop": 1, "late": 0} {
 		d := all[by]
 		d.WantLogged(t, d.unit, fmt.Sprintf(`"found files and states of the process before this one" files=%d states=1`, files))
 	}
 	all["end"].wantCount(2)
-	all["linger"].wantCount(2)
+	all["late"].wantCount(2)
 }

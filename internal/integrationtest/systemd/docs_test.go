@@ -17,7 +17,7 @@ import (
 // "# server.service".
 
 var (
-	heading   = regexp.MustCompile(`(?m)^## (.*)$`)
+	heading   = regexp.MustCompile(`(?m)^###? (.*)$`)
 	unitBlock = regexp.MustCompile("(?s)```ini\n# (\\S+)\n(.*?)```\n")
 	execStart = regexp.MustCompile(`(?m)^ExecStart=(\S+) -address=(\S+)$`)
 )

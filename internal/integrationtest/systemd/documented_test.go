@@ -9,7 +9,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -27,14 +26,6 @@ func (d *daemon) wantVersion(version, generation int) {
 }
 
 func exampleVersion(version int) string { return fmt.Sprintf("version %010d", version) }
-
-// wantTotal requests the count, which must be that number.
-func (d *daemon) wantTotal(count int) {
-	d.t.Helper()
-	if got, err := d.get("/count"); got != strconv.Itoa(count) || err != nil {
-		d.t.Errorf("the count is %q, %v; expected %d", got, err, count)
-	}
-}
 
 // deployPanicking deploys a version that panics before it is ready: of another program.
 func (d *daemon) deployPanicking() {
@@ -160,7 +151,7 @@ func survivesCrashes(t *testing.T, d *daemon) {
 	t.Helper()
 	load := d.Load(t, d.network, d.address)
 	count := 1
-	d.wantTotal(count)
+	d.wantCount(count)
 	for _, end := range [][]string{
 		{"kill", "--signal=KILL"}, {"kill", "--signal=SEGV"}, {"restart"},
 	} {
@@ -171,11 +162,11 @@ func survivesCrashes(t *testing.T, d *daemon) {
 			return now != pid && now != "0"
 		})
 		count++
-		d.wantTotal(count)
+		d.wantCount(count)
 	}
 	d.deploy(2)
 	d.wantVersion(2, 1)
-	d.wantTotal(count + 1)
+	d.wantCount(count + 1)
 	load.Await(t, 20)
 	_, lost := load.Requests()
 	for _, err := range lost { // accepted requests are cut off
@@ -190,7 +181,7 @@ func survivesStops(t *testing.T, d *daemon) {
 	t.Helper()
 	d.Run(t, "systemctl", "enable", d.unit)
 	t.Cleanup(func() { d.Try("systemctl", "disable", d.unit) })
-	d.wantTotal(1)
+	d.wantCount(1)
 	d.Run(t, "systemctl", "stop", d.unit)
 	if state := d.Property(t, d.unit, "SubState"); state != "dead-resources-pinned" {
 		t.Errorf("the stopped unit is %s", state)
@@ -207,14 +198,9 @@ func survivesStops(t *testing.T, d *daemon) {
 	}
 	d.Run(t, "systemctl", "stop", d.unit)
 	d.Run(t, "systemctl", "clean", "--what=fdstore", d.unit)
-	if conn, err := d.Dial(d.network, d.address); !errors.Is(err, syscall.ECONNREFUSED) {
-		if err == nil {
-			conn.Close()
-		}
-		t.Errorf("the store was cleaned: %v", err)
-	}
+	d.wantRefused()
 	d.Run(t, "systemctl", "start", d.unit)
-	d.wantTotal(1)
+	d.wantCount(1)
 }
 
 // survivesSoftReboots reboots: clients that connect while the service does not run are answered, and the count goes on.
@@ -230,7 +216,7 @@ func survivesSoftReboots(t *testing.T, d *daemon) {
 		"ExecStart=sh -c 'touch "+waits+"; until [ -e "+starts+" ]; do sleep 0.01; done'\n[Install]\nWantedBy="+d.unit+"\n")
 	d.Run(t, "systemctl", "enable", wait)
 	t.Cleanup(func() { d.Try("systemctl", "disable", wait); d.Remove(t, starts) })
-	d.wantTotal(1)
+	d.wantCount(1)
 	for n := range 2 {
 		d.Remove(t, waits)
 		d.Remove(t, starts)
@@ -242,14 +228,14 @@ func survivesSoftReboots(t *testing.T, d *daemon) {
 		if state := d.Property(t, d.unit, "ActiveState"); state != "inactive" {
 			t.Errorf("the service is %s", state)
 		}
-		waiting := d.send()
+		waiting := d.requestCount()
 		d.WriteFile(t, starts, 0o600, nil)
 		wantResponse(t, waiting, n+2)
 	}
 	d.WantState(t, d.unit, "active")
 	d.deploy(2)
 	d.wantVersion(2, 1)
-	d.wantTotal(4)
+	d.wantCount(4)
 }
 
 // keepsPath kills a service with a Unix socket: the file stays.

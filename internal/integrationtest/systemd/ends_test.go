@@ -21,7 +21,7 @@ type end struct {
 	end func(c *clients, pid int)
 }
 
-// crashes are ends that nobody else is needed for.
+// crashes are ends of the process by itself or by a signal, at any moment.
 var crashes = []end{
 	{"SIGKILL", func(c *clients, pid int) { send(c.t, pid, syscall.SIGKILL) }},
 	{"panic", func(c *clients, _ int) { c.d.get("/crash?by=panic") }},
@@ -41,7 +41,7 @@ var watchdogs = []end{
 	{"a check that hangs", func(c *clients, _ int) { c.d.get("/crash?by=check") }},
 }
 
-// oomKills are ends by the kernel, of a daemon that needs more memory than it may have.
+// oomKills are ends by the kernel, of a daemon that uses more memory than its limit.
 func oomKills(m *systemdtest.Memory) []end {
 	return []end{{"the OOM killer", func(c *clients, pid int) {
 		m.Limit(c.t, pid)

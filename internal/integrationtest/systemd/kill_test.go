@@ -36,8 +36,8 @@ func (d *daemon) page(name string) string {
 	return page
 }
 
-// A daemon that ends at any moment under load refuses nobody. What waits in the queues is answered, and what the daemon keeps
-// is as it was last set. Deploys in between restart in place, and lose nothing.
+// A daemon that ends at any moment under load refuses no client. Clients in the queues are answered, and files and state are
+// as they were last set. Deploys in between restart in place, and lose no request.
 func TestKills(t *testing.T) {
 	systemdtest.Machine(t)
 	kills := testprocess.FromEnv(t, "AUTORESTART_TEST_KILLS", 12)

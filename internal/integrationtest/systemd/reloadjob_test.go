@@ -6,7 +6,6 @@ import (
 	"errors"
 	"os/exec"
 	"path"
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -18,12 +17,9 @@ import (
 // of a daemon of that name.
 func execReload(t *testing.T, name string) string {
 	t.Helper()
-	s := systemdtest.Machine(t)
-	command := filepath.Join(t.TempDir(), "autorestart")
-	testprocess.Build(t, command, "cmd/autorestart")
-	at := "/srv/" + name + "/autorestart"
-	s.Install(t, at, command)
-	return "ExecReload=+" + at + " reload $MAINPID\n"
+	command := "/srv/" + name + "/autorestart"
+	installCommand(t, systemdtest.Machine(t), command)
+	return "ExecReload=+" + command + " reload $MAINPID\n"
 }
 
 // hold has the daemon wait at a point of its program, until the function is called.
@@ -82,8 +78,8 @@ func TestReloadTakesLonger(t *testing.T) { // not parallel: systemd forgets exte
 	}
 }
 
-// With both SIGHUP and ExecReload, the command joins the restart of the signal or asks for another, and says how it has
-// ended.
+// With both SIGHUP and ExecReload, the command joins the restart of the signal or requests another one, and returns the
+// outcome.
 func TestReloadBySignalAndCommand(t *testing.T) {
 	d := newNotifier(t, "both", "1ms 1ms", "Type=notify-reload\n"+execReload(t, "both"))
 	for version := 2; version < 12; version++ {
@@ -96,7 +92,7 @@ func TestReloadBySignalAndCommand(t *testing.T) {
 	}
 }
 
-// In a unit that systemd does not listen to, the command works, too.
+// In a unit without a notify socket, the command works, too.
 func TestReloadWithoutNotifySocket(t *testing.T) {
 	d := newNotifier(t, "simple-reload", "1ms 1ms", "Type=simple\nNotifyAccess=none\n"+execReload(t, "simple-reload"))
 	d.WantLogged(t, d.unit, "msg=serving")
@@ -126,7 +122,7 @@ func TestReloadIsLostInExec(t *testing.T) {
 	d.wantStatus("serves, generation 1")
 }
 
-// A reload that is asked for while another one is under way comes after it.
+// A reload that is requested during another one comes after it.
 func TestReloadWhileReloading(t *testing.T) {
 	for _, point := range []string{"drain", "start"} {
 		t.Run(point, func(t *testing.T) {

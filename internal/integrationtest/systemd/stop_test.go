@@ -9,7 +9,7 @@ import (
 	"github.com/autorestart-go/autorestart/internal/testprocess"
 )
 
-// systemctl stop and restart end a reload at once, and the program does not execute another version any more.
+// systemctl stop and restart end a reload at once, and the program executes no other version.
 func TestStopWhileReloading(t *testing.T) {
 	for i, command := range []string{"stop", "restart"} {
 		t.Run(command, func(t *testing.T) {

@@ -18,7 +18,7 @@ import (
 	"github.com/autorestart-go/autorestart/internal/testprocess"
 )
 
-// Kills within something else: a restart in place, a start, an exec of systemd.
+// Kills in a restart in place, in a start, and in an exec of systemd.
 
 // The versions of testdata/crashing that wait for the file "go".
 const (
@@ -172,8 +172,8 @@ func takes(d *daemon, command string) time.Duration {
 	return time.Since(start)
 }
 
-// killUnseen kills the daemon while systemd is stopped, and has systemd execute itself: it handles SIGTERM, which asks for
-// that, before SIGCHLD.
+// killUnseen kills the daemon while systemd is stopped, and has systemd execute itself by SIGTERM, which systemd handles
+// before SIGCHLD.
 func killUnseen(c *clients, pid int) {
 	send(c.t, c.d.PID(), syscall.SIGSTOP)
 	send(c.t, pid, syscall.SIGKILL)

@@ -109,7 +109,7 @@ func main() {
 			os.Exit(0)
 		case "check": // the watchdog ends it
 			stuck.Store(true)
-		case "stop", "linger": // as slow programs end, which should call Stopping
+		case "stop", "late": // as slow programs end, which should call Stopping
 			if by == "stop" {
 				service.Stopping()
 			}
