@@ -139,6 +139,10 @@ func (p *process) replaceImage(ctx context.Context, r *Restarter, rules *candida
 	case <-ctx.Done():
 		return errEnded
 	}
+	ending := p.image().Drainers.Ending
+	if err := ending(); err != nil { // before anything is drained
+		return err
+	}
 	if err := x.check(ctx); err != nil {
 		return err
 	}
@@ -162,6 +166,9 @@ func (p *process) replaceImage(ctx context.Context, r *Restarter, rules *candida
 	}
 	x.times.Quiesced, x.times.Drained = times.Quiesced, times.Drained
 	if r.BeforeExec != nil {
+		if err := ending(); err != nil {
+			return err
+		}
 		if err := x.callBeforeExec(ctx, false); err != nil {
 			return drainedFor(err)
 		}
@@ -372,6 +379,9 @@ func (x *replacement) execRetrying(ctx context.Context, limit time.Duration) err
 		// The steps before may have taken long.
 		if ctx.Err() != nil {
 			return errEnded
+		}
+		if err := x.process.image().Drainers.Ending(); err != nil { // it may have had no drainers, or wait for the next attempt
+			return err
 		}
 		if err := x.lastLook(); err != nil {
 			return err

@@ -198,8 +198,27 @@ func TestStopping(t *testing.T) {
 	d = r.startService()
 	d.Ask("stopping", "done")
 	r.want("STOPPING=1")
-	if got := d.Ask("restart", "failed"); got != reason { // also where nothing is drained
-		t.Errorf("a restart has failed: %q, want %q", got, reason)
+	for range 2 {
+		if got := d.Ask("restart", "failed"); got != reason { // also where nothing is drained
+			t.Errorf("a restart has failed: %q, want %q", got, reason)
+		}
+		d.Ask("drainer", "done") // it is not quiesced for nothing
 	}
 	r.wantNothing()
+}
+
+// Also a restart whose drain has begun before calls BeforeExec no more.
+func TestStoppingBeforeExec(t *testing.T) {
+	r := listen(t, addresses(t)["path"])
+	d := r.startService()
+	d.Ask("drainer", "done")
+	d.Ask("call-off BeforeExec was called", "done")
+	d.Tell("restart")
+	d.Want("quiesced")
+	d.Ask("stopping", "done")
+	d.Tell("drained")
+	d.Want("resumed")
+	if got := d.Want("failed"); got != "autorestart: the program is about to end" {
+		t.Errorf("the restart has failed: %q", got)
+	}
 }

@@ -240,9 +240,7 @@ func (d *Drain) logLate(unfinished []string) {
 // [Group.End] it returns the error of that call.
 func (d *Drain) Seal() error {
 	d.seal()
-	d.group.mu.Lock()
-	defer d.group.mu.Unlock()
-	return d.group.ending
+	return d.group.Ending()
 }
 
 func (d *Drain) seal() {

@@ -289,6 +289,13 @@ func (g *Group) End(err error) {
 	g.AlwaysNotify()
 }
 
+// Ending returns the error of [Group.End], or nil if that was not called.
+func (g *Group) Ending() error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.ending
+}
+
 // AlwaysNotify has the group notice each drain, also while it has no drainers: the program
 // may be about to open what is drained.
 func (g *Group) AlwaysNotify() { g.setNotifier() }
