@@ -22,6 +22,8 @@ func openFilesLimit() int                    { return math.MaxInt }
 func descriptorOf(syscall.Conn) (int, error) { return 0, errors.ErrUnsupported }
 func lowestFree(syscall.Conn) (int, error)   { return 0, errors.ErrUnsupported }
 
+func isShutDown(*os.File) bool { return false }
+
 func withDescriptor(syscall.Conn, func(fd int)) error { return errors.ErrUnsupported }
 
 func setNonblock(*os.File, bool) {}

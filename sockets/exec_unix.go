@@ -103,6 +103,16 @@ func lowestFree(conn syscall.Conn) (fd int, err error) {
 	return fd, cmp.Or(ctl, err)
 }
 
+// isShutDown reports whether a listener was shut down by shutdown(2) or `ss --kill`. It never listens again,
+// and a store of systemd would keep it over all crashes. A Unix socket does not say so.
+func isShutDown(f *os.File) (isShutDown bool) {
+	withDescriptor(f, func(fd int) {
+		listens, err := syscall.GetsockoptInt(fd, syscall.SOL_SOCKET, syscall.SO_ACCEPTCONN)
+		isShutDown = err == nil && listens == 0
+	})
+	return isShutDown
+}
+
 // withDescriptor calls f with the descriptor, which stays open meanwhile.
 func withDescriptor(conn syscall.Conn, f func(fd int)) error {
 	raw, err := conn.SyscallConn()

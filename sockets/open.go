@@ -2,6 +2,7 @@ package sockets
 
 import (
 	"errors"
+	"fmt"
 	"net"
 	"os"
 	"time"
@@ -66,8 +67,8 @@ func openInherited[S socket](o *opening, req *request, src source[S]) (s S, k, o
 		case err == nil:
 			return s, k, oldKey, nil
 		case errors.Is(err, os.ErrNotExist):
-			// Ready has closed the socket, its path was removed, or another library has
-			// taken it from systemd.
+			// Ready has closed the socket, it was shut down, its path was removed, or another
+			// library has taken it from systemd.
 			if oldKey.kind != announced {
 				r.stopPassing(oldKey)
 				r.freeNumber(oldKey)
@@ -195,8 +196,14 @@ func (a requestedAddr) String() string  { return a.address }
 
 var errOtherKind = errors.New("the inherited socket is of another kind")
 
+// errShutDown is why a new listener is opened in place of an inherited one.
+var errShutDown = fmt.Errorf("the inherited socket was shut down, and listens no more: %w", os.ErrNotExist)
+
 // fileListener makes an inherited listener of f.
 func fileListener(f *os.File, network string) (listenerSocket, error) {
+	if isShutDown(f) {
+		return nil, errShutDown
+	}
 	ln, err := net.FileListener(f)
 	if err != nil {
 		return nil, err

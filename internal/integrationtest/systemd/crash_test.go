@@ -109,3 +109,20 @@ func TestServiceThatEnds(t *testing.T) {
 	all["end"].wantCount(2)
 	all["late"].wantCount(2)
 }
+
+// A listener of TCP that was shut down is dead: systemd stores it, and it accepts nothing. The next process opens another
+// one, and finds the state.
+func TestListenerThatWasShutDown(t *testing.T) {
+	d := newStoring(t, "shutdown", ports(8240, 1), "FileDescriptorStoreMax=20\n")
+	for n := range 2 {
+		d.wantCount(n + 1)
+		if t.Failed() {
+			return
+		}
+		d.wantStored(3)
+		d.get("/crash?by=shutdown")
+		d.WantLogged(t, d.unit, fmt.Sprintf("serving version=1 generation=0 count=%d", n+1))
+	}
+	d.wantCount(3)
+	d.wantStored(3)
+}

@@ -107,6 +107,9 @@ func main() {
 		case "end": // as most programs end
 			closeAll(listeners)
 			os.Exit(0)
+		case "shutdown": // as after `ss --kill`
+			shutDown(listeners)
+			crash("kill")
 		case "check": // the watchdog ends it
 			stuck.Store(true)
 		case "stop", "late": // as slow programs end, which should call Stopping
@@ -152,6 +155,14 @@ func serve(listener net.Listener) {
 func closeAll(listeners []net.Listener) {
 	for _, l := range listeners {
 		l.Close()
+	}
+}
+
+// shutDown has the listeners listen no more, whoever has them open.
+func shutDown(listeners []net.Listener) {
+	for _, l := range listeners {
+		raw := must(l.(syscall.Conn).SyscallConn())
+		raw.Control(func(fd uintptr) { syscall.Shutdown(int(fd), syscall.SHUT_RDWR) })
 	}
 }
 
