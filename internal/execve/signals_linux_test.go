@@ -10,6 +10,7 @@ import (
 	"os/signal"
 	"runtime"
 	"runtime/pprof"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -139,6 +140,32 @@ func TestProfileEndsWithForeignVersion(t *testing.T) {
 			}
 		}
 	})
+}
+
+// The helper has the timer of a profiler that is written in C when it executes a program.
+var _ = testprocess.RegisterHelper("profile of C", func() {
+	every := unix.Timeval{Sec: 100}
+	_, err := unix.Setitimer(unix.ITIMER_PROF, unix.Itimerval{Interval: every, Value: every})
+	if err = errors.Join(err, schedulingFilters[os.Getenv("FILTER")]()); err == nil {
+		err = Execute("/bin/cat", []string{"cat", "/proc/self/status"}, os.Environ(), nil, func() {})
+	}
+	fmt.Print(err)
+})
+
+// TestProfileOfCUnderFilter: no part of /proc shows a timer of setitimer(2). Under a filter it goes on, and the
+// next image ignores its signal until it has a handler.
+func TestProfileOfCUnderFilter(t *testing.T) {
+	env := testprocess.UseHelper(t, "profile of C")
+	for filter, ignores := range map[string]bool{"none": false, "harmless": true} {
+		t.Setenv("FILTER", filter)
+		output := runHelper(t, env)
+		_, mask, _ := strings.Cut(output, "SigIgn:\t")
+		mask, _, _ = strings.Cut(mask, "\n")
+		ignored, err := strconv.ParseUint(mask, 16, 64)
+		if got := ignored>>(syscall.SIGPROF-1)&1 == 1; err != nil || got != ignores {
+			t.Errorf("filter %s: SIGPROF is ignored: %t, %v; want %t: %s", filter, got, err, ignores, output)
+		}
+	}
 }
 
 // withoutProc runs a test with /proc, and without.
