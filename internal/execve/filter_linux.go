@@ -6,7 +6,8 @@
 // which calls a filter allows. So an attribute that has its value already is not set. In a process with a
 // filter, a child makes the call first, with arguments that change nothing. If the filter ends the child,
 // this process leaves the call out. A filter that forbids the call with some arguments only is not found:
-// filters of systemd and Docker return an error for these.
+// filters of systemd and Docker return an error for these. A filter that also forbids fork(2) or wait4(2)
+// ends the process at these calls, and one with a supervisor that does not answer holds the exec up.
 //
 // isFatal is for calls that few execs make: a child costs a copy of the page tables.
 //
@@ -22,7 +23,7 @@ import (
 )
 
 // fatal are the calls at which a filter has ended a child: it never allows them again. The holder of
-// executor.mu, and the threads that work for it one after the other, use it.
+// executor.mu, the threads that work for it one after the other, and a rollback before main use it.
 var fatal []uintptr
 
 // mayBeFiltered reports whether this thread has a seccomp filter, as far as that can be told.
@@ -32,13 +33,21 @@ func mayBeFiltered() bool {
 	return mode != 0 && errno != syscall.EINVAL // which is the answer of a kernel without filters
 }
 
-// isFatal reports whether a filter of this thread ends the process at a call. It is true if no child
-// could try it, because processes or memory are short.
-func isFatal(number uintptr) bool {
+// hasEndedChild reports whether a filter has ended a child at a call.
+func hasEndedChild(number uintptr) bool {
 	for _, call := range fatal {
 		if call == number {
 			return true
 		}
+	}
+	return false
+}
+
+// isFatal reports whether a filter of this thread ends the process at a call. It is true if no child
+// could try it, because processes or memory are short.
+func isFatal(number uintptr) bool {
+	if hasEndedChild(number) {
+		return true
 	}
 	if !mayBeFiltered() {
 		return false

@@ -78,9 +78,7 @@ func hasScheduling() bool {
 // adoptScheduling gives this thread the scheduling of the main one, as far as that can be set, and
 // reports whether that may have changed it.
 func adoptScheduling() (changed bool) {
-	calls := [numSettings]uintptr{
-		setPolicy: rawsys.Numbers.SchedSetattr, setCPUs: syscall.SYS_SCHED_SETAFFINITY, setIO: syscall.SYS_IOPRIO_SET,
-	}
+	calls := schedulingCalls()
 	own, want := schedulingOf(0), schedulingOf(syscall.Getpid())
 	for what, differs := range own.differencesTo(&want) {
 		if differs && !isFatal(calls[what]) {
@@ -112,7 +110,7 @@ func LosesScheduling() (loses bool) {
 		return false
 	}
 	AsLeader(func() error {
-		loses = len(fatal) > 0 && !hasScheduling() && !lossReported
+		loses = forbidsScheduling() && !hasScheduling() && !lossReported
 		lossReported = lossReported || loses
 		return nil
 	})
@@ -120,3 +118,19 @@ func LosesScheduling() (loses bool) {
 }
 
 var lossReported bool
+
+// forbidsScheduling reports whether a filter has ended a child at a call that sets the scheduling.
+func forbidsScheduling() bool {
+	for _, call := range schedulingCalls() {
+		if hasEndedChild(call) {
+			return true
+		}
+	}
+	return false
+}
+
+func schedulingCalls() [numSettings]uintptr {
+	return [numSettings]uintptr{
+		setPolicy: rawsys.Numbers.SchedSetattr, setCPUs: syscall.SYS_SCHED_SETAFFINITY, setIO: syscall.SYS_IOPRIO_SET,
+	}
+}

@@ -80,14 +80,15 @@ func replaceIgnoring(sig int, action *sigaction) {
 type profileTimer [2]syscall.Timeval
 
 // stopProfile stops the timer, and drops its pending signal. A program that profiles nothing would
-// be interrupted by it for ever.
-func stopProfile() (before profileTimer) {
-	if mayProfile() {
-		new(profileTimer).set(&before)
-		pending := ignore(int(syscall.SIGPROF))
-		pending.restore()
+// be interrupted by it for ever. It returns false if the timer may go on.
+func stopProfile() (before profileTimer, stopped bool) {
+	if !mayProfile() {
+		return before, false
 	}
-	return before
+	new(profileTimer).set(&before)
+	pending := ignore(int(syscall.SIGPROF))
+	pending.restore()
+	return before, true
 }
 
 // restart starts a timer that was stopped.
@@ -104,7 +105,7 @@ func (t *profileTimer) set(old *profileTimer) {
 
 // mayProfile reports whether a profile of the CPU may run. A seccomp filter may end the process at
 // setitimer(2): systemd's SystemCallFilter=~@timer does. A CPU profile of Go also makes a timer for each thread, by
-// timer_create(2). /proc/self/timers lists these.
+// timer_create(2). /proc/self/timers lists these, and not the timer of a profiler that is written in C.
 func mayProfile() bool {
 	if !mayBeFiltered() {
 		return true

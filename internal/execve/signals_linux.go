@@ -99,10 +99,11 @@ func (k *Kept) prepareSignals() (restore func()) {
 	runtime.LockOSThread()
 	var before rawsys.SignalMask
 	before.Change(&launchMask)
-	profile := stopProfile()
+	profile, stopped := stopProfile()
 	var ignored []ignoredSignal
 	for sig := 1; sig <= lastSignal; sig++ {
-		if k.ignoresInExec(sig) {
+		// The signal of a timer that goes on must not end the next image.
+		if k.ignoresInExec(sig) || sig == int(syscall.SIGPROF) && !stopped {
 			ignored = append(ignored, ignore(sig))
 		}
 	}
