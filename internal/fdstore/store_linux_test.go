@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -73,6 +74,28 @@ func TestOrder(t *testing.T) {
 	end(s)
 	m.wantKept("file 1=0", a, b)
 	m.logs.want(t)
+}
+
+// TestNumbersBelowLimit: files that waited for room get the lowest number that is free then, so that an image that can't
+// read the log has all of them removed.
+func TestNumbersBelowLimit(t *testing.T) {
+	m := newManager(t)
+	m.max = 4 // two files of the log, and two others
+	s, _ := m.recover()
+	var files []passing.KeptFile
+	for i := range 6 {
+		files = append(files, file(i, socket(t)))
+	}
+	s.Begin(files, nil)
+	for i := range files {
+		for _, stored := range m.names() {
+			if number, err := strconv.Atoi(stored); err == nil && number >= m.max {
+				t.Errorf("with %d files less: systemd stores %s", i, stored)
+			}
+		}
+		s.DropFile(files[i].Name, true)
+	}
+	m.want("log0", "log1")
 }
 
 // TestLimit: what is above the limit is not found, and is sent when there is room again.
