@@ -85,7 +85,7 @@ type Store struct {
 
 // A stored file is a file that systemd has, or will get.
 type stored struct {
-	name  string // in systemd's store
+	name  string // in systemd's store; "" until it is about to be sent
 	id    ID
 	names map[passing.Name]bool // under which it crosses; true for one that was dropped, and may be found again
 	fds   map[passing.Name]int  // descriptors of this process
@@ -179,8 +179,7 @@ func (s *Store) add(f passing.KeptFile) {
 		return
 	}
 	if own == nil {
-		own = newStored(s.freeName(), id)
-		s.files[own.name] = own
+		own = newStored("", id)
 		s.order = append(s.order, own)
 	}
 	own.names[f.Name], own.fds[f.Name] = false, f.FD

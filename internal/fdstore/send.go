@@ -70,6 +70,10 @@ func (s *Store) storeFiles() bool {
 // store has systemd store a file, and names it in the log then. It reports whether the message was
 // sent.
 func (s *Store) store(own *stored) (sent bool) {
+	if own.name == "" {
+		own.name = s.freeName()
+		s.files[own.name] = own
+	}
 	changes := own.records()
 	if len(changes) > 0 && !own.announced {
 		own.announced = true
