@@ -3,6 +3,8 @@
 package systemd_test
 
 import (
+	"errors"
+	"log/slog"
 	"os"
 	"strings"
 	"testing"
@@ -13,6 +15,7 @@ import (
 	"github.com/autorestart-go/autorestart/internal/image"
 	"github.com/autorestart-go/autorestart/internal/passing"
 	"github.com/autorestart-go/autorestart/internal/step"
+	"github.com/autorestart-go/autorestart/internal/testprocess"
 	"github.com/autorestart-go/autorestart/systemd"
 )
 
@@ -112,5 +115,32 @@ func TestRollbackToVersionWithoutStore(t *testing.T) {
 	r.want(executing)
 	if _, content, err := crashlog.Open(logFiles(t, i)); err != nil || len(stored) != 2 {
 		t.Errorf("systemd stores %v, the log says %q, %v", stored, content, err)
+	}
+}
+
+// When a rollback fails, this version goes on: a reload that it was in the way of ends, and a log line says that the
+// store is empty.
+func TestRollbackFails(t *testing.T) {
+	r := inUnit(t)
+	h := new(handover.State)
+	h.Set(handover.PID, os.Getpid())
+	i := start(t, h)
+	var log testprocess.Log
+	service := systemd.Service{Logger: slog.New(slog.NewTextHandler(&log, nil))}
+	if err := service.Start(); err != nil {
+		t.Fatal(err)
+	}
+	failed := errors.New("exec format error")
+	i.Report(step.Ready, nil)
+	r.stored("READY=1")
+	i.Report(step.Draining, nil)
+	r.stored("RELOADING=1")
+	i.Report(step.RollingBack, nil)
+	r.stored(executing)
+	i.Report(step.Rejected, failed) // of the restart that the rollback was in the way of
+	i.Report(step.RollbackFailed, failed)
+	r.want(reloading, "READY=1", "STATUS="+name(t)+" serves, generation 0")
+	if text := "sockets, files and states are not found after a crash: the store was emptied for a rollback, which has failed"; !strings.Contains(log.String(), text) {
+		t.Errorf("logged %q, want %q", log.String(), text)
 	}
 }
