@@ -101,8 +101,12 @@ func (n *notifier) step(kind step.Kind, err error) {
 		n.queue.Send(sdnotify.Message{Extend: startTime + extension})
 	case step.RollbackFailed:
 		n.executing = false
-		if !n.ready && n.starting == nil {
+		switch {
+		case !n.ready && n.starting == nil:
 			n.becomeReady(", but has not called Ready")
+		case n.ready && n.reloading && !n.image.Restarts.Load(): // the outcome of that restart came in the rollback
+			n.stopExtending()
+			n.becomeReady("")
 		}
 	case step.Rejected:
 		// Another version may be rejected while one is about to be executed.

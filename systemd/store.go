@@ -86,7 +86,7 @@ func open(i *image.Image, c fdstore.Config, passed []fdstore.Passed) (*fdstore.S
 	if i.Inherited.Number(handover.PID) != 0 { // what is stored is older than what this image has inherited
 		store, err := fdstore.Renew(c, passed)
 		if err == nil {
-			clearInRollback(i, store)
+			clearInRollback(i, store, c.Logger)
 		}
 		return store, err
 	}
@@ -101,10 +101,13 @@ func open(i *image.Image, c fdstore.Config, passed []fdstore.Passed) (*fdstore.S
 
 // clearInRollback leaves nothing in systemd's store for a previous version that keeps nothing there: the
 // start after a crash of that version would find what this one has kept.
-func clearInRollback(i *image.Image, store *fdstore.Store) {
+func clearInRollback(i *image.Image, store *fdstore.Store, logger report.Logger) {
 	i.OnStep(func(kind step.Kind, _ error) {
-		if kind == step.RollingBack {
+		switch kind {
+		case step.RollingBack:
 			store.Clear()
+		case step.RollbackFailed:
+			logger.Warn("sockets, files and states are not found after a crash: the store was emptied for a rollback, which has failed")
 		}
 	})
 }

@@ -137,16 +137,16 @@ func (s *Service) Start() error {
 	if !started || autorestart.StandIn() {
 		return nil
 	}
+	if v := activation.Get(); !v.IsMain(os.Getpid()) {
+		return errors.New("systemd: found SYSTEMD_EXEC_PID=" + strconv.Quote(v.ExecPID) + ", expected " + strconv.Itoa(os.Getpid()) +
+			": only the process that systemd has started notifies it")
+	}
 	i, logger := image.Current(), s.logger()
 	if !i.Service.CompareAndSwap(nil, s) {
 		if i.Service.Load() == s {
 			return nil
 		}
 		return errSecond
-	}
-	if v := activation.Get(); !v.IsMain(os.Getpid()) {
-		return errors.New("systemd: found SYSTEMD_EXEC_PID=" + strconv.Quote(v.ExecPID) + ", expected " + strconv.Itoa(os.Getpid()) +
-			": only the process that systemd has started notifies it")
 	}
 	if s.Restarter != nil {
 		if err := serveReloads(i, s.Restarter, logger); err != nil {
@@ -195,7 +195,8 @@ func (s *Service) Start() error {
 // within one second after it has closed them.
 //
 // After Stopping no other version is executed: it would not receive the SIGTERM, and systemd would wait for its end until
-// TimeoutStopSec. A restart that is under way is called off.
+// TimeoutStopSec. A restart that is under way is called off. A rollback is an exception: a version on trial that ends, or
+// fails its Check meanwhile, is rolled back, because it may have called Stopping on its way out after an error.
 //
 // A Unix listener that is closed is not found again, because Close removes its path.
 //

@@ -24,14 +24,22 @@ func (i *Image) Reports() bool { return i.onStep.Load() != nil }
 
 // Report calls what OnStep has registered.
 func (i *Image) Report(kind step.Kind, err error) {
+	switch kind {
+	case step.RollingBack:
+		i.rollsBack.Store(true)
+	case step.RollbackFailed:
+		i.rollsBack.Store(false)
+	}
 	if f := i.onStep.Load(); f != nil {
 		(*f)(kind, err)
 	}
 }
 
-// IsReplaced reports whether a restart is under way, also if nothing is drained, or whether a rollback drains the program.
-// [step.Rejected] is then about another version.
-func (i *Image) IsReplaced() bool { return i.Restarts.Load() || i.Drainers.IsDraining() }
+// IsReplaced reports whether a restart or a rollback is under way, also if nothing is drained. [step.Rejected] is then
+// about another version.
+func (i *Image) IsReplaced() bool {
+	return i.Restarts.Load() || i.rollsBack.Load() || i.Drainers.IsDraining()
+}
 
 // BeforeReady is called by the first call of Ready. If it returns false, that call does nothing. It is
 // a hook of package autorestarttest/agent, which is in the daemon of a test and nowhere else, and sets

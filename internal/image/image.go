@@ -37,6 +37,8 @@ type Image struct {
 	// comes first, until the restart has failed.
 	Restarts atomic.Bool
 
+	rollsBack atomic.Bool // from step.RollingBack until step.RollbackFailed
+
 	parts [numParts]unsafe.Pointer
 
 	onStep atomic.Pointer[func(kind step.Kind, err error)]
