@@ -101,6 +101,18 @@ func (p *process) awaitSettled(ctx context.Context, r *Restarter, c *candidate.C
 	return lastLook()
 }
 
+// checkTrial returns an error as long as this version may be rolled back to one that does not know
+// what to do with a stand-in. Each attempt may call Verify.
+func (x *replacement) checkTrial() error {
+	if trial := x.prepared.trial; !x.r.Overlap || trial == nil || trial.PreviousKnowsStandIns() {
+		return nil
+	}
+	return &drainedError{&RejectedError{
+		Path: x.c.Path, Found: "a version on trial, whose previous version's release of " + modulePath + " has no Overlap",
+		Expected: "the end of the trial", Retryable: true,
+	}}
+}
+
 // endTrial is called once, by Ready or when this version has been healthy for its time.
 func (p *process) endTrial() {
 	p.image().Trial.End()

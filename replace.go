@@ -77,18 +77,6 @@ func (x *replacement) check(ctx context.Context) error {
 	return nil
 }
 
-// checkTrial returns an error as long as this version may be rolled back to one that does not know
-// what to do with a stand-in. Each attempt may call Verify.
-func (x *replacement) checkTrial() error {
-	if trial := x.prepared.trial; !x.r.Overlap || trial == nil || trial.PreviousKnowsStandIns() {
-		return nil
-	}
-	return &drainedError{&RejectedError{
-		Path: x.c.Path, Found: "a version on trial, whose previous version's release of " + modulePath + " has no Overlap",
-		Expected: "the end of the trial", Retryable: true,
-	}}
-}
-
 // lookInterval is the time between two looks at the file of a version that waits.
 const lookInterval = time.Second
 
@@ -139,8 +127,7 @@ func (p *process) replaceImage(ctx context.Context, r *Restarter, rules *candida
 	case <-ctx.Done():
 		return errEnded
 	}
-	ending := p.image().Drainers.Ending
-	if err := ending(); err != nil { // before anything is drained
+	if err := p.image().Drainers.Ending(); err != nil {
 		return err
 	}
 	if err := x.check(ctx); err != nil {
@@ -166,7 +153,7 @@ func (p *process) replaceImage(ctx context.Context, r *Restarter, rules *candida
 	}
 	x.times.Quiesced, x.times.Drained = times.Quiesced, times.Drained
 	if r.BeforeExec != nil {
-		if err := ending(); err != nil {
+		if err := p.image().Drainers.Ending(); err != nil {
 			return err
 		}
 		if err := x.callBeforeExec(ctx, false); err != nil {
