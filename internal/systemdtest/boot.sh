@@ -1,7 +1,7 @@
 # Boots systemd as process 1. It runs in new namespaces, with the root directory of the
-# machine as its argument. That directory stays as it is: /usr is read-only, the rest is a copy.
+# machine and the terminal for its console as its arguments. That directory stays as it is: /usr is read-only, the rest is a copy.
 # It is no overlay, since inotify(7) does not tell everything there.
-root=$1
+root=$1 console=$2
 mount --make-rprivate /
 
 # /sys is not needed until there is another one.
@@ -26,6 +26,8 @@ mkdir dev/pts dev/shm
 mount -t devpts -o newinstance,ptmxmode=666,mode=620,gid=5 devpts dev/pts
 mount -t tmpfs -o mode=1777 tmpfs dev/shm
 for device in null zero full random urandom tty; do cp -a "/dev/$device" dev/; done
+touch dev/console
+mount --bind "$console" dev/console
 ln -s pts/ptmx dev/ptmx
 ln -s /proc/self/fd dev/fd
 
@@ -38,7 +40,7 @@ done
 for unit in dev-hugepages dev-mqueue sys-kernel-debug sys-kernel-tracing sys-fs-fuse-connections; do
 	ln -sf /dev/null "etc/systemd/system/$unit.mount"
 done
-for unit in 'modprobe@.service' getty.target timers.target; do
+for unit in 'modprobe@.service' getty.target timers.target systemd-ask-password-console.path systemd-ask-password-wall.path; do
 	ln -sf /dev/null "etc/systemd/system/$unit"
 done
 mkdir -p etc/systemd/journald.conf.d etc/systemd/system-generators

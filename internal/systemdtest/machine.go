@@ -32,7 +32,7 @@ var (
 
 // enterScript moves process 1 into the cgroup of the machine, which becomes the root of all cgroups that the
 // machine sees: so systemd makes none elsewhere.
-const enterScript = `echo 0 >"$1/cgroup.procs"; exec unshare --cgroup sh -euc "$2" sh "$3"`
+const enterScript = `echo 0 >"$1/cgroup.procs"; exec unshare --cgroup sh -euc "$2" sh "$3" "$4"`
 
 // machine is systemd in namespaces, and the process that keeps its cgroup.
 type machine struct {
@@ -41,8 +41,10 @@ type machine struct {
 	keeper *exec.Cmd
 	hold   io.Closer // the keeper ends the machine when it is closed
 
-	init   *exec.Cmd
-	output testprocess.Log // of process 1, until it has a journal
+	init    *exec.Cmd
+	ended   chan struct{} // closed when process 1 has ended
+	console *console
+	output  testprocess.Log // of process 1, until it has a journal
 }
 
 // start boots a machine and waits until all of its units have started.
@@ -70,7 +72,11 @@ func start(root string) (*machine, error) {
 	if err := m.keep(); err != nil {
 		return nil, err
 	}
-	m.init = exec.Command("sh", "-euc", enterScript, "sh", m.cgroup, bootScript, root)
+	if m.console, err = openConsole(&m.output); err != nil {
+		m.end()
+		return nil, err
+	}
+	m.init = exec.Command("sh", "-euc", enterScript, "sh", m.cgroup, bootScript, root, m.console.path)
 	m.init.Stdout, m.init.Stderr = &m.output, &m.output
 	m.init.SysProcAttr = &syscall.SysProcAttr{
 		Setsid: true,
@@ -81,6 +87,11 @@ func start(root string) (*machine, error) {
 		m.end()
 		return nil, err
 	}
+	m.ended = make(chan struct{})
+	go func() {
+		defer close(m.ended)
+		m.init.Wait()
+	}()
 	if err := m.await(); err != nil {
 		m.end()
 		return nil, fmt.Errorf("%w\n%s", err, m.output.String())
@@ -113,13 +124,23 @@ func (m *machine) keep() (err error) {
 // await waits until systemd has started everything that it starts at the boot.
 func (m *machine) await() error {
 	var state string
+	var failure bytes.Buffer
 	started := testprocess.Within(testprocess.Timeout, func() bool {
-		output, _ := m.Command("systemctl", "is-system-running").Output()
+		if m.hasEnded() {
+			return true
+		}
+		failure.Reset()
+		systemctl := m.Command("systemctl", "is-system-running")
+		systemctl.Stderr = &failure
+		output, _ := systemctl.Output()
 		state = strings.TrimSpace(string(output))
 		return state == "running" || state == "degraded"
 	})
+	if m.hasEnded() {
+		return fmt.Errorf("process 1 has ended: %v", m.init.ProcessState)
+	}
 	if !started {
-		return fmt.Errorf("it is %q", state)
+		return fmt.Errorf("it is %q: %s", state, failure.String())
 	}
 	if state == "degraded" {
 		failed, _ := m.Command("systemctl", "--failed", "--no-pager", "--plain", "--no-legend").Output()
@@ -128,12 +149,25 @@ func (m *machine) await() error {
 	return nil
 }
 
+// hasEnded reports whether process 1 has ended.
+func (m *machine) hasEnded() bool {
+	select {
+	case <-m.ended:
+		return true
+	default:
+		return false
+	}
+}
+
 // end ends the machine, and waits until nothing of it is left.
 func (m *machine) end() {
 	m.hold.Close()
 	m.keeper.Wait()
-	if m.init.Process != nil {
-		m.init.Wait()
+	if m.ended != nil {
+		<-m.ended
+	}
+	if m.console != nil {
+		m.console.close()
 	}
 }
 

@@ -18,6 +18,8 @@ import (
 	"sync"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/autorestart-go/autorestart/internal/testprocess"
 )
 
@@ -37,7 +39,24 @@ type unit struct {
 	cursor string // of the journal, before the unit was written
 }
 
+// bootInstances is more than how many inotify instances the boot needs. The user's other processes share them.
+const bootInstances = 10
+
+// inotifyHasRoom reports whether the user can have that many more inotify instances.
+func inotifyHasRoom() bool {
+	for range bootInstances {
+		fd, err := unix.InotifyInit1(unix.IN_CLOEXEC)
+		if err != nil {
+			return false
+		}
+		defer unix.Close(fd)
+	}
+	return true
+}
+
 var boot = sync.OnceValues(func() (*System, error) {
+	// Without them, systemd ends. Other tests end, too.
+	testprocess.Within(testprocess.Timeout, inotifyHasRoom)
 	m, err := start(os.Getenv(RootEnv))
 	if err != nil {
 		return nil, err

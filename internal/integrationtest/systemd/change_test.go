@@ -148,7 +148,7 @@ func TestVersionWithoutStore(t *testing.T) {
 			count, _ := strconv.Atoi(before)
 			d.wantCount(count + 1)
 			d.wantStored(3)
-			d.kill(syscall.SIGSTOP)
+			d.stop()
 			waiting := d.requestCount()
 			d.kill(syscall.SIGKILL)
 			wantResponse(t, waiting, count+2)

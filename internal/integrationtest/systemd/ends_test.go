@@ -62,16 +62,38 @@ func (d *daemon) kill(signal syscall.Signal) {
 	send(d.t, d.process(), signal)
 }
 
-// process returns the ID of the only process of the unit, as this process sees it.
-func (d *daemon) process() int {
+// process returns the ID of the only process of the unit, as this process sees it. Children by which a start or an exec tries
+// system calls have ended then.
+func (d *daemon) process() (pid int) {
 	d.t.Helper()
 	group := d.Property(d.t, d.unit, "ControlGroup")
-	content := testprocess.ReadFile(d.t, d.Path("/sys/fs/cgroup"+group+"/cgroup.procs"))
-	pid, err := strconv.Atoi(strings.TrimSpace(string(content)))
-	if err != nil {
-		d.t.Fatalf("the processes of %s: %v", d.unit, err)
-	}
+	testprocess.WaitFor(d.t, "single process of "+d.unit, func() bool {
+		content := testprocess.ReadFile(d.t, d.Path("/sys/fs/cgroup"+group+"/cgroup.procs"))
+		var err error
+		pid, err = strconv.Atoi(strings.TrimSpace(string(content)))
+		return err == nil
+	})
 	return pid
+}
+
+// stop stops the daemon. It returns when no thread runs any more, which would accept a connection.
+func (d *daemon) stop() {
+	d.t.Helper()
+	stop(d.t, d.process())
+}
+
+func stop(t *testing.T, pid int) {
+	t.Helper()
+	send(t, pid, syscall.SIGSTOP)
+	testprocess.WaitFor(t, "stopped threads", func() bool {
+		for _, stat := range testprocess.Glob(t, "/proc/%d/task/*/stat", pid) {
+			content, err := os.ReadFile(stat)
+			if _, state, _ := strings.Cut(string(content), ") "); err != nil || !strings.HasPrefix(state, "T") {
+				return false
+			}
+		}
+		return true
+	})
 }
 
 // killDeploying kills the daemon at some moment of a restart in place, which takes some 30 ms.
@@ -83,16 +105,7 @@ func killDeploying(c *clients, pid int) {
 
 // killStopped kills the daemon while it is stopped, with clients in the queues of both listeners. None of them is cut.
 func killStopped(c *clients, pid int) {
-	send(c.t, pid, syscall.SIGSTOP)
-	testprocess.WaitFor(c.t, "stopped threads", func() bool {
-		for _, stat := range testprocess.Glob(c.t, "/proc/%d/task/*/stat", pid) {
-			content, err := os.ReadFile(stat)
-			if _, state, _ := strings.Cut(string(content), ") "); err != nil || !strings.HasPrefix(state, "T") {
-				return false
-			}
-		}
-		return true
-	})
+	stop(c.t, pid)
 	queued := c.queue(20)
 	send(c.t, pid, syscall.SIGKILL)
 	c.awaitNext(queued)

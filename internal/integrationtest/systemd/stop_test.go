@@ -31,14 +31,17 @@ func TestStopWhileReloading(t *testing.T) {
 			if result := d.Property(t, d.unit, "Result"); result != "success" {
 				t.Errorf("the result is %s", result)
 			}
-			if n := strings.Count(d.Log(t, d.unit), "msg=serving"); n != 1+i {
-				t.Errorf("%d versions have served", n)
-			}
 			if command == "restart" {
+				testprocess.WaitFor(t, "line of the next process", func() bool { // after its READY=1
+					return strings.Count(d.Log(t, d.unit), "msg=serving") > 1
+				})
 				d.wantStatus("serves, generation 0")
 				if pid := d.Property(t, d.unit, "MainPID"); pid == d.pid {
 					t.Errorf("the PID is still %s", pid)
 				}
+			}
+			if n := strings.Count(d.Log(t, d.unit), "msg=serving"); n != 1+i {
+				t.Errorf("%d versions have served", n)
 			}
 		})
 	}
