@@ -110,19 +110,23 @@ func TestServiceThatEnds(t *testing.T) {
 	all["late"].wantCount(2)
 }
 
-// A listener of TCP that was shut down is dead: systemd stores it, and it accepts nothing. The next process opens another
-// one, and finds the state.
+// A listener that was shut down is dead: systemd stores it, and it accepts nothing. The next process opens another one,
+// and finds the state.
 func TestListenerThatWasShutDown(t *testing.T) {
-	d := newStoring(t, "shutdown", ports(8240, 1), "FileDescriptorStoreMax=20\n")
+	d := newStoring(t, "shutdown", append(ports(8240, 1), "/run/shutdown/sock"),
+		"FileDescriptorStoreMax=20\nRuntimeDirectory=shutdown\nRuntimeDirectoryPreserve=restart\n")
 	for n := range 2 {
 		d.wantCount(n + 1)
+		d.network, d.address = "unix", "/run/shutdown/sock"
+		d.page("/")
+		d.network, d.address = "tcp", "127.0.0.1:8240"
 		if t.Failed() {
 			return
 		}
-		d.wantStored(3)
+		d.wantStored(4)
 		d.get("/crash?by=shutdown")
 		d.WantLogged(t, d.unit, fmt.Sprintf("serving version=1 generation=0 count=%d", n+1))
 	}
 	d.wantCount(3)
-	d.wantStored(3)
+	d.wantStored(4)
 }
