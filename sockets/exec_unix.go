@@ -104,12 +104,9 @@ func lowestFree(conn syscall.Conn) (fd int, err error) {
 }
 
 // isShutDown reports whether a listener was shut down by shutdown(2) or `ss --kill`. It never listens again,
-// and a store of systemd would keep it over all crashes. A Unix socket does not say so.
+// and a store of systemd would keep it over all crashes.
 func isShutDown(f *os.File) (isShutDown bool) {
-	withDescriptor(f, func(fd int) {
-		listens, err := syscall.GetsockoptInt(fd, syscall.SOL_SOCKET, syscall.SO_ACCEPTCONN)
-		isShutDown = err == nil && listens == 0
-	})
+	withDescriptor(f, func(fd int) { isShutDown = sys.HasHungUp(fd) })
 	return isShutDown
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"syscall"
 	"time"
 )
 
@@ -69,6 +70,9 @@ func openInherited[S socket](o *opening, req *request, src source[S]) (s S, k, o
 		case errors.Is(err, os.ErrNotExist):
 			// Ready has closed the socket, it was shut down, its path was removed, or another
 			// library has taken it from systemd.
+			if errors.Is(err, errShutDown) && oldKey.isOpened() && oldKey.hasPath() {
+				removeRefusing(oldKey.network, oldKey.local)
+			}
 			if oldKey.kind != announced {
 				r.stopPassing(oldKey)
 				r.freeNumber(oldKey)
@@ -198,6 +202,17 @@ var errOtherKind = errors.New("the inherited socket is of another kind")
 
 // errShutDown is why a new listener is opened in place of an inherited one.
 var errShutDown = fmt.Errorf("the inherited socket was shut down, and listens no more: %w", os.ErrNotExist)
+
+// removeRefusing removes the path of a Unix socket, unless a socket listens there.
+func removeRefusing(network, path string) {
+	conn, err := net.DialTimeout(network, path, time.Second)
+	switch {
+	case err == nil:
+		conn.Close()
+	case errors.Is(err, syscall.ECONNREFUSED):
+		os.Remove(path)
+	}
+}
 
 // fileListener makes an inherited listener of f.
 func fileListener(f *os.File, network string) (listenerSocket, error) {

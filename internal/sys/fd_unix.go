@@ -98,3 +98,10 @@ func WriteTo(fd int, b []byte) {
 		}
 	}
 }
+
+// HasHungUp reports whether a socket was shut down in both directions, see POLLHUP in poll(2).
+func HasHungUp(fd int) bool {
+	fds := []unix.PollFd{{Fd: int32(fd)}}
+	_, err := unix.Poll(fds, 0)
+	return err == nil && fds[0].Revents&unix.POLLHUP != 0
+}
