@@ -46,6 +46,7 @@ func main() {
 	watch := flag.Bool("watch", true, "restart when another version is deployed")
 	files := flag.Bool("files", false, "pass a file in memory and a pipe on")
 	readyTimeout := flag.Duration("ready-timeout", 10*time.Second, "the `time` that a new version has; 0: it is never rolled back")
+	packets := flag.String("packets", "", "`address` of a UDP socket whose datagrams are answered")
 	own := flag.Bool("own", false, "have systemd store a file beside those of the library")
 	flag.Parse()
 	defer autorestart.RollbackUnlessReady()
@@ -125,6 +126,9 @@ func main() {
 			crash(by)
 		}
 	})
+	if *packets != "" {
+		answerPackets(*packets)
+	}
 	for _, address := range strings.Split(*addresses, ",") {
 		network := "tcp"
 		if strings.Contains(address, "/") {
