@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"strings"
 	"syscall"
 	"testing"
 
@@ -178,5 +179,35 @@ func (d *daemon) wantPackets(conn net.Conn, texts ...string) {
 		if got, want := string(answer[:n]), d.pid+" "+text; got != want || err != nil {
 			d.t.Fatalf("the answer is %q, %v; expected %q", got, err, want)
 		}
+	}
+}
+
+// A version that does not listen at an address any more has its listener removed from the store when it is ready, and clients
+// are refused there. That is so if systemd starts the version after a crash, and if it is deployed.
+func TestListenerThatIsNotClaimed(t *testing.T) {
+	t.Parallel()
+	for n, test := range []struct {
+		name, flags string
+		generation  int
+	}{
+		{"crash", " -watch=false", 0},
+		{"deploy", "", 1},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			addresses := ports(8252+2*n, 2)
+			d := newCrashing(t, "unclaimed-"+test.name, strings.Join(addresses, ",")+test.flags, "FileDescriptorStoreMax=20\n")
+			d.address = addresses[1]
+			d.wantCount(1)
+			d.wantStored(4) // the log, the state, and both listeners
+			d.deploy(fewer)
+			if test.generation == 0 {
+				d.kill(syscall.SIGKILL)
+			}
+			d.WantLogged(t, d.unit, fmt.Sprintf("serving version=%d generation=%d count=1", fewer, test.generation))
+			d.wantStored(3)
+			d.wantRefused()
+			d.address = addresses[0]
+			d.wantCount(2)
+		})
 	}
 }

@@ -37,6 +37,7 @@ func number() int {
 const (
 	slow   = 500 // waits for the file "go" before it claims anything
 	half   = 501 // waits for it when it has claimed a listener, and serves nothing meanwhile
+	fewer  = 502 // does not listen at the last address
 	panics = 666 // panics before it is ready
 	plain  = 700 // does not use package systemd
 )
@@ -129,7 +130,11 @@ func main() {
 	if *packets != "" {
 		answerPackets(*packets)
 	}
-	for _, address := range strings.Split(*addresses, ",") {
+	all := strings.Split(*addresses, ",")
+	if number() == fewer {
+		all = all[:len(all)-1]
+	}
+	for _, address := range all {
 		network := "tcp"
 		if strings.Contains(address, "/") {
 			network = "unix"
