@@ -48,6 +48,7 @@ func main() {
 	files := flag.Bool("files", false, "pass a file in memory and a pipe on")
 	readyTimeout := flag.Duration("ready-timeout", 10*time.Second, "the `time` that a new version has; 0: it is never rolled back")
 	packets := flag.String("packets", "", "`address` of a UDP socket whose datagrams are answered")
+	sighup := flag.Bool("sighup", false, "restart at SIGHUP")
 	own := flag.Bool("own", false, "have systemd store a file beside those of the library")
 	flag.Parse()
 	defer autorestart.RollbackUnlessReady()
@@ -70,6 +71,9 @@ func main() {
 	}
 	if *watch {
 		go func() { slog.Error("the restarter has ended", "error", restarter.Run(context.Background())) }()
+	}
+	if *sighup {
+		restartAt(autorestart.NotifyOnSighup(), restarter)
 	}
 	switch number() {
 	case slow:
@@ -155,6 +159,15 @@ func main() {
 	autorestart.Ready()
 	slog.Info("serving", "version", number(), "generation", autorestart.Generation(), "count", count)
 	select {}
+}
+
+// restartAt restarts the program at each signal.
+func restartAt(signals <-chan os.Signal, restarter *autorestart.Restarter) {
+	go func() {
+		for range signals {
+			slog.Warn("not restarted", "reason", restarter.Restart(context.Background()))
+		}
+	}()
 }
 
 func serve(listener net.Listener) {
