@@ -95,7 +95,7 @@ func TestSocketUnitForPathInStore(t *testing.T) {
 // A version without package systemd does not change the store: the next version that systemd starts finds the state of
 // the version before.
 func TestVersionWithoutStoreBetweenStarts(t *testing.T) {
-	d := newCrashing(t, "between", ports(8214, 1)[0]+" -watch=false", "Type=exec\nNotifyAccess=main\nFileDescriptorStoreMax=20\n")
+	d := newCrashing(t, "between", ports(8214, 1)[0]+" -watch=false", "Type=exec\nFileDescriptorStoreMax=20\n")
 	d.address = ports(8214, 1)[0]
 	d.WantLogged(t, d.unit, "serving version=1 generation=0")
 	d.wantCount(1)
@@ -130,7 +130,7 @@ func TestVersionWithoutStore(t *testing.T) {
 		}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			d := newStoring(t, test.name, ports(8212+n, 1), "Type=exec\nNotifyAccess=main\nFileDescriptorStoreMax=20\n"+test.options)
+			d := newStoring(t, test.name, ports(8212+n, 1), "Type=exec\nFileDescriptorStoreMax=20\n"+test.options)
 			d.WantLogged(t, d.unit, "serving version=1 generation=0")
 			d.wantCount(1)
 			d.deploy(plain)

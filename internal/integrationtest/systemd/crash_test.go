@@ -8,6 +8,8 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/autorestart-go/autorestart/internal/systemdtest"
@@ -129,4 +131,87 @@ func TestListenerThatWasShutDown(t *testing.T) {
 	}
 	d.wantCount(3)
 	d.wantStored(4)
+}
+
+// A packet socket is found, too: datagrams that arrive while no process runs wait in it.
+func TestPacketSocketInStore(t *testing.T) {
+	t.Parallel()
+	const packets = "127.0.0.1:8251"
+	d := newCrashing(t, "packets", "127.0.0.1:8250 -packets="+packets, "FileDescriptorStoreMax=20\nRestartSec=1h\n")
+	conn, err := d.Dial("udp", packets)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	d.known()
+	d.wantStored(4) // the log, the state, and both sockets
+	d.sendPackets(conn, "first")
+	d.wantPackets(conn, "first")
+	for range 3 {
+		d.kill(syscall.SIGKILL)
+		testprocess.WaitFor(t, "unit without a process", func() bool { return d.Property(t, d.unit, "SubState") == "auto-restart" })
+		d.sendPackets(conn, "a", "b", "c")
+		d.Run(t, "systemctl", "restart", d.unit) // does not wait for RestartSec
+		d.known()
+		d.wantPackets(conn, "a", "b", "c")
+		d.wantStored(4)
+	}
+	d.deploy(2)
+	d.WantLogged(t, d.unit, "serving version=2 generation=1")
+	d.sendPackets(conn, "last")
+	d.wantPackets(conn, "last")
+	d.wantStored(4)
+}
+
+// sendPackets sends datagrams with these texts.
+func (d *daemon) sendPackets(conn net.Conn, texts ...string) {
+	d.t.Helper()
+	for _, text := range texts {
+		if _, err := io.WriteString(conn, text); err != nil {
+			d.t.Fatalf("datagram %q is not sent: %v", text, err)
+		}
+	}
+}
+
+// wantPackets waits for the answers to these datagrams by the process that is known.
+func (d *daemon) wantPackets(conn net.Conn, texts ...string) {
+	d.t.Helper()
+	defer testprocess.LimitIO(conn, testprocess.Timeout)()
+	answer := make([]byte, 100)
+	for _, text := range texts {
+		n, err := conn.Read(answer)
+		if got, want := string(answer[:n]), d.pid+" "+text; got != want || err != nil {
+			d.t.Fatalf("the answer is %q, %v; expected %q", got, err, want)
+		}
+	}
+}
+
+// A version that does not listen at an address any more has its listener removed from the store when it is ready, and clients
+// are refused there. That is so if systemd starts the version after a crash, and if it is deployed.
+func TestListenerThatIsNotClaimed(t *testing.T) {
+	t.Parallel()
+	for n, test := range []struct {
+		name, flags string
+		generation  int
+	}{
+		{"crash", " -watch=false", 0},
+		{"deploy", "", 1},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			addresses := ports(8252+2*n, 2)
+			d := newCrashing(t, "unclaimed-"+test.name, strings.Join(addresses, ",")+test.flags, "FileDescriptorStoreMax=20\n")
+			d.address = addresses[1]
+			d.wantCount(1)
+			d.wantStored(4) // the log, the state, and both listeners
+			d.deploy(fewer)
+			if test.generation == 0 {
+				d.kill(syscall.SIGKILL)
+			}
+			d.WantLogged(t, d.unit, fmt.Sprintf("serving version=%d generation=%d count=1", fewer, test.generation))
+			d.wantStored(3)
+			d.wantRefused()
+			d.address = addresses[0]
+			d.wantCount(2)
+		})
+	}
 }

@@ -14,26 +14,34 @@ import (
 	"github.com/autorestart-go/autorestart/internal/testprocess"
 )
 
+// A reloadable is a unit that systemctl reload restarts in place.
+type reloadable struct {
+	flags, options string        // of the program, and of the unit
+	wantFailure    func(*daemon) // reloads a daemon whose new version panics
+}
+
 // systemctl reload restarts a daemon under load, returns when the new version is ready, and loses no request.
-// With a version that fails it fails, and the daemon goes on. systemd reads its units again and executes
-// itself in between, which changes nothing.
+// With a version that fails the daemon goes on: the command in ExecReload= makes the reload fail, and by SIGHUP alone
+// the status says so. systemd reads its units again and executes itself in between, which changes nothing.
 func TestReloads(t *testing.T) {
 	const command = "/srv/reloads/autorestart"
 	installCommand(t, systemdtest.Machine(t), command)
 	reloads := testprocess.FromEnv(t, "AUTORESTART_TEST_RELOADS", 12)
-	for name, options := range map[string]string{
-		"notify":        "Type=notify\n",
-		"notify-reload": "Type=notify-reload\nReloadSignal=SIGWINCH\n", // which Go ignores
+	const byCommand = "ExecReload=+" + command + " reload $MAINPID\n"
+	const ignored = "ReloadSignal=SIGWINCH\n" // by Go
+	for name, unit := range map[string]reloadable{
+		"notify":        {"", "Type=notify\n" + byCommand, (*daemon).wantReloadFails},
+		"notify-reload": {"", "Type=notify-reload\n" + ignored + byCommand, (*daemon).wantReloadFails},
+		"SIGHUP":        {" -sighup", "Type=notify-reload\n", (*daemon).wantReloadRollsBack},
 	} {
 		t.Run(name, func(t *testing.T) {
-			testReloads(t, name, command, options, reloads)
+			testReloads(t, name, unit, reloads)
 		})
 	}
 }
 
-func testReloads(t *testing.T, name, command, options string, reloads int) {
-	d := newCrashing(t, "reloads-"+name, "127.0.0.1:8120 -watch=false",
-		"FileDescriptorStoreMax=20\nExecReload=+"+command+" reload $MAINPID\n"+options)
+func testReloads(t *testing.T, name string, unit reloadable, reloads int) {
+	d := newCrashing(t, "reloads-"+name, "127.0.0.1:8120 -watch=false"+unit.flags, "FileDescriptorStoreMax=20\n"+unit.options)
 	d.address = "127.0.0.1:8120"
 	d.started()
 	load := d.Load(t, d.network, d.address)
@@ -53,14 +61,7 @@ func testReloads(t *testing.T, name, command, options string, reloads int) {
 		if n%10 == 4 {
 			failed++
 			d.deploy(panics)
-			var exit *exec.ExitError
-			if output, err := d.Try("systemctl", "reload", d.unit); !errors.As(err, &exit) || exit.ExitCode() != 1 {
-				t.Errorf("reload with a version that panics: %v\n%s", err, output)
-			}
-			line := "autorestart reload: process " + d.pid + ": rolled back: main panicked"
-			if n := strings.Count(d.Log(t, d.unit), line); n != failed {
-				t.Errorf("%d of %d failed reloads have logged %q", n, failed, line)
-			}
+			unit.wantFailure(d)
 			if got := d.page("/"); got != strconv.Itoa(version) {
 				t.Fatalf("after the failed reload version %s serves, expected %d", got, version)
 			}
@@ -77,6 +78,28 @@ func testReloads(t *testing.T, name, command, options string, reloads int) {
 	load.Stop(t, versions...)
 	t.Logf("%d reloads in %v (median), %v (longest), %d failed ones; lost 0 of %d requests",
 		reloads, testprocess.Quantile(took, 0.5), testprocess.Quantile(took, 1), failed, sent)
+}
+
+// wantReloadFails reloads a daemon whose unit has the command. The reload fails, and the command says why.
+func (d *daemon) wantReloadFails() {
+	d.t.Helper()
+	line := "autorestart reload: process " + d.pid + ": rolled back: main panicked"
+	before := strings.Count(d.Log(d.t, d.unit), line)
+	var exit *exec.ExitError
+	if output, err := d.Try("systemctl", "reload", d.unit); !errors.As(err, &exit) || exit.ExitCode() != 1 {
+		d.t.Errorf("reload with a version that panics: %v\n%s", err, output)
+	}
+	if n := strings.Count(d.Log(d.t, d.unit), line) - before; n != 1 {
+		d.t.Errorf("a failed reload has logged %q %d times", line, n)
+	}
+}
+
+// wantReloadRollsBack reloads a daemon by SIGHUP alone. The reload succeeds when the version before serves again, and the
+// status says why it does.
+func (d *daemon) wantReloadRollsBack() {
+	d.t.Helper()
+	d.Run(d.t, "systemctl", "reload", d.unit)
+	d.wantStatus(": the new version was rolled back: main panicked")
 }
 
 // A reload is one systemctl reload.

@@ -17,6 +17,7 @@ import (
 
 // The versions that differ from the others.
 const (
+	fewer  = 502 // does not listen at the last address
 	panics = 666 // panics
 	plain  = 700 // does not use package systemd
 )

@@ -48,7 +48,7 @@ func (s sandbox) run(t *testing.T, name, address string) {
 
 // service is the unit of a service that systemd restarts after a crash.
 func (s sandbox) service(d *daemon) string {
-	unit := "[Unit]\nStartLimitIntervalSec=0\n[Service]\nType=notify\nNotifyAccess=main\n" +
+	unit := "[Unit]\nStartLimitIntervalSec=0\n[Service]\nType=notify\n" +
 		"FileDescriptorStoreMax=20\nRestart=always\nRestartSec=100ms\nExecStart=" + d.path + " -addresses=" + d.address
 	if s.deploy == noTimeout {
 		unit += " -ready-timeout=0"

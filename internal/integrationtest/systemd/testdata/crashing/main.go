@@ -37,6 +37,7 @@ func number() int {
 const (
 	slow   = 500 // waits for the file "go" before it claims anything
 	half   = 501 // waits for it when it has claimed a listener, and serves nothing meanwhile
+	fewer  = 502 // does not listen at the last address
 	panics = 666 // panics before it is ready
 	plain  = 700 // does not use package systemd
 )
@@ -46,6 +47,8 @@ func main() {
 	watch := flag.Bool("watch", true, "restart when another version is deployed")
 	files := flag.Bool("files", false, "pass a file in memory and a pipe on")
 	readyTimeout := flag.Duration("ready-timeout", 10*time.Second, "the `time` that a new version has; 0: it is never rolled back")
+	packets := flag.String("packets", "", "`address` of a UDP socket whose datagrams are answered")
+	sighup := flag.Bool("sighup", false, "restart at SIGHUP")
 	own := flag.Bool("own", false, "have systemd store a file beside those of the library")
 	flag.Parse()
 	defer autorestart.RollbackUnlessReady()
@@ -68,6 +71,9 @@ func main() {
 	}
 	if *watch {
 		go func() { slog.Error("the restarter has ended", "error", restarter.Run(context.Background())) }()
+	}
+	if *sighup {
+		restartAt(autorestart.NotifyOnSighup(), restarter)
 	}
 	switch number() {
 	case slow:
@@ -125,7 +131,14 @@ func main() {
 			crash(by)
 		}
 	})
-	for _, address := range strings.Split(*addresses, ",") {
+	if *packets != "" {
+		answerPackets(*packets)
+	}
+	all := strings.Split(*addresses, ",")
+	if number() == fewer {
+		all = all[:len(all)-1]
+	}
+	for _, address := range all {
 		network := "tcp"
 		if strings.Contains(address, "/") {
 			network = "unix"
@@ -146,6 +159,15 @@ func main() {
 	autorestart.Ready()
 	slog.Info("serving", "version", number(), "generation", autorestart.Generation(), "count", count)
 	select {}
+}
+
+// restartAt restarts the program at each signal.
+func restartAt(signals <-chan os.Signal, restarter *autorestart.Restarter) {
+	go func() {
+		for range signals {
+			slog.Warn("not restarted", "reason", restarter.Restart(context.Background()))
+		}
+	}()
 }
 
 func serve(listener net.Listener) {
