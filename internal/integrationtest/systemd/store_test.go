@@ -283,7 +283,7 @@ func TestStoreWithPrivateNetwork(t *testing.T) {
 
 // The listeners of a .socket unit count against the limit of descriptors, too.
 func TestStoreBesideManySockets(t *testing.T) {
-	addresses := ports(8200, 80)
+	addresses := ports(8300, 80)
 	d := newStoring(t, "manysockets", addresses, "FileDescriptorStoreMax=1000\nLimitNOFILE=64:4096\n")
 	d.Run(t, "systemctl", "stop", d.unit)
 	d.Unit(t, "manysockets.socket", "[Socket]\nListenStream="+strings.Join(addresses[:30], "\nListenStream=")+"\n")
