@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -109,6 +110,28 @@ func TestSend(t *testing.T) {
 		}
 		r.want("READY=1", longest)
 	}
+}
+
+// The messages of the queue and of the store are sent by several goroutines at the same time.
+func TestSendAtTheSameTime(t *testing.T) {
+	r := newReceiver(t, filepath.Join(testprocess.MemoryDir(t), "notify"))
+	s, err := Open(r.path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	var senders sync.WaitGroup
+	for range 4 {
+		senders.Go(func() {
+			for range 100 {
+				if err := s.Send("READY=1"); err != nil && !errors.Is(err, ErrFull) {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	senders.Wait()
+	r.want("READY=1")
 }
 
 // The address of the longest path or name leads to its socket.
