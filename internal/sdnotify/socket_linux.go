@@ -22,17 +22,15 @@ import (
 )
 
 // A Socket sends to one address. It is not connected: the receiver may be replaced by another
-// one at the same address.
+// one at the same address. Its methods but Close may be called at the same time.
 type Socket struct {
 	fd      *sys.FD
 	address string
-	to      *unix.SockaddrUnix
 }
 
 // Open returns a socket that sends to an absolute path, or to an abstract name after "@". It is
 // close-on-exec. Nothing is sent yet, so the receiver need not exist.
 func Open(address string) (*Socket, error) {
-	to := &unix.SockaddrUnix{Name: address}
 	if err := checkAddress(address, int(unsafe.Sizeof(unix.RawSockaddrUnix{}.Path))); err != nil {
 		return nil, err
 	}
@@ -40,7 +38,7 @@ func Open(address string) (*Socket, error) {
 	if err != nil {
 		return nil, os.NewSyscallError("socket", err)
 	}
-	return &Socket{fd, address, to}, nil
+	return &Socket{fd, address}, nil
 }
 
 // Close closes the socket.
@@ -60,8 +58,9 @@ func (s *Socket) Send(state string, fds ...int) error {
 	if len(fds) > 0 {
 		rights = unix.UnixRights(fds...)
 	}
+	to := &unix.SockaddrUnix{Name: s.address} // the call writes to it
 	err := sys.RetryEINTR(func() error {
-		return unix.Sendmsg(s.fd.Int(), []byte(state), rights, s.to, unix.MSG_NOSIGNAL|unix.MSG_DONTWAIT)
+		return unix.Sendmsg(s.fd.Int(), []byte(state), rights, to, unix.MSG_NOSIGNAL|unix.MSG_DONTWAIT)
 	})
 	switch err {
 	case nil:
