@@ -249,7 +249,7 @@ func (r *Restarter) run(ctx context.Context, f features) error {
 		return context.Cause(ctx)
 	}
 	var o observer
-	w, err := p.newWatcher(r.Path, r.PollInterval, r.TrustAnyOwner, r.Logger, func(err error) { o.rejected(err) })
+	w, err := p.newWatcher(r.Path, r.PollInterval, r.TrustAnyOwner, r.Logger, func(err error, id candidate.ID) { o.rejected(err, id) })
 	if err != nil {
 		return err
 	}

@@ -268,6 +268,9 @@ func (w *Watcher) look() *candidate.Candidate {
 // conclude notes the outcome of a look at a file in the state id that is no candidate.
 // The rejection is nil if the version is the same.
 func (w *Watcher) conclude(id candidate.ID, rejection *candidate.Rejection) {
+	if rejection != nil {
+		rejection.ID = id
+	}
 	switch {
 	case rejection == nil:
 		w.log.Clear()
