@@ -11,6 +11,8 @@ import (
 
 	"github.com/autorestart-go/autorestart/internal/candidate"
 	"github.com/autorestart-go/autorestart/internal/handover"
+	"github.com/autorestart-go/autorestart/internal/status"
+	"github.com/autorestart-go/autorestart/internal/statuspage"
 	"github.com/autorestart-go/autorestart/internal/step"
 	"github.com/autorestart-go/autorestart/internal/watch"
 )
@@ -155,6 +157,7 @@ func (p *process) report(kind EventKind, err error) {
 // events is the observer that makes events of the steps.
 type events struct {
 	process *process
+	status  *statuspage.Tracker // nil without a status page
 	ctx     context.Context
 	r       *Restarter
 	path    string
@@ -171,14 +174,30 @@ type events struct {
 }
 
 func withObserve(ctx context.Context, p *process, r *Restarter, path string, rules *candidate.Rules) observer {
+	tracker := p.status(path, rules)
 	if r.Observe == nil && !p.image().Reports() {
 		return withoutObserve(ctx, p, r, path, rules)
 	}
-	o := &events{process: p, ctx: ctx, r: r, path: path, running: buildInfo(rules.Running.Build())}
+	o := &events{process: p, status: tracker, ctx: ctx, r: r, path: path, running: buildInfo(rules.Running.Build())}
 	if r.Observe != nil {
 		p.outcome.reportTo(o)
 	}
 	return o
+}
+
+// status returns the status of this image, which a Run or Restart for the path keeps; nil if there is none.
+func (p *process) status(path string, rules *candidate.Rules) *statuspage.Tracker {
+	tracker, err := status.Of(p.image(), status.About{
+		Version: buildInfo(rules.Running.Build()).String(), Started: p.started, File: p.launch.id,
+	})
+	if err != nil {
+		return nil
+	}
+	if p.ready.Load() != 0 {
+		tracker.Ready()
+	}
+	tracker.Watching(path, "")
+	return tracker
 }
 
 // saw adds an event about a candidate, unless there was one about the same file.
@@ -228,10 +247,13 @@ func (o *events) draining(kind EventKind, times *RestartTimes, unfinished []stri
 	o.add(Event{Kind: kind, Times: *times, Unfinished: unfinished})
 }
 
-// watches adds an event if changes are noticed in another way than the last event says.
+// watches has the status say how changes are noticed, and adds an event if changes are noticed in another way than the last event says.
 func (o *events) watches(mode watch.Mode) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	if o.status != nil {
+		o.status.Watching(o.path, mode.String())
+	}
 	if mode.String() == o.mode {
 		return
 	}
