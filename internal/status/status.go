@@ -73,13 +73,12 @@ func begin(i *image.Image, about About) (*statuspage.Tracker, error) {
 			tracker.Step(kind, err)
 		}
 	})
-	if inherited.Number(handover.PID) != 0 { // the version may never call Ready
-		time.AfterFunc(time.Until(about.Started.Add(readyWithin(inherited)+time.Second)), func() { // a rollback comes first
-			if !i.IsReplaced() {
-				tracker.Ready()
-			}
-		})
-	}
+	limit := time.Until(about.Started.Add(readyWithin(inherited) + time.Second)) // a rollback comes first
+	time.AfterFunc(limit, func() {                                               // the version may never call Ready
+		if !i.IsReplaced() {
+			tracker.Ready()
+		}
+	})
 	return tracker, nil
 }
 
