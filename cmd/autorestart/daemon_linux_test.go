@@ -23,13 +23,14 @@ import (
 
 // Versions of the daemon that differ from the others.
 const (
-	unready   = 100 + iota // calls Rollback
-	panicking              // panics before it is ready
-	unhealthy              // its Check fails
-	refused                // Verify of the version before rejects it
-	pageless               // does not adopt the status page
-	exiting                // ends before it is ready
-	slow                   // is ready when the file goOn exists
+	unready          = 100 + iota // calls Rollback
+	panicking                     // panics before it is ready
+	unhealthy                     // its Check fails
+	refused                       // Verify of the version before rejects it
+	pageless                      // does not adopt the status page
+	exiting                       // ends before it is ready
+	slow                          // is ready when the file goOn exists
+	withoutRestarter              // runs none
 )
 
 const healthTimeout = 300 * time.Millisecond
@@ -139,6 +140,8 @@ func TestMain(m *testing.M) {
 	daemontest.Main(m, map[string]func(){
 		"daemon":    func() { runDaemon(0) },
 		"on trial":  func() { runDaemon(healthTimeout) },
+		"deployed":  runDeployed,
+		"pageless":  runPageless,
 		"stranger":  func() { daemontest.Obey(new(autorestart.Restarter), nil) },
 		"from 2050": fromLater,
 		"in a unit": func() {

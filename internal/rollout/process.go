@@ -24,12 +24,6 @@ func executable(pid int) (candidate.ID, error) {
 	return candidate.ID(st), err
 }
 
-// exists reports whether there is a process that is no zombie.
-func exists(pid int) bool {
-	_, err := os.Readlink(exePath(pid))
-	return !errors.Is(err, fs.ErrNotExist)
-}
-
 // parentOf returns the PID of the parent, or 0.
 func parentOf(pid int) int {
 	stat, _ := os.ReadFile(procFile(pid, "stat"))

@@ -245,7 +245,7 @@ func (r *Rollout) look(p *Process, all bool, report func(*Process)) {
 	}
 	o := &p.observed
 	o.mark, o.placed = r.target.Mark(), true
-	o.ended = r.follower.Ended(p.PID) || all && !exists(p.PID)
+	o.ended = r.follower.Ended(p.PID) || all && !statuspage.IsAlive(p.PID)
 	if all {
 		r.findPage(p)
 	}

@@ -1,10 +1,10 @@
 package statuspage
 
 import (
-	"errors"
-	"io/fs"
+	"bytes"
 	"os"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 )
@@ -61,10 +61,20 @@ func findNow(pid int) (r *Reader, err error) {
 	return r, err
 }
 
-// hasProgram reports false for a zombie, and for a thread of the kernel.
+// hasProgram reports false for a process that has ended, and for a thread of the kernel.
 func hasProgram(pid int) bool {
-	_, err := os.Readlink("/proc/" + strconv.Itoa(pid) + "/exe")
-	return !errors.Is(err, fs.ErrNotExist)
+	stat, _ := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
+	const ( // in proc_pid_stat(5) from field 3
+		state, flags, threads = 0, 6, 17
+		kernelThread          = 0x00200000
+	)
+	if len(fields) <= threads {
+		return false
+	}
+	f, _ := strconv.ParseUint(fields[flags], 10, 64)
+	// The main thread of a process that executes may have ended before the others.
+	return f&kernelThread == 0 && (fields[state] != "Z" || fields[threads] != "1")
 }
 
 // processes returns the PIDs of all processes.
@@ -82,6 +92,9 @@ func processes() (pids []int, err error) {
 	}
 	return pids, err
 }
+
+// IsAlive reports whether there is a process with the PID that has not ended.
+func IsAlive(pid int) bool { return hasProgram(pid) }
 
 // PID returns the PID of the process, as this process sees it.
 func (r *Reader) PID() int { return r.pid }
