@@ -113,7 +113,7 @@ func psOf(t *testing.T, pid int) (p listed, ok bool) {
 }
 
 // source returns a file with a version, outside of the daemon's directory.
-func source(t *testing.T, version int) string {
+func source(t testing.TB, version int) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), fmt.Sprint("v", version))
 	testprocess.WriteExecutable(t, path, daemontest.Image(t, version))

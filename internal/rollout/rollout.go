@@ -269,7 +269,9 @@ func (r *Rollout) look(p *Process, all bool, report func(*Process)) {
 	}
 	v := judge(*o)
 	if v.state != p.State || v.text != p.Text {
-		p.State, p.Text = v.state, v.text
+		if p.State, p.Text = v.state, v.text; p.State != Waiting {
+			r.follower.Forget(p.PID)
+		}
 		report(p)
 	}
 }

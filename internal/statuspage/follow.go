@@ -35,6 +35,9 @@ func NewFollower() *Follower {
 func (f *Follower) Close() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	for wd := range f.pids {
+		removeWatch(f.inotify, wd)
+	}
 	if f.inotify != nil {
 		f.inotify.Close()
 	}
@@ -72,6 +75,19 @@ func (f *Follower) Page(r *Reader) {
 	}
 }
 
+// Forget says that a process need not be followed any more. The close of an inotify descriptor that still has watches
+// takes milliseconds, also when this process ends.
+func (f *Follower) Forget(pid int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for wd, of := range f.pids {
+		if of == pid {
+			removeWatch(f.inotify, wd)
+			delete(f.pids, wd)
+		}
+	}
+}
+
 func (f *Follower) read() {
 	for b := make([]byte, 16<<10); ; {
 		n, err := f.inotify.Read(b)
@@ -82,8 +98,10 @@ func (f *Follower) read() {
 		all := false
 		for _, wd := range watchesIn(b[:n]) {
 			pid, ok := f.pids[wd]
-			all = all || !ok // an overflow: events are lost
-			f.dirty[pid] = true
+			if ok {
+				f.dirty[pid] = true
+			}
+			all = all || wd < 0 // an overflow: events are lost
 		}
 		if all {
 			for _, pid := range f.pids {

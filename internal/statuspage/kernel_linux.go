@@ -146,6 +146,13 @@ func addWatch(w, f *os.File) (wd int, err error) {
 	return wd, os.NewSyscallError("inotify_add_watch", err)
 }
 
+// removeWatch undoes addWatch.
+func removeWatch(w *os.File, wd int) {
+	if conn, err := w.SyscallConn(); err == nil {
+		conn.Control(func(fd uintptr) { unix.InotifyRmWatch(int(fd), uint32(wd)) })
+	}
+}
+
 // watchesIn returns the watch descriptors of events. That of an overflow is -1.
 func watchesIn(events []byte) (wds []int) {
 	for len(events) >= unix.SizeofInotifyEvent {
