@@ -82,11 +82,12 @@ const (
 	EventModeChanged                         // Run has begun to watch, or notices changes in another way than before
 	EventStandInStarted                      // with Overlap: the new version has started as a stand-in
 	EventStandInServes                       // with Overlap: the stand-in is ready and serves; this version is drained
+	EventWaiting                             // the Gate is asked for leave; EventRejected follows unless there is leave
 )
 
 var eventKinds = [...]step.Kind{
 	"unknown", step.Seen, step.Rejected, step.Verifying, step.Draining, step.Restarting, step.Started, step.Ready, step.Healthy,
-	step.RolledBack, step.ModeChanged, step.StandInStarted, step.StandInServes,
+	step.RolledBack, step.ModeChanged, step.StandInStarted, step.StandInServes, step.Waiting,
 }
 
 // String returns the kind in words, as "rolled back".
@@ -163,14 +164,14 @@ type events struct {
 	path    string
 	running BuildInfo
 
-	mu             sync.Mutex   // a version may come while the program is drained for another one
-	seen, verified candidate.ID // of the files that were reported
-	candidate      candidate.ID // that has no answer yet; zero if there is none
-	version        BuildInfo    // of that
-	underway       bool         // a restart is, and an event will say how it ends
-	drains         bool         // the program is drained, and that was reported
-	rejection      string       // the last event was about it: its text, and the file if it lasts; otherwise ""
-	mode           string       // that was reported
+	mu                    sync.Mutex   // a version may come while the program is drained for another one
+	seen, verified, waits candidate.ID // of the files that were reported
+	candidate             candidate.ID // that has no answer yet; zero if there is none
+	version               BuildInfo    // of that
+	underway              bool         // a restart is, and an event will say how it ends
+	drains                bool         // the program is drained, and that was reported
+	rejection             string       // the last event was about it: its text, and the file if it lasts; otherwise ""
+	mode                  string       // that was reported
 }
 
 func withObserve(ctx context.Context, p *process, r *Restarter, path string, rules *candidate.Rules) observer {
@@ -205,8 +206,11 @@ func (o *events) saw(kind EventKind, c *candidate.Candidate) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	last := &o.seen
-	if kind == EventVerifying {
+	switch kind {
+	case EventVerifying:
 		last = &o.verified
+	case EventWaiting:
+		last = &o.waits
 	}
 	o.is(c)
 	if c.ID == *last {
@@ -269,7 +273,7 @@ func (o *events) add(e Event) {
 	switch e.Kind {
 	case EventDraining:
 		o.underway, o.drains = true, true
-	case EventRestarting, EventStandInServes:
+	case EventWaiting, EventRestarting, EventStandInServes:
 		o.underway = true
 	}
 	o.rejection = ""

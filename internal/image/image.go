@@ -25,6 +25,7 @@ type Image struct {
 	Drainers  drain.Group
 	Beside    Beside
 	Service   atomic.Value // the systemd.Service that was started
+	Gated     atomic.Bool  // a Gate knows of this image
 
 	Status atomic.Value // of package status
 
