@@ -11,7 +11,6 @@ import (
 
 	"github.com/autorestart-go/autorestart/internal/candidate"
 	"github.com/autorestart-go/autorestart/internal/handover"
-	"github.com/autorestart-go/autorestart/internal/status"
 	"github.com/autorestart-go/autorestart/internal/statuspage"
 	"github.com/autorestart-go/autorestart/internal/step"
 	"github.com/autorestart-go/autorestart/internal/watch"
@@ -184,21 +183,6 @@ func withObserve(ctx context.Context, p *process, r *Restarter, path string, rul
 		p.outcome.reportTo(o)
 	}
 	return o
-}
-
-// status returns the status of this image, which a Run or Restart for the path keeps; nil if there is none.
-func (p *process) status(path string, rules *candidate.Rules) *statuspage.Tracker {
-	tracker, err := status.Of(p.image(), status.About{
-		Version: buildInfo(rules.Running.Build()).String(), Started: p.started, File: p.launch.id,
-	})
-	if err != nil {
-		return nil
-	}
-	if p.ready.Load() != 0 {
-		tracker.Ready()
-	}
-	tracker.Watching(path, "")
-	return tracker
 }
 
 // saw adds an event about a candidate, unless there was one about the same file.
