@@ -115,7 +115,6 @@ type show struct {
 	asJSON   bool
 	terminal bool // the last line shows how far the deploy is
 	all      func() []*rollout.Process
-	counts   map[rollout.State]int
 	line     bool // the last line is on the terminal
 	begun    time.Time
 }

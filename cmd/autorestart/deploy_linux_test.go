@@ -333,7 +333,7 @@ func TestDeployIsReplacedByCopy(t *testing.T) {
 // A version without a Restarter leaves the page as the version before has left it.
 func TestDeployOfVersionWithoutRestarter(t *testing.T) {
 	d := startDeployed(t)
-	r := deployTo(t, d, withoutRestarter, "-timeout", "1s").wait(t)
+	r := deployTo(t, d, withoutRestarter, "-timeout", "3s").wait(t)
 	r.wants(t, exitUnable, "", "starts the new version")
 }
 

@@ -194,8 +194,8 @@ func sameContent(a, b io.ReaderAt, size int64) bool {
 
 // Times between two looks at what sends no event.
 const (
-	tick      = 100 * time.Millisecond // processes without a page, the path
-	pageTicks = 10                     // whether a page is still there
+	tick      = 100 * time.Millisecond // at processes that have no page, or may have one that they don't use any more
+	pageTicks = 10                     // at all others, and the path
 	// maxMissing is how often in a row a page is not found before another one is looked for: the descriptors of a
 	// process can't be listed at one moment.
 	maxMissing = 2
@@ -220,7 +220,8 @@ func (r *Rollout) Wait(ctx context.Context, report func(*Process)) bool {
 		n++
 		next = time.Now().Add(tick)
 		for _, p := range r.Processes() {
-			if p.State == Waiting && (p.reader == nil || n%pageTicks == 0) {
+			executes := p.reader == nil || p.Status.Phase == statuspage.Restarting
+			if p.State == Waiting && (executes || n%pageTicks == 0) {
 				r.look(p, true, report)
 			}
 		}

@@ -1,3 +1,5 @@
+//go:build !autorestart_portable
+
 package rollout
 
 import (
