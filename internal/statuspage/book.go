@@ -44,7 +44,7 @@ type book struct {
 func begin(previous record, s Start, now time.Time) *book {
 	b := &book{record: previous, restarted: s.Generation > 0 && s.RolledBack == nil}
 	b.PID, b.Generation, b.Version = s.PID, s.Generation, clean(s.Version, maxVersion)
-	b.File, b.Started, b.Path, b.Watch = s.File, s.Started, "", ""
+	b.File, b.Started, b.Path, b.Watch, b.Serves = s.File, s.Started, "", "", false
 	b.Trial = s.OnTrial != nil && s.OnTrial()
 	b.Phase, b.Since = Starting, now
 	if s.RolledBack != nil {

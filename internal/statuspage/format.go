@@ -101,6 +101,9 @@ func (r *record) encode() string {
 	if r.Watch != "" {
 		line("watch", quote(r.Watch, maxWatch))
 	}
+	if r.Serves {
+		line("serves", "true")
+	}
 	line("phase", word(string(r.Phase)))
 	line("since", encodeTime(r.Since))
 	line("trial", strconv.FormatBool(r.Trial))
@@ -156,6 +159,8 @@ func parseRecord(text string) (r record, err error) {
 			r.Path = p.path()
 		case "watch":
 			r.Watch = p.quoted(maxWatch)
+		case "serves":
+			r.Serves = p.field() == "true"
 		case "phase":
 			r.Phase = Phase(p.words())
 		case "since":

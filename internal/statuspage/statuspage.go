@@ -31,6 +31,8 @@ type Status struct {
 	// words. They are empty until a Restarter runs. Watch is empty in a program that only restarts when it is asked to.
 	Path, Watch string
 
+	Serves bool // the program executes the requests of other processes
+
 	Phase Phase
 	Since time.Time // when Phase began
 	Trial bool      // this version may still be rolled back
@@ -102,6 +104,9 @@ var (
 	// ErrGone says that the process has executed a version that does not keep the status
 	// page, so that there will be no outcome.
 	ErrGone = errors.New("the process has executed a version without a status page")
+
+	// ErrNotServed says that the program executes no requests.
+	ErrNotServed = errors.New("the process executes no requests")
 
 	// ErrBusy says that as many processes wait for a restart as a page has room for.
 	ErrBusy = errors.New("too many processes wait for a restart")

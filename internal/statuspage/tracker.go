@@ -114,6 +114,8 @@ func (t *Tracker) Serve(ctx context.Context, restart func(context.Context) error
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	changed := changes(ctx, t.page.file, pollInterval)
+	t.setServes(true)
+	defer t.setServes(false)
 	var r *running
 	for {
 		if r == nil {
@@ -135,6 +137,13 @@ func (t *Tracker) Serve(ctx context.Context, restart func(context.Context) error
 			return context.Cause(ctx)
 		}
 	}
+}
+
+func (t *Tracker) setServes(serves bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.book.Serves = serves
+	t.write()
 }
 
 // errWithdrawn is the cause of the end of a restart's context.
