@@ -53,7 +53,7 @@ func (name file) ExportSpans(_ context.Context, spans []sdktrace.ReadOnlySpan) e
 			Status: s.Status().Code.String(), Description: s.Status().Description, Events: len(s.Events()),
 		}
 		for _, a := range s.Attributes() {
-			exported.Attributes[string(a.Key)] = a.Value.Emit()
+			exported.Attributes[string(a.Key)] = a.Value.String()
 		}
 		if err := json.NewEncoder(f).Encode(exported); err != nil {
 			return err

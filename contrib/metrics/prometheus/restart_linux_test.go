@@ -184,7 +184,6 @@ func TestCountersGoOn(t *testing.T) {
 		phase("ready"):                          readies,
 		"autorestart_connections_cut_total":     0,
 		"autorestart_unfinished_restarts_total": 0,
-		"autorestart_events_lost_total":         0,
 		fmt.Sprintf(outcome, "replaced"):        0,
 	}
 	maps.Copy(want, counts)
@@ -197,6 +196,10 @@ func TestCountersGoOn(t *testing.T) {
 		if strings.HasPrefix(name, "autorestart_rejections_total") && value != counts[name] {
 			t.Errorf("%s is %v, want %v", name, value, counts[name])
 		}
+	}
+	// On a busy machine, an exec may not wait until its last event is counted.
+	if lost := got["autorestart_events_lost_total"]; lost > float64(generation) {
+		t.Errorf("%v events are lost in %d execs", lost, generation)
 	}
 	// A version whose vector has another label begins anew. It does not keep the other versions from going on.
 	if want := []string{requests, requests, requests}; !slices.Equal(s.missing, want) {
@@ -221,29 +224,34 @@ func TestImageStartTime(t *testing.T) {
 	}
 }
 
-// A restart that cuts off requests counts their connections.
+// A restart that cuts off requests counts their connections. One that cuts off nothing counts none.
 func TestConnectionsCut(t *testing.T) {
 	d, s := startScraped(t, drainEnv+"=50ms")
-	s.scrape()
-	const clients = 3
-	for range clients {
-		response, err := http.Get(s.url + "/slow")
-		if err != nil {
-			t.Fatal(err)
+	version := 1
+	restart := func(clients int) (cut, restarts, lost float64) {
+		before := s.scrape()
+		for range clients {
+			response, err := http.Get(s.url + "/slow")
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer response.Body.Close()
 		}
-		defer response.Body.Close()
+		version++
+		d.Deploy()
+		d.WantRestart(version)
+		after := s.wait(fmt.Sprintf(outcome, "ready"), float64(version-1))
+		more := func(name string) float64 { return after[name] - before[name] }
+		return more("autorestart_connections_cut_total"), more("autorestart_unfinished_restarts_total"), more("autorestart_events_lost_total")
 	}
-	d.Deploy()
-	d.WantRestart(2)
-	got := s.wait(fmt.Sprintf(outcome, "ready"), 1)
-	if cut, restarts := got["autorestart_connections_cut_total"], got["autorestart_unfinished_restarts_total"]; cut != clients || restarts != 1 {
-		t.Errorf("%v connections were cut by %v restarts, want %d by 1", cut, restarts, clients)
-	}
-	d.Deploy()
-	d.WantRestart(3)
-	got = s.wait(fmt.Sprintf(outcome, "ready"), 2)
-	if cut, restarts := got["autorestart_connections_cut_total"], got["autorestart_unfinished_restarts_total"]; cut != clients || restarts != 1 {
-		t.Errorf("after a restart that cuts off nothing: %v connections by %v restarts, want %d by 1", cut, restarts, clients)
+	for _, clients := range []int{3, 0} {
+		WaitFor(t, "a restart that loses no event", func() bool { // a busy machine may lose the last one
+			cut, restarts, lost := restart(clients)
+			if lost == 0 && (cut != float64(clients) || restarts != float64(min(clients, 1))) {
+				t.Fatalf("%v connections were cut by %v restarts, want %d", cut, restarts, clients)
+			}
+			return lost == 0
+		})
 	}
 }
 
