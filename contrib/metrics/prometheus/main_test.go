@@ -28,8 +28,9 @@ func TestMain(m *testing.M) { Main(m, map[string]func(){"metrics": metricsMain})
 
 const (
 	addressEnv = "AUTORESTART_TEST_ADDRESS"
-	drainEnv   = "AUTORESTART_TEST_DRAIN" // DrainTimeout
-	failsEnv   = "AUTORESTART_TEST_FAILS" // "GENERATION HOW": the image that fails
+	drainEnv   = "AUTORESTART_TEST_DRAIN"   // DrainTimeout
+	overlapEnv = "AUTORESTART_TEST_OVERLAP" // if set, Overlap
+	failsEnv   = "AUTORESTART_TEST_FAILS"   // "GENERATION HOW": the image that fails
 )
 
 // Ways to fail.
@@ -99,6 +100,11 @@ func metricsMain() {
 	}
 	if timeout := os.Getenv(drainEnv); timeout != "" {
 		r.DrainTimeout = Must(time.ParseDuration(timeout))
+	}
+	r.Overlap = os.Getenv(overlapEnv) != ""
+	if autorestart.StandIn() {
+		autorestart.Ready()
+		select {}
 	}
 	go r.Run(context.Background())
 

@@ -285,3 +285,22 @@ func TestReplacedVersions(t *testing.T) {
 		s.wait(fmt.Sprintf(outcome, name), want)
 	}
 }
+
+// With Overlap, a listener for metrics that a stand-in does not open loses no scrape, and the counters of the main process
+// go on.
+func TestCountersGoOnWithOverlap(t *testing.T) {
+	d, s := startScraped(t, overlapEnv+"=1")
+	s.scrape()
+	for n := 1; n <= 3; n++ {
+		d.Deploy()
+		for started := false; !started; _, started = d.PendingStart() { // also while the stand-in serves
+			s.scrape()
+		}
+		s.wait(fmt.Sprintf(outcome, "ready"), float64(n))
+		s.wait("autorestart_generation", float64(n))
+	}
+	got := s.scrape()
+	if got["answered_total"] != float64(s.scrapes-1) || got["autorestart_rolled_back"] != 0 || s.missing != nil {
+		t.Errorf("%v of %d scrapes are counted, missing are %q", got["answered_total"], s.scrapes-1, s.missing)
+	}
+}
