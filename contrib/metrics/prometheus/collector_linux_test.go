@@ -18,6 +18,7 @@ import (
 	"github.com/autorestart-go/autorestart"
 	"github.com/autorestart-go/autorestart/autorestarttest"
 	autorestartprom "github.com/autorestart-go/autorestart/contrib/metrics/prometheus"
+	"github.com/autorestart-go/autorestart/internal/testprocess"
 )
 
 // all is a Collector that has counted one event of each kind.
@@ -75,9 +76,9 @@ var selector = regexp.MustCompile(`\b(autorestart_[a-z_]+)(?:\{([a-z]+)(?:=|!~)"
 
 // Each name of a metric in the rules for alerts, and each label in them, is one of the Collector.
 func TestAlertsNameMetrics(t *testing.T) {
-	page, err := os.ReadFile("../../../docs/operate-metrics-section.md")
-	if err != nil {
-		t.Fatal(err)
+	var page string
+	for _, name := range testprocess.Glob(t, "../../../docs/operate*.md") {
+		page += string(testprocess.ReadFile(t, name))
 	}
 	c := all(t)
 	text, err := testutil.CollectAndFormat(c, expfmt.TypeTextPlain, names(t, c)...)
@@ -85,7 +86,7 @@ func TestAlertsNameMetrics(t *testing.T) {
 		t.Fatal(err)
 	}
 	var checked int
-	lines := bufio.NewScanner(strings.NewReader(string(page)))
+	lines := bufio.NewScanner(strings.NewReader(page))
 	for lines.Scan() {
 		for _, m := range selector.FindAllStringSubmatch(lines.Text(), -1) {
 			for value := range strings.SplitSeq(m[3], "|") {

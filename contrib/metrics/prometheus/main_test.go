@@ -30,6 +30,7 @@ const (
 	addressEnv = "AUTORESTART_TEST_ADDRESS"
 	drainEnv   = "AUTORESTART_TEST_DRAIN"   // DrainTimeout
 	overlapEnv = "AUTORESTART_TEST_OVERLAP" // if set, Overlap
+	gateEnv    = "AUTORESTART_TEST_GATE"    // if set, a Gate that the test answers for
 	failsEnv   = "AUTORESTART_TEST_FAILS"   // "GENERATION HOW": the image that fails
 )
 
@@ -50,6 +51,23 @@ func failure() string {
 	}
 	return how
 }
+
+// A gate waits for the answers of the test: "" is leave, all others say why there is none.
+type gate chan string
+
+func (g gate) Acquire(ctx context.Context, _ autorestart.Change, _ *os.File) ([]byte, error) {
+	select {
+	case why := <-g:
+		if why != "" {
+			return nil, &autorestart.RejectedError{Found: why, Expected: "leave"}
+		}
+		return nil, nil
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+}
+
+func (gate) Release(context.Context, autorestart.GateResult) error { return nil }
 
 // metricsMain is a daemon that serves its metrics. It counts requests.
 func metricsMain() {
@@ -101,6 +119,10 @@ func metricsMain() {
 	if timeout := os.Getenv(drainEnv); timeout != "" {
 		r.DrainTimeout = Must(time.ParseDuration(timeout))
 	}
+	answers := make(gate)
+	if os.Getenv(gateEnv) != "" {
+		r.Gate = answers
+	}
 	r.Overlap = os.Getenv(overlapEnv) != ""
 	if autorestart.StandIn() {
 		autorestart.Ready()
@@ -134,6 +156,10 @@ func metricsMain() {
 	Obey(r, map[string]func(string){
 		"fail": func(how string) { // the next version
 			os.Setenv(failsEnv, fmt.Sprint(autorestart.Generation()+1, " ", how))
+			Say("done", "")
+		},
+		"answer": func(why string) {
+			answers <- why
 			Say("done", "")
 		},
 		"call-off": func(string) {

@@ -304,3 +304,45 @@ func TestCountersGoOnWithOverlap(t *testing.T) {
 		t.Errorf("%v of %d scrapes are counted, missing are %q", got["answered_total"], s.scrapes-1, s.missing)
 	}
 }
+
+// The time of a wait for the Gate is no part of the phases.
+func TestGate(t *testing.T) {
+	d, s := startScraped(t, gateEnv+"=1")
+	const since, waits = "autorestart_gate_waiting_start_time_seconds", "autorestart_gate_wait_seconds count"
+	const waited = "autorestart_gate_wait_seconds sum"
+	waiting := func() (at float64) {
+		WaitFor(t, "a wait for the Gate", func() bool {
+			at = s.scrape()[since]
+			return at > 0
+		})
+		return at
+	}
+	s.scrape()
+	d.Deploy()
+	waiting()
+	d.WantAnswer("answer all slots are taken", "")
+	got := s.wait(fmt.Sprintf(reason, "gate"), 1)
+	refused := got[waited]
+	if _, ok := got[since]; ok || got[waits] != 1 || refused <= 0 {
+		t.Errorf("without leave: waits since %v, %v waits of %v s", got[since], got[waits], refused)
+	}
+	d.Deploy()
+	began := waiting()
+	s.wait("autorestart_ready", 1) // the program serves on
+	d.WantAnswer("answer", "")
+	d.WantRestart(3)
+	got = s.wait(fmt.Sprintf(outcome, "ready"), 1)
+	var phases float64
+	for name, value := range got {
+		if strings.HasPrefix(name, "autorestart_restart_phase_duration_seconds{") && strings.HasSuffix(name, " sum") {
+			phases += value
+		}
+	}
+	wait, total := got[waited]-refused, got["autorestart_restart_duration_seconds sum"]
+	if _, ok := got[since]; ok || got[waits] != 2 || wait <= 0 || phases+wait > total+0.001 {
+		t.Errorf("with leave: waits since %v, %v waits, the last one of %v s; phases of %v s in a restart of %v s", got[since], got[waits], wait, phases, total)
+	}
+	if started := got["autorestart_image_start_time_seconds"]; began <= 0 || began >= started {
+		t.Errorf("waited since %v, the new version has started at %v", began, started)
+	}
+}
