@@ -76,18 +76,14 @@ const (
 	GateCalledOff                         // nothing was executed
 )
 
+var gateOutcomes = [...]string{"unknown", step.Ready, step.RolledBack, "called off"}
+
 // String returns the outcome in words, as "rolled back".
 func (o GateOutcome) String() string {
-	switch o {
-	case GateReady:
-		return step.Ready
-	case GateRolledBack:
-		return step.RolledBack
-	case GateCalledOff:
-		return "called off"
-	default:
-		return "unknown"
+	if o < 0 || int(o) >= len(gateOutcomes) {
+		o = 0
 	}
+	return gateOutcomes[o]
 }
 
 // gater asks a Gate about one restart after the other. It is no interface, for the reason for which
