@@ -56,7 +56,7 @@ func newView(launchPath string, inherited *handover.State) *files.View {
 	}
 	exe, _ := files.Stat(selfExe)
 	// The kind is known without reading the image. For a machine that is not known here, execve has the last word.
-	v := &files.View{Image: selfExe, Kind: elfimage.KindOf(runtime.GOARCH, strconv.IntSize)}
+	v := &files.View{Image: selfExe, Mounts: sys.OwnMounts, Kind: elfimage.KindOf(runtime.GOARCH, strconv.IntSize)}
 	executed := inherited.Number(handover.Executable)
 	if isEmulated(exe, named, v.Kind) {
 		v.Image, v.LaunchID, v.Emulated = emulatedImage(launchPath, named, executed), named, true

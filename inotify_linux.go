@@ -86,7 +86,7 @@ func (n *inotify) WatchMounts() error {
 	if n.mounts != nil {
 		return nil
 	}
-	fd, err := sys.AboveStandard(sys.OpenProc("/proc/self/mountinfo"))
+	fd, err := sys.AboveStandard(sys.OpenProc(sys.OwnMounts))
 	if err != nil {
 		return err
 	}

@@ -74,7 +74,7 @@ func (*childTable) Args(pid int) ([]string, error) {
 // PIDs lists /proc, unless a mount option of proc(5) may hide the processes of other users. The
 // option of another mount of proc does no harm: the list is then made in another way.
 func (*childTable) PIDs() ([]int, error) {
-	if mounts, err := sys.ReadMounts(); err == nil && bytes.Contains(mounts, []byte("hidepid=")) {
+	if mounts, err := sys.ReadMounts(sys.OwnMounts); err == nil && bytes.Contains(mounts, []byte("hidepid=")) {
 		return nil, &os.PathError{Op: "list", Path: "/proc", Err: syscall.EPERM}
 	}
 	return sys.ReadNumbered("/proc")

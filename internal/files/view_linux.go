@@ -34,6 +34,7 @@ import (
 // A View is the [candidate.System] of the process that executes Image.
 type View struct {
 	Image    string        // a path that leads to the running image, whatever has become of its path; "" if there is none
+	Mounts   string        // a file like /proc/self/mountinfo
 	LaunchID candidate.ID  // of the running image when the process started
 	Kind     elfimage.Kind // of the running image; zero if it is not known
 
@@ -212,17 +213,17 @@ func mountID(path string, flags int, dev uint64) uint64 {
 
 // KeepsReplaced reports whether the file at the path is mounted by itself, so that no other file
 // that is put in its place elsewhere is seen here.
-func (*View) KeepsReplaced(path string) bool {
+func (v *View) KeepsReplaced(path string) bool {
 	var st unix.Statx_t
 	err := sys.RetryEINTR(func() error { return unix.Statx(unix.AT_FDCWD, path, 0, unix.STATX_TYPE|unix.STATX_MNT_ID, &st) })
 	if err != nil || st.Mask&unix.STATX_MNT_ID == 0 || st.Mode&unix.S_IFMT != unix.S_IFREG || st.Attributes&unix.STATX_ATTR_MOUNT_ROOT == 0 {
 		return false
 	}
-	content, _ := sys.ReadMounts()
+	content, _ := sys.ReadMounts(v.Mounts)
 	return candidate.KeepsReplaced(string(content), strconv.FormatUint(st.Mnt_id, 10))
 }
 
-func (*View) Mount(path string, dev uint64) (m candidate.Mount) {
+func (v *View) Mount(path string, dev uint64) (m candidate.Mount) {
 	var st unix.Statfs_t
 	if err := sys.RetryEINTR(func() error { return unix.Statfs(path, &st) }); err != nil {
 		m.Err = os.NewSyscallError("statfs", err)
@@ -232,7 +233,7 @@ func (*View) Mount(path string, dev uint64) (m candidate.Mount) {
 	if uint32(st.Type) != unix.FUSE_SUPER_MAGIC {
 		return m
 	}
-	content, err := sys.ReadMounts()
+	content, err := sys.ReadMounts(v.Mounts)
 	uid, ok := candidate.FUSEUser(string(content), deviceNumbers(dev))
 	switch {
 	case err != nil:

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/autorestart-go/autorestart/internal/elfimage"
+	"github.com/autorestart-go/autorestart/internal/sys"
 	"github.com/autorestart-go/autorestart/internal/testprocess"
 )
 
@@ -21,7 +22,7 @@ func own(t testing.TB) *View {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &View{Image: image, LaunchID: id, Kind: elfimage.KindOf(runtime.GOARCH, strconv.IntSize)}
+	return &View{Image: image, Mounts: sys.OwnMounts, LaunchID: id, Kind: elfimage.KindOf(runtime.GOARCH, strconv.IntSize)}
 }
 
 // TestOpenForWriting: complete or not, a file that another process may still write has to

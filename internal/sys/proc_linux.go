@@ -22,11 +22,14 @@ func ReadAll(path string, buf []byte, most int) ([]byte, error) {
 	return readProc(path, buf, most, true)
 }
 
-// ReadMounts reads /proc/self/mountinfo.
-func ReadMounts() ([]byte, error) {
+// ReadMounts reads a file like OwnMounts.
+func ReadMounts(path string) ([]byte, error) {
 	const most = 32 << 20 // 100,000 mounts, as many as the kernel allows by default
-	return ReadAll("/proc/self/mountinfo", make([]byte, 0, 4096), most)
+	return ReadAll(path, make([]byte, 0, 4096), most)
 }
+
+// OwnMounts lists the mounts that this process sees.
+const OwnMounts = "/proc/self/mountinfo"
 
 // readProc reads without Go's poller, which has nothing to wait for in /proc. Nor
 // has a signal anything to interrupt. The calls are those of package syscall, which
