@@ -31,7 +31,8 @@ import (
 	"github.com/autorestart-go/autorestart/internal/watch"
 )
 
-// A View is the [candidate.System] of the process that executes Image.
+// A View is the [candidate.System] of a process that has the rights of the calling thread, and that
+// executes Image: of this process, or of one for which this process has given up its rights.
 type View struct {
 	Image    string        // a path that leads to the running image, whatever has become of its path; "" if there is none
 	Mounts   string        // a file like /proc/self/mountinfo
