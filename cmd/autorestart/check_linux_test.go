@@ -342,26 +342,47 @@ func TestCheckByPathFromOutside(t *testing.T) {
 	}
 }
 
-// A process of which this user can't tell anything may run the executable.
+// A process of which this user can't tell anything may run the executable. Nor can this user judge with
+// groups of another process.
 func TestCheckNeedsPermission(t *testing.T) {
 	needRoot(t)
-	c := newChecking(t)
-	c.run()
-	binary := filepath.Join(c.dir(), "autorestart")
-	c.Write(binary, daemontest.Binary(t))
-	file := filepath.Join(c.dir(), "next")
-	c.Write(file, daemontest.Image(t, 2))
-	r := &running{cmd: exec.Command(binary, "check", file, c.path), ended: make(chan error, 1)}
-	r.cmd.Dir, r.cmd.Env = "/", append(os.Environ(), testprocess.UseHelper(t, "autorestart"))
-	r.cmd.Stdout, r.cmd.Stderr = &r.stdout, &r.stderr
-	r.cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
-	c.must(r.cmd.Start())
-	go func() { r.ended <- r.cmd.Wait() }()
-	result := r.wait(t)
-	want := fmt.Sprintf("process %d, which may run %s: found a process of UID 0 whose executable this user can't see, expected one of UID 65534", c.PID(), c.path)
-	if result.exit != exitUnable || result.stdout != "" || !strings.Contains(result.stderr, want) {
-		t.Errorf("%+v, want %q", result, want)
+	for name, test := range map[string]struct {
+		credential *syscall.Credential
+		found      string
+	}{
+		"root":         {nil, "process %d, which may run %s: found a process of UID 0 whose executable this user can't see, expected one of UID 65534"},
+		"other groups": {&syscall.Credential{Uid: nobody, Gid: nobody, Groups: []uint32{4321}}, "process %d: found a process with other rights (UID 65534, GID 65534, groups [4321], capabilities 0x0), expected those of this user (UID 65534, GID 65534, groups [], capabilities 0x0)"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := newChecking(t)
+			c.Cmd.SysProcAttr = &syscall.SysProcAttr{Credential: test.credential}
+			c.run()
+			binary, file := filepath.Join(c.dir(), "autorestart"), filepath.Join(c.dir(), "next")
+			c.Write(binary, daemontest.Binary(t))
+			c.Write(file, daemontest.Image(t, 2))
+			r := &running{cmd: exec.Command(binary, "check", file, c.path), ended: make(chan error, 1)}
+			r.cmd.Dir, r.cmd.Env = "/", append(os.Environ(), testprocess.UseHelper(t, "autorestart"))
+			r.cmd.Stdout, r.cmd.Stderr = &r.stdout, &r.stderr
+			r.cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
+			c.must(r.cmd.Start())
+			go func() { r.ended <- r.cmd.Wait() }()
+			want := strings.Replace(strings.Replace(test.found, "%d", fmt.Sprint(c.PID()), 1), "%s", c.path, 1)
+			r.wait(t).want(t, exitUnable, "", want+": run this command as root")
+		})
 	}
+}
+
+// A user who has no ID in the namespace of the process can't be set there.
+func TestCheckOfUnknownUser(t *testing.T) {
+	needRoot(t)
+	if err := forcefallback.UserNamespaces(); err != nil {
+		t.Skip(err)
+	}
+	c := newChecking(t)
+	c.Cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWUSER}
+	c.run()
+	c.check(t, c.file(daemontest.Image(t, 2))).want(t, exitUnable, "",
+		fmt.Sprintf("autorestart check: process %d: found UID 0 and GID 0, expected IDs that its user namespace knows", c.PID()))
 }
 
 // Processes that can't differ in their answer are judged once, others each.
@@ -387,13 +408,15 @@ func TestCheckOfManyProcesses(t *testing.T) {
 		return cmd.Process.Pid
 	}
 	second, third := also(nil), also(&syscall.Credential{Uid: nobody, Gid: nobody})
+	fourth := also(&syscall.Credential{Uid: nobody, Gid: nobody, Groups: []uint32{4321}})
 	c.must(os.Chmod(c.dir(), 0o777))
 	r := c.check(t, c.file(daemontest.Image(t, 2)))
 	for _, want := range []string{
 		fmt.Sprintf("processes %d, %d: rejected: found the directory %s, which everybody can write", min(c.PID(), second), max(c.PID(), second), c.dir()),
 		fmt.Sprintf("process %d: accepted: ", third),
+		fmt.Sprintf("process %d: accepted: ", fourth),
 	} {
-		if r.exit != exitFailed || !strings.Contains(r.stdout, want) || strings.Count(r.stdout, "\n") != 2 || r.stderr != "" {
+		if r.exit != exitFailed || !strings.Contains(r.stdout, want) || strings.Count(r.stdout, "\n") != 3 || r.stderr != "" {
 			t.Errorf("%+v, want %q", r, want)
 		}
 	}

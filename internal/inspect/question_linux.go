@@ -60,55 +60,60 @@ func (q *question) open(root, mounts string) (err error) {
 	return err
 }
 
-// prepare looks at the process.
-func (p *process) prepare() (k kind, q *question, err error) {
-	q = &question{path: p.path}
+// prepare looks at the process. The caller closes the question.
+func (p *process) prepare() (kind, *question, error) {
+	q := &question{path: p.path}
 	if err := q.open(p.proc+"root", p.proc+"mountinfo"); err != nil {
-		return k, nil, err
+		return kind{}, nil, err
 	}
-	defer func() {
-		if err != nil {
-			q.close()
-		}
-	}()
+	k, err := p.describe(q)
+	if err != nil {
+		q.close()
+		return kind{}, nil, err
+	}
+	return k, q, nil
+}
+
+// describe adds the image and the rights of the process to the question.
+func (p *process) describe(q *question) (k kind, err error) {
 	if q.image, err = os.Open(p.proc + "exe"); err != nil {
-		return k, nil, err
+		return k, err
 	}
 	c, err := readCredentials(p.proc)
 	if err != nil {
-		return k, nil, err
+		return k, err
 	}
 	own, err := readCredentials("/proc/self/")
 	if err != nil {
-		return k, nil, err
+		return k, err
 	}
 	k = kind{
 		credentials: fmt.Sprint(c), user: p.namespace("user"), mounts: p.namespace("mnt"), image: p.image, path: p.path,
 	}
 	if k.root, err = files.Stat(p.proc + "root"); err != nil {
-		return k, nil, err
+		return k, err
 	}
 	q.otherUsers = k.user != ownNamespace("user")
 	if !q.otherUsers && c.equal(&own) {
-		return k, q, nil
+		return k, nil
 	}
 	const setIDs = 1<<unix.CAP_SETUID | 1<<unix.CAP_SETGID
 	if own.Effective&setIDs != setIDs {
-		return k, nil, fmt.Errorf("found a process with other rights (%s), expected those of this user (%s): run this command as root", c, own)
+		return k, fmt.Errorf("found a process with other rights (%s), expected those of this user (%s): run this command as root", c.text(), own.text())
 	}
 	if q.otherUsers {
 		if q.uids, err = readIDMap(p.proc + "uid_map"); err != nil {
-			return k, nil, err
+			return k, err
 		}
 		if q.gids, err = readIDMap(p.proc + "gid_map"); err != nil {
-			return k, nil, err
+			return k, err
 		}
 		if c, err = c.in(q.uids, q.gids); err != nil {
-			return k, nil, err
+			return k, err
 		}
 	}
 	q.become = &c
-	return k, q, nil
+	return k, nil
 }
 
 func (c *credentials) equal(other *credentials) bool {
@@ -116,7 +121,8 @@ func (c *credentials) equal(other *credentials) bool {
 		c.Permitted == other.Permitted && c.Effective == other.Effective
 }
 
-func (c credentials) String() string {
+// text returns the effective rights, for messages.
+func (c *credentials) text() string {
 	return fmt.Sprintf("UID %d, GID %d, groups %v, capabilities %#x", c.UIDs[1], c.GIDs[1], c.Groups, c.Effective)
 }
 
