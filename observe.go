@@ -57,6 +57,10 @@ type Event struct {
 
 	Mode WatchMode // in EventModeChanged
 
+	// OnTrial is set in EventReady if the HealthTimeout of the previous version begins: this
+	// version can still be rolled back. When it can't any more, EventHealthy says so.
+	OnTrial bool
+
 	// Lost is the number of events before this one that Observe has not received, because
 	// it was too slow or has panicked. In the first event of a version, Lost also counts
 	// the events that the previous version's Observe had not finished at the exec.
