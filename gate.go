@@ -2,7 +2,6 @@ package autorestart
 
 import (
 	"context"
-	"errors"
 	"io"
 	"math"
 	"os"
@@ -138,11 +137,19 @@ func (p *process) tellGate(r *Restarter) <-chan struct{} {
 		close(told)
 		return told
 	}
-	healthy := make(chan struct{})
-	var once sync.Once
+	over := make(chan bool, 1) // receives when the trial is, and whether this version works
+	end := func(works bool) {
+		select {
+		case over <- works:
+		default:
+		}
+	}
 	p.image().OnStep(func(kind step.Kind, _ error) {
-		if kind == step.Healthy {
-			once.Do(func() { close(healthy) })
+		switch kind {
+		case step.Healthy:
+			end(true)
+		case step.RollbackFailed: // and is tried again; meanwhile a better version may be executed
+			end(false)
 		}
 	})
 	go func() {
@@ -153,10 +160,9 @@ func (p *process) tellGate(r *Restarter) <-chan struct{} {
 		case <-p.isReady:
 		case <-limit.C:
 		}
-		if p.image().Trial.On() {
-			<-healthy // otherwise this image is rolled back
+		if !p.image().Trial.On() || <-over {
+			r.release(p, GateResult{Outcome: GateReady, State: state})
 		}
-		r.release(p, GateResult{Outcome: GateReady, State: state})
 	}()
 	return told
 }
@@ -207,6 +213,7 @@ func (g *gating) acquire(ctx context.Context, x *replacement, newer *versions) e
 	unchanged := func() error { return asError(x.rules.Unchanged(x.c)) }
 	recheck := x.lastLook
 	return g.wait(ctx, x, waiting{await, unchanged, func() error { return recheck() }, keep.C, func() {
+		x.o.waitsLong()
 		report.To(g.r.Logger).Info("new version waits for leave to restart", "path", x.c.Path)
 		x.close()
 		recheck = func() error { return x.check(ctx) }
@@ -307,28 +314,12 @@ func (g *gating) ask(ctx context.Context, x *replacement) <-chan gateAnswer {
 			return err
 		})
 		if err != nil {
-			answer <- gateAnswer{err: gateError(c.Path, err)}
+			answer <- gateAnswer{err: rejectedBy(c.Path, "a version that the Gate has refused ("+err.Error()+")", "a version for which the Gate gives leave", err)}
 			return
 		}
 		answer <- gateAnswer{leave: leave{id, state}}
 	}()
 	return answer
-}
-
-// gateError returns an error of Acquire as a [*RejectedError].
-func gateError(path string, err error) error {
-	if rejected, ok := errors.AsType[*RejectedError](err); ok {
-		at := *rejected // the error may be the caller's
-		at.Path = path
-		return &at
-	}
-	return &RejectedError{
-		Path:      path,
-		Found:     "a version that the Gate has refused (" + err.Error() + ")",
-		Expected:  "a version for which the Gate gives leave",
-		Retryable: isShortage(err), // of what the Gate needs
-		Err:       err,
-	}
 }
 
 // releaseTime is how long Run and Restart wait at their end for a Gate that is told of it.

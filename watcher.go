@@ -194,18 +194,18 @@ func verifyError(path string, err error) error {
 	if err == nil {
 		return nil
 	}
+	return rejectedBy(path, "a version that Verify has rejected ("+err.Error()+")", "a version that Verify accepts", err)
+}
+
+// rejectedBy returns an error of a hook that judges as a [*RejectedError]: the error itself, if it is one.
+func rejectedBy(path, found, expected string, err error) error {
 	if rejected, ok := errors.AsType[*RejectedError](err); ok {
 		at := *rejected // the error may be the caller's
 		at.Path = path
 		return &at
 	}
-	return &RejectedError{
-		Path:      path,
-		Found:     "a version that Verify has rejected (" + err.Error() + ")",
-		Expected:  "a version that Verify accepts",
-		Retryable: isShortage(err), // of what Verify needs, and not of the version
-		Err:       err,
-	}
+	// A shortage is one of what the hook needs, and not of the version.
+	return &RejectedError{Path: path, Found: found, Expected: expected, Retryable: isShortage(err), Err: err}
 }
 
 // isRetryable reports whether err says that a file may be accepted soon as it is.

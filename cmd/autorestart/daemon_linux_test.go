@@ -142,6 +142,7 @@ func TestMain(m *testing.M) {
 		"on trial":  func() { runDaemon(healthTimeout) },
 		"deployed":  runDeployed,
 		"pageless":  runPageless,
+		"watching":  runWatching,
 		"stranger":  func() { daemontest.Obey(new(autorestart.Restarter), nil) },
 		"from 2050": fromLater,
 		"in a unit": func() {

@@ -1,5 +1,6 @@
 // Autorestart controls daemons that contain package autorestart.
 //
+//	autorestart check FILE PATH
 //	autorestart deploy [-timeout DURATION] [-json] NEW PATH
 //	autorestart deploy [-timeout DURATION] [-json] -rollback PATH
 //	autorestart ps [-json]
@@ -46,7 +47,7 @@ type command struct {
 	run func(ctx context.Context, flags *flag.FlagSet, args []string, out output) (exit int)
 }
 
-var commands = []*command{deploy, ps, reload}
+var commands = []*command{check, deploy, ps, reload}
 
 // An output is where a command writes: results to the one, and why there are none to the other.
 type output struct{ stdout, stderr io.Writer }

@@ -120,7 +120,7 @@ func list() (all []listed, forbidden int, err error) {
 
 func newListed(pid int, s statuspage.Status) listed {
 	p := listed{
-		PID: pid, Program: printable(s.Path), Version: s.Version, Generation: s.Generation, Since: s.Started, Watch: s.Watch,
+		PID: pid, Program: showPath(s.Path), Version: s.Version, Generation: s.Generation, Since: s.Started, Watch: s.Watch,
 		Status: rollout.Doing(s), StatusAt: s.Since, Trial: s.Trial,
 	}
 	if p.Program == "" {
@@ -137,7 +137,7 @@ func newListed(pid int, s statuspage.Status) listed {
 
 func executableOf(pid int) string {
 	path, _ := os.Readlink("/proc/" + strconv.Itoa(pid) + "/exe")
-	return printable(path)
+	return showPath(path)
 }
 
 // table returns the processes as lines of at most width bytes, or of any length if width is 0.
@@ -198,8 +198,8 @@ func cut(text string, limit int) string {
 	return string([]rune(text)[:limit-1]) + "…"
 }
 
-// printable returns a path as a terminal can show it.
-func printable(path string) string {
+// showPath returns a path as a terminal can show it.
+func showPath(path string) string {
 	return strings.Map(func(r rune) rune {
 		if r == utf8.RuneError || !strconv.IsPrint(r) {
 			return '?'

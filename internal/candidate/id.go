@@ -35,6 +35,11 @@ func MarkIn(text string) string {
 	return text[:end]
 }
 
+// SameMark reports whether the Marks of two files are the same.
+func (id *ID) SameMark(other *ID) bool {
+	return id.Dev == other.Dev && id.Ino == other.Ino && id.Size == other.Size && id.Mtime == other.Mtime
+}
+
 // Format formats what [ParseID] parses. It begins with the Mark.
 func (id ID) Format() string {
 	return id.Mark() + hexFields(uint64(id.Ctime), uint64(id.UID), uint64(id.GID), uint64(id.Perm))

@@ -161,3 +161,19 @@ func TestVersionOnTrialDoesNotAskGate(t *testing.T) {
 	d.Tell("leave three")
 	d.WantRestart(3)
 }
+
+// A version that could not be rolled back goes on, and asks for a better one. The leave for the version that has
+// failed is not given back meanwhile.
+func TestGateIsAskedAfterFailedRollback(t *testing.T) {
+	t.Parallel()
+	program.NeedRollback(t)
+	d := startGated(t, program.ReadyEnv+"=3s")
+	d.DeployVersion(2)
+	d.Want("acquire")
+	d.Tell("leave two")
+	d.WantRestart(2)
+	spoilPrevious(d)
+	d.WantLogged("cannot execute the previous version")
+	d.DeployVersion(3)
+	d.Want("acquire")
+}

@@ -322,3 +322,36 @@ func TestFlushKeeper(t *testing.T) {
 		t.Error("flushed in spite of an error")
 	}
 }
+
+// TestCarriedState: a carried state crosses likewise, and a process that was started after a crash finds it.
+func TestCarriedState(t *testing.T) {
+	name := CarriedName("gate")
+	s := NewStore(new(handover.State))
+	r := new(recorder)
+	s.SetKeeper(r)
+	s.SetState(name, []byte("one"))
+	r.want(t, "set "+string(name)+"=one")
+	for range 3 {
+		s = handedOver(t, s, 1000)
+		s.SetState("own", []byte("1"))
+		s.CloseUnclaimed()
+	}
+	last := handedOver(t, s, 1000)
+	last.SetState(name, []byte("two"))
+	h := new(handover.State)
+	*h = *last.inherited
+	var back *Store
+	last.HandBack(h, func() error {
+		duplicate, err := Duplicate(h)
+		if err != nil {
+			t.Fatal(err)
+		}
+		back = NewStore(duplicate)
+		return nil
+	})
+	if value, ok := back.State(name); string(value) != "one" {
+		t.Errorf("handed back %q, %v", value, ok)
+	}
+	back.CloseUnclaimed()
+	last.CloseUnclaimed()
+}
