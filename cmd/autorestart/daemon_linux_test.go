@@ -138,9 +138,15 @@ func isVersion(exe *os.File, version int) bool {
 func TestMain(m *testing.M) {
 	testprocess.RegisterHelper("autorestart", main)
 	daemontest.Main(m, map[string]func(){
-		"daemon":    func() { runDaemon(0) },
-		"on trial":  func() { runDaemon(healthTimeout) },
-		"deployed":  runDeployed,
+		"daemon":   func() { runDaemon(0) },
+		"on trial": func() { runDaemon(healthTimeout) },
+		"deployed": runDeployed,
+		"ready first": func() {
+			autorestart.Ready()
+			r := new(autorestart.Restarter)
+			go r.Run(context.Background())
+			daemontest.Obey(r, nil)
+		},
 		"pageless":  runPageless,
 		"watching":  runWatching,
 		"stranger":  func() { daemontest.Obey(new(autorestart.Restarter), nil) },

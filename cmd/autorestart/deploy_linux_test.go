@@ -337,6 +337,34 @@ func TestDeployOfVersionWithoutRestarter(t *testing.T) {
 	r.wants(t, exitUnable, "", "starts the new version")
 }
 
+// A version that is ready before its Restarter runs is ready as soon as it does.
+func TestDeployOfVersionThatIsReadyFirst(t *testing.T) {
+	d := daemontest.Start(t, "ready first")
+	waitForPage(t, d.PID())
+	for version := 2; version < 4; version++ {
+		deployTo(t, d, version).wait(t).wants(t, exitDone, "is ready (generation ", "")
+	}
+}
+
+// A process that has the file at another path, as in a container, is waited for.
+func TestDeployIntoMountNamespace(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("needs root")
+	}
+	testprocess.NeedTool(t, "unshare")
+	d := daemontest.New(t, "deployed")
+	env := d.Cmd.Env
+	d.Cmd = exec.Command("unshare", "-m", "sh", "-c", `mount --bind "$0" /mnt && exec /mnt/app`, filepath.Dir(d.Path))
+	d.Cmd.Env = env
+	d.Start()
+	waitForPage(t, d.PID())
+	if p, _ := psOf(t, d.PID()); p.Program != "/mnt/app" {
+		t.Errorf("ps: %+v", p)
+	}
+	deployTo(t, d, 2).wait(t).wants(t, exitDone, "is ready (generation 1)", "")
+	deployTo(t, d, unready).wait(t).wants(t, exitFailed, "", "port 80 is taken")
+}
+
 // A program without the library does not restart.
 func TestDeployToProgramWithoutLibrary(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "sleep")
