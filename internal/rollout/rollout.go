@@ -195,7 +195,7 @@ func sameContent(a, b io.ReaderAt, size int64) bool {
 // Times between two looks at what sends no event.
 const (
 	tick      = 100 * time.Millisecond // at processes that have no page, or may have one that they don't use any more
-	pageTicks = 10                     // at all others, and the path
+	pageTicks = 10                     // at the descriptors of all others
 	// maxMissing is how often in a row a page is not found before another one is looked for: the descriptors of a
 	// process can't be listed at one moment.
 	maxMissing = 2
@@ -219,10 +219,10 @@ func (r *Rollout) Wait(ctx context.Context, report func(*Process)) bool {
 		}
 		n++
 		next = time.Now().Add(tick)
-		for _, p := range r.Processes() {
-			executes := p.reader == nil || p.Status.Phase == statuspage.Restarting
-			if p.State == Waiting && (executes || n%pageTicks == 0) {
-				r.look(p, true, report)
+		for i, p := range r.Processes() {
+			whole := p.reader == nil || (n+i)%pageTicks == 0 // not all in one tick: an event would wait
+			if p.State == Waiting && (whole || p.Status.Phase == statuspage.Restarting) {
+				r.look(p, whole, report)
 			}
 		}
 	}
@@ -239,7 +239,7 @@ func (r *Rollout) waits() (n int) {
 	return n
 }
 
-// look looks at a process that has no outcome yet; with all set, also at what sends no event.
+// look looks at a process that has no outcome yet; with all set, also at what sends no event and takes long.
 func (r *Rollout) look(p *Process, all bool, report func(*Process)) {
 	if p.State != Waiting {
 		return
@@ -256,7 +256,7 @@ func (r *Rollout) look(p *Process, all bool, report func(*Process)) {
 		}
 	}
 	o.page, o.before, o.now = p.reader != nil, p.before, p.Status
-	if all || o.page && o.now.File != o.mark {
+	if !o.page || o.now.File != o.mark {
 		o.placed = r.target.Current()
 		if id, err := executable(p.PID); err == nil {
 			o.execs = id.Mark() == o.mark
