@@ -123,7 +123,7 @@ import (
 func RestartOnChange() {
 	logger := newStderrLogger()
 	r := Restarter{Logger: logger}
-	err := r.run(context.Background(), features{withoutObserve, withoutOverlap})
+	err := r.run(context.Background(), features{observe: withoutObserve, overlap: withoutOverlap, gate: withoutGate})
 	logger.Error("stopped watching: new versions will not be noticed", "reason", err)
 	blockForever()
 }
@@ -185,7 +185,7 @@ func restartViaExec(logger Logger) {
 	retry := watch.NewRetry()
 	rejections := watch.RejectionLog{Logger: logger}
 	for {
-		rejections.Rejected(r.restart(context.Background(), features{withoutObserve, withoutOverlap}))
+		rejections.Rejected(r.restart(context.Background(), features{observe: withoutObserve, overlap: withoutOverlap, gate: withoutGate}))
 		time.Sleep(retry.Next())
 	}
 }

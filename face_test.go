@@ -438,7 +438,7 @@ func (l *errorLogger) Warn(_ string, args ...any) {
 func TestRejectionLogger(t *testing.T) {
 	log := new(errorLogger)
 	plain := errors.New("no good")
-	logger := rejectionLogger{log, func(error) {}}
+	logger := rejectionLogger{log, func(error, candidate.ID) {}}
 	logger.Warn("new version rejected", "reason", &candidate.Rejection{Path: "/app", Retryable: true})
 	logger.Warn("new version rejected", "reason", plain)
 	if len(log.errs) != 2 || !isRetryable(log.errs[0]) || log.errs[1] != plain {

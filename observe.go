@@ -1,6 +1,7 @@
 package autorestart
 
 import (
+	"cmp"
 	"context"
 	"strconv"
 	"strings"
@@ -79,11 +80,12 @@ const (
 	EventModeChanged                         // Run has begun to watch, or notices changes in another way than before
 	EventStandInStarted                      // with Overlap: the new version has started as a stand-in
 	EventStandInServes                       // with Overlap: the stand-in is ready and serves; this version is drained
+	EventWaiting                             // the Gate is asked for leave; EventRejected follows unless there is leave
 )
 
 var eventKinds = [...]step.Kind{
 	"unknown", step.Seen, step.Rejected, step.Verifying, step.Draining, step.Restarting, step.Started, step.Ready, step.Healthy,
-	step.RolledBack, step.ModeChanged, step.StandInStarted, step.StandInServes,
+	step.RolledBack, step.ModeChanged, step.StandInStarted, step.StandInServes, step.Waiting,
 }
 
 // String returns the kind in words, as "rolled back".
@@ -101,7 +103,7 @@ type observer interface {
 	overlaps(EventKind)
 	draining(EventKind, *RestartTimes, []string)
 	watches(watch.Mode)
-	rejected(error)
+	rejected(error, candidate.ID)
 	answered(error)
 	handedOver() string
 }
@@ -133,7 +135,7 @@ func (o *unobserved) draining(kind EventKind, _ *RestartTimes, _ []string) {
 	}
 }
 
-func (o *unobserved) rejected(err error) { o.report(EventRejected, err) }
+func (o *unobserved) rejected(err error, _ candidate.ID) { o.report(EventRejected, err) }
 
 func (o *unobserved) answered(err error) {
 	if o.underway.Swap(false) || !isRetryable(err) {
@@ -159,13 +161,14 @@ type events struct {
 	path    string
 	running BuildInfo
 
-	mu             sync.Mutex   // a version may come while the program is drained for another one
-	seen, verified candidate.ID // of the files that were reported
-	version        BuildInfo    // of the candidate that has no answer yet
-	underway       bool         // a restart is, and an event will say how it ends
-	drains         bool         // the program is drained, and that was reported
-	rejection      string       // the last event was about it; otherwise ""
-	mode           string       // that was reported
+	mu                    sync.Mutex   // a version may come while the program is drained for another one
+	seen, verified, waits candidate.ID // of the files that were reported
+	candidate             candidate.ID // that has no answer yet; zero if there is none
+	version               BuildInfo    // of that
+	underway              bool         // a restart is, and an event will say how it ends
+	drains                bool         // the program is drained, and that was reported
+	rejection             string       // the last event was about it: its text, and the file if it lasts; otherwise ""
+	mode                  string       // that was reported
 }
 
 func withObserve(ctx context.Context, p *process, r *Restarter, path string, rules *candidate.Rules) observer {
@@ -184,10 +187,13 @@ func (o *events) saw(kind EventKind, c *candidate.Candidate) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	last := &o.seen
-	if kind == EventVerifying {
+	switch kind {
+	case EventVerifying:
 		last = &o.verified
+	case EventWaiting:
+		last = &o.waits
 	}
-	o.version = buildInfo(c.Build)
+	o.is(c)
 	if c.ID == *last {
 		return
 	}
@@ -203,8 +209,11 @@ func (o *events) saw(kind EventKind, c *candidate.Candidate) {
 func (o *events) about(c *candidate.Candidate) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.version = buildInfo(c.Build)
+	o.is(c)
 }
+
+// is has the next events be about a candidate. It is called with o locked.
+func (o *events) is(c *candidate.Candidate) { o.candidate, o.version = c.ID, buildInfo(c.Build) }
 
 // overlaps adds an event about a stand-in.
 func (o *events) overlaps(kind EventKind) {
@@ -237,43 +246,56 @@ func (o *events) watches(mode watch.Mode) {
 // add adds an event about a step. It is called with o locked.
 func (o *events) add(e Event) {
 	if e.Kind != EventDraining || !o.drains {
-		o.process.report(e.Kind, e.Err)
+		o.process.report(e.Kind, nil)
 	}
 	switch e.Kind {
 	case EventDraining:
 		o.underway, o.drains = true, true
-	case EventRestarting, EventStandInServes:
+	case EventWaiting, EventRestarting, EventStandInServes:
 		o.underway = true
-	case EventRejected:
-		if !o.isReplaced() {
-			o.underway, o.drains = false, false
-		}
 	}
 	o.rejection = ""
-	if o.r.Observe == nil {
-		return
+	o.observe(e)
+}
+
+// observe has Observe called with an event about the candidate. It is called with o locked.
+func (o *events) observe(e Event) {
+	if o.r.Observe != nil {
+		e.Old, e.New = o.running, o.version
+		o.send(e)
 	}
-	e.Old, e.New = o.running, o.version
-	o.send(e)
 }
 
 // isReplaced reports whether a version is about to be executed. One that is rejected meanwhile is a newer one.
 func (o *events) isReplaced() bool { return o.process.image().IsReplaced() }
 
 // rejected adds an event, unless the last one has said the same.
-func (o *events) rejected(err error) {
+func (o *events) rejected(err error, id candidate.ID) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.addRejected(err)
+	o.addRejected(err, cmp.Or(id, o.candidate))
 }
 
 // addRejected is called with o locked.
-func (o *events) addRejected(err error) {
-	ends := o.underway && !o.isReplaced()
-	if text := err.Error(); ends || text != o.rejection {
-		o.add(Event{Kind: EventRejected, Err: err})
-		o.rejection = text
+func (o *events) addRejected(err error, id candidate.ID) {
+	r := step.Rejection{Err: err, Retryable: isRetryable(err)}
+	if id != (candidate.ID{}) {
+		r.File = id.Mark()
 	}
+	text := err.Error()
+	if !r.Retryable {
+		text += r.File // of the same reason for another file
+	}
+	ends := o.underway && !o.isReplaced()
+	if !ends && text == o.rejection {
+		return
+	}
+	o.process.report(EventRejected, &r)
+	if !o.isReplaced() {
+		o.underway, o.drains = false, false
+	}
+	o.rejection = text
+	o.observe(Event{Kind: EventRejected, Err: err})
 }
 
 // answered adds an event that says why the candidate was not executed. A reason that may pass,
@@ -289,9 +311,9 @@ func (o *events) answered(err error) {
 		err = e.error
 	}
 	if o.underway && !o.isReplaced() || !isRetryable(err) && o.ctx.Err() == nil {
-		o.addRejected(err)
+		o.addRejected(err, o.candidate)
 	}
-	o.version = BuildInfo{}
+	o.candidate, o.version = candidate.ID{}, BuildInfo{}
 }
 
 // send has Observe called. Any goroutine may call it.

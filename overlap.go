@@ -33,15 +33,6 @@ func (p *process) isStandIn() bool { return p.inherited.IsStandIn }
 
 var errStandIn = errors.New("autorestart: this process is a stand-in: only its main process restarts")
 
-// features are the parts of Run and Restart that a program does not contain which calls
-// RestartOnChange alone.
-type features struct {
-	observe newObserver
-	overlap newOverlapper
-}
-
-func allFeatures() features { return features{withObserve, withOverlap} }
-
 // An overlapper runs a stand-in beside one restart after the other. It is no interface, with which
 // the linker would put the code of everything that the types in it have into each program, see
 // [image.Part].
@@ -163,7 +154,7 @@ func (o *overlapping) replace(ctx context.Context, x *replacement) error {
 		return o.rejected("a version whose release of "+modulePath+" has no Overlap", nil)
 	}
 	if o.r.BeforeExec != nil {
-		if err := x.callBeforeExec(ctx, true); err != nil {
+		if err := x.beforeExec(ctx, x, true); err != nil {
 			return drainedFor(err)
 		}
 	}
@@ -266,10 +257,14 @@ func (o *overlapping) whileDraining(ctx context.Context, x *replacement, newer *
 			newer.watcher.PutBack() // for the new image, or for this one
 			return x, <-result
 		}
-		y, err := o.process.newReplacement(x.r, x.rules, c, x.o)
+		y, err := o.process.newReplacement(x.r, x.rules, c, x.parts)
 		if err == nil {
 			if err = y.check(ctx); err == nil {
-				if err = o.replace(ctx, y); err != nil {
+				if err = y.gate.acquire(drained, y, newer); err == nil {
+					y.announce()
+					err = o.replace(ctx, y)
+				}
+				if err != nil {
 					y.close()
 				}
 			}

@@ -265,7 +265,7 @@ func (p *process) newRules(path string, trustAnyOwner bool) *candidate.Rules {
 
 // newWatcher returns what a [Watcher] and a [Restarter] with such fields watch by. The
 // caller closes it.
-func (p *process) newWatcher(path string, interval time.Duration, trustAnyOwner bool, logger Logger, rejected func(error)) (*watch.Watcher, error) {
+func (p *process) newWatcher(path string, interval time.Duration, trustAnyOwner bool, logger Logger, rejected func(error, candidate.ID)) (*watch.Watcher, error) {
 	execve.RememberLeader()
 	logger = report.To(logger)
 	if path == "" && handover.Secure {

@@ -4,27 +4,44 @@ import (
 	"context"
 	"errors"
 	"os"
-	"slices"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/autorestart-go/autorestart/internal/candidate"
 	"github.com/autorestart-go/autorestart/internal/drain"
-	"github.com/autorestart-go/autorestart/internal/handover"
 	"github.com/autorestart-go/autorestart/internal/report"
 	"github.com/autorestart-go/autorestart/internal/watch"
 )
 
 // The way from an accepted candidate to the exec.
 
+// features are the parts of Run and Restart that a program does not contain which calls
+// RestartOnChange alone.
+type features struct {
+	observe newObserver
+	overlap newOverlapper
+	gate    newGater
+
+	beforeExec func(ctx context.Context, x *replacement, standIn bool) error
+}
+
+// parts are what a Run or Restart has of the features.
+type parts struct {
+	o       observer
+	overlap overlapper
+	gate    gater
+
+	beforeExec func(ctx context.Context, x *replacement, standIn bool) error // calls BeforeExec
+}
+
+func allFeatures() features { return features{withObserve, withOverlap, withGate, callBeforeExec} }
+
 // A replacement is a candidate on its way to the exec.
 type replacement struct {
-	process  *process
-	r        *Restarter
-	rules    *candidate.Rules
-	c        *candidate.Candidate
-	o        observer
+	process *process
+	r       *Restarter
+	rules   *candidate.Rules
+	c       *candidate.Candidate
+	parts
 	times    RestartTimes
 	lastLook func() error // whether the file is as it was judged
 	lease    *candidate.Lease
@@ -32,13 +49,13 @@ type replacement struct {
 }
 
 // newReplacement begins the way of c, which the rules accept.
-func (p *process) newReplacement(r *Restarter, rules *candidate.Rules, c *candidate.Candidate, o observer) (*replacement, error) {
+func (p *process) newReplacement(r *Restarter, rules *candidate.Rules, c *candidate.Candidate, parts parts) (*replacement, error) {
 	if err := readBuild(c); err != nil {
 		return nil, err
 	}
-	o.saw(EventSeen, c)
+	parts.o.saw(EventSeen, c)
 	return &replacement{
-		process: p, r: r, rules: rules, c: c, o: o,
+		process: p, r: r, rules: rules, c: c, parts: parts,
 		lastLook: func() error { return asError(rules.Unchanged(c)) },
 	}, nil
 }
@@ -68,13 +85,17 @@ func (x *replacement) check(ctx context.Context) error {
 			return err
 		}
 	}
-	if r.Logger != nil { // early, so that the line is written meanwhile
-		from, to := names(buildInfo(x.rules.Running.Build()), buildInfo(c.Build))
-		report.To(r.Logger).Info("restarting", "path", c.Path, "from", from, "to", to)
-	}
 	x.times = RestartTimes{Seen: c.Seen, Judged: time.Now()}
 	p.image().Store.SetReceiverKnows(prepared.receiversKnow(c))
 	return nil
+}
+
+// announce logs the restart early, so that the line is written meanwhile.
+func (x *replacement) announce() {
+	if x.r.Logger != nil {
+		from, to := names(buildInfo(x.rules.Running.Build()), buildInfo(x.c.Build))
+		report.To(x.r.Logger).Info("restarting", "path", x.c.Path, "from", from, "to", to)
+	}
 }
 
 // lookInterval is the time between two looks at the file of a version that waits.
@@ -104,20 +125,26 @@ func (x *replacement) intact() error {
 	return asError(x.rules.Intact(x.c))
 }
 
+// close undoes check.
 func (x *replacement) close() {
 	if x.lease != nil {
 		x.lease.End()
+		x.lease = nil
 	}
-	x.prepared.close()
+	if x.prepared != nil {
+		x.prepared.close()
+		x.prepared = nil
+	}
 }
 
 // replaceImage executes c for r, which the rules accept, or one of the versions that come while the
 // program is drained for c; newer is nil if none is looked for. It returns only if that failed.
-func (p *process) replaceImage(ctx context.Context, r *Restarter, rules *candidate.Rules, c *candidate.Candidate, o observer, overlap overlapper, newer *versions) (err error) {
-	x, err := p.newReplacement(r, rules, c, o)
+func (p *process) replaceImage(ctx context.Context, r *Restarter, rules *candidate.Rules, c *candidate.Candidate, parts parts, newer *versions) (err error) {
+	x, err := p.newReplacement(r, rules, c, parts)
 	if err != nil {
 		return err
 	}
+	o, overlap, gate := parts.o, parts.overlap, parts.gate
 	select {
 	case p.restarting <- struct{}{}:
 		defer func() {
@@ -134,6 +161,12 @@ func (p *process) replaceImage(ctx context.Context, r *Restarter, rules *candida
 		return err
 	}
 	defer func() { x.close() }()
+	if err := gate.acquire(ctx, x, newer); err != nil {
+		return err
+	}
+	whole := ctx
+	defer func() { gate.end(whole, err) }()
+	x.announce()
 	if ctx, err = overlap.begin(ctx, x); err != nil {
 		return err
 	}
@@ -151,12 +184,15 @@ func (p *process) replaceImage(ctx context.Context, r *Restarter, rules *candida
 	if err != nil {
 		return err
 	}
+	if err := gate.acquire(ctx, x, nil); err != nil { // after another version was refused, or has failed as a stand-in
+		return drainedFor(err)
+	}
 	x.times.Quiesced, x.times.Drained = times.Quiesced, times.Drained
 	if r.BeforeExec != nil {
 		if err := p.image().Drainers.Ending(); err != nil {
 			return err
 		}
-		if err := x.callBeforeExec(ctx, false); err != nil {
+		if err := x.beforeExec(ctx, x, false); err != nil {
 			return drainedFor(err)
 		}
 		if drained == (nothingToDrain{}) { // by now there may be something
@@ -197,140 +233,6 @@ func (r *Restarter) callVerify(ctx context.Context, path string, exe *os.File, l
 		return verifyError(path, err)
 	}
 	return lastLook()
-}
-
-// An ExecPlan says how a new version is executed. [Restarter.BeforeExec] may change Args
-// and Env. The plan is read after BeforeExec has returned nil.
-//
-// Changed arguments stay in force: a version that is restarted later passes on the
-// arguments that it was started with. A rollback of the new version executes the old
-// version with its own arguments and environment. If the new version contains a release
-// of this library that is older than ExecPlan, the rollback executes the old version with
-// the changed ones.
-//
-// The restart is called off, with a [*RejectedError] that is not Retryable, if the plan
-// has
-//   - no arguments
-//   - a NUL byte
-//   - a variable, added to Env, that is not of the form NAME=value
-//   - more than execve(2) takes.
-type ExecPlan struct {
-	Path     string    // of the new version
-	Old, New BuildInfo // of the version that runs, and of the new one
-	StandIn  bool      // the new version is started as a stand-in, and the one that serves goes on, see [Restarter.Overlap]
-
-	// Args are all arguments, the name of the program included. At first they are the
-	// arguments that the old version was started with.
-	Args []string
-
-	// Env is the environment, each variable as NAME=value. At first it is [os.Environ].
-	// If several variables have one name, the last one counts.
-	//
-	// If BeforeExec leaves Env as it is, the new version gets the environment of the old
-	// version at the exec. Then [os.Setenv] in BeforeExec has an effect, too.
-	Env []string
-}
-
-// callBeforeExec calls BeforeExec: while clients wait, or before a stand-in is started.
-func (x *replacement) callBeforeExec(ctx context.Context, standIn bool) error {
-	r, c, prepared := x.r, x.c, x.prepared
-	timeout := r.DrainTimeout
-	if timeout <= 0 {
-		timeout = defaultDrainTimeout
-	}
-	env := os.Environ()
-	prepared.args, prepared.env = nil, nil
-	plan := &ExecPlan{
-		Path: c.Path, StandIn: standIn, Old: buildInfo(x.rules.Running.Build()), New: buildInfo(c.Build),
-		Args: slices.Clone(prepared.process.launch.args), Env: slices.Clone(env),
-	}
-	err := callHook(ctx, &r.beforeExec, "BeforeExec", timeout, func(ctx context.Context) error {
-		return r.BeforeExec(ctx, plan)
-	})
-	if err != nil {
-		return err
-	}
-	if !slices.Equal(plan.Args, prepared.process.launch.args) {
-		prepared.args = cloneAll(plan.Args)
-	}
-	if !slices.Equal(plan.Env, env) {
-		prepared.env = lastOfEachName(cloneAll(plan.Env))
-	}
-	return prepared.checkPlan(c.Path, env)
-}
-
-// cloneAll copies a list and its strings: those of [os.Args] may be overwritten by a title. The
-// copy is not nil.
-func cloneAll(list []string) []string {
-	clones := make([]string, len(list))
-	for i, s := range list {
-		clones[i] = strings.Clone(s)
-	}
-	return clones
-}
-
-// lastOfEachName returns the variables without those that have the name of a later one.
-func lastOfEachName(env []string) []string {
-	seen := map[string]bool{}
-	kept := len(env)
-	for i := len(env) - 1; i >= 0; i-- {
-		name, _, ok := strings.Cut(env[i], "=")
-		if ok && seen[name] {
-			continue
-		}
-		seen[name] = seen[name] || ok
-		kept--
-		env[kept] = env[i]
-	}
-	return env[kept:]
-}
-
-// arguments returns those of the next version.
-func (x *prepared) arguments() []string {
-	if x.args != nil {
-		return x.args
-	}
-	return x.process.launch.args
-}
-
-// environment returns that of the next version.
-func (x *prepared) environment() []string {
-	if x.env != nil {
-		return x.env
-	}
-	return os.Environ()
-}
-
-// checkPlan returns why the arguments and the environment that BeforeExec has left can't be
-// those of an exec. before is what the environment was.
-func (x *prepared) checkPlan(path string, before []string) error {
-	if x.args == nil && x.env == nil {
-		return nil
-	}
-	wrong := func(found, expected string, err error) error {
-		return &RejectedError{Path: path, Found: "an ExecPlan with " + found, Expected: "one with " + expected, Err: err}
-	}
-	if len(x.arguments()) == 0 {
-		return wrong("no arguments", "the name of the program, at least", nil)
-	}
-	for i, arg := range x.args {
-		if strings.Contains(arg, "\x00") {
-			return wrong("a NUL byte in argument "+strconv.Itoa(i), "text alone", nil)
-		}
-	}
-	for _, variable := range x.env {
-		name, _, ok := strings.Cut(variable, "=")
-		switch {
-		case strings.Contains(variable, "\x00"):
-			return wrong("a NUL byte in the variable "+strconv.Quote(name), "text alone", nil)
-		case (!ok || name == "") && !slices.Contains(before, variable):
-			return wrong("the variable "+strconv.Quote(variable), "variables of the form NAME=value", nil)
-		}
-	}
-	if err := handover.CheckSize(path, x.arguments(), x.environment()); err != nil {
-		return wrong("too much for execve(2) ("+err.Error()+")", "shorter arguments and variables", err)
-	}
-	return nil
 }
 
 // callHook calls a function of the program's, which has the given time. It does not wait for

@@ -73,6 +73,15 @@ type Restarter struct {
 	// TrustAnyOwner is as in [Watcher]. The old version's value counts.
 	TrustAnyOwner bool
 
+	// Gate is asked for leave before each restart, after Verify and before anything is drained. The old
+	// version's Gate is asked, and the program serves until there is leave. The Gate of the version that
+	// runs after the restart is told the outcome. If nil, every restart may begin.
+	//
+	// If a Gate takes longer than one second, Verify is called again when there is leave. A version that
+	// is on trial asks for no other version before its trial has ended. The Gate of the first Run or
+	// Restart with a Gate is told the outcome of the restart that began this version.
+	Gate Gate
+
 	// BeforeExec is called right before the exec of a new version. The old version's
 	// BeforeExec is called. It finishes work that must not be cut off. It may change the
 	// arguments and the environment of the new version, see [ExecPlan]. If nil, the exec
@@ -202,6 +211,7 @@ type Restarter struct {
 	events     report.Events                 // for Observe
 	verify     drain.Hook                    // calls Verify
 	beforeExec drain.Hook                    // calls BeforeExec
+	gate       drain.Hook                    // calls Gate
 }
 
 // readyTimeout returns the ReadyTimeout that counts.
@@ -249,7 +259,7 @@ func (r *Restarter) run(ctx context.Context, f features) error {
 		return context.Cause(ctx)
 	}
 	var o observer
-	w, err := p.newWatcher(r.Path, r.PollInterval, r.TrustAnyOwner, r.Logger, func(err error) { o.rejected(err) })
+	w, err := p.newWatcher(r.Path, r.PollInterval, r.TrustAnyOwner, r.Logger, func(err error, id candidate.ID) { o.rejected(err, id) })
 	if err != nil {
 		return err
 	}
@@ -257,6 +267,7 @@ func (r *Restarter) run(ctx context.Context, f features) error {
 	w.Rules.Failed = p.failedVersion()
 	p.logMissing(r)
 	o = f.observe(ctx, p, r, w.Path, w.Rules)
+	parts := parts{o, overlap, f.gate(p, r), f.beforeExec}
 	w.Armed = func(mode watch.Mode) {
 		p.logTakeover(w.Logger, mode)
 		o.watches(mode)
@@ -273,7 +284,7 @@ func (r *Restarter) run(ctx context.Context, f features) error {
 		if err != nil {
 			return err
 		}
-		err = p.replaceImage(ctx, r, w.Rules, c, o, overlap, v)
+		err = p.replaceImage(ctx, r, w.Rules, c, parts, v)
 		if _, ended := err.(*endedError); ended {
 			o.answered(err)
 			return context.Cause(ctx)
@@ -346,10 +357,11 @@ func (r *Restarter) restart(ctx context.Context, f features) (last error) {
 	p.health.Use(r.Check)
 	rules.Failed = p.failedVersion()
 	o := f.observe(ctx, p, r, path, rules)
+	parts := parts{o, overlap, f.gate(p, r), f.beforeExec}
 	rejections := watch.RejectionLog{Logger: rejectionLogger{report.To(r.Logger), o.rejected}}
 	retry, drainedRetry := watch.NewRetry(), newDrainedRetry()
 	for {
-		err := p.restartOnce(ctx, r, rules, path, o, overlap)
+		err := p.restartOnce(ctx, r, rules, path, parts)
 		var delay time.Duration
 		failed, drained := err.(*drainedError)
 		switch {
@@ -372,7 +384,7 @@ func (r *Restarter) restart(ctx context.Context, f features) (last error) {
 	}
 }
 
-func (p *process) restartOnce(ctx context.Context, r *Restarter, rules *candidate.Rules, path string, o observer, overlap overlapper) error {
+func (p *process) restartOnce(ctx context.Context, r *Restarter, rules *candidate.Rules, path string, parts parts) error {
 	seen := time.Now()
 	c, rejection := candidate.Open(rules.System, path)
 	if rejection != nil {
@@ -383,5 +395,5 @@ func (p *process) restartOnce(ctx context.Context, r *Restarter, rules *candidat
 	if rejection := rules.Judge(c); rejection != nil {
 		return asError(rejection)
 	}
-	return p.replaceImage(ctx, r, rules, c, o, overlap, nil)
+	return p.replaceImage(ctx, r, rules, c, parts, nil)
 }

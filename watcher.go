@@ -102,7 +102,7 @@ func (w *Watcher) Next(ctx context.Context) (Change, error) {
 	inner := w.inner.Load()
 	if inner == nil {
 		var err error
-		if inner, err = self().newWatcher(w.Path, w.PollInterval, w.TrustAnyOwner, w.Logger, func(error) {}); err != nil {
+		if inner, err = self().newWatcher(w.Path, w.PollInterval, w.TrustAnyOwner, w.Logger, func(error, candidate.ID) {}); err != nil {
 			return Change{}, err
 		}
 		w.inner.Store(inner)
@@ -236,16 +236,17 @@ func isAny(err error, errnos ...syscall.Errno) bool {
 // package in them, and has the errors observed: they say why a version is rejected.
 type rejectionLogger struct {
 	Logger
-	rejected func(error)
+	rejected func(err error, id candidate.ID) // of the file; zero if it is not known
 }
 
 func (l rejectionLogger) Warn(msg string, args ...any) {
 	last := &args[len(args)-1]
+	var id candidate.ID
 	if r, ok := (*last).(*candidate.Rejection); ok {
-		*last = asError(r)
+		*last, id = asError(r), r.ID
 	}
 	if err, ok := (*last).(error); ok {
-		l.rejected(err)
+		l.rejected(err, id)
 	}
 	l.Logger.Warn(msg, args...)
 }

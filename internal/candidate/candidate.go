@@ -55,6 +55,8 @@ type Rejection struct {
 	Outside bool
 
 	Err error // the cause, where it is an error of its own
+
+	ID ID // of the file, set by package watch; zero if there is none
 }
 
 func (r *Rejection) String() string {

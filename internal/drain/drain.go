@@ -104,7 +104,7 @@ func (m *member) startResume() (result <-chan error)  { return m.startBrief(m.dr
 
 // startBrief begins a call of Quiesce or Resume.
 func (m *member) startBrief(method func()) (result <-chan error) {
-	return m.start(func() error {
+	return m.Start(func() error {
 		running := make(chan struct{})
 		m.group.mu.Lock()
 		gone := m.gone

@@ -29,7 +29,7 @@ func (e *PanicError) Error() string { return "it panicked: " + e.Text }
 // [*PanicError]; or [ErrStuck] when ctx has ended before that. After the end of ctx, f is not
 // called any more.
 func (h *Hook) Call(ctx context.Context, f func() error) error {
-	return wait(ctx, h.start(func() error {
+	return wait(ctx, h.Start(func() error {
 		if ctx.Err() != nil {
 			return ErrStuck
 		}
@@ -63,8 +63,8 @@ func endingAfter(ctx context.Context, d time.Duration) (later context.Context, e
 	}
 }
 
-// start begins a Call.
-func (h *Hook) start(f func() error) (result <-chan error) {
+// Start begins a Call without an end. The channel receives the result.
+func (h *Hook) Start(f func() error) (result <-chan error) {
 	returned := make(chan struct{})
 	h.mu.Lock()
 	before := h.last
@@ -78,7 +78,7 @@ func (h *Hook) start(f func() error) (result <-chan error) {
 		}
 		err := error(&PanicError{"with runtime.Goexit"})
 		defer func() { c <- err }()
-		err = withoutPanic(f)
+		err = WithoutPanic(f)
 	}()
 	return c
 }
@@ -98,7 +98,8 @@ func wait(ctx context.Context, result <-chan error) error {
 	}
 }
 
-func withoutPanic(f func() error) (err error) {
+// WithoutPanic calls f, and returns its error, or a [*PanicError].
+func WithoutPanic(f func() error) (err error) {
 	defer func() {
 		if v := recover(); v != nil {
 			err = &PanicError{report.PanicText(v)}

@@ -3,7 +3,7 @@ package image
 import "github.com/autorestart-go/autorestart/internal/step"
 
 // OnStep has f called with each step of a restart of this image, when the image has become ready and healthy,
-// and with the steps of its rollback; err is that of the autorestart.Event. f may be called under a lock, and
+// and with the steps of its rollback; err is that of the autorestart.Event, or a [*step.Rejection] of it. f may be called under a lock, and
 // returns soon. After [step.Draining] or [step.StandInServes] comes an exec or [step.Rejected], and after
 // [step.RollingBack] an exec or [step.RollbackFailed]. RestartOnChange, and a Restarter whose Run was called
 // before OnStep, report no other steps before the exec than Draining, [step.Restarting] and Rejected, and one

@@ -25,6 +25,7 @@ type Image struct {
 	Drainers  drain.Group
 	Beside    Beside
 	Service   atomic.Value // the systemd.Service that was started
+	Gated     atomic.Bool  // a Gate knows of this image
 
 	// Execute replaces the image by another one; nil in the image that the program runs in. It
 	// returns only if that failed.

@@ -73,7 +73,7 @@ func (c *content) takeOver(inherited *handover.State) {
 				c.files[r.name] = &file{name: r.name, fd: sys.NewFD(fd), inherited: true, claimed: r.name.isCarried()}
 			}
 		case manifestState:
-			c.states[r.name] = &state{value: r.value, inherited: true}
+			c.states[r.name] = &state{value: r.value, inherited: true, claimed: r.name.isCarried()}
 		}
 	}
 	for fd := range unnamed {

@@ -49,8 +49,8 @@ func (n Name) String() string {
 	return string(n)
 }
 
-// CarriedName returns the name of a file of this library that crosses each exec, also of a version that
-// does not claim it.
+// CarriedName returns the name of a file or a state of this library that crosses each exec, also of a
+// version that does not claim it.
 func CarriedName(name string) Name { return Name(carriedPrefix + name) }
 
 func (n Name) isCarried() bool { return strings.HasPrefix(string(n), carriedPrefix) }
@@ -73,7 +73,7 @@ func (n Name) isActivated() bool {
 // isKeptState reports whether a [Keeper] gets a state of this name.
 func (n Name) isKeptState() bool {
 	_, ofProgram := n.program()
-	return ofProgram || n.isSecret()
+	return ofProgram || n.isSecret() || n.isCarried()
 }
 
 // looksLikeKey reports whether a name has the form of a key of package sockets:

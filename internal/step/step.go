@@ -6,11 +6,22 @@ package step
 // rollback. A type of its own would make each program larger.
 type Kind = string
 
+// A Rejection is the error of a Rejected that a Restarter reports. It says which file is not executed.
+type Rejection struct {
+	Err       error  // of the autorestart.Event
+	File      string // as candidate.ID.Mark formats it; "" if there is no file
+	Retryable bool   // the same file is looked at again soon
+}
+
+func (r *Rejection) Error() string { return r.Err.Error() }
+func (r *Rejection) Unwrap() error { return r.Err }
+
 // Kinds of steps.
 const (
 	Seen           = "seen"
 	Rejected       = "rejected"
 	Verifying      = "verifying"
+	Waiting        = "waiting"  // the Gate is asked
 	Draining       = "draining" // reported once, as the drain begins
 	Restarting     = "restarting"
 	Started        = "started"

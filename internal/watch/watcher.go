@@ -119,6 +119,20 @@ func (w *Watcher) Next(ctx context.Context) (*candidate.Candidate, error) {
 	}
 }
 
+// AwaitEvent waits, while there is a candidate without an answer, until another file may be at its path.
+// The only error is the cause of the end of ctx.
+func (w *Watcher) AwaitEvent(ctx context.Context) error {
+	if !w.armed {
+		w.armed = true
+		if w.arm() {
+			return nil
+		}
+	}
+	event, err := w.wait(ctx, w.mode.get().Poll)
+	w.armed = !event
+	return err
+}
+
 // Accepted answers that the candidate is the version to differ from now.
 func (w *Watcher) Accepted() {
 	w.log.Clear()
@@ -268,6 +282,9 @@ func (w *Watcher) look() *candidate.Candidate {
 // conclude notes the outcome of a look at a file in the state id that is no candidate.
 // The rejection is nil if the version is the same.
 func (w *Watcher) conclude(id candidate.ID, rejection *candidate.Rejection) {
+	if rejection != nil {
+		rejection.ID = id
+	}
 	switch {
 	case rejection == nil:
 		w.log.Clear()

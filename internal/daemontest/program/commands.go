@@ -27,6 +27,8 @@ import (
 var commands = map[string]func(argument string){
 	"watch":  func(string) { go watch() },
 	"exec":   func(string) { go autorestart.RestartViaExec() },
+	"leave":  func(state string) { leaves <- "leave " + state },
+	"refuse": func(reason string) { leaves <- "refuse " + reason },
 	"verify": func(verdict string) { verdicts <- verdict },
 	"state":  func(string) { daemontest.SayStatus("state") },
 	// clear-env KEY gives no answer: a restart may follow at once.

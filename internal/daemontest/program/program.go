@@ -34,6 +34,7 @@ const (
 	CheckEnv  = "AUTORESTART_TEST_CHECK"  // what Check does at first, see checks
 	PathEnv   = "AUTORESTART_TEST_PATH"   // the Path to watch
 	LogEnv    = "AUTORESTART_TEST_LOG"    // set: an exec waits until all lines are written
+	GateEnv   = "AUTORESTART_TEST_GATE"   // set: a Gate that asks the test
 	HangEnv   = hang.Env                  // set: a version on trial hangs before its main
 	stdinEnv  = "AUTORESTART_TEST_STDIN"  // the descriptor of standard input, unless it is 0
 )
@@ -84,7 +85,7 @@ func watch() {
 	healthTimeout, _ := time.ParseDuration(os.Getenv(HealthEnv))
 	path := os.Getenv(PathEnv)
 	observe := observer()
-	if timeout == 0 && healthTimeout == 0 && path == "" && observe == nil && changedPlan.Load() == nil && (daemontest.HaveEvents || os.Getenv(PollEnv) != "") {
+	if timeout == 0 && healthTimeout == 0 && path == "" && observe == nil && changedPlan.Load() == nil && os.Getenv(GateEnv) == "" && (daemontest.HaveEvents || os.Getenv(PollEnv) != "") {
 		autorestart.RestartOnChange()
 	}
 	r := autorestart.Restarter{Path: path, Logger: logger(), ReadyTimeout: timeout, PollInterval: pollInterval()}
@@ -95,6 +96,9 @@ func watch() {
 	}
 	if changedPlan.Load() != nil {
 		r.BeforeExec = changePlan
+	}
+	if os.Getenv(GateEnv) != "" {
+		r.Gate = testGate{}
 	}
 	if err := r.Run(context.Background()); err != nil {
 		panic(err)

@@ -1,0 +1,384 @@
+package autorestart
+
+import (
+	"context"
+	"errors"
+	"io"
+	"math"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/autorestart-go/autorestart/internal/candidate"
+	"github.com/autorestart-go/autorestart/internal/drain"
+	"github.com/autorestart-go/autorestart/internal/passing"
+	"github.com/autorestart-go/autorestart/internal/randomdelay"
+	"github.com/autorestart-go/autorestart/internal/report"
+	"github.com/autorestart-go/autorestart/internal/step"
+	"github.com/autorestart-go/autorestart/internal/watch"
+)
+
+// A Gate gives leave to restart, see [Restarter.Gate]. It keeps many machines from restarting at the
+// same time, or into a version that has failed elsewhere. The module contrib/fleet has two Gates for
+// that. [RandomDelay] returns one that needs no server.
+//
+// A Gate is called on goroutines of its own, and one call is under way at a time. It may block, and
+// may call this package, except Restart.
+type Gate interface {
+	// Acquire asks for leave to restart into the new version of c, and waits for it. The program
+	// serves meanwhile. exe is the file of the new version, open for reading. Acquire must not close
+	// exe. The state is what the Gate has to remember until Release. It crosses the exec, and comes
+	// back in a rollback.
+	//
+	// ctx ends when another file is at the path, or with the context of Run or Restart. Acquire then
+	// returns an error, and keeps nothing that it has got meanwhile.
+	//
+	// An error refuses the version until its file changes. The version is looked at again soon if the
+	// error is a [*RejectedError] that is Retryable, or wraps an errno of a shortage.
+	//
+	// With Overlap, Acquire may be called for a newer version while there is leave for an earlier one.
+	// If it returns no error, the new leave replaces the earlier one. Otherwise the earlier one holds.
+	Acquire(ctx context.Context, c Change, exe *os.File) (state []byte, err error)
+
+	// Release says how a restart has ended for which there was leave. It is called by the version that
+	// runs then. A process that was started afresh calls it, too, when it is ready: a crash may have
+	// ended a restart, and then this is the only call about it.
+	//
+	// If the Gate can't be reached, Release tries again. The next Acquire waits until it has returned.
+	// ctx does not end before the process. An error is logged, and the state is dropped.
+	Release(ctx context.Context, r GateResult) error
+}
+
+// A GateResult says how a restart has ended.
+type GateResult struct {
+	Outcome GateOutcome
+
+	// State is what Acquire has returned. It is nil in a process that was started afresh. With package
+	// systemd and a descriptor store, such a process has the state from before a crash.
+	State []byte
+
+	Running BuildInfo // the version that runs
+
+	// Err says why: a [*RollbackError] for GateRolledBack, and the error that has called the restart
+	// off for GateCalledOff. It is nil for GateReady.
+	Err error
+}
+
+// A GateOutcome is how a restart has ended.
+type GateOutcome int
+
+// Outcomes. A version that is on trial for a [Restarter.HealthTimeout] has no outcome before its trial
+// has ended. A version that does not call [Ready] counts as ready when its time for that is over, see
+// [Restarter.Run].
+const (
+	GateReady      GateOutcome = iota + 1 // the version that runs works: the new one, or the one that was started afresh
+	GateRolledBack                        // the new version was executed and failed: the previous one runs again
+	GateCalledOff                         // nothing was executed
+)
+
+// String returns the outcome in words, as "rolled back".
+func (o GateOutcome) String() string {
+	switch o {
+	case GateReady:
+		return step.Ready
+	case GateRolledBack:
+		return step.RolledBack
+	case GateCalledOff:
+		return "called off"
+	default:
+		return "unknown"
+	}
+}
+
+// gater asks a Gate about one restart after the other. It is no interface, for the reason for which
+// overlapper is none.
+type gater struct {
+	// acquire waits for leave to execute x, unless there is leave for it. It may close x and check
+	// it again. newer is as in replaceImage.
+	acquire func(ctx context.Context, x *replacement, newer *versions) error
+
+	// end is called when the restart has failed, with the reason.
+	end func(ctx context.Context, reason error)
+}
+
+// newGater returns the gater of a Run or Restart of r.
+type newGater func(p *process, r *Restarter) gater
+
+// open is the gater without a Gate.
+var open = gater{
+	acquire: func(context.Context, *replacement, *versions) error { return nil },
+	end:     func(context.Context, error) {},
+}
+
+func withoutGate(*process, *Restarter) gater { return open }
+
+func withGate(p *process, r *Restarter) gater {
+	if r.Gate == nil {
+		return open
+	}
+	g := &gating{process: p, r: r, told: p.tellGate(r)}
+	return gater{g.acquire, g.end}
+}
+
+// gateState is the name under which the state of the Gate crosses.
+var gateState = passing.CarriedName("gate")
+
+// tellGate has the Gate of r told how the restart has ended that began this image, or that this image
+// was started afresh. The first Restarter with a Gate is the one for all. It returns a channel that is
+// closed when the Gate can be asked.
+func (p *process) tellGate(r *Restarter) <-chan struct{} {
+	told := make(chan struct{})
+	if p.image().Gated.Swap(true) {
+		close(told)
+		return told
+	}
+	state, _ := p.image().Store.State(gateState)
+	if err := p.rolledBack(); err != nil {
+		r.release(p, GateResult{Outcome: GateRolledBack, State: state, Err: err})
+		close(told)
+		return told
+	}
+	healthy := make(chan struct{})
+	var once sync.Once
+	p.image().OnStep(func(kind step.Kind, _ error) {
+		if kind == step.Healthy {
+			once.Do(func() { close(healthy) })
+		}
+	})
+	go func() {
+		defer close(told)
+		limit := time.NewTimer(time.Until(p.started.Add(p.readyWithin())))
+		defer limit.Stop()
+		select {
+		case <-p.isReady:
+		case <-limit.C:
+		}
+		if p.image().Trial.On() {
+			<-healthy // otherwise this image is rolled back
+		}
+		r.release(p, GateResult{Outcome: GateReady, State: state})
+	}()
+	return told
+}
+
+// release has Release called, after the calls before. The channel receives when it has returned.
+func (r *Restarter) release(p *process, result GateResult) (done <-chan error) {
+	if len(result.State) == 0 {
+		result.State = nil
+	}
+	return r.gate.Start(func() error {
+		defer p.image().Store.SetState(gateState, nil)
+		rules := p.newRules("", true)
+		result.Running = buildInfo(rules.Running.Build())
+		rules.Close()
+		err := drain.WithoutPanic(func() error { return r.Gate.Release(context.Background(), result) })
+		if err != nil {
+			report.To(r.Logger).Warn("the gate does not know how a restart has ended", "outcome", result.Outcome.String(), "reason", err)
+		}
+		return nil
+	})
+}
+
+// gating is the gater with a Gate.
+type gating struct {
+	process *process
+	r       *Restarter
+	told    <-chan struct{} // closed when the Gate can be asked, see tellGate
+	leave   leave           // zero if there is none
+}
+
+// leave is what Acquire has given.
+type leave struct {
+	file  candidate.ID // that may be executed
+	state []byte
+}
+
+// keptWhileWaiting is how long a version that waits for leave is kept as it was checked, with its lease
+// and all that the exec needs open. After that it is checked again before it is executed.
+const keptWhileWaiting = time.Second
+
+func (g *gating) acquire(ctx context.Context, x *replacement, newer *versions) error {
+	if g.leave.file == x.c.ID {
+		return nil
+	}
+	x.o.saw(EventWaiting, x.c)
+	waiting, cancel := context.WithCancel(ctx)
+	defer cancel()
+	answer := g.ask(waiting, x)
+	unchanged := make(chan error, 1)
+	go func() {
+		unchanged <- x.awaitChange(waiting, newer)
+		cancel()
+	}()
+	keep := time.NewTimer(keptWhileWaiting)
+	defer keep.Stop()
+	recheck := x.lastLook
+	var a gateAnswer
+	select {
+	case a = <-answer:
+	case <-keep.C:
+		report.To(g.r.Logger).Info("new version waits for leave to restart", "path", x.c.Path)
+		x.close()
+		recheck = func() error { return x.check(ctx) }
+		a = <-answer
+	}
+	cancel()
+	changed := <-unchanged // from here on the watcher is not in use
+	err := a.err
+	if a.err == nil {
+		g.leave = a.leave
+		g.process.image().Store.SetState(gateState, append([]byte{}, a.state...))
+	}
+	switch {
+	case ctx.Err() != nil:
+		err = errEnded
+	case changed != nil:
+		err = changed
+	case err == nil:
+		err = recheck()
+	}
+	if a.err == nil && err != nil {
+		g.end(ctx, err)
+	}
+	return err
+}
+
+// awaitChange waits until another file than that of the candidate is at the path, and returns an error
+// that says so. It returns nil when ctx ends.
+func (x *replacement) awaitChange(ctx context.Context, newer *versions) error {
+	for {
+		if err := asError(x.rules.Unchanged(x.c)); err != nil {
+			return err
+		}
+		var err error
+		if newer != nil {
+			err = newer.watcher.AwaitEvent(ctx)
+		} else {
+			err = watch.Sleep(ctx, lookInterval)
+		}
+		if err != nil {
+			return nil
+		}
+	}
+}
+
+// gateAnswer is the answer of Acquire.
+type gateAnswer struct {
+	leave
+	err error
+}
+
+// ask has Acquire called.
+func (g *gating) ask(ctx context.Context, x *replacement) <-chan gateAnswer {
+	c := Change{
+		Path: x.c.Path, Size: x.c.ID.Size, Seen: x.c.Seen,
+		Old: buildInfo(x.rules.Running.Build()), New: buildInfo(x.c.Build),
+	}
+	exe, id := x.c.File.(*os.File), x.c.ID
+	answer := make(chan gateAnswer, 1)
+	go func() {
+		select {
+		case <-g.told:
+		case <-ctx.Done():
+			answer <- gateAnswer{err: errEnded}
+			return
+		}
+		var state []byte
+		err := callHook(ctx, &g.r.gate, "Gate", math.MaxInt64, func(ctx context.Context) (err error) {
+			state, err = g.r.Gate.Acquire(ctx, c, exe)
+			if err == nil && ctx.Err() != nil { // too late
+				g.r.release(g.process, GateResult{Outcome: GateCalledOff, State: state, Err: context.Cause(ctx)})
+				err = errEnded
+			}
+			return err
+		})
+		if err != nil {
+			answer <- gateAnswer{err: gateError(c.Path, err)}
+			return
+		}
+		answer <- gateAnswer{leave: leave{id, state}}
+	}()
+	return answer
+}
+
+// gateError returns an error of Acquire as a [*RejectedError].
+func gateError(path string, err error) error {
+	if rejected, ok := errors.AsType[*RejectedError](err); ok {
+		at := *rejected // the error may be the caller's
+		at.Path = path
+		return &at
+	}
+	return &RejectedError{
+		Path:      path,
+		Found:     "a version that the Gate has refused (" + err.Error() + ")",
+		Expected:  "a version for which the Gate gives leave",
+		Retryable: isShortage(err), // of what the Gate needs
+		Err:       err,
+	}
+}
+
+// releaseTime is how long Run and Restart wait at their end for a Gate that is told of it.
+const releaseTime = time.Second
+
+// end gives the leave back, if there is one.
+func (g *gating) end(ctx context.Context, reason error) {
+	if g.leave.file == (candidate.ID{}) {
+		return
+	}
+	switch e := reason.(type) {
+	case *endedError:
+		reason = context.Cause(ctx)
+	case *drainedError:
+		reason = e.error
+	}
+	done := g.r.release(g.process, GateResult{Outcome: GateCalledOff, State: g.leave.state, Err: reason})
+	g.leave = leave{}
+	if ctx.Err() == nil {
+		return
+	}
+	select {
+	case <-done:
+	case <-time.After(releaseTime):
+	}
+}
+
+// RandomDelay returns a Gate that delays a restart by up to d after the new version was found. The delay
+// depends on the machine and on the version alone: it is the same for all processes on a machine, also
+// when a process is restarted meanwhile. On many machines the delays are spread evenly. A d of zero or
+// less delays nothing.
+//
+// The machine is told by machine-id(5) and by the host name. A version is told by its build ID or, if it
+// has none, by its content.
+func RandomDelay(d time.Duration) Gate { return &randomDelay{limit: d, machine: randomdelay.Machine()} }
+
+// randomDelay is the Gate of RandomDelay.
+type randomDelay struct {
+	limit   time.Duration
+	machine string
+
+	mu      sync.Mutex
+	version string    // that was asked for last
+	since   time.Time // when it was asked for first
+}
+
+func (r *randomDelay) Acquire(ctx context.Context, c Change, exe *os.File) ([]byte, error) {
+	version := c.New.ID
+	if version == "" {
+		var err error
+		if version, err = randomdelay.Content(io.NewSectionReader(exe, 0, c.Size)); err != nil {
+			return nil, err
+		}
+	}
+	r.mu.Lock()
+	if r.version != version {
+		r.version, r.since = version, time.Now()
+	}
+	due := r.since.Add(randomdelay.Of(r.machine, version, r.limit))
+	r.mu.Unlock()
+	if delay := time.Until(due); delay > 0 {
+		return nil, watch.Sleep(ctx, delay)
+	}
+	return nil, nil
+}
+
+func (*randomDelay) Release(context.Context, GateResult) error { return nil }
