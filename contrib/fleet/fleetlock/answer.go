@@ -29,6 +29,9 @@ const maxBody = 16 << 10
 func readAnswer(resp *http.Response) answer {
 	defer resp.Body.Close()
 	a := answer{sent: true, status: resp.StatusCode, retryAfter: retryAfter(resp.Header)}
+	if resp.StatusCode == http.StatusOK {
+		return a // whatever follows
+	}
 	body, _ := io.ReadAll(io.LimitReader(resp.Body, maxBody)) // the status says enough if the rest is missing
 	var described struct {
 		Kind  string `json:"kind"`

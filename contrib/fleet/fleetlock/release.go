@@ -4,17 +4,19 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 )
 
-// giveBackWait is how long an Acquire that fails waits until the slot is given back that the server may
-// have locked for it.
+// giveBackWait is how long an Acquire that fails waits for the first attempt to give back the slot that
+// the server may have locked for it.
 const giveBackWait = 2 * time.Second
 
 // A release releases the slot of a member in the background.
 type release struct {
 	from   identity
 	cancel context.CancelFunc
+	tried  chan struct{} // closed after the first attempt
 	done   chan struct{} // closed at the end
 	err    error         // why the slot is not known to be released; valid after the end
 }
@@ -22,12 +24,12 @@ type release struct {
 // beginRelease begins a release. It is tried again until ctx ends.
 func (g *Gate) beginRelease(ctx context.Context, from identity) *release {
 	ctx, cancel := context.WithCancel(ctx)
-	r := &release{from: from, cancel: cancel, done: make(chan struct{})}
+	r := &release{from: from, cancel: cancel, tried: make(chan struct{}), done: make(chan struct{})}
 	g.slot, g.releasing = free, r
 	go func() {
 		defer close(r.done)
 		defer cancel()
-		r.err = g.unlock(ctx, from)
+		r.err = g.unlock(ctx, from, sync.OnceFunc(func() { close(r.tried) }))
 	}()
 	return r
 }
@@ -70,17 +72,18 @@ func (g *Gate) giveBack(from identity) {
 	timer := time.NewTimer(giveBackWait)
 	defer timer.Stop()
 	select {
-	case <-r.done:
+	case <-r.tried:
 	case <-timer.C:
 	}
 }
 
 // unlock releases the slot of a member. It tries again until ctx ends, or the server answers that it
-// never will.
-func (g *Gate) unlock(ctx context.Context, from identity) error {
+// never will. It calls tried after each attempt.
+func (g *Gate) unlock(ctx context.Context, from identity, tried func()) error {
 	var trouble notice
 	for attempt := 0; ; attempt++ {
 		a, err := g.server.post(ctx, steadyState, from)
+		tried()
 		if err != nil {
 			return err
 		}
