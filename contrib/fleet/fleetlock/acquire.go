@@ -34,17 +34,17 @@ func (w *wait) lock(ctx context.Context, c autorestart.Change) (isLocked bool, e
 			return false, &autorestart.RejectedError{
 				Path:     c.Path,
 				Found:    "a FleetLock server that gives this member no slot (" + a.reason() + ")",
-				Expected: "a server that knows the group " + w.Group,
+				Expected: "a slot of group " + w.Group,
 			}
 		case v == unreachable && w.left() <= 0 && w.OnDeadline == Go:
 			w.warn("FleetLock server was out of reach until the deadline; restarting without a slot", "reason", a.reason())
 			return false, nil
 		case v == unreachable && w.left() <= 0:
 			return false, &autorestart.RejectedError{
-				Path:     c.Path,
-				Found:    "a FleetLock server out of reach for " + w.Deadline.String() + " (" + a.reason() + ")",
-				Expected: "an answer before the Deadline",
-				Err:      a.err,
+				Path:      c.Path,
+				Found:     "a FleetLock server out of reach for " + w.Deadline.String() + " (" + a.reason() + ")",
+				Expected:  "a slot of group " + w.Group,
+				Retryable: true,
 			}
 		}
 		if err := sleep(ctx, min(pause(attempt, w.RetryInterval, a.retryAfter), w.left())); err != nil {

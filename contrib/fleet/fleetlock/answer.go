@@ -52,13 +52,16 @@ type verdict int
 const (
 	succeeded   verdict = iota + 1
 	taken               // there is no slot for now
-	unreachable         // a FleetLock server has not answered
+	unreachable         // a FleetLock server has not answered, or has not reached its own store
 	impossible          // the same request will never succeed
 )
 
-// kindLockHeld is the kind of error by which a server for Kubernetes, with one slot, says that another
-// member holds that slot.
-const kindLockHeld = "lock_held"
+// Kinds of errors.
+const (
+	kindLockHeld    = "lock_held"       // fleetlock for Kubernetes, which has one slot: another member holds it
+	kindInternal    = "internal_error"  // the same: it has not reached Kubernetes
+	kindNoSemaphore = "failed_sem_init" // airlock has not reached etcd
+)
 
 // verdict judges an answer. A status without an error of the protocol may be that of a proxy, or of a
 // server that is starting.
@@ -70,7 +73,7 @@ func (a answer) verdict(e endpoint) verdict {
 		return succeeded
 	case a.kind == kindLockHeld && e == steadyState:
 		return succeeded // another member holds the only slot, so this one does not
-	case a.kind == "":
+	case a.kind == "", a.kind == kindInternal, a.kind == kindNoSemaphore:
 		return unreachable
 	case a.status == http.StatusLocked || a.status == http.StatusTooManyRequests || a.status == http.StatusConflict || a.status >= 500:
 		return taken

@@ -26,39 +26,51 @@
 //     releases the slot if the restart was called off before the exec.
 //   - It keeps the slot if the new version was rolled back. So a version that does not work stops by
 //     itself: N members have executed it, and each of them holds a slot.
-//   - A member that keeps a slot can still restart into another version, because the server gives a
-//     member the slot that it holds already. When that version is ready, the slot is released. So
-//     the fixed version needs no operator.
+//   - A member that keeps its slot can restart into another version, because the server gives a member
+//     the slot that it holds already. The slot is released when that version is ready. So the fixed
+//     version reaches all members without an operator.
 //   - A process that was started afresh releases the slot of its ID when it is ready.
 //
-// The last rule is also that of a member that has kept its slot. If its supervisor or a reboot starts
-// it afresh, the file at the path decides. The old version, put back there, is ready and releases the
-// slot. A version that failed before Ready fails again, and the slot stays locked. A version that has
-// failed its health check only is ready at a fresh start, where there is no trial, and the slot is
-// released: then another member may execute it. So put the old version back before such a service
-// is started again.
+// The new version needs a Gate for the same server, because the version that runs after the restart
+// releases the slot. It does so by the ID and the group of the version that has locked it.
 //
-// The protocol has no time after which a slot is free, and no list of slots. If a machine never comes
-// back, an operator releases its slot, by a request with its ID:
+// # A fresh start after a rollback
 //
-//	curl -H 'fleet-lock-protocol: true' -d '{"client_params":{"id":"ID","group":"web"}}' https://airlock.example.org/v1/steady-state
+// A supervisor or a reboot may start a member afresh that keeps its slot. Then the file at the path
+// decides, because the server remembers the slot only:
+//   - The version before, if it was put back, is ready. The slot is released.
+//   - A version that fails before Ready fails again. The slot stays locked.
+//   - A version that has failed its health check only is ready, because a fresh start has no trial. The
+//     slot is released, and another member may execute that version. It keeps its slot then.
+//
+// So put the version before back at the path of a member before the member is started afresh.
+//
+// # Machines that do not come back
+//
+// The protocol has no time after which a slot is free, and no list of members. An operator releases
+// the slot of a machine that does not come back, by the ID of the member:
+//
+//	curl -H 'fleet-lock-protocol: true' -d '{"client_params":{"id":"ID","group":"web"}}' \
+//		https://airlock.example.org/v1/steady-state
 //
 // # Answers of the server
 //
-//   - Status 200 is leave.
-//   - An error of the protocol with a status of 500 or more, or with 409, 423 or 429, says that there
-//     is no slot for now. Servers answer the same if they can't lock for another reason.
-//   - An error of the protocol with another status from 400 on, such as that for an unknown group,
-//     rejects the version.
-//   - With any other answer the server counts as not reached. This is so for redirects, which are not
-//     followed, and for errors of a proxy.
+//   - Status 200 is leave, or says that the slot is released.
+//   - An error of the protocol with a status from 500 on, or 409, 423 or 429, says that there is no slot
+//     for now. Airlock answers a member that has lost a race in the same way.
+//   - An error of the protocol with another status from 400 on rejects the version until its file
+//     changes. Such an error is about the group, which the server does not know, or the request.
+//   - With any other answer, the server counts as out of reach. Such answers are a redirect, which is
+//     not followed, an error of a proxy, and an error that says that the server can't reach its own
+//     store.
 //
-// A request has 10 seconds. The gate sends one request at a time: the next one follows when the one
-// before is answered, or its time is over. If the server asks for a pause by Retry-After, the pause is
-// at least that long, up to 10 minutes.
+// A request has 10 seconds. The Gate sends one request at a time, and waits for its answer or the end
+// of its time, also if the answer is of no use any more. Otherwise the server could lock a slot after it
+// has got the request to release it. If the server asks for a pause by Retry-After, the pause is at
+// least that long, up to 10 minutes.
 //
 // # Secrets
 //
-// Log lines and errors contain the scheme, host and path of URL, the group, and what the server answers. They
-// contain no user, no password, and no query.
+// Log lines and errors have the scheme, host and path of the URL, the group, and the text of the
+// server's error. They have no user, no password and no query.
 package fleetlock

@@ -41,8 +41,8 @@ type Gate struct {
 	// without limit. Time in which the server answers that there is no slot does not count.
 	Deadline time.Duration
 
-	// OnDeadline says what happens at the Deadline.
-	OnDeadline DeadlineAction
+	// OnDeadline says what becomes of the new version at the Deadline. If zero, it is Refuse.
+	OnDeadline Action
 
 	// Logger receives since when the server can't be reached and why, that a version waits for a slot,
 	// and that a slot is kept. If nil, the Gate is silent.
@@ -56,12 +56,13 @@ type Gate struct {
 
 var _ autorestart.Gate = (*Gate)(nil)
 
-// A DeadlineAction says what happens when a server could not be reached for [Gate.Deadline].
-type DeadlineAction int
+// An Action says what becomes of a new version at the [Gate.Deadline].
+type Action int
 
 const (
-	// Reject rejects the version until the file changes.
-	Reject DeadlineAction = iota
+	// Refuse rejects the version for now, which is logged and observed. Then the server is asked
+	// again.
+	Refuse Action = iota
 
 	// Go lets the restart begin without a slot. Then more members than the group has slots may
 	// restart at the same time.

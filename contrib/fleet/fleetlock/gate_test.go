@@ -130,7 +130,7 @@ func TestServerThatRejectsGroup(t *testing.T) {
 		if !ok || rejected.Retryable || rejected.Path != change.Path {
 			t.Fatalf("Acquire: %v, want a rejection that is not retryable", err)
 		}
-		const want = `autorestart: /usr/bin/web: found a FleetLock server that gives this member no slot (unknown_group: unknown group "nosuch"), expected a server that knows the group nosuch`
+		const want = `autorestart: /usr/bin/web: found a FleetLock server that gives this member no slot (unknown_group: unknown group "nosuch"), expected a slot of group nosuch`
 		if err.Error() != want {
 			t.Errorf("got  %v\nwant %s", err, want)
 		}

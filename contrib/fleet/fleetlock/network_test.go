@@ -59,7 +59,7 @@ func wantOutOfReach(t *testing.T, g *fleetlock.Gate, log *lines, text string) {
 	defer cancel()
 	_, err := g.Acquire(ctx, change, nil)
 	defer endAttempts(t, g)
-	if rejected, ok := errors.AsType[*autorestart.RejectedError](err); !ok || rejected.Retryable || !strings.Contains(err.Error(), text) {
+	if rejected, ok := errors.AsType[*autorestart.RejectedError](err); !ok || !rejected.Retryable || !strings.Contains(err.Error(), text) {
 		t.Errorf("Acquire: %v, want a rejection with %q", err, text)
 	}
 	if !strings.Contains(log.String(), text) {

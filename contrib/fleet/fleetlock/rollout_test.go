@@ -48,8 +48,8 @@ func memberMain() {
 	}, nil)
 }
 
-// A fleet has daemons that restart by themselves, and their server.
-type fleet struct {
+// A rollout has daemons that restart by themselves, and their server.
+type rollout struct {
 	*testing.T
 	*semaphore
 	url      string
@@ -58,74 +58,74 @@ type fleet struct {
 	executed map[int]int     // starts of a version in a restart or rollback
 }
 
-func newFleet(t *testing.T, slots, members int) *fleet {
+func newRollout(t *testing.T, slots, members int) *rollout {
 	sem := newSemaphore(t, group, slots)
-	f := &fleet{T: t, semaphore: sem, url: serve(t, sem).URL, running: map[*Daemon]int{}, executed: map[int]int{}}
+	r := &rollout{T: t, semaphore: sem, url: serve(t, sem).URL, running: map[*Daemon]int{}, executed: map[int]int{}}
 	for i := range members {
-		f.start(string(rune('a' + i)))
+		r.start(string(rune('a' + i)))
 	}
-	return f
+	return r
 }
 
 // start starts a member that watches its file.
-func (f *fleet) start(id string) *Daemon {
-	f.Helper()
-	d := New(f.T, "member")
-	d.Setenv(addressEnv + "=" + f.url)
+func (r *rollout) start(id string) *Daemon {
+	r.Helper()
+	d := New(r.T, "member")
+	d.Setenv(addressEnv + "=" + r.url)
 	d.Setenv(memberEnv + "=" + id)
 	d.Start()
 	d.Tell("watch")
-	f.members = append(f.members, d)
-	f.running[d] = good
+	r.members = append(r.members, d)
+	r.running[d] = good
 	return d
 }
 
-func (f *fleet) deploy(version int) {
-	f.Helper()
-	for _, d := range f.members {
+func (r *rollout) deploy(version int) {
+	r.Helper()
+	for _, d := range r.members {
 		d.DeployVersion(version)
 	}
 }
 
 // look takes note of the versions that have started.
-func (f *fleet) look() {
-	f.Helper()
-	for _, d := range f.members {
+func (r *rollout) look() {
+	r.Helper()
+	for _, d := range r.members {
 		for {
 			status, ok := d.PendingStart()
 			if !ok {
 				break
 			}
-			f.running[d] = status.Version
-			f.executed[status.Version]++
+			r.running[d] = status.Version
+			r.executed[status.Version]++
 			d.Tell("watch")
 		}
 	}
 }
 
 // await waits until a number of members run a version, and a version was executed so many times.
-func (f *fleet) await(n, version, times, executed int) {
-	f.Helper()
-	WaitFor(f, "restarts", func() bool {
-		f.look()
+func (r *rollout) await(n, version, times, executed int) {
+	r.Helper()
+	WaitFor(r, "restarts", func() bool {
+		r.look()
 		running := 0
-		for _, v := range f.running {
+		for _, v := range r.running {
 			if v == version {
 				running++
 			}
 		}
-		return running == n && f.executed[executed] == times
+		return running == n && r.executed[executed] == times
 	})
 }
 
 // awaitAttempts waits until a number of members, which hold no slot, have asked for one several times.
-func (f *fleet) awaitAttempts(members int) {
-	f.Helper()
-	f.took()
+func (r *rollout) awaitAttempts(members int) {
+	r.Helper()
+	r.took()
 	asked := map[string]int{}
-	WaitFor(f, "further attempts", func() bool {
+	WaitFor(r, "further attempts", func() bool {
 		waiting := 0
-		for _, request := range f.took() {
+		for _, request := range r.took() {
 			if id, ok := strings.CutPrefix(request, "pre-reboot "); ok {
 				asked[id]++
 			}
@@ -143,40 +143,40 @@ func (f *fleet) awaitAttempts(members int) {
 // are not touched. The fixed version reaches all of them without an operator.
 func TestRollout(t *testing.T) {
 	const slots, members = 2, 6
-	f := newFleet(t, slots, members)
-	f.deploy(bad)
-	f.await(members, good, slots, bad)
-	WaitFor(t, "slots that are kept", func() bool { return len(f.holding(group)) == slots })
-	f.awaitAttempts(members - slots)
-	f.look()
-	if n := f.executed[bad]; n != slots {
+	r := newRollout(t, slots, members)
+	r.deploy(bad)
+	r.await(members, good, slots, bad)
+	WaitFor(t, "slots that are kept", func() bool { return len(r.holding(group)) == slots })
+	r.awaitAttempts(members - slots)
+	r.look()
+	if n := r.executed[bad]; n != slots {
 		t.Fatalf("%d members have executed the version that does not work, want %d", n, slots)
 	}
 	kept := 0
-	for _, d := range f.members {
+	for _, d := range r.members {
 		kept += strings.Count(d.Log(), "slot kept after a rollback; deploy another version")
 	}
 	if kept != slots {
 		t.Errorf("%d members say that they keep a slot, want %d", kept, slots)
 	}
 
-	f.deploy(fixed)
-	f.await(members, fixed, members, fixed)
-	WaitFor(t, "slots that are released", func() bool { return len(f.holding(group)) == 0 })
-	if n := f.executed[bad]; n != slots {
+	r.deploy(fixed)
+	r.await(members, fixed, members, fixed)
+	WaitFor(t, "slots that are released", func() bool { return len(r.holding(group)) == 0 })
+	if n := r.executed[bad]; n != slots {
 		t.Errorf("%d members have executed the version that does not work, want %d", n, slots)
 	}
-	if most := f.most[group]; most != slots {
+	if most := r.most[group]; most != slots {
 		t.Errorf("%d members have held a slot at one time, want %d", most, slots)
 	}
 }
 
 // A member that keeps its slot is started afresh. The file at the path decides when the slot is released.
 func TestFreshStartAfterRollback(t *testing.T) {
-	f := newFleet(t, 1, 1)
-	d := f.members[0]
-	f.deploy(bad)
-	f.await(1, good, 1, bad)
+	r := newRollout(t, 1, 1)
+	d := r.members[0]
+	r.deploy(bad)
+	r.await(1, good, 1, bad)
 	WaitFor(t, "slot that is kept", func() bool { return strings.Contains(d.Log(), "slot kept") })
 	d.Signal(syscall.SIGKILL)
 	d.WaitForEnd()
@@ -186,26 +186,26 @@ func TestFreshStartAfterRollback(t *testing.T) {
 	if output, err := again.CombinedOutput(); err == nil || !strings.Contains(string(output), "this version does not work") {
 		t.Fatalf("it ended with %v and\n%s", err, output)
 	}
-	f.wantHolding(group, "a")
+	r.wantHolding(group, "a")
 
-	f.members = nil
-	f.start("a") // the version before is back at the path
-	WaitFor(t, "slot that is released", func() bool { return len(f.holding(group)) == 0 })
+	r.members = nil
+	r.start("a") // the version before is back at the path
+	WaitFor(t, "slot that is released", func() bool { return len(r.holding(group)) == 0 })
 }
 
 // A member is killed while it holds a slot, after the exec. Its slot is released when the next process is ready.
 func TestCrashWhileSlotIsLocked(t *testing.T) {
-	f := newFleet(t, 1, 2)
-	victim := f.members[0]
+	r := newRollout(t, 1, 2)
+	victim := r.members[0]
 	victim.DeployVersion(hanging)
-	f.await(1, hanging, 1, hanging)
-	f.members[1].DeployVersion(fixed)
-	f.awaitAttempts(1)
-	f.wantHolding(group, "a")
+	r.await(1, hanging, 1, hanging)
+	r.members[1].DeployVersion(fixed)
+	r.awaitAttempts(1)
+	r.wantHolding(group, "a")
 	victim.Signal(syscall.SIGKILL)
 	victim.WaitForEnd()
-	f.members = f.members[1:]
-	f.awaitAttempts(1)
-	f.start("a")
-	f.await(1, fixed, 1, fixed)
+	r.members = r.members[1:]
+	r.awaitAttempts(1)
+	r.start("a")
+	r.await(1, fixed, 1, fixed)
 }
