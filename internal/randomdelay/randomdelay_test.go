@@ -9,72 +9,63 @@ import (
 	"time"
 )
 
-func TestOf(t *testing.T) {
-	const limit = time.Hour
-	delay := Of("machine", "version", limit)
-	for range 3 {
-		if again := Of("machine", "version", limit); again != delay {
-			t.Errorf("%v, then %v", delay, again)
-		}
-	}
-	if other := Of("machin", "eversion", limit); other == delay {
-		t.Errorf("%v, also with the border between machine and version elsewhere", other)
-	}
-	for _, limit := range []time.Duration{0, -1, -1 << 63} {
-		if delay := Of("machine", "version", limit); delay != 0 {
-			t.Errorf("%v with the limit %v", delay, limit)
-		}
-	}
-	if delay := Of("machine", "version", 1<<63-1); delay < 0 {
-		t.Errorf("%v with the longest limit", delay)
-	}
-}
-
-// Names that differ in little have delays that are spread evenly, and so have the versions of one machine.
-func TestSpread(t *testing.T) {
-	const n, parts, limit = 10_000, 20, time.Hour
-	for name, of := range map[string]func(i int) time.Duration{
-		"machines": func(i int) time.Duration { return Of(fmt.Sprintf("web-%d", i), "version", limit) },
-		"cloned": func(i int) time.Duration {
-			return Of(strings.Repeat("0", 32)+fmt.Sprintf(" web%05d.example.org", i), "v", limit)
-		},
-		"versions":  func(i int) time.Duration { return Of("machine", fmt.Sprintf("v1.0.%d", i), limit) },
-		"build IDs": func(i int) time.Duration { return Of("machine", fmt.Sprintf("x/y/z/%d", i), limit) },
+// The delays of many machines are spread evenly over the time, and so are those of many versions.
+func TestDelaysAreSpread(t *testing.T) {
+	const n, parts = 10_000, 10
+	for name, delay := range map[string]func(i int) time.Duration{
+		"machines": func(i int) time.Duration { return Of(fmt.Sprint("machine ", i), "version", time.Hour) },
+		"versions": func(i int) time.Duration { return Of("machine", fmt.Sprint("version ", i), time.Hour) },
 	} {
 		var count [parts]int
 		for i := range n {
-			delay := of(i)
-			if delay < 0 || delay >= limit {
-				t.Fatalf("%s: %v is out of range", name, delay)
+			d := delay(i)
+			if d < 0 || d >= time.Hour || d != delay(i) {
+				t.Fatalf("%s: %v, then %v", name, d, delay(i))
 			}
-			count[delay*parts/limit]++
+			count[d*parts/time.Hour]++
 		}
-		for part, got := range count {
-			if want := n / parts; got < want*8/10 || got > want*12/10 { // 4.6 standard deviations
-				t.Errorf("%s: %d of %d delays are in part %d of %d, want about %d", name, got, n, part, parts, want)
+		for part, c := range count {
+			if c < n/parts*9/10 || c > n/parts*11/10 {
+				t.Errorf("%s: %d of %d delays in tenth %d", name, c, n, part)
 			}
 		}
+	}
+}
+
+func TestWithoutDelay(t *testing.T) {
+	for _, limit := range []time.Duration{0, -time.Hour, 1} {
+		if d := Of("machine", "version", limit); d != 0 {
+			t.Errorf("%v with a limit of %v", d, limit)
+		}
+	}
+}
+
+// Machine and version count as two: no delay is that of others whose names read the same.
+func TestNamesDoNotMix(t *testing.T) {
+	if Of("a", "bc", time.Hour) == Of("ab", "c", time.Hour) {
+		t.Error("the same delay")
 	}
 }
 
 func TestContent(t *testing.T) {
-	sums := map[string]string{}
-	for _, content := range []string{"", "a", "b", "ab", "ba", "\x00"} {
-		sum, err := Content(strings.NewReader(content))
-		if err != nil || sums[sum] != "" {
-			t.Errorf("%q has the sum of %q, %v", content, sums[sum], err)
+	sum := func(text string) string {
+		s, err := Content(strings.NewReader(text))
+		if err != nil || s == "" {
+			t.Fatal(err)
 		}
-		sums[sum] = fmt.Sprintf("%q", content)
+		return s
 	}
-	unreadable := errors.New("unreadable")
-	if _, err := Content(iotest.ErrReader(unreadable)); err != unreadable {
-		t.Errorf("error %v, want %v", err, unreadable)
+	if sum("one") != sum("one") || sum("one") == sum("two") {
+		t.Error("contents are not told apart")
+	}
+	failed := errors.New("no disk")
+	if _, err := Content(iotest.ErrReader(failed)); err != failed {
+		t.Error(err)
 	}
 }
 
-func TestMachine(t *testing.T) {
-	machine := Machine()
-	if machine != Machine() || strings.TrimSpace(machine) == "" || strings.Contains(machine, "\n") {
-		t.Errorf("machine %q, then %q", machine, Machine())
+func TestMachineIsSteady(t *testing.T) {
+	if m := Machine(); m == " " || m != Machine() {
+		t.Errorf("machine %q", m)
 	}
 }
