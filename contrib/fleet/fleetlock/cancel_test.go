@@ -108,6 +108,23 @@ func TestReleaseRetries(t *testing.T) {
 	})
 }
 
+// A request to release that has lost a race is sent again, and not logged.
+func TestReleaseThatLosesRace(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBubble(t, 1)
+		b.meddleBy(func(w http.ResponseWriter) bool {
+			b.meddleBy(nil)
+			describe(w, http.StatusInternalServerError, "failed_lock", "conflict on semaphore detected, aborting")
+			return true
+		})
+		b.release(b.gate("a"), autorestart.GateReady, nil)
+		b.wantTook("steady-state a", "steady-state a")
+		if log := b.log.String(); log != "" {
+			t.Errorf("the log is\n%s", log)
+		}
+	})
+}
+
 // With a Deadline, Release does not hold up the next Acquire, and the slot is released later.
 func TestReleaseWithDeadline(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

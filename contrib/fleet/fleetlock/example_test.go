@@ -6,6 +6,7 @@ import (
 	"log"
 	"log/slog"
 	"net/http"
+	"os"
 	"time"
 
 	"github.com/autorestart-go/autorestart"
@@ -54,9 +55,13 @@ func ExampleGate() {
 	log.Panic(r.Run(context.Background()))
 }
 
-// A service that prefers a restart without a slot to an old version. A server that is out of reach for an hour
-// holds up no deploy for longer.
+// The operator of a service decides what happens when the server is out of reach for an hour.
 func ExampleAction() {
+	actions := map[string]fleetlock.Action{"refuse": fleetlock.Refuse, "go": fleetlock.Go}
+	action, ok := actions[os.Getenv("FLEETLOCK_DEADLINE")]
+	if !ok {
+		log.Panic("FLEETLOCK_DEADLINE is neither refuse nor go")
+	}
 	r := autorestart.Restarter{
 		ReadyTimeout: 30 * time.Second,
 		Gate: &fleetlock.Gate{
@@ -64,7 +69,7 @@ func ExampleAction() {
 			Group:      "web",
 			ID:         "web-17",
 			Deadline:   time.Hour,
-			OnDeadline: fleetlock.Go,
+			OnDeadline: action,
 			Logger:     slog.Default(),
 		},
 		Logger: slog.Default(),

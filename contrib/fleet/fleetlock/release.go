@@ -87,7 +87,8 @@ func (g *Gate) unlock(ctx context.Context, from identity, tried func()) error {
 		if err != nil {
 			return err
 		}
-		switch a.verdict(steadyState) {
+		v := a.verdict(steadyState)
+		switch v {
 		case succeeded:
 			if since, was := trouble.over(); was {
 				g.info("slot released", "since", timestamp(since))
@@ -96,7 +97,8 @@ func (g *Gate) unlock(ctx context.Context, from identity, tried func()) error {
 		case impossible:
 			return errors.New("fleetlock: the server does not release a slot of this member (" + a.reason() + ")")
 		}
-		if trouble.due(time.Now()) {
+		lostRace := v == taken && attempt == 0 // most likely, because a release needs no free slot
+		if !lostRace && trouble.due(time.Now()) {
 			g.warn("slot can't be released; trying again", "since", timestamp(trouble.since), "reason", a.reason())
 		}
 		if err := sleep(ctx, pause(attempt, g.RetryInterval, a.retryAfter)); err != nil {
