@@ -77,14 +77,16 @@ func TestSlotThatCannotBeGivenBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBubble(t, 1)
 		b.become(networkState{lose: true})
-		b.wantWaits(b.gate("a"), time.Second)
+		g := b.gate("a")
+		g.RetryInterval = 2 * time.Minute
+		b.wantWaits(g, time.Second)
 		b.become(networkState{down: true})
 		time.Sleep(24 * time.Hour)
 		if n := len(b.log.with("slot can't be released; trying again url=")); n == 0 || n > 35 {
 			t.Errorf("%d lines in a day:\n%v", n, &b.log)
 		}
 		b.become(networkState{})
-		time.Sleep(time.Minute)
+		time.Sleep(2 * time.Minute)
 		b.wantHolding(group)
 	})
 }

@@ -50,7 +50,7 @@ func TestRollbackKeepsSlot(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		b.wantWaits(third, 24*time.Hour)
+		b.wantWaits(third, time.Hour)
 		b.wantHolding(group, "a", "b")
 		if kept := b.log.with("slot kept after a rollback; deploy another version url="); len(kept) != 2 || !strings.HasSuffix(kept[0], " reason=not ready") {
 			t.Errorf("lines about kept slots: %q", kept)
