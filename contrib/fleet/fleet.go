@@ -40,7 +40,8 @@ func ID(service string) (string, error) {
 	}
 	machine, err := machineID(machineIDFiles)
 	if err != nil {
-		return "", fmt.Errorf("fleet: this machine has no ID: %w; set the field ID of the gate to another name for this service on this machine", err)
+		const advice = "set the field ID of the gate to another name for this service on this machine"
+		return "", fmt.Errorf("fleet: this machine has no ID: %w; %s", err, advice)
 	}
 	return serviceID(machine, service), nil
 }

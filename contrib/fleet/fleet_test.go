@@ -80,7 +80,8 @@ func TestID(t *testing.T) {
 	}{
 		{[]string{first}, "", "fleet: the name of the service is empty"},
 		{[]string{missing, missing + "2"}, "web", "fleet: this machine has no ID: open " + missing + ": no such file or directory" + advice},
-		{[]string{empty, first}, "web", "fleet: this machine has no ID: " + empty + ": found 0 characters of another form, expected 32 hexadecimal digits" + advice},
+		{[]string{empty, first}, "web", "fleet: this machine has no ID: " + empty +
+			": found 0 characters of another form, expected 32 hexadecimal digits" + advice},
 	} {
 		machineIDFiles = tt.files
 		if id, err := ID(tt.service); err == nil || err.Error() != tt.want {

@@ -26,8 +26,8 @@ func TestMembersTakeTurns(t *testing.T) {
 		}()
 		b.acquire(second, time.Hour+31*time.Second)
 		b.wantHolding(group, "second")
-		if waiting := b.log.with("waiting for a slot; this version serves on url=http://fleetlock.test group=web since="); len(waiting) == 0 ||
-			len(waiting) > 10 || !strings.Contains(waiting[0], " reason=failed_lock: all 1 semaphore slots currently locked") {
+		waiting := b.log.with("waiting for a slot; this version serves on url=http://fleetlock.test group=web since=")
+		if n := len(waiting); n == 0 || n > 10 || !strings.Contains(waiting[0], " reason=failed_lock: all 1 semaphore slots currently locked") {
 			t.Errorf("lines of an hour's wait: %q", waiting)
 		}
 		if len(b.log.with("slot locked ")) != 1 {
@@ -52,7 +52,8 @@ func TestRollbackKeepsSlot(t *testing.T) {
 		}
 		b.wantWaits(third, time.Hour)
 		b.wantHolding(group, "a", "b")
-		if kept := b.log.with("slot kept after a rollback; deploy another version url="); len(kept) != 2 || !strings.HasSuffix(kept[0], " reason=not ready") {
+		kept := b.log.with("slot kept after a rollback; deploy another version url=")
+		if len(kept) != 2 || !strings.HasSuffix(kept[0], " reason=not ready") {
 			t.Errorf("lines about kept slots: %q", kept)
 		}
 
@@ -130,7 +131,8 @@ func TestServerThatRejectsGroup(t *testing.T) {
 		if !ok || rejected.Retryable || rejected.Path != change.Path {
 			t.Fatalf("Acquire: %v, want a rejection that is not retryable", err)
 		}
-		const want = `autorestart: /usr/bin/web: found a FleetLock server that gives this member no slot (unknown_group: unknown group "nosuch"), expected a slot of group nosuch`
+		const want = "autorestart: /usr/bin/web: found a FleetLock server that gives this member no slot " +
+			`(unknown_group: unknown group "nosuch"), expected a slot of group nosuch`
 		if err.Error() != want {
 			t.Errorf("got  %v\nwant %s", err, want)
 		}
@@ -158,6 +160,7 @@ func TestServerWithOneLease(t *testing.T) {
 }
 
 func TestWrongFields(t *testing.T) {
+	const wrongURL = "fleetlock: the field URL is not the http or https URL of a server"
 	for name, tt := range map[string]struct {
 		change func(*fleetlock.Gate)
 		want   string
@@ -165,10 +168,10 @@ func TestWrongFields(t *testing.T) {
 		"no ID":          {func(g *fleetlock.Gate) { g.ID = "" }, "fleetlock: the field ID is empty; fleet.ID makes one"},
 		"no group":       {func(g *fleetlock.Gate) { g.Group = "" }, `fleetlock: the field Group is ""; expected letters, digits, dots and hyphens`},
 		"group":          {func(g *fleetlock.Gate) { g.Group = "a/b" }, `fleetlock: the field Group is "a/b"; expected letters, digits, dots and hyphens`},
-		"no URL":         {func(g *fleetlock.Gate) { g.URL = "" }, "fleetlock: the field URL is not the http or https URL of a server"},
-		"no scheme":      {func(g *fleetlock.Gate) { g.URL = "user:secret@host" }, "fleetlock: the field URL is not the http or https URL of a server"},
-		"another scheme": {func(g *fleetlock.Gate) { g.URL = "ftp://host" }, "fleetlock: the field URL is not the http or https URL of a server"},
-		"port":           {func(g *fleetlock.Gate) { g.URL = "http://user:se#cret@host" }, "fleetlock: the field URL is not the http or https URL of a server"},
+		"no URL":         {func(g *fleetlock.Gate) { g.URL = "" }, wrongURL},
+		"no scheme":      {func(g *fleetlock.Gate) { g.URL = "user:secret@host" }, wrongURL},
+		"another scheme": {func(g *fleetlock.Gate) { g.URL = "ftp://host" }, wrongURL},
+		"port":           {func(g *fleetlock.Gate) { g.URL = "http://user:se#cret@host" }, wrongURL},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := &fleetlock.Gate{URL: "http://host", Group: group, ID: "a"}

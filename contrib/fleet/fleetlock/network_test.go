@@ -34,7 +34,10 @@ func serve(t *testing.T, handler http.Handler) *httptest.Server {
 
 // gateOf returns a gate that does not wait long.
 func gateOf(rawURL string, log *lines) *fleetlock.Gate {
-	return &fleetlock.Gate{URL: rawURL, Group: group, ID: "a", RetryInterval: 20 * time.Millisecond, Deadline: 100 * time.Millisecond, Logger: log}
+	return &fleetlock.Gate{
+		URL: rawURL, Group: group, ID: "a", Logger: log,
+		RetryInterval: 20 * time.Millisecond, Deadline: 100 * time.Millisecond,
+	}
 }
 
 // wantLeave acquires and releases a slot.

@@ -41,7 +41,8 @@ func TestAnswersOfProxies(t *testing.T) {
 			b.meddleBy(func(w http.ResponseWriter) bool { http.Error(w, "<html>", status); return true })
 			g := b.gate("a")
 			g.Deadline = time.Minute
-			if _, err := b.try(g, time.Hour); err == nil || !strings.Contains(err.Error(), "found a FleetLock server out of reach for 1m0s (status ") {
+			_, err := b.try(g, time.Hour)
+			if err == nil || !strings.Contains(err.Error(), "found a FleetLock server out of reach for 1m0s (status ") {
 				t.Errorf("status %d: %v", status, err)
 			}
 			time.Sleep(time.Hour) // for the attempts to give back
@@ -62,7 +63,8 @@ func TestDeadline(t *testing.T) {
 			begun := time.Now()
 			_, err := b.try(g, time.Hour)
 			rejected, ok := errors.AsType[*autorestart.RejectedError](err)
-			const want = "autorestart: /usr/bin/web: found a FleetLock server out of reach for 10m0s (dial tcp: connection refused), expected a slot of group web"
+			const want = "autorestart: /usr/bin/web: found a FleetLock server out of reach for 10m0s (dial tcp: connection refused), " +
+				"expected a slot of group web"
 			if took := time.Since(begun); !ok || !rejected.Retryable || err.Error() != want || took != 10*time.Minute {
 				t.Errorf("%v after %v\nwant %s", err, took, want)
 			}
