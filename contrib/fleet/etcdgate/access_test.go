@@ -45,6 +45,7 @@ func clientWith(t *testing.T, config clientv3.Config) *clientv3.Client {
 // A client of a user with a namespace works, with the permissions that the documentation names. That of
 // another user gets no leave, and the version that runs goes on serving.
 func TestUserAndNamespace(t *testing.T) {
+	t.Parallel()
 	c := etcdtest.Start(t, 1)
 	f := newFleet(t, c, &Gate{timeout: shortRequest})
 	ctx, cancel := context.WithTimeout(t.Context(), testprocess.Timeout)
@@ -99,6 +100,7 @@ func TestUserAndNamespace(t *testing.T) {
 
 // The certificate of etcd is not one that the client trusts: the log says so.
 func TestWrongCertificate(t *testing.T) {
+	t.Parallel()
 	testprocess.NeedTool(t, "etcd")
 	cert, key, pool := writeCertificate(t)
 	c := etcdtest.Start(t, 1, "--cert-file", cert, "--key-file", key)

@@ -192,7 +192,7 @@ func (a *acquisition) leaveQueue() {
 // afterFailure is called after an error of etcd. It returns a state or an error after the Deadline, or when
 // ctx has ended, and else nil after a pause.
 func (a *acquisition) afterFailure(ctx context.Context, err error) ([]byte, error) {
-	pause := a.failed(&a.failing, err)
+	pause := a.failed(ctx, &a.failing, err)
 	late := a.Deadline > 0 && time.Since(a.failing.since)+pause >= a.Deadline
 	if late {
 		pause = max(0, a.Deadline-time.Since(a.failing.since))
@@ -205,12 +205,12 @@ func (a *acquisition) afterFailure(ctx context.Context, err error) ([]byte, erro
 	case !late:
 		return nil, nil
 	case a.OnDeadline == Go && !a.refused[a.id.Hash]:
-		a.warn("etcd does not answer; the restart begins without leave", "group", a.Group, "version", a.id.Name, "reason", err)
+		a.warn("etcd does not answer; the restart begins without leave", "group", a.Group, "version", a.id.Name, "reason", a.group.Explain(ctx, err))
 		a.leave = a.id.Hash
 		return json.Marshal(leave{Version: a.id})
 	}
 	a.giveBack()
-	return nil, a.rejected(fmt.Sprintf("no answer of etcd for %v (%v)", a.Deadline, err), "a slot of group "+a.Group, true)
+	return nil, a.rejected(fmt.Sprintf("no answer of etcd for %v (%v)", a.Deadline, a.group.Explain(ctx, err)), "a slot of group "+a.Group, true)
 }
 
 // firstRefusal reports whether the refusal of the version was not returned yet. The first one is returned,

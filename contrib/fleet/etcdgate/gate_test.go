@@ -12,6 +12,7 @@ import (
 
 // One slot, three members: the second and the third get it in their order.
 func TestSlotsAreGivenInOrder(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t, etcdtest.Start(t, 1), &Gate{})
 	state := f.acquire(f.image("a"), "v1")
 	b := f.ask(f.image("b"), "v1")
@@ -34,6 +35,7 @@ func TestSlotsAreGivenInOrder(t *testing.T) {
 
 // A version that was rolled back is refused by all members until it is cleared, and then taken by itself.
 func TestFailedVersionIsRefusedUntilCleared(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t, etcdtest.Start(t, 1), &Gate{})
 	a, b := f.image("a"), f.image("b")
 	state := f.acquire(a, "bad")
@@ -59,6 +61,7 @@ func TestFailedVersionIsRefusedUntilCleared(t *testing.T) {
 
 // One canary has to run the version before any other member executes it.
 func TestCanariesComeFirst(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t, etcdtest.Start(t, 1), &Gate{Max: 3, Canaries: 1, HealthyFor: 100 * time.Millisecond})
 	state := f.acquire(f.image("a"), "v1")
 	b := f.ask(f.image("b"), "v1")

@@ -1,6 +1,7 @@
 package etcdgate
 
 import (
+	"context"
 	"math/rand/v2"
 	"sync"
 	"time"
@@ -37,14 +38,14 @@ type outage struct {
 const firstReminder = time.Minute
 
 // failed notes that a request has failed, and returns how long to wait before the next one.
-func (g *Gate) failed(f *failure, err error) time.Duration {
+func (g *Gate) failed(ctx context.Context, f *failure, err error) time.Duration {
 	now := time.Now()
 	if f.since.IsZero() {
 		f.since = now
 	}
 	f.count++
 	if since, due := g.outage.isDue(now); due {
-		g.warn("etcd does not answer; the version that runs goes on serving", "group", g.Group, "since", since.Format(time.RFC3339), "reason", err)
+		g.warn("etcd does not answer; the version that runs goes on serving", "group", g.Group, "since", since.Format(time.RFC3339), "reason", g.group.Explain(ctx, err))
 	}
 	return pauseAfter(f.count - 1)
 }

@@ -20,6 +20,7 @@ const shortRequest = 300 * time.Millisecond
 
 // A member waits while etcd does not answer, and says so once.
 func TestEtcdIsCutOff(t *testing.T) {
+	t.Parallel()
 	c := etcdtest.Start(t, 1)
 	f := newFleet(t, c, &Gate{timeout: shortRequest})
 	f.release(f.image("a"), autorestart.GateReady, f.acquire(f.image("a"), "v1"), "v1")
@@ -36,6 +37,7 @@ func TestEtcdIsCutOff(t *testing.T) {
 
 // After the Deadline the version is refused for now, or the restart begins.
 func TestDeadline(t *testing.T) {
+	t.Parallel()
 	c := etcdtest.Start(t, 1)
 	f := newFleet(t, c, &Gate{timeout: shortRequest, Deadline: time.Second})
 	bad := f.acquire(f.image("a"), "bad")
@@ -58,6 +60,7 @@ func TestDeadline(t *testing.T) {
 
 // The answer to the transaction that gives the slot is lost. The member finds that it has the slot.
 func TestLostAnswer(t *testing.T) {
+	t.Parallel()
 	c := etcdtest.Start(t, 1)
 	f := newFleet(t, c, &Gate{timeout: shortRequest})
 	g := f.image("a")
@@ -72,6 +75,7 @@ func TestLostAnswer(t *testing.T) {
 // A restart has no use for the slot any more, and the answer to the transaction that gives it is lost. etcd
 // can't be reached. The slot is given back once it can.
 func TestSlotIsGivenBackLater(t *testing.T) {
+	t.Parallel()
 	c := etcdtest.Start(t, 1)
 	f := newFleet(t, c, &Gate{timeout: shortRequest})
 	g := f.image("a")
@@ -108,6 +112,7 @@ func (f *fleet) askAndLoseAnswer(c *etcdtest.Cluster, g *Gate, version string) *
 
 // A context that ends while a member waits leaves nothing behind.
 func TestCancelled(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t, etcdtest.Start(t, 1), &Gate{})
 	state := f.acquire(f.image("a"), "v1")
 	b := f.ask(f.image("b"), "v1")

@@ -67,7 +67,7 @@ func (r *release) run(ctx context.Context) error {
 		if final, ok := errors.AsType[*finalError](err); ok {
 			return final.error
 		}
-		sleep(ctx, r.failed(&r.failing, err))
+		sleep(ctx, r.failed(ctx, &r.failing, err))
 	}
 }
 
@@ -165,7 +165,7 @@ func (g *Gate) observe(running string, healthyFor time.Duration) {
 				g.info("this canary is healthy", "group", g.Group)
 				return
 			case err != nil:
-				sleep(ctx, g.failed(&f, err))
+				sleep(ctx, g.failed(ctx, &f, err))
 			}
 		}
 	})

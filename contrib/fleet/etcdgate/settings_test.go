@@ -13,6 +13,7 @@ import (
 
 // Two services can't have one group.
 func TestTwoGroupsWithOneName(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t, etcdtest.Start(t, 1), &Gate{})
 	f.release(f.image("a"), autorestart.GateReady, f.acquire(f.image("a"), "v1"), "v1")
 	other := f.image("b")
@@ -25,6 +26,7 @@ func TestTwoGroupsWithOneName(t *testing.T) {
 
 // The settings of the group count. A member that has others says so once.
 func TestSettingsDiffer(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t, etcdtest.Start(t, 1), &Gate{Max: 2})
 	f.acquire(f.image("a"), "v1")
 	g := f.image("b")
@@ -39,6 +41,7 @@ func TestSettingsDiffer(t *testing.T) {
 
 // A document of a later release is left as it is.
 func TestLaterFormat(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t, etcdtest.Start(t, 1), &Gate{})
 	if _, err := f.client.Put(t.Context(), "/autorestart/web/state", `{"format": 2, "max": {"a": 1}}`); err != nil {
 		t.Fatal(err)
@@ -52,6 +55,7 @@ func TestLaterFormat(t *testing.T) {
 
 // A newer version comes while a member has leave for an earlier one, which it has not executed.
 func TestNewerVersionWhileThereIsLeave(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t, etcdtest.Start(t, 1), &Gate{Canaries: 1})
 	a, b := f.image("a"), f.image("b")
 	f.release(f.image("c"), autorestart.GateRolledBack, f.acquire(f.image("c"), "bad"), "v0")
@@ -70,6 +74,7 @@ func TestNewerVersionWhileThereIsLeave(t *testing.T) {
 }
 
 func TestWrongOptions(t *testing.T) {
+	t.Parallel()
 	for name, g := range map[string]*Gate{
 		"no client":       {Group: "web"},
 		"no group":        {Client: newClient(t)},
@@ -85,6 +90,7 @@ func TestWrongOptions(t *testing.T) {
 
 // Each process of a machine that was started by another name is another member.
 func TestDefaultMember(t *testing.T) {
+	t.Parallel()
 	web, err := defaultMember("example.com/web")
 	if err != nil {
 		t.Skip(err)

@@ -88,7 +88,7 @@ func (a *acquisition) giveBack() {
 				return
 			}
 			if err != nil {
-				sleep(ctx, a.failed(&f, err))
+				sleep(ctx, a.failed(ctx, &f, err))
 			}
 		}
 	})

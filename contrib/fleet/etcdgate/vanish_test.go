@@ -13,6 +13,7 @@ import (
 // A process that ends while it holds a slot keeps it. The next process of the member gives it back, if it is
 // ready, whichever version it runs.
 func TestVanishedMemberKeepsItsSlot(t *testing.T) {
+	t.Parallel()
 	for name, running := range map[string]string{"new version": "v1", "another version": "v0"} {
 		t.Run(name, func(t *testing.T) {
 			f := newFleet(t, etcdtest.Start(t, 1), &Gate{WaitTTL: time.Second})
@@ -30,6 +31,7 @@ func TestVanishedMemberKeepsItsSlot(t *testing.T) {
 // With a VanishTimeout the others take the slot of a process that has ended. If the member lives, it finds
 // out when its restart has ended.
 func TestSlotOfVanishedMemberIsTaken(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t, etcdtest.Start(t, 1), &Gate{VanishTimeout: time.Second, WaitTTL: time.Minute})
 	a := f.image("a")
 	state := f.acquire(a, "v1")
@@ -48,6 +50,7 @@ func TestSlotOfVanishedMemberIsTaken(t *testing.T) {
 
 // The failure of a version is known also if the member has lost its slot before.
 func TestLateMemberRollsBack(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t, etcdtest.Start(t, 1), &Gate{VanishTimeout: time.Second})
 	a := f.image("a")
 	state := f.acquire(a, "bad")
@@ -60,6 +63,7 @@ func TestLateMemberRollsBack(t *testing.T) {
 
 // A canary that lives keeps its slot for longer than the VanishTimeout, while it is observed.
 func TestCanaryLives(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t, etcdtest.Start(t, 1), &Gate{VanishTimeout: time.Second, Canaries: 1, HealthyFor: 5 * time.Second})
 	state := f.acquire(f.image("a"), "v1")
 	b := f.ask(f.image("b"), "v1")
@@ -74,6 +78,7 @@ func TestCanaryLives(t *testing.T) {
 
 // A canary that ends before it has run the version for long enough begins again.
 func TestCanaryThatEndsBeginsAgain(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t, etcdtest.Start(t, 1), &Gate{Max: 2, Canaries: 1, HealthyFor: time.Hour})
 	first := f.image("a")
 	f.release(first, autorestart.GateReady, f.acquire(first, "v1"), "v1")

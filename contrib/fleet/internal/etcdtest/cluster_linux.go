@@ -49,6 +49,10 @@ func Start(t testing.TB, nodes int, flags ...string) *Cluster {
 		scheme = "https"
 	}
 	network := fmt.Sprintf("127.%d.%d", 1+rand.N(254), rand.N(256)) // no other process listens there
+	heartbeat, election := "100", "1000"
+	if nodes == 1 {
+		heartbeat, election = "10", "100" // it elects itself
+	}
 	var peers []string
 	for i := range nodes {
 		host := fmt.Sprintf("%s.%d", network, 1+i)
@@ -60,7 +64,7 @@ func Start(t testing.TB, nodes int, flags ...string) *Cluster {
 			"--name", name, "--data-dir", filepath.Join(testprocess.MemoryDir(t), "data"),
 			"--listen-client-urls", scheme + "://" + host + ":2379", "--advertise-client-urls", n.Endpoint,
 			"--listen-peer-urls", "http://" + host + ":2380", "--initial-advertise-peer-urls", peerURL,
-			"--logger", "zap", "--log-level", "warn",
+			"--heartbeat-interval", heartbeat, "--election-timeout", election, "--logger", "zap", "--log-level", "warn",
 		}, flags...)
 		c.Nodes = append(c.Nodes, n)
 	}

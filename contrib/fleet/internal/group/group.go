@@ -12,10 +12,15 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
+	"time"
 
+	"go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"github.com/autorestart-go/autorestart/contrib/fleet/internal/rollout"
 )
@@ -70,6 +75,22 @@ func (s *Snapshot) IsAlive(member string) bool { return s.alive[member] }
 
 // IsQueued reports whether a member's key is in the queue.
 func (s *Snapshot) IsQueued(member string) bool { return s.created[member] != 0 }
+
+// Explain returns the reason why a request has got no answer. The client waits for a connection, and does
+// not say why there is none.
+func (g *Group) Explain(ctx context.Context, err error) error {
+	conn := g.client.ActiveConnection()
+	if !errors.Is(err, context.DeadlineExceeded) || conn == nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	_, reason := etcdserverpb.NewMaintenanceClient(conn).Status(ctx, &etcdserverpb.StatusRequest{}, grpc.WaitForReady(false))
+	if status.Code(reason) == codes.Unavailable {
+		return errors.New(status.Convert(reason).Message())
+	}
+	return err
+}
 
 // Read reads the group.
 func (g *Group) Read(ctx context.Context) (*Snapshot, error) {
