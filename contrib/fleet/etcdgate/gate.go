@@ -74,14 +74,14 @@ type Gate struct {
 	// Logger receives why a version waits, and since when etcd does not answer. If nil, the Gate is silent.
 	Logger autorestart.Logger
 
-	once      sync.Once
-	configErr error
-	group     *group.Group
-	member    string
-	host      string
-	settings  rollout.Document // those of the fields
-	background
-	outage outage
+	once       sync.Once
+	configErr  error
+	group      *group.Group
+	member     string
+	host       string
+	settings   rollout.Document // those of the fields
+	background background
+	outage     outage
 
 	// Only tests set these.
 	timeout     time.Duration // of a request
@@ -97,6 +97,8 @@ type Gate struct {
 	life     *group.Lease       // of this member's key of life
 	observed context.CancelFunc // ends the observation of a canary
 }
+
+var _ autorestart.Gate = (*Gate)(nil)
 
 // An Action says what becomes of a new version while etcd does not answer.
 type Action int

@@ -24,6 +24,21 @@ func (d *Document) Release(member string) (*Document, error) {
 	return next, nil
 }
 
+// MemberOf returns the member of a host that holds a slot, or the name itself if there is not one such
+// member.
+func (d *Document) MemberOf(name string) string {
+	var found []string
+	for _, h := range d.Holders {
+		if h.Host == name {
+			found = append(found, h.Member)
+		}
+	}
+	if len(found) == 1 && d.Holder(name) == nil {
+		return found[0]
+	}
+	return name
+}
+
 // Clear forgets all about a version, but that members have slots for it now. So the version begins as one
 // that no member has executed. The version is given by its name, its build ID, or the beginning of its hash.
 func (d *Document) Clear(version string) (*Document, error) {
