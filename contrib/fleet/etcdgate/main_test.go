@@ -5,7 +5,9 @@ package etcdgate
 import (
 	"testing"
 
-	"github.com/autorestart-go/autorestart/internal/testprocess"
+	"github.com/autorestart-go/autorestart/internal/daemontest"
 )
 
-func TestMain(m *testing.M) { testprocess.Main(m) }
+func TestMain(m *testing.M) {
+	daemontest.Main(m, map[string]func(){"member": memberMain})
+}
