@@ -292,6 +292,70 @@ func ExampleExecPlan() {
 	}
 }
 
+// Of the machines that share a directory, one restarts at a time: it makes a file there, and removes the
+// file when it is ready, also after a crash. A machine whose new version was rolled back keeps the file,
+// so that no other machine executes that version.
+func ExampleGate() {
+	var gate autorestart.Gate = fileGate("/mnt/shared/restarting")
+	restarter := autorestart.Restarter{ReadyTimeout: 10 * time.Second, Gate: gate}
+	if err := restarter.Run(context.Background()); err != nil {
+		log.Print(err)
+	}
+}
+
+type fileGate string
+
+func (g fileGate) Acquire(ctx context.Context, _ autorestart.Change, _ *os.File) ([]byte, error) {
+	host, err := os.Hostname()
+	for err == nil {
+		err = os.Symlink(host, string(g)) // fails if the file exists
+		if held, _ := os.Readlink(string(g)); held == host {
+			return nil, nil
+		}
+		if errors.Is(err, os.ErrExist) {
+			err = nil
+		}
+		select {
+		case <-time.After(time.Second):
+		case <-ctx.Done():
+			err = context.Cause(ctx)
+		}
+	}
+	return nil, err
+}
+
+func (g fileGate) Release(_ context.Context, r autorestart.GateResult) error {
+	host, err := os.Hostname()
+	if held, _ := os.Readlink(string(g)); err != nil || held != host || r.Outcome == autorestart.GateRolledBack {
+		return err
+	}
+	return os.Remove(string(g))
+}
+
+func ExampleGateResult() {
+	r := autorestart.GateResult{Outcome: autorestart.GateRolledBack, Err: errors.New("no database")}
+	fmt.Println(r.Outcome, "because of:", r.Err)
+	// Output: rolled back because of: no database
+}
+
+func ExampleGateOutcome() {
+	for outcome := autorestart.GateOutcome(1); outcome <= autorestart.GateCalledOff; outcome++ {
+		fmt.Println(outcome)
+	}
+	// Output:
+	// ready
+	// rolled back
+	// called off
+}
+
+// Many machines get a version in the same second, and restart within ten minutes.
+func ExampleRandomDelay() {
+	restarter := autorestart.Restarter{Gate: autorestart.RandomDelay(10 * time.Minute)}
+	if err := restarter.Run(context.Background()); err != nil {
+		log.Print(err)
+	}
+}
+
 // The write end of a pipe survives, so that the reader at the other end never sees
 // the end of the file.
 func ExamplePass() {

@@ -143,4 +143,3 @@ func (x *prepared) checkPlan(path string, before []string) error {
 	}
 	return nil
 }
-

@@ -17,6 +17,7 @@ import (
 	"github.com/autorestart-go/autorestart"
 	"github.com/autorestart-go/autorestart/autorestarttest"
 	"github.com/autorestart-go/autorestart/internal/daemontest"
+	"github.com/autorestart-go/autorestart/internal/daemontest/program"
 	"github.com/autorestart-go/autorestart/internal/testprocess"
 )
 
@@ -59,6 +60,7 @@ func always(state string) func(context.Context, autorestart.Change) ([]byte, err
 
 // The Gate of each image is told, and one that was started afresh has no state.
 func TestGateIsToldByEachImage(t *testing.T) {
+	program.NeedRollback(t)
 	p := autorestarttest.NewProcess(t)
 	first, second, third := newGate(always("one")), newGate(always("two")), newGate(always("three"))
 	autorestart.Ready()
@@ -155,7 +157,7 @@ func TestGatePanics(t *testing.T) {
 	}
 }
 
-// An error that may pass is no refusal.
+// An error that may pass rejects nothing.
 func TestRetryableErrorOfGate(t *testing.T) {
 	autorestarttest.NewProcess(t)
 	autorestart.Ready()
