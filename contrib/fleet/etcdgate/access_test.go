@@ -3,7 +3,6 @@
 package etcdgate
 
 import (
-	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -48,7 +47,7 @@ func TestUserAndNamespace(t *testing.T) {
 	t.Parallel()
 	c := etcdtest.Start(t, 1)
 	f := newFleet(t, c, &Gate{timeout: shortRequest})
-	ctx, cancel := context.WithTimeout(t.Context(), testprocess.Timeout)
+	ctx, cancel := testprocess.WithTimeout(t.Context(), testprocess.Timeout)
 	defer cancel()
 	const prefix = "team/autorestart/web/"
 	for _, user := range []string{"root", "web", "mail"} {

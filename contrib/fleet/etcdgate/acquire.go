@@ -106,8 +106,8 @@ func (a *acquisition) attempt(ctx context.Context) (state []byte, err error) {
 	switch {
 	case d.Next != nil:
 		return a.take(ctx, s, d.Next)
-	case d.Refused != nil && (d.KeepsSlot || a.firstRefusal()):
-		return nil, &finalError{a.rejected(refusal(d.Refused), "another version, or autorestart-fleet clear "+a.Group+" "+short(a.id.Hash), true)}
+	case d.Refused != nil && (d.KeepsSlot || a.firstRejection()):
+		return nil, &finalError{a.rejected(rejectionOf(d.Refused), "another version, or autorestart-fleet clear "+a.Group+" "+short(a.id.Hash), true)}
 	case d.KeepsSlot:
 		return nil, &finalError{a.rejected("a version that can't have the slot of this member now: "+d.Reason, "a slot of group "+a.Group, true)}
 	}
@@ -213,9 +213,9 @@ func (a *acquisition) afterFailure(ctx context.Context, err error) ([]byte, erro
 	return nil, a.rejected(fmt.Sprintf("no answer of etcd for %v (%v)", a.Deadline, a.group.Explain(ctx, err)), "a slot of group "+a.Group, true)
 }
 
-// firstRefusal reports whether the refusal of the version was not returned yet. The first one is returned,
+// firstRejection reports whether the rejection of the version was not returned yet. The first one is returned,
 // so that it is reported. Then the version waits until it is cleared.
-func (a *acquisition) firstRefusal() bool {
+func (a *acquisition) firstRejection() bool {
 	first := !a.refused[a.id.Hash]
 	a.refused[a.id.Hash] = true
 	return first
@@ -225,8 +225,8 @@ func (a *acquisition) rejected(found, expected string, retryable bool) error {
 	return &autorestart.RejectedError{Path: a.path, Found: found, Expected: expected, Retryable: retryable}
 }
 
-// refusal says why a version is refused.
-func refusal(f *rollout.Failure) string {
+// rejectionOf says why a version is refused.
+func rejectionOf(f *rollout.Failure) string {
 	where := f.Member
 	if f.Host != "" {
 		where = f.Host + " (" + f.Member + ")"

@@ -34,8 +34,8 @@ func (b *background) briefly(f func(context.Context)) {
 	})
 }
 
-// patience is how long a call waits for what it owes. The rest goes on in the background.
-const patience = 2 * time.Second
+// giveBackTime is how long a call waits until a slot was given back. After that, this goes on in the background.
+const giveBackTime = 2 * time.Second
 
 // owe has a slot given back. One call is under way at a time.
 func (b *background) owe(giveBack func(context.Context)) {
@@ -49,7 +49,7 @@ func (b *background) owe(giveBack func(context.Context)) {
 	})
 	select {
 	case <-done:
-	case <-time.After(patience):
+	case <-time.After(giveBackTime):
 	}
 }
 

@@ -79,7 +79,7 @@ func TestDaemons(t *testing.T) {
 	s.deploy(badVersion)
 	testprocess.WaitFor(t, "failure of the bad version", func() bool { return strings.Contains(string(f.document().Bytes()), `"failed"`) })
 	c.Nodes[0].Kill()
-	waitLong(t, "refusal of the bad version by all", func() bool {
+	waitLong(t, "rejection of the bad version by all", func() bool {
 		d := f.snapshot()
 		return len(d.Document.Holders) == 0 && len(d.Queue)+s.executed(badVersion) == len(s.daemons)
 	})

@@ -35,6 +35,8 @@ func Example() {
 			Max:        3,
 			Canaries:   1,
 			HealthyFor: 10 * time.Minute,
+			Deadline:   time.Hour,
+			OnDeadline: etcdgate.Refuse,
 			Logger:     slog.Default(),
 		},
 	}
@@ -53,4 +55,15 @@ func ExampleGate_namespace() {
 	client.Lease = namespace.NewLease(client.Lease, "team")
 	r := &autorestart.Restarter{Gate: &etcdgate.Gate{Client: client, Group: "web"}}
 	log.Print(r.Run(context.Background()))
+}
+
+// An operator decides what becomes of a new version while etcd does not answer.
+func ExampleAction() {
+	actions := map[string]etcdgate.Action{"refuse": etcdgate.Refuse, "go": etcdgate.Go}
+	action, ok := actions[os.Getenv("WITHOUT_ETCD")]
+	if !ok {
+		log.Panic("WITHOUT_ETCD is neither refuse nor go")
+	}
+	g := &etcdgate.Gate{Group: "web", Deadline: time.Hour, OnDeadline: action}
+	defer g.Close()
 }

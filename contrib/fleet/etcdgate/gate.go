@@ -89,7 +89,7 @@ type Gate struct {
 
 	// One call of Acquire or Release is under way at a time.
 	leave   string          // the hash of the version that this image has leave for
-	refused map[string]bool // versions whose refusal was returned
+	refused map[string]bool // versions whose rejection was returned
 	warned  bool            // that the settings differ
 	running string          // the hash of this image; "" as long as it is not known
 

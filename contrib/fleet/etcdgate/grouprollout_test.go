@@ -261,7 +261,7 @@ func (g *groupRollout) history() (documents []*rollout.Document) {
 	key := "/autorestart/" + g.template.Group + "/state"
 	var now *clientv3.GetResponse
 	testprocess.WaitFor(g, "answer", func() (ok bool) {
-		request, cancel := context.WithTimeout(ctx, time.Second)
+		request, cancel := testprocess.WithTimeout(ctx, time.Second)
 		defer cancel()
 		r, err := g.client.Get(request, key)
 		now = r

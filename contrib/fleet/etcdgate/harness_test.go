@@ -176,7 +176,7 @@ func (f *fleet) snapshot() *group.Snapshot {
 	if err != nil {
 		f.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(f.Context(), 10*time.Second)
+	ctx, cancel := testprocess.WithTimeout(f.Context(), 10*time.Second)
 	defer cancel()
 	s, err := g.Read(ctx)
 	if err != nil {

@@ -3,7 +3,6 @@
 package etcdgate
 
 import (
-	"context"
 	"errors"
 	"strings"
 	"sync"
@@ -102,7 +101,7 @@ func (f *fleet) askAndLoseAnswer(c *etcdtest.Cluster, g *Gate, version string) *
 	g.beforeGrant = sync.OnceFunc(c.Nodes[0].HoldAnswers)
 	a := f.ask(g, version)
 	testprocess.WaitFor(f, "slot", func() bool {
-		ctx, cancel := context.WithTimeout(f.Context(), time.Second)
+		ctx, cancel := testprocess.WithTimeout(f.Context(), time.Second)
 		defer cancel()
 		r, err := direct.Get(ctx, "/autorestart/web/state")
 		return err == nil && strings.Contains(string(r.Kvs[0].Value), `"member": "`+g.Member+`"`)
