@@ -97,11 +97,14 @@ func (a *acquisition) attempt(ctx context.Context) (state []byte, err error) {
 	if err := a.check(s.Document); err != nil {
 		return nil, &finalError{a.rejected(err.Error(), "a group of its own for each service", false)}
 	}
-	if h := s.Document.Holder(a.member); !a.asked || h == nil || h.Version != a.id.Hash {
+	unexecuted := a.leave
+	if h := s.Document.Holder(a.member); a.asked && h != nil && h.Version == a.id.Hash {
+		unexecuted = a.id.Hash // the answer was lost
+	} else {
 		a.earlier = h
 	}
 	d := s.Document.Acquire(rollout.Request{
-		Member: a.member, Host: a.host, Version: a.id, Since: a.since, Vanishes: a.VanishTimeout > 0, Unexecuted: a.leave,
+		Member: a.member, Host: a.host, Version: a.id, Since: a.since, Vanishes: a.VanishTimeout > 0, Unexecuted: unexecuted,
 	}, s.Queue, s.IsAlive)
 	switch {
 	case d.Next != nil:

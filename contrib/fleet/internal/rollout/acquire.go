@@ -114,7 +114,10 @@ func (d *Document) grant(r Request) {
 	default:
 		had := d.Holders[i]
 		h.Unexecuted = had.Unexecuted
-		if had.Version != hash {
+		switch {
+		case had.Version == hash:
+			h.Canary = had.Canary
+		case had.Canary:
 			h.Unexecuted = append(slices.Clone(had.Unexecuted), had.Version)
 		}
 		d.Holders[i] = h
@@ -122,6 +125,7 @@ func (d *Document) grant(r Request) {
 	v := d.version(hash)
 	if !d.IsProven(v) && !slices.Contains(v.Canaries, r.Member) {
 		v.Canaries = append(v.Canaries, r.Member)
+		d.Holder(r.Member).Canary = true
 	}
 	d.Grants++
 	v.Build, v.Name, v.Granted = r.Version.Build, r.Version.Name, d.Grants

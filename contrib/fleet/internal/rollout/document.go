@@ -36,9 +36,12 @@ type Holder struct {
 	Since    time.Time `json:"since"`    // by the clock of the member; nothing is decided by it
 	Vanishes bool      `json:"vanishes"` // the slot is free once the member's key of life is gone
 
-	// Unexecuted are versions that the slot was for before, and that the member has not executed. If they
-	// are not proven, it is one of their canaries until the slot is given back: until then the member may
-	// still execute them.
+	// Canary says that the member has become a canary of the version by this slot, and has not executed it
+	// so far as is known.
+	Canary bool `json:"canary,omitempty"`
+
+	// Unexecuted are versions that the slot was for before, and that the member has become a canary of by it. It
+	// is one until the slot is given back: until then it may still execute them.
 	Unexecuted []string `json:"unexecuted,omitempty"`
 }
 

@@ -24,7 +24,7 @@ func (d *Document) runs(member, running string) (isCanary bool) {
 		return false
 	case isCanary && h != nil:
 		d.forgetUnexecuted(*h, running)
-		h.Version, h.State, h.Unexecuted = running, Observed, nil
+		h.Version, h.State, h.Canary, h.Unexecuted = running, Observed, false, nil
 	default:
 		d.endSlot(member, running)
 	}
@@ -81,7 +81,7 @@ func shorten(reason string) string {
 // another one. The rest is as with Ready.
 func (d *Document) CalledOff(member, hash, running string) (next *Document, isCanary bool) {
 	next = d.clone()
-	if hash != running {
+	if h := next.Holder(member); h != nil && h.Version == hash && h.Canary && hash != running {
 		next.forgetCanary(member, hash)
 	}
 	return next, next.runs(member, running)
@@ -95,12 +95,13 @@ func (d *Document) KeepEarlier(member, hash string, earlier *Holder) *Document {
 	switch {
 	case h == nil || h.Version != hash || earlier != nil && earlier.Version == hash:
 		return next
-	case earlier == nil:
+	case h.Canary:
 		next.forgetCanary(member, hash)
+	}
+	if earlier == nil {
 		next.endSlot(member, "")
 		return next
 	}
-	next.forgetCanary(member, hash)
 	*h = *earlier
 	if h.State == Observed && !next.isUnprovenCanary(member, h.Version) { // the time has passed meanwhile
 		next.endSlot(member, h.Version)

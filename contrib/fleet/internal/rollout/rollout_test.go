@@ -171,3 +171,17 @@ func TestOldVersionsAreForgotten(t *testing.T) {
 		t.Errorf("%d versions", n)
 	}
 }
+
+// A process that is started afresh may run a version that its member had leave for, and had not executed. Then
+// the member is a canary of that version. Otherwise it is none any more.
+func TestUnexecutedVersion(t *testing.T) {
+	t.Parallel()
+	d := newDocument(t, 1, 1, "a:v1")
+	d = d.Acquire(rollout.Request{Member: "a", Version: id("v2"), Unexecuted: id("v1").Hash}, nil, nobody).Next
+	for running, want := range map[string][]string{"v1": {"a"}, "v2": {}, "v0": {}} {
+		next, isCanary := d.Ready("a", id(running).Hash)
+		if got := next.Versions[id("v1").Hash].Canaries; len(got) != len(want) || isCanary != (running != "v0") {
+			t.Errorf("%s runs: canaries of v1 are %v, is a canary: %v", running, got, isCanary)
+		}
+	}
+}

@@ -38,7 +38,7 @@ type member struct {
 	leave     string          // the version that this image has leave for
 	before    string          // the version of a slot of the image before, which this image runs
 	outcome   outcome
-	fresh     bool
+	insists   bool   // it executes the version that it has leave for, since it can't have the newer one
 	seen      int64  // the revision that it knows
 	observing string // the version that it has to run for HealthyFor
 }
@@ -72,7 +72,7 @@ func (m *member) step() {
 		m.giveBack()
 	case granted:
 		switch {
-		case m.disk != m.version:
+		case m.disk != m.version && !m.insists:
 			m.begin()
 		case !m.calm && m.Chance(10):
 			m.end(calledOff)
@@ -103,7 +103,7 @@ func (m *member) begin() {
 }
 
 func (m *member) end(o outcome) {
-	m.phase, m.outcome, m.fresh = releasing, o, false
+	m.phase, m.outcome, m.insists = releasing, o, false
 }
 
 func (m *member) acquire() {
@@ -118,7 +118,11 @@ func (m *member) acquire() {
 		}
 		return
 	}
-	d := s.doc.Acquire(rollout.Request{Member: m.name, Version: id, Vanishes: m.vanishes, Unexecuted: m.leave}, s.waiting(), s.isAlive)
+	unexecuted := m.leave
+	if h := s.doc.Holder(m.name); m.asked && h != nil && h.Version == m.version {
+		unexecuted = m.version
+	}
+	d := s.doc.Acquire(rollout.Request{Member: m.name, Version: id, Vanishes: m.vanishes, Unexecuted: unexecuted}, s.waiting(), s.isAlive)
 	if d.Next == nil {
 		if d.KeepsSlot {
 			m.phase = returning
@@ -152,8 +156,10 @@ func (m *member) returned() {
 	m.Tracef("%s has no use for %s", m.name, m.version)
 	switch {
 	case m.leave != "":
-		m.version = m.leave
-		m.end(calledOff)
+		m.version, m.phase = m.leave, granted
+		if m.insists = m.Chance(2); !m.insists {
+			m.end(calledOff)
+		}
 	case m.before != "":
 		m.end(ready)
 	default:
@@ -164,7 +170,7 @@ func (m *member) returned() {
 func (m *member) execute() {
 	m.world.executes(m, m.version)
 	m.previous[m.name] = m.running
-	m.running, m.leave, m.phase, m.observing = m.version, "", executed, ""
+	m.running, m.leave, m.phase, m.observing, m.insists = m.version, "", executed, "", false
 }
 
 func (m *member) release() {
@@ -185,6 +191,7 @@ func (m *member) release() {
 	}
 	m.Tracef("%s: %d, it runs %s", m.name, m.outcome, m.running)
 	m.phase, m.leave, m.before = idle, "", ""
+	delete(m.released, m.name)
 	if canary {
 		m.observing = m.running
 	}
@@ -208,5 +215,4 @@ func (m *member) start() {
 	m.Tracef("%s starts %s", m.name, m.disk)
 	m.running, m.rejected, m.leave, m.before, m.observing = m.disk, "", "", "", ""
 	m.end(ready)
-	m.fresh = true
 }

@@ -80,12 +80,15 @@ func (w *world) step() {
 	w.check()
 }
 
-// deploy puts a version at the paths of all members, or of some.
+// deploy puts a version, which may be an earlier one, at the paths of all members, or of some.
 func (w *world) deploy() {
-	w.versions++
-	version := fmt.Sprint("v", w.versions)
-	if w.Chance(2) {
-		w.bad[version] = 1 + w.IntN(3)
+	version := fmt.Sprint("v", w.IntN(w.versions+1))
+	if !w.Chance(4) {
+		w.versions++
+		version = fmt.Sprint("v", w.versions)
+		if w.Chance(2) {
+			w.bad[version] = 1 + w.IntN(3)
+		}
 	}
 	w.Tracef("%s is deployed, bad %d", version, w.bad[version])
 	all := w.Chance(2)
@@ -185,7 +188,9 @@ func (w *world) commit(t write) bool {
 	}
 	if t.grants != "" {
 		w.Tracef("%s has a slot for %s", t.member, t.grants)
-		delete(w.released, t.member)
+		if !slices.ContainsFunc(w.members, func(m *member) bool { return m.name == t.member && m.leave != "" }) {
+			delete(w.released, t.member) // otherwise it may execute the version of its earlier slot
+		}
 		if w.confirmed[t.grants] {
 			w.Failf("%s got a slot for %s, which has failed", t.member, t.grants)
 		}
