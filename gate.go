@@ -76,26 +76,25 @@ const (
 	GateCalledOff                         // nothing was executed
 )
 
+var gateOutcomes = [...]string{"unknown", step.Ready, step.RolledBack, "called off"}
+
 // String returns the outcome in words, as "rolled back".
 func (o GateOutcome) String() string {
-	switch o {
-	case GateReady:
-		return step.Ready
-	case GateRolledBack:
-		return step.RolledBack
-	case GateCalledOff:
-		return "called off"
-	default:
-		return "unknown"
+	if o < 0 || int(o) >= len(gateOutcomes) {
+		o = 0
 	}
+	return gateOutcomes[o]
 }
 
 // gater asks a Gate about one restart after the other. It is no interface, for the reason for which
 // overlapper is none.
 type gater struct {
-	// acquire waits for leave to execute x, unless there is leave for it. It may close x and check
-	// it again. newer is as in replaceImage.
+	// acquire waits for leave to execute x. It may close x and check it again. newer is as in
+	// replaceImage.
 	acquire func(ctx context.Context, x *replacement, newer *versions) error
+
+	// confirm is called right before the exec of x.
+	confirm func(ctx context.Context, x *replacement) error
 
 	// end is called when the restart has failed, with the reason.
 	end func(ctx context.Context, reason error)
@@ -107,6 +106,7 @@ type newGater func(p *process, r *Restarter) gater
 // open is the gater without a Gate.
 var open = gater{
 	acquire: func(context.Context, *replacement, *versions) error { return nil },
+	confirm: func(context.Context, *replacement) error { return nil },
 	end:     func(context.Context, error) {},
 }
 
@@ -117,7 +117,7 @@ func withGate(p *process, r *Restarter) gater {
 		return open
 	}
 	g := &gating{process: p, r: r, told: p.tellGate(r)}
-	return gater{g.acquire, g.end}
+	return gater{g.acquire, g.confirm, g.end}
 }
 
 // gateState is the name under which the state of the Gate crosses.
@@ -198,32 +198,65 @@ type leave struct {
 const keptWhileWaiting = time.Second
 
 func (g *gating) acquire(ctx context.Context, x *replacement, newer *versions) error {
-	if g.leave.file == x.c.ID {
-		return nil
-	}
-	x.o.saw(EventWaiting, x.c)
-	waiting, cancel := context.WithCancel(ctx)
-	defer cancel()
-	answer := g.ask(waiting, x)
-	unchanged := make(chan error, 1)
-	go func() {
-		unchanged <- x.awaitChange(waiting, newer)
-		cancel()
-	}()
 	keep := time.NewTimer(keptWhileWaiting)
 	defer keep.Stop()
+	await := lookLater
+	if newer != nil {
+		await = newer.watcher.AwaitEvent
+	}
+	unchanged := func() error { return asError(x.rules.Unchanged(x.c)) }
 	recheck := x.lastLook
-	var a gateAnswer
-	select {
-	case a = <-answer:
-	case <-keep.C:
+	return g.wait(ctx, x, waiting{await, unchanged, func() error { return recheck() }, keep.C, func() {
 		report.To(g.r.Logger).Info("new version waits for leave to restart", "path", x.c.Path)
 		x.close()
 		recheck = func() error { return x.check(ctx) }
+	}})
+}
+
+// confirm waits for leave again if the last leave was for another version than x, which was refused or
+// has failed as a stand-in since. Another file may be at the path, and the program is drained.
+func (g *gating) confirm(ctx context.Context, x *replacement) error {
+	if g.leave.file == x.c.ID {
+		return nil
+	}
+	return g.wait(ctx, x, waiting{lookLater, x.lastLook, x.lastLook, nil, nil})
+}
+
+func lookLater(ctx context.Context) error { return watch.Sleep(ctx, lookInterval) }
+
+// waiting is what happens while a version waits for leave.
+type waiting struct {
+	await     func(context.Context) error // returns when unchanged may have another result, or when ctx ends
+	unchanged func() error                // whether the version can still be executed
+	recheck   func() error                // the same, at last
+	long      <-chan time.Time            // receives when the wait is long
+	wasLong   func()                      // is called then
+}
+
+// wait waits for leave.
+func (g *gating) wait(ctx context.Context, x *replacement, w waiting) error {
+	x.o.saw(EventWaiting, x.c)
+	asking, cancel := context.WithCancel(ctx)
+	defer cancel()
+	answer := g.ask(asking, x)
+	changed := make(chan error, 1)
+	go func() {
+		err := w.unchanged()
+		for err == nil && w.await(asking) == nil {
+			err = w.unchanged()
+		}
+		changed <- err
+		cancel()
+	}()
+	var a gateAnswer
+	select {
+	case a = <-answer:
+	case <-w.long:
+		w.wasLong()
 		a = <-answer
 	}
 	cancel()
-	changed := <-unchanged // from here on the watcher is not in use
+	changedErr := <-changed // from here on the watcher is not in use
 	err := a.err
 	if a.err == nil {
 		g.leave = a.leave
@@ -232,34 +265,15 @@ func (g *gating) acquire(ctx context.Context, x *replacement, newer *versions) e
 	switch {
 	case ctx.Err() != nil:
 		err = errEnded
-	case changed != nil:
-		err = changed
+	case changedErr != nil:
+		err = changedErr
 	case err == nil:
-		err = recheck()
+		err = w.recheck()
 	}
 	if a.err == nil && err != nil {
 		g.end(ctx, err)
 	}
 	return err
-}
-
-// awaitChange waits until another file than that of the candidate is at the path, and returns an error
-// that says so. It returns nil when ctx ends.
-func (x *replacement) awaitChange(ctx context.Context, newer *versions) error {
-	for {
-		if err := asError(x.rules.Unchanged(x.c)); err != nil {
-			return err
-		}
-		var err error
-		if newer != nil {
-			err = newer.watcher.AwaitEvent(ctx)
-		} else {
-			err = watch.Sleep(ctx, lookInterval)
-		}
-		if err != nil {
-			return nil
-		}
-	}
 }
 
 // gateAnswer is the answer of Acquire.

@@ -184,7 +184,7 @@ func (p *process) replaceImage(ctx context.Context, r *Restarter, rules *candida
 	if err != nil {
 		return err
 	}
-	if err := gate.acquire(ctx, x, nil); err != nil { // after another version was refused, or has failed as a stand-in
+	if err := gate.confirm(ctx, x); err != nil {
 		return drainedFor(err)
 	}
 	x.times.Quiesced, x.times.Drained = times.Quiesced, times.Drained

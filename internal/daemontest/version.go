@@ -53,6 +53,11 @@ func Version() int {
 		return 0
 	}
 	defer exe.Close()
+	return VersionOf(exe)
+}
+
+// VersionOf returns the version of an executable, 0 if it has none.
+func VersionOf(exe *os.File) int {
 	trailer := make([]byte, TrailerSize)
 	if info, err := exe.Stat(); err == nil {
 		exe.ReadAt(trailer, info.Size()-int64(TrailerSize))

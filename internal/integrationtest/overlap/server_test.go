@@ -37,6 +37,7 @@ const (
 	drainEnv = "AUTORESTART_TEST_DRAIN" // DrainTimeout
 	holdEnv  = "AUTORESTART_TEST_HOLD"  // set: a new version waits for a file of the test before it is ready
 	noteEnv  = "AUTORESTART_TEST_NOTE"  // set: the server writes notes to its log
+	gateEnv  = "AUTORESTART_TEST_GATE"  // set: a Gate waits for a file of the test before it gives leave
 	certEnv  = "AUTORESTART_TEST_CERT"  // set: the server serves TLS, too, with the certificate and key of this name
 )
 
@@ -99,6 +100,9 @@ func serve() {
 	r := autorestart.Restarter{Overlap: true, ReadyTimeout: readyTimeout, DrainTimeout: drainTimeout, Logger: logger}
 	if os.Getenv(noteEnv) != "" {
 		takeNotes(&r, version)
+	}
+	if os.Getenv(gateEnv) != "" {
+		r.Gate = fileGate{dir, logger}
 	}
 	autorestart.RegisterDrainer(drainNote{drainFile(dir, identity{Version: version, StandIn: autorestart.StandIn()})})
 	go func() { panic(r.Run(context.Background())) }()
