@@ -48,7 +48,7 @@ func Start(t testing.TB, nodes int, flags ...string) *Cluster {
 	if strings.Contains(strings.Join(flags, " "), "--cert-file") {
 		scheme = "https"
 	}
-	network := fmt.Sprintf("127.%d.%d", 1+rand.N(254), rand.N(256)) // no other process listens there
+	network := Loopback()
 	heartbeat, election := "100", "1000"
 	if nodes == 1 {
 		heartbeat, election = "10", "100" // it elects itself
@@ -82,6 +82,9 @@ func Start(t testing.TB, nodes int, flags ...string) *Cluster {
 	})
 	return c
 }
+
+// Loopback returns the first three numbers of addresses of this machine at which no other process listens.
+func Loopback() string { return fmt.Sprintf("127.%d.%d", 1+rand.N(254), rand.N(256)) }
 
 // Endpoints returns the endpoints of all nodes.
 func (c *Cluster) Endpoints() (all []string) {

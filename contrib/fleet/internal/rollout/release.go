@@ -39,12 +39,12 @@ func (d *Document) isUnprovenCanary(member, hash string) bool {
 		slices.Contains(v.Canaries, member) && !slices.Contains(v.Healthy, member)
 }
 
-// Proved is for a canary that has run a version for HealthyFor. It gives the slot back that is for the
-// version.
+// Proved is for a canary that has run a version for HealthyFor. It gives the slot back, unless the member
+// has it for another restart by now, which may be into the same version.
 func (d *Document) Proved(member, running string) *Document {
 	next := d.clone()
 	next.proved(member, running)
-	if h := next.Holder(member); h != nil && h.Version == running {
+	if h := next.Holder(member); h != nil && h.Version == running && h.State == Observed {
 		next.endSlot(member, running)
 	}
 	return next

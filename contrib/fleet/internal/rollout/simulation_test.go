@@ -69,7 +69,9 @@ func (w *world) step() {
 	case n < 8 && w.store.alive[m.name]:
 		w.Tracef("%s has vanished", m.name)
 		delete(w.store.alive, m.name)
-		w.released[m.name] = w.released[m.name]
+		if !w.released[m.name] {
+			w.released[m.name] = false
+		}
 	case n < 9:
 		w.operate(m)
 	case n < 14:
