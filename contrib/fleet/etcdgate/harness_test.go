@@ -170,16 +170,19 @@ func (f *fleet) document() *rollout.Document {
 	return f.snapshot().Document
 }
 
-func (f *fleet) snapshot() *group.Snapshot {
+// snapshot asks again if a node has failed meanwhile.
+func (f *fleet) snapshot() (s *group.Snapshot) {
 	f.Helper()
 	g, err := group.New(f.client, "/autorestart", f.template.Group)
 	if err != nil {
 		f.Fatal(err)
 	}
-	ctx, cancel := testprocess.WithTimeout(f.Context(), 10*time.Second)
-	defer cancel()
-	s, err := g.Read(ctx)
-	if err != nil {
+	if !testprocess.Within(testprocess.Timeout, func() bool {
+		ctx, cancel := testprocess.WithTimeout(f.Context(), 2*time.Second)
+		defer cancel()
+		s, err = g.Read(ctx)
+		return err == nil
+	}) {
 		f.Fatal(err)
 	}
 	return s
