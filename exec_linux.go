@@ -21,12 +21,14 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
+	"sync"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/autorestart-go/autorestart/internal/candidate"
 	"github.com/autorestart-go/autorestart/internal/elfimage"
+	"github.com/autorestart-go/autorestart/internal/files"
 	"github.com/autorestart-go/autorestart/internal/handover"
 	"github.com/autorestart-go/autorestart/internal/sys"
 )
@@ -35,6 +37,38 @@ import (
 // runs it.
 const selfExe = "/proc/self/exe"
 
+// runningImage is the image of this process, to be executed again, and in the way of candidates that
+// are on its file system.
+type runningImage struct {
+	files *files.View
+
+	saving sync.Mutex
+	saved  *os.File // see savedImage
+}
+
+// newView is called while the package is initialised. It takes over the descriptor by
+// which this image was executed.
+func newView(launchPath string, inherited *handover.State) *files.View {
+	told := candidate.ParseID(inherited.Texts[handover.Image]) // by the previous image
+	named := told
+	if told == (candidate.ID{}) {
+		named, _ = files.Stat(launchPath)
+	}
+	exe, _ := files.Stat(selfExe)
+	// The kind is known without reading the image. For a machine that is not known here, execve has the last word.
+	v := &files.View{Image: selfExe, Mounts: sys.OwnMounts, Kind: elfimage.KindOf(runtime.GOARCH, strconv.IntSize)}
+	executed := inherited.Number(handover.Executable)
+	if isEmulated(exe, named, v.Kind) {
+		v.Image, v.LaunchID, v.Emulated = emulatedImage(launchPath, named, executed), named, true
+		return v
+	}
+	if executed != 0 {
+		sys.NewFD(executed).Close()
+	}
+	v.LaunchID = launchID(v, exe, told, named)
+	return v
+}
+
 // isEmulated reports whether an emulator of its machine runs this image, see binfmt_misc in
 // proc(5): then the kernel executes the emulator. exe is where /proc/self/exe leads; named is the
 // file that this image is said to be executed from.
@@ -42,7 +76,7 @@ const selfExe = "/proc/self/exe"
 // An emulator, as qemu-user, shows the image to those who open or read the link
 // /proc/self/exe, or what has become of its path. By stat(2), and by the name for one thread,
 // they see the emulator itself.
-func isEmulated(exe, named candidate.ID) bool {
+func isEmulated(exe, named candidate.ID, own elfimage.Kind) bool {
 	if exe == (candidate.ID{}) || exe.Dev == named.Dev && exe.Ino == named.Ino {
 		return false
 	}
@@ -52,7 +86,6 @@ func isEmulated(exe, named candidate.ID) bool {
 	}
 	defer f.Close()
 	kind, err := elfimage.ReadKind(f, exe.Size)
-	own := elfimage.KindOf(runtime.GOARCH, strconv.IntSize)
 	return err == nil && !own.IsZero() && !kind.SameAs(own)
 }
 
@@ -68,7 +101,7 @@ func emulatedImage(launchPath string, told candidate.ID, executed int) string {
 		}
 	}
 	path := handover.Target{FD: fd.Int()}.ExecPath()
-	if id, err := statID(sys.Stat(path)); err != nil || id.Mark() != told.Mark() {
+	if id, err := files.Stat(path); err != nil || !id.SameMark(&told) {
 		fd.Close() // of another version
 		return ""
 	}
@@ -78,14 +111,14 @@ func emulatedImage(launchPath string, told candidate.ID, executed int) string {
 // executableDescriptor returns the descriptor of c, by which it can be executed where there
 // is /proc: by its path there, since package execve takes a path. An interpreter would take that
 // for the path of the program, also in its arguments.
-func (s *fileSystem) executableDescriptor(c *candidate.Candidate) (fd int, ok bool) {
-	return int(c.File.(*os.File).Fd()), !s.emulated
+func (r *runningImage) executableDescriptor(c *candidate.Candidate) (fd int, ok bool) {
+	return int(c.File.(*os.File).Fd()), !r.files.Emulated
 }
 
 // whyByPath returns why a version is executed by its path, and not by a descriptor; nil if
 // that is not so.
-func (s *fileSystem) whyByPath() error {
-	if s.emulated {
+func (r *runningImage) whyByPath() error {
+	if r.files.Emulated {
 		return errEmulated
 	}
 	_, err := sys.Stat(selfExe)
@@ -97,13 +130,13 @@ var errEmulated = errors.New("this program runs in an emulator")
 // openImage opens the running image in order to execute it later. If that is a copy, original is
 // the file that it is a copy of: the copy itself has neither the owners by which versions are
 // judged, nor their device. The error wraps [errors.ErrUnsupported] if that is not possible at all.
-func (s *fileSystem) openImage() (image *sys.FD, original string, err error) {
-	path, saved := s.image, s.savedImage()
+func (r *runningImage) openImage() (image *sys.FD, original string, err error) {
+	path, saved := r.files.Image, r.savedImage()
 	if saved != nil {
 		path = descriptorPath(saved)
 	}
 	if saved != nil || isCopy() {
-		original = s.launchID.Format()
+		original = r.files.LaunchID.Format()
 	}
 	image, err = openPathOnly(path)
 	if err == unix.ENOENT || err == unix.EACCES { // without a /proc to search, or without a descriptor
@@ -118,8 +151,8 @@ func (s *fileSystem) openImage() (image *sys.FD, original string, err error) {
 // On a path-based FUSE file system, a file that has come in place of the running image has its
 // page cache, too. While execve reads the one, threads of the other fill it with their code,
 // and the new image would begin with a mixture of both.
-func (s *fileSystem) executableCopy(c *candidate.Candidate) (*os.File, error) {
-	if !s.needsCopy(c) {
+func (r *runningImage) executableCopy(c *candidate.Candidate) (*os.File, error) {
+	if !r.needsCopy(c) {
 		return nil, nil
 	}
 	return copyInMemory(c)
@@ -129,35 +162,35 @@ func (s *fileSystem) executableCopy(c *candidate.Candidate) (*os.File, error) {
 // FUSE; nil otherwise, and if it can't be had any more. There the file of the running image is
 // lost with the next deploy, see executableCopy, so the copy is made when the first Restarter
 // with a ReadyTimeout begins to run.
-func (s *fileSystem) savedImage() *os.File {
-	s.saving.Lock()
-	defer s.saving.Unlock()
-	if s.saved == nil {
-		s.saved = s.saveImage()
+func (r *runningImage) savedImage() *os.File {
+	r.saving.Lock()
+	defer r.saving.Unlock()
+	if r.saved == nil {
+		r.saved = r.saveImage()
 	}
-	return s.saved
+	return r.saved
 }
 
-func (s *fileSystem) saveImage() *os.File {
-	if name, _ := silentFileSystem(selfExe); name != "fuse" || s.emulated {
+func (r *runningImage) saveImage() *os.File {
+	if r.files.Emulated || !r.files.RunningIsOnFUSE() {
 		return nil
 	}
-	if _, changed, err := s.running(); changed || err != nil {
+	if _, changed, err := r.files.Running(); changed || err != nil {
 		return nil
 	}
-	f, err := s.Open(selfExe)
+	f, err := r.files.Open(selfExe)
 	if err != nil {
 		return nil
 	}
 	defer f.Close()
-	saved, err := copyInMemory(&candidate.Candidate{Path: selfExe, File: f, ID: s.launchID})
+	saved, err := copyInMemory(&candidate.Candidate{Path: selfExe, File: f, ID: r.files.LaunchID})
 	if err != nil {
 		return nil
 	}
 	// What the kernel knows of the file may be a second old. It asks the file system.
 	var st unix.Statx_t
 	err = unix.Statx(int(f.(*os.File).Fd()), "", unix.AT_EMPTY_PATH|unix.AT_STATX_FORCE_SYNC, unix.STATX_BASIC_STATS, &st)
-	if _, changed, runningErr := s.running(); err != nil || changed || runningErr != nil {
+	if _, changed, runningErr := r.files.Running(); err != nil || changed || runningErr != nil {
 		saved.Close() // it may be of another version
 		return nil
 	}
@@ -194,16 +227,15 @@ func copyInMemory(c *candidate.Candidate) (*os.File, error) {
 
 // needsCopy reports whether c has to be executed from a copy. After one image, all further ones
 // on that file system have to be: there, no image is safe from what is written later.
-func (s *fileSystem) needsCopy(c *candidate.Candidate) bool {
+func (r *runningImage) needsCopy(c *candidate.Candidate) bool {
 	switch {
-	case c.Kind.ELF == nil || s.emulated:
+	case c.Kind.ELF == nil || r.files.Emulated:
 		return false
 	case isCopy():
-		return c.ID.Dev == s.launchID.Dev
+		return c.ID.Dev == r.files.LaunchID.Dev
 	}
-	id, err := statID(sys.Stat(selfExe))
-	name, _ := silentFileSystem(selfExe)
-	return err == nil && name == "fuse" && id.Dev == c.ID.Dev && id.Ino == c.ID.Ino
+	exe, err := sys.Stat(selfExe)
+	return err == nil && r.files.RunningIsOnFUSE() && exe.Dev == c.ID.Dev && exe.Ino == c.ID.Ino
 }
 
 // copyContent writes the content of c. It does without io.Copy, which makes a program 60 kB larger.
@@ -291,9 +323,9 @@ func setProcessName(path string) {
 // launchID is the file that this image was executed from: exe, where /proc/self/exe leads. That
 // holds unless the file may have been written, or replaced, since the exec, or the image is a
 // copy in memory: then what the previous image has told does. Without both, it is the named file.
-func launchID(exe, told, named candidate.ID) candidate.ID {
+func launchID(v *files.View, exe, told, named candidate.ID) candidate.ID {
 	none := candidate.ID{}
-	if exe != none && (told == none || told.Mark() == exe.Mark() || selfIsBusy() && !isCopy()) {
+	if exe != none && (told == none || told.SameMark(&exe) || v.RunningIsBusy() && !isCopy()) {
 		return exe
 	}
 	return named

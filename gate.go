@@ -207,6 +207,7 @@ func (g *gating) acquire(ctx context.Context, x *replacement, newer *versions) e
 	unchanged := func() error { return asError(x.rules.Unchanged(x.c)) }
 	recheck := x.lastLook
 	return g.wait(ctx, x, waiting{await, unchanged, func() error { return recheck() }, keep.C, func() {
+		x.o.waitsLong()
 		report.To(g.r.Logger).Info("new version waits for leave to restart", "path", x.c.Path)
 		x.close()
 		recheck = func() error { return x.check(ctx) }

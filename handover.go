@@ -71,10 +71,10 @@ func (p *process) execImage(c *candidate.Candidate, h *handover.State, lastLook 
 		target := handover.Target{Path: c.Path, FD: int(prepared.copied.Fd()), LastLook: lastLook}
 		return execute(target, prepared.arguments(), prepared.environment(), h)
 	}
-	if fd, ok := p.files.executableDescriptor(c); ok && byDescriptor(c, p.files.Credentials(), h != nil) {
+	if fd, ok := p.running.executableDescriptor(c); ok && byDescriptor(c, p.files.Credentials(), h != nil) {
 		target := handover.Target{Path: c.Path, FD: fd, LastLook: lastLook}
 		err := execute(target, prepared.arguments(), prepared.environment(), h)
-		if err == nil || !errors.Is(err, os.ErrNotExist) && p.files.whyByPath() == nil {
+		if err == nil || !errors.Is(err, os.ErrNotExist) && p.running.whyByPath() == nil {
 			return err // nil if execute has started a stand-in
 		}
 		// There is no /proc, it can't be searched, or there is no dynamic loader.
@@ -134,7 +134,7 @@ func (p *process) prepare(r *Restarter, rules *candidate.Rules, c *candidate.Can
 	prepared := &prepared{process: p}
 	err := handover.CheckSize(c.Path, p.launch.args, os.Environ())
 	if err == nil {
-		prepared.copied, err = p.files.executableCopy(c)
+		prepared.copied, err = p.running.executableCopy(c)
 	}
 	if err == nil && handsOverNothing(c) == "" {
 		err = prepared.open(r.readyTimeout(), r.BeforeExec != nil || p.image().Drainers.Notifier() != nil)
@@ -182,7 +182,7 @@ func (x *prepared) open(readyTimeout time.Duration, drains bool) (err error) {
 		return nil
 	}
 	// Also in a version on trial: it may become ready before the exec.
-	if x.image, x.original, err = p.files.openImage(); err != nil {
+	if x.image, x.original, err = p.running.openImage(); err != nil {
 		return &os.PathError{Op: openForRollback, Path: selfExe, Err: err}
 	}
 	x.all = append(x.all, x.image)
@@ -207,16 +207,16 @@ func (x *prepared) file(c *candidate.Candidate) *os.File {
 func (p *process) logMissing(r *Restarter) {
 	logger := report.To(r.Logger)
 	if r.readyTimeout() > 0 {
-		fd, _, err := p.files.openImage()
+		fd, _, err := p.running.openImage()
 		switch {
 		case err == nil:
 			fd.Close()
 		case errors.Is(err, errors.ErrUnsupported):
 			logger.Error("new versions will be rejected: none can be rolled back; mount /proc, or leave ReadyTimeout and Overlap out",
-				"path", p.launch.path, "reason", p.files.whyByPath())
+				"path", p.launch.path, "reason", p.running.whyByPath())
 		}
 	}
-	if reason := p.files.whyByPath(); r.Verify != nil && reason != nil {
+	if reason := p.running.whyByPath(); r.Verify != nil && reason != nil {
 		logger.Warn("a version that Verify accepts is executed by its path, where another file may be by then",
 			"path", p.launch.path, "reason", reason)
 	}
@@ -304,7 +304,7 @@ func (p *process) checkRollback(rules *candidate.Rules, c *candidate.Candidate) 
 			Found:    "a program without " + modulePath,
 			Expected: "a program that contains it: no other can become ready or be rolled back",
 		}
-	case rules.RunningChanged() && p.files.savedImage() == nil:
+	case rules.RunningChanged() && p.running.savedImage() == nil:
 		return &RejectedError{
 			Path:     c.Path,
 			Found:    "a running image that can't be rolled back to: its file has another content by now",

@@ -86,7 +86,7 @@ func (n *inotify) WatchMounts() error {
 	if n.mounts != nil {
 		return nil
 	}
-	fd, err := sys.AboveStandard(openProc("/proc/self/mountinfo"))
+	fd, err := sys.AboveStandard(sys.OpenProc(sys.OwnMounts))
 	if err != nil {
 		return err
 	}
@@ -171,21 +171,7 @@ func (n *inotify) RemoveWatch(wd int) {
 	unix.InotifyRmWatch(n.fd.Int(), uint32(wd)) // EINVAL: the kernel was first
 }
 
-func (*inotify) FileSystem(dir string) (magic uint32, err error) { return fileSystemType(dir) }
-
-// fileSystemType wraps statfs(2).
-func fileSystemType(path string) (magic uint32, err error) {
-	var st unix.Statfs_t
-	err = sys.RetryEINTR(func() error { return unix.Statfs(path, &st) })
-	return uint32(st.Type), err
-}
-
-// silentFileSystem returns the name of the file system of the path if that can change
-// without an event.
-func silentFileSystem(path string) (name string, err error) {
-	magic, err := fileSystemType(path)
-	return watch.SilentFileSystem(magic), err
-}
+func (*inotify) FileSystem(dir string) (magic uint32, err error) { return sys.FileSystemType(dir) }
 
 func (n *inotify) Wait(ctx context.Context, d time.Duration, seen watch.EntryID) (event bool, err error) {
 	var deadline time.Time

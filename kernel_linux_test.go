@@ -16,7 +16,6 @@ import (
 	"syscall"
 	"testing"
 	"time"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -48,46 +47,6 @@ func TestSignalsDuringExec(t *testing.T) {
 		t.Fatal("the set is locked after the exec has failed")
 	}
 	s.mu.Unlock()
-}
-
-// TestOpenForWriting: complete or not, a file that another process may still write has to
-// wait.
-func TestOpenForWriting(t *testing.T) {
-	path := writeProgram(t, 0o755)
-	rules := self().newRules("", false)
-	defer rules.Close()
-	c := openCandidate(t, path)
-	fd := c.File.(*os.File).Fd()
-	if _, err := unix.FcntlInt(fd, unix.F_SETLEASE, unix.F_RDLCK); err == unix.EINVAL {
-		t.Skip("no leases on this file system")
-	}
-	if _, err := unix.FcntlInt(fd, unix.F_SETLEASE, unix.F_UNLCK); err != nil {
-		t.Fatal(err)
-	}
-	for _, flag := range []int{os.O_WRONLY, os.O_RDWR, os.O_WRONLY | os.O_APPEND} {
-		writer, err := os.OpenFile(path, flag, 0)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if r := rules.Judge(c); r == nil || !r.Retryable || r.Found != "a file open for writing" {
-			t.Errorf("open with %#x: %v", flag, r)
-		}
-		writer.Close()
-		// A child that is just being forked may hold the writer a moment longer.
-		testprocess.WaitFor(t, "acceptance of a file that is closed again", func() bool { return rules.Judge(c) == nil })
-	}
-	// Looking leaves no lease behind, on which the next writer would wait.
-	if lease, err := unix.FcntlInt(fd, unix.F_GETLEASE, 0); err != nil || lease != unix.F_UNLCK {
-		t.Errorf("lease %d, %v", lease, err)
-	}
-	reader, err := os.Open(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer reader.Close()
-	if r := rules.Judge(c); r != nil {
-		t.Errorf("open for reading elsewhere: %v", r)
-	}
 }
 
 // TestInotifyTakeOver: only inotify instances are taken over; any other descriptor of such
@@ -211,15 +170,6 @@ func TestInotifyAdopted(t *testing.T) {
 		t.Errorf("the event before: %t, %v", event, err)
 	}
 	checkWatches(t, n, path)
-}
-
-func TestSilentFileSystem(t *testing.T) {
-	if name, err := silentFileSystem("/proc"); name != "" || err != nil {
-		t.Errorf("proc: %q, %v", name, err)
-	}
-	if name, err := silentFileSystem(t.TempDir() + "/gone"); name != "" || err == nil {
-		t.Errorf("gone: %q, %v", name, err)
-	}
 }
 
 // TestNoRollbackWithoutProc: that is found out before the program is drained for it.
@@ -375,26 +325,6 @@ func TestParseStat(t *testing.T) {
 	}
 }
 
-func TestParseDirents(t *testing.T) {
-	record := func(name string) []byte {
-		b := make([]byte, (19+len(name)+1+7)&^7)
-		*(*uint16)(unsafe.Pointer(&b[16])) = uint16(len(b))
-		copy(b[19:], name)
-		return b
-	}
-	b := slices.Concat(record("."), record(".."), record("1"), record("self"), record("4194304"), record("12x"))
-	if got := parseDirents(b, nil); !slices.Equal(got, []int{1, 4194304}) {
-		t.Errorf("parseDirents = %v", got)
-	}
-	for n := range b { // cut anywhere, it must come to an end
-		parseDirents(b[:n], nil)
-	}
-	zero := make([]byte, 64)
-	if got := parseDirents(zero, nil); got != nil {
-		t.Errorf("parseDirents of zeros = %v", got)
-	}
-}
-
 func TestParseArgs(t *testing.T) {
 	for in, want := range map[string][]string{
 		"":           nil,
@@ -446,7 +376,7 @@ func TestReadSelf(t *testing.T) {
 	if !table.OwnNumbers() {
 		t.Error("/proc counts PIDs in another way")
 	}
-	fds, err := readNumbered("/proc/self/fd")
+	fds, err := sys.ReadNumbered("/proc/self/fd")
 	if err != nil || !slices.Contains(fds, 0) || !slices.Contains(fds, 2) {
 		t.Errorf("descriptors: %v, %v", fds, err)
 	}
@@ -455,18 +385,6 @@ func TestReadSelf(t *testing.T) {
 	}
 	if end, err := table.DescriptorsEnd(); err != nil || end <= fds[len(fds)-1] {
 		t.Errorf("descriptors end at %d, %v; there are %v", end, err, fds)
-	}
-}
-
-// TestReadAllStops: a file without end is read up to the limit.
-func TestReadAllStops(t *testing.T) {
-	for _, most := range []int{1, maxArgsSize, maxChildrenSize} {
-		var b []byte
-		var err error
-		allocated := testprocess.Allocated(func() { b, err = readAll("/dev/zero", make([]byte, 0, 512), most) })
-		if err != nil || len(b) != most || allocated > 8*uint64(most)+16<<10 {
-			t.Errorf("%d bytes, %v, %d allocated; limit %d", len(b), err, allocated, most)
-		}
 	}
 }
 
@@ -481,7 +399,6 @@ func FuzzProcfs(f *testing.F) {
 			parseStat(b)
 			parseFDSize(b)
 			parseChildren(b, pids)
-			parseDirents(b, pids)
 		})
 		var args []string
 		ofArgs := testprocess.Allocated(func() { args = parseArgs(b) })
@@ -568,6 +485,90 @@ func BenchmarkPeekDescriptors(b *testing.B) {
 		for fd := range end {
 			table.PeekDescriptor(fd)
 		}
+	}
+}
+
+// exchangeEnv tells the helper "exchange" what to do at the last moment: replace the file
+// at the path, or write into it.
+const exchangeEnv = "AUTORESTART_TEST_EXCHANGE"
+
+// The helper judges the program beside it, and executes that after the program was
+// exchanged, when nothing looks at it any more. The next image says what it is.
+var _ = testprocess.RegisterHelper("exchange", func() {
+	exe, err := os.ReadFile("/proc/self/exe")
+	if err != nil {
+		panic(err)
+	}
+	if Generation() > 0 {
+		os.Stdout.Write(exe[bytes.LastIndexByte(exe, '\n')+1:])
+		return
+	}
+	path := filepath.Join(filepath.Dir(os.Args[0]), "app")
+	rules := self().newRules("", false)
+	c, rejection := candidate.Open(rules.System, path)
+	if rejection == nil {
+		rejection = rules.Judge(c)
+	}
+	if rejection != nil {
+		panic(rejection)
+	}
+	write := func(flags int) {
+		f, err := os.OpenFile(path, os.O_WRONLY|flags, 0)
+		if err == nil {
+			f.WriteAt([]byte("other"), c.ID.Size-5)
+			f.Close()
+		}
+	}
+	exchange := map[string]func() error{
+		"replace": func() error { return os.Rename(path+".other", path) },
+		"write": func() error {
+			write(syscall.O_NONBLOCK)
+			return nil
+		},
+		"write later": func() error {
+			go write(0)
+			time.Sleep(5 * candidate.LeaseInterval) // the lease may give way in that time
+			return nil
+		},
+	}[os.Getenv(exchangeEnv)]
+	if os.Getenv(exchangeEnv) != "replace" && !candidate.NewLease(self().files, c).Granted() {
+		os.Stdout.WriteString("no lease")
+		return
+	}
+	x := &replacement{process: self(), r: new(Restarter), c: c, lastLook: exchange, prepared: &prepared{process: self()}}
+	err = self().exec(x)
+	if !errors.Is(err, syscall.ETXTBSY) { // a writer has the file open
+		panic(err)
+	}
+	os.Stdout.WriteString("judge") // when the writer is done, it is judged again
+})
+
+// TestJudgedIsExecuted: the program that was judged is executed, whatever becomes of its
+// path and, where the kernel leases it, of its content between the last look and the exec.
+func TestJudgedIsExecuted(t *testing.T) {
+	variable := testprocess.UseHelper(t, "exchange")
+	exe, err := os.ReadFile("/proc/self/exe")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, how := range []string{"replace", "write", "write later"} {
+		t.Run(how, func(t *testing.T) {
+			dir := t.TempDir()
+			for name, version := range map[string]string{"start": "start", "app": "judge", "app.other": "other"} {
+				if err := os.WriteFile(filepath.Join(dir, name), append(slices.Clip(exe), "\n"+version...), 0o755); err != nil {
+					t.Fatal(err)
+				}
+			}
+			cmd := exec.Command(filepath.Join(dir, "start"))
+			cmd.Env = append(os.Environ(), variable, exchangeEnv+"="+how)
+			output, err := cmd.CombinedOutput()
+			if string(output) == "no lease" {
+				t.Skip("no leases on this file system")
+			}
+			if err != nil || string(output) != "judge" {
+				t.Errorf("executed %q, %v; want the program that was judged", output, err)
+			}
+		})
 	}
 }
 

@@ -6,8 +6,10 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/autorestart-go/autorestart/internal/handover"
 	"github.com/autorestart-go/autorestart/internal/report"
 	"github.com/autorestart-go/autorestart/internal/sys"
+	"github.com/autorestart-go/autorestart/internal/watch"
 )
 
 // Logger has the methods that this package needs of a logger. [*slog.Logger] has these
@@ -111,3 +113,30 @@ func logWord(s string) string {
 	}
 	return s
 }
+
+// logTakeover logs once how the restart has gone that began this image.
+func (p *process) logTakeover(logger watch.Logger, mode watch.Mode) {
+	if p.restarted() && !p.takeoverLogged.Swap(true) {
+		logger.Info("took over from the previous version", "path", p.launch.path,
+			"generation", p.inherited.Number(handover.Generation), "times", p.phases(), "mode", mode.String())
+	}
+}
+
+// phases says how long each step took after the one before, as "judged 2ms, ..., started 8ms".
+func (p *process) phases() (text string) {
+	rest := p.inherited.Texts[handover.Times] + strconv.FormatInt(p.started.UnixNano(), 10)
+	var field string
+	var last uint64
+	for _, name := range phaseNames {
+		field, rest, _ = strings.Cut(rest, "/")
+		at, _ := strconv.ParseUint(field, 10, 64)
+		if last != 0 {
+			text += name + max(0, time.Duration(at-last)).Round(time.Microsecond).String() // a drain may have begun for an earlier version
+		}
+		last = at
+	}
+	return text
+}
+
+// phaseNames are those of the times between the steps, which begin with Seen.
+var phaseNames = [...]string{"", "judged ", ", quiesced ", ", drained ", ", executed ", ", started "}

@@ -57,6 +57,10 @@ type Event struct {
 
 	Mode WatchMode // in EventModeChanged
 
+	// OnTrial is set in EventReady if the HealthTimeout of the previous version begins: this
+	// version can still be rolled back. When it can't any more, EventHealthy says so.
+	OnTrial bool
+
 	// Lost is the number of events before this one that Observe has not received, because
 	// it was too slow or has panicked. In the first event of a version, Lost also counts
 	// the events that the previous version's Observe had not finished at the exec.
@@ -101,6 +105,7 @@ type observer interface {
 	saw(EventKind, *candidate.Candidate)
 	about(*candidate.Candidate)
 	overlaps(EventKind)
+	waitsLong()
 	draining(EventKind, *RestartTimes, []string)
 	watches(watch.Mode)
 	rejected(error, candidate.ID)
@@ -126,6 +131,7 @@ func withoutObserve(_ context.Context, p *process, _ *Restarter, _ string, _ *ca
 func (*unobserved) saw(EventKind, *candidate.Candidate) {}
 func (*unobserved) about(*candidate.Candidate)          {}
 func (*unobserved) overlaps(EventKind)                  {}
+func (*unobserved) waitsLong()                          {}
 func (*unobserved) watches(watch.Mode)                  {}
 func (*unobserved) handedOver() string                  { return "" }
 
@@ -223,6 +229,16 @@ func (o *events) overlaps(kind EventKind) {
 		o.process.image().Restarts.Store(true)
 	}
 	o.add(Event{Kind: kind})
+}
+
+// waitsLong adds an event that says that the version waits for leave, unless the last one about it said so: a
+// version that was looked at again has waited before.
+func (o *events) waitsLong() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if !o.underway {
+		o.add(Event{Kind: EventWaiting})
+	}
 }
 
 // draining adds an event about a drain, or that it has ended: then the exec comes next.
@@ -358,30 +374,3 @@ func (p *process) observed() (before BuildInfo, lost int) {
 	}
 	return BuildInfo{ID: fields[0], Module: fields[1], Version: fields[2]}, lost
 }
-
-// logTakeover logs once how the restart has gone that began this image.
-func (p *process) logTakeover(logger watch.Logger, mode watch.Mode) {
-	if p.restarted() && !p.takeoverLogged.Swap(true) {
-		logger.Info("took over from the previous version", "path", p.launch.path,
-			"generation", p.inherited.Number(handover.Generation), "times", p.phases(), "mode", mode.String())
-	}
-}
-
-// phases says how long each step took after the one before, as "judged 2ms, ..., started 8ms".
-func (p *process) phases() (text string) {
-	rest := p.inherited.Texts[handover.Times] + strconv.FormatInt(p.started.UnixNano(), 10)
-	var field string
-	var last uint64
-	for _, name := range phaseNames {
-		field, rest, _ = strings.Cut(rest, "/")
-		at, _ := strconv.ParseUint(field, 10, 64)
-		if last != 0 {
-			text += name + max(0, time.Duration(at-last)).Round(time.Microsecond).String() // a drain may have begun for an earlier version
-		}
-		last = at
-	}
-	return text
-}
-
-// phaseNames are those of the times between the steps, which begin with Seen.
-var phaseNames = [...]string{"", "judged ", ", quiesced ", ", drained ", ", executed ", ", started "}

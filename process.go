@@ -15,6 +15,7 @@ import (
 
 	"github.com/autorestart-go/autorestart/internal/candidate"
 	"github.com/autorestart-go/autorestart/internal/execve"
+	"github.com/autorestart-go/autorestart/internal/files"
 	"github.com/autorestart-go/autorestart/internal/handover"
 	"github.com/autorestart-go/autorestart/internal/health"
 	"github.com/autorestart-go/autorestart/internal/image"
@@ -33,7 +34,8 @@ type process struct {
 	inherited *handover.State
 	launch    launch
 	execute   handover.Executor // replaces the image
-	files     *fileSystem       // for candidates
+	files     *files.View       // for candidates
+	running   runningImage
 	events    *eventSet
 	signals   signalSet
 	started   time.Time
@@ -124,12 +126,13 @@ func (p *process) image() *image.Image { return (*image.Image)(p.img) }
 func startProcess(i *image.Image) *process {
 	inherited := i.Inherited
 	path := launchPath(inherited)
-	files := newFileSystem(path, inherited)
+	files := newView(path, inherited)
 	p := &process{
 		img:       unsafe.Pointer(i),
 		inherited: inherited,
-		launch:    launch{path: path, args: origin.Args, id: files.launchID},
+		launch:    launch{path: path, args: origin.Args, id: files.LaunchID},
 		files:     files,
+		running:   runningImage{files: files},
 		signals:   signalSet{inherited: inherited.Numbers[handover.Signal]},
 		events:    newEvents(inherited.Numbers[handover.Inotify], inherited.Numbers[handover.Watch]),
 		started:   time.Now(),
@@ -276,7 +279,7 @@ func (p *process) newWatcher(path string, interval time.Duration, trustAnyOwner 
 	if err != nil {
 		return nil, err
 	}
-	if p.files.keepsReplaced(path) {
+	if p.files.KeepsReplaced(path) {
 		logger.Warn("a version that is renamed over the executable will not be noticed: the file is mounted by itself; mount its directory instead", "path", path)
 	}
 	rules := p.newRules(path, trustAnyOwner)
@@ -364,27 +367,3 @@ func absoluteIn(getwd func() (string, error), path string) string {
 	}
 	return dir + string(os.PathSeparator) + path
 }
-
-// Every system has these methods of [candidate.System] in common; the others are in
-// file_linux.go and fallback_other.go.
-
-func (*fileSystem) Open(path string) (candidate.File, error) {
-	f, err := sys.OpenRegular(path)
-	switch {
-	case errors.Is(err, sys.ErrNotRegular):
-		return nil, candidate.ErrNotRegular
-	case err != nil:
-		return nil, err
-	}
-	readUncached(f)
-	return f, nil
-}
-
-func (*fileSystem) Stat(path string) (candidate.ID, error) { return statID(sys.Stat(path)) }
-
-func (*fileSystem) StatFile(f candidate.File) (candidate.ID, error) {
-	return statID(sys.StatFile(f.(*os.File)))
-}
-
-// statID returns what stat(2) says of a file as an ID.
-func statID(st sys.FileStat, err error) (candidate.ID, error) { return candidate.ID(st), err }

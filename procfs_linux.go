@@ -22,11 +22,11 @@ import (
 	"strconv"
 	"syscall"
 	"time"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/autorestart-go/autorestart/internal/reap"
+	"github.com/autorestart-go/autorestart/internal/sys"
 )
 
 // OwnNumbers reports whether /proc is there and counts PIDs as this process does: one
@@ -38,7 +38,7 @@ func (*childTable) OwnNumbers() bool {
 	if err != nil || n <= 0 {
 		return false
 	}
-	pid, ok := parseDecimal(buf[:n])
+	pid, ok := sys.ParseDecimal(buf[:n])
 	return ok && int(pid) == unix.Getpid()
 }
 
@@ -64,7 +64,7 @@ func (*childTable) CPUTime() time.Duration {
 // Args reads the beginning of /proc/PID/cmdline. There are none for a process that has
 // overwritten them.
 func (*childTable) Args(pid int) ([]string, error) {
-	b, err := readAll(procPath(pid, "cmdline"), make([]byte, 0, 512), maxArgsSize)
+	b, err := sys.ReadAll(procPath(pid, "cmdline"), make([]byte, 0, 512), maxArgsSize)
 	if err != nil {
 		return nil, err
 	}
@@ -74,19 +74,14 @@ func (*childTable) Args(pid int) ([]string, error) {
 // PIDs lists /proc, unless a mount option of proc(5) may hide the processes of other users. The
 // option of another mount of proc does no harm: the list is then made in another way.
 func (*childTable) PIDs() ([]int, error) {
-	if mounts, err := readMounts(); err == nil && bytes.Contains(mounts, []byte("hidepid=")) {
+	if mounts, err := sys.ReadMounts(sys.OwnMounts); err == nil && bytes.Contains(mounts, []byte("hidepid=")) {
 		return nil, &os.PathError{Op: "list", Path: "/proc", Err: syscall.EPERM}
 	}
-	return readNumbered("/proc")
-}
-
-// readMounts reads /proc/self/mountinfo.
-func readMounts() ([]byte, error) {
-	return readAll("/proc/self/mountinfo", make([]byte, 0, 4096), maxMountsSize)
+	return sys.ReadNumbered("/proc")
 }
 
 // Threads lists /proc/self/task.
-func (*childTable) Threads() ([]int, error) { return readNumbered("/proc/self/task") }
+func (*childTable) Threads() ([]int, error) { return sys.ReadNumbered("/proc/self/task") }
 
 // ThreadStart reads /proc/self/task/TID/stat.
 func (*childTable) ThreadStart(tid int) (uint64, error) {
@@ -99,7 +94,7 @@ func (*childTable) ThreadStart(tid int) (uint64, error) {
 func (*childTable) ChildrenOf(tid int) ([]int, error) {
 	path := taskPath(tid, "children")
 	var page [4096]byte // one read returns a page at most
-	b, err := readAll(path, page[:0], maxChildrenSize)
+	b, err := sys.ReadAll(path, page[:0], maxChildrenSize)
 	if err != nil {
 		return nil, err
 	}
@@ -114,7 +109,7 @@ func (*childTable) ChildrenOf(tid int) ([]int, error) {
 // children at least, if there are more.
 func (*childTable) FirstChildrenOf(tid int) ([]int, error) {
 	var page [4096]byte
-	b, err := readSmall(taskPath(tid, "children"), page[:])
+	b, err := sys.ReadSmall(taskPath(tid, "children"), page[:])
 	if err != nil {
 		return nil, err
 	}
@@ -126,7 +121,7 @@ func (*childTable) FirstChildrenOf(tid int) ([]int, error) {
 // DescriptorsEnd returns FDSize of /proc/self/status.
 func (*childTable) DescriptorsEnd() (int, error) {
 	const path = "/proc/self/status"
-	b, err := readAll(path, make([]byte, 0, 4096), maxStatusSize)
+	b, err := sys.ReadAll(path, make([]byte, 0, 4096), maxStatusSize)
 	if err != nil {
 		return 0, err
 	}
@@ -143,7 +138,6 @@ const (
 	maxArgsSize     = 32 << 10
 	maxChildrenSize = 32 << 20 // as many PIDs as there can be, with seven digits and a space
 	maxStatusSize   = 64 << 10 // FDSize is among the first lines
-	maxMountsSize   = 32 << 20 // 100,000 mounts, as many as the kernel allows by default
 )
 
 // maxArgs is how many arguments of a process are kept.
@@ -211,7 +205,7 @@ func parseStat(b []byte) (s stat, ok bool) {
 	if open < 1 || end < open || b[open-1] != ' ' {
 		return stat{}, false
 	}
-	pid, ok := parseDecimal(b[:open-1])
+	pid, ok := sys.ParseDecimal(b[:open-1])
 	if !ok {
 		return stat{}, false
 	}
@@ -233,29 +227,14 @@ func parseStat(b []byte) (s stat, ok bool) {
 		words[i], rest = rest[:n], rest[n:]
 	}
 	state := words[0]
-	parent, okParent := parseDecimal(words[4-first])
-	session, okSession := parseDecimal(words[6-first])
-	start, okStart := parseDecimal(words[22-first])
+	parent, okParent := sys.ParseDecimal(words[4-first])
+	session, okSession := sys.ParseDecimal(words[6-first])
+	start, okStart := sys.ParseDecimal(words[22-first])
 	if len(state) != 1 || !okParent || !okSession || !okStart {
 		return stat{}, false
 	}
 	s.state, s.parent, s.session, s.start = state[0], int(parent), int(session), start
 	return s, true
-}
-
-// parseDecimal takes up to 18 digits and nothing else.
-func parseDecimal(b []byte) (uint64, bool) {
-	if len(b) == 0 || len(b) > 18 {
-		return 0, false
-	}
-	var n uint64
-	for _, c := range b {
-		if c < '0' || c > '9' {
-			return 0, false
-		}
-		n = n*10 + uint64(c-'0')
-	}
-	return n, true
 }
 
 func procPath(pid int, name string) string { return "/proc/" + strconv.Itoa(pid) + "/" + name }
@@ -264,54 +243,10 @@ func taskPath(tid int, name string) string {
 	return "/proc/self/task/" + strconv.Itoa(tid) + "/" + name
 }
 
-// readSmall reads the file into buf and returns what there is of it, at most
-// cap(buf) bytes. The files that it is for are made in one piece by one read.
-func readSmall(path string, buf []byte) ([]byte, error) {
-	return readProc(path, buf[:0], cap(buf), false)
-}
-
-// readAll appends the file to buf, which is empty, up to most bytes.
-func readAll(path string, buf []byte, most int) ([]byte, error) {
-	return readProc(path, buf, most, true)
-}
-
-// readProc reads without Go's poller, which has nothing to wait for in /proc. Nor
-// has a signal anything to interrupt. The calls are those of package syscall, which
-// every program has. There is no way to read a file without a limit.
-func readProc(path string, buf []byte, most int, whole bool) ([]byte, error) {
-	fd, err := openProc(path)
-	if err != nil {
-		return buf, err
-	}
-	for {
-		if len(buf) == cap(buf) {
-			buf = append(buf, 0)[:len(buf)]
-		}
-		n, err := syscall.Read(fd, buf[len(buf):min(cap(buf), most)])
-		buf = buf[:len(buf)+max(n, 0)]
-		if n <= 0 || !whole || len(buf) == most {
-			syscall.Close(fd)
-			return buf, pathError("read", path, err)
-		}
-	}
-}
-
-func openProc(path string) (int, error) {
-	fd, err := syscall.Open(path, syscall.O_RDONLY|syscall.O_CLOEXEC|syscall.O_NOCTTY, 0)
-	return fd, pathError("open", path, err)
-}
-
-func pathError(op, path string, err error) error {
-	if err == nil {
-		return nil
-	}
-	return &os.PathError{Op: op, Path: path, Err: err}
-}
-
 // readStat reads and parses the stat file of a process or thread. Its command aliases
 // buf, which should have statSize bytes.
 func readStat(path string, id int, buf []byte) (stat, error) {
-	b, err := readSmall(path, buf)
+	b, err := sys.ReadSmall(path, buf)
 	if err != nil {
 		return stat{}, err
 	}
@@ -325,46 +260,6 @@ func readStat(path string, id int, buf []byte) (stat, error) {
 // statSize holds a stat file up to the 22nd field, the last that is needed, even if
 // every number before it is as long as it can get.
 const statSize = 512
-
-// readNumbered lists the entries of a directory that are numbers: the processes
-// of /proc, the threads of /proc/self/task, the descriptors of /proc/self/fd.
-func readNumbered(path string) (numbers []int, err error) {
-	fd, err := openProc(path)
-	if err != nil {
-		return nil, err
-	}
-	buf := make([]byte, 32<<10)
-	for {
-		n, err := syscall.ReadDirent(fd, buf)
-		if n <= 0 {
-			syscall.Close(fd)
-			return numbers, pathError("readdirent", path, err)
-		}
-		numbers = parseDirents(buf[:n], numbers)
-	}
-}
-
-// parseDirents appends the names that are numbers. A record, by getdents64(2),
-// is: inode and offset of eight bytes each, length of the record in two, type in
-// one, name, NUL.
-func parseDirents(b []byte, numbers []int) []int {
-	const lengthAt, nameAt = 16, 19
-	for len(b) > nameAt {
-		length := int(*(*uint16)(unsafe.Pointer(&b[lengthAt])))
-		if length <= nameAt || length > len(b) {
-			return numbers
-		}
-		name := b[nameAt:length]
-		if end := bytes.IndexByte(name, 0); end >= 0 {
-			name = name[:end]
-		}
-		if n, ok := parseDecimal(name); ok && n < 1<<31 {
-			numbers = append(numbers, int(n))
-		}
-		b = b[length:]
-	}
-	return numbers
-}
 
 // parseArgs splits a cmdline file: each argument, the empty ones too, ends with NUL. A
 // process that has overwritten its arguments may have left the last NUL out.
@@ -382,7 +277,7 @@ func parseArgs(b []byte) (args []string) {
 func parseFDSize(b []byte) (int, bool) {
 	_, b, _ = bytes.Cut(b, []byte("\nFDSize:\t"))
 	b, _, ok := bytes.Cut(b, []byte("\n"))
-	size, valid := parseDecimal(b)
+	size, valid := sys.ParseDecimal(b)
 	if !ok || !valid || size >= 1<<31 {
 		return 0, false
 	}

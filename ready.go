@@ -70,7 +70,7 @@ func (p *process) watchHealth(within time.Duration) {
 // hasBecome reports a step of this image after its start.
 func (p *process) hasBecome(kind EventKind) {
 	p.report(kind, nil)
-	p.outcome.add(kind)
+	p.outcome.add(Event{Kind: kind, At: time.Now(), OnTrial: p.image().Trial.On()})
 }
 
 // awaitSettled waits until this version is ready, or its time for that is up, if anything
@@ -294,8 +294,7 @@ func (x *outcome) reportTo(o *events) {
 }
 
 // add sends an event about this image, now or when there is an observer.
-func (x *outcome) add(kind EventKind) {
-	e := Event{Kind: kind, At: time.Now()}
+func (x *outcome) add(e Event) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if x.send == nil {

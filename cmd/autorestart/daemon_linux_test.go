@@ -157,6 +157,7 @@ func TestMain(m *testing.M) {
 	daemontest.Main(m, map[string]func(){
 		"daemon":    func() { runDaemon(0) },
 		"on trial":  func() { runDaemon(healthTimeout) },
+		"watching":  runWatching,
 		"stranger":  func() { daemontest.Obey(new(autorestart.Restarter), nil) },
 		"from 2050": fromLater,
 		"in a unit": func() {

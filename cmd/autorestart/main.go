@@ -1,5 +1,6 @@
 // Autorestart controls daemons that contain package autorestart.
 //
+//	autorestart check FILE PATH
 //	autorestart reload [-timeout DURATION] PID
 //	autorestart help [COMMAND]
 //
@@ -43,7 +44,7 @@ type command struct {
 	run func(ctx context.Context, flags *flag.FlagSet, args []string, out output) (exit int)
 }
 
-var commands = []*command{reload}
+var commands = []*command{check, reload}
 
 // An output is where a command writes: results to the one, and why there are none to the other.
 type output struct{ stdout, stderr io.Writer }

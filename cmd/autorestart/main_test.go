@@ -21,6 +21,7 @@ func TestHelp(t *testing.T) {
 	}{
 		"nothing":         {nil, exitUnable, "", "usage: autorestart COMMAND"},
 		"help":            {[]string{"help"}, exitDone, "reload   restart a daemon", ""},
+		"one file":        {[]string{"check", "next"}, exitUnable, "", "1 arguments, expected 2\nusage: autorestart check FILE PATH"},
 		"flag":            {[]string{"-h"}, exitDone, "usage: autorestart COMMAND", ""},
 		"long flag":       {[]string{"--help"}, exitDone, "usage: autorestart COMMAND", ""},
 		"of a command":    {[]string{"help", "reload"}, exitDone, "usage: autorestart reload [-timeout DURATION] PID\n", ""},

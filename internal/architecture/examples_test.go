@@ -1,6 +1,7 @@
 package architecture
 
 import (
+	"cmp"
 	"fmt"
 	"go/ast"
 	"go/parser"
@@ -68,10 +69,16 @@ func shownNames(tree fs.FS) (map[string]bool, error) {
 		if err != nil {
 			return err
 		}
+		folders := make(map[string]string) // by the name of an import, if that is given
+		for _, spec := range f.Imports {
+			if spec.Name != nil {
+				folders[spec.Name.Name] = path.Base(strings.Trim(spec.Path.Value, `"`))
+			}
+		}
 		ast.Inspect(f, func(node ast.Node) bool {
 			if s, ok := node.(*ast.SelectorExpr); ok {
 				if pkg, ok := s.X.(*ast.Ident); ok {
-					shown[pkg.Name+"."+s.Sel.Name] = true
+					shown[cmp.Or(folders[pkg.Name], pkg.Name)+"."+s.Sel.Name] = true
 				}
 			}
 			return true
@@ -85,7 +92,9 @@ func TestExamplesCheck(t *testing.T) {
 	tree := fstest.MapFS{
 		"p/p.go": source("package p\n\ntype Shown struct{ X int }\n\nfunc (Shown) Method() {}\n\ntype Not interface{ M() }\n\n" +
 			"func Called[T any](T) {}\n\nfunc Excused() {}\n\nfunc Missing() {}\n\nconst C = 1\n\nvar V int\n"),
-		"p/example_test.go": source("package p_test\n\nfunc Example() {\n\tp.Called(p.Shown{})\n}\n"),
+		"p/example_test.go":   source("package p_test\n\nfunc Example() {\n\tp.Called(p.Shown{})\n}\n"),
+		"c/q/q.go":            source("package named\n\nfunc Called() {}\n"),
+		"c/q/example_test.go": source("package named_test\n\nimport named \"example.org/c/q\"\n\nfunc Example() {\n\tnamed.Called()\n}\n"),
 	}
 	want := []string{"p.Called needs no exception", "p.Gone needs no exception", "p.Missing is in no example", "p.Not is in no example"}
 	got, err := examples(tree, map[string]string{"p.Excused": "a reason", "p.Called": "a reason", "p.Gone": "a reason"})

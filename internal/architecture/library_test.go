@@ -12,8 +12,8 @@ import (
 	"strings"
 )
 
-// roots are the packages that programs import.
-var roots = []string{"autorestart", "sockets", "httpserve", "verify", "systemd"}
+// roots are the packages that programs import, and what only modules in contrib import.
+var roots = []string{"autorestart", "sockets", "httpserve", "verify", "systemd", "internal/telemetry"}
 
 // A library is a package of this module that programs may contain.
 type library struct {

@@ -22,6 +22,11 @@ func (id ID) Mark() string {
 	return hexFields(id.Dev, id.Ino, uint64(id.Size), uint64(id.Mtime))
 }
 
+// SameMark reports whether the Marks of two files are the same.
+func (id *ID) SameMark(other *ID) bool {
+	return id.Dev == other.Dev && id.Ino == other.Ino && id.Size == other.Size && id.Mtime == other.Mtime
+}
+
 // Format formats what [ParseID] parses. It begins with the Mark.
 func (id ID) Format() string {
 	return id.Mark() + hexFields(uint64(id.Ctime), uint64(id.UID), uint64(id.GID), uint64(id.Perm))

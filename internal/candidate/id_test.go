@@ -33,7 +33,7 @@ func TestMark(t *testing.T) {
 	id := ID{Dev: 1, Ino: 2, Size: 3, Mtime: 4, Ctime: 5, UID: 6, GID: 7, Perm: 0o755, Regular: true}
 	same := id
 	same.Ctime, same.UID, same.GID, same.Perm = 50, 60, 70, 0o700
-	if same.Mark() != id.Mark() {
+	if same.Mark() != id.Mark() || !same.SameMark(&id) {
 		t.Errorf("mode and owner make the mark %q of %q", same.Mark(), id.Mark())
 	}
 	for name, change := range map[string]func(*ID){
@@ -42,7 +42,7 @@ func TestMark(t *testing.T) {
 	} {
 		other := id
 		change(&other)
-		if other.Mark() == id.Mark() {
+		if other.Mark() == id.Mark() || other.SameMark(&id) {
 			t.Errorf("another %s has the same mark", name)
 		}
 	}

@@ -102,7 +102,7 @@ func (r *Rules) Unchanged(c *Candidate) *Rejection {
 // wherever its path leads by now.
 func (r *Rules) Intact(c *Candidate) *Rejection {
 	now, err := r.System.StatFile(c.File)
-	if err == nil && now.Mark() == c.ID.Mark() {
+	if err == nil && now.SameMark(&c.ID) {
 		return nil
 	}
 	return notYet("a file that was changed while it was looked at", "a file that stays the same", err).at(c.Path)

@@ -36,7 +36,7 @@ func (r *Rules) openRunning(launchPath string) {
 	if f, err := r.System.Open(launchPath); err == nil {
 		// Since the exec, its mode may have been set, or it may have been renamed.
 		id, err := r.System.StatFile(f)
-		if err == nil && (r.Running.ID == (ID{}) || id.Mark() == r.Running.ID.Mark()) {
+		if err == nil && (r.Running.ID == (ID{}) || id.SameMark(&r.Running.ID)) {
 			r.Running.ID = id
 		}
 		r.Running.remember(r.System, f)
@@ -131,7 +131,7 @@ func (v *Version) isIntact() bool {
 		return v.file != nil
 	}
 	now, err := v.system.StatFile(v.file)
-	return err == nil && now.Mark() == v.ID.Mark()
+	return err == nil && now.SameMark(&v.ID)
 }
 
 // SameContent reports whether c holds the same bytes as v. Where the bytes of v are not to be
@@ -145,13 +145,13 @@ func (v *Version) SameContent(c *Candidate) (bool, error) {
 		return false, nil
 	case v.busy && id.Dev == v.ID.Dev && id.Ino == v.ID.Ino && id.Ino != 0:
 		return !v.isBuiltOtherwise(c), nil
-	case v.isIntact() && id.Mark() != v.ID.Mark():
+	case v.isIntact() && !id.SameMark(&v.ID):
 		return equalContent(c.File, v.file, id.Size)
 	case v.sum.known:
 		sum, err := v.sum.of(c.File, id.Size)
 		return err == nil && sum == v.sum.value, err
 	default:
-		return id.Mark() == v.ID.Mark() && !v.isBuiltOtherwise(c), nil
+		return id.SameMark(&v.ID) && !v.isBuiltOtherwise(c), nil
 	}
 }
 

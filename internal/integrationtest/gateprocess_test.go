@@ -185,6 +185,30 @@ func TestRetryableErrorOfGate(t *testing.T) {
 	events.wantNoMore(t)
 }
 
+// A wait is observed once for each file, and again if a later one is long.
+func TestLongWaitIsObservedAgain(t *testing.T) {
+	autorestarttest.NewProcess(t)
+	autorestart.Ready()
+	calls := 0
+	r := deployed(t, newGate(func(ctx context.Context, _ autorestart.Change) ([]byte, error) {
+		if calls++; calls < 3 {
+			return nil, &autorestart.RejectedError{Found: "a full house", Expected: "room", Retryable: true}
+		}
+		return nil, waitFor(ctx, 1500*time.Millisecond)
+	}))
+	events := observe(r)
+	if err := r.Restart(t.Context()); err != errCalledOff {
+		t.Errorf("Restart has returned %v", err)
+	}
+	for _, kind := range []autorestart.EventKind{
+		autorestart.EventSeen, autorestart.EventWaiting, autorestart.EventRejected,
+		autorestart.EventWaiting, autorestart.EventDraining, autorestart.EventRejected,
+	} {
+		events.want(t, kind)
+	}
+	events.wantNoMore(t)
+}
+
 // A version that has waited for long is verified again. Until then no lease keeps writers away from it.
 func TestVersionIsVerifiedAgainAfterLongWait(t *testing.T) {
 	autorestarttest.NewProcess(t)

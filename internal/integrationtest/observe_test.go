@@ -317,6 +317,18 @@ func TestObserveRollback(t *testing.T) {
 	d.WantLogged("the new version was executed and rolled back: this one runs again")
 }
 
+// A version that is ready and can still be rolled back says so, and when that time is over.
+func TestObserveHealthTimeout(t *testing.T) {
+	program.NeedRollback(t)
+	d := startObserving(t, "say", program.HealthEnv+"=50ms")
+	wantEvents(d, "started generation=0 new times=1 lost=0", "mode changed generation=0 old lost=0")
+	d.DeployVersion(2)
+	wantLastEvents(d, untilExec, "started generation=1 old new times=6")
+	wantEvents(d, "mode changed generation=1 old lost=0")
+	d.Tell("become-ready")
+	wantEvents(d, "ready generation=1 old new times=7 on-trial lost=0", "healthy generation=1 old new times=7 lost=0")
+}
+
 // An observer that blocks or panics holds up no restart and no rollback.
 func TestObserverHoldsNoRestartUp(t *testing.T) {
 	for _, observer := range []string{"block", "panic"} {

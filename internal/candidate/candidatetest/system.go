@@ -331,7 +331,7 @@ func (s *System) RunningIsCoherent() bool { return !s.SharesPages }
 func (s *System) RunningChanged() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.running != nil && !s.Busy && s.running.id.Mark() != s.started.Mark()
+	return s.running != nil && !s.Busy && !s.running.id.SameMark(&s.started)
 }
 
 func (s *System) RunningID() candidate.ID {
@@ -340,7 +340,7 @@ func (s *System) RunningID() candidate.ID {
 	if s.running == nil {
 		return candidate.ID{}
 	}
-	if !s.Busy && s.running.id.Mark() != s.started.Mark() {
+	if !s.Busy && !s.running.id.SameMark(&s.started) {
 		return s.started
 	}
 	return s.running.id

@@ -53,5 +53,8 @@ func eventText(e autorestart.Event) string {
 	if e.Err != nil {
 		text += fmt.Sprintf(" err=%q", e.Err)
 	}
+	if e.OnTrial {
+		text += " on-trial"
+	}
 	return text + fmt.Sprint(" lost=", e.Lost)
 }

@@ -1,6 +1,6 @@
 //go:build !autorestart_portable
 
-// What candidates ask of the kernel.
+// Questions of candidates to the kernel.
 //
 //	call                             since   without it
 //	faccessat2(2)                    5.8     the mode says whether anyone may execute the file
@@ -13,15 +13,13 @@
 //	/proc/self/mountinfo             2.6.26  no FUSE file system is trusted; no warning of a file mount
 //	/proc/self/uid_map, gid_map      3.5     no file of UID or GID 65534 is trusted
 
-package autorestart
+package files
 
 import (
 	"bytes"
 	"errors"
 	"os"
-	"runtime"
 	"strconv"
-	"sync"
 	"sync/atomic"
 	"unsafe"
 
@@ -29,45 +27,29 @@ import (
 
 	"github.com/autorestart-go/autorestart/internal/candidate"
 	"github.com/autorestart-go/autorestart/internal/elfimage"
-	"github.com/autorestart-go/autorestart/internal/handover"
 	"github.com/autorestart-go/autorestart/internal/sys"
+	"github.com/autorestart-go/autorestart/internal/watch"
 )
 
-// fileSystem is the [candidate.System] of this process.
-type fileSystem struct {
-	launchID candidate.ID // of the running image when the process started
-	image    string       // a path that leads to the running image; "" if there is none
-	emulated bool         // see isEmulated
-	mapped   atomic.Bool  // every owner is known, and will be: an ID map is written once
+// A View is the [candidate.System] of a process that has the rights of the calling thread, and that
+// executes Image: of this process, or of one for which this process has given up its rights.
+type View struct {
+	Image    string        // a path that leads to the running image, whatever has become of its path; "" if there is none
+	Mounts   string        // a file like /proc/self/mountinfo
+	LaunchID candidate.ID  // of the running image when the process started
+	Kind     elfimage.Kind // of the running image; zero if it is not known
 
-	saving sync.Mutex
-	saved  *os.File // see savedImage
-}
+	// Emulated: an emulator of its machine executes the image, so that others can write the file.
+	Emulated bool
 
-// newFileSystem is called while the package is initialised. It takes over the descriptor by
-// which this image was executed.
-func newFileSystem(launchPath string, inherited *handover.State) *fileSystem {
-	told := candidate.ParseID(inherited.Texts[handover.Image]) // by the previous image
-	named := told
-	if told == (candidate.ID{}) {
-		named, _ = statID(sys.Stat(launchPath))
-	}
-	exe, _ := statID(sys.Stat(selfExe))
-	executed := inherited.Number(handover.Executable)
-	if isEmulated(exe, named) {
-		return &fileSystem{launchID: named, image: emulatedImage(launchPath, named, executed), emulated: true}
-	}
-	if executed != 0 {
-		sys.NewFD(executed).Close()
-	}
-	return &fileSystem{launchID: launchID(exe, told, named), image: selfExe}
+	mapped atomic.Bool // every owner is known, and will be: an ID map is written once
 }
 
 // OpenForWriting reports whether any process is known to have f open for writing. The
 // kernel grants a read lease only on a file that none has. It grants none at all if the
 // file belongs to another user or the file system has no leases; then the check of
 // execveat says what execve would.
-func (*fileSystem) OpenForWriting(f candidate.File) bool {
+func (*View) OpenForWriting(f candidate.File) bool {
 	fd := int(f.(*os.File).Fd())
 	switch _, err := unix.FcntlInt(uintptr(fd), unix.F_SETLEASE, unix.F_RDLCK); err {
 	case nil:
@@ -91,7 +73,7 @@ func execveCheck(fd int) unix.Errno {
 }
 
 // MayExecute asks with the effective IDs, as execve does.
-func (*fileSystem) MayExecute(path string, id candidate.ID) error {
+func (*View) MayExecute(path string, id candidate.ID) error {
 	err := unix.Faccessat2(unix.AT_FDCWD, path, unix.X_OK, unix.AT_EACCESS)
 	if err != unix.ENOSYS && err != unix.EPERM {
 		return err
@@ -102,7 +84,7 @@ func (*fileSystem) MayExecute(path string, id candidate.ID) error {
 	return nil
 }
 
-func (*fileSystem) HasCapabilities(f candidate.File) bool {
+func (*View) HasCapabilities(f candidate.File) bool {
 	fd := int(f.(*os.File).Fd())
 	if size, _ := unix.Fgetxattr(fd, "security.capability", nil); size <= 0 {
 		return false
@@ -113,7 +95,7 @@ func (*fileSystem) HasCapabilities(f candidate.File) bool {
 	return err != nil || st.Flags&unix.ST_NOSUID == 0
 }
 
-func (*fileSystem) Credentials() candidate.Credentials {
+func (*View) Credentials() candidate.Credentials {
 	c := candidate.CredentialsOf(unix.Getuid(), unix.Geteuid(), unix.Getgid(), unix.Getegid())
 	if c.Privileged {
 		return c
@@ -126,14 +108,14 @@ func (*fileSystem) Credentials() candidate.Credentials {
 	return c
 }
 
-func (s *fileSystem) Namespace() candidate.Namespace {
-	if s.mapped.Load() {
+func (v *View) Namespace() candidate.Namespace {
+	if v.mapped.Load() {
 		return candidate.Namespace{}
 	}
 	uids, single := readIDMap("/proc/self/uid_map")
 	gids, _ := readIDMap("/proc/self/gid_map")
 	if uids && gids {
-		s.mapped.Store(true)
+		v.mapped.Store(true)
 		return candidate.Namespace{}
 	}
 	return candidate.Namespace{
@@ -145,7 +127,7 @@ func (s *fileSystem) Namespace() candidate.Namespace {
 
 func readIDMap(path string) (all, single bool) {
 	const most = 64 << 10 // 340 lines
-	content, err := readAll(path, make([]byte, 0, 64), most)
+	content, err := sys.ReadAll(path, make([]byte, 0, 64), most)
 	if err != nil {
 		return false, false
 	}
@@ -155,14 +137,14 @@ func readIDMap(path string) (all, single bool) {
 // readID returns the default of the kernel where the file can't be read.
 func readID(path string) uint32 {
 	var buf [16]byte
-	content, err := readSmall(path, buf[:])
-	if n, ok := parseDecimal(bytes.TrimSuffix(content, []byte{'\n'})); ok && err == nil {
+	content, err := sys.ReadSmall(path, buf[:])
+	if n, ok := sys.ParseDecimal(bytes.TrimSuffix(content, []byte{'\n'})); ok && err == nil {
 		return uint32(n)
 	}
 	return 65534
 }
 
-func (*fileSystem) Entry(path string) (candidate.Entry, error) {
+func (*View) Entry(path string) (candidate.Entry, error) {
 	st, err := sys.Lstat(path)
 	if err != nil {
 		return candidate.Entry{}, err
@@ -179,17 +161,17 @@ func (*fileSystem) Entry(path string) (candidate.Entry, error) {
 	return e, nil
 }
 
-func (s *fileSystem) RunningEntry() (candidate.Entry, error) {
-	id, changed, err := s.running()
+func (v *View) RunningEntry() (candidate.Entry, error) {
+	id, changed, err := v.Running()
 	if err != nil {
 		return candidate.Entry{}, err
 	}
-	if id.Dev != s.launchID.Dev || id.Ino != s.launchID.Ino { // a copy in memory
-		return candidate.Entry{ID: s.launchID}, nil
+	if id.Dev != v.LaunchID.Dev || id.Ino != v.LaunchID.Ino { // a copy in memory
+		return candidate.Entry{ID: v.LaunchID}, nil
 	}
-	e := candidate.Entry{ID: id, Mount: mountID(s.image, 0, id.Dev)}
+	e := candidate.Entry{ID: id, Mount: mountID(v.Image, 0, id.Dev)}
 	if !changed {
-		e.ACL, e.ACLErr = readACL(s.image, id.Perm)
+		e.ACL, e.ACLErr = readACL(v.Image, id.Perm)
 	}
 	return e, nil
 }
@@ -230,19 +212,19 @@ func mountID(path string, flags int, dev uint64) uint64 {
 	return st.Mnt_id
 }
 
-// keepsReplaced reports whether the file at the path is mounted by itself, so that no other file
+// KeepsReplaced reports whether the file at the path is mounted by itself, so that no other file
 // that is put in its place elsewhere is seen here.
-func (*fileSystem) keepsReplaced(path string) bool {
+func (v *View) KeepsReplaced(path string) bool {
 	var st unix.Statx_t
 	err := sys.RetryEINTR(func() error { return unix.Statx(unix.AT_FDCWD, path, 0, unix.STATX_TYPE|unix.STATX_MNT_ID, &st) })
 	if err != nil || st.Mask&unix.STATX_MNT_ID == 0 || st.Mode&unix.S_IFMT != unix.S_IFREG || st.Attributes&unix.STATX_ATTR_MOUNT_ROOT == 0 {
 		return false
 	}
-	content, _ := readMounts()
+	content, _ := sys.ReadMounts(v.Mounts)
 	return candidate.KeepsReplaced(string(content), strconv.FormatUint(st.Mnt_id, 10))
 }
 
-func (*fileSystem) Mount(path string, dev uint64) (m candidate.Mount) {
+func (v *View) Mount(path string, dev uint64) (m candidate.Mount) {
 	var st unix.Statfs_t
 	if err := sys.RetryEINTR(func() error { return unix.Statfs(path, &st) }); err != nil {
 		m.Err = os.NewSyscallError("statfs", err)
@@ -252,7 +234,7 @@ func (*fileSystem) Mount(path string, dev uint64) (m candidate.Mount) {
 	if uint32(st.Type) != unix.FUSE_SUPER_MAGIC {
 		return m
 	}
-	content, err := readMounts()
+	content, err := sys.ReadMounts(v.Mounts)
 	uid, ok := candidate.FUSEUser(string(content), deviceNumbers(dev))
 	switch {
 	case err != nil:
@@ -271,46 +253,46 @@ func deviceNumbers(dev uint64) string {
 	return strconv.FormatUint(uint64(unix.Major(dev)), 10) + ":" + strconv.FormatUint(uint64(unix.Minor(dev)), 10)
 }
 
-// running returns the ID of the running image, and whether its file has another content by
+// Running returns the ID of the running image, and whether its file has another content by
 // now. It needs no permission to read the image, unlike OpenRunning. It fails without /proc.
 //
 // A path-based FUSE file system, as bindfs and sshfs, shows what is at the path on its other
 // side. On a network file system other machines can write the file, and under an emulator each
 // process can.
-func (s *fileSystem) running() (id candidate.ID, changed bool, err error) {
-	id, err = statID(sys.Stat(s.image))
-	if err != nil || id.Mark() == s.launchID.Mark() || s.RunningIsBusy() {
+func (v *View) Running() (id candidate.ID, changed bool, err error) {
+	id, err = Stat(v.Image)
+	if err != nil || id.SameMark(&v.LaunchID) || v.RunningIsBusy() {
 		return id, false, err
 	}
-	return s.launchID, true, nil
+	return v.LaunchID, true, nil
 }
 
 // RunningID returns, without /proc, the ID that the image had when the process started.
-func (s *fileSystem) RunningID() candidate.ID {
-	if id, _, err := s.running(); err == nil {
+func (v *View) RunningID() candidate.ID {
+	if id, _, err := v.Running(); err == nil {
 		return id
 	}
-	return s.launchID
+	return v.LaunchID
 }
 
-func (s *fileSystem) RunningChanged() bool {
-	_, changed, _ := s.running()
+func (v *View) RunningChanged() bool {
+	_, changed, _ := v.Running()
 	return changed
 }
 
 // OpenRunning fails under an emulator, where the file can be written.
-func (s *fileSystem) OpenRunning() (candidate.File, error) {
-	if s.emulated {
+func (v *View) OpenRunning() (candidate.File, error) {
+	if v.Emulated {
 		return nil, errors.ErrUnsupported
 	}
-	return os.Open(s.image)
+	return os.Open(v.Image)
 }
 
 // readUncached has reads of a candidate on FUSE go past the page cache. There a candidate may
-// have the pages of the running image, see executableCopy: the code that is read would take the
-// place of the code that runs.
+// have the pages of the running image: the code that is read would take the place of the code that
+// runs.
 func readUncached(f *os.File) {
-	if name, _ := silentFileSystem(descriptorPath(f)); name == "fuse" {
+	if name, _ := silentFileSystem("/proc/self/fd/" + strconv.Itoa(int(f.Fd()))); name == fuse {
 		unix.FcntlInt(f.Fd(), unix.F_SETFL, unix.O_DIRECT)
 	}
 }
@@ -318,30 +300,40 @@ func readUncached(f *os.File) {
 // RunningIsBusy: to open for writing a file that is being executed fails with ETXTBSY. What
 // can change a file without an event can do it without this error, too. Under an emulator only
 // the emulator's file is executed.
-func (s *fileSystem) RunningIsBusy() bool { return !s.emulated && selfIsBusy() }
-
-// RunningIsCoherent: on FUSE the kernel caches what stat(2) tells, and the pages of a path.
-func (*fileSystem) RunningIsCoherent() bool {
-	name, err := silentFileSystem(selfExe)
-	return err == nil && name != "fuse"
-}
-
-func selfIsBusy() bool {
-	name, err := silentFileSystem(selfExe)
+func (v *View) RunningIsBusy() bool {
+	if v.Emulated {
+		return false
+	}
+	name, err := silentFileSystem(v.Image)
 	return err == nil && name == ""
 }
 
-// RunningKind returns the kind that this program was built as, without reading it. For
-// a machine that is not known here, execve has the last word.
-func (*fileSystem) RunningKind() elfimage.Kind {
-	return elfimage.KindOf(runtime.GOARCH, strconv.IntSize)
+// RunningIsCoherent: on FUSE the kernel caches what stat(2) tells, and the pages of a path.
+func (v *View) RunningIsCoherent() bool {
+	name, err := silentFileSystem(v.Image)
+	return err == nil && name != fuse
+}
+
+// RunningIsOnFUSE reports whether the file of the running image is on a FUSE file system.
+func (v *View) RunningIsOnFUSE() bool {
+	name, _ := silentFileSystem(v.Image)
+	return name == fuse
+}
+
+const fuse = "fuse" // the name in package watch
+
+// silentFileSystem returns the name of the file system of the path if that can change
+// without an event.
+func silentFileSystem(path string) (name string, err error) {
+	magic, err := sys.FileSystemType(path)
+	return watch.SilentFileSystem(magic), err
 }
 
 // HoldLease keeps writers away from f: a process that opens it for writing waits until
 // EndLease, or for fs/lease-break-time in proc(5). It reports whether the kernel grants that, see
 // OpenForWriting. No signal tells that a writer waits: during an exec SIGIO would end the
 // process.
-func (*fileSystem) HoldLease(f candidate.File) bool {
+func (*View) HoldLease(f candidate.File) bool {
 	fd := f.(*os.File).Fd()
 	if _, err := unix.FcntlInt(fd, unix.F_SETLEASE, unix.F_RDLCK); err != nil {
 		return false
@@ -351,13 +343,13 @@ func (*fileSystem) HoldLease(f candidate.File) bool {
 }
 
 // EndLease lets writers have f.
-func (*fileSystem) EndLease(f candidate.File) {
+func (*View) EndLease(f candidate.File) {
 	unix.FcntlInt(f.(*os.File).Fd(), unix.F_SETLEASE, unix.F_UNLCK)
 }
 
 // LeaseIsBreaking reports whether a writer waits for the end of the lease on f, or has
 // waited too long.
-func (*fileSystem) LeaseIsBreaking(f candidate.File) bool {
+func (*View) LeaseIsBreaking(f candidate.File) bool {
 	kind, err := unix.FcntlInt(f.(*os.File).Fd(), unix.F_GETLEASE, 0)
 	return err == nil && kind != unix.F_RDLCK
 }

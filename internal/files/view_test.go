@@ -1,9 +1,8 @@
 //go:build unix
 
-package autorestart
+package files
 
 import (
-	"bytes"
 	"debug/elf"
 	"errors"
 	"io/fs"
@@ -12,7 +11,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -23,13 +21,18 @@ import (
 	"github.com/autorestart-go/autorestart/internal/candidate"
 	"github.com/autorestart-go/autorestart/internal/elfimage"
 	"github.com/autorestart-go/autorestart/internal/elfimage/elftest"
-	"github.com/autorestart-go/autorestart/internal/handover"
 	"github.com/autorestart-go/autorestart/internal/testprocess"
 )
 
+// newRules returns rules that compare with the image of this process.
+func newRules(t testing.TB) *candidate.Rules {
+	rules := candidate.NewRules(own(t), "")
+	t.Cleanup(rules.Close)
+	return rules
+}
+
 func TestOpenCandidate(t *testing.T) {
-	rules := self().newRules("", false)
-	defer rules.Close()
+	rules := newRules(t)
 	dir := t.TempDir()
 	in := func(name string) string { return filepath.Join(dir, name) }
 	must := func(err error) {
@@ -78,7 +81,7 @@ func TestOpenCandidate(t *testing.T) {
 	if l, err := net.Listen("unix", in("socket")); err == nil {
 		defer l.Close()
 		// Whatever the system answers, a socket is no candidate.
-		if c, r := candidate.Open(self().files, in("socket")); r == nil {
+		if c, r := candidate.Open(own(t), in("socket")); r == nil {
 			c.Close()
 			t.Error("opened a socket")
 		}
@@ -86,7 +89,7 @@ func TestOpenCandidate(t *testing.T) {
 	for _, test := range tests {
 		var c *candidate.Candidate
 		var r *candidate.Rejection
-		within(t, "opening "+test.path, func() { c, r = candidate.Open(self().files, test.path) })
+		within(t, "opening "+test.path, func() { c, r = candidate.Open(own(t), test.path) })
 		if test.found == "" {
 			if r != nil {
 				t.Errorf("%s: %v", test.path, r)
@@ -101,15 +104,13 @@ func TestOpenCandidate(t *testing.T) {
 			c.Close()
 			continue
 		}
-		err := asError(r)
-		rejected, ok := err.(*RejectedError)
-		if !ok {
-			t.Errorf("%s: got %v", test.path, err)
+		if r == nil {
+			t.Errorf("%s: opened", test.path)
+			c.Close()
 			continue
 		}
-		if rejected.Path != test.path || !strings.Contains(rejected.Found, test.found) || rejected.Retryable != test.retryable || test.is != nil && !errors.Is(err, test.is) {
-			t.Errorf("%s: got %v, retryable: %t, for %v; want %q, %t, %v",
-				test.path, err, rejected.Retryable, rejected.Err, test.found, test.retryable, test.is)
+		if r.Path != test.path || !strings.Contains(r.Found, test.found) || r.Retryable != test.retryable || test.is != nil && !errors.Is(r.Err, test.is) {
+			t.Errorf("%s: got %v, retryable: %t, for %v; want %q, %t, %v", test.path, r, r.Retryable, r.Err, test.found, test.retryable, test.is)
 		}
 	}
 }
@@ -128,7 +129,7 @@ func within(t *testing.T, what string, f func()) {
 // program returns an ELF image for this machine that nothing executes.
 func program(t *testing.T, edit func(*elftest.Parts)) []byte {
 	t.Helper()
-	own := self().files.RunningKind().ELF
+	own := own(t).Kind.ELF
 	if own == nil {
 		t.Skip("programs have another format here")
 	}
@@ -150,9 +151,9 @@ func writeProgram(t *testing.T, mode fs.FileMode) (path string) {
 	return path
 }
 
-func openCandidate(t *testing.T, path string) *candidate.Candidate {
+func openCandidate(t testing.TB, path string) *candidate.Candidate {
 	t.Helper()
-	c, r := candidate.Open(self().files, path)
+	c, r := candidate.Open(own(t), path)
 	if r != nil {
 		t.Fatal(r)
 	}
@@ -160,103 +161,15 @@ func openCandidate(t *testing.T, path string) *candidate.Candidate {
 	return c
 }
 
-// exchangeEnv tells the helper "exchange" what to do at the last moment: replace the file
-// at the path, or write into it.
-const exchangeEnv = "AUTORESTART_TEST_EXCHANGE"
-
-// The helper judges the program beside it, and executes that after the program was
-// exchanged, when nothing looks at it any more. The next image says what it is.
-var _ = testprocess.RegisterHelper("exchange", func() {
-	exe, err := os.ReadFile("/proc/self/exe")
-	if err != nil {
-		panic(err)
-	}
-	if Generation() > 0 {
-		os.Stdout.Write(exe[bytes.LastIndexByte(exe, '\n')+1:])
-		return
-	}
-	path := filepath.Join(filepath.Dir(os.Args[0]), "app")
-	rules := self().newRules("", false)
-	c, rejection := candidate.Open(rules.System, path)
-	if rejection == nil {
-		rejection = rules.Judge(c)
-	}
-	if rejection != nil {
-		panic(rejection)
-	}
-	write := func(flags int) {
-		f, err := os.OpenFile(path, os.O_WRONLY|flags, 0)
-		if err == nil {
-			f.WriteAt([]byte("other"), c.ID.Size-5)
-			f.Close()
-		}
-	}
-	exchange := map[string]func() error{
-		"replace": func() error { return os.Rename(path+".other", path) },
-		"write": func() error {
-			write(syscall.O_NONBLOCK)
-			return nil
-		},
-		"write later": func() error {
-			go write(0)
-			time.Sleep(5 * candidate.LeaseInterval) // the lease may give way in that time
-			return nil
-		},
-	}[os.Getenv(exchangeEnv)]
-	if os.Getenv(exchangeEnv) != "replace" && !candidate.NewLease(self().files, c).Granted() {
-		os.Stdout.WriteString("no lease")
-		return
-	}
-	x := &replacement{process: self(), r: new(Restarter), c: c, lastLook: exchange, prepared: &prepared{process: self()}}
-	err = self().exec(x)
-	if !errors.Is(err, syscall.ETXTBSY) { // a writer has the file open
-		panic(err)
-	}
-	os.Stdout.WriteString("judge") // when the writer is done, it is judged again
-})
-
-// TestJudgedIsExecuted: the program that was judged is executed, whatever becomes of its
-// path and, where the kernel leases it, of its content between the last look and the exec.
-func TestJudgedIsExecuted(t *testing.T) {
-	variable := testprocess.UseHelper(t, "exchange")
-	if !handover.CanRollBack {
-		t.Skip("programs are executed by their path here")
-	}
-	exe, err := os.ReadFile("/proc/self/exe")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, how := range []string{"replace", "write", "write later"} {
-		t.Run(how, func(t *testing.T) {
-			dir := t.TempDir()
-			for name, version := range map[string]string{"start": "start", "app": "judge", "app.other": "other"} {
-				if err := os.WriteFile(filepath.Join(dir, name), append(slices.Clip(exe), "\n"+version...), 0o755); err != nil {
-					t.Fatal(err)
-				}
-			}
-			cmd := exec.Command(filepath.Join(dir, "start"))
-			cmd.Env = append(os.Environ(), variable, exchangeEnv+"="+how)
-			output, err := cmd.CombinedOutput()
-			if string(output) == "no lease" {
-				t.Skip("no leases on this file system")
-			}
-			if err != nil || string(output) != "judge" {
-				t.Errorf("executed %q, %v; want the program that was judged", output, err)
-			}
-		})
-	}
-}
-
 // TestJudgeFiles: the system answers for real files what the rules ask.
 func TestJudgeFiles(t *testing.T) {
-	rules := self().newRules("", false)
-	defer rules.Close()
+	rules := newRules(t)
 	executable, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
 	other := elf.EM_AARCH64
-	if own := self().files.RunningKind().ELF; own != nil && own.Machine == uint16(other) {
+	if own := own(t).Kind.ELF; own != nil && own.Machine == uint16(other) {
 		other = elf.EM_X86_64
 	}
 	foreign := program(t, func(p *elftest.Parts) { p.Machine = other })
@@ -284,19 +197,19 @@ func TestJudgeFiles(t *testing.T) {
 		if err := os.WriteFile(path, test.content, test.mode); err != nil {
 			t.Fatal(err)
 		}
-		err := asError(rules.Judge(openCandidate(t, path)))
+		r := rules.Judge(openCandidate(t, path))
 		if test.found == "" {
-			if err != nil {
-				t.Errorf("%s: %v", test.name, err)
+			if r != nil {
+				t.Errorf("%s: %v", test.name, r)
 			}
 			continue
 		}
-		rejected, ok := err.(*RejectedError)
-		if !ok || rejected.Path != path || !strings.HasPrefix(rejected.Found, test.found) || rejected.Retryable != test.retry {
-			t.Errorf("%s: got %v, want %q, retryable: %t", test.name, err, test.found, test.retry)
+		if r == nil || r.Path != path || !strings.HasPrefix(r.Found, test.found) || r.Retryable != test.retry {
+			t.Errorf("%s: got %v, want %q, retryable: %t", test.name, r, test.found, test.retry)
+			continue
 		}
-		if test.is != nil && !errors.Is(err, test.is) {
-			t.Errorf("%s: the cause is %v, want %v", test.name, errors.Unwrap(err), test.is)
+		if test.is != nil && !errors.Is(r.Err, test.is) {
+			t.Errorf("%s: the cause is %v, want %v", test.name, r.Err, test.is)
 		}
 	}
 }
@@ -304,12 +217,11 @@ func TestJudgeFiles(t *testing.T) {
 // TestJudgeLater: the mode is set after the file has been closed, as install(1)
 // does.
 func TestJudgeLater(t *testing.T) {
-	rules := self().newRules("", false)
-	defer rules.Close()
+	rules := newRules(t)
 	path := writeProgram(t, 0o600)
 	c := openCandidate(t, path)
-	if err := asError(rules.Judge(c)); !isRetryable(err) {
-		t.Fatalf("without the mode: %v", err)
+	if r := rules.Judge(c); r == nil || !r.Retryable {
+		t.Fatalf("without the mode: %v", r)
 	}
 	if err := os.Chmod(path, 0o755); err != nil {
 		t.Fatal(err)
@@ -317,14 +229,13 @@ func TestJudgeLater(t *testing.T) {
 	if r := rules.Judge(c); r != nil {
 		t.Errorf("with the mode: %v", r)
 	}
-	if err := asError(rules.Unchanged(c)); !isRetryable(err) {
-		t.Errorf("its mode was changed since it was opened: %v", err)
+	if r := rules.Unchanged(c); r == nil || !r.Retryable {
+		t.Errorf("its mode was changed since it was opened: %v", r)
 	}
 }
 
 func TestUnchanged(t *testing.T) {
-	rules := self().newRules("", false)
-	defer rules.Close()
+	rules := newRules(t)
 	tests := []struct {
 		name   string
 		change func(path string) error
@@ -355,9 +266,9 @@ func TestUnchanged(t *testing.T) {
 		if err := test.change(path); err != nil {
 			t.Fatal(err)
 		}
-		err := asError(rules.Unchanged(c))
-		if !isRetryable(err) || test.is != nil && !errors.Is(err, test.is) {
-			t.Errorf("%s: %v", test.name, err)
+		r := rules.Unchanged(c)
+		if r == nil || !r.Retryable || test.is != nil && !errors.Is(r.Err, test.is) {
+			t.Errorf("%s: %v", test.name, r)
 		}
 	}
 }
@@ -365,8 +276,7 @@ func TestUnchanged(t *testing.T) {
 // TestRememberFile: a version is known by its sum when its file is closed, unless the
 // file was changed, or closed, before.
 func TestRememberFile(t *testing.T) {
-	rules := self().newRules("", false)
-	defer rules.Close()
+	rules := newRules(t)
 	for name, test := range map[string]struct {
 		change func(*candidate.Candidate) error
 		known  bool
@@ -395,8 +305,7 @@ func TestSparseCandidate(t *testing.T) {
 	if err := os.Truncate(path, 1<<40); err != nil {
 		t.Skip(err)
 	}
-	rules := self().newRules("", false)
-	defer rules.Close()
+	rules := newRules(t)
 	c := openCandidate(t, path)
 	within(t, "judging", func() {
 		if same, err := rules.Running.SameContent(c); err != nil || same {
@@ -429,11 +338,11 @@ func TestRunningVersion(t *testing.T) {
 		t.Fatal(err)
 	}
 	c := openCandidate(t, executable)
-	rules := self().newRules("", false)
+	rules := newRules(t)
 	if same, err := rules.Running.SameContent(c); err != nil || !same {
 		t.Errorf("this program's own file: %t, %v", same, err)
 	}
-	like := self().files.RunningKind()
+	like := own(t).Kind
 	if like.IsZero() {
 		t.Fatal("nothing is known of the running image")
 	}
@@ -456,7 +365,7 @@ func BenchmarkJudge(b *testing.B) {
 	if info.Size() < 20e6 {
 		b.Fatalf("a program of %d bytes, expected 20 MB", info.Size())
 	}
-	sys := runningFile{self().files, old}
+	sys := runningFile{own(b), old}
 	rules := candidate.NewRules(sys, old)
 	defer rules.Close()
 	if rules.Running.ID.Size != info.Size() {
