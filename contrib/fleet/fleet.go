@@ -2,6 +2,8 @@
 // autorestart.Restarter, is for a service that runs on many machines. A new version arrives on all of
 // them at the same time. The gate makes them restart a few at a time, and stops a version that does
 // not work:
+//   - Package etcdgate keeps the members of a group in etcd: canaries first, and a version that has
+//     failed goes no further.
 //   - Package fleetlock asks a FleetLock server, such as airlock.
 //
 // Without a server, autorestart.RandomDelay is a gate that spreads the restarts over some time.
