@@ -42,6 +42,7 @@ var wallLimits = map[string][]string{
 		"internal/integrationtest/reaper/orphanrate_linux_test.go makeOrphans",
 	},
 	"only called in a bubble of package synctest": {
+		"contrib/fleet/fleetlock/bubble_test.go try",
 		"internal/drain/hooks_test.go begin",
 		"internal/integrationtest/hooks_test.go restartWithin",
 		"internal/reap/run_test.go TestAdopted",

@@ -131,6 +131,20 @@ func (d *Daemon) Next() (event, text string) {
 	return d.parseEvent(line)
 }
 
+// TryNext waits for the next event, however long that takes. It returns the status in it, if it is a start.
+// If ok is false, the daemon has ended.
+func (d *Daemon) TryNext() (event string, s Status, ok bool) {
+	line, ok := <-d.said
+	if !ok {
+		return "", s, false
+	}
+	event, text := d.parseEvent(line)
+	if event == "start" {
+		s = d.parseStatus(text)
+	}
+	return event, s, true
+}
+
 func (d *Daemon) parseEvent(line string) (event, text string) {
 	d.T.Helper()
 	event, quoted, _ := strings.Cut(strings.TrimSuffix(line, "\n"), " ")

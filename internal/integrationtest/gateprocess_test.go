@@ -306,33 +306,3 @@ func TestGateIsToldWithoutReady(t *testing.T) {
 		}
 	})
 }
-
-// A RandomDelay ends with its context, and counts from the first time that it is asked for a version.
-func TestRandomDelay(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		g := autorestart.RandomDelay(time.Hour)
-		c := autorestart.Change{New: autorestart.BuildInfo{ID: "one"}}
-		begin := time.Now()
-		for _, after := range []time.Duration{0, time.Second, 2 * time.Second} {
-			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
-			if _, err := g.Acquire(ctx, c, nil); err == nil && time.Since(begin) > after+time.Second {
-				t.Errorf("it has waited for %v", time.Since(begin))
-			}
-			cancel()
-		}
-		g.Acquire(t.Context(), c, nil)
-		if took := time.Since(begin); took > time.Hour {
-			t.Errorf("delayed by %v", took)
-		}
-		delay := time.Since(begin)
-		again := autorestart.RandomDelay(time.Hour) // in another process of the machine
-		begin = time.Now()
-		again.Acquire(t.Context(), c, nil)
-		if took := time.Since(begin); delay > 3*time.Second && took != delay {
-			t.Errorf("delayed by %v, and then by %v", delay, took)
-		}
-		if _, err := autorestart.RandomDelay(0).Acquire(t.Context(), c, nil); err != nil || again.Release(t.Context(), autorestart.GateResult{}) != nil {
-			t.Error(err)
-		}
-	})
-}

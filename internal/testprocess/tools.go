@@ -11,6 +11,7 @@ var toolPackages = map[string]string{
 	"bindfs":      "bindfs",
 	"dpkg":        "dpkg",
 	"dpkg-deb":    "dpkg",
+	"etcd":        "etcd-server",
 	"fusermount3": "fuse3",
 	"gcc":         "gcc",
 	"getcap":      "libcap2-bin",

@@ -1,6 +1,7 @@
 // Daemon is a small HTTP service. It restarts itself, with the same PID and without losing
 // a request, as soon as another version of its executable is deployed. A version that does
-// not work is rolled back. With -overlap, no client waits for a restart. Build a version with
+// not work is rolled back. With -overlap, no client waits for a restart. With -delay, the machines on
+// which it runs restart at different times. Build a version with
 //
 //	go build -ldflags "-X main.version=v1.2.3"
 package main
@@ -27,6 +28,7 @@ func main() {
 	defer autorestart.RollbackUnlessReady()
 	address := flag.String("listen", "127.0.0.1:8080", "serve on `address`")
 	overlap := flag.Bool("overlap", false, "serve in a child process while a new version starts")
+	delay := flag.Duration("delay", 0, "delay each restart by up to `duration`: one machine and version have the same delay")
 	flag.Parse()
 
 	restarter := autorestart.Restarter{
@@ -37,6 +39,9 @@ func main() {
 	}
 	if *overlap {
 		restarter.ReadyTimeout = time.Minute // no client waits for it
+	}
+	if *delay > 0 {
+		restarter.Gate = autorestart.RandomDelay(*delay)
 	}
 	go restarter.Run(context.Background())
 	misbehave()
