@@ -173,7 +173,7 @@ func TestDeployWaitsUntilVersionIsReady(t *testing.T) {
 		t.Error("it has returned")
 	}
 	put(d, goOn)
-	r.wait(t).wants(t, exitDone, "starts the new version", "")
+	r.wait(t).wants(t, exitDone, "is ready (generation 1)", "")
 }
 
 func TestDeployFailsWhenVersionIsRolledBack(t *testing.T) {
