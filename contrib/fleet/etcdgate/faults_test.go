@@ -27,8 +27,8 @@ func TestDeadlineWhileOutcomeIsNotTold(t *testing.T) {
 	_, g.running = f.version("v1")
 	released := make(chan error, 1)
 	go func() { released <- g.Release(t.Context(), autorestart.GateResult{Outcome: autorestart.GateReady}) }()
-	if _, ok := testprocess.Receive(t, "end of Release", released); !ok {
-		t.FailNow()
+	if err, _ := testprocess.Receive(t, "end of Release", released); err == nil || !strings.Contains(err.Error(), "etcd does not know it yet") {
+		t.Errorf("Release has returned %v", err)
 	}
 	f.want(f.ask(g, "v2"))
 	c.Nodes[0].Reconnect()
