@@ -48,6 +48,8 @@ type acquisition struct {
 	earlier *rollout.Holder // the slot before that
 	waits   bool            // it was logged that it waits
 	failing failure
+
+	unwatched int // how often the watch has failed, since it has last worked
 }
 
 func (a *acquisition) run(ctx context.Context) (state []byte, err error) {
@@ -167,11 +169,25 @@ func (a *acquisition) wait(ctx context.Context, s *group.Snapshot, d rollout.Dec
 		}
 	}()
 	err := a.group.Await(ctx, s)
-	if isClosed(lost) {
+	if err == nil || isClosed(lost) {
+		a.unwatched = 0
 		return nil
 	}
-	return err
+	a.watchFailed(ctx, err)
+	return nil
 }
+
+// watchFailed is called when etcd can't be watched. It need not be out of reach: so it is asked again, after a
+// pause.
+func (a *acquisition) watchFailed(ctx context.Context, err error) {
+	if a.unwatched++; a.unwatched == unwatchedBefore && ctx.Err() == nil {
+		a.warn("etcd can't be watched; it is asked at intervals", "group", a.Group, "reason", err)
+	}
+	sleep(ctx, pauseAfter(a.unwatched-1))
+}
+
+// unwatchedBefore is how often a watch fails until that is logged. After an election, it fails once.
+const unwatchedBefore = 5
 
 // enterQueue also takes over the place that an earlier process of the member has left.
 func (a *acquisition) enterQueue(ctx context.Context) error {
