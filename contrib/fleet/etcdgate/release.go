@@ -40,6 +40,12 @@ func (g *Gate) Release(ctx context.Context, r autorestart.GateResult) error {
 	return rel.run(ctx)
 }
 
+// hasFailed reports whether the group has to know that a version has failed. A version that was executed
+// without a Gate is not known.
+func (r *release) hasFailed() bool {
+	return r.result.Outcome == autorestart.GateRolledBack && r.leave.Version.Hash != ""
+}
+
 // A release is one call of Release.
 type release struct {
 	*Gate
@@ -78,7 +84,7 @@ func (r *release) attempt(ctx context.Context) (done bool, err error) {
 	}
 	d := s.Document
 	switch {
-	case d == nil && r.result.Outcome != autorestart.GateRolledBack:
+	case d == nil && !r.hasFailed():
 		return true, nil
 	case d == nil:
 		d = &r.settings
@@ -116,14 +122,14 @@ func (r *release) attempt(ctx context.Context) (done bool, err error) {
 
 // decide returns what the document becomes.
 func (r *release) decide(d *rollout.Document) (next *rollout.Document, isCanary bool) {
-	switch r.result.Outcome {
-	case autorestart.GateRolledBack:
+	switch {
+	case r.hasFailed():
 		f := rollout.Failure{Member: r.member, Host: r.host, At: r.at}
 		if r.result.Err != nil {
 			f.Reason = r.result.Err.Error()
 		}
 		return d.RolledBack(r.leave.Version, r.running, f)
-	case autorestart.GateCalledOff:
+	case r.result.Outcome == autorestart.GateCalledOff:
 		return d.CalledOff(r.member, r.leave.Version.Hash, r.running)
 	default:
 		return d.Ready(r.member, r.running)
@@ -135,7 +141,7 @@ func (r *release) ended(holds, isCanary bool, healthyFor time.Duration) {
 	if !holds {
 		r.endLife()
 	}
-	if r.result.Outcome == autorestart.GateRolledBack {
+	if r.hasFailed() {
 		r.warn("the version was rolled back here; no member of the group executes it any more",
 			"group", r.Group, "version", r.leave.Version.Name, "clear", "autorestart-fleet clear "+r.Group+" "+short(r.leave.Version.Hash))
 	}
