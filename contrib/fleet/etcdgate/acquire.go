@@ -29,11 +29,15 @@ func (g *Gate) Acquire(ctx context.Context, c autorestart.Change, exe *os.File) 
 	if err != nil {
 		return nil, err
 	}
-	if err := g.background.settle(ctx); err != nil {
+	a := &acquisition{Gate: g, path: c.Path, id: id, since: time.Now()}
+	switch err := g.background.settle(ctx, g.Deadline); err {
+	case nil:
+		return a.run(ctx)
+	case errOwed:
+		return a.afterDeadline(ctx, err)
+	default:
 		return nil, err
 	}
-	a := &acquisition{Gate: g, path: c.Path, id: id, since: time.Now()}
-	return a.run(ctx)
 }
 
 // An acquisition is one call of Acquire.
@@ -220,10 +224,15 @@ func (a *acquisition) afterFailure(ctx context.Context, err error) ([]byte, erro
 		a.giveBack()
 		return nil, context.Cause(ctx)
 	}
-	switch {
-	case !late:
+	if !late {
 		return nil, nil
-	case a.OnDeadline == Go && !a.refused[a.id.Hash]:
+	}
+	return a.afterDeadline(ctx, err)
+}
+
+// afterDeadline is called when etcd has not answered until the Deadline.
+func (a *acquisition) afterDeadline(ctx context.Context, err error) ([]byte, error) {
+	if a.OnDeadline == Go && !a.refused[a.id.Hash] {
 		a.warn("etcd does not answer; the restart begins without leave", "group", a.Group, "version", a.id.Name, "reason", a.group.Explain(ctx, err))
 		a.leave = a.id.Hash
 		return json.Marshal(leave{Version: a.id})

@@ -27,7 +27,7 @@ func TestDeadlineWhileOutcomeIsNotTold(t *testing.T) {
 	_, g.running = f.version("v1")
 	released := make(chan error, 1)
 	go func() { released <- g.Release(t.Context(), autorestart.GateResult{Outcome: autorestart.GateReady}) }()
-	if err, _ := testprocess.Receive(t, "end of Release", released); err == nil || !strings.Contains(err.Error(), "etcd does not know it yet") {
+	if err, _ := testprocess.Receive(t, "end of Release", released); err == nil || !strings.Contains(err.Error(), "the attempts go on") {
 		t.Errorf("Release has returned %v", err)
 	}
 	f.want(f.ask(g, "v2"))

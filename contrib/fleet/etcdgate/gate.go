@@ -65,7 +65,7 @@ type Gate struct {
 	VanishTimeout time.Duration
 
 	// Deadline is how long etcd may fail to answer until OnDeadline counts. If zero, the new version waits
-	// until etcd answers.
+	// until etcd answers. After a rollback, it waits in any case until the group knows of that.
 	Deadline time.Duration
 
 	// OnDeadline is what becomes of the new version after Deadline. If zero, it is Refuse.

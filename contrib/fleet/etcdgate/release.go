@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
 	"runtime"
 	"time"
@@ -16,6 +17,10 @@ import (
 
 // Release gives the slot back, or keeps it while a canary runs for HealthyFor. It implements
 // autorestart.Gate.
+//
+// Release tries again until ctx ends. With a Deadline, it returns an error at the Deadline, so that it does not
+// hold up the next Acquire, and the attempts go on. After a rollback there is no Deadline: no version is executed
+// before the group knows which one has failed.
 func (g *Gate) Release(ctx context.Context, r autorestart.GateResult) error {
 	if err := g.configure(); err != nil {
 		return err
@@ -33,11 +38,21 @@ func (g *Gate) Release(ctx context.Context, r autorestart.GateResult) error {
 			return errors.New("etcdgate: the state of the restart: " + err.Error())
 		}
 	}
-	if err := g.background.settle(ctx); err != nil {
-		return err
-	}
 	g.leave = ""
-	return rel.run(ctx)
+	if g.Deadline <= 0 || rel.hasFailed() {
+		if err := g.background.settle(ctx, 0); err != nil {
+			return err
+		}
+		return rel.run(ctx)
+	}
+	var err error
+	if !g.background.owe(ctx, g.Deadline, func(ctx context.Context) { err = rel.run(ctx) }) {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		return fmt.Errorf("etcdgate: no answer of etcd for %v; the attempts go on", g.Deadline)
+	}
+	return err
 }
 
 // hasFailed reports whether the group has to know that a version has failed. A version that was executed
