@@ -5,6 +5,7 @@ package etcdgate
 import (
 	"context"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -89,4 +90,55 @@ func (w noWatch) Watch(context.Context, string, ...clientv3.OpOption) clientv3.W
 	c <- clientv3.WatchResponse{Canceled: true}
 	close(c)
 	return c
+}
+
+// A canary is proven in the moment in which its member gets the next slot. The slot keeps its key of life.
+func TestNextSlotWhileCanaryIsProven(t *testing.T) {
+	t.Parallel()
+	c := etcdtest.Start(t, 1)
+	f := newFleet(t, c, &Gate{Max: 1, Canaries: 1, HealthyFor: time.Second, VanishTimeout: time.Minute})
+	client := c.Client()
+	late := &lateAnswer{KV: client.KV, held: make(chan bool), release: make(chan bool)}
+	client.KV = late
+	g := f.image("a")
+	g.Client = client
+	f.release(g, autorestart.GateReady, f.acquire(f.image("a"), "v1"), "v1")
+	late.hold.Store(true) // the next transaction of a write is that which proves the version
+	<-late.held
+	f.wantHolders("")
+	next := f.ask(g, "v2")
+	testprocess.Within(time.Second, func() bool { return isClosed(next.done) })
+	close(late.release)
+	f.want(next)
+	time.Sleep(500 * time.Millisecond) // for the end of a lease
+	if s := f.snapshot(); !s.IsAlive("a") {
+		t.Errorf("the slot counts as free:\n%s", s.Document.Bytes())
+	}
+}
+
+// lateAnswer holds up the answer to one transaction that has a condition.
+type lateAnswer struct {
+	clientv3.KV
+	hold          atomic.Bool
+	held, release chan bool
+}
+
+func (l *lateAnswer) Txn(ctx context.Context) clientv3.Txn { return &lateTxn{l.KV.Txn(ctx), l, false} }
+
+type lateTxn struct {
+	clientv3.Txn
+	late  *lateAnswer
+	write bool
+}
+
+func (x *lateTxn) If(c ...clientv3.Cmp) clientv3.Txn  { x.Txn.If(c...); x.write = true; return x }
+func (x *lateTxn) Then(o ...clientv3.Op) clientv3.Txn { x.Txn.Then(o...); return x }
+
+func (x *lateTxn) Commit() (*clientv3.TxnResponse, error) {
+	r, err := x.Txn.Commit()
+	if x.write && x.late.hold.CompareAndSwap(true, false) {
+		close(x.late.held)
+		<-x.late.release
+	}
+	return r, err
 }
