@@ -127,6 +127,8 @@ func (a *acquisition) attempt(ctx context.Context) (state []byte, err error) {
 func (a *acquisition) take(ctx context.Context, s *group.Snapshot, next *rollout.Document) ([]byte, error) {
 	w := group.Write{Next: next, Member: a.member, Leaves: s.IsQueued(a.member)}
 	if a.VanishTimeout > 0 {
+		a.living.Lock()
+		defer a.living.Unlock()
 		life, err := a.lifeLease(ctx)
 		if err != nil {
 			return nil, err

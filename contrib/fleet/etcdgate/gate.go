@@ -93,6 +93,10 @@ type Gate struct {
 	warned  bool            // that the settings differ
 	running string          // the hash of this image; "" as long as it is not known
 
+	// living is held from the time when a slot gets the lease of this member's key of life until it is known to
+	// have it, and from the end of a slot until its lease is not used any more. It is above mu.
+	living sync.Mutex
+
 	mu       sync.Mutex
 	life     *group.Lease       // of this member's key of life
 	observed context.CancelFunc // ends the observation of a canary

@@ -116,6 +116,8 @@ func (r *release) attempt(ctx context.Context) (done bool, err error) {
 	h := next.Holder(r.member)
 	if h != nil {
 		if h.Vanishes = r.VanishTimeout > 0; h.Vanishes {
+			r.living.Lock()
+			defer r.living.Unlock()
 			life, err := r.lifeLease(ctx)
 			if err != nil {
 				return false, err
@@ -199,6 +201,8 @@ func (g *Gate) proved(ctx context.Context, running string) (bool, error) {
 	}
 	next := s.Document.Proved(g.member, running)
 	w := group.Write{Next: next, Member: g.member, Remains: next.Holder(g.member) != nil}
+	g.living.Lock()
+	defer g.living.Unlock()
 	done, err := g.write(ctx, s, w)
 	if done && !w.Remains {
 		g.endLife()
