@@ -4,6 +4,7 @@ package etcdgate
 
 import (
 	"context"
+	"fmt"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -141,4 +142,22 @@ func (x *lateTxn) Commit() (*clientv3.TxnResponse, error) {
 		<-x.late.release
 	}
 	return r, err
+}
+
+// Close may be called while a call ends.
+func TestCloseWhileAcquireEnds(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t, etcdtest.Start(t, 1), &Gate{})
+	f.acquire(f.image("z"), "v1")
+	for i := range 20 {
+		g := f.image(fmt.Sprint("a", i))
+		ctx, cancel := context.WithCancel(t.Context())
+		exe, _ := f.version("v1")
+		done := make(chan bool)
+		go func() { g.Acquire(ctx, change("v1"), exe); close(done) }()
+		time.Sleep(10 * time.Millisecond)
+		cancel()
+		g.Close()
+		<-done
+	}
 }
