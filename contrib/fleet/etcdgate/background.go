@@ -14,8 +14,9 @@ type background struct {
 	cancel  context.CancelFunc
 	running sync.WaitGroup
 
-	mu   sync.Mutex
-	owed chan struct{} // closed when etcd was told of all; nil if there was nothing
+	mu     sync.Mutex
+	closed bool
+	owed   chan struct{} // closed when etcd was told of all; nil if there was nothing
 }
 
 // context returns the context that close ends.
@@ -24,7 +25,16 @@ func (b *background) context() context.Context {
 	return b.ctx
 }
 
-func (b *background) run(f func()) { b.running.Go(f) }
+// run calls f on a goroutine. After close, it calls f at once: the context of f has ended.
+func (b *background) run(f func()) {
+	b.mu.Lock()
+	if !b.closed {
+		b.running.Go(f)
+		f = func() {}
+	}
+	b.mu.Unlock()
+	f()
+}
 
 // briefly calls a function of which nothing depends.
 func (b *background) briefly(f func(context.Context)) {
@@ -89,6 +99,9 @@ func (b *background) settle(ctx context.Context, limit time.Duration) error {
 func (b *background) close() {
 	b.context()
 	b.cancel()
+	b.mu.Lock()
+	b.closed = true
+	b.mu.Unlock()
 	b.running.Wait()
 }
 
