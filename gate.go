@@ -6,6 +6,7 @@ import (
 	"math"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/autorestart-go/autorestart/internal/candidate"
@@ -21,8 +22,8 @@ import (
 // same time, or into a version that has failed elsewhere. The module contrib/fleet has two Gates for
 // that. [RandomDelay] returns one that needs no server.
 //
-// A Gate is called on goroutines of its own, and one call is under way at a time. It may block, and
-// may call this package, except Restart.
+// A Gate is called on goroutines of its own, and one call is under way at a time in a process. It may
+// block, and may call this package, except Restart.
 type Gate interface {
 	// Acquire asks for leave to restart into the new version of c, and waits for it. The program
 	// serves meanwhile. exe is the file of the new version, open for reading. Acquire must not close
@@ -127,9 +128,8 @@ var gateState = passing.CarriedName("gate")
 // closed when the Gate can be asked.
 func (p *process) tellGate(r *Restarter) <-chan struct{} {
 	told := make(chan struct{})
-	if p.image().Gated.Swap(true) {
-		close(told)
-		return told
+	if result := (<-chan struct{})(told); !p.image().Gate.Told.CompareAndSwap(nil, &result) {
+		return *p.image().Gate.Told.Load()
 	}
 	state, _ := p.image().Store.State(gateState)
 	if err := p.rolledBack(); err != nil {
@@ -169,20 +169,24 @@ func (p *process) tellGate(r *Restarter) <-chan struct{} {
 
 // release has Release called, after the calls before. The channel receives when it has returned.
 func (r *Restarter) release(p *process, result GateResult) (done <-chan error) {
+	return p.image().Gate.Hook.Start(func() error {
+		defer p.image().Store.SetState(gateState, nil)
+		r.callRelease(p, result)
+		return nil
+	})
+}
+
+func (r *Restarter) callRelease(p *process, result GateResult) {
 	if len(result.State) == 0 {
 		result.State = nil
 	}
-	return r.gate.Start(func() error {
-		defer p.image().Store.SetState(gateState, nil)
-		rules := p.newRules("", true)
-		result.Running = buildInfo(rules.Running.Build())
-		rules.Close()
-		err := drain.WithoutPanic(func() error { return r.Gate.Release(context.Background(), result) })
-		if err != nil {
-			report.To(r.Logger).Warn("the gate does not know how a restart has ended", "outcome", result.Outcome.String(), "reason", err)
-		}
-		return nil
-	})
+	rules := p.newRules("", true)
+	result.Running = buildInfo(rules.Running.Build())
+	rules.Close()
+	err := drain.WithoutPanic(func() error { return r.Gate.Release(context.Background(), result) })
+	if err != nil {
+		report.To(r.Logger).Warn("the gate does not know how a restart has ended", "outcome", result.Outcome.String(), "reason", err)
+	}
 }
 
 // gating is the gater with a Gate.
@@ -305,15 +309,19 @@ func (g *gating) ask(ctx context.Context, x *replacement) <-chan gateAnswer {
 			return
 		}
 		var state []byte
-		err := callHook(ctx, &g.r.gate, "Gate", math.MaxInt64, func(ctx context.Context) (err error) {
-			state, err = g.r.Gate.Acquire(ctx, c, exe)
-			if err == nil && ctx.Err() != nil { // too late
-				g.r.release(g.process, GateResult{Outcome: GateCalledOff, State: state, Err: context.Cause(ctx)})
-				err = errEnded
+		var over atomic.Bool // there is an answer
+		err := callHook(ctx, &g.process.image().Gate.Hook, "Gate", math.MaxInt64, func(ctx context.Context) (err error) {
+			got, err := g.r.Gate.Acquire(ctx, c, exe)
+			if err != nil {
+				return err
 			}
-			return err
+			state = got
+			if !over.CompareAndSwap(false, true) { // too late
+				g.r.callRelease(g.process, GateResult{Outcome: GateCalledOff, State: got, Err: context.Cause(ctx)})
+			}
+			return nil
 		})
-		if err != nil {
+		if err != nil && over.CompareAndSwap(false, true) {
 			answer <- gateAnswer{err: rejectedBy(c.Path, "a version that the Gate has refused ("+err.Error()+")", "a version for which the Gate gives leave", err)}
 			return
 		}

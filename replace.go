@@ -54,11 +54,12 @@ func (p *process) newReplacement(r *Restarter, rules *candidate.Rules, c *candid
 		return nil, err
 	}
 	parts.o.saw(EventSeen, c)
-	return &replacement{
-		process: p, r: r, rules: rules, c: c, parts: parts,
-		lastLook: func() error { return asError(rules.Unchanged(c)) },
-	}, nil
+	x := &replacement{process: p, r: r, rules: rules, c: c, parts: parts}
+	x.lastLook = x.unchanged
+	return x, nil
 }
+
+func (x *replacement) unchanged() error { return asError(x.rules.Unchanged(x.c)) }
 
 // check finds out what can be known before anything is drained. Unless it fails, the caller closes
 // the replacement.
@@ -129,7 +130,7 @@ func (x *replacement) intact() error {
 func (x *replacement) close() {
 	if x.lease != nil {
 		x.lease.End()
-		x.lease = nil
+		x.lease, x.lastLook = nil, x.unchanged
 	}
 	if x.prepared != nil {
 		x.prepared.close()

@@ -211,7 +211,6 @@ type Restarter struct {
 	events     report.Events                 // for Observe
 	verify     drain.Hook                    // calls Verify
 	beforeExec drain.Hook                    // calls BeforeExec
-	gate       drain.Hook                    // calls Gate
 }
 
 // readyTimeout returns the ReadyTimeout that counts.

@@ -25,7 +25,7 @@ type Image struct {
 	Drainers  drain.Group
 	Beside    Beside
 	Service   atomic.Value // the systemd.Service that was started
-	Gated     atomic.Bool  // a Gate knows of this image
+	Gate      Gate
 
 	Status atomic.Value // of package status
 
@@ -48,6 +48,12 @@ type Image struct {
 	parts [numParts]unsafe.Pointer
 
 	onStep atomic.Pointer[func(kind step.Kind, err error)]
+}
+
+// Gate is what an image has of the Gates of its Restarters.
+type Gate struct {
+	Hook drain.Hook                      // calls them
+	Told atomic.Pointer[<-chan struct{}] // closed when one knows of this image; nil before the first
 }
 
 const logTime = 10 * time.Millisecond

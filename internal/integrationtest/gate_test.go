@@ -177,3 +177,21 @@ func TestGateIsAskedAfterFailedRollback(t *testing.T) {
 	d.DeployVersion(3)
 	d.Want("acquire")
 }
+
+// The same with Verify, and for a version that waits for so long that it is verified again.
+func TestGateVerifiesAgainAfterFailedRollback(t *testing.T) {
+	t.Parallel()
+	program.NeedRollback(t)
+	d := startGated(t, program.ReadyEnv+"=3s", program.GateEnv+"=verify")
+	d.DeployVersion(2)
+	d.Want("acquire")
+	d.Tell("leave two")
+	d.WantRestart(2)
+	spoilPrevious(d)
+	d.WantLogged("cannot execute the previous version")
+	d.DeployVersion(3)
+	d.Want("acquire")
+	d.WantLogged("new version waits for leave to restart")
+	d.Tell("leave three")
+	d.WantRestart(3)
+}

@@ -29,11 +29,15 @@ func (g *Gate) Acquire(ctx context.Context, c autorestart.Change, exe *os.File) 
 	if err != nil {
 		return nil, err
 	}
-	if err := g.background.settle(ctx); err != nil {
+	a := &acquisition{Gate: g, path: c.Path, id: id, since: time.Now()}
+	switch err := g.background.settle(ctx, g.Deadline); err {
+	case nil:
+		return a.run(ctx)
+	case errOwed:
+		return a.afterDeadline(ctx, err)
+	default:
 		return nil, err
 	}
-	a := &acquisition{Gate: g, path: c.Path, id: id, since: time.Now()}
-	return a.run(ctx)
 }
 
 // An acquisition is one call of Acquire.
@@ -48,6 +52,8 @@ type acquisition struct {
 	earlier *rollout.Holder // the slot before that
 	waits   bool            // it was logged that it waits
 	failing failure
+
+	unwatched int // how often the watch has failed, since it has last worked
 }
 
 func (a *acquisition) run(ctx context.Context) (state []byte, err error) {
@@ -121,6 +127,8 @@ func (a *acquisition) attempt(ctx context.Context) (state []byte, err error) {
 func (a *acquisition) take(ctx context.Context, s *group.Snapshot, next *rollout.Document) ([]byte, error) {
 	w := group.Write{Next: next, Member: a.member, Leaves: s.IsQueued(a.member)}
 	if a.VanishTimeout > 0 {
+		a.living.Lock()
+		defer a.living.Unlock()
 		life, err := a.lifeLease(ctx)
 		if err != nil {
 			return nil, err
@@ -167,11 +175,25 @@ func (a *acquisition) wait(ctx context.Context, s *group.Snapshot, d rollout.Dec
 		}
 	}()
 	err := a.group.Await(ctx, s)
-	if isClosed(lost) {
+	if err == nil || isClosed(lost) {
+		a.unwatched = 0
 		return nil
 	}
-	return err
+	a.watchFailed(ctx, err)
+	return nil
 }
+
+// watchFailed is called when etcd can't be watched. It need not be out of reach: so it is asked again, after a
+// pause.
+func (a *acquisition) watchFailed(ctx context.Context, err error) {
+	if a.unwatched++; a.unwatched == unwatchedBefore && ctx.Err() == nil {
+		a.warn("etcd can't be watched; it is asked at intervals", "group", a.Group, "reason", err)
+	}
+	sleep(ctx, pauseAfter(a.unwatched-1))
+}
+
+// unwatchedBefore is how often a watch fails until that is logged. After an election, it fails once.
+const unwatchedBefore = 5
 
 // enterQueue also takes over the place that an earlier process of the member has left.
 func (a *acquisition) enterQueue(ctx context.Context) error {
@@ -204,10 +226,15 @@ func (a *acquisition) afterFailure(ctx context.Context, err error) ([]byte, erro
 		a.giveBack()
 		return nil, context.Cause(ctx)
 	}
-	switch {
-	case !late:
+	if !late {
 		return nil, nil
-	case a.OnDeadline == Go && !a.refused[a.id.Hash]:
+	}
+	return a.afterDeadline(ctx, err)
+}
+
+// afterDeadline is called when etcd has not answered until the Deadline.
+func (a *acquisition) afterDeadline(ctx context.Context, err error) ([]byte, error) {
+	if a.OnDeadline == Go && !a.refused[a.id.Hash] {
 		a.warn("etcd does not answer; the restart begins without leave", "group", a.Group, "version", a.id.Name, "reason", a.group.Explain(ctx, err))
 		a.leave = a.id.Hash
 		return json.Marshal(leave{Version: a.id})

@@ -2,6 +2,7 @@ package etcdgate
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 )
@@ -13,8 +14,9 @@ type background struct {
 	cancel  context.CancelFunc
 	running sync.WaitGroup
 
-	mu   sync.Mutex
-	owed chan struct{} // closed when a slot was given back; nil if there is none
+	mu     sync.Mutex
+	closed bool
+	owed   chan struct{} // closed when etcd was told of all; nil if there was nothing
 }
 
 // context returns the context that close ends.
@@ -23,7 +25,16 @@ func (b *background) context() context.Context {
 	return b.ctx
 }
 
-func (b *background) run(f func()) { b.running.Go(f) }
+// run calls f on a goroutine. After close, it calls f at once: the context of f has ended.
+func (b *background) run(f func()) {
+	b.mu.Lock()
+	if !b.closed {
+		b.running.Go(f)
+		f = func() {}
+	}
+	b.mu.Unlock()
+	f()
+}
 
 // briefly calls a function of which nothing depends.
 func (b *background) briefly(f func(context.Context)) {
@@ -37,33 +48,49 @@ func (b *background) briefly(f func(context.Context)) {
 // giveBackTime is how long a call waits until a slot was given back. After that, this goes on in the background.
 const giveBackTime = 2 * time.Second
 
-// owe has a slot given back. One call is under way at a time.
-func (b *background) owe(giveBack func(context.Context)) {
+// owe has etcd told of something, after what is owed so far. It waits for that until a limit, and reports
+// whether it is done. Otherwise it goes on in the background.
+func (b *background) owe(ctx context.Context, limit time.Duration, tell func(context.Context)) bool {
 	done := make(chan struct{})
 	b.mu.Lock()
+	before := b.owed
 	b.owed = done
 	b.mu.Unlock()
 	b.run(func() {
 		defer close(done)
-		giveBack(b.context())
+		if before != nil {
+			select {
+			case <-before:
+			case <-b.context().Done():
+			}
+		}
+		tell(b.context())
 	})
-	select {
-	case <-done:
-	case <-time.After(giveBackTime):
-	}
+	return b.settle(ctx, limit) == nil
 }
 
-// settle waits until nothing is owed.
-func (b *background) settle(ctx context.Context) error {
+// errOwed says that etcd has not been told of all yet.
+var errOwed = errors.New("it does not know yet how the restart before has ended")
+
+// settle waits until nothing is owed, or until a limit; zero: there is none.
+func (b *background) settle(ctx context.Context, limit time.Duration) error {
 	b.mu.Lock()
 	owed := b.owed
 	b.mu.Unlock()
 	if owed == nil {
 		return nil
 	}
+	var late <-chan time.Time
+	if limit > 0 {
+		timer := time.NewTimer(limit)
+		defer timer.Stop()
+		late = timer.C
+	}
 	select {
 	case <-owed:
 		return nil
+	case <-late:
+		return errOwed
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
@@ -72,6 +99,9 @@ func (b *background) settle(ctx context.Context) error {
 func (b *background) close() {
 	b.context()
 	b.cancel()
+	b.mu.Lock()
+	b.closed = true
+	b.mu.Unlock()
 	b.running.Wait()
 }
 

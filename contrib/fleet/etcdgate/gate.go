@@ -65,7 +65,7 @@ type Gate struct {
 	VanishTimeout time.Duration
 
 	// Deadline is how long etcd may fail to answer until OnDeadline counts. If zero, the new version waits
-	// until etcd answers.
+	// until etcd answers. After a rollback, it waits in any case until the group knows of that.
 	Deadline time.Duration
 
 	// OnDeadline is what becomes of the new version after Deadline. If zero, it is Refuse.
@@ -92,6 +92,10 @@ type Gate struct {
 	refused map[string]bool // versions whose rejection was returned
 	warned  bool            // that the settings differ
 	running string          // the hash of this image; "" as long as it is not known
+
+	// living is held from the time when a slot gets the lease of this member's key of life until it is known to
+	// have it, and from the end of a slot until its lease is not used any more. It is above mu.
+	living sync.Mutex
 
 	mu       sync.Mutex
 	life     *group.Lease       // of this member's key of life

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
 	"runtime"
 	"time"
@@ -16,6 +17,10 @@ import (
 
 // Release gives the slot back, or keeps it while a canary runs for HealthyFor. It implements
 // autorestart.Gate.
+//
+// Release tries again until ctx ends. With a Deadline, it returns an error at the Deadline, so that it does not
+// hold up the next Acquire, and the attempts go on. After a rollback there is no Deadline: no version is executed
+// before the group knows which one has failed.
 func (g *Gate) Release(ctx context.Context, r autorestart.GateResult) error {
 	if err := g.configure(); err != nil {
 		return err
@@ -33,11 +38,27 @@ func (g *Gate) Release(ctx context.Context, r autorestart.GateResult) error {
 			return errors.New("etcdgate: the state of the restart: " + err.Error())
 		}
 	}
-	if err := g.background.settle(ctx); err != nil {
-		return err
-	}
 	g.leave = ""
-	return rel.run(ctx)
+	if g.Deadline <= 0 || rel.hasFailed() {
+		if err := g.background.settle(ctx, 0); err != nil {
+			return err
+		}
+		return rel.run(ctx)
+	}
+	var err error
+	if !g.background.owe(ctx, g.Deadline, func(ctx context.Context) { err = rel.run(ctx) }) {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		return fmt.Errorf("etcdgate: no answer of etcd for %v; the attempts go on", g.Deadline)
+	}
+	return err
+}
+
+// hasFailed reports whether the group has to know that a version has failed. A version that was executed
+// without a Gate is not known.
+func (r *release) hasFailed() bool {
+	return r.result.Outcome == autorestart.GateRolledBack && r.leave.Version.Hash != ""
 }
 
 // A release is one call of Release.
@@ -78,7 +99,7 @@ func (r *release) attempt(ctx context.Context) (done bool, err error) {
 	}
 	d := s.Document
 	switch {
-	case d == nil && r.result.Outcome != autorestart.GateRolledBack:
+	case d == nil && !r.hasFailed():
 		return true, nil
 	case d == nil:
 		d = &r.settings
@@ -95,6 +116,8 @@ func (r *release) attempt(ctx context.Context) (done bool, err error) {
 	h := next.Holder(r.member)
 	if h != nil {
 		if h.Vanishes = r.VanishTimeout > 0; h.Vanishes {
+			r.living.Lock()
+			defer r.living.Unlock()
 			life, err := r.lifeLease(ctx)
 			if err != nil {
 				return false, err
@@ -116,14 +139,14 @@ func (r *release) attempt(ctx context.Context) (done bool, err error) {
 
 // decide returns what the document becomes.
 func (r *release) decide(d *rollout.Document) (next *rollout.Document, isCanary bool) {
-	switch r.result.Outcome {
-	case autorestart.GateRolledBack:
+	switch {
+	case r.hasFailed():
 		f := rollout.Failure{Member: r.member, Host: r.host, At: r.at}
 		if r.result.Err != nil {
 			f.Reason = r.result.Err.Error()
 		}
 		return d.RolledBack(r.leave.Version, r.running, f)
-	case autorestart.GateCalledOff:
+	case r.result.Outcome == autorestart.GateCalledOff:
 		return d.CalledOff(r.member, r.leave.Version.Hash, r.running)
 	default:
 		return d.Ready(r.member, r.running)
@@ -135,7 +158,7 @@ func (r *release) ended(holds, isCanary bool, healthyFor time.Duration) {
 	if !holds {
 		r.endLife()
 	}
-	if r.result.Outcome == autorestart.GateRolledBack {
+	if r.hasFailed() {
 		r.warn("the version was rolled back here; no member of the group executes it any more",
 			"group", r.Group, "version", r.leave.Version.Name, "clear", "autorestart-fleet clear "+r.Group+" "+short(r.leave.Version.Hash))
 	}
@@ -178,6 +201,8 @@ func (g *Gate) proved(ctx context.Context, running string) (bool, error) {
 	}
 	next := s.Document.Proved(g.member, running)
 	w := group.Write{Next: next, Member: g.member, Remains: next.Holder(g.member) != nil}
+	g.living.Lock()
+	defer g.living.Unlock()
 	done, err := g.write(ctx, s, w)
 	if done && !w.Remains {
 		g.endLife()

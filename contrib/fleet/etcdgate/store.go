@@ -79,7 +79,7 @@ func (a *acquisition) giveBack() {
 	if !a.asked {
 		return
 	}
-	a.background.owe(func(ctx context.Context) {
+	a.background.owe(context.Background(), giveBackTime, func(ctx context.Context) {
 		var f failure
 		for ctx.Err() == nil {
 			done, err := a.returnSlot(ctx)

@@ -34,7 +34,7 @@ const (
 	CheckEnv  = "AUTORESTART_TEST_CHECK"  // what Check does at first, see checks
 	PathEnv   = "AUTORESTART_TEST_PATH"   // the Path to watch
 	LogEnv    = "AUTORESTART_TEST_LOG"    // set: an exec waits until all lines are written
-	GateEnv   = "AUTORESTART_TEST_GATE"   // set: a Gate that asks the test
+	GateEnv   = "AUTORESTART_TEST_GATE"   // set: a Gate that asks the test; "verify": and a Verify that accepts all
 	HangEnv   = hang.Env                  // set: a version on trial hangs before its main
 	stdinEnv  = "AUTORESTART_TEST_STDIN"  // the descriptor of standard input, unless it is 0
 )
@@ -99,6 +99,9 @@ func watch() {
 	}
 	if os.Getenv(GateEnv) != "" {
 		r.Gate = testGate{}
+	}
+	if os.Getenv(GateEnv) == "verify" {
+		r.Verify = func(context.Context, *os.File) error { return nil }
 	}
 	if err := r.Run(context.Background()); err != nil {
 		panic(err)
