@@ -5,7 +5,6 @@ import (
 	"io"
 	"math"
 	"os"
-	"sync"
 	"time"
 
 	"github.com/autorestart-go/autorestart/internal/candidate"
@@ -348,25 +347,20 @@ func (g *gating) end(ctx context.Context, reason error) {
 }
 
 // RandomDelay returns a Gate that delays a restart by up to d after the new version was found. The delay
-// depends on the machine and on the version alone: it is the same for all processes on a machine, also
-// when a process is restarted meanwhile. On many machines the delays are spread evenly. A d of zero or
-// less delays nothing.
+// depends on the machine and on the version alone, so it is the same for all processes on a machine. On
+// many machines the delays are spread evenly. A d of zero or less delays nothing.
 //
-// The machine is told by machine-id(5) and by the host name. A version is told by its build ID or, if it
+// A version that is deployed again while it waits goes on waiting. One that is deployed again later is delayed
+// again, unless the earlier delay has ended with leave.
+//
+// A machine is known by machine-id(5) and by its host name. A version is known by its build ID or, if it
 // has none, by its content.
-func RandomDelay(d time.Duration) Gate { return &randomDelay{limit: d, machine: randomdelay.Machine()} }
+func RandomDelay(d time.Duration) Gate { return randomDelay{randomdelay.New(d)} }
 
 // randomDelay is the Gate of RandomDelay.
-type randomDelay struct {
-	limit   time.Duration
-	machine string
+type randomDelay struct{ schedule *randomdelay.Schedule }
 
-	mu      sync.Mutex
-	version string    // that was asked for last
-	since   time.Time // when it was asked for first
-}
-
-func (r *randomDelay) Acquire(ctx context.Context, c Change, exe *os.File) ([]byte, error) {
+func (r randomDelay) Acquire(ctx context.Context, c Change, exe *os.File) ([]byte, error) {
 	version := c.New.ID
 	if version == "" {
 		var err error
@@ -374,16 +368,13 @@ func (r *randomDelay) Acquire(ctx context.Context, c Change, exe *os.File) ([]by
 			return nil, err
 		}
 	}
-	r.mu.Lock()
-	if r.version != version {
-		r.version, r.since = version, time.Now()
+	if delay := r.schedule.Delay(version); delay > 0 {
+		if err := watch.Sleep(ctx, delay); err != nil {
+			return nil, err
+		}
 	}
-	due := r.since.Add(randomdelay.Of(r.machine, version, r.limit))
-	r.mu.Unlock()
-	if delay := time.Until(due); delay > 0 {
-		return nil, watch.Sleep(ctx, delay)
-	}
+	r.schedule.Allow(version)
 	return nil, nil
 }
 
-func (*randomDelay) Release(context.Context, GateResult) error { return nil }
+func (randomDelay) Release(context.Context, GateResult) error { return nil }
