@@ -69,7 +69,7 @@ var (
 	eventsLost  = describe("events_lost_total", "Events that these metrics have not counted.")
 
 	phases   = describe("restart_phase_duration_seconds", "Duration of the phases of restarts, named by the step that ends them.", "phase")
-	duration = describe("restart_duration_seconds", "Time from the notice of a new version until that version was ready.")
+	duration = describe("restart_duration_seconds", "Time from the notice of a new version until that version was ready, without the wait for the Gate.")
 	gateWait = describe("gate_wait_seconds", "Time for which restarts have waited for the Gate.")
 )
 
