@@ -29,10 +29,13 @@ func (g *Gate) Acquire(ctx context.Context, c autorestart.Change, exe *os.File) 
 	if err != nil {
 		return nil, err
 	}
-	if err := g.background.settle(ctx); err != nil {
+	a := &acquisition{Gate: g, path: c.Path, id: id, since: time.Now()}
+	switch err := g.background.settle(ctx, g.Deadline); {
+	case err == errLate:
+		return a.atDeadline(ctx, err)
+	case err != nil:
 		return nil, err
 	}
-	a := &acquisition{Gate: g, path: c.Path, id: id, since: time.Now()}
 	return a.run(ctx)
 }
 
@@ -204,10 +207,15 @@ func (a *acquisition) afterFailure(ctx context.Context, err error) ([]byte, erro
 		a.giveBack()
 		return nil, context.Cause(ctx)
 	}
-	switch {
-	case !late:
+	if !late {
 		return nil, nil
-	case a.OnDeadline == Go && !a.refused[a.id.Hash]:
+	}
+	return a.atDeadline(ctx, err)
+}
+
+// atDeadline returns what Acquire returns at the Deadline.
+func (a *acquisition) atDeadline(ctx context.Context, err error) ([]byte, error) {
+	if a.OnDeadline == Go && !a.refused[a.id.Hash] {
 		a.warn("etcd does not answer; the restart begins without leave", "group", a.Group, "version", a.id.Name, "reason", a.group.Explain(ctx, err))
 		a.leave = a.id.Hash
 		return json.Marshal(leave{Version: a.id})

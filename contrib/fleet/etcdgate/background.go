@@ -2,6 +2,7 @@ package etcdgate
 
 import (
 	"context"
+	"fmt"
 	"sync"
 	"time"
 )
@@ -14,7 +15,7 @@ type background struct {
 	running sync.WaitGroup
 
 	mu   sync.Mutex
-	owed chan struct{} // closed when a slot was given back; nil if there is none
+	owed chan struct{} // closed when nothing is owed; nil if there never was anything
 }
 
 // context returns the context that close ends.
@@ -34,36 +35,50 @@ func (b *background) briefly(f func(context.Context)) {
 	})
 }
 
-// giveBackTime is how long a call waits until a slot was given back. After that, this goes on in the background.
-const giveBackTime = 2 * time.Second
-
-// owe has a slot given back. One call is under way at a time.
-func (b *background) owe(giveBack func(context.Context)) {
-	done := make(chan struct{})
+// owe has something done that etcd has to know before the next restart, when what was owed before is done. The
+// channel is closed at the end.
+func (b *background) owe(f func(context.Context)) (done <-chan struct{}) {
 	b.mu.Lock()
-	b.owed = done
-	b.mu.Unlock()
+	defer b.mu.Unlock()
+	earlier, end := b.owed, make(chan struct{})
+	b.owed = end
 	b.run(func() {
-		defer close(done)
-		giveBack(b.context())
+		defer close(end)
+		if earlier != nil {
+			<-earlier
+		}
+		f(b.context())
 	})
-	select {
-	case <-done:
-	case <-time.After(giveBackTime):
-	}
+	return end
 }
 
 // settle waits until nothing is owed.
-func (b *background) settle(ctx context.Context) error {
+func (b *background) settle(ctx context.Context, limit time.Duration) error {
 	b.mu.Lock()
 	owed := b.owed
 	b.mu.Unlock()
 	if owed == nil {
 		return nil
 	}
+	return await(ctx, owed, limit)
+}
+
+// errLate is the error of await at its limit.
+var errLate = fmt.Errorf("an earlier request has no answer: %w", context.DeadlineExceeded)
+
+// await waits until done is closed, without a limit if that is zero.
+func await(ctx context.Context, done <-chan struct{}, limit time.Duration) error {
+	var late <-chan time.Time
+	if limit > 0 {
+		timer := time.NewTimer(limit)
+		defer timer.Stop()
+		late = timer.C
+	}
 	select {
-	case <-owed:
+	case <-done:
 		return nil
+	case <-late:
+		return errLate
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}

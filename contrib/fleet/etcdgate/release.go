@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
 	"runtime"
 	"time"
@@ -16,6 +17,9 @@ import (
 
 // Release gives the slot back, or keeps it while a canary runs for HealthyFor. It implements
 // autorestart.Gate.
+//
+// With a Deadline, Release returns an error at the Deadline, so that it does not hold up the next Acquire.
+// The attempts go on until the process executes another version.
 func (g *Gate) Release(ctx context.Context, r autorestart.GateResult) error {
 	if err := g.configure(); err != nil {
 		return err
@@ -33,11 +37,16 @@ func (g *Gate) Release(ctx context.Context, r autorestart.GateResult) error {
 			return errors.New("etcdgate: the state of the restart: " + err.Error())
 		}
 	}
-	if err := g.background.settle(ctx); err != nil {
-		return err
-	}
 	g.leave = ""
-	return rel.run(ctx)
+	var err error
+	done := g.background.owe(func(ctx context.Context) { err = rel.run(ctx) })
+	switch ended := await(ctx, done, g.Deadline); {
+	case ended == errLate:
+		return fmt.Errorf("etcdgate: etcd has not answered for %v; the attempts go on", g.Deadline)
+	case ended != nil:
+		return ended
+	}
+	return err
 }
 
 // A release is one call of Release.

@@ -3,6 +3,7 @@ package etcdgate
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/autorestart-go/autorestart/contrib/fleet/internal/group"
 	"github.com/autorestart-go/autorestart/contrib/fleet/internal/rollout"
@@ -72,6 +73,9 @@ func (g *Gate) endLife() {
 	}
 }
 
+// giveBackTime is how long Acquire waits until a slot was given back. After that, this goes on in the background.
+const giveBackTime = 2 * time.Second
+
 // giveBack has the slot of the member be what it was before the call of Acquire, if that has asked for one.
 // It changes the document in any case: a transaction that asks for the slot, and is still under way, then
 // fails.
@@ -79,7 +83,7 @@ func (a *acquisition) giveBack() {
 	if !a.asked {
 		return
 	}
-	a.background.owe(func(ctx context.Context) {
+	done := a.background.owe(func(ctx context.Context) {
 		var f failure
 		for ctx.Err() == nil {
 			done, err := a.returnSlot(ctx)
@@ -92,6 +96,7 @@ func (a *acquisition) giveBack() {
 			}
 		}
 	})
+	await(context.Background(), done, giveBackTime)
 }
 
 func (a *acquisition) returnSlot(ctx context.Context) (bool, error) {
