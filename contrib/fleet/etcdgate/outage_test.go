@@ -67,17 +67,11 @@ func TestDeadlineOfOutcome(t *testing.T) {
 	c.Nodes[0].CutOff()
 	g := f.image("a")
 	_, g.running = f.version("v1")
-	told := make(chan error, 1)
-	go func() {
-		told <- g.Release(t.Context(), autorestart.GateResult{Outcome: autorestart.GateRolledBack, State: bad, Err: errNewer})
-	}()
-	select {
-	case err := <-told:
-		if err == nil || !strings.Contains(err.Error(), "etcd has not answered for 1s") {
-			t.Fatalf("got %v", err)
-		}
-	case <-time.After(testprocess.Timeout):
-		t.Fatal("the outcome holds up the next restart")
+	ctx, cancel := testprocess.WithTimeout(t.Context(), testprocess.Timeout)
+	defer cancel()
+	err := g.Release(ctx, autorestart.GateResult{Outcome: autorestart.GateRolledBack, State: bad, Err: errNewer})
+	if err == nil || !strings.Contains(err.Error(), "etcd has not answered for 1s") {
+		t.Fatalf("the outcome holds up the next restart: %v", err)
 	}
 	f.want(f.ask(g, "v2"))
 	c.Nodes[0].Reconnect()
