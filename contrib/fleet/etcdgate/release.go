@@ -153,7 +153,7 @@ func (r *release) ended(holds, isCanary bool, healthyFor time.Duration) {
 	}
 }
 
-// observe has a canary run for some time, and then tells the group.
+// observe lets a canary run for some time, and then changes the group.
 func (g *Gate) observe(running string, healthyFor time.Duration) {
 	ctx, cancel := context.WithCancel(g.background.context())
 	g.mu.Lock()

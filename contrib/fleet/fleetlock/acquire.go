@@ -11,7 +11,7 @@ import (
 type wait struct {
 	*Gate
 	from   identity
-	maybe  bool   // the server may have locked a slot that it has not told of
+	maybe  bool   // the server may have locked a slot, although no answer says so
 	full   notice // there is no slot
 	outage notice // the server can't be reached
 }
