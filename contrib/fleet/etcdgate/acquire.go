@@ -11,6 +11,7 @@ import (
 
 	"github.com/autorestart-go/autorestart"
 	"github.com/autorestart-go/autorestart/contrib/fleet/internal/group"
+	"github.com/autorestart-go/autorestart/contrib/fleet/internal/pace"
 	"github.com/autorestart-go/autorestart/contrib/fleet/internal/rollout"
 )
 
@@ -203,7 +204,7 @@ func (a *acquisition) afterFailure(ctx context.Context, err error) ([]byte, erro
 	if late {
 		pause = max(0, a.Deadline-time.Since(a.failing.since))
 	}
-	if sleep(ctx, pause); ctx.Err() != nil {
+	if pace.Sleep(ctx, pause); ctx.Err() != nil {
 		a.giveBack()
 		return nil, context.Cause(ctx)
 	}

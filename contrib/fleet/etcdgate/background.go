@@ -90,16 +90,6 @@ func (b *background) close() {
 	b.running.Wait()
 }
 
-// sleep waits for some time, or until ctx ends.
-func sleep(ctx context.Context, d time.Duration) {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-ctx.Done():
-	}
-}
-
 func isClosed(c <-chan struct{}) bool {
 	select {
 	case <-c:

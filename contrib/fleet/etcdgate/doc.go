@@ -54,7 +54,8 @@
 //
 // # While etcd does not answer
 //
-// The version that runs goes on serving. One line of the log says since when etcd does not answer, and why.
+// The version that runs goes on serving. The log says since when etcd does not answer, and why: at once, after
+// a minute, and then at intervals that double, up to an hour.
 // After [Gate.Deadline] the version is rejected for now, or executed without leave, see [Gate.OnDeadline]. The
 // outcome of a restart is written to etcd as soon as it answers. Without a Deadline, no further restart begins
 // before that. A slot that a member may have got, although no answer has reached it, is found again, or

@@ -18,6 +18,7 @@ import (
 	"github.com/autorestart-go/autorestart"
 	"github.com/autorestart-go/autorestart/contrib/fleet"
 	"github.com/autorestart-go/autorestart/contrib/fleet/internal/group"
+	"github.com/autorestart-go/autorestart/contrib/fleet/internal/pace"
 	"github.com/autorestart-go/autorestart/contrib/fleet/internal/rollout"
 )
 
@@ -84,7 +85,7 @@ type Gate struct {
 	host       string
 	settings   rollout.Document // those of the fields
 	background background
-	outage     outage
+	outage     pace.Notice // etcd does not answer, in however many calls
 
 	// Only tests set these.
 	timeout     time.Duration // of a request

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/autorestart-go/autorestart/contrib/fleet/internal/group"
+	"github.com/autorestart-go/autorestart/contrib/fleet/internal/pace"
 	"github.com/autorestart-go/autorestart/contrib/fleet/internal/rollout"
 )
 
@@ -92,7 +93,7 @@ func (a *acquisition) giveBack() {
 				return
 			}
 			if err != nil {
-				sleep(ctx, a.failed(ctx, &f, err))
+				pace.Sleep(ctx, a.failed(ctx, &f, err))
 			}
 		}
 	})
