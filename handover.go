@@ -351,6 +351,9 @@ func (p *process) execveOnThread(target handover.Target, args, env []string, h *
 	if h != nil {
 		h.Numbers[handover.Inotify], h.Numbers[handover.Watch] = p.events.beginHandover()
 		defer p.events.cancelHandover()
+		if fd := p.image().StatusPage.Load(); fd != 0 {
+			h.Set(handover.Status, int(fd))
+		}
 		defer p.signals.handOver(h)()
 	}
 	candidate.LeaseMu.Lock()

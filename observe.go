@@ -11,6 +11,7 @@ import (
 
 	"github.com/autorestart-go/autorestart/internal/candidate"
 	"github.com/autorestart-go/autorestart/internal/handover"
+	"github.com/autorestart-go/autorestart/internal/statuspage"
 	"github.com/autorestart-go/autorestart/internal/step"
 	"github.com/autorestart-go/autorestart/internal/watch"
 )
@@ -162,6 +163,7 @@ func (p *process) report(kind EventKind, err error) {
 // events is the observer that makes events of the steps.
 type events struct {
 	process *process
+	status  *statuspage.Tracker // nil without a status page
 	ctx     context.Context
 	r       *Restarter
 	path    string
@@ -178,10 +180,11 @@ type events struct {
 }
 
 func withObserve(ctx context.Context, p *process, r *Restarter, path string, rules *candidate.Rules) observer {
+	tracker := p.status(path, rules)
 	if r.Observe == nil && !p.image().Reports() {
 		return withoutObserve(ctx, p, r, path, rules)
 	}
-	o := &events{process: p, ctx: ctx, r: r, path: path, running: buildInfo(rules.Running.Build())}
+	o := &events{process: p, status: tracker, ctx: ctx, r: r, path: path, running: buildInfo(rules.Running.Build())}
 	if r.Observe != nil {
 		p.outcome.reportTo(o)
 	}
@@ -248,10 +251,13 @@ func (o *events) draining(kind EventKind, times *RestartTimes, unfinished []stri
 	o.add(Event{Kind: kind, Times: *times, Unfinished: unfinished})
 }
 
-// watches adds an event if changes are noticed in another way than the last event says.
+// watches has the status say how changes are noticed, and adds an event if changes are noticed in another way than the last event says.
 func (o *events) watches(mode watch.Mode) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	if o.status != nil {
+		o.status.Watching(o.path, mode.String())
+	}
 	if mode.String() == o.mode {
 		return
 	}

@@ -12,6 +12,8 @@ import (
 	"github.com/autorestart-go/autorestart/internal/handover"
 	"github.com/autorestart-go/autorestart/internal/image"
 	"github.com/autorestart-go/autorestart/internal/report"
+	"github.com/autorestart-go/autorestart/internal/status"
+	"github.com/autorestart-go/autorestart/internal/statuspage"
 	"github.com/autorestart-go/autorestart/internal/step"
 )
 
@@ -53,6 +55,21 @@ func Ready() {
 		p.image().Store.BeginSettling()
 		go p.watchHealth(healthWithin)
 	})
+}
+
+// status returns the status of this image, which a Run or Restart for the path keeps; nil if there is none.
+func (p *process) status(path string, rules *candidate.Rules) *statuspage.Tracker {
+	tracker, err := status.Of(p.image(), status.About{
+		Version: buildInfo(rules.Running.Build()).String(), Started: p.started, File: p.launch.id,
+	})
+	if err != nil {
+		return nil
+	}
+	if p.ready.Load() != 0 {
+		tracker.Ready()
+	}
+	tracker.Watching(path, "")
+	return tracker
 }
 
 // watchHealth rolls this version, which is ready, back if it is not healthy for the given time.

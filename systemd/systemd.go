@@ -149,9 +149,7 @@ func (s *Service) Start() error {
 		return errSecond
 	}
 	if s.Restarter != nil {
-		if err := serveReloads(i, s.Restarter, logger); err != nil {
-			logger.Warn("autorestart reload can't restart this program: cannot create a status page", "reason", err)
-		}
+		serveReloads(i, s.Restarter)
 	}
 	if address == "" {
 		return nil

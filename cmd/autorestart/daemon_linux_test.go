@@ -9,25 +9,28 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/autorestart-go/autorestart"
 	"github.com/autorestart-go/autorestart/internal/daemontest"
 	"github.com/autorestart-go/autorestart/internal/image"
+	"github.com/autorestart-go/autorestart/internal/status"
 	"github.com/autorestart-go/autorestart/internal/statuspage"
 	"github.com/autorestart-go/autorestart/internal/testprocess"
 )
 
 // Versions of the daemon that differ from the others.
 const (
-	unready   = 100 + iota // calls Rollback
-	panicking              // panics before it is ready
-	unhealthy              // its Check fails
-	refused                // Verify of the version before rejects it
-	pageless               // does not adopt the status page
-	exiting                // ends before it is ready
-	slow                   // is ready when the file goOn exists
+	unready          = 100 + iota // calls Rollback
+	panicking                     // panics before it is ready
+	unhealthy                     // its Check fails
+	refused                       // Verify of the version before rejects it
+	pageless                      // does not adopt the status page
+	exiting                       // ends before it is ready
+	slow                          // is ready when the file goOn exists
+	withoutRestarter              // runs none
 )
 
 const healthTimeout = 300 * time.Millisecond
@@ -56,14 +59,13 @@ func (work) Drain(ctx context.Context) error {
 	return ctx.Err()
 }
 
-const pageName = "status page"
-
 // runDaemon is the main of a daemon that keeps a status page. Its test has it restarted by the
 // command. If health is not zero, each version is on trial for that time.
 func runDaemon(health time.Duration) {
 	defer autorestart.RollbackUnlessReady()
 	version := daemontest.Version()
 	if version == pageless {
+		syscall.Close(int(image.Current().StatusPage.Load()))
 		autorestart.Ready()
 		daemontest.Obey(new(autorestart.Restarter), nil)
 		return
@@ -115,30 +117,11 @@ func runDaemon(health time.Duration) {
 	daemontest.Obey(r, nil)
 }
 
-// track passes the page on, in the way in which a program would if there were no package for it.
+// track returns the status of this image, whose restarts the command asks for.
 func track(version int) *statuspage.Tracker {
-	page := daemontest.Must(adopt())
-	if err := autorestart.Pass(pageName, page.File()); err != nil {
-		panic(err)
-	}
-	start := statuspage.Start{
-		PID: os.Getpid(), Generation: autorestart.Generation(), Version: "version " + strconv.Itoa(version),
-		OnTrial: image.Current().Trial.On,
-	}
-	if rollback, ok := errors.AsType[*autorestart.RollbackError](autorestart.RolledBack()); ok {
-		start.RolledBack = errors.New(rollback.Reason)
-	}
-	tracker := statuspage.Track(page, start)
-	image.Current().OnStep(tracker.Step)
-	return tracker
-}
-
-func adopt() (*statuspage.Page, error) {
-	f, err := autorestart.Inherited(pageName)
-	if err != nil {
-		return statuspage.Create()
-	}
-	return statuspage.Adopt(f)
+	return daemontest.Must(status.Of(image.Current(), status.About{
+		Version: "version " + strconv.Itoa(version), Started: autorestart.LastRestart().Started,
+	}))
 }
 
 // isVersion reports whether an executable is that version.
@@ -155,8 +138,16 @@ func isVersion(exe *os.File, version int) bool {
 func TestMain(m *testing.M) {
 	testprocess.RegisterHelper("autorestart", main)
 	daemontest.Main(m, map[string]func(){
-		"daemon":    func() { runDaemon(0) },
-		"on trial":  func() { runDaemon(healthTimeout) },
+		"daemon":   func() { runDaemon(0) },
+		"on trial": func() { runDaemon(healthTimeout) },
+		"deployed": runDeployed,
+		"ready first": func() {
+			autorestart.Ready()
+			r := new(autorestart.Restarter)
+			go r.Run(context.Background())
+			daemontest.Obey(r, nil)
+		},
+		"pageless":  runPageless,
 		"watching":  runWatching,
 		"stranger":  func() { daemontest.Obey(new(autorestart.Restarter), nil) },
 		"from 2050": fromLater,

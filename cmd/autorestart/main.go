@@ -1,6 +1,9 @@
 // Autorestart controls daemons that contain package autorestart.
 //
 //	autorestart check FILE PATH
+//	autorestart deploy [-timeout DURATION] [-json] NEW PATH
+//	autorestart deploy [-timeout DURATION] [-json] -rollback PATH
+//	autorestart ps [-json]
 //	autorestart reload [-timeout DURATION] PID
 //	autorestart help [COMMAND]
 //
@@ -44,7 +47,7 @@ type command struct {
 	run func(ctx context.Context, flags *flag.FlagSet, args []string, out output) (exit int)
 }
 
-var commands = []*command{check, reload}
+var commands = []*command{check, deploy, ps, reload}
 
 // An output is where a command writes: results to the one, and why there are none to the other.
 type output struct{ stdout, stderr io.Writer }
@@ -120,7 +123,13 @@ func (c *command) printHelp(w io.Writer) {
 // parse parses the arguments of a command, which has n of them besides its flags. If it returns
 // false, the command exits with the status.
 func (c *command) parse(flags *flag.FlagSet, args []string, n int, out output) (exit int, ok bool) {
+	return c.parseWith(flags, args, func() int { return n }, out)
+}
+
+// parseWith is parse for a command whose flags say how many arguments it has.
+func (c *command) parseWith(flags *flag.FlagSet, args []string, expected func() int, out output) (exit int, ok bool) {
 	err := flags.Parse(args)
+	n := expected()
 	switch {
 	case errors.Is(err, flag.ErrHelp):
 		c.printHelp(out.stdout)

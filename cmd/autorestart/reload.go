@@ -98,6 +98,8 @@ func explain(pid int, err error) error {
 		return fmt.Errorf("process %d: there is no such process in this PID namespace, or it is hidden from this user%s", pid, inUnit)
 	case errors.Is(err, statuspage.ErrNoPage):
 		advice = "; the program has to set Restarter in a Service of package systemd of autorestart, and this has to be its main process"
+	case errors.Is(err, statuspage.ErrNotServed):
+		advice = "; the program has to set Restarter in a Service of package systemd of autorestart"
 	case errors.Is(err, statuspage.ErrFormat):
 		advice = "; use the command of the release that the program contains"
 	case errors.Is(err, statuspage.ErrGone):

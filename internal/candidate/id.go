@@ -22,6 +22,19 @@ func (id ID) Mark() string {
 	return hexFields(id.Dev, id.Ino, uint64(id.Size), uint64(id.Mtime))
 }
 
+// MarkIn returns the Mark at the beginning of a text, such as a Format; "" if there is none.
+func MarkIn(text string) string {
+	end := 0
+	for range 4 {
+		n := strings.IndexByte(text[end:], '/')
+		if n < 0 {
+			return ""
+		}
+		end += n + 1
+	}
+	return text[:end]
+}
+
 // SameMark reports whether the Marks of two files are the same.
 func (id *ID) SameMark(other *ID) bool {
 	return id.Dev == other.Dev && id.Ino == other.Ino && id.Size == other.Size && id.Mtime == other.Mtime

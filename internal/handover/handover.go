@@ -98,6 +98,7 @@ const (
 	Channel  // of a stand-in to its main process
 	StandIns // pidfd and channel of each, in turns; StandIn has the rest
 	Streams  // standard output and error, of a stand-in that serves
+	Status   // the status page, see internal/status
 
 	Executable // what is executed, where that is a descriptor
 	Carrier    // the file that holds all others; only in the variable

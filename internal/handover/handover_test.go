@@ -291,6 +291,8 @@ func TestGoldenFiles(t *testing.T) {
 	eighth := want // of a stand-in
 	eighth.Set(Channel, 20)
 	eighth.Numbers[Streams] = []int{21, 22}
+	ninth := want
+	ninth.Set(Status, 23)
 	for _, test := range []struct {
 		name    string
 		written bool // by this version
@@ -304,6 +306,7 @@ func TestGoldenFiles(t *testing.T) {
 		{"state-6.golden", true, sixth},
 		{"state-7.golden", true, seventh},
 		{"state-8.golden", true, eighth},
+		{"state-9.golden", true, ninth},
 		{"state-later.golden", false, want}, // with keys that this version does not know
 		{"variable-2.golden", true, of(map[NumberKind][]int{PID: {4711}, Generation: {3}, Carrier: {17}, Attester: {18}}, nil)},
 		{"variable-3.golden", true, of(map[NumberKind][]int{PID: {4711}, Generation: {3}, Channel: {20}, Carrier: {17}}, nil)}, // of a stand-in

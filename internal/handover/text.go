@@ -14,7 +14,7 @@ import (
 var (
 	numberKeys = [numNumbers]string{
 		"pid", "generation", "signal", "ready", "missing", "taint", "closed", "lines", "connections", "nofile", "ignored", "stand-in-pid", "beside", "health",
-		"watch", "inotify", "file", "manifest", "previous", "dir", "channel", "stand-in", "streams", "executable", "carrier", "attester",
+		"watch", "inotify", "file", "manifest", "previous", "dir", "channel", "stand-in", "streams", "status", "executable", "carrier", "attester",
 	}
 	textKeys = [numTexts]string{"image", "times", "failed", "reason", "path", "content", "original", "args", "env", "observed", "stand-ins"}
 )

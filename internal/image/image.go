@@ -27,6 +27,11 @@ type Image struct {
 	Service   atomic.Value // the systemd.Service that was started
 	Gated     atomic.Bool  // a Gate knows of this image
 
+	Status atomic.Value // of package status
+
+	// StatusPage is the descriptor of the status page, or 0. It crosses each exec, also of a version that does not use it.
+	StatusPage atomic.Int32
+
 	// Execute replaces the image by another one; nil in the image that the program runs in. It
 	// returns only if that failed.
 	Execute handover.Executor
@@ -55,6 +60,7 @@ var current atomic.Pointer[Image]
 func init() {
 	own.Inherited, own.Trial, own.LogTime = &handover.Inherited, &handover.ProcessTrial, logTime
 	own.Store.Inherit(own.Inherited)
+	own.StatusPage.Store(int32(own.Inherited.Number(handover.Status)))
 	current.Store(&own)
 }
 
@@ -66,6 +72,7 @@ func Current() *Image { return current.Load() }
 func Start(inherited *handover.State, execute handover.Executor) *Image {
 	i := &Image{Inherited: inherited, Trial: new(handover.Trial), Execute: execute, LogTime: logTime}
 	i.Store.Inherit(inherited)
+	i.StatusPage.Store(int32(inherited.Number(handover.Status)))
 	i.Trial.OnRollback(execute)
 	i.Trial.Start(inherited)
 	for p, start := range starts {

@@ -195,6 +195,7 @@ func TestFailedExecLeavesNothing(t *testing.T) {
 			t.Run("exec", func(t *testing.T) {
 				d := program.New(t)
 				startUnprivileged(d)
+				d.Ask("restart-too-long", "done") // the first Restart makes the status page, which stays
 				state.prepare(t, d)
 				wantNothingLeft(d, func() {
 					for range 2 {

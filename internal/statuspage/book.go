@@ -16,6 +16,10 @@ type Start struct {
 	Version    string
 	RolledBack error // why a newer version was rolled back; nil unless this version runs again after that
 
+	File       string    // as Status.File
+	FailedFile string    // of the version that was rolled back
+	Started    time.Time // as Status.Started
+
 	// OnTrial reports whether this version may still be rolled back. If nil, it never is.
 	OnTrial func() bool
 }
@@ -40,10 +44,13 @@ type book struct {
 func begin(previous record, s Start, now time.Time) *book {
 	b := &book{record: previous, restarted: s.Generation > 0 && s.RolledBack == nil}
 	b.PID, b.Generation, b.Version = s.PID, s.Generation, clean(s.Version, maxVersion)
+	b.File, b.Started, b.Path, b.Watch, b.Serves = s.File, s.Started, "", "", false
 	b.Trial = s.OnTrial != nil && s.OnTrial()
 	b.Phase, b.Since = Starting, now
 	if s.RolledBack != nil {
-		b.answerExecuted(b.outcome(RolledBack, s.RolledBack.Error(), now))
+		o := b.outcome(RolledBack, s.RolledBack.Error(), now)
+		o.File = s.FailedFile
+		b.answerExecuted(o)
 	}
 	return b
 }
@@ -54,6 +61,10 @@ func (b *book) step(kind step.Kind, err error, trial bool, arrived []string, now
 	switch kind {
 	case step.StandInStarted:
 		b.overlaps = true
+	case step.Verifying:
+		b.enter(Verifying, now)
+	case step.Waiting:
+		b.enter(Waiting, now)
 	case step.Draining:
 		b.enter(Draining, now)
 	case step.Restarting:
@@ -64,7 +75,7 @@ func (b *book) step(kind step.Kind, err error, trial bool, arrived []string, now
 	case step.Rejected:
 		b.stay(now)
 		if err != nil {
-			b.Last = b.outcome(Rejected, err.Error(), now)
+			b.Last = b.rejection(err, now)
 		}
 	case step.Ready:
 		b.ready, b.Trial = true, trial
@@ -127,6 +138,9 @@ func (b *book) add(arrived []string) (added []string) {
 // failed says that the restart for these requests has failed, and why.
 func (b *book) failed(ids []string, kind OutcomeKind, err error, now time.Time) {
 	o := b.outcome(kind, err.Error(), now)
+	if o.Kind == b.Last.Kind && o.Reason == b.Last.Reason {
+		o.File, o.Retryable = b.Last.File, b.Last.Retryable
+	}
 	b.Last = o
 	for i := range b.requests {
 		if e := &b.requests[i]; slices.Contains(ids, e.id) && e.outcome.Kind == "" {
@@ -145,9 +159,23 @@ func (b *book) answerExecuted(o Outcome) {
 	}
 }
 
+// rejection returns the outcome for a version that was rejected.
+func (b *book) rejection(err error, now time.Time) Outcome {
+	o := b.outcome(Rejected, err.Error(), now)
+	if r, ok := errors.AsType[*step.Rejection](err); ok {
+		o.File, o.Retryable = r.File, r.Retryable
+	}
+	return o
+}
+
+// outcome returns an outcome of this version. Ready and Healthy are about the file of this version.
 func (b *book) outcome(kind OutcomeKind, reason string, now time.Time) Outcome {
 	reason = clean(strings.TrimPrefix(reason, "autorestart: "), maxReason)
-	return Outcome{Kind: kind, Generation: b.Generation, Version: b.Version, Reason: reason, At: now}
+	o := Outcome{Kind: kind, Generation: b.Generation, Version: b.Version, Reason: reason, At: now}
+	if o.Succeeded() {
+		o.File = b.File
+	}
+	return o
 }
 
 // errNoExec is the reason if a restart has returned no error.

@@ -90,7 +90,7 @@ func TestBook(t *testing.T) {
 		"rejected while starting": {
 			"start; draining; rejected", "", "starting; v0 rejected: bad file",
 		},
-		"unknown steps": {"start; ready; seen; verifying; mode changed; stand-in serves; anything", "", "serving;"},
+		"unknown steps": {"start; ready; stand-in serves; anything", "", "serving;"},
 
 		"request": {
 			"start; ready; ask A; serve; draining; restarting; exec; ready", "A", "serving; v1 ready; A v1 ready",
@@ -128,6 +128,11 @@ func TestBook(t *testing.T) {
 			"start; ready; ask A; serve; restarting; exec; ready; serve; serve", "A,,", "serving; v1 ready; A v1 ready",
 		},
 		"a request that was withdrawn": {"start; ready; ask A; withdraw A; serve", "", "serving;"},
+
+		"phases before a drain": {"start; ready; verifying", "", "verifying;"},
+		"gate":                  {"start; ready; verifying; waiting; ask A; serve", "A", "waiting; A under way"},
+		"gate refuses":          {"start; ready; verifying; waiting; rejected", "", "serving; v0 rejected: bad file"},
+		"gate refuses a version that is starting": {"start; verifying; waiting; rejected", "", "starting; v0 rejected: bad file"},
 
 		"request before the exec of another restart": {
 			"start; ready; draining; ask A; serve; restarting; exec; ready; serve", ",", "serving; v1 ready; A v1 ready",

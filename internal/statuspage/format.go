@@ -1,11 +1,10 @@
 package statuspage
 
 import (
-	"hash/crc32"
 	"strconv"
 	"strings"
 	"time"
-	"unicode"
+	"unicode/utf8"
 )
 
 // A page consists of these parts. All of it is text, and the rest are NUL bytes:
@@ -38,6 +37,9 @@ const (
 // Limits of texts, in bytes. With them a record fits into a slot.
 const (
 	maxVersion = 200
+	maxPath    = 4096
+	maxFile    = 100
+	maxWatch   = 100
 	maxReason  = 1000
 )
 
@@ -87,6 +89,21 @@ func (r *record) encode() string {
 	line("pid", strconv.Itoa(r.PID))
 	line("generation", strconv.Itoa(r.Generation))
 	line("version", quote(r.Version, maxVersion))
+	if r.File != "" {
+		line("file", word(clean(r.File, maxFile)))
+	}
+	if !r.Started.IsZero() {
+		line("started", encodeTime(r.Started))
+	}
+	if r.Path != "" {
+		line("path", quotePath(r.Path))
+	}
+	if r.Watch != "" {
+		line("watch", quote(r.Watch, maxWatch))
+	}
+	if r.Serves {
+		line("serves", "true")
+	}
 	line("phase", word(string(r.Phase)))
 	line("since", encodeTime(r.Since))
 	line("trial", strconv.FormatBool(r.Trial))
@@ -99,15 +116,27 @@ func (r *record) encode() string {
 	return b.String()
 }
 
-// encode returns the text form of o: KIND GENERATION TIME "VERSION" "REASON".
+// encode returns the text form of o: KIND GENERATION TIME "VERSION" "REASON", and if the file is known,
+// file=FILE, and perhaps retryable.
 func (o Outcome) encode() string {
 	if o.Kind == "" {
 		return underway
 	}
-	return strings.Join([]string{
-		word(string(o.Kind)), strconv.Itoa(o.Generation), encodeTime(o.At), quote(o.Version, maxVersion), quote(o.Reason, maxReason),
-	}, " ")
+	fields := []string{word(string(o.Kind)), strconv.Itoa(o.Generation), encodeTime(o.At), quote(o.Version, maxVersion), quote(o.Reason, maxReason)}
+	if o.File != "" {
+		fields = append(fields, fileWord+word(clean(o.File, maxFile)))
+	}
+	if o.Retryable {
+		fields = append(fields, retryableWord)
+	}
+	return strings.Join(fields, " ")
 }
+
+// Words at the end of an outcome.
+const (
+	fileWord      = "file="
+	retryableWord = "retryable"
+)
 
 // parseRecord parses a text that encode has returned, also of another release.
 func parseRecord(text string) (r record, err error) {
@@ -122,6 +151,16 @@ func parseRecord(text string) (r record, err error) {
 			r.Generation = p.number()
 		case "version":
 			r.Version = p.quoted(maxVersion)
+		case "file":
+			r.File = p.words()
+		case "started":
+			r.Started = p.time()
+		case "path":
+			r.Path = p.path()
+		case "watch":
+			r.Watch = p.quoted(maxWatch)
+		case "serves":
+			r.Serves = p.field() == "true"
 		case "phase":
 			r.Phase = Phase(p.words())
 		case "since":
@@ -168,6 +207,13 @@ func (p *parser) time() time.Time {
 	return time.Unix(0, n)
 }
 
+// path takes a path, which may contain any byte.
+func (p *parser) path() string {
+	text, err := strconv.Unquote(p.rest)
+	p.failed = p.failed || err != nil
+	return text
+}
+
 func (p *parser) quoted(limit int) string {
 	prefix, err := strconv.QuotedPrefix(p.rest)
 	if err != nil {
@@ -186,6 +232,13 @@ func (p *parser) outcome() (o Outcome) {
 	}
 	o.Kind, o.Generation, o.At = OutcomeKind(kind), p.number(), p.time()
 	o.Version, o.Reason = p.quoted(maxVersion), p.quoted(maxReason)
+	for p.rest != "" {
+		field := p.words()
+		if file, ok := strings.CutPrefix(field, fileWord); ok {
+			o.File = file
+		}
+		o.Retryable = o.Retryable || field == retryableWord
+	}
 	p.failed = p.failed || kind == ""
 	return o
 }
@@ -194,6 +247,14 @@ func (p *parser) outcome() (o Outcome) {
 func word(s string) string { return strings.ReplaceAll(s, " ", "-") }
 
 func encodeTime(t time.Time) string { return strconv.FormatInt(t.UnixNano(), 10) }
+
+// quotePath quotes a path, which is of use only as a whole: a longer one is left out.
+func quotePath(path string) string {
+	if len(path) > maxPath {
+		path = ""
+	}
+	return strconv.Quote(path)
+}
 
 func quote(s string, limit int) string { return strconv.Quote(clean(s, limit)) }
 
@@ -206,9 +267,9 @@ func clean(s string, limit int) string {
 	}
 	return strings.Map(func(r rune) rune {
 		switch {
-		case r == unicode.ReplacementChar:
+		case r == utf8.RuneError:
 			return '?' // also of a byte that is no UTF-8: a longer text could exceed the limit
-		case !unicode.IsPrint(r):
+		case !strconv.IsPrint(r):
 			return ' '
 		}
 		return r
@@ -226,23 +287,32 @@ func encodeSlot(sequence uint64, text string) []byte {
 	return []byte(s + " " + hexadecimal(uint64(len(text)), 8) + " " + checksum(s, text) + "\n" + text)
 }
 
+// sizeOfSlot returns how long a slot is by its header, or 0 if it has none.
+func sizeOfSlot(b []byte) int {
+	if len(b) < slotHeader || b[16] != ' ' || b[25] != ' ' || b[34] != '\n' {
+		return 0
+	}
+	length, err := strconv.ParseUint(string(b[17:25]), 16, 32)
+	if err != nil || length > slotSize-slotHeader {
+		return 0
+	}
+	return slotHeader + int(length)
+}
+
 const slotHeader = 16 + 1 + 8 + 1 + 8 + 1
 
 // parseSlot returns what encodeSlot was given. It reports false for a slot that is being written,
 // or was not written to its end, or never.
 func parseSlot(b []byte) (sequence uint64, text string, ok bool) {
-	if len(b) < slotHeader || b[16] != ' ' || b[25] != ' ' || b[34] != '\n' {
+	size := sizeOfSlot(b)
+	if size == 0 || size > len(b) {
 		return 0, "", false
 	}
 	sequence, err := strconv.ParseUint(string(b[:16]), 16, 64)
 	if err != nil {
 		return 0, "", false
 	}
-	length, err := strconv.ParseUint(string(b[17:25]), 16, 32)
-	if err != nil || length > uint64(len(b)-slotHeader) {
-		return 0, "", false
-	}
-	text = string(b[slotHeader : slotHeader+length])
+	text = string(b[slotHeader:size])
 	return sequence, text, checksum(string(b[:16]), text) == string(b[26:34])
 }
 
@@ -270,7 +340,27 @@ func isID(s string) bool {
 }
 
 func checksum(parts ...string) string {
-	return hexadecimal(uint64(crc32.ChecksumIEEE([]byte(strings.Join(parts, "")))), 8)
+	return hexadecimal(uint64(crc32(strings.Join(parts, ""))), 8)
+}
+
+// crc32 is that of IEEE 802.3, by four bits at a time. Importing hash/crc32 would make each program larger.
+func crc32(text string) uint32 {
+	const polynomial = 0xedb88320
+	var table [16]uint32
+	for i := range table {
+		c := uint32(i)
+		for range 4 {
+			c = c>>1 ^ polynomial&-(c&1)
+		}
+		table[i] = c
+	}
+	sum := ^uint32(0)
+	for i := range len(text) {
+		sum ^= uint32(text[i])
+		sum = sum>>4 ^ table[sum&15]
+		sum = sum>>4 ^ table[sum&15]
+	}
+	return ^sum
 }
 
 // hexadecimal returns n with at least the given number of digits.

@@ -32,18 +32,27 @@ func exampleRecord() record {
 	}
 }
 
+// exampleRecord2 is a record with what ps and deploy need besides.
+func exampleRecord2() record {
+	r := exampleRecord()
+	r.File, r.Started, r.Path, r.Watch = "fd00/1a2b/25a0c0/17c0ffee12345678/", time.Unix(1699999999, 0), "/srv/\"a\" \x1b\xff", "inotify"
+	r.Last.Kind, r.Last.File, r.Last.Retryable = Rejected, "fd00/1a2c/25a0c0/17c0ffee12345679/", true
+	return r
+}
+
 func TestRecordHasTextForm(t *testing.T) {
-	want := exampleRecord()
-	got, err := parseRecord(want.encode())
-	if err != nil || !reflect.DeepEqual(got, want) {
-		t.Errorf("got  %+v, %v\nwant %+v", got, err, want)
+	for _, want := range []record{exampleRecord(), exampleRecord2()} {
+		got, err := parseRecord(want.encode())
+		if err != nil || !reflect.DeepEqual(got, want) {
+			t.Errorf("got  %+v, %v\nwant %+v", got, err, want)
+		}
 	}
 }
 
 // Other releases have written these records, or may write them.
 func TestGoldenRecords(t *testing.T) {
 	own := exampleRecord()
-	for name, want := range map[string]record{"record.golden": own, "later.golden": func() record {
+	for name, want := range map[string]record{"record.golden": own, "record-2.golden": exampleRecord2(), "later.golden": func() record {
 		r := own
 		r.Phase, r.Last.Kind = "hibernating", "gone by"
 		return r
@@ -57,8 +66,11 @@ func TestGoldenRecords(t *testing.T) {
 			t.Errorf("%s: got  %+v, %v\nwant %+v", name, got, err, want)
 		}
 	}
-	if text, _ := os.ReadFile("testdata/record.golden"); own.encode() != string(text) {
-		t.Errorf("the form has changed:\n%s", own.encode())
+	second := exampleRecord2()
+	for name, r := range map[string]*record{"record.golden": &own, "record-2.golden": &second} {
+		if text, _ := os.ReadFile("testdata/" + name); r.encode() != string(text) {
+			t.Errorf("%s: the form has changed:\n%s", name, r.encode())
+		}
 	}
 }
 
@@ -95,6 +107,7 @@ func TestLongestRecordFits(t *testing.T) {
 		long := strings.Repeat(text, 10_000)
 		r := exampleRecord()
 		r.Version, r.Last.Reason, r.Last.Version = long, long, long
+		r.Path, r.Watch, r.File, r.Last.File = long[:maxPath], long, long, long
 		r.requests = nil
 		for range 2 * numRequests {
 			r.requests = append(r.requests, entry{id: idA, outcome: r.Last})

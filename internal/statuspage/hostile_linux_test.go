@@ -151,7 +151,7 @@ func TestPageWithLease(t *testing.T) {
 func TestSealedPage(t *testing.T) {
 	f := memfd(t, pageSize, fixed)
 	r := exampleRecord()
-	r.PID = os.Getpid()
+	r.PID, r.Serves = os.Getpid(), true
 	f.WriteAt([]byte(header), 0)
 	f.WriteAt(encodeSlot(1, r.encode()), slotOffset(1))
 	if _, err := unix.FcntlInt(f.Fd(), unix.F_ADD_SEALS, unix.F_SEAL_WRITE); err != nil {

@@ -18,6 +18,7 @@ package statuspage
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"io/fs"
 	"math/rand/v2"
@@ -110,15 +111,56 @@ func checkFile(f *os.File) error {
 
 // watch returns an inotify descriptor that is readable after a write into the file.
 func watch(f *os.File) (*os.File, error) {
+	w, err := newWatch()
+	if err != nil {
+		return nil, err
+	}
+	if _, err := addWatch(w, f); err != nil {
+		w.Close()
+		return nil, err
+	}
+	return w, nil
+}
+
+// newWatch returns an inotify descriptor.
+func newWatch() (*os.File, error) {
 	fd, err := sys.AboveStandard(unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK))
 	if err != nil {
 		return nil, os.NewSyscallError("inotify_init1", err)
 	}
-	if _, err := unix.InotifyAddWatch(fd.Int(), descriptorPath(int(f.Fd())), unix.IN_MODIFY); err != nil {
-		fd.Close()
-		return nil, os.NewSyscallError("inotify_add_watch", err)
-	}
 	return fd.File("inotify"), nil
+}
+
+// addWatch has an inotify descriptor be readable after a write into the file too, and returns the watch descriptor.
+func addWatch(w, f *os.File) (wd int, err error) {
+	conn, err := w.SyscallConn()
+	if err != nil {
+		return 0, err
+	}
+	controlErr := conn.Control(func(fd uintptr) {
+		wd, err = unix.InotifyAddWatch(int(fd), descriptorPath(int(f.Fd())), unix.IN_MODIFY)
+	})
+	if controlErr != nil {
+		return 0, controlErr
+	}
+	return wd, os.NewSyscallError("inotify_add_watch", err)
+}
+
+// removeWatch undoes addWatch.
+func removeWatch(w *os.File, wd int) {
+	if conn, err := w.SyscallConn(); err == nil {
+		conn.Control(func(fd uintptr) { unix.InotifyRmWatch(int(fd), uint32(wd)) })
+	}
+}
+
+// watchesIn returns the watch descriptors of events. That of an overflow is -1.
+func watchesIn(events []byte) (wds []int) {
+	for len(events) >= unix.SizeofInotifyEvent {
+		name := binary.NativeEndian.Uint32(events[12:])
+		wds = append(wds, int(int32(binary.NativeEndian.Uint32(events))))
+		events = events[min(len(events), unix.SizeofInotifyEvent+int(name)):]
+	}
+	return wds
 }
 
 // maxPages is the number of files with the name of a page that are looked at. A daemon has two for

@@ -14,6 +14,10 @@ func createFile(int64) (*os.File, error)   { return nil, errors.ErrUnsupported }
 func checkFile(*os.File) error             { return errors.ErrUnsupported }
 func withEvents(f *os.File) *os.File       { return f }
 func watch(*os.File) (*os.File, error)     { return nil, errors.ErrUnsupported }
+func newWatch() (*os.File, error)          { return nil, errors.ErrUnsupported }
+func addWatch(_, _ *os.File) (int, error)  { return 0, errors.ErrUnsupported }
+func removeWatch(*os.File, int)            {}
+func watchesIn([]byte) []int               { return nil }
 func openPages(int) ([]*os.File, error)    { return nil, errors.ErrUnsupported }
 func isOpenIn(int, *os.File) (bool, error) { return false, errors.ErrUnsupported }
 func innermostPID(int) int                 { return 0 }

@@ -85,13 +85,31 @@ func readHeader(f *os.File) error {
 	return checkHeader(b)
 }
 
+// usualSlot is how much of a slot is read first. Few records are longer.
+const usualSlot = 4096
+
+// readSlot reads as much of a slot as has a content.
+func readSlot(f *os.File, offset int64) ([]byte, error) {
+	b := make([]byte, usualSlot)
+	if _, err := f.ReadAt(b, offset); err != nil {
+		return nil, err
+	}
+	if size := sizeOfSlot(b); size > len(b) {
+		b = make([]byte, size)
+		if _, err := f.ReadAt(b, offset); err != nil {
+			return nil, err
+		}
+	}
+	return b, nil
+}
+
 // readRecord reads the newest whole record.
 func readRecord(f *os.File) (sequence uint64, r record, err error) {
 	var newest string
 	found := false
-	b := make([]byte, slotSize)
 	for i := range uint64(numSlots) {
-		if _, err := f.ReadAt(b, slotOffset(i)); err != nil {
+		b, err := readSlot(f, slotOffset(i))
+		if err != nil {
 			return 0, record{}, err
 		}
 		if n, text, ok := parseSlot(b); ok && (!found || n > sequence) {

@@ -213,7 +213,7 @@ var _ = testprocess.RegisterHelper("deaf", func() {
 	if err != nil {
 		panic(err)
 	}
-	Track(p, Start{PID: os.Getpid()})
+	Track(p, Start{PID: os.Getpid()}).setServes(true)
 	fmt.Println("deaf")
 	for ids, err := p.requests(); len(ids) == 0; ids, err = p.requests() {
 		if err != nil {

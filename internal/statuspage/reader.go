@@ -2,10 +2,9 @@ package statuspage
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/hex"
 	"errors"
 	"io/fs"
+	"math/rand/v2"
 	"os"
 	"strconv"
 	"sync"
@@ -128,7 +127,8 @@ func (r *Reader) record() (rec record, err error) {
 // If ctx ends before, Request returns its cause and withdraws the request: the restart is called off
 // if it has not come to the exec. Other errors are
 //   - [ErrEnded], if the process has ended
-//   - [ErrGone], if the new version keeps no status page
+//   - [ErrNotServed], if the program executes no requests
+//   - [ErrGone], if the new version keeps no status page, or executes no requests
 //   - [ErrBusy], joined to the cause of ctx, if the page had no room until ctx ended
 //   - an error that wraps [fs.ErrPermission], if the page can't be written
 //   - [ErrDamaged].
@@ -138,6 +138,9 @@ func (r *Reader) Request(ctx context.Context) (Outcome, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	wait := r.wait(ctx)
+	if err := r.awaitServed(ctx, wait); err != nil {
+		return Outcome{}, err
+	}
 	place, err := r.claim(ctx, wait)
 	if err != nil {
 		return Outcome{}, err
@@ -147,7 +150,7 @@ func (r *Reader) Request(ctx context.Context) (Outcome, error) {
 	if _, err := place.file.WriteAt(encodeRequest(id), place.offset); err != nil {
 		return Outcome{}, err
 	}
-	for {
+	for served := time.Now(); ; {
 		rec, err := r.record()
 		if err != nil {
 			return Outcome{}, err
@@ -160,15 +163,38 @@ func (r *Reader) Request(ctx context.Context) (Outcome, error) {
 		if wait.over != nil {
 			return Outcome{}, wait.over
 		}
+		if rec.Serves || rec.Phase == Restarting {
+			served = time.Now()
+		} else if time.Since(served) > servesWithin {
+			return Outcome{}, ErrGone
+		}
 		wait.next(ctx)
 	}
 }
 
-func newID() string {
-	b := make([]byte, 16)
-	rand.Read(b)
-	return hex.EncodeToString(b)
+// servesWithin is how long a version may take from its first record until it executes requests.
+const servesWithin = 2 * pollInterval
+
+// awaitServed returns an error if the program executes no requests.
+func (r *Reader) awaitServed(ctx context.Context, w *waiting) error {
+	for begun := time.Now(); ; {
+		s, err := r.Status()
+		switch {
+		case err != nil:
+			return err
+		case s.Serves:
+			return nil
+		case w.over != nil:
+			return w.over
+		case time.Since(begun) > servesWithin:
+			return ErrNotServed
+		}
+		w.next(ctx)
+	}
 }
+
+// newID returns an ID that no other request has. It is no secret: whoever can open the page can read it.
+func newID() string { return hexadecimal(rand.Uint64(), 16) + hexadecimal(rand.Uint64(), 16) }
 
 // A place is where one request is in the page.
 type place struct {

@@ -24,6 +24,14 @@ type Status struct {
 	PID        int    // as the daemon sees itself; another one outside of its PID namespace
 	Generation int    // number of execs that have led to this version
 	Version    string // of the program
+	File       string // that this version was executed from, as candidate.ID.Mark formats it; empty if it is not known
+	Started    time.Time
+
+	// Path is the file that the program watches, as the program sees it, and Watch is how it notices changes, in
+	// words. They are empty until a Restarter runs. Watch is empty in a program that only restarts when it is asked to.
+	Path, Watch string
+
+	Serves bool // the program executes the requests of other processes
 
 	Phase Phase
 	Since time.Time // when Phase began
@@ -41,6 +49,8 @@ type Phase string
 const (
 	Starting   Phase = "starting"   // not ready yet
 	Serving    Phase = "serving"    // ready
+	Verifying  Phase = "verifying"  // Verify looks at a new version
+	Waiting    Phase = "waiting"    // the Gate has not given leave to restart
 	Draining   Phase = "draining"   // waiting for unfinished work before a restart
 	Restarting Phase = "restarting" // drained, right before the exec
 )
@@ -52,6 +62,11 @@ type Outcome struct {
 	Version    string    // of the version that says so
 	Reason     string    // empty for a version that works
 	At         time.Time // when it was known
+
+	// File is the file that the outcome is about, as Status.File: the version that was rejected, was rolled back, or
+	// works. It is empty if that is not known.
+	File      string
+	Retryable bool // a rejected file is looked at again soon
 }
 
 // Succeeded reports whether the new version works.
@@ -89,6 +104,9 @@ var (
 	// ErrGone says that the process has executed a version that does not keep the status
 	// page, so that there will be no outcome.
 	ErrGone = errors.New("the process has executed a version without a status page")
+
+	// ErrNotServed says that the program executes no requests.
+	ErrNotServed = errors.New("the process executes no requests")
 
 	// ErrBusy says that as many processes wait for a restart as a page has room for.
 	ErrBusy = errors.New("too many processes wait for a restart")

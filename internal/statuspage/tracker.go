@@ -50,11 +50,39 @@ func (t *Tracker) Status() (Status, error) {
 // Step takes a step of a restart into account, as image.OnStep reports it. It ignores the steps of a
 // rollback, and those that begin no phase. It returns soon, and calls nothing but Start.OnTrial.
 func (t *Tracker) Step(kind step.Kind, err error) {
+	switch kind {
+	case step.Seen, step.Started, step.ModeChanged:
+		return // nothing that a status has
+	}
 	trial := kind == step.Ready && t.start.OnTrial != nil && t.start.OnTrial()
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.book.step(kind, err, trial, t.arrived(), time.Now())
 	t.write()
+}
+
+// Ready says that this version is ready, if that is not known: Ready was called before [Track], or never is.
+func (t *Tracker) Ready() {
+	t.mu.Lock()
+	ready := t.book.ready
+	t.mu.Unlock()
+	if !ready {
+		t.Step(step.Ready, nil)
+	}
+}
+
+// Watching says which path the program watches, and how, see Status.Watch. With an empty mode it says which path a
+// restart is for, unless a path is watched.
+func (t *Tracker) Watching(path, mode string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if mode == "" && t.book.Watch != "" {
+		return
+	}
+	if t.book.Path != path || t.book.Watch != mode {
+		t.book.Path, t.book.Watch = path, mode
+		t.write()
+	}
 }
 
 // arrived returns the requests that are in the page. It is called with t locked.
@@ -86,6 +114,8 @@ func (t *Tracker) Serve(ctx context.Context, restart func(context.Context) error
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	changed := changes(ctx, t.page.file, pollInterval)
+	t.setServes(true)
+	defer t.setServes(false)
 	var r *running
 	for {
 		if r == nil {
@@ -107,6 +137,13 @@ func (t *Tracker) Serve(ctx context.Context, restart func(context.Context) error
 			return context.Cause(ctx)
 		}
 	}
+}
+
+func (t *Tracker) setServes(serves bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.book.Serves = serves
+	t.write()
 }
 
 // errWithdrawn is the cause of the end of a restart's context.

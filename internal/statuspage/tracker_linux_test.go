@@ -34,6 +34,7 @@ func track(t testing.TB, p *Page) *Tracker {
 	t.Helper()
 	tracker := Track(p, Start{PID: os.Getpid(), Version: "v1"})
 	tracker.Step(step.Ready, nil)
+	tracker.setServes(true) // or will soon
 	if _, err := tracker.Status(); err != nil {
 		t.Fatal(err)
 	}
@@ -103,6 +104,27 @@ func TestRequestBeforeServe(t *testing.T) {
 	serve(t, tracker, func(context.Context) error { return errBad })
 	if o, _ := testprocess.Receive(t, "outcome", answered); o.Reason != "bad file" {
 		t.Errorf("%+v", o)
+	}
+}
+
+// A program without Serve answers no request, and does not make its process wait.
+func TestRequestToProgramWithoutServe(t *testing.T) {
+	Track(newPage(t), Start{PID: os.Getpid(), Version: "v1"})
+	if o, err := readerOf(t, os.Getpid()).Request(t.Context()); err != ErrNotServed {
+		t.Errorf("%+v, %v", o, err)
+	}
+}
+
+// A version that answers no request has executed the one that another version has taken.
+func TestRequestIntoVersionWithoutServe(t *testing.T) {
+	p := newPage(t)
+	serve(t, track(t, p), func(ctx context.Context) error {
+		Track(p, Start{PID: os.Getpid(), Generation: 1, Version: "v2"})
+		<-ctx.Done()
+		return context.Cause(ctx)
+	})
+	if o, err := readerOf(t, os.Getpid()).Request(t.Context()); err != ErrGone {
+		t.Errorf("%+v, %v", o, err)
 	}
 }
 
