@@ -26,9 +26,9 @@ type Collector struct {
 
 const ownName = "restarts"
 
-// NewCollector returns the Collector of this program, which has one. Its metrics begin where those of the
-// previous version have ended. If they can't cross the exec, that is logged, and they begin at 0 in
-// the next version.
+// NewCollector returns the Collector of this program. A second call panics, because a program has one. Its
+// metrics begin where those of the previous version have ended. If they can't cross the exec, that is
+// logged, and they begin at 0 in the next version.
 func NewCollector() *Collector {
 	c := &Collector{values: telemetry.Open("prometheus")}
 	c.counters.values = c.values
