@@ -5,7 +5,6 @@ import (
 	"io"
 	"math"
 	"os"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -22,45 +21,47 @@ import (
 // same time, or into a version that has failed elsewhere. The module contrib/fleet has two Gates for
 // that. [RandomDelay] returns one that needs no server.
 //
-// A Gate is called on goroutines of its own, and one call is under way at a time in a process. It may
+// The methods of a Gate are called on goroutines of their own, one call at a time in a process. They may
 // block, and may call this package, except Restart.
 type Gate interface {
 	// Acquire asks for leave to restart into the new version of c, and waits for it. The program
 	// serves meanwhile. exe is the file of the new version, open for reading. Acquire must not close
-	// exe. The state is what the Gate has to remember until Release. It crosses the exec, and comes
-	// back in a rollback.
+	// exe, nor use it after it has returned. Release gets the state, which may be nil, in whichever
+	// version runs then. Keep it small: it crosses the exec in memory.
 	//
 	// ctx ends when another file is at the path, or with the context of Run or Restart. Acquire then
 	// returns an error, and keeps nothing that it has got meanwhile.
 	//
-	// An error refuses the version until its file changes. The version is looked at again soon if the
-	// error is a [*RejectedError] that is Retryable, or wraps an errno of a shortage.
+	// With an error, the version is rejected until its file changes. The version is looked at again soon
+	// if the error is a [*RejectedError] that is Retryable, or wraps an errno of a shortage.
 	//
 	// With Overlap, Acquire may be called for a newer version while there is leave for an earlier one.
 	// If it returns no error, the new leave replaces the earlier one. Otherwise the earlier one holds.
 	Acquire(ctx context.Context, c Change, exe *os.File) (state []byte, err error)
 
-	// Release says how a restart has ended for which there was leave. It is called by the version that
-	// runs then. A process that was started afresh calls it, too, when it is ready: a crash may have
+	// Release receives how a restart for which there was leave has ended. The version that runs then
+	// calls it. A process that was started afresh calls it, too, when it is ready: a crash may have
 	// ended a restart, and then this is the only call about it.
 	//
-	// If the Gate can't be reached, Release tries again. The next Acquire waits until it has returned.
-	// ctx does not end before the process. An error is logged, and the state is dropped.
+	// The next Acquire waits until Release has returned. A Gate that depends on a server tries again
+	// while the server can't be reached: Release is not called again. ctx does not end before the
+	// process. An error is logged, and the state is dropped.
 	Release(ctx context.Context, r GateResult) error
 }
 
-// A GateResult says how a restart has ended.
+// A GateResult is how a restart has ended, for [Gate].
 type GateResult struct {
 	Outcome GateOutcome
 
-	// State is what Acquire has returned. It is nil in a process that was started afresh. With package
-	// systemd and a descriptor store, such a process has the state from before a crash.
+	// State is what Acquire has returned, or nil if that was empty. It is nil in a process that was started
+	// afresh. With package systemd and a descriptor store, such a process has the state from before a
+	// crash.
 	State []byte
 
 	Running BuildInfo // the version that runs
 
-	// Err says why: a [*RollbackError] for GateRolledBack, and the error that has called the restart
-	// off for GateCalledOff. It is nil for GateReady.
+	// Err is a [*RollbackError] for GateRolledBack, and the reason for which there was no exec for
+	// GateCalledOff. It is nil for GateReady.
 	Err error
 }
 
@@ -123,9 +124,9 @@ func withGate(p *process, r *Restarter) gater {
 // gateState is the name under which the state of the Gate crosses.
 var gateState = passing.CarriedName("gate")
 
-// tellGate has the Gate of r told how the restart has ended that began this image, or that this image
-// was started afresh. The first Restarter with a Gate is the one for all. It returns a channel that is
-// closed when the Gate can be asked.
+// tellGate calls Release of the Gate of r with the outcome of the restart that began this image, or of
+// a fresh start. The first Restarter with a Gate does so for all. The channel is closed when Acquire can
+// be called.
 func (p *process) tellGate(r *Restarter) <-chan struct{} {
 	told := make(chan struct{})
 	if result := (<-chan struct{})(told); !p.image().Gate.Told.CompareAndSwap(nil, &result) {
@@ -137,7 +138,7 @@ func (p *process) tellGate(r *Restarter) <-chan struct{} {
 		close(told)
 		return told
 	}
-	over := make(chan bool, 1) // receives when the trial is, and whether this version works
+	over := make(chan bool, 1) // receives at the end of the trial whether this version works
 	end := func(works bool) {
 		select {
 		case over <- works:
@@ -167,7 +168,8 @@ func (p *process) tellGate(r *Restarter) <-chan struct{} {
 	return told
 }
 
-// release has Release called, after the calls before. The channel receives when it has returned.
+// release calls Release in the background, after the calls before. The channel receives when it has
+// returned.
 func (r *Restarter) release(p *process, result GateResult) (done <-chan error) {
 	return p.image().Gate.Hook.Start(func() error {
 		defer p.image().Store.SetState(gateState, nil)
@@ -193,7 +195,7 @@ func (r *Restarter) callRelease(p *process, result GateResult) {
 type gating struct {
 	process *process
 	r       *Restarter
-	told    <-chan struct{} // closed when the Gate can be asked, see tellGate
+	told    <-chan struct{} // closed when Acquire can be called, see tellGate
 	leave   leave           // zero if there is none
 }
 
@@ -293,7 +295,7 @@ type gateAnswer struct {
 	err error
 }
 
-// ask has Acquire called.
+// ask calls Acquire in the background.
 func (g *gating) ask(ctx context.Context, x *replacement) <-chan gateAnswer {
 	c := Change{
 		Path: x.c.Path, Size: x.c.ID.Size, Seen: x.c.Seen,
@@ -330,7 +332,7 @@ func (g *gating) ask(ctx context.Context, x *replacement) <-chan gateAnswer {
 	return answer
 }
 
-// releaseTime is how long Run and Restart wait at their end for a Gate that is told of it.
+// releaseTime is how long Run and Restart wait for Release at their end.
 const releaseTime = time.Second
 
 // end gives the leave back, if there is one.
@@ -356,25 +358,20 @@ func (g *gating) end(ctx context.Context, reason error) {
 }
 
 // RandomDelay returns a Gate that delays a restart by up to d after the new version was found. The delay
-// depends on the machine and on the version alone: it is the same for all processes on a machine, also
-// when a process is restarted meanwhile. On many machines the delays are spread evenly. A d of zero or
-// less delays nothing.
+// depends on the machine and on the version alone, so it is the same for all processes on a machine. On
+// many machines the delays are spread evenly. A d of zero or less delays nothing.
 //
-// The machine is told by machine-id(5) and by the host name. A version is told by its build ID or, if it
+// A version that is deployed again while it waits goes on waiting. One that is deployed again later is delayed
+// again, unless the earlier delay has ended with leave.
+//
+// A machine is known by machine-id(5) and by its host name. A version is known by its build ID or, if it
 // has none, by its content.
-func RandomDelay(d time.Duration) Gate { return &randomDelay{limit: d, machine: randomdelay.Machine()} }
+func RandomDelay(d time.Duration) Gate { return randomDelay{randomdelay.New(d)} }
 
 // randomDelay is the Gate of RandomDelay.
-type randomDelay struct {
-	limit   time.Duration
-	machine string
+type randomDelay struct{ schedule *randomdelay.Schedule }
 
-	mu      sync.Mutex
-	version string    // that was asked for last
-	since   time.Time // when it was asked for first
-}
-
-func (r *randomDelay) Acquire(ctx context.Context, c Change, exe *os.File) ([]byte, error) {
+func (r randomDelay) Acquire(ctx context.Context, c Change, exe *os.File) ([]byte, error) {
 	version := c.New.ID
 	if version == "" {
 		var err error
@@ -382,16 +379,13 @@ func (r *randomDelay) Acquire(ctx context.Context, c Change, exe *os.File) ([]by
 			return nil, err
 		}
 	}
-	r.mu.Lock()
-	if r.version != version {
-		r.version, r.since = version, time.Now()
+	if delay := r.schedule.Delay(version); delay > 0 {
+		if err := watch.Sleep(ctx, delay); err != nil {
+			return nil, err
+		}
 	}
-	due := r.since.Add(randomdelay.Of(r.machine, version, r.limit))
-	r.mu.Unlock()
-	if delay := time.Until(due); delay > 0 {
-		return nil, watch.Sleep(ctx, delay)
-	}
+	r.schedule.Allow(version)
 	return nil, nil
 }
 
-func (*randomDelay) Release(context.Context, GateResult) error { return nil }
+func (randomDelay) Release(context.Context, GateResult) error { return nil }

@@ -38,7 +38,7 @@ func (*View) Credentials() candidate.Credentials {
 // Namespace: every owner is known.
 func (*View) Namespace() candidate.Namespace { return candidate.Namespace{} }
 
-// Entry tells the owner and the mode, and nothing of mounts and ACLs.
+// Entry returns the owner and the mode, but neither mounts nor ACLs.
 func (*View) Entry(path string) (candidate.Entry, error) {
 	st, err := sys.Lstat(path)
 	if err != nil {
@@ -51,7 +51,7 @@ func (*View) Entry(path string) (candidate.Entry, error) {
 	return e, err
 }
 
-// Mount tells nothing.
+// Mount returns nothing.
 func (*View) Mount(string, uint64) candidate.Mount { return candidate.Mount{} }
 
 func (v *View) RunningEntry() (candidate.Entry, error) {
@@ -70,7 +70,7 @@ func (*View) OpenRunning() (candidate.File, error) { return nil, errors.ErrUnsup
 // RunningIsBusy: not every system keeps writers away from a file that is executed.
 func (*View) RunningIsBusy() bool { return false }
 
-// RunningIsCoherent can't be told.
+// RunningIsCoherent is not known.
 func (*View) RunningIsCoherent() bool { return false }
 
 // readUncached does nothing: no system but Linux is known to need it.

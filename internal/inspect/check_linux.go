@@ -27,7 +27,7 @@ type kind struct {
 
 // Check returns what the processes that run the executable at the path would do with the file in its
 // place. The judge is this program, called with the given arguments, that calls [Judge]. The error says
-// why nothing can be told of any process.
+// why there is no report.
 func Check(ctx context.Context, file, path string, judge ...string) ([]Report, error) {
 	c, rejection := candidate.Open(new(files.View), file)
 	if rejection != nil {

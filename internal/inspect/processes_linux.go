@@ -223,7 +223,7 @@ func (p *process) sharesRoot() bool {
 	return err == nil && rootErr == nil && isFile(own, root) && p.namespace("mnt") == ownNamespace("mnt")
 }
 
-// namespace identifies a namespace of the process; "" if that can't be told.
+// namespace identifies a namespace of the process; "" if that is not known.
 func (p *process) namespace(kind string) string {
 	name, _ := os.Readlink(p.proc + "ns/" + kind)
 	return name

@@ -117,6 +117,25 @@ func TestRandomDelayCountsFromFirstTime(t *testing.T) {
 	})
 }
 
+// A version that is deployed again after its delay, because the version before was put back meanwhile, is delayed
+// again: all machines see that deploy at the same time, too.
+func TestRandomDelayOfVersionThatCameBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := build("one")
+		delay := delayOf(t, autorestart.RandomDelay(time.Hour), c, nil)
+		g := autorestart.RandomDelay(time.Hour)
+		ctx, cancel := context.WithTimeout(t.Context(), delay/2)
+		defer cancel()
+		if _, err := g.Acquire(ctx, c, nil); err == nil {
+			t.Error("leave after half of the delay")
+		}
+		time.Sleep(3 * time.Hour)
+		if again := delayOf(t, g, c, nil); again != delay {
+			t.Errorf("delayed by %v, want %v", again, delay)
+		}
+	})
+}
+
 func TestRandomDelayOfNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for _, d := range []time.Duration{0, -time.Hour} {

@@ -24,7 +24,7 @@ func Of(machine, version string, limit time.Duration) time.Duration {
 	return time.Duration(delay)
 }
 
-// Content returns what tells the content of a file from others.
+// Content returns a hash of the content of a file.
 func Content(r io.Reader) (string, error) {
 	sum := fnv.New128a()
 	if _, err := io.Copy(sum, r); err != nil {
@@ -33,8 +33,8 @@ func Content(r io.Reader) (string, error) {
 	return string(sum.Sum(nil)), nil
 }
 
-// Machine returns what tells this machine from others: machine-id(5) and the host name. Containers of one
-// image may have the same of the first, and machines that were cloned the same of the second.
+// Machine identifies this machine by machine-id(5) and the host name. Containers of one image may have the
+// same machine-id, and machines that were cloned the same host name.
 func Machine() string {
 	id, _ := os.ReadFile("/etc/machine-id")
 	name, _ := os.Hostname()

@@ -11,6 +11,7 @@ import (
 
 	"github.com/autorestart-go/autorestart"
 	"github.com/autorestart-go/autorestart/contrib/fleet/internal/group"
+	"github.com/autorestart-go/autorestart/contrib/fleet/internal/pace"
 	"github.com/autorestart-go/autorestart/contrib/fleet/internal/rollout"
 )
 
@@ -189,7 +190,7 @@ func (a *acquisition) watchFailed(ctx context.Context, err error) {
 	if a.unwatched++; a.unwatched == unwatchedBefore && ctx.Err() == nil {
 		a.warn("etcd can't be watched; it is asked at intervals", "group", a.Group, "reason", err)
 	}
-	sleep(ctx, pauseAfter(a.unwatched-1))
+	pace.Sleep(ctx, pauseAfter(a.unwatched-1))
 }
 
 // unwatchedBefore is how often a watch fails until that is logged. After an election, it fails once.
@@ -222,7 +223,7 @@ func (a *acquisition) afterFailure(ctx context.Context, err error) ([]byte, erro
 	if late {
 		pause = max(0, a.Deadline-time.Since(a.failing.since))
 	}
-	if sleep(ctx, pause); ctx.Err() != nil {
+	if pace.Sleep(ctx, pause); ctx.Err() != nil {
 		a.giveBack()
 		return nil, context.Cause(ctx)
 	}

@@ -45,9 +45,6 @@ func (b *background) briefly(f func(context.Context)) {
 	})
 }
 
-// giveBackTime is how long a call waits until a slot was given back. After that, this goes on in the background.
-const giveBackTime = 2 * time.Second
-
 // owe has etcd told of something, after what is owed so far. It waits for that until a limit, and reports
 // whether it is done. Otherwise it goes on in the background.
 func (b *background) owe(ctx context.Context, limit time.Duration, tell func(context.Context)) bool {
@@ -103,16 +100,6 @@ func (b *background) close() {
 	b.closed = true
 	b.mu.Unlock()
 	b.running.Wait()
-}
-
-// sleep waits for some time, or until ctx ends.
-func sleep(ctx context.Context, d time.Duration) {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-ctx.Done():
-	}
 }
 
 func isClosed(c <-chan struct{}) bool {

@@ -12,7 +12,7 @@
 //		Gate:          &etcdgate.Gate{Client: client, Group: "web", Max: 3, Canaries: 1, HealthyFor: 10 * time.Minute},
 //	}
 //
-// The command autorestart-fleet shows who holds a slot, who waits and what has failed.
+// The command autorestart-fleet shows which members hold a slot or wait, and which versions have failed.
 //
 // # Slots
 //
@@ -32,14 +32,14 @@
 // # Versions that fail
 //
 // A version is the content of its file. If it is rolled back on any member, it has failed: the slot is given
-// back in the same transaction. From then on no member gets a slot for it. A member whose question is refused
-// returns a [autorestart.RejectedError] once, so that a log line and the events name the reason. Then the
-// member waits, and restarts when an operator has cleared the version, or another file is at the path.
+// back in the same transaction. From then on no member gets a slot for it. Acquire of a member that
+// is refused returns an [autorestart.RejectedError] once, so that a log line and the events name the reason.
+// Then the member waits, and restarts when an operator has cleared the version, or another file is at the path.
 // Members that have got their slot before may still execute the version: no more than Max.
 //
 // # Members that vanish
 //
-// A slot has no time limit: who holds it may have executed the version, and may have ended because of that. If
+// A slot has no time limit: its holder may have executed the version, and may have ended because of that. If
 // a process ends while it holds a slot, the slot stays taken until
 //   - the next process of the member is ready; it says so whichever version it runs
 //   - an operator releases it: autorestart-fleet release GROUP MEMBER
@@ -54,10 +54,12 @@
 //
 // # While etcd does not answer
 //
-// The version that runs goes on serving. One line of the log says since when etcd does not answer, and why.
-// After [Gate.Deadline] the version is refused for now, or executed without leave, see [Gate.OnDeadline]. The
-// outcome of a restart is told to etcd as soon as it answers, also if the process has restarted in between. A
-// slot that a member may have got without having learned of that is found again, or given back.
+// The version that runs goes on serving. The log says since when etcd does not answer, and why: at once, after
+// a minute, and then at intervals that double, up to an hour.
+// After [Gate.Deadline] the version is rejected for now, or executed without leave, see [Gate.OnDeadline]. The
+// outcome of a restart is written to etcd as soon as it answers. Without a Deadline, no further restart begins
+// before that. A slot that a member may have got, although no answer has reached it, is found again, or
+// given back.
 //
 // # What is in etcd
 //

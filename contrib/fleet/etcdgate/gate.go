@@ -16,17 +16,19 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/autorestart-go/autorestart"
+	"github.com/autorestart-go/autorestart/contrib/fleet"
 	"github.com/autorestart-go/autorestart/contrib/fleet/internal/group"
+	"github.com/autorestart-go/autorestart/contrib/fleet/internal/pace"
 	"github.com/autorestart-go/autorestart/contrib/fleet/internal/rollout"
 )
 
-// A Gate is the autorestart.Gate of one member of a group. Client and Group have to be set. Set the fields
-// before the first call. A process has one Gate of a group.
+// A Gate is the [autorestart.Gate] of one member of a group, for one [autorestart.Restarter]. Client and Group
+// have to be set. Set the fields before the first call. A process has one Gate of a group.
 type Gate struct {
-	// Client is connected to etcd. Its endpoints, certificates and user are the user's. Package
-	// go.etcd.io/etcd/client/v3/namespace gives it a namespace. Set its DialKeepAliveTime, so that it leaves a
-	// node that does not answer any more. A client of a user needs the permission to read and write all keys
-	// that begin with Prefix/Group/.
+	// Client is connected to etcd. The program makes it, with its endpoints, certificates and user, and closes
+	// it after the Gate. Package go.etcd.io/etcd/client/v3/namespace gives it a namespace. Set its
+	// DialKeepAliveTime, so that it leaves a node that does not answer any more. If etcd has users, that of
+	// Client needs the permission to read and write all keys that begin with Prefix/Group/.
 	Client *clientv3.Client
 
 	// Prefix is where the keys of groups are. If empty, Prefix is "/autorestart".
@@ -64,14 +66,17 @@ type Gate struct {
 	// ready, or an operator takes the slot away.
 	VanishTimeout time.Duration
 
-	// Deadline is how long etcd may fail to answer until OnDeadline counts. If zero, the new version waits
-	// until etcd answers. After a rollback, it waits in any case until the group knows of that.
+	// Deadline is how long etcd may fail to answer in one call of Acquire or Release until OnDeadline counts. If
+	// zero, the new version waits until etcd answers. After a rollback, it waits in any case until the group knows
+	// of that. An error of etcd, such as a missing permission, counts as no answer. Time in which the version
+	// waits for a slot does not count.
 	Deadline time.Duration
 
-	// OnDeadline is what becomes of the new version after Deadline. If zero, it is Refuse.
+	// OnDeadline says what becomes of the new version at the Deadline. If zero, it is Refuse.
 	OnDeadline Action
 
-	// Logger receives why a version waits, and since when etcd does not answer. If nil, the Gate is silent.
+	// Logger receives why a version waits, since when etcd does not answer and why, and what becomes of
+	// canaries and of versions that fail. If nil, the Gate is silent.
 	Logger autorestart.Logger
 
 	once       sync.Once
@@ -81,7 +86,7 @@ type Gate struct {
 	host       string
 	settings   rollout.Document // those of the fields
 	background background
-	outage     outage
+	outage     pace.Notice // etcd does not answer, in however many calls
 
 	// Only tests set these.
 	timeout     time.Duration // of a request
@@ -104,12 +109,16 @@ type Gate struct {
 
 var _ autorestart.Gate = (*Gate)(nil)
 
-// An Action says what becomes of a new version while etcd does not answer.
+// An Action says what becomes of a new version at the [Gate.Deadline].
 type Action int
 
 const (
-	Refuse Action = iota // the version that runs goes on running, and etcd is asked again
-	Go                   // the restart begins without leave
+	// Refuse rejects the version for now, which is logged and observed. Then etcd is asked again.
+	Refuse Action = iota
+
+	// Go lets the restart begin without leave, but for a version that the group has refused to this
+	// process. Then more than Max members may restart at the same time.
+	Go
 )
 
 // waitTTL is the WaitTTL of a Gate that has none.
@@ -160,9 +169,13 @@ func (g *Gate) checkFields() error {
 	return group.CheckName("member", g.member)
 }
 
-// Close ends what the Gate does after its calls have returned: it gives back a slot that etcd was not
-// reached for, and waits until a canary is healthy. The group then waits for the next process of this
-// member.
+// defaultMember returns the ID of the service on this machine, which differs for each path that it is started by.
+func defaultMember(service string) (string, error) { return fleet.ID(service + "\x00" + os.Args[0]) }
+
+// Close ends what goes on after Acquire and Release have returned: attempts to give back a slot while etcd
+// does not answer, and the wait until a canary is healthy. A slot that this member holds then stays taken
+// until its next process is ready. Close the Gate when Run has returned, and no earlier than that. Close
+// always returns nil.
 func (g *Gate) Close() error {
 	g.background.close()
 	return nil

@@ -57,6 +57,28 @@ func TestDeadline(t *testing.T) {
 	f.wantHolders("")
 }
 
+// An outcome that etcd does not know of holds up the next restart until the Deadline. The group learns of it
+// later.
+func TestDeadlineOfOutcome(t *testing.T) {
+	t.Parallel()
+	c := etcdtest.Start(t, 1)
+	f := newFleet(t, c, &Gate{timeout: shortRequest, Deadline: time.Second, OnDeadline: Go})
+	bad := f.acquire(f.image("a"), "bad")
+	c.Nodes[0].CutOff()
+	g := f.image("a")
+	_, g.running = f.version("v1")
+	ctx, cancel := testprocess.WithTimeout(t.Context(), testprocess.Timeout)
+	defer cancel()
+	err := g.Release(ctx, autorestart.GateResult{Outcome: autorestart.GateRolledBack, State: bad, Err: errNewer})
+	if err == nil || !strings.Contains(err.Error(), "etcd has not answered for 1s") {
+		t.Fatalf("the outcome holds up the next restart: %v", err)
+	}
+	f.want(f.ask(g, "v2"))
+	c.Nodes[0].Reconnect()
+	f.wantRejected(f.ask(f.image("b"), "bad"), "rolled back", true)
+	f.wantHolders("")
+}
+
 // The answer to the transaction that gives the slot is lost. The member finds that it has the slot.
 func TestLostAnswer(t *testing.T) {
 	t.Parallel()

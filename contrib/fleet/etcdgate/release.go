@@ -12,6 +12,7 @@ import (
 
 	"github.com/autorestart-go/autorestart"
 	"github.com/autorestart-go/autorestart/contrib/fleet/internal/group"
+	"github.com/autorestart-go/autorestart/contrib/fleet/internal/pace"
 	"github.com/autorestart-go/autorestart/contrib/fleet/internal/rollout"
 )
 
@@ -88,7 +89,7 @@ func (r *release) run(ctx context.Context) error {
 		if final, ok := errors.AsType[*finalError](err); ok {
 			return final.error
 		}
-		sleep(ctx, r.failed(ctx, &r.failing, err))
+		pace.Sleep(ctx, r.failed(ctx, &r.failing, err))
 	}
 }
 
@@ -167,7 +168,7 @@ func (r *release) ended(holds, isCanary bool, healthyFor time.Duration) {
 	}
 }
 
-// observe has a canary run for some time, and then tells the group.
+// observe lets a canary run for some time, and then changes the group.
 func (g *Gate) observe(running string, healthyFor time.Duration) {
 	ctx, cancel := context.WithCancel(g.background.context())
 	g.mu.Lock()
@@ -180,7 +181,7 @@ func (g *Gate) observe(running string, healthyFor time.Duration) {
 	g.background.run(func() {
 		defer cancel()
 		var f failure
-		for sleep(ctx, healthyFor); ctx.Err() == nil; {
+		for pace.Sleep(ctx, healthyFor); ctx.Err() == nil; {
 			done, err := g.proved(ctx, running)
 			switch {
 			case done:
@@ -188,7 +189,7 @@ func (g *Gate) observe(running string, healthyFor time.Duration) {
 				g.info("this canary is healthy", "group", g.Group)
 				return
 			case err != nil:
-				sleep(ctx, g.failed(ctx, &f, err))
+				pace.Sleep(ctx, g.failed(ctx, &f, err))
 			}
 		}
 	})

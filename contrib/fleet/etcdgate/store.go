@@ -3,8 +3,10 @@ package etcdgate
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/autorestart-go/autorestart/contrib/fleet/internal/group"
+	"github.com/autorestart-go/autorestart/contrib/fleet/internal/pace"
 	"github.com/autorestart-go/autorestart/contrib/fleet/internal/rollout"
 )
 
@@ -72,6 +74,9 @@ func (g *Gate) endLife() {
 	}
 }
 
+// giveBackTime is how long Acquire waits until a slot was given back. After that, this goes on in the background.
+const giveBackTime = 2 * time.Second
+
 // giveBack has the slot of the member be what it was before the call of Acquire, if that has asked for one.
 // It changes the document in any case: a transaction that asks for the slot, and is still under way, then
 // fails.
@@ -88,7 +93,7 @@ func (a *acquisition) giveBack() {
 				return
 			}
 			if err != nil {
-				sleep(ctx, a.failed(ctx, &f, err))
+				pace.Sleep(ctx, a.failed(ctx, &f, err))
 			}
 		}
 	})

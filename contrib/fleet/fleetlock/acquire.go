@@ -5,15 +5,16 @@ import (
 	"time"
 
 	"github.com/autorestart-go/autorestart"
+	"github.com/autorestart-go/autorestart/contrib/fleet/internal/pace"
 )
 
 // A wait is that of one Acquire.
 type wait struct {
 	*Gate
 	from   identity
-	maybe  bool   // the server may have locked a slot that it has not told of
-	full   notice // there is no slot
-	outage notice // the server can't be reached
+	maybe  bool        // the server may have locked a slot, although no answer says so
+	full   pace.Notice // there is no slot
+	outage pace.Notice // the server can't be reached
 }
 
 // lock locks a slot, and waits until there is one. If the result is false without an error, the
@@ -47,7 +48,7 @@ func (w *wait) lock(ctx context.Context, c autorestart.Change) (isLocked bool, e
 				Retryable: true,
 			}
 		}
-		if err := sleep(ctx, min(pause(attempt, w.RetryInterval, a.retryAfter), w.left())); err != nil {
+		if err := pace.Sleep(ctx, min(pause(attempt, w.RetryInterval, a.retryAfter), w.left())); err != nil {
 			return false, err
 		}
 	}
@@ -57,43 +58,32 @@ func (w *wait) lock(ctx context.Context, c autorestart.Change) (isLocked bool, e
 func (w *wait) log(v verdict, a answer) {
 	now := time.Now()
 	if v == unreachable {
-		if w.outage.due(now) {
-			w.warn("FleetLock server can't be reached; this version serves on", "since", timestamp(w.outage.since), "reason", a.reason())
+		if since, due := w.outage.Due(now); due {
+			w.warn("FleetLock server can't be reached; this version serves on", "since", timestamp(since), "reason", a.reason())
 		}
 		return
 	}
-	if since, was := w.outage.over(); was {
+	if since, was := w.outage.Over(); was {
 		w.info("FleetLock server answers again", "since", timestamp(since))
 	}
 	if v == taken {
-		if w.full.due(now) {
-			w.info("waiting for a slot; this version serves on", "since", timestamp(w.full.since), "reason", a.reason())
+		if since, due := w.full.Due(now); due {
+			w.info("waiting for a slot; this version serves on", "since", timestamp(since), "reason", a.reason())
 		}
 		return
 	}
-	if since, was := w.full.over(); was && v == succeeded {
+	if since, was := w.full.Over(); was && v == succeeded {
 		w.info("slot locked", "since", timestamp(since))
 	}
 }
 
 // left returns how long the Deadline is away.
 func (w *wait) left() time.Duration {
-	if w.Deadline <= 0 || w.outage.since.IsZero() {
+	since := w.outage.Since()
+	if w.Deadline <= 0 || since.IsZero() {
 		return forever
 	}
-	return w.Deadline - time.Since(w.outage.since)
+	return w.Deadline - time.Since(since)
 }
 
 const forever time.Duration = 1<<63 - 1
-
-// sleep returns nil after d, or the cause of the end of ctx if that comes first.
-func sleep(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
-}

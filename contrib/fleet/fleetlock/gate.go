@@ -11,8 +11,9 @@ import (
 	"github.com/autorestart-go/autorestart"
 )
 
-// A Gate asks a FleetLock server for leave to restart. It is the Gate of one [autorestart.Restarter].
-// Set the fields before its first use.
+// A Gate is the [autorestart.Gate] of one [autorestart.Restarter]. It asks a FleetLock server for leave to
+// restart. URL, Group and ID have to be set. Set the fields before the first use. If one of them is wrong,
+// the first Acquire returns an error, and the version is rejected.
 type Gate struct {
 	// URL is the base URL of the server, such as "https://airlock.example.org". The paths of the
 	// protocol, /v1/pre-reboot and /v1/steady-state, are below it. A user and a password in URL are
@@ -37,15 +38,16 @@ type Gate struct {
 	// RetryInterval. If zero, RetryInterval is 30 s.
 	RetryInterval time.Duration
 
-	// Deadline is how long the server may be out of reach. If zero, a version waits for the server
-	// without limit. Time in which the server answers that there is no slot does not count.
+	// Deadline is how long the server may be out of reach, in one call of Acquire or Release. If zero, a
+	// version waits for the server without limit. Time in which the server answers that there is no slot
+	// does not count.
 	Deadline time.Duration
 
 	// OnDeadline says what becomes of the new version at the Deadline. If zero, it is Refuse.
 	OnDeadline Action
 
-	// Logger receives since when the server can't be reached and why, that a version waits for a slot,
-	// and that a slot is kept. If nil, the Gate is silent.
+	// Logger receives since when the server can't be reached and why, since when a version waits for a
+	// slot, and which slot is kept or can't be released. If nil, the Gate is silent.
 	Logger autorestart.Logger
 
 	mu        sync.Mutex // held during Acquire and Release

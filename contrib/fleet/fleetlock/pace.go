@@ -32,35 +32,3 @@ func pauseLimit(attempt int, interval time.Duration) time.Duration {
 func pause(attempt int, interval, retryAfter time.Duration) time.Duration {
 	return retryAfter + rand.N(pauseLimit(attempt, interval)) + 1
 }
-
-// A notice says when a trouble is logged: at its beginning, and then less and less often.
-type notice struct {
-	since time.Time // zero: there is no trouble
-	next  time.Duration
-}
-
-const (
-	firstRepeat = time.Minute
-	lastRepeat  = time.Hour
-)
-
-// due begins the trouble if there was none, and reports whether it is time to log it.
-func (n *notice) due(now time.Time) bool {
-	if n.since.IsZero() {
-		*n = notice{now, firstRepeat}
-		return true
-	}
-	if now.Sub(n.since) < n.next {
-		return false
-	}
-	// The times between two lines double, up to an hour.
-	n.next = now.Sub(n.since) + min(max(n.next, firstRepeat), lastRepeat)
-	return true
-}
-
-// over ends the trouble, and reports since when there was one.
-func (n *notice) over() (since time.Time, was bool) {
-	since = n.since
-	*n = notice{}
-	return since, !since.IsZero()
-}

@@ -1,7 +1,6 @@
 package fleetlock
 
 import (
-	"slices"
 	"testing"
 	"time"
 )
@@ -37,29 +36,5 @@ func TestPause(t *testing.T) {
 	}
 	if least <= time.Hour || least > time.Hour+100*time.Millisecond || most > time.Hour+4*time.Second || most < time.Hour+3900*time.Millisecond {
 		t.Errorf("pauses are from %v to %v, want all from 1h to 1h0m4s", least, most)
-	}
-}
-
-func TestNotice(t *testing.T) {
-	var n notice
-	start := time.Unix(0, 0)
-	if _, was := n.over(); was {
-		t.Error("there was a trouble before the first")
-	}
-	for range 2 {
-		var logged []time.Duration
-		for d := time.Duration(0); d <= 5*time.Hour; d += time.Second {
-			if n.due(start.Add(d)) {
-				logged = append(logged, d)
-			}
-		}
-		want := []time.Duration{0, time.Minute, 2 * time.Minute, 4 * time.Minute, 8 * time.Minute, 16 * time.Minute, 32 * time.Minute,
-			64 * time.Minute, 124 * time.Minute, 184 * time.Minute, 244 * time.Minute}
-		if !slices.Equal(logged, want) {
-			t.Errorf("logged after %v, want %v", logged, want)
-		}
-		if since, was := n.over(); !was || !since.Equal(start) {
-			t.Errorf("over: %v, %v", since, was)
-		}
 	}
 }

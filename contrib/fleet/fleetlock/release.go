@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"sync"
 	"time"
+
+	"github.com/autorestart-go/autorestart/contrib/fleet/internal/pace"
 )
 
 // giveBackWait is how long an Acquire that fails waits for the first attempt to give back the slot that
@@ -80,7 +82,7 @@ func (g *Gate) giveBack(from identity) {
 // unlock releases the slot of a member. It tries again until ctx ends, or the server answers that it
 // never will. It calls tried after each attempt.
 func (g *Gate) unlock(ctx context.Context, from identity, tried func()) error {
-	var trouble notice
+	var trouble pace.Notice
 	for attempt := 0; ; attempt++ {
 		a, err := g.server.post(ctx, steadyState, from)
 		tried()
@@ -90,7 +92,7 @@ func (g *Gate) unlock(ctx context.Context, from identity, tried func()) error {
 		v := a.verdict(steadyState)
 		switch v {
 		case succeeded:
-			if since, was := trouble.over(); was {
+			if since, was := trouble.Over(); was {
 				g.info("slot released", "since", timestamp(since))
 			}
 			return nil
@@ -98,10 +100,12 @@ func (g *Gate) unlock(ctx context.Context, from identity, tried func()) error {
 			return errors.New("fleetlock: the server does not release a slot of this member (" + a.reason() + ")")
 		}
 		lostRace := v == taken && attempt == 0 // most likely, because a release needs no free slot
-		if !lostRace && trouble.due(time.Now()) {
-			g.warn("slot can't be released; trying again", "since", timestamp(trouble.since), "reason", a.reason())
+		if !lostRace {
+			if since, due := trouble.Due(time.Now()); due {
+				g.warn("slot can't be released; trying again", "since", timestamp(since), "reason", a.reason())
+			}
 		}
-		if err := sleep(ctx, pause(attempt, g.RetryInterval, a.retryAfter)); err != nil {
+		if err := pace.Sleep(ctx, pause(attempt, g.RetryInterval, a.retryAfter)); err != nil {
 			return err
 		}
 	}

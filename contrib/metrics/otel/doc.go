@@ -11,7 +11,7 @@
 // started again. The span has these attributes:
 //
 //	autorestart.outcome          ready, rolled_back, replaced, called_off, rejected
-//	autorestart.reason           of the last two: as the label of the metric autorestart_rejections_total
+//	autorestart.reason           of called_off and rejected: as the label of the metric autorestart_rejections_total
 //	autorestart.path             of the executable
 //	autorestart.generation       of the version that has made the span
 //	autorestart.old.version      of the version before the restart; also old.build_id

@@ -23,7 +23,8 @@ const rejected = "rejected"
 
 // Observer returns a function for [autorestart.Restarter.Observe] that makes a span of each restart, see the
 // package documentation. It must get all events. The spans are of a tracer of provider. If provider is nil, it
-// is that of [otel.GetTracerProvider]. A program calls Observer once.
+// is that of [otel.GetTracerProvider]. A program calls Observer once: a second call panics. Any goroutine may
+// call the function.
 func Observer(provider trace.TracerProvider) func(autorestart.Event) {
 	if provider == nil {
 		provider = otel.GetTracerProvider()

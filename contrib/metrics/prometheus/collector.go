@@ -26,9 +26,9 @@ type Collector struct {
 
 const ownName = "restarts"
 
-// NewCollector returns the Collector of this program, which has one. Its metrics begin where those of the
-// previous version have ended. If they can't cross the exec, that is logged, and they begin at 0 in
-// the next version.
+// NewCollector returns the Collector of this program. A second call panics, because a program has one. Its
+// metrics begin where those of the previous version have ended. If they can't cross the exec, that is
+// logged, and they begin at 0 in the next version.
 func NewCollector() *Collector {
 	c := &Collector{values: telemetry.Open("prometheus")}
 	c.counters.values = c.values
@@ -69,7 +69,7 @@ var (
 	eventsLost  = describe("events_lost_total", "Events that these metrics have not counted.")
 
 	phases   = describe("restart_phase_duration_seconds", "Duration of the phases of restarts, named by the step that ends them.", "phase")
-	duration = describe("restart_duration_seconds", "Time from the notice of a new version until that version was ready.")
+	duration = describe("restart_duration_seconds", "Time from the notice of a new version until that version was ready, without the wait for the Gate.")
 	gateWait = describe("gate_wait_seconds", "Time for which restarts have waited for the Gate.")
 )
 

@@ -32,8 +32,8 @@ func (c *Collector) Keep(name string, counter prometheus.Counter) {
 // KeepVec is [Collector.Keep] for all counters of a vector.
 //
 // If the vector has lost a label since the previous version, the counters that differ in that label
-// alone are added up. If the vector has a new label, it can't be told which counter to add a value to:
-// the counters begin at 0. Their old values go on if the new version is rolled back.
+// alone are added up. If the vector has a new label, a value fits no single counter: the
+// counters begin at 0. Their old values go on if the new version is rolled back.
 func (c *Collector) KeepVec(name string, vec *prometheus.CounterVec) {
 	c.counters.keep(name, vec, func(s series) bool {
 		labels := maps.Clone(s.Labels)

@@ -22,7 +22,8 @@
 //	autorestart_restart_phase_duration_seconds{phase}   histogram, of restarts with outcome ready; the phases are
 //	                                                    judged, quiesced, drained, executed, started, ready,
 //	                                                    named by the step that ends them, see autorestart.RestartTimes
-//	autorestart_restart_duration_seconds                histogram of the whole: from Seen to Ready
+//	autorestart_restart_duration_seconds                histogram of the whole: from Seen to Ready, but for
+//	                                                    the wait for the Gate
 //	autorestart_gate_wait_seconds                       histogram: how long restarts have waited for the Gate
 //	autorestart_gate_waiting_start_time_seconds         since when one waits; absent if none does
 //	autorestart_connections_cut_total                   connections of package sockets that were cut off

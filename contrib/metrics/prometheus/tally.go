@@ -76,7 +76,7 @@ func (t *tally) add(e autorestart.Event) {
 		if r.Outcome != telemetry.Ready {
 			continue
 		}
-		t.Duration.observe(telemetry.Between(r.Times.Seen, r.Times.Ready))
+		t.Duration.observe(max(0, telemetry.Between(r.Times.Seen, r.Times.Ready)-r.Waited()))
 		for _, phase := range r.Phases() {
 			if h := t.Phases[phase.Name]; h != nil {
 				h.observe(phase.To.Sub(phase.From))

@@ -64,6 +64,27 @@ func TestTallyOfOtherVersion(t *testing.T) {
 	}
 }
 
+// The duration of a restart has no part in which the version waited for the Gate, which may take hours.
+func TestDurationWithGate(t *testing.T) {
+	seen := time.Now()
+	at := func(d time.Duration) time.Time { return seen.Add(d) }
+	times := autorestart.RestartTimes{Seen: seen, Judged: at(time.Second), Ready: at(time.Hour + 3*time.Second)}
+	tally := newTally(nil)
+	for _, e := range []autorestart.Event{
+		{Kind: autorestart.EventSeen, At: seen},
+		{Kind: autorestart.EventWaiting, At: at(time.Second)},
+		{Kind: autorestart.EventDraining, At: at(time.Hour + time.Second), Times: times},
+		{Kind: autorestart.EventRestarting, At: at(time.Hour + 2*time.Second), Times: times},
+		{Kind: autorestart.EventStarted, At: at(time.Hour + 3*time.Second), Times: times, Generation: 1},
+		{Kind: autorestart.EventReady, At: at(time.Hour + 3*time.Second), Times: times, Generation: 1},
+	} {
+		tally.add(e)
+	}
+	if tally.Duration.Sum != 3 || tally.GateWait.Sum != 3600 {
+		t.Errorf("a restart of %v s, after a wait of %v s; want 3 and 3600", tally.Duration.Sum, tally.GateWait.Sum)
+	}
+}
+
 func TestHistogramBuckets(t *testing.T) {
 	h := (*histogram)(nil).orNew([]float64{1, 2})
 	for _, d := range []time.Duration{0, time.Second, 1500 * time.Millisecond, 2 * time.Second, time.Hour} {

@@ -1,8 +1,8 @@
 // Command autorestart-fleet shows and changes what a group of package etcdgate has in etcd.
 //
-//	autorestart-fleet [flags] status GROUP [-json]     who holds a slot, who waits, which versions have failed
+//	autorestart-fleet [flags] status GROUP [-json]     members that hold a slot or wait, and versions that have failed
 //	autorestart-fleet [flags] clear GROUP VERSION      a version that has failed may be executed again
-//	autorestart-fleet [flags] release GROUP MEMBER     takes the slot of a member away that does not come back
+//	autorestart-fleet [flags] release GROUP MEMBER     frees the slot of a member that does not come back
 //	autorestart-fleet [flags] set GROUP [-max N] [-canaries N] [-healthy-for D] [-service S]
 //
 // A VERSION is its name, its build ID, or the beginning of its hash. With -max 0, no restart begins until Max

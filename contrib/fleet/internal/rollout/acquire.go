@@ -57,7 +57,7 @@ func (d *Document) Acquire(r Request, queue []Waiting, isAlive func(member strin
 		no.Refused, no.Reason = v.Failed, "the version has failed"
 		return no
 	}
-	// What members before this one can get is not for this one.
+	// This member gets no slot that a member before it can get.
 	reserved, ahead := next.clone(), 0
 	for _, w := range queue {
 		if w.Member == r.Member {

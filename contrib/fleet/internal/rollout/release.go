@@ -31,7 +31,7 @@ func (d *Document) runs(member, running string) (isCanary bool) {
 	return isCanary
 }
 
-// isUnprovenCanary reports whether a member is one of those who decide whether a version is proven, and
+// isUnprovenCanary reports whether a member is one of the canaries that decide whether a version is proven, and
 // has not done so.
 func (d *Document) isUnprovenCanary(member, hash string) bool {
 	v := d.Versions[hash]
