@@ -63,7 +63,7 @@ func TestDeadline(t *testing.T) {
 func TestLostAnswer(t *testing.T) {
 	t.Parallel()
 	c := etcdtest.Start(t, 1)
-	f := newFleet(t, c, &Gate{timeout: shortRequest})
+	f := newFleet(t, c, &Gate{timeout: testprocess.Timeout})
 	g := f.image("a")
 	g.Client = c.Client()
 	f.release(f.image("b"), autorestart.GateReady, f.acquire(f.image("b"), "v1"), "v1") // the document is there
@@ -78,7 +78,7 @@ func TestLostAnswer(t *testing.T) {
 func TestSlotIsGivenBackLater(t *testing.T) {
 	t.Parallel()
 	c := etcdtest.Start(t, 1)
-	f := newFleet(t, c, &Gate{timeout: shortRequest})
+	f := newFleet(t, c, &Gate{timeout: testprocess.Timeout})
 	g := f.image("a")
 	f.release(f.image("b"), autorestart.GateReady, f.acquire(f.image("b"), "v1"), "v1")
 	a := f.askAndLoseAnswer(c, g, "v1")
@@ -96,7 +96,8 @@ func TestSlotIsGivenBackLater(t *testing.T) {
 	f.acquire(g, "v2")
 }
 
-// askAndLoseAnswer returns when etcd has given a slot, and the member does not know that.
+// askAndLoseAnswer returns when etcd has given a slot, and the member does not know that. etcd has all the time that
+// it needs: the member does not ask again while it waits for the answer.
 func (f *testFleet) askAndLoseAnswer(c *etcdtest.Cluster, g *Gate, version string) *asked {
 	f.Helper()
 	direct := c.Direct(0)
@@ -108,6 +109,7 @@ func (f *testFleet) askAndLoseAnswer(c *etcdtest.Cluster, g *Gate, version strin
 		r, err := direct.Get(ctx, "/autorestart/web/state")
 		return err == nil && strings.Contains(string(r.Kvs[0].Value), `"member": "`+g.Member+`"`)
 	})
+	c.Nodes[0].LoseAnswers()
 	return a
 }
 

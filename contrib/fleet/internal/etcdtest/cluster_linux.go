@@ -178,6 +178,9 @@ func (n *Node) CutOff() {
 // HoldAnswers holds up the answers to clients, and not their requests.
 func (n *Node) HoldAnswers() { n.proxies[0].hold(answers) }
 
+// LoseAnswers closes the connections of clients, with the answers that are held up.
+func (n *Node) LoseAnswers() { n.proxies[0].Reset() }
+
 func (n *Node) Reconnect() {
 	for _, p := range n.proxies {
 		p.Release()
