@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -110,8 +111,14 @@ func runDaemon(health time.Duration) {
 	go tracker.Serve(context.Background(), r.Restart)
 	if health > 0 {
 		// A Run has the Check called. This one watches a path at which nothing is deployed.
-		checked := &autorestart.Restarter{Path: os.Args[0] + ".unused", Check: r.Check}
+		runs := make(chan struct{})
+		begin := sync.OnceFunc(func() { close(runs) })
+		checked := &autorestart.Restarter{
+			Path: os.Args[0] + ".unused", Check: r.Check,
+			Observe: func(autorestart.Event) { begin() },
+		}
 		go checked.Run(context.Background())
+		<-runs // from now on Check is known
 	}
 	autorestart.Ready()
 	daemontest.Obey(r, nil)

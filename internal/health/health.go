@@ -47,12 +47,18 @@ func (c *Checks) Use(check func(context.Context) error) {
 func (c *Checks) Watch(d time.Duration) (unhealthy error) {
 	over := time.NewTimer(d)
 	defer over.Stop()
+	last := false
 	select {
 	case <-c.known:
 	case <-over.C:
+		last = true
+	}
+	select {
+	case <-c.known: // also if both were so
+	default:
 		return nil
 	}
-	for last := false; ; {
+	for {
 		if err := c.make(); err != nil || last {
 			return err
 		}

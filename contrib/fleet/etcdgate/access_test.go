@@ -45,7 +45,7 @@ func clientWith(t *testing.T, config clientv3.Config) *clientv3.Client {
 // another user gets no leave, and the version that runs goes on serving.
 func TestUserAndNamespace(t *testing.T) {
 	t.Parallel()
-	c := etcdtest.Start(t, 1)
+	c := etcdtest.Start(t, 1, "--bcrypt-cost", "4") // the least: a busy machine has no time for more
 	f := newFleet(t, c, &Gate{timeout: shortRequest})
 	ctx, cancel := testprocess.WithTimeout(t.Context(), testprocess.Timeout)
 	defer cancel()

@@ -21,8 +21,9 @@ const shortRequest = 300 * time.Millisecond
 func TestEtcdIsCutOff(t *testing.T) {
 	t.Parallel()
 	c := etcdtest.Start(t, 1)
-	f := newFleet(t, c, &Gate{timeout: shortRequest})
+	f := newFleet(t, c, &Gate{})
 	f.release(f.image("a"), autorestart.GateReady, f.acquire(f.image("a"), "v1"), "v1")
+	f.template.timeout = shortRequest // from now on: a busy machine may need longer
 	c.Nodes[0].CutOff()
 	b := f.ask(f.image("b"), "v1")
 	testprocess.WaitFor(t, "line", func() bool { return f.log.has("etcd does not answer; the version that runs goes on serving") })
@@ -38,7 +39,7 @@ func TestEtcdIsCutOff(t *testing.T) {
 func TestDeadline(t *testing.T) {
 	t.Parallel()
 	c := etcdtest.Start(t, 1)
-	f := newFleet(t, c, &Gate{timeout: shortRequest, Deadline: time.Second})
+	f := newFleet(t, c, &Gate{timeout: shortRequest})
 	bad := f.acquire(f.image("a"), "bad")
 	f.release(f.image("a"), autorestart.GateRolledBack, bad, "v1")
 	g := f.image("b")
@@ -46,6 +47,7 @@ func TestDeadline(t *testing.T) {
 	f.wantRejected(f.ask(g, "bad"), "rolled back", true) // it knows now
 
 	c.Nodes[0].CutOff()
+	f.template.Deadline, g.Deadline = time.Second, time.Second
 	f.wantRejected(f.ask(f.image("c"), "v1"), "no answer of etcd for 1s", true)
 	f.wantRejected(f.ask(g, "bad"), "no answer of etcd", true)
 	state := f.want(f.ask(g, "v1"))
@@ -83,7 +85,7 @@ func TestDeadlineOfOutcome(t *testing.T) {
 func TestLostAnswer(t *testing.T) {
 	t.Parallel()
 	c := etcdtest.Start(t, 1)
-	f := newFleet(t, c, &Gate{timeout: shortRequest})
+	f := newFleet(t, c, &Gate{timeout: testprocess.Timeout})
 	g := f.image("a")
 	g.Client = c.Client()
 	f.release(f.image("b"), autorestart.GateReady, f.acquire(f.image("b"), "v1"), "v1") // the document is there
@@ -98,7 +100,7 @@ func TestLostAnswer(t *testing.T) {
 func TestSlotIsGivenBackLater(t *testing.T) {
 	t.Parallel()
 	c := etcdtest.Start(t, 1)
-	f := newFleet(t, c, &Gate{timeout: shortRequest})
+	f := newFleet(t, c, &Gate{timeout: testprocess.Timeout})
 	g := f.image("a")
 	f.release(f.image("b"), autorestart.GateReady, f.acquire(f.image("b"), "v1"), "v1")
 	a := f.askAndLoseAnswer(c, g, "v1")
@@ -116,7 +118,8 @@ func TestSlotIsGivenBackLater(t *testing.T) {
 	f.acquire(g, "v2")
 }
 
-// askAndLoseAnswer returns when etcd has given a slot, and the member does not know that.
+// askAndLoseAnswer returns when etcd has given a slot, and the member does not know that. etcd has all the time that
+// it needs: the member does not ask again while it waits for the answer.
 func (f *testFleet) askAndLoseAnswer(c *etcdtest.Cluster, g *Gate, version string) *asked {
 	f.Helper()
 	direct := c.Direct(0)
@@ -128,6 +131,7 @@ func (f *testFleet) askAndLoseAnswer(c *etcdtest.Cluster, g *Gate, version strin
 		r, err := direct.Get(ctx, "/autorestart/web/state")
 		return err == nil && strings.Contains(string(r.Kvs[0].Value), `"member": "`+g.Member+`"`)
 	})
+	c.Nodes[0].LoseAnswers()
 	return a
 }
 

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -92,9 +93,14 @@ func metricsMain() {
 	metrics.Keep("answered_total", bytes)
 
 	var served, calledOff atomic.Bool
+	runs := make(chan struct{})
+	begin := sync.OnceFunc(func() { close(runs) })
 	r := &autorestart.Restarter{
-		Logger:        slog.Default(),
-		Observe:       metrics.Observe,
+		Logger: slog.Default(),
+		Observe: func(e autorestart.Event) {
+			metrics.Observe(e)
+			begin()
+		},
 		ReadyTimeout:  time.Minute,
 		HealthTimeout: 20 * time.Millisecond,
 		BeforeExec: func(context.Context, *autorestart.ExecPlan) error {
@@ -152,6 +158,7 @@ func metricsMain() {
 	if fails == rollsBack {
 		panic(autorestart.Rollback(errors.New("this version fails")))
 	}
+	<-runs // from now on Check is known, and is called however short the HealthTimeout is
 	autorestart.Ready()
 	Obey(r, map[string]func(string){
 		"fail": func(how string) { // the next version

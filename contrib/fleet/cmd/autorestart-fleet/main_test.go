@@ -151,7 +151,7 @@ func TestWrongArguments(t *testing.T) {
 // The password of a user is no argument. A namespace comes before all keys.
 func TestUserAndNamespace(t *testing.T) {
 	t.Parallel()
-	cluster := etcdtest.Start(t, 1)
+	cluster := etcdtest.Start(t, 1, "--bcrypt-cost", "4") // the least: a busy machine has no time for more
 	client := cluster.Client()
 	if _, err := client.Put(t.Context(), "team/autorestart/web/state", `{"format": 1, "service": "s", "max": 7}`); err != nil {
 		t.Fatal(err)
@@ -170,7 +170,10 @@ func TestUserAndNamespace(t *testing.T) {
 	if err := os.WriteFile(file, []byte("a secret\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	flags := []string{"-endpoints", strings.Join(cluster.Endpoints(), ","), "-namespace", "team", "-user", "root", "-timeout", "5s"}
+	flags := []string{
+		"-endpoints", strings.Join(cluster.Endpoints(), ","), "-namespace", "team", "-user", "root",
+		"-timeout", testprocess.Timeout.String(),
+	}
 	for name, c := range map[string]*console{
 		"variable": {T: t, flags: flags, password: "a secret"},
 		"file":     {T: t, flags: append(flags, "-password-file", file)},
@@ -188,7 +191,7 @@ func TestUserAndNamespace(t *testing.T) {
 // Without an answer of etcd the command ends, and says why.
 func TestNoAnswer(t *testing.T) {
 	t.Parallel()
-	c := &console{T: t, flags: []string{"-endpoints", "http://127.0.0.1:1", "-timeout", "300ms"}}
+	c := &console{T: t, flags: []string{"-endpoints", "http://127.0.0.1:1", "-timeout", "3s"}}
 	began := time.Now()
 	if _, err := c.run("status", "web"); err == nil || !strings.Contains(err.Error(), "connection refused") {
 		t.Errorf("got %v after %v", err, time.Since(began))

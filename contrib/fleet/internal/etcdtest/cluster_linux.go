@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -145,16 +146,21 @@ func (n *Node) Run() {
 	n.cmd = exec.Command("etcd", n.args...)
 	n.cmd.Env = append(os.Environ(), "GOMAXPROCS=2")
 	n.cmd.Stdout, n.cmd.Stderr = &n.log, &n.log
-	n.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	if err := n.cmd.Start(); err != nil {
-		n.t.Fatal(err)
-	}
-	cmd, exited := n.cmd, make(chan struct{})
+	n.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	cmd, started, exited := n.cmd, make(chan error), make(chan struct{})
 	n.exited = exited
 	go func() {
-		cmd.Wait()
-		close(exited)
+		defer close(exited)
+		runtime.LockOSThread() // at whose end the signal comes: that of the test binary, also if its time is up
+		err := cmd.Start()
+		started <- err
+		if err == nil {
+			cmd.Wait()
+		}
 	}()
+	if err := <-started; err != nil {
+		n.t.Fatal(err)
+	}
 }
 
 // Kill kills the process with SIGKILL.
@@ -177,6 +183,9 @@ func (n *Node) CutOff() {
 
 // HoldAnswers holds up the answers to clients, and not their requests.
 func (n *Node) HoldAnswers() { n.proxies[0].hold(answers) }
+
+// LoseAnswers closes the connections of clients, with the answers that are held up.
+func (n *Node) LoseAnswers() { n.proxies[0].Reset() }
 
 func (n *Node) Reconnect() {
 	for _, p := range n.proxies {

@@ -73,14 +73,21 @@ func (p *Proxy) Release() {
 	}
 }
 
+// Reset closes all connections. What is held up on them is lost.
+func (p *Proxy) Reset() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for c := range p.conns {
+		c.Close()
+	}
+}
+
 func (p *Proxy) end() {
 	p.listener.Close()
 	p.mu.Lock()
 	p.ended = true
-	for c := range p.conns {
-		c.Close()
-	}
 	p.mu.Unlock()
+	p.Reset()
 	p.Release()
 }
 
