@@ -121,6 +121,33 @@ func TestWrongCertificate(t *testing.T) {
 	}
 }
 
+// An etcd that asks for client certificates serves a member that has one. The log of a member without one says so.
+func TestClientCertificate(t *testing.T) {
+	t.Parallel()
+	testprocess.NeedTool(t, "etcd")
+	cert, key, pool := writeCertificate(t)
+	c := etcdtest.Start(t, 1, "--cert-file", cert, "--key-file", key, "--client-cert-auth", "--trusted-ca-file", cert)
+	own, err := tls.LoadX509KeyPair(cert, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	config := c.Config()
+	config.TLS = &tls.Config{RootCAs: pool, Certificates: []tls.Certificate{own}}
+	known := clientWith(t, config)
+	c.Await(known)
+	f := &testFleet{T: t, client: known, template: &Gate{Group: "web", Service: "example.com/web", timeout: shortRequest}}
+	f.release(f.image("a"), autorestart.GateReady, f.acquire(f.image("a"), "v1"), "v1")
+
+	config.TLS = &tls.Config{RootCAs: pool}
+	g := f.image("b")
+	g.Client = clientWith(t, config)
+	b := f.ask(g, "v1")
+	testprocess.WaitFor(t, "line", func() bool { return f.log.has("certificate") })
+	if isClosed(b.done) {
+		t.Errorf("got %v", b.err)
+	}
+}
+
 func writeCertificate(t *testing.T) (cert, key string, pool *x509.CertPool) {
 	t.Helper()
 	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -73,6 +74,16 @@ func TestAcquire(t *testing.T) {
 			}
 			if string(d.Bytes()) != before {
 				t.Error("the document was changed")
+			}
+			for _, clock := range []time.Time{time.Unix(0, 0), time.Now().AddDate(100, 0, 0)} {
+				r, queue := tt.request, slices.Clone(tt.queue)
+				r.Since = clock
+				for i := range queue {
+					queue[i].Since = clock.AddDate(0, 0, -i)
+				}
+				if other := d.Acquire(r, queue, nobody); other.Reason != got.Reason || (other.Next == nil) != (got.Next == nil) {
+					t.Errorf("by a clock that shows %v: %+v", clock, other)
+				}
 			}
 		})
 	}

@@ -1,6 +1,8 @@
 package rollout_test
 
 import (
+	"time"
+
 	"github.com/autorestart-go/autorestart/contrib/fleet/internal/rollout"
 )
 
@@ -26,7 +28,8 @@ type member struct {
 	*world
 	name     string
 	vanishes bool
-	disk     string // the version at the path
+	clock    time.Time // years from those of others; nothing is decided by it
+	disk     string    // the version at the path
 	running  string
 	rejected string // rolled back here
 	phase    phase
@@ -114,7 +117,7 @@ func (m *member) acquire() {
 	id := rollout.ID{Hash: m.version}
 	if !m.queued || s.created(m.name) == 0 {
 		if m.queued = !m.lost(); m.queued {
-			m.store.enqueue(rollout.Waiting{Member: m.name, Version: id})
+			m.store.enqueue(rollout.Waiting{Member: m.name, Version: id, Since: m.clock})
 		}
 		return
 	}
@@ -122,7 +125,7 @@ func (m *member) acquire() {
 	if h := s.doc.Holder(m.name); m.asked && h != nil && h.Version == m.version {
 		unexecuted = m.version
 	}
-	d := s.doc.Acquire(rollout.Request{Member: m.name, Version: id, Vanishes: m.vanishes, Unexecuted: unexecuted}, s.waiting(), s.isAlive)
+	d := s.doc.Acquire(rollout.Request{Member: m.name, Version: id, Since: m.clock, Vanishes: m.vanishes, Unexecuted: unexecuted}, s.waiting(), s.isAlive)
 	if d.Next == nil {
 		if d.KeepsSlot {
 			m.phase = returning
@@ -181,7 +184,7 @@ func (m *member) release() {
 	case ready:
 		next, canary = s.doc.Ready(m.name, m.running)
 	case rolledBack:
-		next, canary = s.doc.RolledBack(rollout.ID{Hash: m.rejected}, m.running, rollout.Failure{Member: m.name})
+		next, canary = s.doc.RolledBack(rollout.ID{Hash: m.rejected}, m.running, rollout.Failure{Member: m.name, At: m.clock})
 		fails = m.rejected
 	case calledOff:
 		next, canary = s.doc.CalledOff(m.name, m.version, m.running)

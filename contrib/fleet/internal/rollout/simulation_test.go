@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/autorestart-go/autorestart/contrib/fleet/internal/rollout"
 	"github.com/autorestart-go/autorestart/internal/simulation"
@@ -17,7 +18,7 @@ import (
 //   - no slot is given for a version after it has failed
 //   - once nothing goes wrong any more, each member runs the version at its path, or that has failed
 //
-// Operators clear versions and take slots away meanwhile.
+// Operators clear versions and take slots away meanwhile. The clocks of the members differ by years.
 func TestSimulation(t *testing.T) { simulation.Run(t, 2500, simulate) }
 
 // TestSimulationRepeats: a schedule follows from its seed.
@@ -48,7 +49,7 @@ func simulate(t *testing.T, s *simulation.Schedule) {
 		ran: map[string][]string{}, confirmed: map[string]bool{}, released: map[string]bool{},
 	}
 	for i := range 2 + s.IntN(8) {
-		w.members = append(w.members, &member{world: w, name: fmt.Sprint("m", i), vanishes: s.Chance(4), disk: "v0", running: "v0"})
+		w.members = append(w.members, &member{world: w, name: fmt.Sprint("m", i), vanishes: s.Chance(4), clock: time.Unix(int64(s.IntN(1<<31)), 0), disk: "v0", running: "v0"})
 	}
 	s.Tracef("max %d, canaries %d, %d members, faulty %d", doc.Max, doc.Canaries, len(w.members), w.faulty)
 	for range 50 + s.IntN(500) {
