@@ -176,6 +176,46 @@ func TestRefused(t *testing.T) {
 	s.want("app=one", "app.previous=")
 }
 
+// A signature that is a link would be replaced, and could not be rolled back.
+func TestSignatureIsLink(t *testing.T) {
+	s := newSite(t)
+	s.write(s.app+".real", "signature of one")
+	s.must(os.Symlink("app.real", s.app+".sig"))
+	source := s.source("two")
+	for _, signed := range []bool{false, true} {
+		if signed {
+			s.write(source+".sig", "signature of two")
+		}
+		_, err := s.deploy(source, s.app, false)
+		if err == nil || !strings.Contains(err.Error(), "app.sig: found no regular file, expected a signature") {
+			t.Errorf("NEW is signed: %v: %v", signed, err)
+		}
+		s.want("app=one", "app.real=signature of one", "app.sig=signature of one")
+	}
+}
+
+// An executable that can't be replaced keeps its signature.
+func TestSignatureStaysWithExecutable(t *testing.T) {
+	for _, signed := range []bool{false, true} {
+		s := newSite(t)
+		files := []string{"app=one"}
+		if signed {
+			s.write(s.app+".sig", "signature of one")
+			files = append(files, "app.sig=signature of one")
+		}
+		source := s.source("two")
+		s.write(source+".sig", "signature of two")
+		p, err := Prepare(context.Background(), source, s.app, false)
+		s.must(err)
+		s.must(os.Remove(p.New())) // so that the rename fails
+		if _, err := p.Commit(context.Background()); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("signed: %v: %v", signed, err)
+		}
+		p.Close()
+		s.want(files...)
+	}
+}
+
 // A context that ends, and a file that was replaced meanwhile, leave everything as it is.
 func TestNothingIsLeft(t *testing.T) {
 	s := newSite(t)
