@@ -27,6 +27,7 @@ type Process struct {
 	reader   *statuspage.Reader // nil without a page
 	before   statuspage.Status
 	observed observation
+	same     candidate.ID // of the image with the content of the new file, which it ran; zero if it ran another one
 	executed time.Time // when it was first seen to have executed the new file
 	missing  int       // looks in a row that have not found the page in the process
 }
@@ -153,16 +154,16 @@ func (r *Rollout) add(p *Process, newFile *os.File) {
 	}
 	p.observed.library = p.reader != nil || mayContainLibrary(p.PID)
 	if newFile != nil && !p.observed.forbidden {
-		p.observed.same = r.runsSame(p.PID, newFile)
+		p.same = r.runsSame(p.PID, newFile)
 	}
 	r.all[p.PID] = p
 }
 
-// runsSame reports whether a process runs an image with the content of the new file.
-func (r *Rollout) runsSame(pid int, newFile *os.File) bool {
+// runsSame identifies the image of a process if it has the content of the new file.
+func (r *Rollout) runsSame(pid int, newFile *os.File) (image candidate.ID) {
 	exe, err := os.Open(exePath(pid))
 	if err != nil {
-		return false
+		return candidate.ID{}
 	}
 	defer exe.Close()
 	st, err := sys.StatFile(exe)
@@ -172,9 +173,11 @@ func (r *Rollout) runsSame(pid int, newFile *os.File) bool {
 			same = id.Size == r.newID.Size && sameContent(exe, newFile, id.Size)
 			r.sameAs[id] = same
 		}
-		return same
+		if same {
+			return id
+		}
 	}
-	return false
+	return candidate.ID{}
 }
 
 func sameContent(a, b io.ReaderAt, size int64) bool {
@@ -254,6 +257,10 @@ func (r *Rollout) look(p *Process, all bool, report func(*Process)) {
 		if s, err := p.reader.Status(); err == nil {
 			p.Status = s
 		}
+	}
+	if p.same != (candidate.ID{}) { // it may have executed the file of an earlier deploy meanwhile
+		id, err := executable(p.PID)
+		o.same = err == nil && id.SameMark(&p.same)
 	}
 	o.page, o.before, o.now = p.reader != nil, p.before, p.Status
 	if !o.page || o.now.File != o.mark {
