@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"time"
 
@@ -27,6 +28,7 @@ type Placement struct {
 	old    *os.File
 	oldID  candidate.ID
 	temps  map[string]string // temporary names, by the names that they are for
+	placed []string          // names that have got their files
 	mark   string
 	warned []string
 }
@@ -124,8 +126,13 @@ func (p *Placement) copies(ctx context.Context, source *os.File, rollback bool) 
 		} else {
 			signature, err = openRegular(p.source + suffix)
 		}
-		_, statErr := p.stat(p.name + suffix)
+		old, statErr := p.stat(p.name + suffix)
 		switch {
+		case statErr == nil && old.Mode&unix.S_IFMT != unix.S_IFREG:
+			if err == nil {
+				signature.Close()
+			}
+			return &foundError{p.Target() + suffix, "no regular file", "a signature"}
 		case err == nil:
 			like, likeErr := p.openPath(p.name + suffix)
 			_, err = p.copy(ctx, signature, p.name+suffix, like)
@@ -300,10 +307,12 @@ func (p *Placement) Commit(ctx context.Context) (r Result, err error) {
 	}
 	for _, suffix := range signatureSuffixes {
 		if err := p.rename(p.name + suffix); err != nil {
+			p.restoreSignatures()
 			return r, err
 		}
 	}
 	if err := p.rename(p.name); err != nil {
+		p.restoreSignatures()
 		return r, err
 	}
 	r = Result{Target: p.Target(), Mark: p.mark, Previous: p.Target() + PreviousSuffix}
@@ -320,6 +329,21 @@ func (p *Placement) Commit(ctx context.Context) (r Result, err error) {
 	}
 	r.Warnings = p.warned
 	return r, nil
+}
+
+// restoreSignatures puts the signatures of an executable that stays back in their places.
+func (p *Placement) restoreSignatures() {
+	for _, suffix := range signatureSuffixes {
+		name := p.name + suffix
+		if !slices.Contains(p.placed, name) {
+			continue
+		}
+		if old, kept := p.temps[p.previousOf(name)]; kept {
+			unix.Renameat(int(p.dir.Fd()), old, int(p.dir.Fd()), name)
+		} else {
+			unix.Unlinkat(int(p.dir.Fd()), name, 0)
+		}
+	}
 }
 
 // previousOf returns the name that a file gets when it is replaced.
@@ -359,6 +383,7 @@ func (p *Placement) rename(name string) error {
 	}
 	unix.Unlinkat(int(p.dir.Fd()), temp, 0) // it is still there if both were links to one file
 	delete(p.temps, name)
+	p.placed = append(p.placed, name)
 	return nil
 }
 
