@@ -161,6 +161,30 @@ func TestDeployOfSameContentIsDone(t *testing.T) {
 	deployTo(t, d, 2).wait(t).wants(t, exitDone, "is ready (generation 1)", "")
 }
 
+// A process that drains for another version does not stay with the content that it runs.
+func TestDeployOfSameContentDuringRestart(t *testing.T) {
+	d := startDeployed(t)
+	remove := put(d, holdDrain)
+	first := deployTo(t, d, 2)
+	waitForStatus(t, d, "draining")
+	deployTo(t, d, 1, "-timeout", "1s").wait(t).wants(t, exitUnable, "", "for 1 of 1 processes; the file stays in place")
+	first.wait(t).wants(t, exitFailed, "", "another deploy has replaced the file")
+	second := deployTo(t, d, 1)
+	remove()
+	second.wait(t).wants(t, exitDone, "all 1 processes are ready", "")
+	if p, ok := psOf(t, d.PID()); !ok || p.Version != "version 1" && p.Status != "serving" {
+		t.Errorf("%+v", p)
+	}
+}
+
+func waitForStatus(t *testing.T, d *daemontest.Daemon, status string) {
+	t.Helper()
+	testprocess.WaitFor(t, status, func() bool {
+		p, ok := psOf(t, d.PID())
+		return ok && p.Status == status
+	})
+}
+
 func TestDeployWaitsUntilVersionIsReady(t *testing.T) {
 	d := startDeployed(t)
 	r := deployTo(t, d, slow)
@@ -242,6 +266,22 @@ func TestDeployTimesOut(t *testing.T) {
 	r := deployTo(t, d, 2, "-timeout", "1s").wait(t)
 	r.wants(t, exitUnable, "", "draining")
 	r.wants(t, exitUnable, "", "no outcome after 1s for 1 of 1 processes; the file stays in place")
+}
+
+// Whoever can read a directory can lock it.
+func TestDeployTimesOutWhileDirectoryIsLocked(t *testing.T) {
+	d := startDeployed(t)
+	dir, err := os.Open(filepath.Dir(d.Path))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer dir.Close()
+	if err := unix.Flock(int(dir.Fd()), unix.LOCK_EX); err != nil {
+		t.Fatal(err)
+	}
+	r := deployTo(t, d, 2, "-timeout", "1s").wait(t)
+	r.wants(t, exitUnable, "", "cannot lock the directory "+filepath.Dir(d.Path)+", where another process deploys")
+	wantNoTemporaryFiles(t, d)
 }
 
 // A process that ends while it is waited for has not taken the version.
