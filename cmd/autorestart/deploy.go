@@ -65,7 +65,7 @@ func runDeploy(ctx context.Context, flags *flag.FlagSet, args []string, out outp
 	if *rollback {
 		source = ""
 	}
-	placement, err := place.Prepare(ctx, source, path, *rollback)
+	placement, err := place.Prepare(ctx, source, path, *rollback, *timeout)
 	if err != nil {
 		deploy.complain(out, explainPlace(err))
 		return exitUnable

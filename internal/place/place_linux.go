@@ -34,8 +34,9 @@ type Placement struct {
 }
 
 // Prepare copies the file source into the directory of the executable at path, with the attributes of that. If
-// rollback is set, source is empty, and the previous version is copied. The caller closes the placement.
-func Prepare(ctx context.Context, source, path string, rollback bool) (p *Placement, err error) {
+// rollback is set, source is empty, and the previous version is copied. It waits at most for the given time until no
+// other process deploys into the directory, or without a limit if that is 0. The caller closes the placement.
+func Prepare(ctx context.Context, source, path string, rollback bool, lockWithin time.Duration) (p *Placement, err error) {
 	target, err := filepath.EvalSymlinks(path)
 	if err != nil {
 		return nil, err
@@ -48,6 +49,10 @@ func Prepare(ctx context.Context, source, path string, rollback bool) (p *Placem
 		return nil, err
 	}
 	p = &Placement{dir: dir, path: filepath.Dir(target), name: filepath.Base(target), source: source, temps: map[string]string{}}
+	if err := p.lock(ctx, lockWithin); err != nil {
+		p.Close()
+		return nil, err
+	}
 	if err := p.prepare(ctx, rollback); err != nil {
 		p.Close()
 		return nil, err
@@ -68,9 +73,6 @@ func (p *Placement) Mark() string { return p.mark }
 func (p *Placement) New() string { return filepath.Join(p.path, p.temps[p.name]) }
 
 func (p *Placement) prepare(ctx context.Context, rollback bool) (err error) {
-	if err := p.lock(ctx); err != nil {
-		return err
-	}
 	if p.old, p.oldID, err = p.openOld(); err != nil {
 		return err
 	}
@@ -98,11 +100,17 @@ func (p *Placement) prepare(ctx context.Context, rollback bool) (err error) {
 }
 
 // lock waits until no other process deploys into the directory. The lock ends with Commit or Close. Some file systems
-// have no locks.
-func (p *Placement) lock(ctx context.Context) error {
+// have no locks. The time is limited: each user who may read the directory may lock it, too.
+func (p *Placement) lock(ctx context.Context, within time.Duration) error {
+	var limit <-chan time.Time
+	if within > 0 {
+		limit = time.After(within)
+	}
 	for unix.Flock(int(p.dir.Fd()), unix.LOCK_EX|unix.LOCK_NB) == unix.EWOULDBLOCK {
 		select {
 		case <-time.After(lockPause):
+		case <-limit:
+			return &lockError{p.path, within}
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}

@@ -5,6 +5,7 @@ package place
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/autorestart-go/autorestart/internal/candidate"
 )
@@ -14,7 +15,7 @@ import (
 type Placement struct{}
 
 // Prepare returns an error.
-func Prepare(context.Context, string, string, bool) (*Placement, error) {
+func Prepare(context.Context, string, string, bool, time.Duration) (*Placement, error) {
 	return nil, errors.ErrUnsupported
 }
 

@@ -28,8 +28,8 @@ type Process struct {
 	before   statuspage.Status
 	observed observation
 	same     candidate.ID // of the image with the content of the new file, which it ran; zero if it ran another one
-	executed time.Time // when it was first seen to have executed the new file
-	missing  int       // looks in a row that have not found the page in the process
+	executed time.Time    // when it was first seen to have executed the new file
+	missing  int          // looks in a row that have not found the page in the process
 }
 
 // A Target is an executable that is about to be replaced.
