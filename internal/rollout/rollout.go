@@ -53,19 +53,19 @@ type Rollout struct {
 // Begin finds the processes that run the executable, and follows them from now on. It is called before the new file is
 // put in place. The caller closes the rollout.
 func Begin(target Target) (*Rollout, error) {
-	st, err := sys.Stat(target.New())
+	newFile, err := sys.OpenRegular(target.New()) // the owner of the directory may have put a FIFO there
+	if err != nil {
+		return nil, err
+	}
+	defer newFile.Close()
+	st, err := sys.StatFile(newFile)
 	if err != nil {
 		return nil, &fs.PathError{Op: "stat", Path: target.New(), Err: err}
 	}
 	r := &Rollout{
 		target: target, follower: statuspage.NewFollower(), all: map[int]*Process{}, newID: candidate.ID(st), sameAs: map[candidate.ID]bool{},
 	}
-	newFile, err := os.Open(target.New())
-	if err == nil {
-		defer newFile.Close()
-		err = r.collect(newFile)
-	}
-	if err != nil {
+	if err := r.collect(newFile); err != nil {
 		r.Close()
 		return nil, err
 	}
