@@ -64,12 +64,18 @@ func runDeployed() {
 		daemontest.Obey(r, nil)
 		return
 	}
+	ctx, stop := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
 	if version != withoutRestarter {
-		go r.Run(context.Background())
+		go func() { ended <- r.Run(ctx) }()
 	}
 	autorestart.RegisterDrainer(work{})
 	autorestart.Ready()
 	daemontest.Obey(r, map[string]func(string){
+		"stop": func(string) {
+			stop()
+			daemontest.Say("stopped", <-ended)
+		},
 		"ready-at": func(string) { daemontest.Say("ready-at", autorestart.LastRestart().Ready.UnixNano()) },
 	})
 }
