@@ -29,7 +29,11 @@ func runDeployed() {
 	version := daemontest.Version()
 	r := &autorestart.Restarter{
 		ReadyTimeout: testprocess.Timeout, DrainTimeout: testprocess.Timeout,
-		Verify: func(_ context.Context, exe *os.File) error {
+		Gate: gate{},
+		Verify: func(ctx context.Context, exe *os.File) error {
+			if err := held(ctx, holdVerify); err != nil {
+				return err
+			}
 			switch {
 			case isVersion(exe, refused):
 				return errors.New("it has no signature")
@@ -81,6 +85,29 @@ func runDeployed() {
 }
 
 const withHealth = "with-health" // a file: new versions are on trial after Ready
+
+// Files that hold a restart up for as long as they exist.
+const (
+	holdVerify = "hold-verify"
+	holdGate   = "hold-gate"
+)
+
+// held waits until a file does not exist.
+func held(ctx context.Context, file string) error {
+	for exists(file) && ctx.Err() == nil {
+		time.Sleep(time.Millisecond)
+	}
+	return ctx.Err()
+}
+
+// gate gives leave unless the test holds it up.
+type gate struct{}
+
+func (gate) Acquire(ctx context.Context, _ autorestart.Change, _ *os.File) ([]byte, error) {
+	return nil, held(ctx, holdGate)
+}
+
+func (gate) Release(context.Context, autorestart.GateResult) error { return nil }
 
 // startDeployed starts a daemon that watches its executable.
 func startDeployed(t *testing.T) *daemontest.Daemon {
@@ -165,6 +192,20 @@ func TestDeployOfSameContentIsDone(t *testing.T) {
 	d := startDeployed(t)
 	deployTo(t, d, 1).wait(t).wants(t, exitDone, "already runs this version", "")
 	deployTo(t, d, 2).wait(t).wants(t, exitDone, "is ready (generation 1)", "")
+}
+
+// A deploy waits for a Gate. Another deploy calls that wait off.
+func TestDeployWaitsForGate(t *testing.T) {
+	d := startDeployed(t)
+	remove := put(d, holdGate)
+	first := deployTo(t, d, 2)
+	waitForStatus(t, d, "waiting for its Gate")
+	deployTo(t, d, 1).wait(t).wants(t, exitDone, "already runs this version", "")
+	first.wait(t).wants(t, exitFailed, "waiting for its Gate", "another deploy has replaced the file")
+	second := deployTo(t, d, 3)
+	waitForStatus(t, d, "waiting for its Gate")
+	remove()
+	second.wait(t).wants(t, exitDone, "is ready (generation 1)", "")
 }
 
 // A process that drains for another version does not stay with the content that it runs.
@@ -297,6 +338,8 @@ func TestDeployFailsWhenProcessEnds(t *testing.T) {
 		deployTo(t, d, exiting).wait(t).wants(t, exitFailed, "", "the process has ended while it was ")
 	})
 	for phase, begin := range map[string]func(d *daemontest.Daemon) (version int){
+		"verifying":                 func(d *daemontest.Daemon) int { put(d, holdVerify); return 2 },
+		"waiting for its Gate":      func(d *daemontest.Daemon) int { put(d, holdGate); return 2 },
 		"draining":                  func(d *daemontest.Daemon) int { put(d, holdDrain); return 2 },
 		"starting":                  func(d *daemontest.Daemon) int { return slow },
 		"not accepted, and serving": func(d *daemontest.Daemon) int { put(d, holdDrain); return slow },
