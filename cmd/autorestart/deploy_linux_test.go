@@ -501,6 +501,13 @@ func TestDeployWritesJSON(t *testing.T) {
 	}
 }
 
+// Generation 0 is one that a program reads, too.
+func TestDeployWritesGenerationOfFreshProcess(t *testing.T) {
+	d := startDeployed(t)
+	r := deployTo(t, d, refused, "-json").wait(t)
+	r.wants(t, exitFailed, `"generation":0`, "")
+}
+
 // A signal before the rename leaves nothing, and one after it ends the waiting.
 func TestDeployEndsBySignal(t *testing.T) {
 	d := startDeployed(t)
