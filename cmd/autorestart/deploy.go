@@ -137,7 +137,7 @@ type deployEvent struct {
 	State      string `json:"state,omitempty"`
 	Text       string `json:"text,omitempty"`
 	Version    string `json:"version,omitempty"`
-	Generation int    `json:"generation,omitempty"`
+	Generation *int   `json:"generation,omitempty"`
 
 	// Of result.
 	Exit   *int           `json:"exit,omitempty"`
@@ -162,7 +162,8 @@ func (s *show) placed(r place.Result) {
 func (s *show) process(p *rollout.Process) {
 	if s.asJSON {
 		s.write(deployEvent{
-			Event: "process", PID: p.PID, State: string(p.State), Text: p.Text, Version: p.Status.Version, Generation: p.Status.Generation,
+			Event: "process", PID: p.PID, State: string(p.State), Text: p.Text, Version: p.Status.Version,
+			Generation: &p.Status.Generation,
 		})
 		return
 	}
