@@ -264,6 +264,23 @@ func TestDeployFailsWhenVersionIsRolledBack(t *testing.T) {
 	}
 }
 
+// The version that runs stays the previous one when one version after the other fails.
+func TestRollbackAfterSeveralFailures(t *testing.T) {
+	d := startDeployed(t)
+	for _, version := range []int{unready, panicking, unready} {
+		if r := deployTo(t, d, version).wait(t); r.exit != exitFailed {
+			t.Fatalf("%+v", r)
+		}
+	}
+	start(t, "deploy", "-rollback", d.Path).wait(t).wants(t, exitDone, "already runs this version", "")
+	deployTo(t, d, unready).wait(t)
+	deployTo(t, d, 2).wait(t).wants(t, exitDone, "is ready", "")
+	start(t, "deploy", "-rollback", d.Path).wait(t).wants(t, exitDone, "is ready", "")
+	if exe, err := os.Open(d.Path); err != nil || !isVersion(exe, 1) {
+		t.Errorf("the first version is not at the path: %v", err)
+	}
+}
+
 func TestDeployWaitsForEndOfTrial(t *testing.T) {
 	d := daemontest.New(t, "deployed")
 	put(d, withHealth)
