@@ -22,7 +22,8 @@ var deploy = &command{
 PATH, with the mode, the owner, the ACL, the capabilities and the other extended
 attributes of the file that it replaces. NEW.sig and NEW.sigph, the signatures of package
 verify, are put in place with it. The version that is replaced stays beside it as
-PATH.previous. If PATH is a symbolic link, the file that it leads to is replaced.
+PATH.previous, unless no process runs it, and one runs PATH.previous. If PATH is a
+symbolic link, the file that it leads to is replaced.
 
 Then deploy waits until each process that runs PATH is ready with the new version, and
 healthy if that is on trial. It waits for processes of this machine, also in containers.
@@ -80,6 +81,9 @@ func runDeploy(ctx context.Context, flags *flag.FlagSet, args []string, out outp
 	if ctx.Err() != nil {
 		deploy.complain(out, context.Cause(ctx))
 		return exitUnable
+	}
+	if !*rollback {
+		placement.KeepPrevious(r.Runs)
 	}
 	result, err := placement.Commit(ctx)
 	if err != nil {

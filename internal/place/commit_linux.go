@@ -10,6 +10,20 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// KeepPrevious has the file with the previous version stay if that runs, and the version that is replaced does not:
+// the latter has failed.
+func (p *Placement) KeepPrevious(runs func(*os.File) bool) {
+	previous, err := p.openAt(p.name + PreviousSuffix)
+	if err != nil {
+		return
+	}
+	defer previous.Close()
+	if old, err := p.openAt(p.name); err == nil {
+		p.keeps = runs(previous) && !runs(old)
+		old.Close()
+	}
+}
+
 // Commit puts the file in its place. The previous version gets its name right after that.
 func (p *Placement) Commit(ctx context.Context) (r Result, err error) {
 	defer unix.Flock(int(p.dir.Fd()), unix.LOCK_UN)
@@ -43,6 +57,9 @@ func (p *Placement) Commit(ctx context.Context) (r Result, err error) {
 	}
 	r = Result{Target: p.Target(), Mark: p.mark, Previous: p.Target() + PreviousSuffix}
 	for _, suffix := range [...]string{"", signatureSuffixes[0], signatureSuffixes[1]} {
+		if p.keeps {
+			break // Close removes the links
+		}
 		name := p.previousOf(p.name + suffix)
 		if _, kept := p.temps[name]; !kept {
 			unix.Unlinkat(int(p.dir.Fd()), name, 0) // a signature of the version before the previous one

@@ -28,6 +28,7 @@ type Placement struct {
 	oldID  candidate.ID
 	temps  map[string]string // temporary names, by the names that they are for
 	placed []string          // names that have got their files
+	keeps  bool              // the file with the previous version stays
 	mark   string
 	warned []string
 }

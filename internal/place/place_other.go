@@ -5,6 +5,7 @@ package place
 import (
 	"context"
 	"errors"
+	"os"
 	"time"
 
 	"github.com/autorestart-go/autorestart/internal/candidate"
@@ -21,6 +22,7 @@ func Prepare(context.Context, string, string, bool, time.Duration) (*Placement, 
 
 func (*Placement) Target() string                         { return "" }
 func (*Placement) Old() (id candidate.ID)                 { return id }
+func (*Placement) KeepPrevious(func(*os.File) bool)       {}
 func (*Placement) Mark() string                           { return "" }
 func (*Placement) New() string                            { return "" }
 func (*Placement) Commit(context.Context) (Result, error) { return Result{}, errors.ErrUnsupported }

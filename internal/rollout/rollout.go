@@ -72,6 +72,27 @@ func Begin(target Target) (*Rollout, error) {
 	return r, nil
 }
 
+// Runs reports whether one of the processes runs an image with the content of a file.
+func (r *Rollout) Runs(file *os.File) bool {
+	st, err := sys.StatFile(file)
+	compared := map[candidate.ID]bool{}
+	for pid := range r.all {
+		exe, openErr := os.Open(exePath(pid))
+		if openErr != nil {
+			continue
+		}
+		exeStat, statErr := sys.StatFile(exe)
+		id := candidate.ID(exeStat)
+		same := err == nil && statErr == nil && !compared[id] && id.Size == st.Size && sameContent(exe, file, st.Size)
+		compared[id] = true
+		exe.Close()
+		if same {
+			return true
+		}
+	}
+	return false
+}
+
 // Placed finds the processes that have started since Begin. It is called when the new file is in place.
 func (r *Rollout) Placed() error { return r.collect(nil) }
 
