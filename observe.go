@@ -109,6 +109,7 @@ type observer interface {
 	waitsLong()
 	draining(EventKind, *RestartTimes, []string)
 	watches(watch.Mode)
+	ends() // the Run has ended
 	rejected(error, candidate.ID)
 	answered(error)
 	handedOver() string
@@ -134,6 +135,7 @@ func (*unobserved) about(*candidate.Candidate)          {}
 func (*unobserved) overlaps(EventKind)                  {}
 func (*unobserved) waitsLong()                          {}
 func (*unobserved) watches(watch.Mode)                  {}
+func (*unobserved) ends()                               {}
 func (*unobserved) handedOver() string                  { return "" }
 
 func (o *unobserved) draining(kind EventKind, _ *RestartTimes, _ []string) {
@@ -263,6 +265,13 @@ func (o *events) watches(mode watch.Mode) {
 	}
 	o.mode = mode.String()
 	o.add(Event{Kind: EventModeChanged, Mode: WatchMode(mode)})
+}
+
+// ends has the status say that the path is not watched any more.
+func (o *events) ends() {
+	if o.status != nil {
+		o.status.Unwatched(o.path)
+	}
 }
 
 // add adds an event about a step. It is called with o locked.

@@ -266,6 +266,7 @@ func (r *Restarter) run(ctx context.Context, f features) error {
 	w.Rules.Failed = p.failedVersion()
 	p.logMissing(r)
 	o = f.observe(ctx, p, r, w.Path, w.Rules)
+	defer o.ends()
 	parts := parts{o, overlap, f.gate(p, r), f.beforeExec}
 	w.Armed = func(mode watch.Mode) {
 		p.logTakeover(w.Logger, mode)

@@ -22,7 +22,8 @@ var deploy = &command{
 PATH, with the mode, the owner, the ACL, the capabilities and the other extended
 attributes of the file that it replaces. NEW.sig and NEW.sigph, the signatures of package
 verify, are put in place with it. The version that is replaced stays beside it as
-PATH.previous. If PATH is a symbolic link, the file that it leads to is replaced.
+PATH.previous, unless no process runs it, and one runs PATH.previous. If PATH is a
+symbolic link, the file that it leads to is replaced.
 
 Then deploy waits until each process that runs PATH is ready with the new version, and
 healthy if that is on trial. It waits for processes of this machine, also in containers.
@@ -65,7 +66,7 @@ func runDeploy(ctx context.Context, flags *flag.FlagSet, args []string, out outp
 	if *rollback {
 		source = ""
 	}
-	placement, err := place.Prepare(ctx, source, path, *rollback)
+	placement, err := place.Prepare(ctx, source, path, *rollback, *timeout)
 	if err != nil {
 		deploy.complain(out, explainPlace(err))
 		return exitUnable
@@ -80,6 +81,9 @@ func runDeploy(ctx context.Context, flags *flag.FlagSet, args []string, out outp
 	if ctx.Err() != nil {
 		deploy.complain(out, context.Cause(ctx))
 		return exitUnable
+	}
+	if !*rollback {
+		placement.KeepPrevious(r.Runs)
 	}
 	result, err := placement.Commit(ctx)
 	if err != nil {
@@ -137,7 +141,7 @@ type deployEvent struct {
 	State      string `json:"state,omitempty"`
 	Text       string `json:"text,omitempty"`
 	Version    string `json:"version,omitempty"`
-	Generation int    `json:"generation,omitempty"`
+	Generation *int   `json:"generation,omitempty"`
 
 	// Of result.
 	Exit   *int           `json:"exit,omitempty"`
@@ -162,7 +166,8 @@ func (s *show) placed(r place.Result) {
 func (s *show) process(p *rollout.Process) {
 	if s.asJSON {
 		s.write(deployEvent{
-			Event: "process", PID: p.PID, State: string(p.State), Text: p.Text, Version: p.Status.Version, Generation: p.Status.Generation,
+			Event: "process", PID: p.PID, State: string(p.State), Text: p.Text, Version: p.Status.Version,
+			Generation: &p.Status.Generation,
 		})
 		return
 	}

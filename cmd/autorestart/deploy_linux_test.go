@@ -29,7 +29,11 @@ func runDeployed() {
 	version := daemontest.Version()
 	r := &autorestart.Restarter{
 		ReadyTimeout: testprocess.Timeout, DrainTimeout: testprocess.Timeout,
-		Verify: func(_ context.Context, exe *os.File) error {
+		Gate: gate{},
+		Verify: func(ctx context.Context, exe *os.File) error {
+			if err := held(ctx, holdVerify); err != nil {
+				return err
+			}
 			switch {
 			case isVersion(exe, refused):
 				return errors.New("it has no signature")
@@ -64,17 +68,46 @@ func runDeployed() {
 		daemontest.Obey(r, nil)
 		return
 	}
+	ctx, stop := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
 	if version != withoutRestarter {
-		go r.Run(context.Background())
+		go func() { ended <- r.Run(ctx) }()
 	}
 	autorestart.RegisterDrainer(work{})
 	autorestart.Ready()
 	daemontest.Obey(r, map[string]func(string){
+		"stop": func(string) {
+			stop()
+			daemontest.Say("stopped", <-ended)
+		},
 		"ready-at": func(string) { daemontest.Say("ready-at", autorestart.LastRestart().Ready.UnixNano()) },
 	})
 }
 
 const withHealth = "with-health" // a file: new versions are on trial after Ready
+
+// Files that hold a restart up for as long as they exist.
+const (
+	holdVerify = "hold-verify"
+	holdGate   = "hold-gate"
+)
+
+// held waits until a file does not exist.
+func held(ctx context.Context, file string) error {
+	for exists(file) && ctx.Err() == nil {
+		time.Sleep(time.Millisecond)
+	}
+	return ctx.Err()
+}
+
+// gate gives leave unless the test holds it up.
+type gate struct{}
+
+func (gate) Acquire(ctx context.Context, _ autorestart.Change, _ *os.File) ([]byte, error) {
+	return nil, held(ctx, holdGate)
+}
+
+func (gate) Release(context.Context, autorestart.GateResult) error { return nil }
 
 // startDeployed starts a daemon that watches its executable.
 func startDeployed(t *testing.T) *daemontest.Daemon {
@@ -161,6 +194,44 @@ func TestDeployOfSameContentIsDone(t *testing.T) {
 	deployTo(t, d, 2).wait(t).wants(t, exitDone, "is ready (generation 1)", "")
 }
 
+// A deploy waits for a Gate. Another deploy calls that wait off.
+func TestDeployWaitsForGate(t *testing.T) {
+	d := startDeployed(t)
+	remove := put(d, holdGate)
+	first := deployTo(t, d, 2)
+	waitForStatus(t, d, "waiting for its Gate")
+	deployTo(t, d, 1).wait(t).wants(t, exitDone, "already runs this version", "")
+	first.wait(t).wants(t, exitFailed, "waiting for its Gate", "another deploy has replaced the file")
+	second := deployTo(t, d, 3)
+	waitForStatus(t, d, "waiting for its Gate")
+	remove()
+	second.wait(t).wants(t, exitDone, "is ready (generation 1)", "")
+}
+
+// A process that drains for another version does not stay with the content that it runs.
+func TestDeployOfSameContentDuringRestart(t *testing.T) {
+	d := startDeployed(t)
+	remove := put(d, holdDrain)
+	first := deployTo(t, d, 2)
+	waitForStatus(t, d, "draining")
+	deployTo(t, d, 1, "-timeout", "1s").wait(t).wants(t, exitUnable, "", "for 1 of 1 processes; the file stays in place")
+	first.wait(t).wants(t, exitFailed, "", "another deploy has replaced the file")
+	second := deployTo(t, d, 1)
+	remove()
+	second.wait(t).wants(t, exitDone, "all 1 processes are ready", "")
+	if p, ok := psOf(t, d.PID()); !ok || p.Version != "version 1" && p.Status != "serving" {
+		t.Errorf("%+v", p)
+	}
+}
+
+func waitForStatus(t *testing.T, d *daemontest.Daemon, status string) {
+	t.Helper()
+	testprocess.WaitFor(t, status, func() bool {
+		p, ok := psOf(t, d.PID())
+		return ok && p.Status == status
+	})
+}
+
 func TestDeployWaitsUntilVersionIsReady(t *testing.T) {
 	d := startDeployed(t)
 	r := deployTo(t, d, slow)
@@ -190,6 +261,23 @@ func TestDeployFailsWhenVersionIsRolledBack(t *testing.T) {
 			// The same file again is another deploy.
 			deployTo(t, d, version).wait(t).wants(t, exitFailed, "", "rolled back: ")
 		})
+	}
+}
+
+// The version that runs stays the previous one when one version after the other fails.
+func TestRollbackAfterSeveralFailures(t *testing.T) {
+	d := startDeployed(t)
+	for _, version := range []int{unready, panicking, unready} {
+		if r := deployTo(t, d, version).wait(t); r.exit != exitFailed {
+			t.Fatalf("%+v", r)
+		}
+	}
+	start(t, "deploy", "-rollback", d.Path).wait(t).wants(t, exitDone, "already runs this version", "")
+	deployTo(t, d, unready).wait(t)
+	deployTo(t, d, 2).wait(t).wants(t, exitDone, "is ready", "")
+	start(t, "deploy", "-rollback", d.Path).wait(t).wants(t, exitDone, "is ready", "")
+	if exe, err := os.Open(d.Path); err != nil || !isVersion(exe, 1) {
+		t.Errorf("the first version is not at the path: %v", err)
 	}
 }
 
@@ -244,6 +332,22 @@ func TestDeployTimesOut(t *testing.T) {
 	r.wants(t, exitUnable, "", "no outcome after 1s for 1 of 1 processes; the file stays in place")
 }
 
+// Whoever can read a directory can lock it.
+func TestDeployTimesOutWhileDirectoryIsLocked(t *testing.T) {
+	d := startDeployed(t)
+	dir, err := os.Open(filepath.Dir(d.Path))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer dir.Close()
+	if err := unix.Flock(int(dir.Fd()), unix.LOCK_EX); err != nil {
+		t.Fatal(err)
+	}
+	r := deployTo(t, d, 2, "-timeout", "1s").wait(t)
+	r.wants(t, exitUnable, "", "cannot lock the directory "+filepath.Dir(d.Path)+", where another process deploys")
+	wantNoTemporaryFiles(t, d)
+}
+
 // A process that ends while it is waited for has not taken the version.
 func TestDeployFailsWhenProcessEnds(t *testing.T) {
 	t.Run("by itself", func(t *testing.T) {
@@ -251,6 +355,8 @@ func TestDeployFailsWhenProcessEnds(t *testing.T) {
 		deployTo(t, d, exiting).wait(t).wants(t, exitFailed, "", "the process has ended while it was ")
 	})
 	for phase, begin := range map[string]func(d *daemontest.Daemon) (version int){
+		"verifying":                 func(d *daemontest.Daemon) int { put(d, holdVerify); return 2 },
+		"waiting for its Gate":      func(d *daemontest.Daemon) int { put(d, holdGate); return 2 },
 		"draining":                  func(d *daemontest.Daemon) int { put(d, holdDrain); return 2 },
 		"starting":                  func(d *daemontest.Daemon) int { return slow },
 		"not accepted, and serving": func(d *daemontest.Daemon) int { put(d, holdDrain); return slow },
@@ -410,6 +516,13 @@ func TestDeployWritesJSON(t *testing.T) {
 	if r.exit != exitDone || r.stderr != "" || len(events) < 3 || events[0] != "placed" || events[len(events)-1] != "result" {
 		t.Errorf("%+v", r)
 	}
+}
+
+// Generation 0 is one that a program reads, too.
+func TestDeployWritesGenerationOfFreshProcess(t *testing.T) {
+	d := startDeployed(t)
+	r := deployTo(t, d, refused, "-json").wait(t)
+	r.wants(t, exitFailed, `"generation":0`, "")
 }
 
 // A signal before the rename leaves nothing, and one after it ends the waiting.

@@ -55,6 +55,15 @@ func TestPSShowsWhatProcessesDo(t *testing.T) {
 	})
 }
 
+// A program whose Run has ended has a status, but does not watch.
+func TestPSAfterEndOfRun(t *testing.T) {
+	d := startDeployed(t)
+	d.Ask("stop", "stopped")
+	if p, ok := psOf(t, d.PID()); !ok || p.Program != d.Path || p.Watch != "" || p.Status != "serving" {
+		t.Errorf("%+v", p)
+	}
+}
+
 // A hostile process can't control the terminal of ps, and gets one line of the list.
 func TestPSOfHostilePages(t *testing.T) {
 	pid := startWithPage(t, "/srv/\x1b]0;title\a\nroot")

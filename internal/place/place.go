@@ -5,6 +5,7 @@ package place
 import (
 	"errors"
 	"strconv"
+	"time"
 )
 
 // PreviousSuffix is that of the file with the previous version, beside the executable.
@@ -30,6 +31,16 @@ func (e *foundError) Error() string {
 
 // ErrNoPrevious says that there is no previous version.
 var ErrNoPrevious = errors.New("there is no previous version")
+
+// A lockError says that another process has kept the lock of the directory.
+type lockError struct {
+	dir    string
+	within time.Duration
+}
+
+func (e *lockError) Error() string {
+	return "cannot lock the directory " + e.dir + ", where another process deploys, within " + e.within.String() + "; nothing was changed"
+}
 
 // An attributeError says that the new file can't have an attribute of the old one.
 type attributeError struct {

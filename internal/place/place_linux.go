@@ -27,13 +27,16 @@ type Placement struct {
 	old    *os.File
 	oldID  candidate.ID
 	temps  map[string]string // temporary names, by the names that they are for
+	placed []string          // names that have got their files
+	keeps  bool              // the file with the previous version stays
 	mark   string
 	warned []string
 }
 
 // Prepare copies the file source into the directory of the executable at path, with the attributes of that. If
-// rollback is set, source is empty, and the previous version is copied. The caller closes the placement.
-func Prepare(ctx context.Context, source, path string, rollback bool) (p *Placement, err error) {
+// rollback is set, source is empty, and the previous version is copied. It waits at most for the given time until no
+// other process deploys into the directory, or without a limit if that is 0. The caller closes the placement.
+func Prepare(ctx context.Context, source, path string, rollback bool, lockWithin time.Duration) (p *Placement, err error) {
 	target, err := filepath.EvalSymlinks(path)
 	if err != nil {
 		return nil, err
@@ -46,6 +49,10 @@ func Prepare(ctx context.Context, source, path string, rollback bool) (p *Placem
 		return nil, err
 	}
 	p = &Placement{dir: dir, path: filepath.Dir(target), name: filepath.Base(target), source: source, temps: map[string]string{}}
+	if err := p.lock(ctx, lockWithin); err != nil {
+		p.Close()
+		return nil, err
+	}
 	if err := p.prepare(ctx, rollback); err != nil {
 		p.Close()
 		return nil, err
@@ -66,9 +73,6 @@ func (p *Placement) Mark() string { return p.mark }
 func (p *Placement) New() string { return filepath.Join(p.path, p.temps[p.name]) }
 
 func (p *Placement) prepare(ctx context.Context, rollback bool) (err error) {
-	if err := p.lock(ctx); err != nil {
-		return err
-	}
 	if p.old, p.oldID, err = p.openOld(); err != nil {
 		return err
 	}
@@ -96,11 +100,17 @@ func (p *Placement) prepare(ctx context.Context, rollback bool) (err error) {
 }
 
 // lock waits until no other process deploys into the directory. The lock ends with Commit or Close. Some file systems
-// have no locks.
-func (p *Placement) lock(ctx context.Context) error {
+// have no locks. The time is limited: each user who may read the directory may lock it, too.
+func (p *Placement) lock(ctx context.Context, within time.Duration) error {
+	var limit <-chan time.Time
+	if within > 0 {
+		limit = time.After(within)
+	}
 	for unix.Flock(int(p.dir.Fd()), unix.LOCK_EX|unix.LOCK_NB) == unix.EWOULDBLOCK {
 		select {
 		case <-time.After(lockPause):
+		case <-limit:
+			return &lockError{p.path, within}
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
@@ -124,8 +134,13 @@ func (p *Placement) copies(ctx context.Context, source *os.File, rollback bool) 
 		} else {
 			signature, err = openRegular(p.source + suffix)
 		}
-		_, statErr := p.stat(p.name + suffix)
+		old, statErr := p.stat(p.name + suffix)
 		switch {
+		case statErr == nil && old.Mode&unix.S_IFMT != unix.S_IFREG:
+			if err == nil {
+				signature.Close()
+			}
+			return &foundError{p.Target() + suffix, "no regular file", "a signature"}
 		case err == nil:
 			like, likeErr := p.openPath(p.name + suffix)
 			_, err = p.copy(ctx, signature, p.name+suffix, like)
@@ -275,91 +290,6 @@ func copyContent(ctx context.Context, to, from *os.File) error {
 			return context.Cause(ctx)
 		}
 	}
-}
-
-// Commit puts the file in its place. The previous version gets its name right after that.
-func (p *Placement) Commit(ctx context.Context) (r Result, err error) {
-	defer unix.Flock(int(p.dir.Fd()), unix.LOCK_UN)
-	st, err := p.stat(p.name)
-	switch {
-	case err != nil:
-		return r, &fs.PathError{Op: "stat", Path: p.Target(), Err: err}
-	case uint64(st.Dev) != p.oldID.Dev || st.Ino != p.oldID.Ino:
-		return r, &foundError{p.Target(), "a file that was replaced meanwhile", "the file as it was; deploy again"}
-	}
-	previous := []string{p.name}
-	for _, suffix := range signatureSuffixes {
-		if _, err := p.stat(p.name + suffix); err == nil {
-			previous = append(previous, p.name+suffix)
-		}
-	}
-	for _, name := range previous {
-		if err := p.keep(ctx, name); err != nil {
-			return r, err
-		}
-	}
-	for _, suffix := range signatureSuffixes {
-		if err := p.rename(p.name + suffix); err != nil {
-			return r, err
-		}
-	}
-	if err := p.rename(p.name); err != nil {
-		return r, err
-	}
-	r = Result{Target: p.Target(), Mark: p.mark, Previous: p.Target() + PreviousSuffix}
-	for _, suffix := range [...]string{"", signatureSuffixes[0], signatureSuffixes[1]} {
-		name := p.previousOf(p.name + suffix)
-		if _, kept := p.temps[name]; !kept {
-			unix.Unlinkat(int(p.dir.Fd()), name, 0) // a signature of the version before the previous one
-		} else if err := p.rename(name); err != nil {
-			p.warned = append(p.warned, "the previous version is not kept: "+err.Error())
-		}
-	}
-	if err := p.dir.Sync(); err != nil {
-		p.warned = append(p.warned, "the new file may be lost in a crash of the system: "+err.Error())
-	}
-	r.Warnings = p.warned
-	return r, nil
-}
-
-// previousOf returns the name that a file gets when it is replaced.
-func (p *Placement) previousOf(name string) string {
-	return p.name + PreviousSuffix + name[len(p.name):]
-}
-
-// keep makes a hard link to a file that is about to be replaced, or a copy.
-func (p *Placement) keep(ctx context.Context, name string) error {
-	previous := p.previousOf(name)
-	if err := unix.Linkat(int(p.dir.Fd()), name, int(p.dir.Fd()), p.temp(previous), 0); err == nil {
-		return nil
-	}
-	delete(p.temps, previous)
-	old, err := p.openAt(name)
-	if err != nil {
-		return err
-	}
-	defer old.Close()
-	like, err := p.openPath(name)
-	if err != nil {
-		return err
-	}
-	defer like.Close()
-	_, err = p.copy(ctx, old, previous, like)
-	return err
-}
-
-// rename gives a temporary file, if there is one, its name.
-func (p *Placement) rename(name string) error {
-	temp, ok := p.temps[name]
-	if !ok {
-		return nil
-	}
-	if err := unix.Renameat(int(p.dir.Fd()), temp, int(p.dir.Fd()), name); err != nil {
-		return &os.LinkError{Op: "rename", Old: filepath.Join(p.path, temp), New: filepath.Join(p.path, name), Err: err}
-	}
-	unix.Unlinkat(int(p.dir.Fd()), temp, 0) // it is still there if both were links to one file
-	delete(p.temps, name)
-	return nil
 }
 
 // Current reports whether the file that was put in place is still there.

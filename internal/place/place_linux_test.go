@@ -53,7 +53,7 @@ func (s *site) write(path, content string) string {
 func (s *site) source(content string) string { return s.write(filepath.Join(s.dir, "new"), content) }
 
 func (s *site) deploy(source, path string, rollback bool) (Result, error) {
-	p, err := Prepare(context.Background(), source, path, rollback)
+	p, err := Prepare(context.Background(), source, path, rollback, 0)
 	if err != nil {
 		return Result{}, err
 	}
@@ -176,11 +176,51 @@ func TestRefused(t *testing.T) {
 	s.want("app=one", "app.previous=")
 }
 
+// A signature that is a link would be replaced, and could not be rolled back.
+func TestSignatureIsLink(t *testing.T) {
+	s := newSite(t)
+	s.write(s.app+".real", "signature of one")
+	s.must(os.Symlink("app.real", s.app+".sig"))
+	source := s.source("two")
+	for _, signed := range []bool{false, true} {
+		if signed {
+			s.write(source+".sig", "signature of two")
+		}
+		_, err := s.deploy(source, s.app, false)
+		if err == nil || !strings.Contains(err.Error(), "app.sig: found no regular file, expected a signature") {
+			t.Errorf("NEW is signed: %v: %v", signed, err)
+		}
+		s.want("app=one", "app.real=signature of one", "app.sig=signature of one")
+	}
+}
+
+// An executable that can't be replaced keeps its signature.
+func TestSignatureStaysWithExecutable(t *testing.T) {
+	for _, signed := range []bool{false, true} {
+		s := newSite(t)
+		files := []string{"app=one"}
+		if signed {
+			s.write(s.app+".sig", "signature of one")
+			files = append(files, "app.sig=signature of one")
+		}
+		source := s.source("two")
+		s.write(source+".sig", "signature of two")
+		p, err := Prepare(context.Background(), source, s.app, false, 0)
+		s.must(err)
+		s.must(os.Remove(p.New())) // so that the rename fails
+		if _, err := p.Commit(context.Background()); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("signed: %v: %v", signed, err)
+		}
+		p.Close()
+		s.want(files...)
+	}
+}
+
 // A context that ends, and a file that was replaced meanwhile, leave everything as it is.
 func TestNothingIsLeft(t *testing.T) {
 	s := newSite(t)
 	ctx, cancel := context.WithCancelCause(context.Background())
-	p, err := Prepare(ctx, s.source("two"), s.app, false)
+	p, err := Prepare(ctx, s.source("two"), s.app, false, 0)
 	s.must(err)
 	s.must(os.Rename(s.write(filepath.Join(s.dir, "other"), "other"), s.app))
 	if _, err := p.Commit(ctx); err == nil || !strings.Contains(err.Error(), "found a file that was replaced meanwhile") {
@@ -189,11 +229,11 @@ func TestNothingIsLeft(t *testing.T) {
 	p.Close()
 	s.want("app=other")
 
-	waits, err := Prepare(ctx, s.source("two"), s.app, false)
+	waits, err := Prepare(ctx, s.source("two"), s.app, false, 0)
 	s.must(err)
 	ended := make(chan error, 1)
 	go func() {
-		_, err := Prepare(ctx, s.source("two"), s.app, false) // the directory is locked
+		_, err := Prepare(ctx, s.source("two"), s.app, false, 0) // the directory is locked
 		ended <- err
 	}()
 	stopped := errors.New("stopped")
@@ -229,7 +269,7 @@ func TestDirectoryIsSwapped(t *testing.T) {
 	s := newSite(t)
 	link := filepath.Join(s.dir, "link")
 	s.must(os.Symlink(s.app, link))
-	p, err := Prepare(context.Background(), s.source("two"), link, false)
+	p, err := Prepare(context.Background(), s.source("two"), link, false, 0)
 	s.must(err)
 	defer p.Close()
 	moved := filepath.Join(s.dir, "moved")
@@ -321,7 +361,7 @@ func TestOwnerCannotBeKept(t *testing.T) {
 
 // deploy puts its first argument in the place of its second, and says why it can't.
 var _ = testprocess.RegisterHelper("deploy", func() {
-	p, err := Prepare(context.Background(), os.Args[1], os.Args[2], false)
+	p, err := Prepare(context.Background(), os.Args[1], os.Args[2], false, 0)
 	if err == nil {
 		_, err = p.Commit(context.Background())
 	}
@@ -357,7 +397,7 @@ var _ = testprocess.RegisterHelper("without links", func() {
 			panic(err)
 		}
 	}
-	p, err := Prepare(context.Background(), dir+"/new", app, false)
+	p, err := Prepare(context.Background(), dir+"/new", app, false, 0)
 	if err == nil {
 		_, err = p.Commit(context.Background())
 	}

@@ -5,6 +5,8 @@ package place
 import (
 	"context"
 	"errors"
+	"os"
+	"time"
 
 	"github.com/autorestart-go/autorestart/internal/candidate"
 )
@@ -14,12 +16,13 @@ import (
 type Placement struct{}
 
 // Prepare returns an error.
-func Prepare(context.Context, string, string, bool) (*Placement, error) {
+func Prepare(context.Context, string, string, bool, time.Duration) (*Placement, error) {
 	return nil, errors.ErrUnsupported
 }
 
 func (*Placement) Target() string                         { return "" }
 func (*Placement) Old() (id candidate.ID)                 { return id }
+func (*Placement) KeepPrevious(func(*os.File) bool)       {}
 func (*Placement) Mark() string                           { return "" }
 func (*Placement) New() string                            { return "" }
 func (*Placement) Commit(context.Context) (Result, error) { return Result{}, errors.ErrUnsupported }

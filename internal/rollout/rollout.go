@@ -27,8 +27,9 @@ type Process struct {
 	reader   *statuspage.Reader // nil without a page
 	before   statuspage.Status
 	observed observation
-	executed time.Time // when it was first seen to have executed the new file
-	missing  int       // looks in a row that have not found the page in the process
+	same     candidate.ID // of the image with the content of the new file, which it ran; zero if it ran another one
+	executed time.Time    // when it was first seen to have executed the new file
+	missing  int          // looks in a row that have not found the page in the process
 }
 
 // A Target is an executable that is about to be replaced.
@@ -52,23 +53,44 @@ type Rollout struct {
 // Begin finds the processes that run the executable, and follows them from now on. It is called before the new file is
 // put in place. The caller closes the rollout.
 func Begin(target Target) (*Rollout, error) {
-	st, err := sys.Stat(target.New())
+	newFile, err := sys.OpenRegular(target.New()) // the owner of the directory may have put a FIFO there
+	if err != nil {
+		return nil, err
+	}
+	defer newFile.Close()
+	st, err := sys.StatFile(newFile)
 	if err != nil {
 		return nil, &fs.PathError{Op: "stat", Path: target.New(), Err: err}
 	}
 	r := &Rollout{
 		target: target, follower: statuspage.NewFollower(), all: map[int]*Process{}, newID: candidate.ID(st), sameAs: map[candidate.ID]bool{},
 	}
-	newFile, err := os.Open(target.New())
-	if err == nil {
-		defer newFile.Close()
-		err = r.collect(newFile)
-	}
-	if err != nil {
+	if err := r.collect(newFile); err != nil {
 		r.Close()
 		return nil, err
 	}
 	return r, nil
+}
+
+// Runs reports whether one of the processes runs an image with the content of a file.
+func (r *Rollout) Runs(file *os.File) bool {
+	st, err := sys.StatFile(file)
+	compared := map[candidate.ID]bool{}
+	for pid := range r.all {
+		exe, openErr := os.Open(exePath(pid))
+		if openErr != nil {
+			continue
+		}
+		exeStat, statErr := sys.StatFile(exe)
+		id := candidate.ID(exeStat)
+		same := err == nil && statErr == nil && !compared[id] && id.Size == st.Size && sameContent(exe, file, st.Size)
+		compared[id] = true
+		exe.Close()
+		if same {
+			return true
+		}
+	}
+	return false
 }
 
 // Placed finds the processes that have started since Begin. It is called when the new file is in place.
@@ -153,16 +175,16 @@ func (r *Rollout) add(p *Process, newFile *os.File) {
 	}
 	p.observed.library = p.reader != nil || mayContainLibrary(p.PID)
 	if newFile != nil && !p.observed.forbidden {
-		p.observed.same = r.runsSame(p.PID, newFile)
+		p.same = r.runsSame(p.PID, newFile)
 	}
 	r.all[p.PID] = p
 }
 
-// runsSame reports whether a process runs an image with the content of the new file.
-func (r *Rollout) runsSame(pid int, newFile *os.File) bool {
+// runsSame identifies the image of a process if it has the content of the new file.
+func (r *Rollout) runsSame(pid int, newFile *os.File) (image candidate.ID) {
 	exe, err := os.Open(exePath(pid))
 	if err != nil {
-		return false
+		return candidate.ID{}
 	}
 	defer exe.Close()
 	st, err := sys.StatFile(exe)
@@ -172,9 +194,11 @@ func (r *Rollout) runsSame(pid int, newFile *os.File) bool {
 			same = id.Size == r.newID.Size && sameContent(exe, newFile, id.Size)
 			r.sameAs[id] = same
 		}
-		return same
+		if same {
+			return id
+		}
 	}
-	return false
+	return candidate.ID{}
 }
 
 func sameContent(a, b io.ReaderAt, size int64) bool {
@@ -254,6 +278,10 @@ func (r *Rollout) look(p *Process, all bool, report func(*Process)) {
 		if s, err := p.reader.Status(); err == nil {
 			p.Status = s
 		}
+	}
+	if p.same != (candidate.ID{}) { // it may have executed the file of an earlier deploy meanwhile
+		id, err := executable(p.PID)
+		o.same = err == nil && id.SameMark(&p.same)
 	}
 	o.page, o.before, o.now = p.reader != nil, p.before, p.Status
 	if !o.page || o.now.File != o.mark {

@@ -38,7 +38,7 @@ type observation struct {
 	ended     bool
 	forbidden bool // only the arguments of the process are known
 	library   bool // the program may contain package autorestart
-	same      bool // the process runs the same content as the new file has
+	same      bool // the process runs the same content as the new file has, now and not only before the deploy
 
 	mark   string            // of the new file
 	placed bool              // the new file is still in its place
@@ -60,6 +60,8 @@ func judge(o observation) verdict {
 		return verdict{Ended, "the process has ended while it was " + o.doing()}
 	case o.forbidden:
 		return verdict{Unknown, "a process of another user, whose status can't be read; deploy as root"}
+	case o.same && o.executesAnother():
+		return verdict{Waiting, o.doing()}
 	case o.same:
 		return verdict{Unchanged, "already runs this version"}
 	case !o.page:
@@ -80,6 +82,11 @@ func judge(o observation) verdict {
 		return verdict{Waiting, "does not accept the version yet: " + o.now.Last.Reason}
 	}
 	return verdict{Waiting, o.doing()}
+}
+
+// executesAnother reports whether the process may be on the way to a version that was deployed before.
+func (o *observation) executesAnother() bool {
+	return o.page && (o.now.Phase == statuspage.Waiting || o.now.Phase == statuspage.Draining || o.now.Phase == statuspage.Restarting)
 }
 
 // hasComeBack reports whether two execs have led to the version that ran before: a rollback. A later outcome may say

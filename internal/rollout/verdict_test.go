@@ -40,6 +40,7 @@ func TestVerdicts(t *testing.T) {
 	ended := func(o *observation) { o.ended = true }
 	trial := func(o *observation) { o.now.Trial = true }
 	retryable := func(o *observation) { o.now.Last.Retryable = true }
+	same := func(o *observation) { o.same = true }
 	pageless := func(o *observation) { o.page = false }
 	for name, test := range map[string]struct {
 		o     observation
@@ -74,7 +75,10 @@ func TestVerdicts(t *testing.T) {
 		"replaced, and rejected before": {with(status(3, "1", serving, rejected, "2"), replaced), Rejected, "no good"},
 		"without Restarter, by now":     {with(old, executed), Waiting, "starts the new version"},
 		"ended":                         {with(status(4, "2", statuspage.Starting, "", ""), ended), Ended, "while it was starting"},
-		"same content":                  {with(old, func(o *observation) { o.same = true }), Unchanged, "already runs"},
+		"same content":                  {with(old, same), Unchanged, "already runs"},
+		"same content, but it drains":   {with(status(3, "1", statuspage.Draining, "", ""), same), Waiting, "draining"},
+		"same content, waits for Gate":  {with(status(3, "1", statuspage.Waiting, "", ""), same), Waiting, "waiting for its Gate"},
+		"same content, at the exec":     {with(status(3, "1", restarting, "", ""), same), Waiting, "restarting"},
 		"of another user":               {with(old, pageless, func(o *observation) { o.forbidden = true }), Unknown, "another user"},
 		"no page":                       {with(old, pageless), Waiting, "runs the previous version"},
 		"no page, replaced":             {with(old, pageless, replaced), Replaced, "another deploy"},

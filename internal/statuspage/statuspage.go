@@ -28,7 +28,8 @@ type Status struct {
 	Started    time.Time
 
 	// Path is the file that the program watches, as the program sees it, and Watch is how it notices changes, in
-	// words. They are empty until a Restarter runs. Watch is empty in a program that only restarts when it is asked to.
+	// words. They are empty until a Restarter runs. Watch is empty in a program that only restarts when it is asked to, and after
+	// the end of its Run.
 	Path, Watch string
 
 	Serves bool // the program executes the requests of other processes

@@ -85,6 +85,16 @@ func (t *Tracker) Watching(path, mode string) {
 	}
 }
 
+// Unwatched says that the program does not watch the path any more.
+func (t *Tracker) Unwatched(path string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.book.Path == path && t.book.Watch != "" {
+		t.book.Watch = ""
+		t.write()
+	}
+}
+
 // arrived returns the requests that are in the page. It is called with t locked.
 func (t *Tracker) arrived() (ids []string) {
 	ids, err := t.page.requests()
