@@ -124,3 +124,23 @@ var _ = testprocess.RegisterHelper("no memfd", func() {
 		panic(err)
 	}
 })
+
+// A filter that ends the process at memfd_create, as systemd's SystemCallFilter=~@ipc does, ends no process that only
+// would have a page.
+func TestFatalMemfd(t *testing.T) {
+	cmd := exec.Command("/proc/self/exe")
+	cmd.Env = append(os.Environ(), testprocess.UseHelper(t, "fatal memfd"))
+	if text, err := cmd.CombinedOutput(); err != nil {
+		t.Errorf("%v: %s", err, text)
+	}
+}
+
+var _ = testprocess.RegisterHelper("fatal memfd", func() {
+	if err := forcefallback.KillAll(unix.SYS_MEMFD_CREATE); err != nil {
+		panic(err)
+	}
+	i := newImage(func(*handover.State) {})
+	if _, err := Of(i, About{}); err == nil || i.Reports() || i.StatusPage.Load() != 0 {
+		panic(err)
+	}
+})
