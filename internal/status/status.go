@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/autorestart-go/autorestart/internal/candidate"
+	"github.com/autorestart-go/autorestart/internal/execve"
 	"github.com/autorestart-go/autorestart/internal/handover"
 	"github.com/autorestart-go/autorestart/internal/image"
 	"github.com/autorestart-go/autorestart/internal/passing"
@@ -48,7 +49,10 @@ func Of(i *image.Image, about About) (*statuspage.Tracker, error) {
 	return s.tracker, s.err
 }
 
-var errStandIn = errors.New("a stand-in has no status page of its own")
+var (
+	errStandIn  = errors.New("a stand-in has no status page of its own")
+	errFiltered = errors.New("a seccomp filter ends the process at memfd_create(2)")
+)
 
 func begin(i *image.Image, about About) (*statuspage.Tracker, error) {
 	if i.Inherited.IsStandIn {
@@ -98,6 +102,9 @@ func open(i *image.Image) (page *statuspage.Page, err error) {
 		}
 	}
 	if page == nil {
+		if execve.ForbidsMemfd() { // the daemon runs without a page, at least until its first restart
+			return nil, errFiltered
+		}
 		if page, err = statuspage.Create(); err != nil {
 			return nil, err
 		}
