@@ -94,10 +94,14 @@ func readyWithin(inherited *handover.State) time.Duration {
 	return passing.UnclaimedTimeout
 }
 
-// open returns the page of the previous image, or a new one, which crosses each exec.
+// open returns the page of the previous image, or a new one, which crosses each exec. A rollback may begin meanwhile:
+// the page of the previous image keeps its descriptor.
 func open(i *image.Image) (page *statuspage.Page, err error) {
-	if fd := i.StatusPage.Swap(0); fd != 0 {
-		if page, err = statuspage.Adopt(sys.NewFD(int(fd)).File("status page")); err != nil {
+	if fd := i.StatusPage.Load(); fd != 0 {
+		f := sys.NewFD(int(fd)).File("status page")
+		if page, err = statuspage.Adopt(f); err != nil {
+			i.StatusPage.Store(0)
+			f.Close()
 			report.Warn("a reload or deploy that is under way has no outcome: cannot use the status page of the previous version", "reason", err)
 		}
 	}
