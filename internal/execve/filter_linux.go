@@ -9,7 +9,7 @@
 // filters of systemd and Docker return an error for these. A filter that also forbids fork(2) or wait4(2)
 // ends the process at these calls, and one with a supervisor that does not answer holds the exec up.
 //
-// isFatal is for calls that few execs make: a child costs a copy of the page tables.
+// isFatal and ForbidsMemfd are for calls that are seldom made: a child costs a copy of the page tables.
 //
 //	call                       since    without it
 //	PR_GET_SECCOMP             2.6.23   there are no filters
@@ -56,6 +56,16 @@ func isFatal(number uintptr) bool {
 	if err == nil && status.Signaled() && status.Signal() == syscall.SIGSYS {
 		fatal = append(fatal, number)
 	}
+	return err != nil || !status.Exited()
+}
+
+// ForbidsMemfd reports whether a filter of this thread ends the process at memfd_create(2). It is true if no
+// child could try the call. Any goroutine may call it.
+func ForbidsMemfd() bool {
+	if !mayBeFiltered() {
+		return false
+	}
+	status, err := try(rawsys.Numbers.MemfdCreate)
 	return err != nil || !status.Exited()
 }
 

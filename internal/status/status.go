@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/autorestart-go/autorestart/internal/candidate"
+	"github.com/autorestart-go/autorestart/internal/execve"
 	"github.com/autorestart-go/autorestart/internal/handover"
 	"github.com/autorestart-go/autorestart/internal/image"
 	"github.com/autorestart-go/autorestart/internal/passing"
@@ -48,7 +49,10 @@ func Of(i *image.Image, about About) (*statuspage.Tracker, error) {
 	return s.tracker, s.err
 }
 
-var errStandIn = errors.New("a stand-in has no status page of its own")
+var (
+	errStandIn  = errors.New("a stand-in has no status page of its own")
+	errFiltered = errors.New("a seccomp filter ends the process at memfd_create(2)")
+)
 
 func begin(i *image.Image, about About) (*statuspage.Tracker, error) {
 	if i.Inherited.IsStandIn {
@@ -90,14 +94,21 @@ func readyWithin(inherited *handover.State) time.Duration {
 	return passing.UnclaimedTimeout
 }
 
-// open returns the page of the previous image, or a new one, which crosses each exec.
+// open returns the page of the previous image, or a new one, which crosses each exec. A rollback may begin meanwhile:
+// the page of the previous image keeps its descriptor.
 func open(i *image.Image) (page *statuspage.Page, err error) {
-	if fd := i.StatusPage.Swap(0); fd != 0 {
-		if page, err = statuspage.Adopt(sys.NewFD(int(fd)).File("status page")); err != nil {
+	if fd := i.StatusPage.Load(); fd != 0 {
+		f := sys.NewFD(int(fd)).File("status page")
+		if page, err = statuspage.Adopt(f); err != nil {
+			i.StatusPage.Store(0)
+			f.Close()
 			report.Warn("a reload or deploy that is under way has no outcome: cannot use the status page of the previous version", "reason", err)
 		}
 	}
 	if page == nil {
+		if execve.ForbidsMemfd() { // the daemon runs without a page, at least until its first restart
+			return nil, errFiltered
+		}
 		if page, err = statuspage.Create(); err != nil {
 			return nil, err
 		}

@@ -60,7 +60,7 @@ func TestPageCrosses(t *testing.T) {
 	of(t, i)
 	i.Report(step.Rejected, &step.Rejection{Err: os.ErrInvalid, File: "5/6/7/8/"})
 	next := newImage(func(h *handover.State) {
-		h.Set(handover.Status, int(i.StatusPage.Load()))
+		h.Set(handover.Status, passedPage(t, i))
 		h.Set(handover.Generation, 1)
 		h.Texts[handover.Image] = "1/2/3/4/9/9/9/9/"
 	})
@@ -71,6 +71,28 @@ func TestPageCrosses(t *testing.T) {
 	next.Report(step.Ready, nil)
 	if s := of(t, next); s.Phase != statuspage.Serving || s.Last.Kind != statuspage.Ready || s.Last.File != s.File {
 		t.Errorf("%+v", s)
+	}
+}
+
+// passedPage returns a descriptor of the image's page, which the next image owns.
+func passedPage(t *testing.T, i *image.Image) int {
+	t.Helper()
+	fd, err := unix.FcntlInt(uintptr(i.StatusPage.Load()), unix.F_DUPFD_CLOEXEC, 3)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return fd
+}
+
+// A version that panics while its Restarter begins is rolled back, with the page.
+func TestPageCanCrossAtAnyTime(t *testing.T) {
+	i := newImage(func(*handover.State) {})
+	of(t, i)
+	fd := passedPage(t, i)
+	next := newImage(func(h *handover.State) { h.Set(handover.Status, fd) })
+	of(t, next)
+	if _, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); err != nil || int(next.StatusPage.Load()) != fd {
+		t.Errorf("the page has got descriptor %d in place of %d, which is what a rollback may have begun to pass on (%v)", next.StatusPage.Load(), fd, err)
 	}
 }
 
@@ -117,6 +139,26 @@ func TestNoMemfd(t *testing.T) {
 
 var _ = testprocess.RegisterHelper("no memfd", func() {
 	if err := forcefallback.DenyAll(forcefallback.Denial{Call: unix.SYS_MEMFD_CREATE, Arg: -1, Errno: unix.EMFILE}); err != nil {
+		panic(err)
+	}
+	i := newImage(func(*handover.State) {})
+	if _, err := Of(i, About{}); err == nil || i.Reports() || i.StatusPage.Load() != 0 {
+		panic(err)
+	}
+})
+
+// A filter that ends the process at memfd_create, as systemd's SystemCallFilter=~@ipc does, ends no process that only
+// would have a page.
+func TestFatalMemfd(t *testing.T) {
+	cmd := exec.Command("/proc/self/exe")
+	cmd.Env = append(os.Environ(), testprocess.UseHelper(t, "fatal memfd"))
+	if text, err := cmd.CombinedOutput(); err != nil {
+		t.Errorf("%v: %s", err, text)
+	}
+}
+
+var _ = testprocess.RegisterHelper("fatal memfd", func() {
+	if err := forcefallback.KillAll(unix.SYS_MEMFD_CREATE); err != nil {
 		panic(err)
 	}
 	i := newImage(func(*handover.State) {})

@@ -26,6 +26,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 
@@ -63,15 +64,18 @@ func createFile(size int64) (*os.File, error) {
 	return f, nil
 }
 
-// withEvents returns the file with a descriptor whose writes are events, or f itself if there is
-// none. It takes over f.
-func withEvents(f *os.File) *os.File {
+// reopen opens the file of a descriptor again, in its place, so that writes by it are events. If that is
+// not possible, the file stays as it is. The descriptor is valid all the time, and an exec that has begun to
+// pass it on comes first.
+func reopen(f *os.File) {
 	again, err := openAgain(int(f.Fd()))
 	if err != nil {
-		return f
+		return
 	}
-	f.Close()
-	return again
+	defer again.Close()
+	syscall.ForkLock.Lock()
+	defer syscall.ForkLock.Unlock()
+	sys.RetryEINTR(func() error { return unix.Dup3(int(again.Fd()), int(f.Fd()), unix.O_CLOEXEC) })
 }
 
 // openAgain opens the file of a descriptor again. It does not wait for a process that holds a lease.

@@ -12,7 +12,7 @@ import (
 
 func createFile(int64) (*os.File, error)   { return nil, errors.ErrUnsupported }
 func checkFile(*os.File) error             { return errors.ErrUnsupported }
-func withEvents(f *os.File) *os.File       { return f }
+func reopen(*os.File)                      {}
 func watch(*os.File) (*os.File, error)     { return nil, errors.ErrUnsupported }
 func newWatch() (*os.File, error)          { return nil, errors.ErrUnsupported }
 func addWatch(_, _ *os.File) (int, error)  { return 0, errors.ErrUnsupported }

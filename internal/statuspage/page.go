@@ -22,22 +22,23 @@ func Create() (*Page, error) {
 		f.Close()
 		return nil, err
 	}
-	return &Page{file: withEvents(f)}, nil
+	reopen(f)
+	return &Page{file: f}, nil
 }
 
-// Adopt takes over the page of the previous image. The page owns f from then on. If f is no page
-// ([ErrNoPage]) or has another format ([ErrFormat]), Adopt closes it. Then the program creates another
-// page, and the requests in this one fail with [ErrGone].
+// Adopt takes over the page of the previous image. The page owns f from then on, and f keeps its
+// descriptor. If f is no page ([ErrNoPage]) or has another format ([ErrFormat]), f stays with the caller.
+// Then the program creates another page, and the requests in this one fail with [ErrGone].
 func Adopt(f *os.File) (*Page, error) {
 	err := checkFile(f)
 	if err == nil {
 		err = readHeader(f)
 	}
 	if err != nil {
-		f.Close()
 		return nil, err
 	}
-	return &Page{file: withEvents(f)}, nil
+	reopen(f)
+	return &Page{file: f}, nil
 }
 
 // File returns the file to pass on to the next image. The page owns it.
