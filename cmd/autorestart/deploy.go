@@ -239,7 +239,11 @@ func (s *show) result(complete bool, cause error) (exit int) {
 	case exit != exitDone:
 		deploy.complain(s.out, errors.New(reason))
 	default:
-		fmt.Fprintf(s.out.stdout, "all %d processes are ready after %v\n", n, time.Since(s.begun).Round(time.Millisecond))
+		all := fmt.Sprintf("all %d processes are", n)
+		if n == 1 {
+			all = "the process is"
+		}
+		fmt.Fprintf(s.out.stdout, "%s ready after %v\n", all, time.Since(s.begun).Round(time.Millisecond))
 	}
 	return exit
 }

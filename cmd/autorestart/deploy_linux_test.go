@@ -172,7 +172,7 @@ func TestDeploySucceedsWhenVersionIsReady(t *testing.T) {
 		r := deployTo(t, d, version).wait(t)
 		d.WantRestart(version)
 		r.wants(t, exitDone, fmt.Sprintf("process %d: ", d.PID()), "")
-		r.wants(t, exitDone, fmt.Sprintf("is ready (generation %d)\nall 1 processes are ready", version-1), "")
+		r.wants(t, exitDone, fmt.Sprintf("is ready (generation %d)\nthe process is ready", version-1), "")
 	}
 	start(t, "deploy", "-rollback", d.Path).wait(t).wants(t, exitDone, "is ready (generation 4)", "")
 	d.WantRestart(3)
@@ -218,7 +218,7 @@ func TestDeployOfSameContentDuringRestart(t *testing.T) {
 	first.wait(t).wants(t, exitFailed, "", "another deploy has replaced the file")
 	second := deployTo(t, d, 1)
 	remove()
-	second.wait(t).wants(t, exitDone, "all 1 processes are ready", "")
+	second.wait(t).wants(t, exitDone, "the process is ready", "")
 	if p, ok := psOf(t, d.PID()); !ok || p.Version != "version 1" && p.Status != "serving" {
 		t.Errorf("%+v", p)
 	}
