@@ -101,7 +101,11 @@ func deployToMany(t testing.TB, path, source string, pids []int) (late time.Dura
 	cmd.Env = append(os.Environ(), testprocess.UseHelper(t, "autorestart"))
 	text, err := cmd.CombinedOutput()
 	ended := time.Now()
-	if want := fmt.Sprintf("all %d processes are ready", len(pids)); err != nil || !strings.Contains(string(text), want) {
+	want := fmt.Sprintf("all %d processes are ready", len(pids))
+	if len(pids) == 1 {
+		want = "the process is ready"
+	}
+	if err != nil || !strings.Contains(string(text), want) {
 		t.Fatalf("%v: %s", err, text)
 	}
 	var last time.Time
