@@ -155,7 +155,7 @@ func (p *process) tellGate(r *Restarter) <-chan struct{} {
 	})
 	go func() {
 		defer close(told)
-		limit := time.NewTimer(time.Until(p.started.Add(p.readyWithin())))
+		limit := time.NewTimer(time.Until(p.started.Add(p.image().ReadyWithin())))
 		defer limit.Stop()
 		select {
 		case <-p.isReady:

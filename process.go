@@ -20,7 +20,6 @@ import (
 	"github.com/autorestart-go/autorestart/internal/health"
 	"github.com/autorestart-go/autorestart/internal/image"
 	"github.com/autorestart-go/autorestart/internal/origin"
-	"github.com/autorestart-go/autorestart/internal/passing"
 	"github.com/autorestart-go/autorestart/internal/reap"
 	"github.com/autorestart-go/autorestart/internal/report"
 	"github.com/autorestart-go/autorestart/internal/sys"
@@ -188,14 +187,6 @@ func (p *process) logInherited() {
 
 // restarted reports whether an image of this library came before this one.
 func (p *process) restarted() bool { return p.inherited.Number(handover.PID) != 0 }
-
-// readyWithin returns how long this image may take until it is ready.
-func (p *process) readyWithin() time.Duration {
-	if ms := p.inherited.Number(handover.ReadyWithin); ms != 0 {
-		return time.Duration(ms) * time.Millisecond
-	}
-	return passing.UnclaimedTimeout
-}
 
 // dropUnclaimed drops what this image has inherited and not claimed.
 func (p *process) dropUnclaimed() {

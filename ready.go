@@ -106,7 +106,7 @@ func (p *process) awaitSettled(ctx context.Context, r *Restarter, c *candidate.C
 	default:
 	}
 	report.To(r.Logger).Info("new version waits until this one is ready", "path", c.Path)
-	limit := time.NewTimer(time.Until(p.started.Add(p.readyWithin())))
+	limit := time.NewTimer(time.Until(p.started.Add(p.image().ReadyWithin())))
 	defer limit.Stop()
 	select {
 	case <-settled:

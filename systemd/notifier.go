@@ -59,11 +59,7 @@ func (n *notifier) start() {
 // startLimit is how long this image may take from its start until it is ready, and a moment longer:
 // a rollback comes first.
 func startLimit(i *image.Image) time.Duration {
-	limit := passing.UnclaimedTimeout
-	if ms := i.Inherited.Number(handover.ReadyWithin); ms != 0 {
-		limit = time.Duration(ms) * time.Millisecond
-	}
-	return time.Until(autorestart.LastRestart().Started.Add(limit + time.Second))
+	return time.Until(autorestart.LastRestart().Started.Add(i.ReadyWithin() + time.Second))
 }
 
 func (n *notifier) startingEnds() {

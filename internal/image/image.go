@@ -89,6 +89,14 @@ func Start(inherited *handover.State, execute handover.Executor) *Image {
 	return i
 }
 
+// ReadyWithin returns how long this image may take from its start until it is ready.
+func (i *Image) ReadyWithin() time.Duration {
+	if ms := i.Inherited.Number(handover.ReadyWithin); ms != 0 {
+		return time.Duration(ms) * time.Millisecond
+	}
+	return passing.UnclaimedTimeout
+}
+
 // Use makes i the current image.
 func (i *Image) Use() { current.Store(i) }
 

@@ -14,7 +14,6 @@ import (
 	"github.com/autorestart-go/autorestart/internal/execve"
 	"github.com/autorestart-go/autorestart/internal/handover"
 	"github.com/autorestart-go/autorestart/internal/image"
-	"github.com/autorestart-go/autorestart/internal/passing"
 	"github.com/autorestart-go/autorestart/internal/report"
 	"github.com/autorestart-go/autorestart/internal/statuspage"
 	"github.com/autorestart-go/autorestart/internal/step"
@@ -77,21 +76,13 @@ func begin(i *image.Image, about About) (*statuspage.Tracker, error) {
 			tracker.Step(kind, err)
 		}
 	})
-	limit := time.Until(about.Started.Add(readyWithin(inherited) + time.Second)) // a rollback comes first
-	time.AfterFunc(limit, func() {                                               // the version may never call Ready
+	limit := time.Until(about.Started.Add(i.ReadyWithin() + time.Second)) // a rollback comes first
+	time.AfterFunc(limit, func() {                                        // the version may never call Ready
 		if !i.IsReplaced() {
 			tracker.Ready()
 		}
 	})
 	return tracker, nil
-}
-
-// readyWithin returns how long this image may take until it is ready.
-func readyWithin(inherited *handover.State) time.Duration {
-	if ms := inherited.Number(handover.ReadyWithin); ms != 0 {
-		return time.Duration(ms) * time.Millisecond
-	}
-	return passing.UnclaimedTimeout
 }
 
 // open returns the page of the previous image, or a new one, which crosses each exec. A rollback may begin meanwhile:
