@@ -57,7 +57,7 @@ func (f *Follower) Process(pid int) bool {
 	f.mu.Unlock()
 	go func() {
 		if waitForEnd(process) {
-			f.mark(pid, true)
+			f.end(pid)
 		}
 	}()
 	return true
@@ -113,9 +113,10 @@ func (f *Follower) read() {
 	}
 }
 
-func (f *Follower) mark(pid int, ended bool) {
+// end notes that a process has ended.
+func (f *Follower) end(pid int) {
 	f.mu.Lock()
-	f.dirty[pid], f.ended[pid] = true, ended
+	f.dirty[pid], f.ended[pid] = true, true
 	f.mu.Unlock()
 	signal(f.changed)
 }
